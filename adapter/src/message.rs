@@ -1,0 +1,129 @@
+//! What one node tells or asks the others.
+
+use bytestring::ByteString;
+use sociable_protocol::{Args, Frames, Id, Value};
+
+/// The name of a room. Every socket is in the room that bears its id.
+pub type Room = ByteString;
+
+/// Which sockets of a namespace are meant: those in any of `rooms`, or all if there are none, but those in any of `except`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Target {
+    /// The rooms.
+    pub rooms: Vec<Room>,
+    /// The rooms that are left out.
+    pub except: Vec<Room>,
+}
+
+/// Something that is to be done on every node.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Message {
+    /// The namespace.
+    pub namespace: ByteString,
+    /// The sockets that it is about; of no meaning for a server event.
+    pub target: Target,
+    /// What is to be done.
+    pub operation: Operation,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operation {
+    /// Send a packet that was encoded before.
+    Emit {
+        /// The packet.
+        frames: Frames,
+        /// Drop it where it can't be sent at once.
+        volatile: bool,
+        /// Whether it may be compressed.
+        compress: bool,
+    },
+    /// Join the sockets to rooms.
+    Join(Vec<Room>),
+    /// Have the sockets leave rooms.
+    Leave(Vec<Room>),
+    /// Disconnect the sockets; with `close` their connections too.
+    Disconnect {
+        /// Close the whole connection.
+        close: bool,
+    },
+    /// Tell the application of the other nodes.
+    ServerEvent {
+        /// The name of the event.
+        name: ByteString,
+        /// Its arguments.
+        args: Args,
+    },
+}
+
+/// Something that every node is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request {
+    /// The namespace.
+    pub namespace: ByteString,
+    /// The question.
+    pub ask: Ask,
+}
+
+/// A question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Ask {
+    /// Send a packet that asks for an acknowledgement, and pass the acknowledgements on: [`Answer::Clients`], then an
+    /// [`Answer::Ack`] or [`Answer::Gone`] for each of them.
+    Ack {
+        /// The sockets.
+        target: Target,
+        /// The event.
+        name: ByteString,
+        /// Its arguments. Each node has ids of its own for acknowledgements, so the packet is encoded there.
+        args: Args,
+        /// Whether it may be compressed.
+        compress: bool,
+    },
+    /// Tell of sockets: [`Answer::Sockets`].
+    Sockets {
+        /// The sockets.
+        target: Target,
+    },
+    /// Tell the application, and pass its acknowledgement on: [`Answer::ServerAck`].
+    ServerEvent {
+        /// The name of the event.
+        name: ByteString,
+        /// Its arguments.
+        args: Args,
+    },
+}
+
+/// An answer of one node.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// These sockets were sent the packet.
+    Clients(Vec<Id>),
+    /// A client has acknowledged it.
+    Ack(Id, Args),
+    /// A client has left and will not answer.
+    Gone(Id),
+    /// These sockets are meant.
+    Sockets(Vec<SocketInfo>),
+    /// The application has acknowledged a server event.
+    ServerAck(Args),
+}
+
+/// What is known of a socket elsewhere.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SocketInfo {
+    /// Its id.
+    pub id: Id,
+    /// The rooms that it is in, that of its id among them.
+    pub rooms: Vec<Room>,
+    /// What the application attached to it.
+    pub data: Value,
+    /// What the client sent to be let in.
+    pub auth: Value,
+    /// Path and query of the request that opened its session.
+    pub url: String,
+    /// The address of the client, as the node sees it.
+    pub address: String,
+    /// When the session was opened, in milliseconds since the Unix epoch.
+    pub issued: u64,
+}

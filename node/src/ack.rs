@@ -1,0 +1,217 @@
+//! Acknowledgements, both ways.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use rustc_hash::FxHashMap;
+use sociable_adapter::Answer;
+use sociable_protocol::{Args, Body, Encoding, Id, Packet};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Sleep;
+
+use crate::emit::{EmitArgs, EmitError};
+use crate::metrics::Count;
+use crate::socket::Socket;
+
+/// The acknowledgement that the sender of an event asked for. It can be sent once; clones are the same one.
+///
+/// If none was asked for, sending does nothing: take `Option<Ack>` to tell.
+#[derive(Clone, Debug, Default)]
+pub struct Ack(Option<Arc<Asked>>);
+
+#[derive(Debug)]
+struct Asked {
+    sent: AtomicBool,
+    by: By,
+}
+
+#[derive(Debug)]
+enum By {
+    Client(Socket, u64),
+    Server(parking_lot::Mutex<Option<oneshot::Sender<Args>>>, Encoding),
+}
+
+impl Ack {
+    pub(crate) fn to_client(socket: Socket, id: u64) -> Self {
+        Self(Some(Arc::new(Asked { sent: AtomicBool::new(false), by: By::Client(socket, id) })))
+    }
+
+    pub(crate) fn to_server(answer: oneshot::Sender<Args>, encoding: Encoding) -> Self {
+        let by = By::Server(parking_lot::Mutex::new(Some(answer)), encoding);
+        Self(Some(Arc::new(Asked { sent: AtomicBool::new(false), by })))
+    }
+
+    /// Sends it. A second call does nothing.
+    ///
+    /// # Errors
+    ///
+    /// The arguments can't be written, or the socket has left.
+    pub fn send(&self, args: impl EmitArgs) -> Result<(), EmitError> {
+        let Some(asked) = &self.0 else { return Ok(()) };
+        if asked.sent.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
+        match &asked.by {
+            By::Client(socket, id) => {
+                let args = args.into_args(socket.encoding())?;
+                socket.send_packet(Body::Ack { args, id: Some(*id) })
+            }
+            By::Server(answer, encoding) => {
+                let args = args.into_args(*encoding)?;
+                if let Some(answer) = answer.lock().take() {
+                    // Nobody waits any more: the time was over.
+                    let _ = answer.send(args);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Why an acknowledgement did not come.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum AckError {
+    /// It did not come in time.
+    #[error("operation has timed out")]
+    Timeout,
+    /// The socket left before it was sent.
+    #[error("the socket has disconnected")]
+    Disconnected,
+    /// The event was not sent.
+    #[error(transparent)]
+    Emit(#[from] EmitError),
+}
+
+/// The acknowledgement of one client. The event was sent when this was made; await it for the answer, drop it to wait no more.
+#[derive(Debug)]
+#[must_use = "await it for the answer of the client"]
+pub struct PendingAck {
+    answer: Result<oneshot::Receiver<Args>, Option<AckError>>,
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Where the acknowledgement is waited for.
+    registered: Option<(Socket, u64)>,
+}
+
+impl PendingAck {
+    pub(crate) fn new(answer: oneshot::Receiver<Args>, timeout: Option<Duration>, socket: Socket, id: u64) -> Self {
+        let deadline = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
+        Self { answer: Ok(answer), deadline, registered: Some((socket, id)) }
+    }
+
+    pub(crate) fn failed(error: EmitError) -> Self {
+        Self { answer: Err(Some(AckError::Emit(error))), deadline: None, registered: None }
+    }
+}
+
+impl Future for PendingAck {
+    type Output = Result<Args, AckError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let answer = match &mut self.answer {
+            Ok(answer) => Pin::new(answer).poll(cx),
+            Err(error) => return Poll::Ready(Err(error.take().unwrap_or(AckError::Disconnected))),
+        };
+        if let Poll::Ready(answer) = answer {
+            self.registered = None;
+            return Poll::Ready(answer.map_err(|_| AckError::Disconnected));
+        }
+        let Some(deadline) = &mut self.deadline else { return Poll::Pending };
+        ready!(deadline.as_mut().poll(cx));
+        if let Some((socket, _)) = &self.registered {
+            socket.count(Count::AcksTimedOut);
+        }
+        Poll::Ready(Err(AckError::Timeout))
+    }
+}
+
+impl Drop for PendingAck {
+    fn drop(&mut self) {
+        if let Some((socket, id)) = self.registered.take() {
+            socket.forget_ack(id);
+        }
+    }
+}
+
+/// What one client answered to a broadcast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AckReply {
+    /// The socket.
+    pub id: Id,
+    /// What it answered.
+    pub args: Args,
+}
+
+/// Not all clients acknowledged a broadcast.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[error("{reason}")]
+pub struct BroadcastAckError {
+    /// The answers that came.
+    pub replies: Vec<AckReply>,
+    /// The sockets that did not answer.
+    pub missing: Vec<Id>,
+    /// Why no longer is waited.
+    pub reason: AckError,
+}
+
+/// Who waits for an acknowledgement of a socket.
+#[derive(Debug)]
+pub(crate) enum Waiter {
+    One(oneshot::Sender<Args>),
+    /// One of many who were sent a broadcast.
+    Many(mpsc::UnboundedSender<Answer>),
+}
+
+impl Waiter {
+    pub(crate) fn answer(self, id: Id, args: Args) {
+        match self {
+            Self::One(waiter) => drop(waiter.send(args)),
+            Self::Many(waiters) => drop(waiters.send(Answer::Ack(id, args))),
+        }
+    }
+
+    /// The socket has left. Who waits for one answer learns it by the drop.
+    pub(crate) fn gone(self, id: Id) {
+        if let Self::Many(waiters) = self {
+            drop(waiters.send(Answer::Gone(id)));
+        }
+    }
+}
+
+/// The acknowledgements that a socket owes, by their ids. Each entry has someone who waits, and goes when they stop to.
+#[derive(Debug, Default)]
+pub(crate) struct AckTable(Option<Box<FxHashMap<u64, Waiter>>>);
+
+impl AckTable {
+    pub(crate) fn insert(&mut self, id: u64, waiter: Waiter) {
+        self.0.get_or_insert_default().insert(id, waiter);
+    }
+
+    pub(crate) fn take(&mut self, id: u64) -> Option<Waiter> {
+        let waiters = self.0.as_mut()?;
+        let waiter = waiters.remove(&id);
+        if waiters.is_empty() {
+            self.0 = None;
+        }
+        waiter
+    }
+
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Waiter> + use<> {
+        self.0.take().into_iter().flat_map(|waiters| waiters.into_values())
+    }
+
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.0.as_ref().map_or(0, |waiters| waiters.len())
+    }
+}
+
+/// An event packet.
+pub(crate) fn event(namespace: &ByteString, name: ByteString, args: Args, id: Option<u64>) -> Packet {
+    Packet { namespace: namespace.clone(), body: Body::Event { name, args, id } }
+}

@@ -1,0 +1,221 @@
+//! One client: the sockets of a session, and the packets between.
+
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Weak as ArcWeak};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use futures_util::FutureExt;
+use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet};
+
+use crate::ack::Ack;
+use crate::engine::Connection;
+use crate::handler::{ConnectContext, EventContext, HandlerError, Failure};
+use crate::launch::launch;
+use crate::local::{Local, LocalSocket};
+use crate::metrics::Count;
+use crate::reason::{CloseReason, DisconnectReason};
+use crate::server::ServerInner;
+use crate::session::{Ending, Session};
+use crate::socket::{SocketError, Stage};
+
+/// Many more namespaces than a client ever joins, at once or pending: each costs memory before anybody has agreed to it.
+const MAX_NAMESPACES: usize = 1000;
+
+/// The layer above a session.
+#[derive(Debug)]
+pub(crate) struct Client {
+    this: Weak<Client>,
+    server: ArcWeak<ServerInner>,
+    session: Rc<Session>,
+    decoder: RefCell<Box<dyn Decoder>>,
+    /// Few: a search from the front finds one fastest.
+    sockets: RefCell<Vec<Rc<LocalSocket>>>,
+    /// Namespaces that are asked whether they let the client in.
+    connecting: RefCell<Vec<ByteString>>,
+    /// It has been in some namespace.
+    joined: Cell<bool>,
+}
+
+impl Client {
+    pub(crate) fn open(server: &Arc<ServerInner>, session: Rc<Session>) -> Rc<Self> {
+        session.expect_within(server.connect_timeout);
+        Rc::new_cyclic(|this| Self {
+            this: Weak::clone(this),
+            server: Arc::downgrade(server),
+            decoder: RefCell::new(server.parser.decoder()),
+            session,
+            sockets: RefCell::default(),
+            connecting: RefCell::default(),
+            joined: Cell::new(false),
+        })
+    }
+
+    /// Takes what the decoder made of a message.
+    fn decoded(&self, decoded: Result<Option<Packet>, DecodeError>) {
+        match decoded {
+            Ok(Some(packet)) => self.packet(packet),
+            // A packet that awaits its attachments.
+            Ok(None) => {}
+            Err(error) => {
+                tracing::debug!(target: "sociable::parser", sid = %self.session.id(), %error, "undecodable packet");
+                self.session.worker().counters.one(Count::ParseErrors);
+                for socket in self.sockets() {
+                    socket.tell_error(&SocketError::Decode(error));
+                }
+                self.session.end(CloseReason::ForcedClose, Ending::Graceful);
+            }
+        }
+    }
+
+    #[inline]
+    fn packet(&self, packet: Packet) {
+        match (packet.body, self.socket(&packet.namespace)) {
+            (Body::Event { name, args, id }, Some(socket)) => {
+                let handle = socket.socket();
+                let ack = id.map(|id| Ack::to_client(handle.clone(), id));
+                socket.on_event(EventContext { socket: handle, name, args, ack });
+            }
+            (Body::Ack { args, id }, Some(socket)) => socket.on_ack(id, args),
+            (Body::Disconnect, Some(socket)) => socket.leave(DisconnectReason::ClientNamespaceDisconnect, false),
+            (Body::Connect(auth), None) if !self.connecting.borrow().contains(&packet.namespace) => self.connect(packet.namespace, auth),
+            (body, _) => {
+                tracing::debug!(target: "sociable::socket", sid = %self.session.id(), namespace = %packet.namespace, ?body, "unexpected packet");
+                self.session.worker().counters.one(Count::ProtocolErrors);
+                self.session.close();
+            }
+        }
+    }
+
+    fn socket(&self, namespace: &str) -> Option<Rc<LocalSocket>> {
+        self.sockets.borrow().iter().find(|socket| **socket.shared.namespace.name() == *namespace).cloned()
+    }
+
+    fn sockets(&self) -> Vec<Rc<LocalSocket>> {
+        self.sockets.borrow().clone()
+    }
+
+    /// A socket has left.
+    pub(crate) fn forget(&self, socket: &Rc<LocalSocket>) {
+        self.sockets.borrow_mut().retain(|other| !Rc::ptr_eq(other, socket));
+    }
+
+    /// Takes the client out of all its namespaces and closes its connection.
+    pub(crate) fn close(&self) {
+        for socket in self.sockets() {
+            socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
+        }
+        self.session.close();
+    }
+
+    /// Asks a namespace to let the client in.
+    fn connect(&self, name: ByteString, auth: Option<Args>) {
+        let (Some(this), Some(server)) = (self.this.upgrade(), self.server.upgrade()) else { return self.session.close() };
+        if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
+            return self.refuse(&server, name, &Failure::new("Too many namespaces"));
+        }
+        self.connecting.borrow_mut().push(name.clone());
+        let joining = Rc::clone(&this);
+        let join = move || async move { joining.join(&server, &name, auth).await.map_err(|failure| (server, name, failure)) }.boxed_local();
+        launch(&self.session, join, move |joined| {
+            if let Err((server, name, failure)) = joined {
+                this.refuse(&server, name, &failure);
+            }
+        });
+    }
+
+    fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
+        self.session.worker().counters.one(Count::ConnectionsRefused);
+        let packet = Packet { namespace: name, body: Body::ConnectError(failure.payload(server.parser.encoding())) };
+        // A client that has gone needs no answer.
+        let _ = self.session.send(server.parser.encode(&packet), true);
+    }
+
+    async fn join(&self, server: &Arc<ServerInner>, name: &ByteString, auth: Option<Args>) -> Result<(), Failure> {
+        let _connecting = Connecting { client: self, name };
+        let auth = auth.unwrap_or_else(|| server.no_auth.clone());
+        let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new("Invalid namespace"))?;
+        let local = Local::of(self.session.worker());
+        let socket = local.add(&self.session, &self.this, &namespace, auth);
+        let _undo = Abandoned(&socket);
+        let context = ConnectContext { socket: socket.socket() };
+        for middleware in socket.setup().middleware.clone() {
+            middleware(&context).await.map_err(|error| match error {
+                HandlerError::Failed(failure) => failure,
+                HandlerError::Arguments(error) => Failure::from(error),
+            })?;
+        }
+        // The client may have gone while it was waiting.
+        if !self.session.is_open() || !socket.shared.advance(Stage::Connecting, Stage::Connected) {
+            return Ok(());
+        }
+        if !self.joined.replace(true) {
+            self.session.expected_came();
+        }
+        self.sockets.borrow_mut().push(Rc::clone(&socket));
+        socket.connected();
+        let _ = self.session.send(server.connect_frames(&namespace, &socket.shared), true);
+        tracing::debug!(target: "sociable::namespace", namespace = %name, id = %socket.shared.id, "socket connected");
+        for handler in socket.setup().connect.clone() {
+            let this = Rc::clone(&socket);
+            launch(
+                &self.session,
+                || handler(&context),
+                move |ended| {
+                    if let Err(error) = ended {
+                        this.session.worker().counters.one(Count::HandlerErrors);
+                        this.tell_error(&SocketError::handler(&ByteString::from_static("connect"), error));
+                    }
+                },
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A namespace that is being asked; a second request for it is a fault of the client until this is dropped.
+struct Connecting<'a> {
+    client: &'a Client,
+    name: &'a ByteString,
+}
+
+impl Drop for Connecting<'_> {
+    fn drop(&mut self) {
+        self.client.connecting.borrow_mut().retain(|name| name != self.name);
+    }
+}
+
+/// Gives a socket up that did not get to be connected: refused, panicked in a middleware, or gone meanwhile.
+struct Abandoned<'a>(&'a Rc<LocalSocket>);
+
+impl Drop for Abandoned<'_> {
+    fn drop(&mut self) {
+        self.0.abandon();
+    }
+}
+
+impl Connection for Client {
+    #[inline]
+    fn text(&self, text: ByteString) {
+        let decoded = self.decoder.borrow_mut().text(text);
+        self.decoded(decoded);
+    }
+
+    fn binary(&self, bytes: Bytes) {
+        let decoded = self.decoder.borrow_mut().binary(bytes);
+        self.decoded(decoded);
+    }
+
+    fn closed(&self, reason: CloseReason) {
+        for socket in self.sockets() {
+            socket.leave(DisconnectReason::Session(reason), false);
+        }
+    }
+
+    fn overdue(&self) {
+        if !self.joined.get() {
+            self.session.close();
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What can be sent as the arguments of an event, and why it may fail.
+
+use bytes::Bytes;
+use serde::Serialize;
+use sociable_adapter::AdapterError;
+use sociable_protocol::packet::RESERVED_EVENTS;
+use sociable_protocol::{Args, EncodeError, Encoding, Raw, Value};
+use thiserror::Error;
+
+use crate::engine::SendError;
+
+/// Why an event was not sent, or not to everybody.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum EmitError {
+    /// The name belongs to the protocol. Choose another.
+    #[error("\"{0}\" is a reserved event name")]
+    Reserved(String),
+    /// A value can't be written.
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    /// The socket has left, or its client does not read.
+    #[error(transparent)]
+    Send(#[from] SendError),
+    /// A worker thread is too far behind. Emit less, or wait and try again.
+    #[error("a worker thread is too far behind to take more")]
+    Busy,
+    /// The other nodes were not told.
+    #[error(transparent)]
+    Adapter(#[from] AdapterError),
+}
+
+/// The arguments of an event or acknowledgement.
+///
+/// | what is given | what is sent |
+/// |---|---|
+/// | `()` | no argument |
+/// | `&value`, of any type with `Serialize` | one argument |
+/// | `(a, b, …)`, up to eight values | several arguments |
+/// | a string, number, `bool`, `Vec`, `Option`, [`Value`] by value | one argument |
+/// | [`RawArgs`](crate::RawArgs), [`Raw`] | arguments that were received, as they came |
+///
+/// Bytes anywhere in a value (`bytes::Bytes`, `serde_bytes`) travel as binary.
+///
+/// ```
+/// # fn show(socket: &sociable::Socket) -> Result<(), sociable::EmitError> {
+/// #[derive(serde::Serialize)]
+/// struct Move { x: i32, y: i32 }
+///
+/// socket.emit("tick", ())?;
+/// socket.emit("move", &Move { x: 1, y: 2 })?;
+/// socket.emit("said", ("Ada", "hello"))?;
+/// # Ok(())
+/// # }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't be sent as the arguments of an event",
+    label = "not something that can be sent",
+    note = "give a reference for one argument (`&value`), a tuple for several (`(a, b)`), or `()` for none",
+    note = "the value has to implement `serde::Serialize`"
+)]
+pub trait EmitArgs {
+    /// Encodes the arguments.
+    ///
+    /// # Errors
+    ///
+    /// A value can't be written.
+    fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError>;
+}
+
+impl EmitArgs for () {
+    fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+        Ok(Args::empty(encoding))
+    }
+}
+
+impl<T: Serialize + ?Sized> EmitArgs for &T {
+    fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+        Args::encode(encoding, self)
+    }
+}
+
+impl EmitArgs for Args {
+    fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+        if self.encoding() == encoding {
+            return Ok(self);
+        }
+        let mut builder = Args::builder(encoding);
+        builder.append(&self)?;
+        Ok(builder.finish())
+    }
+}
+
+impl EmitArgs for Raw {
+    fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+        Raw::into_args(self).into_args(encoding)
+    }
+}
+
+macro_rules! one_by_value {
+    ($($type:ty $(where $($generic:ident)+)?),* $(,)?) => {
+        $(impl$(<$($generic: Serialize),+>)? EmitArgs for $type {
+            fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+                Args::encode(encoding, &self)
+            }
+        })*
+    };
+}
+
+one_by_value!(bool, char, i8, i16, i32, i64, u8, u16, u32, u64, usize, isize, f32, f64, String, Value, serde_json::Value);
+one_by_value!(Vec<T> where T, Option<T> where T);
+
+impl EmitArgs for Bytes {
+    fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+        Args::encode(encoding, &Value::Binary(self))
+    }
+}
+
+macro_rules! several {
+    ($($name:ident)+) => {
+        impl<$($name: Serialize),+> EmitArgs for ($($name,)+) {
+            fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError> {
+                #[allow(non_snake_case)]
+                let ($($name,)+) = self;
+                let mut builder = Args::builder(encoding);
+                $(builder.push(&$name)?;)+
+                Ok(builder.finish())
+            }
+        }
+    };
+}
+
+several!(A);
+several!(A B);
+several!(A B C);
+several!(A B C D);
+several!(A B C D E);
+several!(A B C D E F);
+several!(A B C D E F G);
+several!(A B C D E F G H);
+
+pub(crate) fn check_name(event: &str) -> Result<(), EmitError> {
+    if RESERVED_EVENTS.contains(&event) { Err(EmitError::Reserved(event.to_owned())) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn json(args: impl EmitArgs) -> String {
+        args.into_args(Encoding::Json).unwrap().raw_json().unwrap().to_owned()
+    }
+
+    #[test]
+    fn the_forms_of_arguments() {
+        assert_eq!(json(()), "");
+        assert_eq!(json("text"), r#""text""#);
+        assert_eq!(json(("a", 1, [2, 3])), r#""a",1,[2,3]"#);
+        assert_eq!(json(&("a", 1)), r#"["a",1]"#);
+        assert_eq!(json(vec![1, 2]), "[1,2]");
+        assert_eq!(json(f64::NAN), "null");
+    }
+
+    #[test]
+    fn a_reserved_name_is_refused() {
+        assert_eq!(check_name("disconnecting").unwrap_err().to_string(), "\"disconnecting\" is a reserved event name");
+        assert_eq!(check_name("error"), Ok(()));
+    }
+}

@@ -1,0 +1,254 @@
+//! The Engine.IO layer as a server of its own: sessions with messages, without namespaces.
+//!
+//! [`Server`](crate::Server) stands on it. Use it directly for a protocol of your own over Engine.IO clients.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use sociable_protocol::Id;
+use sociable_protocol::id::NodeTag;
+use tokio::sync::Notify;
+
+use crate::config::{Config, ConfigError, engine_options};
+use crate::http::EngineService;
+use crate::metrics::{Count, Counters, Stats};
+use crate::reason::CloseReason;
+use crate::serve::Serve;
+pub use crate::session::{Connection, SendError, Session};
+use crate::session::Ending;
+use crate::worker::{Unreachable, Worker, WorkerHandle};
+
+/// An Engine.IO server. Cheap to clone; every clone is the same server.
+///
+/// ```
+/// use std::rc::Rc;
+/// use bytes::Bytes;
+/// use bytestring::ByteString;
+/// use sociable::CloseReason;
+/// use sociable::engine::{Connection, Engine, Session};
+///
+/// struct Echo(Rc<Session>);
+///
+/// impl Connection for Echo {
+///     fn text(&self, text: ByteString) {
+///         self.0.send_text(&text).ok();
+///     }
+///     fn binary(&self, bytes: Bytes) {
+///         self.0.send_binary(&bytes).ok();
+///     }
+///     fn closed(&self, reason: CloseReason) {
+///         println!("{} ended: {reason}", self.0.id());
+///     }
+/// }
+///
+/// let engine = Engine::builder().build(Echo)?;
+/// let app = actix_web::App::new().service(engine.service());
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Engine(pub(crate) Arc<Shared>);
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").field("path", &self.0.config.path).finish_non_exhaustive()
+    }
+}
+
+/// Sets the options of an [`Engine`].
+#[derive(Clone, Debug)]
+pub struct EngineBuilder {
+    config: Config,
+}
+
+impl EngineBuilder {
+    engine_options!();
+
+    /// The engine. `accept` is called with each new session, on the session's thread, and gives what gets its messages.
+    ///
+    /// # Errors
+    ///
+    /// The options that can't work, all of them.
+    pub fn build<C: Connection>(self, accept: impl Fn(Rc<Session>) -> C + Send + Sync + 'static) -> Result<Engine, ConfigError> {
+        Ok(Engine::new(self.config.check()?, NodeTag::random(), move |session| -> Rc<dyn Connection> { Rc::new(accept(session)) }))
+    }
+}
+
+impl Engine {
+    /// An engine with the options of the JavaScript one, which are then changed. Its path is `/engine.io/`.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder { config: Config::with_path("/engine.io") }
+    }
+
+    pub(crate) fn new(
+        config: Config,
+        tag: NodeTag,
+        accept: impl Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(Shared {
+            config,
+            tag,
+            accept: Box::new(accept),
+            workers: RwLock::default(),
+            shards: OnceLock::new(),
+            sessions: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            all_closed: Notify::new(),
+            counters: Counters::default(),
+        }))
+    }
+
+    /// The service for an actix-web `App`: it answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
+    pub fn service(&self) -> EngineService {
+        EngineService::new(Arc::clone(&self.0))
+    }
+
+    /// A server that hands WebSockets over to this engine as raw streams, with the `App` beside it. See [`Serve`].
+    pub fn serve<F>(&self, app: F) -> Serve<F> {
+        Serve::new(Arc::clone(&self.0), app)
+    }
+
+    /// Sessions that are open, over all threads.
+    pub fn session_count(&self) -> usize {
+        self.0.sessions.load(Ordering::Relaxed)
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> Stats {
+        self.0.stats()
+    }
+
+    /// Closes all sessions, and refuses new ones from now on. Ends when every client has got its close packet, or after `grace`; what is
+    /// left is cut off then.
+    pub async fn close(&self, grace: Duration) {
+        self.0.close(grace).await;
+    }
+}
+
+/// What all threads of an engine share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    /// Names this process in ids.
+    pub(crate) tag: NodeTag,
+    accept: Box<dyn Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync>,
+    /// By index. A worker whose thread has ended is replaced by the next that starts.
+    workers: RwLock<Vec<Arc<WorkerHandle>>>,
+    /// How many workers own sessions. It is settled by the first session, since ids lead to workers by it.
+    shards: OnceLock<usize>,
+    sessions: AtomicUsize,
+    closing: AtomicBool,
+    all_closed: Notify,
+    /// Counts of threads that are no workers.
+    pub(crate) counters: Counters,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Adds a worker: `make` is told its index.
+    pub(crate) fn register<T>(&self, make: impl FnOnce(usize) -> (T, WorkerHandle)) -> T {
+        let mut workers = self.workers.write();
+        let index = workers.iter().position(|worker| !worker.is_alive()).unwrap_or(workers.len());
+        let (worker, handle) = make(index);
+        if index < workers.len() {
+            workers[index] = Arc::new(handle);
+        } else {
+            workers.push(Arc::new(handle));
+        }
+        worker
+    }
+
+    pub(crate) fn shards(&self) -> usize {
+        *self.shards.get_or_init(|| self.workers.read().len().max(1))
+    }
+
+    /// The worker that owns the session or socket of this id.
+    pub(crate) fn home(&self, id: &Id) -> usize {
+        id.shard(self.shards())
+    }
+
+    /// Has `call` made on a worker's thread.
+    pub(crate) fn run_on(&self, index: usize, bytes: usize, call: impl FnOnce(&Rc<Worker>) + Send + 'static) -> Result<(), Unreachable> {
+        let worker = self.workers.read().get(index).cloned().ok_or(Unreachable)?;
+        worker.run(bytes, call)
+    }
+
+    pub(crate) fn worker_count(&self) -> usize {
+        self.workers.read().len()
+    }
+
+    /// The workers that run now, by index.
+    pub(crate) fn workers(&self) -> Vec<Arc<WorkerHandle>> {
+        self.workers.read().clone()
+    }
+
+    pub(crate) fn accept(&self, session: Rc<Session>) -> Rc<dyn Connection> {
+        (self.accept)(session)
+    }
+
+    /// True if a session more may be opened.
+    pub(crate) fn has_room(&self) -> bool {
+        self.sessions.load(Ordering::Relaxed) < self.config.max_sessions
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn session_opened(&self) {
+        self.sessions.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session_closed(&self) {
+        if self.sessions.fetch_sub(1, Ordering::Relaxed) == 1 && self.is_closing() {
+            self.all_closed.notify_waiters();
+        }
+    }
+
+    /// Counts for a worker's thread or, elsewhere, for all others.
+    pub(crate) fn count(self: &Arc<Self>, count: Count) {
+        match Worker::current(self) {
+            Some(worker) => worker.counters.one(count),
+            None => self.counters.one(count),
+        }
+    }
+
+    pub(crate) fn stats(&self) -> Stats {
+        let mut stats = Stats { sessions: self.sessions.load(Ordering::Relaxed) as u64, ..Stats::default() };
+        stats.add(&self.counters);
+        for worker in self.workers.read().iter() {
+            stats.add(&worker.counters);
+        }
+        stats
+    }
+
+    pub(crate) async fn close(self: &Arc<Self>, grace: Duration) {
+        self.closing.store(true, Ordering::Relaxed);
+        let all_closed = self.all_closed.notified();
+        tokio::pin!(all_closed);
+        all_closed.as_mut().enable();
+        self.end_all(Ending::Graceful);
+        if self.sessions.load(Ordering::Relaxed) > 0 && tokio::time::timeout(grace, all_closed).await.is_err() {
+            self.end_all(Ending::Abrupt);
+        }
+    }
+
+    fn end_all(self: &Arc<Self>, ending: Ending) {
+        let end = move |worker: &Rc<Worker>| {
+            for session in worker.sessions() {
+                session.end(CloseReason::ServerShuttingDown, ending);
+            }
+        };
+        for handle in self.workers() {
+            // A worker whose thread has ended has no sessions.
+            let _ = handle.run(0, end);
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! What handlers can take.
+
+use std::any::type_name;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use serde::de::DeserializeOwned;
+use sociable_protocol::Args as RawArgs;
+
+use super::ExtractError;
+use super::context::{DisconnectContext, HasEvent, HasNamespace, HasSocket};
+use crate::ack::Ack;
+use crate::handshake::Handshake;
+use crate::namespace::Namespace;
+use crate::reason::DisconnectReason;
+use crate::server::Server;
+use crate::socket::Socket;
+
+/// Something that a handler can take from the context `C`.
+///
+/// | type | what it is | where |
+/// |---|---|---|
+/// | [`Socket`] | the socket | everywhere but server events |
+/// | [`Data<T>`] | the first argument | events |
+/// | [`Args<(A, B)>`](Args) | all arguments | events |
+/// | [`RawArgs`](crate::RawArgs) | all arguments, as they came | events |
+/// | [`Ack`], `Option<Ack>` | the acknowledgement that was asked for | events |
+/// | [`EventName`] | the event's name | events |
+/// | [`State<T>`] | state of the application | everywhere |
+/// | [`Namespace`], [`Server`] | where it happens | everywhere |
+/// | [`Auth<T>`] | what the client sent to be let in | everywhere but server events |
+/// | [`Handshake`] | the request that opened the session | everywhere but server events |
+/// | [`DisconnectReason`] | why a socket left | disconnections |
+#[diagnostic::on_unimplemented(
+    message = "a handler can't take `{Self}` here",
+    label = "can't be taken from `{C}`",
+    note = "see `sociable::Extract` for what can be taken where; data of a client is taken by `Data<{Self}>`"
+)]
+pub trait Extract<C>: Sized {
+    /// Takes it.
+    ///
+    /// # Errors
+    ///
+    /// It can't be had: the handler is not called then.
+    fn extract(context: &C) -> Result<Self, ExtractError>;
+}
+
+/// The first argument of an event. A missing argument is given as `None` to a `Data<Option<T>>`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Data<T>(pub T);
+
+/// All arguments of an event, as a tuple, or as a `Vec` of one type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Args<T>(pub T);
+
+/// The name of an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventName(pub ByteString);
+
+/// What the client sent to be let in: the `auth` option of the JavaScript client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Auth<T>(pub T);
+
+/// State of the application that was given to [`ServerBuilder::state`](crate::ServerBuilder::state).
+#[derive(Debug)]
+pub struct State<T: ?Sized>(pub Arc<T>);
+
+impl<T: ?Sized> Clone for State<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized> Deref for State<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<C: HasSocket> Extract<C> for Socket {
+    #[inline]
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(context.socket().clone())
+    }
+}
+
+impl<C: HasNamespace> Extract<C> for Namespace {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(context.namespace().clone())
+    }
+}
+
+impl<C: HasNamespace> Extract<C> for Server {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        context.namespace().server().ok_or(ExtractError::NoServer)
+    }
+}
+
+impl<C: HasNamespace, T: Send + Sync + 'static> Extract<C> for State<T> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        let server = context.namespace().server().ok_or(ExtractError::NoServer)?;
+        server.state::<T>().map(State).ok_or(ExtractError::NoState(type_name::<T>()))
+    }
+}
+
+impl<C: HasSocket> Extract<C> for Handshake {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(context.socket().handshake().clone())
+    }
+}
+
+impl<C: HasSocket, T: DeserializeOwned> Extract<C> for Auth<T> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(Self(context.socket().auth()?))
+    }
+}
+
+impl<C: HasEvent, T: DeserializeOwned> Extract<C> for Data<T> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(Self(context.args().decode(0)?))
+    }
+}
+
+impl<C: HasEvent, T: DeserializeOwned> Extract<C> for Args<T> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(Self(context.args().decode_all()?))
+    }
+}
+
+impl<C: HasEvent> Extract<C> for RawArgs {
+    #[inline]
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(context.args().clone())
+    }
+}
+
+impl<C: HasEvent> Extract<C> for EventName {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(Self(context.name().clone()))
+    }
+}
+
+impl<C: HasEvent> Extract<C> for Option<Ack> {
+    #[inline]
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(context.ack().cloned())
+    }
+}
+
+impl<C: HasEvent> Extract<C> for Ack {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(context.ack().cloned().unwrap_or_default())
+    }
+}
+
+impl Extract<DisconnectContext> for DisconnectReason {
+    fn extract(context: &DisconnectContext) -> Result<Self, ExtractError> {
+        Ok(context.reason)
+    }
+}

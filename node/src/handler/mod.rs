@@ -1,0 +1,109 @@
+//! Handlers: plain async functions that take what they need.
+
+mod context;
+mod extract;
+mod outcome;
+
+use std::sync::Arc;
+
+use futures_util::future::{FutureExt, LocalBoxFuture, ready};
+
+pub use self::context::{ConnectContext, DisconnectContext, EventContext, HasEvent, HasNamespace, HasSocket, ServerEventContext};
+pub use self::extract::{Args, Auth, Data, EventName, Extract, State};
+pub use self::outcome::{Failure, Outcome};
+
+/// An async function that can handle what `C` tells of: an event, a connection, a disconnection.
+///
+/// It takes up to eight arguments, each of a type that can be taken from the context (see [`Extract`]), and gives nothing or a
+/// `Result<(), E>`. The future stays on its thread, so it need not be `Send`.
+///
+/// ```
+/// use sociable::{Ack, Data, Server, Socket, State};
+///
+/// struct Greeting(String);
+///
+/// async fn greet(socket: Socket, State(greeting): State<Greeting>, Data(name): Data<String>, ack: Ack) {
+///     socket.emit("greeted", &name).ok();
+///     ack.send(&format!("{}, {name}", greeting.0)).ok();
+/// }
+///
+/// let io = Server::builder().state(Greeting("Hello".into())).build()?;
+/// io.on("greet", greet);
+/// io.on("leave", async |socket: Socket| socket.disconnect());
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` can't handle this",
+    label = "not a handler",
+    note = "a handler is an `async fn`, or a closure that gives a future, with up to eight arguments",
+    note = "each argument has to implement `sociable::Extract<{C}>`: `Socket`, `Data<T>`, `Args<(A, B)>`, `Ack`, `State<T>`, `Namespace`, …",
+    note = "`T` of `Data<T>` has to implement `serde::de::DeserializeOwned`",
+    note = "a handler gives `()` or `Result<(), E>`"
+)]
+pub trait Handler<C, Taken>: Send + Sync + 'static {
+    /// Takes the arguments out of the context and begins to handle.
+    fn call(&self, context: &C) -> LocalBoxFuture<'static, Result<(), HandlerError>>;
+}
+
+/// Why a handler did not do its work.
+#[derive(Debug)]
+pub enum HandlerError {
+    /// An argument could not be taken from the context.
+    Arguments(ExtractError),
+    /// The handler itself gave an error.
+    Failed(Failure),
+}
+
+/// Why an argument of a handler could not be had.
+#[derive(Clone, Debug, thiserror::Error, PartialEq)]
+#[non_exhaustive]
+pub enum ExtractError {
+    /// What the client sent does not fit.
+    #[error(transparent)]
+    Args(#[from] sociable_protocol::ArgsError),
+    /// There is no state of this type. Give it to [`ServerBuilder::state`](crate::ServerBuilder::state).
+    #[error("there is no state of the type {0}: give it to the builder of the server")]
+    NoState(&'static str),
+    /// The server has been dropped.
+    #[error("the server has been dropped")]
+    NoServer,
+}
+
+/// A handler whose arguments are forgotten.
+pub(crate) type Erased<C> = Arc<dyn Fn(&C) -> LocalBoxFuture<'static, Result<(), HandlerError>> + Send + Sync>;
+
+pub(crate) fn erase<C: 'static, Taken>(handler: impl Handler<C, Taken>) -> Erased<C> {
+    Arc::new(move |context| handler.call(context))
+}
+
+macro_rules! impl_handler {
+    ($($name:ident)*) => {
+        impl<F, Fut, C, $($name,)*> Handler<C, ($($name,)*)> for F
+        where
+            F: Fn($($name,)*) -> Fut + Send + Sync + 'static,
+            Fut: Future + 'static,
+            Fut::Output: Outcome,
+            $($name: Extract<C>,)*
+        {
+            #[allow(non_snake_case, unused_variables)]
+            fn call(&self, context: &C) -> LocalBoxFuture<'static, Result<(), HandlerError>> {
+                $(let $name = match $name::extract(context) {
+                    Ok(value) => value,
+                    Err(error) => return ready(Err(HandlerError::Arguments(error))).boxed_local(),
+                };)*
+                let future = self($($name,)*);
+                Box::pin(async move { future.await.into_result().map_err(HandlerError::Failed) })
+            }
+        }
+    };
+}
+
+impl_handler!();
+impl_handler!(A);
+impl_handler!(A B);
+impl_handler!(A B D);
+impl_handler!(A B D E);
+impl_handler!(A B D E G);
+impl_handler!(A B D E G H);
+impl_handler!(A B D E G H I);
+impl_handler!(A B D E G H I J);

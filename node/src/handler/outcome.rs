@@ -1,0 +1,100 @@
+//! What a handler or a middleware gives back.
+
+use std::fmt;
+
+use serde::Serialize;
+use sociable_protocol::{Args, Encoding};
+
+/// Why a handler failed or a middleware refused: a text, and data for the client.
+///
+/// Anything that can be displayed becomes one, so `?` works in handlers and middleware.
+///
+/// ```
+/// use sociable::Failure;
+///
+/// let failure = Failure::new("not authorized").with_data(&serde_json::json!({ "code": "E_AUTH" }));
+/// assert_eq!(failure.message(), "not authorized");
+///
+/// fn parse(text: &str) -> Result<u16, Failure> {
+///     Ok(text.parse::<u16>()?)
+/// }
+/// assert!(parse("x").is_err());
+/// ```
+#[derive(Clone, PartialEq)]
+pub struct Failure {
+    message: String,
+    data: Option<serde_json::Value>,
+}
+
+impl Failure {
+    /// A failure with a text.
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), data: None }
+    }
+
+    /// Adds data, which a refused client gets beside the text. Data that can't be written as JSON is left out.
+    pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
+        self.data = serde_json::to_value(data).ok();
+        self
+    }
+
+    /// The text.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The data.
+    pub fn data(&self) -> Option<&serde_json::Value> {
+        self.data.as_ref()
+    }
+
+    /// The payload of a connect error.
+    pub(crate) fn payload(&self, encoding: Encoding) -> Args {
+        #[derive(Serialize)]
+        struct Payload<'a> {
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a serde_json::Value>,
+        }
+        Args::encode(encoding, &Payload { message: &self.message, data: self.data.as_ref() }).unwrap_or_else(|_| Args::null(encoding))
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Failure").field("message", &self.message).field("data", &self.data).finish()
+    }
+}
+
+// `Failure` itself can't be displayed: it would become itself in two ways.
+impl<E: fmt::Display> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::new(error.to_string())
+    }
+}
+
+/// What a handler may give: nothing, or a result.
+#[diagnostic::on_unimplemented(
+    message = "a handler can't give `{Self}`",
+    note = "it gives `()` or `Result<(), E>`, where `E` can be displayed or is `sociable::Failure`"
+)]
+pub trait Outcome {
+    /// As a result.
+    ///
+    /// # Errors
+    ///
+    /// What the handler gave.
+    fn into_result(self) -> Result<(), Failure>;
+}
+
+impl Outcome for () {
+    fn into_result(self) -> Result<(), Failure> {
+        Ok(())
+    }
+}
+
+impl<E: Into<Failure>> Outcome for Result<(), E> {
+    fn into_result(self) -> Result<(), Failure> {
+        self.map_err(Into::into)
+    }
+}

@@ -1,0 +1,206 @@
+//! Engine.IO over HTTP: what a request asks for, whether it may, and how it is answered.
+
+mod refuse;
+mod respond;
+mod target;
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::header::{self, HeaderValue};
+use actix_http::{Method, RequestHead, StatusCode};
+use actix_web::dev::{AppService, HttpServiceFactory};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use bytestring::ByteString;
+use futures_util::StreamExt;
+use sociable_protocol::Id;
+use tokio::sync::oneshot;
+
+pub use self::refuse::{ConnectionError, ErrorCode};
+pub(crate) use self::refuse::Refused;
+pub(crate) use self::respond::{Reply, decorate};
+pub(crate) use self::target::Target;
+use crate::config::Transport;
+use crate::engine::Shared;
+use crate::handshake::Handshake;
+use crate::session::Session;
+use crate::transport::{bridge, polling};
+use crate::worker::Worker;
+
+/// How long a request body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves Engine.IO within an actix-web `App`: give it to [`App::service`](actix_web::App::service).
+#[derive(Clone, Debug)]
+pub struct EngineService {
+    engine: Arc<Shared>,
+    /// The layer above, which has to live as long as requests come.
+    kept: Option<Arc<crate::server::ServerInner>>,
+}
+
+impl EngineService {
+    pub(crate) fn new(engine: Arc<Shared>) -> Self {
+        Self { engine, kept: None }
+    }
+
+    pub(crate) fn keeping(self, server: Arc<crate::server::ServerInner>) -> Self {
+        Self { kept: Some(server), ..self }
+    }
+}
+
+impl HttpServiceFactory for EngineService {
+    fn register(self, config: &mut AppService) {
+        // The factory of an `App` runs once on each worker thread, before requests come.
+        Worker::attach(&self.engine);
+        let pattern = format!("{}{{tail:.*}}", self.engine.config.path);
+        let Self { engine, kept } = self;
+        let answer = move |request: HttpRequest, body: web::Payload| {
+            let _ = &kept;
+            answer(Arc::clone(&engine), request, body)
+        };
+        web::resource(pattern).route(web::route().to(answer)).register(config);
+    }
+}
+
+async fn answer(engine: Arc<Shared>, request: HttpRequest, body: web::Payload) -> HttpResponse {
+    let handshake = || Handshake::new(request.head(), request.peer_addr(), request.app_config().secure());
+    if engine.config.cors.is_some() && request.method() == Method::OPTIONS {
+        return respond::preflight(&engine, request.head(), &handshake());
+    }
+    let target = Target::of(request.head());
+    if target.upgrade {
+        return bridge::answer(engine, request, body, target).await;
+    }
+    let reply = match serve(&engine, request.head(), &handshake, body, &target).await {
+        Ok(reply) => reply,
+        Err(refused) => refused.report(&engine, handshake()).reply(),
+    };
+    respond::respond(&engine, request.head(), handshake, reply)
+}
+
+async fn serve(
+    engine: &Arc<Shared>,
+    head: &RequestHead,
+    handshake: &impl Fn() -> Handshake,
+    body: web::Payload,
+    target: &Target,
+) -> Result<Reply, Refused> {
+    let transport = target.check(&engine.config, head)?;
+    match &target.sid {
+        Some(sid) => {
+            let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
+            target.check_revision()?;
+            if transport == Transport::WebSocket {
+                return Err(Refused::bad_request("TRANSPORT_MISMATCH"));
+            }
+            match head.method {
+                Method::GET => polling::get(engine, id).await,
+                Method::POST => post(engine, id, head, body).await,
+                _ => Err(Refused::bad_method(&head.method)),
+            }
+        }
+        None => {
+            let handshake = handshake();
+            target.check_handshake(engine, head, &handshake).await?;
+            let (id, body) = on_home(engine, None, move |worker, id| {
+                let session = Session::open(worker, id, handshake, Transport::Polling, None);
+                async move { (id, polling::first_payload(&session)) }
+            })
+            .await?;
+            Ok(Reply::opened(id, body))
+        }
+    }
+}
+
+async fn post(engine: &Arc<Shared>, id: Id, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
+    // In this revision of the protocol bodies are text.
+    if head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream") {
+        polling::fail(engine, id).await?;
+        return Ok(Reply::empty(StatusCode::BAD_REQUEST));
+    }
+    let Some(ticket) = polling::begin_post(engine, id).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
+    match tokio::time::timeout(BODY_TIMEOUT, read_body(head, body, engine.config.max_payload())).await {
+        Ok(Ok(body)) => ticket.finish(body).await,
+        Ok(Err(BodyError::TooLarge)) => {
+            engine.count(crate::metrics::Count::BodiesTooLarge);
+            ticket.give_back();
+            Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
+        }
+        // The ticket, dropped, ends the session: part of what the client sent is missing.
+        Ok(Err(BodyError::Broken)) => Ok(Reply::empty(StatusCode::BAD_REQUEST).closing()),
+        Err(_) => Ok(Reply::empty(StatusCode::REQUEST_TIMEOUT).closing()),
+    }
+}
+
+enum BodyError {
+    TooLarge,
+    Broken,
+}
+
+async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize) -> Result<Bytes, BodyError> {
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut first = Bytes::new();
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| BodyError::Broken)?;
+        if first.len() + whole.len() + chunk.len() > limit {
+            return Err(BodyError::TooLarge);
+        }
+        // One chunk, which is the rule, is taken as it is.
+        if first.is_empty() && whole.is_empty() {
+            first = chunk;
+        } else {
+            whole.extend_from_slice(&std::mem::take(&mut first));
+            whole.extend_from_slice(&chunk);
+        }
+    }
+    Ok(if whole.is_empty() { first } else { whole.freeze() })
+}
+
+/// Runs `work` on the worker that owns the session `id`, or, without an id, on one that may own a new session, and waits for what comes of it.
+pub(crate) async fn on_home<F, Fut, T>(engine: &Arc<Shared>, id: Option<Id>, work: F) -> Result<T, Refused>
+where
+    F: FnOnce(&Rc<Worker>, Id) -> Fut + Send + 'static,
+    Fut: Future<Output = T> + 'static,
+    T: Send + 'static,
+{
+    let here = Worker::current(engine);
+    let id = match (id, &here) {
+        (Some(id), _) => id,
+        (None, Some(worker)) => worker.draw_id(),
+        (None, None) => return Err(Refused::unavailable("no worker on this thread")),
+    };
+    let home = engine.home(&id);
+    if let Some(worker) = here.filter(|worker| worker.index == home) {
+        return Ok(work(&worker, id).await);
+    }
+    let (mut answer, answered) = oneshot::channel();
+    let sent = engine.run_on(home, 0, move |worker| {
+        let work = work(worker, id);
+        actix_rt::spawn(async move {
+            tokio::select! {
+                // The request was given up: so is the work for it.
+                () = answer.closed() => {}
+                result = work => drop(answer.send(result)),
+            }
+        });
+    });
+    let gone = || Refused::unknown_sid(id.as_str());
+    sent.map_err(|_| gone())?;
+    answered.await.map_err(|_| gone())
+}
+
+/// Text of a request body or nothing that Engine.IO could mean.
+pub(crate) fn text(body: Bytes) -> Option<ByteString> {
+    ByteString::try_from(body).ok()
+}
+
+/// The value of a header as text, if it is.
+pub(crate) fn header_str(head: &RequestHead, name: header::HeaderName) -> Option<&str> {
+    head.headers.get(name).map(HeaderValue::to_str)?.ok()
+}

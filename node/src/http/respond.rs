@@ -1,0 +1,154 @@
+//! Responses: status, headers, compression.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use actix_http::header::{self, HeaderMap, HeaderValue};
+use actix_http::{RequestHead, StatusCode};
+use actix_web::HttpResponse;
+use flate2::Compression;
+use flate2::write::{GzEncoder, ZlibEncoder};
+use sociable_protocol::Id;
+
+use super::header_str;
+use crate::engine::Shared;
+use crate::handshake::Handshake;
+
+/// The answer to a request, made on whichever thread owns the session.
+#[derive(Debug)]
+pub(crate) struct Reply {
+    status: StatusCode,
+    content_type: Option<&'static str>,
+    body: String,
+    compress: bool,
+    /// The session that was opened by the request.
+    opened: Option<Id>,
+    /// The connection can't be used any more.
+    close: bool,
+}
+
+impl Reply {
+    fn new(status: StatusCode, content_type: &'static str, body: String) -> Self {
+        Self { status, content_type: Some(content_type), body, compress: false, opened: None, close: false }
+    }
+
+    /// Packets for a poll.
+    pub(crate) fn payload(body: String, compress: bool) -> Self {
+        Self { compress, ..Self::new(StatusCode::OK, "text/plain; charset=UTF-8", body) }
+    }
+
+    pub(crate) fn opened(id: Id, body: String) -> Self {
+        Self { opened: Some(id), ..Self::payload(body, true) }
+    }
+
+    /// Packets were taken.
+    pub(crate) fn ok() -> Self {
+        Self::new(StatusCode::OK, "text/html", "ok".into())
+    }
+
+    pub(crate) fn json(status: StatusCode, body: String) -> Self {
+        Self::new(status, "application/json", body)
+    }
+
+    pub(crate) fn empty(status: StatusCode) -> Self {
+        Self { content_type: None, ..Self::new(status, "", String::new()) }
+    }
+
+    pub(crate) fn closing(self) -> Self {
+        Self { close: true, ..self }
+    }
+}
+
+/// Turns a reply into the response.
+pub(super) fn respond(engine: &Arc<Shared>, head: &RequestHead, handshake: impl FnOnce() -> Handshake, reply: Reply) -> HttpResponse {
+    let mut response = HttpResponse::new(reply.status);
+    let headers = response.headers_mut();
+    if let Some(kind) = reply.content_type {
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    }
+    if reply.status == StatusCode::OK {
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    }
+    if reply.status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+    }
+    // Some browsers of old guess at the type of what they get.
+    if header_str(head, header::USER_AGENT).is_some_and(|agent| agent.contains(";MSIE") || agent.contains("Trident/")) {
+        headers.insert(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
+    }
+    if let (Some(id), Some(cookie)) = (&reply.opened, &engine.config.cookie)
+        && let Ok(value) = HeaderValue::from_str(&cookie.header(id.as_str()))
+    {
+        headers.append(header::SET_COOKIE, value);
+    }
+    decorate(engine, head, handshake, headers, reply.opened.is_some());
+    let body = compressed(engine, head, &reply, headers).unwrap_or_else(|| reply.body.into_bytes());
+    if reply.close {
+        response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+    }
+    response.set_body(actix_web::body::BoxBody::new(body))
+}
+
+/// Adds the headers of cross-origin resource sharing and those of the application.
+pub(crate) fn decorate(
+    engine: &Arc<Shared>,
+    head: &RequestHead,
+    handshake: impl FnOnce() -> Handshake,
+    headers: &mut HeaderMap,
+    opens_session: bool,
+) {
+    let config = &engine.config;
+    if let Some(cors) = &config.cors {
+        cors.apply(header_str(head, header::ORIGIN), headers);
+    }
+    if config.headers.is_some() || config.initial_headers.is_some() {
+        let handshake = handshake();
+        if let Some(hook) = config.initial_headers.as_ref().filter(|_| opens_session) {
+            hook(headers, &handshake);
+        }
+        if let Some(hook) = &config.headers {
+            hook(headers, &handshake);
+        }
+    }
+}
+
+/// The answer to a request of a browser whether it may ask from another origin.
+pub(super) fn preflight(engine: &Arc<Shared>, head: &RequestHead, handshake: &Handshake) -> HttpResponse {
+    let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
+    let headers = response.headers_mut();
+    decorate(engine, head, || handshake.clone(), headers, false);
+    if let Some(cors) = &engine.config.cors {
+        cors.apply_preflight(header_str(head, header::ACCESS_CONTROL_REQUEST_HEADERS), headers);
+    }
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+}
+
+fn compressed(engine: &Arc<Shared>, head: &RequestHead, reply: &Reply, headers: &mut HeaderMap) -> Option<Vec<u8>> {
+    let threshold = engine.config.http_compression?;
+    if !reply.compress || reply.body.len() < threshold {
+        return None;
+    }
+    let accepted = header_str(head, header::ACCEPT_ENCODING)?;
+    let accepts = |name: &str| {
+        accepted.split(',').any(|coding| {
+            let (coding, parameters) = coding.split_once(';').unwrap_or((coding, ""));
+            coding.trim().eq_ignore_ascii_case(name) && parameters.trim().replace(' ', "") != "q=0"
+        })
+    };
+    let body = reply.body.as_bytes();
+    let (name, bytes) = if accepts("gzip") {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(body).ok()?;
+        ("gzip", encoder.finish().ok()?)
+    } else if accepts("deflate") {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
+        encoder.write_all(body).ok()?;
+        ("deflate", encoder.finish().ok()?)
+    } else {
+        return None;
+    };
+    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    Some(bytes)
+}

@@ -1,0 +1,99 @@
+//! Sociable: a Socket.IO server for actix-web that is a cluster from the start.
+//!
+//! Sockets, rooms and namespaces are actors; clients connect unchanged, whatever language they are written in.
+//!
+//! ```no_run
+//! use actix_web::App;
+//! use sociable::{Ack, Data, Server, Socket};
+//!
+//! #[actix_web::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let io = Server::builder().build()?;
+//!     io.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+//!         socket.join(room);
+//!         ack.send(()).ok();
+//!     });
+//!     io.on("say", async |socket: Socket, sociable::Args((room, text)): sociable::Args<(String, String)>| {
+//!         socket.to(room).emit("said", &text).ok();
+//!     });
+//!
+//!     let service = io.service();
+//!     let app = move || App::new().service(service.clone());
+//!     io.serve(app).bind("127.0.0.1:3000")?.run().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # Layout
+//!
+//! In the order of a packet's way in, from the bottom to the top:
+//!
+//! * `serve/`: the server that hands WebSockets over as raw streams. `http/`: requests of Engine.IO, and their refusals.
+//! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
+//! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them.
+//! * `worker.rs`: one thread and its hub. `actor.rs`: actors and their supervision.
+//! * `client.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where.
+//! * `handler/`, `launch.rs`, `setup.rs`: users' handlers, how they run, and where they are kept.
+//! * `socket.rs`, `namespace.rs`, `parent.rs`, `server.rs`, `operator.rs`, `ack.rs`: what users see.
+//! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes.
+//!
+//! # Panics
+//!
+//! A handler that panics ends; nobody else notices, unless the program is built with `panic = "abort"`.
+
+mod ack;
+mod actor;
+mod client;
+mod config;
+mod cors;
+mod delivery;
+mod emit;
+pub mod engine;
+pub mod handler;
+mod handshake;
+mod http;
+mod launch;
+mod local;
+mod metrics;
+mod namespace;
+mod operator;
+mod outbox;
+mod parent;
+mod reason;
+mod remote_socket;
+mod rooms;
+mod serve;
+mod server;
+mod server_events;
+mod session;
+mod setup;
+mod socket;
+mod timers;
+mod transport;
+mod worker;
+
+pub use sociable_adapter::{self as adapter, Room};
+/// The arguments of an event or acknowledgement, still encoded as they came.
+pub use sociable_protocol::Args as RawArgs;
+pub use sociable_protocol::{self as protocol, Id, JsonParser, MsgPackParser, Parser, Value};
+
+pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
+pub use self::config::{ConfigError, Cookie, Refusal, Transport};
+pub use self::cors::Cors;
+pub use self::emit::{EmitArgs, EmitError};
+pub use self::engine::SendError;
+pub use self::handler::{Args, Auth, Data, EventName, Extract, Failure, Handler, State};
+pub use self::handshake::Handshake;
+pub use self::http::{ConnectionError, EngineService, ErrorCode};
+pub use self::metrics::Stats;
+pub use self::namespace::Namespace;
+pub use self::operator::{BroadcastOperator, IntoRooms};
+pub use self::parent::ParentNamespace;
+pub use self::reason::{CloseReason, DisconnectReason};
+pub use self::remote_socket::{FetchError, RemoteSocket};
+pub use self::serve::Serve;
+pub use self::server::{Server, ServerBuilder};
+pub use self::server_events::ServerAckError;
+pub use self::setup::RoomEvent;
+pub use self::socket::{Socket, SocketEmitter, SocketError};
+pub use self::transport::bridge::on_connect;

@@ -1,0 +1,508 @@
+//! The Socket.IO side of one worker thread: its sockets, and its part of each namespace.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use bytestring::ByteString;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use sociable_protocol::{Args, Frames};
+
+use crate::ack::{AckTable, Waiter};
+use crate::actor::{ActorCell, Outcome, Supervised};
+use crate::client::Client;
+use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
+use crate::launch::{Begun, begin, go_on, launch};
+use crate::metrics::Count;
+use crate::namespace::Namespace;
+use crate::reason::DisconnectReason;
+use crate::rooms::{Change, Rooms};
+use crate::engine::Shared;
+use crate::session::Session;
+use crate::setup::{RoomEvent, Setup};
+use crate::socket::{Socket, SocketError, SocketInner, Stage};
+use crate::worker::Worker;
+
+thread_local! {
+    static LOCALS: RefCell<Vec<Rc<Local>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// All that this thread has of one server.
+pub(crate) struct Local {
+    pub(crate) worker: Rc<Worker>,
+    sockets: RefCell<Slab<Rc<LocalSocket>>>,
+    namespaces: RefCell<FxHashMap<ByteString, Rc<LocalNamespace>>>,
+}
+
+impl Local {
+    /// This thread's part of the server, if the thread is one of its workers.
+    #[inline]
+    pub(crate) fn current(engine: &Arc<Shared>) -> Option<Rc<Local>> {
+        LOCALS
+            .try_with(|locals| locals.borrow().iter().find(|local| Arc::ptr_eq(&local.worker.engine, engine)).cloned())
+            .ok()
+            .flatten()
+            .or_else(|| Worker::current(engine).map(|worker| Self::attach(&worker)))
+    }
+
+    /// The part of the server whose worker this is.
+    pub(crate) fn of(worker: &Rc<Worker>) -> Rc<Local> {
+        let known = LOCALS.with(|locals| locals.borrow().iter().find(|local| Rc::ptr_eq(&local.worker, worker)).cloned());
+        known.unwrap_or_else(|| Self::attach(worker))
+    }
+
+    fn attach(worker: &Rc<Worker>) -> Rc<Local> {
+        let local = Rc::new(Local { worker: Rc::clone(worker), sockets: RefCell::default(), namespaces: RefCell::default() });
+        LOCALS.with(|locals| locals.borrow_mut().push(Rc::clone(&local)));
+        local
+    }
+
+    /// The socket behind a handle, unless it has left.
+    #[inline]
+    pub(crate) fn socket(&self, shared: &Arc<SocketInner>) -> Option<Rc<LocalSocket>> {
+        self.sockets.borrow().get(shared.slot as usize).filter(|socket| Arc::ptr_eq(&socket.shared, shared)).cloned()
+    }
+
+    /// Makes a socket that is not connected yet.
+    pub(crate) fn add(
+        self: &Rc<Self>,
+        session: &Rc<Session>,
+        client: &Weak<Client>,
+        namespace: &Namespace,
+        auth: Args,
+    ) -> Rc<LocalSocket> {
+        let mut sockets = self.sockets.borrow_mut();
+        let entry = sockets.vacant_entry();
+        let slot = entry.key() as u32;
+        let id = self.worker.draw_id();
+        let shared = Arc::new(SocketInner::new(id, namespace.clone(), self.worker.index, slot, session.handshake().clone(), auth));
+        let socket = Rc::new(LocalSocket {
+            shared,
+            slot,
+            session: Rc::clone(session),
+            client: Weak::clone(client),
+            namespace: self.namespace(namespace),
+            setup: namespace.setup().snapshot(),
+            actor: ActorCell::new(SocketActor::default()),
+            met: Cell::new(0),
+            listens_outgoing: Cell::new(false),
+        });
+        socket.listens_outgoing.set(!socket.setup.any_outgoing.is_empty());
+        entry.insert(Rc::clone(&socket));
+        socket
+    }
+
+    pub(crate) fn remove(&self, socket: &LocalSocket) {
+        let mut sockets = self.sockets.borrow_mut();
+        sockets.try_remove(socket.slot as usize);
+        if sockets.len() < sockets.capacity() / 8 {
+            sockets.shrink_to_fit();
+        }
+    }
+
+    /// This thread's part of a namespace.
+    pub(crate) fn namespace(self: &Rc<Self>, namespace: &Namespace) -> Rc<LocalNamespace> {
+        if let Some(known) = self.namespaces.borrow().get(namespace.name()) {
+            return Rc::clone(known);
+        }
+        let (this, of, counters) = (Rc::downgrade(self), namespace.clone(), Arc::clone(&self.worker.counters));
+        let rebuild = move |old: Option<&Rooms>| match (old, this.upgrade()) {
+            (Some(_), Some(local)) => Rooms::rebuild(local.sockets_of(&of).into_iter()),
+            _ => Rooms::default(),
+        };
+        let name = namespace.name().clone();
+        let report = move || {
+            counters.one(Count::ActorsDied);
+            counters.one(Count::ActorsRestarted);
+            tracing::error!(target: "sociable::namespace", namespace = %name, "the rooms of a namespace died and were built anew");
+        };
+        let part = Rc::new(LocalNamespace { namespace: namespace.clone(), rooms: Supervised::new(rebuild, report) });
+        self.namespaces.borrow_mut().insert(namespace.name().clone(), Rc::clone(&part));
+        part
+    }
+
+    /// This thread's part of a namespace, if any socket of it is here.
+    pub(crate) fn known(&self, name: &ByteString) -> Option<Rc<LocalNamespace>> {
+        self.namespaces.borrow().get(name).cloned()
+    }
+
+    fn forget_namespace(&self, part: &LocalNamespace) {
+        if part.rooms.read(Rooms::len) == Some(0) {
+            self.namespaces.borrow_mut().remove(part.namespace.name());
+        }
+    }
+
+    fn sockets_of(&self, namespace: &Namespace) -> Vec<Rc<LocalSocket>> {
+        let sockets = self.sockets.borrow();
+        let mine = sockets.iter().map(|(_, socket)| socket);
+        mine.filter(|socket| socket.namespace.namespace == *namespace && socket.shared.is_connected()).cloned().collect()
+    }
+}
+
+/// A namespace on this thread.
+#[derive(Debug)]
+pub(crate) struct LocalNamespace {
+    pub(crate) namespace: Namespace,
+    pub(crate) rooms: Supervised<Rooms>,
+}
+
+impl LocalNamespace {
+    /// Tells listeners what became of rooms.
+    fn tell(&self, socket: &SocketInner, changes: Vec<Change>, joined: bool) {
+        for Change { room, edge } in changes {
+            let edge = edge && self.namespace.room_edge(&room, joined);
+            self.tell_one(socket, room, edge, joined);
+        }
+    }
+
+    fn tell_one(&self, socket: &SocketInner, room: ByteString, edge: bool, joined: bool) {
+        let setup = self.namespace.setup().snapshot();
+        if setup.rooms.is_empty() {
+            return;
+        }
+        let tell = |event: RoomEvent| setup.rooms.iter().for_each(|listener| listener(&event));
+        if joined {
+            if edge {
+                tell(RoomEvent::Create(room.clone()));
+            }
+            tell(RoomEvent::Join(room, socket.id));
+        } else {
+            tell(RoomEvent::Leave(room.clone(), socket.id));
+            if edge {
+                tell(RoomEvent::Delete(room));
+            }
+        }
+    }
+}
+
+/// A socket on its thread.
+#[derive(Debug)]
+pub(crate) struct LocalSocket {
+    pub(crate) shared: Arc<SocketInner>,
+    pub(crate) slot: u32,
+    pub(crate) session: Rc<Session>,
+    client: Weak<Client>,
+    pub(crate) namespace: Rc<LocalNamespace>,
+    /// What its namespace had listening when it connected.
+    setup: Arc<Setup>,
+    actor: ActorCell<SocketActor>,
+    /// The last walk of its namespace's rooms that met it.
+    pub(crate) met: Cell<u64>,
+    /// Someone listens to what is sent to it.
+    pub(crate) listens_outgoing: Cell<bool>,
+}
+
+/// The state of a socket that is its alone.
+#[derive(Debug, Default)]
+pub(crate) struct SocketActor {
+    /// What was added to this socket.
+    own: Option<Box<Setup>>,
+    acks: AckTable,
+    /// Events that wait for the middleware of the one before.
+    waiting: Option<Box<VecDeque<EventContext>>>,
+}
+
+/// What is to be done with an event, once the actor is free again.
+struct Plan {
+    own: Vec<Erased<EventContext>>,
+    middleware: Vec<Erased<EventContext>>,
+}
+
+impl LocalSocket {
+    pub(crate) fn socket(&self) -> Socket {
+        Socket(Arc::clone(&self.shared))
+    }
+
+    /// Sends a message to the actor. If it dies of it, the socket is ended cleanly.
+    pub(crate) fn call<R>(self: &Rc<Self>, message: impl FnOnce(&mut SocketActor) -> R) -> Option<R> {
+        match self.actor.call(message) {
+            Outcome::Done(reply) => Some(reply),
+            Outcome::Ended => None,
+            Outcome::Died(mut remains) => {
+                self.session.worker().counters.one(Count::ActorsDied);
+                tracing::error!(target: "sociable::socket", id = %self.shared.id, "a socket's actor died");
+                let acks = remains.acks.drain().collect::<Vec<_>>();
+                self.leave(DisconnectReason::SocketFailed, true);
+                acks.into_iter().for_each(|waiter| waiter.gone(self.shared.id));
+                None
+            }
+        }
+    }
+
+    /// Changes what listens to this socket alone.
+    pub(crate) fn change(self: &Rc<Self>, change: impl FnOnce(&mut Setup)) {
+        let outgoing = self.call(|actor| {
+            let own = actor.own.get_or_insert_default();
+            change(own);
+            !own.any_outgoing.is_empty()
+        });
+        self.listens_outgoing.set(outgoing == Some(true) || !self.setup.any_outgoing.is_empty());
+    }
+
+    /// Lists something that the namespace and the socket itself have listening.
+    fn gather<T: Clone>(&self, list: impl Fn(&Setup) -> &Vec<T>) -> Vec<T> {
+        let mut all = list(&self.setup).clone();
+        let own = self.actor.read(|actor| actor.own.as_deref().map(|own| list(own).clone())).flatten();
+        all.extend(own.into_iter().flatten());
+        all
+    }
+
+    pub(crate) fn connected(self: &Rc<Self>) {
+        self.namespace.rooms.call(|rooms| rooms.insert(Rc::clone(self)));
+        let own = ByteString::from(self.shared.id.as_str());
+        self.namespace.tell_one(&self.shared, own, true, true);
+        self.session.worker().counters.one(Count::SocketsOpened);
+    }
+
+    pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
+        if let Some(changes) = self.namespace.rooms.call(|all| all.join(self, rooms)) {
+            self.namespace.tell(&self.shared, changes, true);
+        }
+    }
+
+    pub(crate) fn leave_rooms(self: &Rc<Self>, rooms: &[ByteString]) {
+        if let Some(changes) = self.namespace.rooms.call(|all| all.leave(self, rooms)) {
+            self.namespace.tell(&self.shared, changes, false);
+        }
+    }
+
+    /// Sends frames. What is not sent at once by a volatile event is dropped.
+    #[inline]
+    pub(crate) fn send(&self, frames: Frames, volatile: bool, compress: bool) -> Result<(), crate::engine::SendError> {
+        if volatile && !self.session.is_writable() {
+            self.session.worker().counters.one(Count::VolatileDropped);
+            return Ok(());
+        }
+        if self.listens_outgoing.get() {
+            self.tell_outgoing(&frames);
+        }
+        self.session.send(frames, compress)
+    }
+
+    /// Tells listeners what is sent.
+    pub(crate) fn tell_outgoing(&self, frames: &Frames) {
+        let Some((name, args)) = self.shared.namespace.read_event(frames) else { return };
+        let context = EventContext { socket: self.socket(), name, args, ack: None };
+        self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| listener(&context));
+    }
+
+    pub(crate) fn await_ack(self: &Rc<Self>, id: u64, waiter: Waiter) {
+        self.call(|actor| actor.acks.insert(id, waiter));
+    }
+
+    pub(crate) fn forget_ack(self: &Rc<Self>, id: u64) {
+        self.call(|actor| actor.acks.take(id));
+    }
+
+    /// The client has acknowledged an event.
+    pub(crate) fn on_ack(self: &Rc<Self>, id: Option<u64>, args: Args) {
+        match id.and_then(|id| self.call(|actor| actor.acks.take(id)).flatten()) {
+            Some(waiter) => waiter.answer(self.shared.id, args),
+            None => self.session.worker().counters.one(Count::AcksUnexpected),
+        }
+    }
+
+    /// The client has sent an event.
+    #[inline]
+    pub(crate) fn on_event(self: &Rc<Self>, context: EventContext) {
+        if let Some(own) = self.actor.read(|actor| actor.own.as_deref().map(|own| own.any.clone())).flatten() {
+            self.setup.any.iter().chain(&own).for_each(|listener| listener(&context));
+        } else {
+            self.setup.any.iter().for_each(|listener| listener(&context));
+        }
+        if !self.shared.is_connected() {
+            return;
+        }
+        // While the middleware of an event waits, those behind it wait too: handlers begin in order.
+        let mut context = Some(context);
+        let queued = self.call(|actor| match &mut actor.waiting {
+            Some(waiting) => waiting.extend(context.take()),
+            None => {}
+        });
+        if let (Some(()), Some(context)) = (queued, context) {
+            self.handle(context);
+        }
+    }
+
+    /// Asks the middleware, then calls the handlers.
+    fn handle(self: &Rc<Self>, context: EventContext) {
+        let plan = self.call(|actor| match actor.own.as_deref() {
+            None => Plan { own: vec![], middleware: vec![] },
+            Some(own) => {
+                Plan { own: own.events.get(&context.name).cloned().unwrap_or_default(), middleware: own.event_middleware.clone() }
+            }
+        });
+        let Some(Plan { own, middleware }) = plan else { return };
+        if self.setup.event_middleware.is_empty() && middleware.is_empty() {
+            return self.run(&context, own);
+        }
+        let middleware: Vec<_> = self.setup.event_middleware.iter().cloned().chain(middleware).collect();
+        let asked = context.clone();
+        let ask = move || -> futures_util::future::LocalBoxFuture<'static, Result<(), HandlerError>> {
+            Box::pin(async move {
+                for ask in middleware {
+                    ask(&asked).await?;
+                }
+                Ok(())
+            })
+        };
+        match begin(&self.session, ask) {
+            Begun::Ended(verdict) => self.judged(&context, own, verdict),
+            Begun::Panicked => {}
+            Begun::Waits(future) => {
+                self.call(|actor| actor.waiting = Some(Box::default()));
+                let this = Rc::clone(self);
+                go_on(&self.session, future, move |verdict| {
+                    if let Some(verdict) = verdict {
+                        this.judged(&context, own, verdict);
+                    }
+                    this.unblock();
+                });
+            }
+        }
+    }
+
+    /// Goes on with the events that waited for a middleware.
+    fn unblock(self: &Rc<Self>) {
+        let waiting = self.call(|actor| actor.waiting.take()).flatten();
+        for context in waiting.into_iter().flat_map(|waiting| *waiting) {
+            let blocked = self.call(|actor| match &mut actor.waiting {
+                Some(waiting) => {
+                    waiting.push_back(context.clone());
+                    true
+                }
+                None => false,
+            });
+            if blocked == Some(false) && self.shared.is_connected() {
+                self.handle(context);
+            }
+        }
+    }
+
+    fn judged(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>, verdict: Result<(), HandlerError>) {
+        match verdict {
+            Ok(()) if self.shared.is_connected() => self.run(context, own),
+            Ok(()) => {}
+            Err(error) => {
+                self.session.worker().counters.one(Count::EventsRefused);
+                self.tell_error(&SocketError::refused(&context.name, error));
+            }
+        }
+    }
+
+    /// Calls the handlers of an event.
+    #[inline]
+    fn run(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
+        let shared = self.setup.events.get(&context.name);
+        for handler in shared.into_iter().flatten().chain(&own) {
+            match begin(&self.session, || handler(context)) {
+                Begun::Ended(Ok(())) | Begun::Panicked => {}
+                Begun::Ended(Err(error)) => self.failed(&context.name, error),
+                Begun::Waits(future) => {
+                    let (this, name) = (Rc::clone(self), context.name.clone());
+                    go_on(&self.session, future, move |ended| {
+                        if let Some(Err(error)) = ended {
+                            this.failed(&name, error);
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn failed(self: &Rc<Self>, event: &ByteString, error: HandlerError) {
+        let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
+        self.session.worker().counters.one(count);
+        tracing::debug!(target: "sociable::handler", id = %self.shared.id, %event, ?error, "event not handled");
+        self.tell_error(&SocketError::handler(event, error));
+    }
+
+    pub(crate) fn tell_error(&self, error: &SocketError) {
+        let socket = self.socket();
+        self.gather(|setup| &setup.errors).iter().for_each(|listener| listener(&socket, error));
+    }
+
+    /// Takes the socket out of its namespace. `tell_client`: with a disconnect packet.
+    pub(crate) fn leave(self: &Rc<Self>, reason: DisconnectReason, tell_client: bool) {
+        if !self.shared.advance(Stage::Connected, Stage::Disconnecting) {
+            return;
+        }
+        if tell_client {
+            // If the session is over, so is what it could be told.
+            let _ = self.session.send(self.shared.namespace.disconnect_frames(), true);
+        }
+        self.call_disconnect(self.gather(|setup| &setup.disconnecting), reason);
+        let changes = self.namespace.rooms.call(|rooms| rooms.remove(self)).unwrap_or_default();
+        self.namespace.tell(&self.shared, changes, false);
+        let own = ByteString::from(self.shared.id.as_str());
+        self.namespace.tell_one(&self.shared, own, true, false);
+        self.shared.advance(Stage::Disconnecting, Stage::Disconnected);
+        if let Some(client) = self.client.upgrade() {
+            client.forget(self);
+        }
+        self.session.worker().counters.one(Count::SocketsClosed);
+        self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
+        if let Ok(mut actor) = self.actor.end() {
+            actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));
+        }
+        let local = Local::of(self.session.worker());
+        local.remove(self);
+        local.forget_namespace(&self.namespace);
+        self.shared.namespace.left();
+    }
+
+    /// Takes the client out of all its namespaces and closes its connection.
+    pub(crate) fn close(self: &Rc<Self>) {
+        match self.client.upgrade() {
+            Some(client) => client.close(),
+            None => self.session.close(),
+        }
+    }
+
+    /// Gives up a socket that was refused, or whose client went before it was connected.
+    pub(crate) fn abandon(self: &Rc<Self>) {
+        if !self.shared.advance(Stage::Connecting, Stage::Disconnected) {
+            return;
+        }
+        if let Ok(mut actor) = self.actor.end() {
+            actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));
+        }
+        let local = Local::of(self.session.worker());
+        local.remove(self);
+        local.forget_namespace(&self.namespace);
+        self.shared.namespace.left();
+    }
+
+    fn call_disconnect(self: &Rc<Self>, handlers: Vec<Erased<DisconnectContext>>, reason: DisconnectReason) {
+        let context = DisconnectContext { socket: self.socket(), reason };
+        for handler in handlers {
+            let this = Rc::clone(self);
+            launch(
+                &self.session,
+                || handler(&context),
+                move |ended| {
+                    if let Err(error) = ended {
+                        this.failed(&ByteString::from_static("disconnect"), error);
+                    }
+                },
+            );
+        }
+    }
+
+    pub(crate) fn setup(&self) -> &Arc<Setup> {
+        &self.setup
+    }
+
+    /// Makes the actor panic.
+    #[cfg(test)]
+    pub(crate) fn crash(self: &Rc<Self>) {
+        self.call(|_| panic!("crash"));
+    }
+
+    #[cfg(test)]
+    pub(crate) fn acks(&self) -> usize {
+        self.actor.read(|actor| actor.acks.len()).unwrap_or(0)
+    }
+}

@@ -1,0 +1,134 @@
+//! Counters of what a node does, and of what it drops, refuses and survives.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident / $field:ident,)*) => {
+        /// What is counted.
+        #[derive(Clone, Copy, Debug)]
+        pub(crate) enum Count { $($name,)* }
+
+        /// A snapshot of all counters since the start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Stats {
+            /// Sessions open now.
+            pub sessions: u64,
+            $($(#[$doc])* pub $field: u64,)*
+        }
+
+        const COUNTERS: usize = [$(Count::$name,)*].len();
+
+        impl Stats {
+            pub(crate) fn add(&mut self, counters: &Counters) {
+                $(self.$field += counters.get(Count::$name);)*
+            }
+
+            /// The names of all counters, for exporters, with their values.
+            pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($field), self.$field),)*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Sessions opened.
+    SessionsOpened / sessions_opened,
+    /// Sessions that went from polling to WebSocket.
+    Upgraded / upgraded,
+    /// Upgrades that were begun and not finished.
+    UpgradesFailed / upgrades_failed,
+    /// Sockets that joined a namespace.
+    SocketsOpened / sockets_opened,
+    /// Sockets that left theirs.
+    SocketsClosed / sockets_closed,
+    /// Engine.IO messages received.
+    MessagesIn / messages_in,
+    /// Engine.IO messages queued for a client: a broadcast counts once a receiver.
+    MessagesOut / messages_out,
+    /// Bytes of the messages received.
+    BytesIn / bytes_in,
+    /// Bytes queued for clients.
+    BytesOut / bytes_out,
+    /// Requests refused with an error of Engine.IO.
+    RequestsRefused / requests_refused,
+    /// Request bodies longer than allowed.
+    BodiesTooLarge / bodies_too_large,
+    /// Sessions closed because a packet could not be read, at either layer.
+    ParseErrors / parse_errors,
+    /// Sessions closed because the client broke the rules of the transport or the protocol.
+    ProtocolErrors / protocol_errors,
+    /// Sessions closed because no pong came.
+    PingTimeouts / ping_timeouts,
+    /// Sessions closed because the client did not read.
+    SlowClients / slow_clients,
+    /// Volatile packets dropped because the transport was not writable.
+    VolatileDropped / volatile_dropped,
+    /// Connections to a namespace refused.
+    ConnectionsRefused / connections_refused,
+    /// Events whose arguments did not fit their handler.
+    BadArguments / bad_arguments,
+    /// Events that a middleware refused.
+    EventsRefused / events_refused,
+    /// Handlers that ended with an error.
+    HandlerErrors / handler_errors,
+    /// Handlers that panicked.
+    HandlerPanics / handler_panics,
+    /// Actors that died of a fault in this library.
+    ActorsDied / actors_died,
+    /// Actors that a supervisor made anew.
+    ActorsRestarted / actors_restarted,
+    /// Tasks from other threads that panicked.
+    TasksPanicked / tasks_panicked,
+    /// Acknowledgements that did not come in time.
+    AcksTimedOut / acks_timed_out,
+    /// Acknowledgements that nobody waited for.
+    AcksUnexpected / acks_unexpected,
+    /// Packets for a worker thread refused because its inbox was full.
+    InboxFull / inbox_full,
+}
+
+/// One thread's counters. Each worker has its own, so that counting never makes threads wait for a cache line.
+#[derive(Debug)]
+pub(crate) struct Counters([AtomicU64; COUNTERS]);
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; COUNTERS])
+    }
+}
+
+impl Counters {
+    #[inline]
+    pub(crate) fn add(&self, count: Count, by: u64) {
+        self.0[count as usize].fetch_add(by, Relaxed);
+    }
+
+    #[inline]
+    pub(crate) fn one(&self, count: Count) {
+        self.add(count, 1);
+    }
+
+    pub(crate) fn get(&self, count: Count) -> u64 {
+        self.0[count as usize].load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_snapshot_adds_up_the_threads() {
+        let (a, b) = (Counters::default(), Counters::default());
+        a.one(Count::SlowClients);
+        b.add(Count::SlowClients, 2);
+        b.one(Count::InboxFull);
+        let mut stats = Stats::default();
+        stats.add(&a);
+        stats.add(&b);
+        assert_eq!((stats.slow_clients, stats.inbox_full, stats.upgraded), (3, 1, 0));
+        assert!(stats.counters().any(|pair| pair == ("slow_clients", 3)));
+    }
+}

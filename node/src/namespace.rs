@@ -1,0 +1,360 @@
+//! Namespaces: what all threads share of one.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use sociable_adapter::{Message, Operation, Room, Target};
+use sociable_protocol::websocket::Payload;
+use sociable_protocol::{Args, Body, Encoding, Frames, Id, Packet, Parser};
+use tokio::sync::mpsc;
+
+use crate::ack::{AckReply, BroadcastAckError, event};
+use crate::emit::{EmitArgs, EmitError, check_name};
+use crate::engine::Shared;
+use crate::operator::{BroadcastOperator, IntoRooms};
+use crate::parent::ParentNamespace;
+use crate::remote_socket::{FetchError, RemoteSocket};
+use crate::server::{Server, ServerInner};
+use crate::server_events::ServerAckError;
+use crate::setup::{Setup, SharedSetup, listeners};
+
+/// A namespace. Cheap to clone; every clone is the same namespace.
+///
+/// What listens is added with `on…` and `middleware`; sockets take it over when they connect.
+///
+/// ```
+/// use sociable::{Data, Failure, Server, Socket};
+///
+/// let io = Server::builder().build()?;
+/// let chat = io.of("/chat");
+/// chat.middleware(async |socket: Socket| match socket.auth::<String>() {
+///     Ok(name) => Ok(drop(socket.set_data(&name))),
+///     Err(_) => Err(Failure::new("who are you?")),
+/// });
+/// chat.on("say", async |socket: Socket, Data(text): Data<String>| {
+///     socket.namespace().emit("said", &text).ok();
+/// });
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Namespace(Arc<Inner>);
+
+struct Inner {
+    server: Weak<ServerInner>,
+    engine: Arc<Shared>,
+    parser: Arc<dyn Parser>,
+    name: ByteString,
+    setup: SharedSetup,
+    /// The pattern that it was made for.
+    parent: Option<ParentNamespace>,
+    /// Ids of acknowledgements, shared by all its sockets, so that a broadcast can have one.
+    ack_ids: AtomicU64,
+    /// The rooms of this node with the number of threads on which they have members.
+    rooms: Mutex<FxHashMap<Room, usize>>,
+    /// How many of the rooms bear a name that could be the id of a socket.
+    rooms_like_ids: AtomicUsize,
+    /// Sockets that are in it or on their way in.
+    sockets: AtomicUsize,
+}
+
+impl fmt::Debug for Namespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Namespace").field(&self.0.name).finish()
+    }
+}
+
+impl PartialEq for Namespace {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Namespace {}
+
+impl Namespace {
+    pub(crate) fn new(server: &Weak<ServerInner>, engine: &Arc<Shared>, parser: &Arc<dyn Parser>, name: ByteString, parent: Option<ParentNamespace>) -> Self {
+        Self(Arc::new(Inner {
+            server: Weak::clone(server),
+            engine: Arc::clone(engine),
+            parser: Arc::clone(parser),
+            name,
+            setup: parent.as_ref().map_or_else(SharedSetup::default, |parent| SharedSetup::of(parent.setup().snapshot())),
+            parent,
+            ack_ids: AtomicU64::new(0),
+            rooms: Mutex::default(),
+            rooms_like_ids: AtomicUsize::new(0),
+            sockets: AtomicUsize::new(0),
+        }))
+    }
+
+    listeners!();
+
+    /// Its name, which begins with a slash.
+    pub fn name(&self) -> &ByteString {
+        &self.0.name
+    }
+
+    /// The server. `None` if it has been dropped.
+    pub fn server(&self) -> Option<Server> {
+        self.0.server.upgrade().map(Server::from_inner)
+    }
+
+    /// Sockets of this node, those on their way in among them.
+    pub fn socket_count(&self) -> usize {
+        self.0.sockets.load(Ordering::Relaxed)
+    }
+
+    /// All its sockets.
+    fn all(&self) -> BroadcastOperator {
+        BroadcastOperator::new(self.clone())
+    }
+
+    /// The sockets in these rooms.
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.all().to(rooms)
+    }
+
+    /// The same as [`to`](Self::to): `in` in other languages.
+    pub fn within(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.all().to(rooms)
+    }
+
+    /// All sockets but those in these rooms.
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.all().except(rooms)
+    }
+
+    /// The sockets of this node.
+    pub fn local(&self) -> BroadcastOperator {
+        self.all().local()
+    }
+
+    /// All sockets; the next event is dropped where it can't leave at once.
+    pub fn volatile(&self) -> BroadcastOperator {
+        self.all().volatile()
+    }
+
+    /// All sockets; whether a poll response with the next event may be compressed.
+    pub fn compress(&self, compress: bool) -> BroadcastOperator {
+        self.all().compress(compress)
+    }
+
+    /// All sockets; how long their acknowledgements may take.
+    pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
+        self.all().timeout(timeout)
+    }
+
+    /// Sends an event to all sockets, over the whole cluster.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::emit`].
+    pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.all().emit(event, args)
+    }
+
+    /// Sends a `message` event to all sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::emit`].
+    pub fn send(&self, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.all().send(args)
+    }
+
+    /// Sends an event to all sockets and collects their acknowledgements, for at most 5 s unless the server's
+    /// [`ack_timeout`](crate::ServerBuilder::ack_timeout) is another.
+    pub fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Vec<AckReply>, BroadcastAckError>> {
+        self.all().emit_with_ack(event, args)
+    }
+
+    /// Tells of all sockets, over the whole cluster.
+    ///
+    /// # Errors
+    ///
+    /// A node did not answer in time.
+    pub fn fetch_sockets(&self) -> BoxFuture<'static, Result<Vec<RemoteSocket>, FetchError>> {
+        self.all().fetch_sockets()
+    }
+
+    /// Joins all sockets to rooms.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::sockets_join`].
+    pub fn sockets_join(&self, rooms: impl IntoRooms) -> Result<(), EmitError> {
+        self.all().sockets_join(rooms)
+    }
+
+    /// Has all sockets leave rooms.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::sockets_join`].
+    pub fn sockets_leave(&self, rooms: impl IntoRooms) -> Result<(), EmitError> {
+        self.all().sockets_leave(rooms)
+    }
+
+    /// Puts all sockets out of the namespace; with `close` their connections are closed.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::sockets_join`].
+    pub fn disconnect_sockets(&self, close: bool) -> Result<(), EmitError> {
+        self.all().disconnect_sockets(close)
+    }
+
+    /// Tells the application of all *other* servers of the cluster; see [`on_server_event`](Self::on_server_event).
+    ///
+    /// # Errors
+    ///
+    /// The name is reserved, the arguments can't be written, or the other nodes can't be told.
+    pub fn server_side_emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        let (name, args) = self.server_event(event, args)?;
+        let Some(server) = self.server_inner() else { return Ok(()) };
+        let operation = Operation::ServerEvent { name, args };
+        Ok(server.adapter.publish(Message { namespace: self.0.name.clone(), target: Target::default(), operation })?)
+    }
+
+    /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's
+    /// [`request_timeout`](crate::ServerBuilder::request_timeout). A server that is alone gets an empty list at once.
+    ///
+    /// # Errors
+    ///
+    /// Not all answered in time, or the event was not sent.
+    pub fn server_side_emit_with_ack(&self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Vec<Args>, ServerAckError>> {
+        self.ask_servers(self.server_event(event, args))
+    }
+
+    fn server_event(&self, event: &str, args: impl EmitArgs) -> Result<(ByteString, Args), EmitError> {
+        check_name(event)?;
+        if matches!(event, "connection" | "new_namespace") {
+            return Err(EmitError::Reserved(event.to_owned()));
+        }
+        Ok((event.into(), args.into_args(self.encoding())?))
+    }
+
+    /// The rooms of this node with their numbers of sockets; the room of each socket's id is among them.
+    pub async fn local_rooms(&self) -> FxHashMap<Room, usize> {
+        let (tell, mut told) = mpsc::unbounded_channel();
+        let namespace = self.clone();
+        let mut reports = self.on_workers(None, 0, move |local| {
+            let rooms = local.known(namespace.name()).and_then(|part| part.rooms.read(crate::rooms::Rooms::sizes));
+            drop(tell.send(rooms.unwrap_or_default()));
+        });
+        let mut rooms = FxHashMap::default();
+        while reports > 0 {
+            // A worker that ends meanwhile drops its end.
+            let Some(sizes) = told.recv().await else { break };
+            reports -= 1;
+            for (room, size) in sizes {
+                *rooms.entry(room).or_default() += size;
+            }
+        }
+        rooms
+    }
+
+    pub(crate) fn setup(&self) -> &SharedSetup {
+        &self.0.setup
+    }
+
+    pub(crate) fn setup_snapshot(&self) -> Arc<Setup> {
+        self.0.setup.snapshot()
+    }
+
+    pub(crate) fn server_inner(&self) -> Option<Arc<ServerInner>> {
+        self.0.server.upgrade()
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Shared> {
+        &self.0.engine
+    }
+
+    pub(crate) fn parent(&self) -> Option<&ParentNamespace> {
+        self.0.parent.as_ref()
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.0.parser.encoding()
+    }
+
+    pub(crate) fn frames(&self, packet: &Packet) -> Frames {
+        self.0.parser.encode(packet)
+    }
+
+    pub(crate) fn event_frames(&self, name: &str, args: Args, id: Option<u64>) -> Frames {
+        self.frames(&event(&self.0.name, name.into(), args, id))
+    }
+
+    pub(crate) fn disconnect_frames(&self) -> Frames {
+        self.frames(&Packet { namespace: self.0.name.clone(), body: Body::Disconnect })
+    }
+
+    /// Reads an event back out of its frames, for those who listen to what is sent.
+    pub(crate) fn read_event(&self, frames: &Frames) -> Option<(ByteString, Args)> {
+        let mut decoder = self.0.parser.decoder();
+        let mut packet = None;
+        for payload in frames.iter() {
+            packet = match payload {
+                Payload::Text(text) => decoder.text(text.get(1..)?.into()).ok()?,
+                Payload::Binary(bytes) => decoder.binary(bytes.to_vec().into()).ok()?,
+            };
+        }
+        match packet?.body {
+            Body::Event { name, args, .. } => Some((name, args)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn next_ack_id(&self) -> u64 {
+        self.0.ack_ids.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A room has come on a thread, or gone from one. True if it has come to the node or gone from it by that.
+    pub(crate) fn room_edge(&self, room: &Room, came: bool) -> bool {
+        let mut rooms = self.0.rooms.lock();
+        let threads = rooms.entry(room.clone()).or_default();
+        *threads = if came { *threads + 1 } else { threads.saturating_sub(1) };
+        let edge = *threads == usize::from(came);
+        if edge && !came {
+            rooms.remove(room);
+        }
+        if edge && Id::try_from(&**room).is_ok() {
+            if came {
+                self.0.rooms_like_ids.fetch_add(1, Ordering::Relaxed);
+            } else {
+                self.0.rooms_like_ids.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        edge
+    }
+
+    /// The only worker that can have the socket that is meant, if one is meant and by its id.
+    pub(crate) fn only_worker(&self, target: &Target) -> Option<usize> {
+        let [room] = &target.rooms[..] else { return None };
+        let id = Id::try_from(&**room).ok()?;
+        let known = id.tag() == self.0.engine.tag && self.0.rooms_like_ids.load(Ordering::Relaxed) == 0;
+        known.then(|| self.0.engine.home(&id))
+    }
+
+    /// A socket is on its way in.
+    pub(crate) fn entered(&self) {
+        self.0.sockets.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// A socket has left, or was not let in.
+    pub(crate) fn left(&self) {
+        if self.0.sockets.fetch_sub(1, Ordering::AcqRel) == 1
+            && self.0.parent.is_some()
+            && let Some(server) = self.server_inner()
+        {
+            server.clean_up(self);
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! What waits to be sent to one client.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes};
+
+/// A queue of at most this many entries keeps its memory when it runs empty.
+const KEPT_CAPACITY: usize = 8;
+
+/// A queue of WebSocket frames, bounded in bytes. Whatever carries the session takes from it: a WebSocket writes the frames as they
+/// are, a poll gets their payloads. It belongs to one thread.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox(RefCell<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// Each entry is one message: complete frames that stay together. The first may have been written in part.
+    queue: VecDeque<Bytes>,
+    /// Of all entries together.
+    bytes: usize,
+    /// The transport that waits for something to send.
+    transport: Option<Waker>,
+    /// Those who wait for room.
+    waiting: Vec<Waker>,
+    /// Whether some entry may be compressed in a poll response.
+    compress: bool,
+}
+
+impl Outbox {
+    /// Adds a message and wakes the transport. False if it does not fit below `limit`; one message alone always fits.
+    #[inline]
+    pub(crate) fn push(&self, message: Bytes, compress: bool, limit: usize) -> bool {
+        let mut inner = self.0.borrow_mut();
+        if inner.bytes + message.len() > limit && inner.bytes > 0 {
+            return false;
+        }
+        inner.bytes += message.len();
+        inner.compress |= compress;
+        inner.queue.push_back(message);
+        let transport = inner.transport.take();
+        drop(inner);
+        if let Some(transport) = transport {
+            transport.wake();
+        }
+        true
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.borrow().queue.is_empty()
+    }
+
+    /// Wakes the transport, so that it looks at the state of its session.
+    pub(crate) fn wake(&self) {
+        let (transport, waiting) = {
+            let mut inner = self.0.borrow_mut();
+            (inner.transport.take(), std::mem::take(&mut inner.waiting))
+        };
+        transport.into_iter().chain(waiting).for_each(Waker::wake);
+    }
+
+    /// The transport wants to be woken by the next message.
+    #[inline]
+    pub(crate) fn register(&self, waker: &Waker) {
+        let mut inner = self.0.borrow_mut();
+        match &mut inner.transport {
+            Some(old) if old.will_wake(waker) => {}
+            old => *old = Some(waker.clone()),
+        }
+    }
+
+    /// Ready when at most half of `limit` is taken, so that a waiting emitter gets a run of messages and not just one.
+    pub(crate) fn poll_room(&self, cx: &mut Context<'_>, limit: usize) -> Poll<()> {
+        let mut inner = self.0.borrow_mut();
+        if inner.bytes <= limit / 2 {
+            return Poll::Ready(());
+        }
+        if !inner.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+            inner.waiting.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// What a WebSocket writes next: a message that stands alone or is long as it is, else as many as `buffer` holds, copied into it. A
+    /// copy of small frames costs less than a list of them costs the kernel.
+    pub(crate) fn next<'a>(&self, buffer: &'a mut [u8]) -> Option<Chunk<'a>> {
+        let inner = self.0.borrow();
+        let first = inner.queue.front()?;
+        let second = inner.queue.get(1).map_or(usize::MAX, Bytes::len);
+        if first.len().saturating_add(second) > buffer.len() {
+            return Some(Chunk::Message(first.clone()));
+        }
+        let mut used = 0;
+        for message in &inner.queue {
+            let Some(place) = buffer.get_mut(used..used + message.len()) else { break };
+            place.copy_from_slice(message);
+            used += message.len();
+        }
+        Some(Chunk::Copied(&buffer[..used]))
+    }
+
+    /// The transport has written so many bytes of what [`next`](Self::next) gave.
+    pub(crate) fn consume(&self, mut written: usize) {
+        let mut inner = self.0.borrow_mut();
+        inner.bytes -= written;
+        while let Some(first) = inner.queue.front_mut() {
+            if first.len() > written {
+                first.advance(written);
+                break;
+            }
+            written -= first.len();
+            inner.queue.pop_front();
+        }
+        let empty = inner.bytes == 0;
+        inner.rest(empty);
+    }
+
+    /// Takes all messages, and tells whether they may be compressed.
+    pub(crate) fn take(&self) -> (VecDeque<Bytes>, bool) {
+        let mut inner = self.0.borrow_mut();
+        let queue = std::mem::take(&mut inner.queue);
+        inner.bytes = 0;
+        let compress = std::mem::take(&mut inner.compress);
+        inner.rest(true);
+        (queue, compress)
+    }
+
+    /// Forgets all messages.
+    pub(crate) fn clear(&self) {
+        self.take();
+    }
+}
+
+impl Inner {
+    fn rest(&mut self, empty: bool) {
+        if empty && self.queue.capacity() > KEPT_CAPACITY {
+            self.queue = VecDeque::new();
+        }
+        for waker in self.waiting.drain(..) {
+            waker.wake();
+        }
+        if self.waiting.capacity() > 0 {
+            self.waiting = Vec::new();
+        }
+    }
+}
+
+/// What is to be written next.
+pub(crate) enum Chunk<'a> {
+    Message(Bytes),
+    Copied(&'a [u8]),
+}
+
+impl std::ops::Deref for Chunk<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Message(message) => message,
+            Self::Copied(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes(n: usize) -> Bytes {
+        Bytes::from(vec![b'x'; n])
+    }
+
+    #[test]
+    fn the_bound_holds_but_for_one_long_message() {
+        let outbox = Outbox::default();
+        assert!(outbox.push(bytes(50), true, 10), "one message passes an empty queue");
+        assert!(!outbox.push(bytes(1), true, 10));
+        outbox.consume(50);
+        assert!(outbox.push(bytes(6), true, 10) && outbox.push(bytes(4), true, 10));
+        assert!(!outbox.push(bytes(1), true, 10));
+    }
+
+    #[test]
+    fn small_messages_are_joined_and_a_partial_write_goes_on_where_it_ended() {
+        let outbox = Outbox::default();
+        for message in ["abc", "defg", "hi"] {
+            assert!(outbox.push(Bytes::from_static(message.as_bytes()), true, 100));
+        }
+        let mut buffer = [0; 8];
+        assert_eq!(&*outbox.next(&mut buffer).unwrap(), b"abcdefg");
+        outbox.consume(5);
+        assert_eq!(&*outbox.next(&mut buffer).unwrap(), b"fghi");
+        outbox.consume(4);
+        assert!(outbox.next(&mut buffer).is_none() && outbox.is_empty());
+    }
+
+    #[test]
+    fn a_long_message_is_not_copied() {
+        let outbox = Outbox::default();
+        let long = bytes(100);
+        outbox.push(long.clone(), true, 1000);
+        outbox.push(bytes(1), true, 1000);
+        let mut buffer = [0; 50];
+        assert!(matches!(outbox.next(&mut buffer).unwrap(), Chunk::Message(message) if message.as_ptr() == long.as_ptr()));
+    }
+
+    #[test]
+    fn who_waits_for_room_is_woken_when_some_was_sent() {
+        let outbox = Outbox::default();
+        outbox.push(bytes(80), true, 100);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(outbox.poll_room(&mut cx, 100).is_pending());
+        outbox.consume(30);
+        assert!(outbox.poll_room(&mut cx, 100).is_ready());
+    }
+}

@@ -1,0 +1,229 @@
+//! A server that hands WebSockets over as raw streams, beside the user's own `App`.
+//!
+//! actix-web keeps a connection's dispatcher and buffers for as long as a WebSocket lives. This server takes the stream away from it: an
+//! idle WebSocket costs a task of a few hundred bytes, writes go straight to the socket, and a client that does not read can be cut off.
+
+mod app_config;
+mod incoming;
+mod rewind;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::{Request, Response};
+use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service};
+use actix_tls::accept::rustls_0_23::{Acceptor, reexports::ServerConfig};
+use actix_web::body::MessageBody;
+use actix_web::dev::AppConfig;
+use tokio::net::TcpStream;
+
+use crate::engine::Shared;
+use crate::transport::stream::MovableTcp;
+
+/// The share of the shutdown time that is given to clients to take their close packet.
+const CLOSE_SHARE: u32 = 2;
+/// More than a process has file descriptors: they are the limit.
+const MAX_CONNECTIONS: usize = 1 << 20;
+const BACKLOG: u32 = 4096;
+
+/// A server for an [`Engine`](crate::engine::Engine) or a [`Server`](crate::Server) and the `App` beside it.
+///
+/// The `App` has to have the engine's service, which answers polling; requests for WebSockets under the engine's path never reach the
+/// `App`, nor its middleware. All other requests do, those for WebSockets of the user's own among them.
+///
+/// ```no_run
+/// # #[actix_web::main]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use actix_web::{App, HttpResponse, web};
+///
+/// let io = sociable::Server::builder().build()?;
+/// let service = io.service();
+/// let app = move || App::new().service(service.clone()).route("/", web::get().to(HttpResponse::Ok));
+/// io.serve(app).bind("127.0.0.1:3000")?.run().await?;
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "a server serves only while `run` is awaited"]
+pub struct Serve<F> {
+    engine: Arc<Shared>,
+    app: F,
+    listeners: Vec<(TcpListener, Option<ServerConfig>)>,
+    workers: Option<usize>,
+    shutdown_timeout: Duration,
+    signals: bool,
+}
+
+impl<F> fmt::Debug for Serve<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Serve").field("addrs", &self.addrs()).finish_non_exhaustive()
+    }
+}
+
+impl<F> Serve<F> {
+    pub(crate) fn new(engine: Arc<Shared>, app: F) -> Self {
+        Self { engine, app, listeners: vec![], workers: None, shutdown_timeout: Duration::from_secs(10), signals: true }
+    }
+
+    /// How many worker threads serve: as many as the machine has cores by default.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = Some(workers.max(1));
+        self
+    }
+
+    /// How long a stop may take until the connections that are left are cut off: 10 s by default.
+    pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
+        self.shutdown_timeout = timeout;
+        self
+    }
+
+    /// Leaves SIGINT and SIGTERM to the application, which then stops the server by dropping the future of [`run`](Self::run).
+    pub fn disable_signals(mut self) -> Self {
+        self.signals = false;
+        self
+    }
+
+    /// Listens on these addresses.
+    ///
+    /// # Errors
+    ///
+    /// None of them can be listened on.
+    pub fn bind(mut self, addrs: impl ToSocketAddrs) -> io::Result<Self> {
+        for listener in listen(addrs)? {
+            self.listeners.push((listener, None));
+        }
+        Ok(self)
+    }
+
+    /// Listens on these addresses with TLS.
+    ///
+    /// # Errors
+    ///
+    /// None of them can be listened on.
+    pub fn bind_rustls(mut self, addrs: impl ToSocketAddrs, config: ServerConfig) -> io::Result<Self> {
+        for listener in listen(addrs)? {
+            self.listeners.push((listener, Some(config.clone())));
+        }
+        Ok(self)
+    }
+
+    /// Serves on a socket that listens already.
+    ///
+    /// # Errors
+    ///
+    /// The socket can't be made non-blocking.
+    pub fn listen(mut self, listener: TcpListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        self.listeners.push((listener, None));
+        Ok(self)
+    }
+
+    /// The addresses that are listened on: for a port of 0, the port that was given.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
+    }
+
+    /// Serves until SIGINT or SIGTERM. Then every client gets a clean close, and connections that are left after the shutdown timeout are
+    /// cut off.
+    ///
+    /// # Errors
+    ///
+    /// A worker can't be started.
+    pub async fn run<I, S, B>(self) -> io::Result<()>
+    where
+        F: Fn() -> I + Send + Clone + 'static,
+        I: IntoServiceFactory<S, Request> + 'static,
+        S: ServiceFactory<Request, Config = AppConfig> + 'static,
+        S::Error: Into<actix_web::Error>,
+        S::InitError: fmt::Debug,
+        S::Response: Into<Response<B>>,
+        B: MessageBody + 'static,
+    {
+        let Self { engine, app, listeners, workers, shutdown_timeout, signals } = self;
+        // actix-server does not see the connections that were handed over: its own stop would wait for nothing or cut them off.
+        let mut builder = actix_server::Server::build()
+            .disable_signals()
+            .shutdown_timeout(shutdown_timeout.as_secs().max(1))
+            .max_concurrent_connections(MAX_CONNECTIONS);
+        if let Some(workers) = workers {
+            builder = builder.workers(workers);
+        }
+        for (listener, tls) in listeners {
+            let (engine, app) = (Arc::clone(&engine), app.clone());
+            let addr = listener.local_addr()?;
+            builder = match tls {
+                None => builder.listen("sociable", listener, move || {
+                    incoming::service::<TcpStream, _, _, _, _>(&engine, &app, addr, false).tcp()
+                })?,
+                Some(mut tls) => {
+                    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+                    builder.listen("sociable-tls", listener, move || {
+                        let http = incoming::service(&engine, &app, addr, true);
+                        // The finisher of actix-http would wrap a stream that can't leave its thread.
+                        fn_service(|stream: TcpStream| async move { Ok::<_, ()>(MovableTcp::Registered(stream)) })
+                            .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
+                            .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {
+                                let peer = incoming::peer_addr(&stream.get_ref().0);
+                                Ok::<_, ()>((stream, actix_http::Protocol::Http1, peer))
+                            })
+                            .and_then(http.map_err(|_| ()))
+                    })?
+                }
+            };
+        }
+        let mut server = builder.run();
+        let handle = server.handle();
+        tokio::select! {
+            ended = &mut server => return ended,
+            () = stop_signal(), if signals => {}
+        }
+        tracing::info!(target: "sociable::serve", "stopping");
+        let stopping = async {
+            engine.close(shutdown_timeout / CLOSE_SHARE).await;
+            handle.stop(false).await;
+        };
+        tokio::join!(stopping, server).1
+    }
+}
+
+fn listen(addrs: impl ToSocketAddrs) -> io::Result<Vec<TcpListener>> {
+    let mut listeners = vec![];
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "no address to listen on");
+    for addr in addrs.to_socket_addrs()? {
+        match listen_on(addr) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => failed = error,
+        }
+    }
+    if listeners.is_empty() { Err(failed) } else { Ok(listeners) }
+}
+
+fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
+    use socket2::{Domain, Protocol, Socket, Type};
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    socket.listen(BACKLOG as i32)?;
+    Ok(socket.into())
+}
+
+/// Waits for SIGINT or SIGTERM.
+async fn stop_signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let wait = |kind| async move {
+        match signal(kind) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(error) => {
+                tracing::error!(target: "sociable::serve", %error, "a signal can't be waited for");
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    tokio::select! {
+        () = wait(SignalKind::interrupt()) => {}
+        () = wait(SignalKind::terminate()) => {}
+    }
+}

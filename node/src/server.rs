@@ -1,0 +1,397 @@
+//! The server: its options, its namespaces, and what it shares with them.
+
+use std::any::{Any, TypeId};
+use std::fmt;
+use std::ops::Deref;
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use parking_lot::RwLock;
+use rustc_hash::FxHashMap;
+use sociable_adapter::{Adapter, Local as Alone};
+use sociable_protocol::packet::MAIN_NAMESPACE;
+use sociable_protocol::{Args, Body, Frames, JsonParser, NodeTag, Packet, Parser, Value};
+
+use crate::client::Client;
+use crate::config::{Config, ConfigError, engine_options};
+use crate::engine::{Connection, Engine, Session, Shared};
+use crate::http::EngineService;
+use crate::metrics::Stats;
+use crate::namespace::Namespace;
+use crate::reason::CloseReason;
+use crate::parent::{Matcher, ParentNamespace};
+use crate::serve::Serve;
+use crate::server_events;
+use crate::socket::SocketInner;
+
+/// Namespaces that clients made by their names alone: beyond it they are told that theirs is invalid.
+const MAX_DYNAMIC_NAMESPACES: usize = 100_000;
+
+/// A Socket.IO server. Cheap to clone; every clone is the same server.
+///
+/// It is its main namespace, `/`, and more: all that a [`Namespace`] can, it can.
+///
+/// ```no_run
+/// use actix_web::{App, HttpServer};
+/// use sociable::{Ack, Data, Server, Socket};
+///
+/// #[actix_web::main]
+/// async fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let io = Server::builder().build()?;
+///     io.on_connect(async |socket: Socket| println!("{} is here", socket.id()));
+///     io.on("echo", async |Data(text): Data<String>, ack: Ack| {
+///         ack.send(&text).ok();
+///     });
+///     HttpServer::new(move || App::new().service(io.service())).bind("127.0.0.1:3000")?.run().await?;
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Server {
+    inner: Arc<ServerInner>,
+    main: Namespace,
+}
+
+pub(crate) struct ServerInner {
+    engine: Engine,
+    pub(crate) parser: Arc<dyn Parser>,
+    pub(crate) adapter: Arc<dyn Adapter>,
+    /// There are no other nodes, so nothing is published.
+    pub(crate) alone: bool,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) ack_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    cleanup_empty_child_namespaces: bool,
+    /// What the handshake of a client shows that sent nothing.
+    pub(crate) no_auth: Args,
+    states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    this: Weak<ServerInner>,
+    pub(crate) namespaces: RwLock<FxHashMap<ByteString, Namespace>>,
+    parents: RwLock<Vec<ParentNamespace>>,
+    new_namespace: RwLock<Vec<Arc<dyn Fn(&Namespace) + Send + Sync>>>,
+}
+
+impl fmt::Debug for ServerInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("engine", &self.engine).field("namespaces", &self.namespaces.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.fmt(f)
+    }
+}
+
+/// Sets the options of a [`Server`]. The defaults are those of the JavaScript server.
+#[must_use = "call `build`"]
+pub struct ServerBuilder {
+    config: Config,
+    parser: Arc<dyn Parser>,
+    adapter: Option<Arc<dyn Adapter>>,
+    connect_timeout: Duration,
+    ack_timeout: Duration,
+    request_timeout: Duration,
+    cleanup_empty_child_namespaces: bool,
+    states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+}
+
+impl fmt::Debug for ServerBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ServerBuilder").field("config", &self.config).field("parser", &self.parser).finish_non_exhaustive()
+    }
+}
+
+impl ServerBuilder {
+    engine_options!();
+
+    /// How packets are written: [`JsonParser`] by default. Clients have to use the same.
+    pub fn parser(mut self, parser: impl Parser) -> Self {
+        self.parser = Arc::new(parser);
+        self
+    }
+
+    /// What carries messages to the other nodes. By default the node is alone.
+    pub fn adapter(mut self, adapter: impl Adapter) -> Self {
+        self.adapter = Some(Arc::new(adapter));
+        self
+    }
+
+    /// How long a connection may be in no namespace after it was opened: 45 s by default. It is closed then.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long the acknowledgements of a broadcast are waited for where nothing else is said: 5 s by default.
+    pub fn ack_timeout(mut self, timeout: Duration) -> Self {
+        self.ack_timeout = timeout;
+        self
+    }
+
+    /// How long the answers of other nodes are waited for where nothing else is said: 5 s by default.
+    pub fn request_timeout(mut self, timeout: Duration) -> Self {
+        self.request_timeout = timeout;
+        self
+    }
+
+    /// Whether a namespace that was made for a pattern goes when its last socket has left: no by default.
+    pub fn cleanup_empty_child_namespaces(mut self, clean_up: bool) -> Self {
+        self.cleanup_empty_child_namespaces = clean_up;
+        self
+    }
+
+    /// Adds state that handlers take by [`State<T>`](crate::State). There is one of each type.
+    pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
+        self.states.insert(TypeId::of::<T>(), Arc::new(state));
+        self
+    }
+
+    /// The server.
+    ///
+    /// # Errors
+    ///
+    /// The options that can't work, all of them.
+    pub fn build(self) -> Result<Server, ConfigError> {
+        let config = self.config.check()?;
+        let tag = NodeTag::random();
+        let encoding = self.parser.encoding();
+        let inner = Arc::new_cyclic(|this: &Weak<ServerInner>| {
+            let server = Weak::clone(this);
+            let engine = Engine::new(config, tag, move |session| -> Rc<dyn Connection> {
+                match server.upgrade() {
+                    Some(server) => Client::open(&server, session),
+                    None => Rc::new(Refuse(session)),
+                }
+            });
+            ServerInner {
+                engine,
+                parser: self.parser,
+                alone: self.adapter.is_none(),
+                adapter: self.adapter.unwrap_or_else(|| Arc::new(Alone)),
+                connect_timeout: self.connect_timeout,
+                ack_timeout: self.ack_timeout,
+                request_timeout: self.request_timeout,
+                cleanup_empty_child_namespaces: self.cleanup_empty_child_namespaces,
+                no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),
+                states: self.states,
+                this: Weak::clone(this),
+                namespaces: RwLock::default(),
+                parents: RwLock::default(),
+                new_namespace: RwLock::default(),
+            }
+        });
+        server_events::start(&inner);
+        Ok(Server::from_inner(inner))
+    }
+}
+
+/// The layer above a session that comes while its server is being dropped.
+struct Refuse(Rc<Session>);
+
+impl Connection for Refuse {
+    fn text(&self, _: ByteString) {
+        self.0.close();
+    }
+
+    fn binary(&self, _: bytes::Bytes) {
+        self.0.close();
+    }
+
+    fn closed(&self, _: CloseReason) {}
+}
+
+impl Server {
+    /// A server with the options of the JavaScript one, which are then changed. Its path is `/socket.io/`.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            config: Config::with_path("/socket.io"),
+            parser: Arc::new(JsonParser::default()),
+            adapter: None,
+            connect_timeout: Duration::from_secs(45),
+            ack_timeout: Duration::from_secs(5),
+            request_timeout: Duration::from_secs(5),
+            cleanup_empty_child_namespaces: false,
+            states: FxHashMap::default(),
+        }
+    }
+
+    pub(crate) fn from_inner(inner: Arc<ServerInner>) -> Self {
+        let main = inner.of(ByteString::from_static(MAIN_NAMESPACE));
+        Self { inner, main }
+    }
+
+    /// The namespace of this name; made at the first call. A leading slash is added if it is missing.
+    ///
+    /// A name that fits a pattern gets what listens on the pattern.
+    pub fn of(&self, name: &str) -> Namespace {
+        let name = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
+        self.inner.of(name)
+    }
+
+    /// All namespaces in whose names the pattern is found, made when a first client asks for them.
+    ///
+    /// ```
+    /// use sociable::{Server, Socket};
+    ///
+    /// let io = Server::builder().build()?;
+    /// let documents = io.of_pattern(regex::Regex::new(r"^/document-\d+$")?);
+    /// documents.on_connect(async |socket: Socket| println!("{} opened {}", socket.id(), socket.namespace().name()));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_pattern(&self, pattern: regex::Regex) -> ParentNamespace {
+        self.add_parent(Matcher::Pattern(pattern))
+    }
+
+    /// All namespaces for whose names, and for what the client sent to be let in, the function says yes.
+    pub fn of_dynamic<F, Fut>(&self, matches: F) -> ParentNamespace
+    where
+        F: Fn(ByteString, Args) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = bool> + 'static,
+    {
+        self.add_parent(Matcher::Function(Arc::new(move |name, auth| Box::pin(matches(name, auth)))))
+    }
+
+    fn add_parent(&self, matcher: Matcher) -> ParentNamespace {
+        let parent = ParentNamespace::new(&self.inner.this, matcher);
+        self.inner.parents.write().push(parent.clone());
+        parent
+    }
+
+    /// Is told of every new namespace but `/`.
+    pub fn on_new_namespace(&self, listener: impl Fn(&Namespace) + Send + Sync + 'static) -> &Self {
+        self.inner.new_namespace.write().push(Arc::new(listener));
+        self
+    }
+
+    /// The service for an actix-web `App`: it answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
+    pub fn service(&self) -> EngineService {
+        self.inner.engine.service().keeping(Arc::clone(&self.inner))
+    }
+
+    /// A server that hands WebSockets over to this one as raw streams, with the `App` beside it. See [`Serve`].
+    pub fn serve<F>(&self, app: F) -> Serve<F> {
+        self.inner.engine.serve(app)
+    }
+
+    /// State that was given to the builder.
+    pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let state = Arc::clone(self.inner.states.get(&TypeId::of::<T>())?);
+        state.downcast().ok()
+    }
+
+    /// Sessions of this node.
+    pub fn session_count(&self) -> usize {
+        self.inner.engine.session_count()
+    }
+
+    /// What was counted on this node since the start.
+    pub fn stats(&self) -> Stats {
+        self.inner.engine.stats()
+    }
+
+    /// The number of nodes that live, this one included.
+    pub async fn server_count(&self) -> usize {
+        self.inner.adapter.server_count().await
+    }
+
+    /// The namespaces of this node.
+    pub fn namespaces(&self) -> Vec<Namespace> {
+        self.inner.namespaces.read().values().cloned().collect()
+    }
+
+    /// Closes the server: every socket leaves with the reason `server shutting down`, every client gets a close packet, and new ones are
+    /// refused. Ends when all have got it, or after `grace`; what is left is cut off then. The HTTP server goes on.
+    pub async fn close(&self, grace: Duration) {
+        self.inner.engine.close(grace).await;
+        self.inner.adapter.close().await;
+    }
+}
+
+/// The main namespace.
+impl Deref for Server {
+    type Target = Namespace;
+
+    fn deref(&self) -> &Namespace {
+        &self.main
+    }
+}
+
+impl ServerInner {
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.engine.0
+    }
+
+    fn of(&self, name: ByteString) -> Namespace {
+        if let Some(known) = self.namespaces.read().get(&name) {
+            return known.clone();
+        }
+        let parent = self.parents.read().iter().find(|parent| parent.matches_name(&name)).cloned();
+        self.create(name, parent)
+    }
+
+    /// The namespace, made if it is not there.
+    fn create(&self, name: ByteString, parent: Option<ParentNamespace>) -> Namespace {
+        let mut namespaces = self.namespaces.write();
+        if let Some(known) = namespaces.get(&name) {
+            return known.clone();
+        }
+        let namespace = Namespace::new(&self.this, self.shared(), &self.parser, name.clone(), parent);
+        namespaces.insert(name, namespace.clone());
+        drop(namespaces);
+        if namespace.name() != MAIN_NAMESPACE {
+            self.new_namespace.read().clone().iter().for_each(|listener| listener(&namespace));
+        }
+        namespace
+    }
+
+    /// Looks for the namespace that a client asks for, and counts the client in.
+    pub(crate) async fn enter(&self, name: &ByteString, auth: &Args) -> Option<Namespace> {
+        if let Some(known) = self.enter_known(name) {
+            return Some(known);
+        }
+        let parents = self.parents.read().clone();
+        for parent in parents {
+            if parent.matches(name, auth).await {
+                if self.namespaces.read().len() >= MAX_DYNAMIC_NAMESPACES {
+                    tracing::warn!(target: "sociable::namespace", limit = MAX_DYNAMIC_NAMESPACES, "no more namespaces are made for patterns");
+                    return None;
+                }
+                self.create(name.clone(), Some(parent));
+                return self.enter_known(name);
+            }
+        }
+        None
+    }
+
+    fn enter_known(&self, name: &ByteString) -> Option<Namespace> {
+        // Under the lock: a namespace that is being cleaned up is not entered.
+        let namespaces = self.namespaces.read();
+        let namespace = namespaces.get(name)?;
+        namespace.entered();
+        Some(namespace.clone())
+    }
+
+    /// Drops a namespace that was made for a pattern, if it is empty and that is wanted.
+    pub(crate) fn clean_up(&self, namespace: &Namespace) {
+        if self.cleanup_empty_child_namespaces {
+            let mut namespaces = self.namespaces.write();
+            if namespace.socket_count() == 0 && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
+                namespaces.remove(namespace.name());
+                tracing::debug!(target: "sociable::namespace", namespace = %namespace.name(), "empty namespace dropped");
+            }
+        }
+    }
+
+    /// What a client gets that is connected.
+    pub(crate) fn connect_frames(&self, namespace: &Namespace, socket: &SocketInner) -> Frames {
+        #[derive(serde::Serialize)]
+        struct Connected<'a> {
+            sid: &'a str,
+        }
+        let payload = Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str() });
+        self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload.ok()) })
+    }
+}

@@ -1,0 +1,506 @@
+//! One Engine.IO session: what a client and this node keep up together, whichever transport carries it.
+//!
+//! A session belongs to one worker thread. Its transport takes messages out of the outbox and hands packets in; above it, a
+//! [`Connection`] gets the messages. Neither knows the other.
+
+use std::cell::{Cell, RefCell};
+use std::fmt;
+use std::rc::{Rc, Weak};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use sociable_protocol::Id;
+use sociable_protocol::engine::{OpenPacket, Packet};
+use sociable_protocol::websocket::Frames;
+use thiserror::Error;
+use tokio_util::time::delay_queue::Key;
+
+use crate::config::{Config, Transport};
+use crate::handshake::Handshake;
+use crate::metrics::Count;
+use crate::outbox::Outbox;
+use crate::reason::CloseReason;
+use crate::timers::Deadline;
+use crate::worker::Worker;
+
+const PING: Frames = Frames::from_static(b"\x81\x012");
+/// How long the end of a session may take to reach its client: to be fetched by a poll, or to be read from a WebSocket.
+const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// What sits on top of a session and gets its messages.
+///
+/// All calls come from the session's own thread, one after the other; they may call the session back.
+pub trait Connection: 'static {
+    /// A text message came.
+    fn text(&self, text: ByteString);
+
+    /// A binary message came.
+    fn binary(&self, bytes: Bytes);
+
+    /// The session has ended. It is the last call.
+    fn closed(&self, reason: CloseReason);
+
+    /// The time for a first sign of life of the layer above is over. It is asked for by [`Session::expect_within`].
+    fn overdue(&self) {}
+}
+
+/// Why a message can't be sent.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum SendError {
+    /// The session has ended.
+    #[error("the session has ended: nothing can be sent any more")]
+    Closed,
+    /// More was waiting for the client than it may; it was closed as slow.
+    #[error("the client does not read what is sent: its session was closed")]
+    SlowClient,
+}
+
+/// How far a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    Open,
+    /// Over for the layer above. The transport still has to deliver what waits and say good-bye.
+    Ending,
+    /// Over. The transport lets go at once.
+    Closed,
+}
+
+/// How a session ends for its transport.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// What waits is delivered, then a close packet.
+    Graceful,
+    /// The connection is gone, or can't be waited for.
+    Abrupt,
+}
+
+/// An Engine.IO session. It lives on one thread; see [`Socket`](crate::Socket) for a handle that can be sent to others.
+pub struct Session {
+    id: Id,
+    worker: Rc<Worker>,
+    handshake: Handshake,
+    this: Weak<Session>,
+    state: Cell<State>,
+    transport: Cell<Transport>,
+    pub(crate) outbox: Outbox,
+    /// Gone when the session is released: it refers back to the session.
+    connection: RefCell<Option<Rc<dyn Connection>>>,
+    pub(crate) polling: PollingState,
+    /// The next ping or the pong that is awaited.
+    heartbeat: Cell<Option<Key>>,
+    /// A packet other than the pong came since the last ping.
+    seen_since_ping: Cell<bool>,
+    awaiting_pong: Cell<bool>,
+    /// The deadline for a first namespace, or for the client to fetch the close packet.
+    deadline: Cell<Option<Key>>,
+    /// Handlers that have begun and not ended.
+    running: Cell<u32>,
+    /// The transport that waits for handlers to end before it reads on.
+    paused: RefCell<Option<Waker>>,
+}
+
+/// What only matters while the session is carried by polling.
+#[derive(Debug, Default)]
+pub(crate) struct PollingState {
+    /// A poll is waiting.
+    pub(crate) waiting: Cell<bool>,
+    /// A request with packets is being read.
+    pub(crate) posting: Cell<bool>,
+    /// A WebSocket has probed and is about to take over.
+    pub(crate) upgrading: Cell<bool>,
+    /// The poll that waits has to be answered, with a noop if with nothing else.
+    pub(crate) release: Cell<bool>,
+    /// The client has said good-bye itself: the waiting poll is answered by a noop, not by a close packet.
+    pub(crate) left: Cell<bool>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session").field("id", &self.id).field("state", &self.state).field("transport", &self.transport).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// Opens a session on this worker and queues its open packet, behind the `preface` of its transport: the head of the response that
+    /// opens a WebSocket leaves in one write with the first packet.
+    pub(crate) fn open(worker: &Rc<Worker>, id: Id, handshake: Handshake, transport: Transport, preface: Option<Bytes>) -> Rc<Self> {
+        let session = Rc::new_cyclic(|this| Self {
+            id,
+            worker: Rc::clone(worker),
+            handshake,
+            this: Weak::clone(this),
+            state: Cell::new(State::Open),
+            transport: Cell::new(transport),
+            outbox: Outbox::default(),
+            connection: RefCell::new(None),
+            polling: PollingState::default(),
+            heartbeat: Cell::new(None),
+            seen_since_ping: Cell::new(false),
+            awaiting_pong: Cell::new(false),
+            deadline: Cell::new(None),
+            running: Cell::new(0),
+            paused: RefCell::new(None),
+        });
+        worker.insert(Rc::clone(&session));
+        worker.engine.session_opened();
+        worker.counters.one(Count::SessionsOpened);
+        if let Some(preface) = preface {
+            session.outbox.push(preface, false, usize::MAX);
+        }
+        let config = session.config();
+        let open = OpenPacket {
+            sid: id.as_str(),
+            upgrades: if transport == Transport::Polling { config.upgrades() } else { &[] },
+            ping_interval: config.ping_interval.as_millis() as u64,
+            ping_timeout: config.ping_timeout.as_millis() as u64,
+            max_payload: config.max_payload() as u64,
+        };
+        session.push_control(Frames::text(&open.encode()));
+        if let Some(message) = &config.initial_packet {
+            session.push_control(Frames::text(&format!("4{message}")));
+        }
+        session.schedule_ping();
+        tracing::debug!(target: "sociable::engine", sid = %id, transport = transport.as_str(), "session opened");
+        let connection = worker.engine.accept(Rc::clone(&session));
+        if session.is_open() {
+            *session.connection.borrow_mut() = Some(connection);
+        }
+        session
+    }
+
+    /// The session's id. It is the client's secret: whoever knows it can act for the client.
+    pub fn id(&self) -> Id {
+        self.id
+    }
+
+    /// The request that opened the session.
+    pub fn handshake(&self) -> &Handshake {
+        &self.handshake
+    }
+
+    /// What carries the session now.
+    pub fn transport(&self) -> Transport {
+        self.transport.get()
+    }
+
+    /// True until the session has begun to end.
+    pub fn is_open(&self) -> bool {
+        self.state.get() == State::Open
+    }
+
+    pub(crate) fn state(&self) -> State {
+        self.state.get()
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.worker.engine.config
+    }
+
+    pub(crate) fn worker(&self) -> &Rc<Worker> {
+        &self.worker
+    }
+
+    /// Sends a text message.
+    ///
+    /// # Errors
+    ///
+    /// The session has ended, or ends now since the client does not read.
+    pub fn send_text(&self, text: &str) -> Result<(), SendError> {
+        let mut message = String::with_capacity(text.len() + 1);
+        message.push('4');
+        message.push_str(text);
+        self.send(Frames::text(&message), true)
+    }
+
+    /// Sends a binary message.
+    ///
+    /// # Errors
+    ///
+    /// The session has ended, or ends now since the client does not read.
+    pub fn send_binary(&self, bytes: &[u8]) -> Result<(), SendError> {
+        self.send(Frames::binary(bytes), true)
+    }
+
+    /// Sends frames that were encoded before. `compress` tells whether a poll response with them may be compressed.
+    #[inline]
+    pub(crate) fn send(&self, frames: Frames, compress: bool) -> Result<(), SendError> {
+        let sent = self.offer(frames, compress);
+        if sent == Err(SendError::SlowClient) {
+            self.end_slow();
+        }
+        sent
+    }
+
+    /// As [`send`](Self::send), but a client that does not read is not closed yet: that calls the layer above, which may not be the time for it.
+    #[inline]
+    pub(crate) fn offer(&self, frames: Frames, compress: bool) -> Result<(), SendError> {
+        if self.state.get() != State::Open {
+            return Err(SendError::Closed);
+        }
+        let length = frames.len();
+        if !self.outbox.push(frames.into_bytes(), compress, self.config().max_outbox) {
+            return Err(SendError::SlowClient);
+        }
+        self.worker.counters.one(Count::MessagesOut);
+        self.worker.counters.add(Count::BytesOut, length as u64);
+        Ok(())
+    }
+
+    /// Closes the session of a client that does not read.
+    pub(crate) fn end_slow(&self) {
+        if self.is_open() {
+            self.worker.counters.one(Count::SlowClients);
+            tracing::warn!(target: "sociable::engine", sid = %self.id, limit = self.config().max_outbox, "client does not read: closed as slow");
+            self.end(CloseReason::SlowClient, Ending::Abrupt);
+        }
+    }
+
+    /// Answers a ping of the WebSocket layer.
+    pub(crate) fn pong(&self, frame: Vec<u8>) {
+        if self.is_open() && !self.outbox.push(frame.into(), false, self.config().max_outbox) {
+            self.end_slow();
+        }
+    }
+
+    /// Queues a packet of this layer, which no bound may hold up.
+    fn push_control(&self, frames: Frames) {
+        self.outbox.push(frames.into_bytes(), false, usize::MAX);
+    }
+
+    /// True if a packet sent now would leave at once: nothing waits before it, and by polling a poll is there to take it.
+    pub fn is_writable(&self) -> bool {
+        self.is_open() && self.outbox.is_empty() && (self.transport.get() == Transport::WebSocket || self.polling.waiting.get())
+    }
+
+    /// Waits until no more than half of the outbox is taken.
+    ///
+    /// # Errors
+    ///
+    /// The session has ended.
+    pub async fn ready(&self) -> Result<(), SendError> {
+        std::future::poll_fn(|cx| self.poll_ready(cx)).await
+    }
+
+    pub(crate) fn poll_ready(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if !self.is_open() {
+            return Poll::Ready(Err(SendError::Closed));
+        }
+        self.outbox.poll_room(cx, self.config().max_outbox).map(Ok)
+    }
+
+    /// Closes the session. What waits is delivered first.
+    pub fn close(&self) {
+        let reason = if self.transport.get() == Transport::WebSocket || self.polling.waiting.get() {
+            CloseReason::ForcedClose
+        } else {
+            CloseReason::ForcedServerClose
+        };
+        self.end(reason, Ending::Graceful);
+    }
+
+    /// Calls [`Connection::overdue`] after this time, unless [`expected_came`](Self::expected_came) is called before.
+    pub fn expect_within(&self, time: std::time::Duration) {
+        self.set_deadline(Some((Deadline::Connect, time)));
+    }
+
+    /// What was expected came.
+    pub fn expected_came(&self) {
+        self.set_deadline(None);
+    }
+
+    /// Ends the session once.
+    pub(crate) fn end(&self, reason: CloseReason, ending: Ending) {
+        if self.state.get() != State::Open {
+            if ending == Ending::Abrupt {
+                self.release();
+            }
+            return;
+        }
+        let connection = self.connection();
+        self.cancel(&self.heartbeat);
+        match reason {
+            CloseReason::PingTimeout => self.worker.counters.one(Count::PingTimeouts),
+            CloseReason::ParseError => self.worker.counters.one(Count::ParseErrors),
+            CloseReason::TransportError => self.worker.counters.one(Count::ProtocolErrors),
+            _ => {}
+        }
+        tracing::debug!(target: "sociable::engine", sid = %self.id, %reason, "session ended");
+        match ending {
+            Ending::Graceful => {
+                self.state.set(State::Ending);
+                self.set_deadline(Some((Deadline::Close, CLOSE_TIMEOUT)));
+            }
+            Ending::Abrupt => self.release(),
+        }
+        self.outbox.wake();
+        self.resume();
+        if let Some(connection) = connection {
+            connection.closed(reason);
+        }
+        if self.transport.get() == Transport::WebSocket {
+            // Nobody asks for a WebSocket session by its id.
+            self.forget();
+        }
+    }
+
+    /// The transport has delivered the end of the session, or can't.
+    pub(crate) fn release(&self) {
+        if self.state.replace(State::Closed) != State::Closed {
+            self.cancel(&self.heartbeat);
+            self.set_deadline(None);
+            self.connection.take();
+            self.outbox.clear();
+            self.outbox.wake();
+            self.forget();
+            self.worker.engine.session_closed();
+        }
+    }
+
+    fn connection(&self) -> Option<Rc<dyn Connection>> {
+        self.connection.borrow().clone()
+    }
+
+    fn forget(&self) {
+        self.worker.remove(&self.id);
+    }
+
+    /// Takes a packet that the transport received. False if the session does not go on.
+    pub(crate) fn receive(&self, packet: Packet) -> bool {
+        if self.state.get() != State::Open {
+            return false;
+        }
+        if !matches!(packet, Packet::Pong(_)) && self.awaiting_pong.get() && !self.seen_since_ping.replace(true) {
+            // Any packet shows that the client lives, but only once a ping: it still owes the pong.
+            self.await_pong();
+        }
+        let Some(connection) = self.connection() else { return false };
+        match packet {
+            Packet::Message(text) => {
+                self.count_in(text.len());
+                connection.text(text);
+            }
+            Packet::Binary(bytes) => {
+                self.count_in(bytes.len());
+                connection.binary(bytes);
+            }
+            Packet::Pong(_) => self.schedule_ping(),
+            Packet::Close => {
+                self.polling.left.set(true);
+                self.end(CloseReason::TransportClose, Ending::Graceful);
+            }
+            // In this revision of the protocol the server pings.
+            Packet::Ping(_) => self.end(CloseReason::TransportError, Ending::Graceful),
+            Packet::Open | Packet::Upgrade | Packet::Noop => {}
+        }
+        self.state.get() == State::Open
+    }
+
+    fn count_in(&self, bytes: usize) {
+        self.worker.counters.one(Count::MessagesIn);
+        self.worker.counters.add(Count::BytesIn, bytes as u64);
+    }
+
+    /// Answers the poll that waits, so that the client can go on with its upgrade.
+    pub(crate) fn release_poll(&self) {
+        if self.polling.waiting.get() {
+            self.polling.release.set(true);
+            self.outbox.wake();
+        }
+    }
+
+    /// The WebSocket has taken over from polling.
+    pub(crate) fn upgrade(&self) {
+        self.polling.upgrading.set(false);
+        self.transport.set(Transport::WebSocket);
+        self.worker.counters.one(Count::Upgraded);
+        // A poll that still waits has nothing to wait for.
+        self.outbox.wake();
+        tracing::debug!(target: "sociable::transport", sid = %self.id, "upgraded to websocket");
+    }
+
+    fn schedule_ping(&self) {
+        self.awaiting_pong.set(false);
+        self.schedule_heartbeat(Deadline::Ping, self.config().ping_interval);
+    }
+
+    fn await_pong(&self) {
+        self.schedule_heartbeat(Deadline::Pong, self.config().ping_timeout);
+    }
+
+    fn schedule_heartbeat(&self, deadline: Deadline, after: std::time::Duration) {
+        self.cancel(&self.heartbeat);
+        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, after)));
+    }
+
+    fn set_deadline(&self, deadline: Option<(Deadline, std::time::Duration)>) {
+        self.cancel(&self.deadline);
+        self.deadline.set(deadline.map(|(what, after)| self.worker.timers.schedule(Weak::clone(&self.this), what, after)));
+    }
+
+    fn cancel(&self, timer: &Cell<Option<Key>>) {
+        if let Some(key) = timer.take() {
+            self.worker.timers.cancel(&key);
+        }
+    }
+
+    pub(crate) fn on_deadline(&self, deadline: Deadline) {
+        match deadline {
+            Deadline::Ping => {
+                self.heartbeat.set(None);
+                self.push_control(PING);
+                self.awaiting_pong.set(true);
+                self.seen_since_ping.set(false);
+                self.await_pong();
+            }
+            Deadline::Pong => {
+                self.heartbeat.set(None);
+                self.end(CloseReason::PingTimeout, Ending::Graceful);
+            }
+            Deadline::Connect => {
+                self.deadline.set(None);
+                if let Some(connection) = self.connection() {
+                    connection.overdue();
+                }
+            }
+            Deadline::Close => {
+                self.deadline.set(None);
+                self.release();
+            }
+        }
+    }
+
+    /// A handler of this session has begun that did not end at once.
+    pub(crate) fn begin_work(&self) -> Running {
+        self.running.set(self.running.get() + 1);
+        Running(self.this.upgrade())
+    }
+
+    /// Pending while too many handlers of this session run: nothing more is read from the client then.
+    pub(crate) fn poll_unpaused(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.running.get() < self.config().max_running_handlers || !self.is_open() {
+            return Poll::Ready(());
+        }
+        *self.paused.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    fn resume(&self) {
+        if let Some(waker) = self.paused.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// A handler that runs; it counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Running(Option<Rc<Session>>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(session) = &self.0 {
+            session.running.set(session.running.get() - 1);
+            session.resume();
+        }
+    }
+}

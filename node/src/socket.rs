@@ -1,0 +1,553 @@
+//! The handle of a socket: one client in one namespace.
+
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use parking_lot::Mutex;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use sociable_adapter::{Room, SocketInfo};
+use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet, Value};
+use thiserror::Error;
+use tokio::sync::oneshot;
+
+use crate::ack::{PendingAck, Waiter};
+use crate::config::Transport;
+use crate::emit::{EmitArgs, EmitError, check_name};
+use crate::engine::SendError;
+use crate::handler::{self, DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
+use crate::handshake::Handshake;
+use crate::local::{Local, LocalSocket};
+use crate::metrics::Count;
+use crate::namespace::Namespace;
+use crate::operator::{BroadcastOperator, Flags, IntoRooms};
+use crate::reason::DisconnectReason;
+use crate::worker::Worker;
+
+/// A client in a namespace. Cheap to clone, and usable from every thread: what is done elsewhere than on the socket's own thread happens
+/// there soon, in the order in which it was asked for.
+///
+/// ```
+/// use sociable::{Data, Server, Socket};
+///
+/// let io = Server::builder().build()?;
+/// io.on("join", async |socket: Socket, Data(room): Data<String>| {
+///     socket.join(room.as_str());
+///     socket.to(room).emit("joined", socket.id().as_str()).ok();
+/// });
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct Socket(pub(crate) Arc<SocketInner>);
+
+/// How far a socket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Middleware is asked.
+    Connecting,
+    Connected,
+    /// On its way out, and still in its rooms.
+    Disconnecting,
+    Disconnected,
+}
+
+/// What all threads see of a socket.
+pub(crate) struct SocketInner {
+    pub(crate) id: Id,
+    pub(crate) namespace: Namespace,
+    worker: usize,
+    /// Its place among the sockets of its thread.
+    pub(crate) slot: u32,
+    handshake: Handshake,
+    auth: Args,
+    stage: AtomicU8,
+    /// What is seldom there.
+    rest: Mutex<Rest>,
+}
+
+#[derive(Default)]
+struct Rest {
+    /// The rooms that it has joined, that of its id not among them. Written on its thread alone.
+    rooms: Vec<Room>,
+    data: Option<Box<Value>>,
+}
+
+impl fmt::Debug for SocketInner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Socket").field("id", &self.id).field("namespace", self.namespace.name()).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Socket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What went wrong with a socket.
+#[derive(Clone, Debug, Error, PartialEq)]
+#[non_exhaustive]
+pub enum SocketError {
+    /// A packet of the client could not be read; the connection is being closed.
+    #[error(transparent)]
+    Decode(DecodeError),
+    /// A middleware refused an event.
+    #[error("{message}")]
+    Refused {
+        /// The event.
+        event: String,
+        /// The text of the middleware's error.
+        message: String,
+    },
+    /// The arguments of an event do not fit its handler.
+    #[error("event \"{event}\": {error}")]
+    Arguments {
+        /// The event.
+        event: String,
+        /// What does not fit.
+        error: ExtractError,
+    },
+    /// A handler gave an error.
+    #[error("event \"{event}\": {message}")]
+    Handler {
+        /// The event.
+        event: String,
+        /// The text of the error.
+        message: String,
+    },
+}
+
+impl SocketError {
+    pub(crate) fn refused(event: &str, error: HandlerError) -> Self {
+        match error {
+            HandlerError::Failed(failure) => Self::Refused { event: event.to_owned(), message: failure.message().to_owned() },
+            HandlerError::Arguments(error) => Self::Arguments { event: event.to_owned(), error },
+        }
+    }
+
+    pub(crate) fn handler(event: &str, error: HandlerError) -> Self {
+        match error {
+            HandlerError::Failed(failure) => Self::Handler { event: event.to_owned(), message: failure.message().to_owned() },
+            HandlerError::Arguments(error) => Self::Arguments { event: event.to_owned(), error },
+        }
+    }
+}
+
+impl SocketInner {
+    pub(crate) fn new(id: Id, namespace: Namespace, worker: usize, slot: u32, handshake: Handshake, auth: Args) -> Self {
+        let stage = AtomicU8::new(Stage::Connecting as u8);
+        Self { id, namespace, worker, slot, handshake, auth, stage, rest: Mutex::default() }
+    }
+
+    /// Goes from one stage to the next. False if it is not at the first.
+    pub(crate) fn advance(&self, from: Stage, to: Stage) -> bool {
+        self.stage.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// True until it has left: while it is leaving too.
+    #[inline]
+    pub(crate) fn is_connected(&self) -> bool {
+        let stage = self.stage.load(Ordering::Acquire);
+        stage == Stage::Connected as u8 || stage == Stage::Disconnecting as u8
+    }
+
+    pub(crate) fn add_room(&self, room: Room) {
+        self.rest.lock().rooms.push(room);
+    }
+
+    pub(crate) fn drop_room(&self, room: &Room) {
+        self.rest.lock().rooms.retain(|joined| joined != room);
+    }
+
+    pub(crate) fn take_rooms(&self) -> Vec<Room> {
+        std::mem::take(&mut self.rest.lock().rooms)
+    }
+
+    /// What other nodes are told of it.
+    pub(crate) fn info(&self) -> SocketInfo {
+        let rest = self.rest.lock();
+        let mut rooms = rest.rooms.clone();
+        rooms.push(self.id.as_str().into());
+        SocketInfo {
+            id: self.id,
+            rooms,
+            data: rest.data.as_deref().cloned().unwrap_or_else(|| Value::Object(vec![])),
+            auth: self.auth.decode(0).unwrap_or_default(),
+            url: self.handshake.url().to_owned(),
+            address: self.handshake.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default(),
+            issued: self.handshake.issued(),
+        }
+    }
+}
+
+impl Socket {
+    /// The socket's id. It is not the id of its session, so it may be shown to other clients.
+    pub fn id(&self) -> Id {
+        self.0.id
+    }
+
+    /// The namespace.
+    pub fn namespace(&self) -> &Namespace {
+        &self.0.namespace
+    }
+
+    /// The request that opened the session.
+    pub fn handshake(&self) -> &Handshake {
+        &self.0.handshake
+    }
+
+    /// What the client sent to be let in; an empty object if it sent nothing.
+    ///
+    /// # Errors
+    ///
+    /// It does not fit the type.
+    pub fn auth<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
+        self.0.auth.decode(0)
+    }
+
+    /// True from when the client was told that it is connected until it has left.
+    pub fn is_connected(&self) -> bool {
+        self.0.is_connected()
+    }
+
+    /// Whether the session was recovered after a lost connection.
+    pub fn recovered(&self) -> bool {
+        false
+    }
+
+    /// What carries the session now. `None` elsewhere than on the socket's thread, where all its handlers run.
+    pub fn transport(&self) -> Option<Transport> {
+        self.here().map(|socket| socket.session.transport())
+    }
+
+    /// Attaches data, which [`fetch_sockets`](Namespace::fetch_sockets) shows to the whole cluster.
+    ///
+    /// # Errors
+    ///
+    /// The data can't be written.
+    pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
+        let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
+        self.0.rest.lock().data = Some(Box::new(value));
+        Ok(())
+    }
+
+    /// The data that was attached. `None` if there is none, or if it does not fit the type.
+    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
+        let value = self.0.rest.lock().data.as_deref().cloned()?;
+        T::deserialize(value).ok()
+    }
+
+    /// The rooms that it is in, that of its id among them. None after it has left.
+    pub fn rooms(&self) -> Vec<Room> {
+        if !self.is_connected() {
+            return vec![];
+        }
+        let mut rooms = self.0.rest.lock().rooms.clone();
+        rooms.push(self.0.id.as_str().into());
+        rooms
+    }
+
+    /// Joins rooms.
+    pub fn join(&self, rooms: impl IntoRooms) {
+        let rooms = rooms.into_rooms();
+        self.on_home(0, move |socket| socket.join(&rooms));
+    }
+
+    /// Leaves rooms.
+    pub fn leave(&self, rooms: impl IntoRooms) {
+        let rooms = rooms.into_rooms();
+        self.on_home(0, move |socket| socket.leave_rooms(&rooms));
+    }
+
+    /// Puts the client out of the namespace. It does not come back by itself.
+    pub fn disconnect(&self) {
+        self.on_home(0, |socket| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true));
+    }
+
+    /// Puts the client out of all its namespaces and closes its connection.
+    pub fn disconnect_and_close(&self) {
+        self.on_home(0, |socket| socket.close());
+    }
+
+    /// Sends an event.
+    ///
+    /// What does not leave at once waits in the client's outbox, which is bounded (see [`max_outbox`](crate::ServerBuilder::max_outbox)): who
+    /// has much to send waits for [`ready`](Self::ready) between.
+    ///
+    /// # Errors
+    ///
+    /// The name is reserved, the arguments can't be written, the socket has left, or its client does not read. Elsewhere than on the socket's
+    /// thread the last two can't be told, and are not.
+    pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.emit_with(event, args, Flags::default())
+    }
+
+    /// Sends a `message` event.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit).
+    pub fn send(&self, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.emit("message", args)
+    }
+
+    /// Sends an event and waits for its acknowledgement as long as it takes; see [`timeout`](Self::timeout). The event is sent at once, whether
+    /// or not the acknowledgement is awaited.
+    pub fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> PendingAck {
+        self.emit_with_ack_and(event, args, Flags::default())
+    }
+
+    /// Waits until at most half of the client's outbox is taken.
+    ///
+    /// # Errors
+    ///
+    /// The socket has left.
+    pub async fn ready(&self) -> Result<(), SendError> {
+        if let Some(socket) = self.here() {
+            return socket.session.ready().await;
+        }
+        let (tell, told) = oneshot::channel();
+        self.on_home(0, move |socket| {
+            let session = Rc::clone(&socket.session);
+            actix_rt::spawn(async move {
+                let ready = session.ready().await;
+                drop(tell.send(ready));
+            });
+        });
+        told.await.unwrap_or(Err(SendError::Closed))
+    }
+
+    /// The next event is dropped if it can't leave at once.
+    pub fn volatile(&self) -> SocketEmitter<'_> {
+        SocketEmitter { socket: self, flags: Flags { volatile: true, ..Flags::default() } }
+    }
+
+    /// Whether a poll response with the next event may be compressed: yes by default.
+    pub fn compress(&self, compress: bool) -> SocketEmitter<'_> {
+        SocketEmitter { socket: self, flags: Flags { compress, ..Flags::default() } }
+    }
+
+    /// How long the acknowledgement of the next event may take.
+    pub fn timeout(&self, timeout: Duration) -> SocketEmitter<'_> {
+        SocketEmitter { socket: self, flags: Flags { timeout: Some(timeout), ..Flags::default() } }
+    }
+
+    /// All sockets of the namespace but this one.
+    pub fn broadcast(&self) -> BroadcastOperator {
+        self.0.namespace.except(self.0.id)
+    }
+
+    /// The sockets in these rooms but this one.
+    pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().to(rooms)
+    }
+
+    /// The same as [`to`](Self::to): `in` in other languages.
+    pub fn within(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.to(rooms)
+    }
+
+    /// All sockets of the namespace but this one and those in these rooms.
+    pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
+        self.broadcast().except(rooms)
+    }
+
+    /// The sockets of this node but this one.
+    pub fn local(&self) -> BroadcastOperator {
+        self.broadcast().local()
+    }
+
+    /// Handles an event of this client; see [`Namespace::on`]. Elsewhere than on the socket's thread it takes effect soon.
+    pub fn on<Taken>(&self, event: &str, handler: impl Handler<EventContext, Taken>) {
+        let (event, handler) = (ByteString::from(event), handler::erase(handler));
+        self.on_home(0, move |socket| socket.change(|own| own.on(&event, handler)));
+    }
+
+    /// Removes the handlers of an event that were added to this socket.
+    pub fn off(&self, event: &str) {
+        let event = ByteString::from(event);
+        self.on_home(0, move |socket| socket.change(|own| drop(own.events.remove(&event))));
+    }
+
+    /// Handles this socket's being about to leave; see [`Namespace::on_disconnecting`].
+    pub fn on_disconnecting<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
+        let handler = handler::erase(handler);
+        self.on_home(0, move |socket| socket.change(|own| own.disconnecting.push(handler)));
+    }
+
+    /// Handles this socket's having left.
+    pub fn on_disconnect<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
+        let handler = handler::erase(handler);
+        self.on_home(0, move |socket| socket.change(|own| own.disconnect.push(handler)));
+    }
+
+    /// Asks `middleware` about each event of this client; see [`Namespace::event_middleware`]. (The JavaScript server calls this `use`.)
+    pub fn middleware<Taken>(&self, middleware: impl Handler<EventContext, Taken>) {
+        let middleware = handler::erase(middleware);
+        self.on_home(0, move |socket| socket.change(|own| own.event_middleware.push(middleware)));
+    }
+
+    /// Is called with every event of this client, before middleware and handlers.
+    pub fn on_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
+        self.on_home(0, move |socket| socket.change(|own| own.any.push(Arc::new(listener))));
+    }
+
+    /// As [`on_any`](Self::on_any), before the listeners that this socket has.
+    pub fn prepend_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
+        self.on_home(0, move |socket| socket.change(|own| own.any.insert(0, Arc::new(listener))));
+    }
+
+    /// Removes the listeners that were added by [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any).
+    pub fn off_any(&self) {
+        self.on_home(0, move |socket| socket.change(|own| own.any.clear()));
+    }
+
+    /// Is called with every event that is sent to this client, those of broadcasts too; not with acknowledgements.
+    pub fn on_any_outgoing(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
+        self.on_home(0, move |socket| socket.change(|own| own.any_outgoing.push(Arc::new(listener))));
+    }
+
+    /// Removes the listeners that were added by [`on_any_outgoing`](Self::on_any_outgoing).
+    pub fn off_any_outgoing(&self) {
+        self.on_home(0, move |socket| socket.change(|own| own.any_outgoing.clear()));
+    }
+
+    /// Is told what went wrong with this socket.
+    pub fn on_error(&self, listener: impl Fn(&Socket, &SocketError) + Send + Sync + 'static) {
+        self.on_home(0, move |socket| socket.change(|own| own.errors.push(Arc::new(listener))));
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.0.namespace.encoding()
+    }
+
+    fn emit_with(&self, event: &str, args: impl EmitArgs, flags: Flags) -> Result<(), EmitError> {
+        check_name(event)?;
+        let args = args.into_args(self.encoding())?;
+        let frames = self.0.namespace.event_frames(event, args, None);
+        self.send_frames(frames, flags)
+    }
+
+    fn send_frames(&self, frames: Frames, flags: Flags) -> Result<(), EmitError> {
+        if let Some(socket) = self.here() {
+            return Ok(socket.send(frames, flags.volatile, flags.compress)?);
+        }
+        let sent = self.on_home(frames.len(), move |socket| {
+            // The one who emitted is elsewhere; the loss is counted where it happens.
+            let _ = socket.send(frames, flags.volatile, flags.compress);
+        });
+        if sent { Ok(()) } else { Err(SendError::Closed.into()) }
+    }
+
+    /// Sends a packet that is no event.
+    pub(crate) fn send_packet(&self, body: Body) -> Result<(), EmitError> {
+        let frames = self.0.namespace.frames(&Packet { namespace: self.0.namespace.name().clone(), body });
+        if let Some(socket) = self.here() {
+            return Ok(socket.session.send(frames, true)?);
+        }
+        let sent = self.on_home(frames.len(), move |socket| drop(socket.session.send(frames, true)));
+        if sent { Ok(()) } else { Err(SendError::Closed.into()) }
+    }
+
+    fn emit_with_ack_and(&self, event: &str, args: impl EmitArgs, flags: Flags) -> PendingAck {
+        let encoded = check_name(event).and_then(|()| Ok(args.into_args(self.encoding())?));
+        let args = match encoded {
+            Ok(args) => args,
+            Err(error) => return PendingAck::failed(error),
+        };
+        let id = self.0.namespace.next_ack_id();
+        let frames = self.0.namespace.event_frames(event, args, Some(id));
+        let (answer, answered) = oneshot::channel();
+        let sent = self.on_home(frames.len(), move |socket| {
+            socket.await_ack(id, Waiter::One(answer));
+            if socket.send(frames, flags.volatile, flags.compress).is_err() {
+                socket.forget_ack(id);
+            }
+        });
+        if sent { PendingAck::new(answered, flags.timeout, self.clone(), id) } else { PendingAck::failed(SendError::Closed.into()) }
+    }
+
+    pub(crate) fn forget_ack(&self, id: u64) {
+        self.on_home(0, move |socket| socket.forget_ack(id));
+    }
+
+    pub(crate) fn count(&self, count: Count) {
+        self.0.namespace.engine().count(count);
+    }
+
+    /// The socket itself, if this is its thread and it has not left.
+    #[inline]
+    pub(crate) fn here(&self) -> Option<Rc<LocalSocket>> {
+        Local::current(self.0.namespace.engine())?.socket(&self.0)
+    }
+
+    /// Has something done on the socket's thread: at once if this is it. False if it can't be done any more.
+    fn on_home(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
+        let engine = self.0.namespace.engine();
+        if let Some(local) = Local::current(engine).filter(|local| local.worker.index == self.0.worker) {
+            return local.socket(&self.0).map(|socket| act(&socket)).is_some();
+        }
+        let shared = Arc::clone(&self.0);
+        let call = move |worker: &Rc<Worker>| {
+            if let Some(socket) = Local::of(worker).socket(&shared) {
+                act(&socket);
+            }
+        };
+        engine.run_on(self.0.worker, bytes, call).is_ok()
+    }
+}
+
+impl PartialEq for Socket {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl Eq for Socket {}
+
+/// Sends to one socket with options; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`].
+#[derive(Clone, Copy, Debug)]
+#[must_use = "it sends nothing by itself: call `emit`"]
+pub struct SocketEmitter<'a> {
+    socket: &'a Socket,
+    flags: Flags,
+}
+
+impl SocketEmitter<'_> {
+    /// The event is dropped if it can't leave at once.
+    pub fn volatile(mut self) -> Self {
+        self.flags.volatile = true;
+        self
+    }
+
+    /// Whether a poll response with the event may be compressed.
+    pub fn compress(mut self, compress: bool) -> Self {
+        self.flags.compress = compress;
+        self
+    }
+
+    /// How long the acknowledgement may take.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.flags.timeout = Some(timeout);
+        self
+    }
+
+    /// Sends the event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`].
+    pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.socket.emit_with(event, args, self.flags)
+    }
+
+    /// Sends the event and waits for its acknowledgement.
+    pub fn emit_with_ack(self, event: &str, args: impl EmitArgs) -> PendingAck {
+        self.socket.emit_with_ack_and(event, args, self.flags)
+    }
+}

@@ -1,0 +1,216 @@
+//! HTTP long-polling: a GET takes what waits, or waits for it; a POST brings packets.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use actix_http::StatusCode;
+use bytes::Bytes;
+use sociable_protocol::Id;
+use sociable_protocol::engine::{decode_payload, encode_payload};
+
+use crate::config::Transport;
+use crate::engine::Shared;
+use crate::http::{Refused, Reply, on_home, text};
+use crate::reason::CloseReason;
+use crate::session::{Ending, Session, State};
+use crate::worker::Worker;
+
+const CLOSE: &str = "1";
+const NOOP: &str = "6";
+/// What a client gets that polls after its session was closed: something to read, then the end.
+const NOOP_AND_CLOSE: &str = "6\u{1e}1";
+
+/// The packets of a session that was just opened.
+pub(crate) fn first_payload(session: &Session) -> String {
+    take(session).0
+}
+
+/// Answers a poll.
+pub(crate) async fn get(engine: &Arc<Shared>, id: Id) -> Result<Reply, Refused> {
+    on_home(engine, Some(id), |worker, id| {
+        let session = find(worker, &id);
+        async move { poll(session?).await }
+    })
+    .await?
+}
+
+fn find(worker: &Rc<Worker>, id: &Id) -> Result<Rc<Session>, Refused> {
+    let session = worker.session(id).ok_or_else(|| Refused::unknown_sid(id.as_str()))?;
+    match session.transport() {
+        Transport::Polling => Ok(session),
+        Transport::WebSocket => Err(Refused::bad_request("TRANSPORT_MISMATCH")),
+    }
+}
+
+async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
+    if session.polling.waiting.get() {
+        // Two polls at once: packets would get out of order. The first is answered by a close packet.
+        session.end(CloseReason::TransportError, Ending::Graceful);
+        return Ok(Reply::empty(StatusCode::BAD_REQUEST));
+    }
+    let late = session.state() == State::Ending;
+    let waiting = Waiting::begin(&session);
+    let reply = std::future::poll_fn(|cx| {
+        let (body, compress) = take(&session);
+        let end = match session.state() {
+            State::Open if session.transport() == Transport::WebSocket => CLOSE,
+            State::Open if !body.is_empty() => "",
+            State::Open if session.polling.release.take() => NOOP,
+            State::Open => {
+                session.outbox.register(cx.waker());
+                return Poll::Pending;
+            }
+            _ if session.polling.left.get() => NOOP,
+            _ if late && body.is_empty() => NOOP_AND_CLOSE,
+            _ => CLOSE,
+        };
+        let body = match (body.is_empty(), end.is_empty()) {
+            (true, _) => end.to_owned(),
+            (false, true) => body,
+            (false, false) => body + "\u{1e}" + end,
+        };
+        Poll::Ready(Reply::payload(body, compress))
+    })
+    .await;
+    waiting.end();
+    if session.state() == State::Ending {
+        session.release();
+    }
+    Ok(reply)
+}
+
+/// All packets that wait, as a payload, and whether it may be compressed.
+fn take(session: &Session) -> (String, bool) {
+    if session.transport() == Transport::WebSocket || session.outbox.is_empty() {
+        return (String::new(), false);
+    }
+    let (messages, compress) = session.outbox.take();
+    let mut body = String::with_capacity(messages.iter().map(Bytes::len).sum());
+    for message in messages {
+        encode_payload(&mut body, &message);
+    }
+    (body, compress)
+}
+
+/// A poll that waits. If it is dropped before its end, the client is gone.
+struct Waiting<'a>(Option<&'a Session>);
+
+impl<'a> Waiting<'a> {
+    fn begin(session: &'a Session) -> Self {
+        session.polling.waiting.set(true);
+        Self(Some(session))
+    }
+
+    fn end(mut self) {
+        if let Some(session) = self.0.take() {
+            session.polling.waiting.set(false);
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.polling.waiting.set(false);
+            session.end(CloseReason::TransportError, Ending::Abrupt);
+        }
+    }
+}
+
+/// Allows one request to bring packets. If it is dropped, the request was given up, and the session ends.
+pub(crate) struct PostTicket {
+    engine: Arc<Shared>,
+    id: Id,
+    done: bool,
+}
+
+/// Begins to take a request with packets. `None` if another is being read: the session is closed then.
+pub(crate) async fn begin_post(engine: &Arc<Shared>, id: Id) -> Result<Option<PostTicket>, Refused> {
+    let engine = Arc::clone(engine);
+    let begun = on_home(&engine, Some(id), |worker, id| {
+        let begun = find(worker, &id).map(|session| {
+            let begun = !session.polling.posting.replace(true);
+            if !begun {
+                session.end(CloseReason::TransportError, Ending::Graceful);
+            }
+            begun
+        });
+        std::future::ready(begun)
+    })
+    .await??;
+    Ok(begun.then_some(PostTicket { engine, id, done: false }))
+}
+
+impl PostTicket {
+    /// Hands the packets to the session and waits until more may come.
+    pub(crate) async fn finish(mut self, body: Bytes) -> Result<Reply, Refused> {
+        self.done = true;
+        on_home(&self.engine, Some(self.id), |worker, id| {
+            let session = worker.session(&id);
+            async move {
+                let Some(session) = session else { return Reply::ok() };
+                session.polling.posting.set(false);
+                receive(&session, body);
+                std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
+                Reply::ok()
+            }
+        })
+        .await
+    }
+
+    /// The request brought nothing, and the session goes on.
+    pub(crate) fn give_back(mut self) {
+        self.done = true;
+        self.on_session(|session| session.polling.posting.set(false));
+    }
+
+    fn on_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
+        let id = self.id;
+        let act = move |worker: &Rc<Worker>| {
+            if let Some(session) = worker.session(&id) {
+                act(&session);
+            }
+        };
+        let home = self.engine.home(&id);
+        match Worker::current(&self.engine).filter(|worker| worker.index == home) {
+            Some(worker) => act(&worker),
+            // If that worker is gone, so is the session.
+            None => drop(self.engine.run_on(home, 0, act)),
+        }
+    }
+}
+
+impl Drop for PostTicket {
+    fn drop(&mut self) {
+        if !self.done {
+            self.on_session(|session| session.end(CloseReason::TransportError, Ending::Graceful));
+        }
+    }
+}
+
+fn receive(session: &Session, body: Bytes) {
+    let Some(body) = text(body) else { return session.end(CloseReason::ParseError, Ending::Graceful) };
+    for packet in decode_payload(body) {
+        match packet {
+            Ok(packet) => {
+                if !session.receive(packet) {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::debug!(target: "sociable::engine", sid = %session.id(), %error, "undecodable packet");
+                return session.end(CloseReason::ParseError, Ending::Graceful);
+            }
+        }
+    }
+}
+
+/// Closes a session whose client sent what can't be a request of it.
+pub(crate) async fn fail(engine: &Arc<Shared>, id: Id) -> Result<(), Refused> {
+    on_home(engine, Some(id), |worker, id| {
+        let failed = find(worker, &id).map(|session| session.end(CloseReason::TransportError, Ending::Graceful));
+        std::future::ready(failed)
+    })
+    .await?
+}

@@ -1,0 +1,293 @@
+//! From a request for a WebSocket to a session that is carried by it: a new session at once, one that polls after a probe.
+//!
+//! While a session is upgraded, it goes on by polling until the client says that it has stopped to. Its outbox stays the same: what
+//! no poll has taken is sent by the WebSocket, so nothing is lost, doubled or overtaken.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::RequestHead;
+use actix_http::header::{self, HeaderValue};
+use actix_http::ws::{HandshakeError, hash_key, verify_handshake};
+use bytes::Bytes;
+use sociable_protocol::Id;
+use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Frames, Message, close_frame};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::stream::Stream;
+use super::websocket;
+use crate::config::Transport;
+use crate::engine::Shared;
+use crate::handshake::Handshake;
+use crate::http::{Refused, Target, on_home};
+use crate::metrics::Count;
+use crate::reason::CloseReason;
+use crate::session::{Ending, Session, State};
+use crate::worker::Worker;
+
+const PROBE: &str = "2probe";
+const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
+const UPGRADE: &str = "5";
+/// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
+const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A request for a WebSocket that may be answered by 101.
+pub(crate) struct Admission {
+    /// The proof for the client that this is a WebSocket server.
+    pub(crate) accept: HeaderValue,
+    kind: Kind,
+}
+
+enum Kind {
+    New(Handshake),
+    Upgrade(Claim),
+}
+
+impl Admission {
+    pub(crate) fn opens_session(&self) -> bool {
+        matches!(self.kind, Kind::New(_))
+    }
+}
+
+/// Checks a request for a WebSocket. All refusals come before the 101.
+pub(crate) async fn admit(engine: &Arc<Shared>, head: &RequestHead, target: &Target, handshake: Handshake) -> Result<Admission, Refused> {
+    if target.check(&engine.config, head)? != Transport::WebSocket {
+        return Err(Refused::bad_request("TRANSPORT_HANDSHAKE_ERROR"));
+    }
+    let accept = accept_key(head)?;
+    let kind = match &target.sid {
+        Some(sid) => {
+            target.check_revision()?;
+            let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
+            Kind::Upgrade(Claim::take(engine, id).await?)
+        }
+        None => {
+            target.check_handshake(engine, head, &handshake).await?;
+            Kind::New(handshake)
+        }
+    };
+    Ok(Admission { accept, kind })
+}
+
+fn accept_key(head: &RequestHead) -> Result<HeaderValue, Refused> {
+    let refused = |name: &str| Refused::websocket_header(&format!("Missing or invalid {name} header"));
+    match verify_handshake(head) {
+        Ok(()) => {}
+        Err(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => return Err(refused("Sec-WebSocket-Version")),
+        Err(HandshakeError::BadWebsocketKey) => return Err(refused("Sec-WebSocket-Key")),
+        Err(_) => return Err(Refused::bad_request("WEBSOCKET_HANDSHAKE_ERROR")),
+    }
+    // 16 bytes in base 64.
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.as_bytes().ends_with(b"=="));
+    let key = key.ok_or_else(|| refused("Sec-WebSocket-Key"))?;
+    HeaderValue::from_bytes(&hash_key(key.as_bytes())).map_err(|_| refused("Sec-WebSocket-Key"))
+}
+
+/// The right to upgrade a session, held by one connection at a time. If it is dropped unused, another may try.
+struct Claim {
+    engine: Arc<Shared>,
+    id: Id,
+}
+
+impl Claim {
+    async fn take(engine: &Arc<Shared>, id: Id) -> Result<Self, Refused> {
+        let claimed = on_home(engine, Some(id), |worker, id| {
+            std::future::ready(match worker.session(&id) {
+                None => Err(Refused::unknown_sid(id.as_str())),
+                Some(session) if session.transport() != Transport::Polling || !session.is_open() => Err(Refused::bad_request("ALREADY_UPGRADED")),
+                Some(session) if session.polling.upgrading.replace(true) => Err(Refused::bad_request("ALREADY_UPGRADING")),
+                Some(_) => Ok(()),
+            })
+        });
+        claimed.await??;
+        Ok(Self { engine: Arc::clone(engine), id })
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let id = self.id;
+        let give_back = move |worker: &Rc<Worker>| {
+            if let Some(session) = worker.session(&id).filter(|session| session.transport() == Transport::Polling) {
+                session.polling.upgrading.set(false);
+                worker.counters.one(Count::UpgradesFailed);
+            }
+        };
+        let home = self.engine.home(&id);
+        match Worker::current(&self.engine).filter(|worker| worker.index == home) {
+            Some(worker) => give_back(&worker),
+            // If that worker is gone, so is the session.
+            None => drop(self.engine.run_on(home, 0, give_back)),
+        }
+    }
+}
+
+/// Starts to serve an admitted WebSocket on the worker that owns its session: the stream is moved there. `preface` is the head of the
+/// response where it is still to be written, `early` what was read behind the request.
+pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Bytes) {
+    let here = Worker::current(engine);
+    let id = match (&admission.kind, &here) {
+        (Kind::Upgrade(claim), _) => claim.id,
+        (Kind::New(_), Some(worker)) => worker.draw_id(),
+        // Requests come to workers only.
+        (Kind::New(_), None) => return,
+    };
+    let home = engine.home(&id);
+    if let Some(worker) = here.filter(|worker| worker.index == home) {
+        return serve(&worker, id, admission, stream, preface, early);
+    }
+    if stream.park().is_err() {
+        return;
+    }
+    // If that worker is gone, so is the connection.
+    let _ = engine.run_on(home, 0, move |worker| {
+        if stream.unpark().is_ok() {
+            serve(worker, id, admission, stream, preface, early);
+        }
+    });
+}
+
+fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, stream: Stream, preface: Option<Bytes>, early: Bytes) {
+    match admission.kind {
+        Kind::New(handshake) => {
+            let session = Session::open(worker, id, handshake, Transport::WebSocket, preface);
+            actix_rt::spawn(async move { websocket::run(session, stream, &early).await });
+        }
+        Kind::Upgrade(claim) => {
+            if let Some(session) = worker.session(&id) {
+                actix_rt::spawn(upgrade(session, claim, stream, preface, early));
+            }
+        }
+    }
+}
+
+async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Bytes) {
+    let mut probe = Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, close: CLOSE };
+    let probing = tokio::time::timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
+    let upgraded = matches!(probing.await, Ok(Ok(())));
+    let Probe { decoder, close, .. } = probe;
+    drop(claim);
+    if upgraded {
+        websocket::take_over(session, stream, decoder).await;
+    } else {
+        websocket::farewell(&mut stream, &close).await;
+    }
+}
+
+const CLOSE: CloseBytes = CloseBytes::Plain;
+
+/// What a failed upgrade ends with.
+#[derive(Clone, Copy)]
+enum CloseBytes {
+    Plain,
+    Coded([u8; 4]),
+}
+
+impl std::ops::Deref for CloseBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Plain => CLOSE_FRAME,
+            Self::Coded(frame) => frame,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    AwaitProbe,
+    AwaitUpgrade,
+    Done,
+    Failed,
+}
+
+/// The conversation on a WebSocket before it carries the session.
+struct Probe<'a> {
+    session: &'a Session,
+    decoder: Decoder,
+    step: Step,
+    close: CloseBytes,
+}
+
+/// The upgrade has failed; the session goes on by polling.
+struct Failed;
+
+impl Probe<'_> {
+    async fn run(&mut self, stream: &mut Stream, preface: Option<Bytes>, early: Bytes) -> Result<(), Failed> {
+        if let Some(preface) = preface {
+            self.write(stream, &preface).await?;
+        }
+        let mut buffer = vec![0; 1024];
+        let mut noops = tokio::time::interval(NOOP_INTERVAL);
+        let mut early = early.to_vec();
+        let mut answered = false;
+        if self.take(&mut early).is_break() {
+            return self.end();
+        }
+        loop {
+            if self.step == Step::AwaitUpgrade && !answered {
+                answered = true;
+                self.write(stream, PROBE_ANSWER.as_bytes()).await?;
+                noops.reset_immediately();
+            }
+            tokio::select! {
+                read = stream.read(&mut buffer) => match read {
+                    Ok(length) if length > 0 => {
+                        if self.take(&mut buffer[..length]).is_break() {
+                            return self.end();
+                        }
+                    }
+                    _ => return Err(Failed),
+                },
+                _ = noops.tick() => match self.session.state() {
+                    State::Open if self.step == Step::AwaitUpgrade => self.session.release_poll(),
+                    State::Open => {}
+                    _ => return Err(Failed),
+                },
+            }
+        }
+    }
+
+    fn end(&self) -> Result<(), Failed> {
+        if self.step == Step::Done { Ok(()) } else { Err(Failed) }
+    }
+
+    async fn write(&self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Failed> {
+        stream.write_all(bytes).await.map_err(|_| Failed)?;
+        stream.flush().await.map_err(|_| Failed)
+    }
+
+    /// Takes what was read. It breaks off when the upgrade is done or has failed.
+    fn take(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
+        let (session, step) = (self.session, &mut self.step);
+        let result = self.decoder.read(bytes, |message| {
+            *step = match (*step, message) {
+                (Step::AwaitProbe, Message::Text(text)) if text == PROBE => Step::AwaitUpgrade,
+                (Step::AwaitUpgrade, Message::Text(text)) if text == UPGRADE && session.is_open() => {
+                    session.upgrade();
+                    Step::Done
+                }
+                // What came right behind the upgrade packet belongs to the session already.
+                (Step::Done, message) => {
+                    if websocket::receive(session, message).is_break() {
+                        session.end(CloseReason::TransportClose, Ending::Abrupt);
+                    }
+                    Step::Done
+                }
+                _ => Step::Failed,
+            };
+        });
+        if let Err(error) = result {
+            self.close = CloseBytes::Coded(close_frame(error.close_code()));
+            if self.step == Step::Done {
+                session.end(CloseReason::TransportError, Ending::Abrupt);
+            } else {
+                self.step = Step::Failed;
+            }
+        }
+        if matches!(self.step, Step::Done | Step::Failed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

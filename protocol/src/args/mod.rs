@@ -1,0 +1,289 @@
+//! The arguments of an event or acknowledgement, in the encoding in which they came, until a type is asked for.
+//!
+//! What is only passed on is never parsed: [`Args`] are a slice of the message that brought them.
+
+mod builder;
+mod decode;
+mod raw;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use bytestring::ByteString;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::msgpack;
+use crate::parser::scan;
+use crate::value::Value;
+
+pub use builder::ArgsBuilder;
+pub use raw::Raw;
+
+/// How arguments are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    /// JSON, with binary in attachments.
+    Json,
+    /// MessagePack.
+    MsgPack,
+}
+
+/// Arguments, still encoded. Cloning shares them.
+///
+/// ```
+/// use sociable_protocol::{Args, Encoding};
+///
+/// let mut builder = Args::builder(Encoding::Json);
+/// builder.push("Ada")?.push(&vec![1, 2])?;
+/// let args = builder.finish();
+/// assert_eq!(args.raw_json(), Some(r#""Ada",[1,2]"#));
+/// assert_eq!(args.decode::<String>(0)?, "Ada");
+/// let (name, numbers, nothing): (String, Vec<u8>, Option<bool>) = args.decode_all()?;
+/// # assert_eq!((name.as_str(), numbers, nothing), ("Ada", vec![1, 2], None));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+pub struct Args {
+    /// The arguments one after the other; checked when they came.
+    items: Items,
+    /// How many they are.
+    count: usize,
+    /// What the placeholders in JSON stand for. Never an empty list. A view shares that of the whole.
+    attachments: Option<Arc<[Bytes]>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Items {
+    /// Separated by commas, without brackets, and without whitespace at either end.
+    Json(ByteString),
+    /// Without anything between them. No extension types: these have been replaced.
+    MsgPack(Bytes),
+}
+
+/// Why arguments are not of the type that was asked for.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ArgsError {
+    /// There are fewer arguments, and the type can't be read from null either.
+    #[error("argument {index} is missing: ask for an Option, if it may be")]
+    Missing {
+        /// Its number, from 0 on.
+        index: usize,
+    },
+    /// The argument is something else.
+    #[error("argument {index}: {reason}")]
+    Invalid {
+        /// Its number, from 0 on.
+        index: usize,
+        /// What was expected, and what found.
+        reason: String,
+    },
+    /// The arguments together can't be read as the type: it has to be a tuple, sequence or struct.
+    #[error("arguments: {0}")]
+    Shape(String),
+}
+
+/// Why something can't be an argument: its type fails to serialize, or has keys that are no text.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("argument can't be encoded: {0}")]
+pub struct EncodeError(pub(crate) String);
+
+impl Args {
+    /// No arguments.
+    pub fn empty(encoding: Encoding) -> Self {
+        let items = match encoding {
+            Encoding::Json => Items::Json(ByteString::new()),
+            Encoding::MsgPack => Items::MsgPack(Bytes::new()),
+        };
+        Self { items, count: 0, attachments: None }
+    }
+
+    /// One argument that is null.
+    pub fn null(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Json => Self::from_json(ByteString::from_static("null"), 1),
+            Encoding::MsgPack => Self::from_msgpack(Bytes::from_static(&[msgpack::NIL]), 1),
+        }
+    }
+
+    /// One argument. What serializes as bytes (`bytes::Bytes`, `serde_bytes`, [`Value::Binary`]) becomes an attachment in JSON and
+    /// `bin` in MessagePack; NaN and infinity become null in JSON.
+    ///
+    /// # Errors
+    ///
+    /// If the type fails to serialize itself, or has keys that are no text.
+    pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Self, EncodeError> {
+        let mut builder = Self::builder(encoding);
+        builder.push(value)?;
+        Ok(builder.finish())
+    }
+
+    /// Builds arguments one by one.
+    pub fn builder(encoding: Encoding) -> ArgsBuilder {
+        ArgsBuilder::new(encoding)
+    }
+
+    /// `items` have been scanned, and are trimmed.
+    pub(crate) fn from_json(items: ByteString, count: usize) -> Self {
+        Self { items: Items::Json(items), count, attachments: None }
+    }
+
+    /// `items` have been checked, and hold no extension types.
+    pub(crate) fn from_msgpack(items: Bytes, count: usize) -> Self {
+        Self { items: Items::MsgPack(items), count, attachments: None }
+    }
+
+    /// Adds what the placeholders stand for.
+    pub(crate) fn attach(&mut self, attachments: Vec<Bytes>) {
+        self.attachments = (!attachments.is_empty()).then(|| attachments.into());
+    }
+
+    /// How many arguments there are.
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// How they are written.
+    pub fn encoding(&self) -> Encoding {
+        match self.items {
+            Items::Json(_) => Encoding::Json,
+            Items::MsgPack(_) => Encoding::MsgPack,
+        }
+    }
+
+    /// The arguments separated by commas, without brackets, if they are JSON. Placeholders stand for attachments.
+    pub fn raw_json(&self) -> Option<&str> {
+        match &self.items {
+            Items::Json(items) => Some(items),
+            Items::MsgPack(_) => None,
+        }
+    }
+
+    /// The arguments one after the other, if they are MessagePack.
+    pub fn raw_msgpack(&self) -> Option<&[u8]> {
+        match &self.items {
+            Items::Json(_) => None,
+            Items::MsgPack(items) => Some(items),
+        }
+    }
+
+    /// What the placeholders in JSON stand for. MessagePack has none.
+    pub fn attachments(&self) -> &[Bytes] {
+        self.attachments.as_deref().unwrap_or_default()
+    }
+
+    /// One argument, as a view that shares the buffer, and all attachments.
+    pub fn get(&self, index: usize) -> Option<Args> {
+        self.ranges().nth(index).map(|range| self.view(range, 1))
+    }
+
+    /// The arguments one by one, each as a view.
+    pub fn iter(&self) -> impl Iterator<Item = Args> + '_ {
+        self.ranges().map(|range| self.view(range, 1))
+    }
+
+    /// The first `n` arguments, or all if there are fewer, as a view.
+    pub fn prefix(&self, n: usize) -> Args {
+        match n.checked_sub(1).map(|last| self.ranges().nth(last)) {
+            None => Self::empty(self.encoding()),
+            Some(None) => self.clone(),
+            Some(Some(last)) => self.view(0..last.end, n),
+        }
+    }
+
+    /// The arguments after the first `n`, as a view.
+    pub fn skip(&self, n: usize) -> Args {
+        match self.ranges().nth(n) {
+            None => Self::empty(self.encoding()),
+            Some(first) => self.view(first.start..self.bytes().len(), self.count - n),
+        }
+    }
+
+    /// The arguments in another encoding. What can't be converted becomes null: see [`Parser::encode`](crate::Parser::encode).
+    pub(crate) fn in_encoding(&self, encoding: Encoding) -> Cow<'_, Args> {
+        if self.encoding() == encoding {
+            return Cow::Borrowed(self);
+        }
+        let mut builder = Self::builder(encoding);
+        for index in 0..self.count {
+            let value = self.decode(index).unwrap_or(Value::Null);
+            if builder.push(&value).is_err() {
+                builder.push_null();
+            }
+        }
+        Cow::Owned(builder.finish())
+    }
+
+    fn view(&self, range: Range<usize>, count: usize) -> Args {
+        let items = match &self.items {
+            Items::Json(items) => Items::Json(items.slice_ref(&items[range])),
+            Items::MsgPack(items) => Items::MsgPack(items.slice(range)),
+        };
+        Args { items, count, attachments: self.attachments.clone() }
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match &self.items {
+            Items::Json(items) => items.as_bytes(),
+            Items::MsgPack(items) => items,
+        }
+    }
+
+    /// Where each argument is.
+    fn ranges(&self) -> Ranges<'_> {
+        Ranges { args: self, at: 0, left: self.count }
+    }
+}
+
+/// Finds the arguments one by one. The last needs no search, since it goes on to the end; so one argument alone is found at once.
+#[derive(Clone, Debug)]
+struct Ranges<'a> {
+    args: &'a Args,
+    at: usize,
+    left: usize,
+}
+
+impl Iterator for Ranges<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        self.left = self.left.checked_sub(1)?;
+        let bytes = self.args.bytes();
+        match &self.args.items {
+            Items::Json(_) if self.left == 0 => {
+                let whitespace = bytes[self.at..].iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+                Some(self.at + whitespace..bytes.len())
+            }
+            Items::MsgPack(_) if self.left == 0 => Some(self.at..bytes.len()),
+            Items::Json(_) => {
+                let (range, at) = scan::next(bytes, self.at)?;
+                self.at = at;
+                Some(range)
+            }
+            Items::MsgPack(_) => {
+                let begin = self.at;
+                self.at = msgpack::skip(bytes, begin, usize::MAX).ok()?.end;
+                Some(begin..self.at)
+            }
+        }
+    }
+
+    fn nth(&mut self, n: usize) -> Option<Range<usize>> {
+        if n >= self.left {
+            self.left = 0;
+            return None;
+        }
+        (0..n).try_for_each(|_| self.next().map(drop))?;
+        self.next()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! Engine.IO, revision 4: packets on the wire, and the payloads of long-polling.
+//!
+//! Over WebSocket, a text frame is one [`Packet`] and a binary frame is a binary message as it is. Over long-polling, the body
+//! of a request or response joins packets by [`RECORD_SEPARATOR`], and a binary message is `b` and base64.
+
+mod packet;
+mod payload;
+
+pub use packet::{OpenPacket, Packet, PacketError, PacketType};
+pub use payload::{RECORD_SEPARATOR, decode_payload, encode_payload};

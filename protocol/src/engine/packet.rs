@@ -1,0 +1,192 @@
+//! One packet of Engine.IO.
+
+use base64::Engine as _;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use bytes::Bytes;
+use bytestring::ByteString;
+use thiserror::Error;
+
+/// The JavaScript server takes base64 with or without padding, and does not look at the bits behind the last byte.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
+
+/// The kinds of packets; their numbers are the digits on the wire.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum PacketType {
+    /// The server's handshake.
+    Open = 0,
+    /// The session ends.
+    Close = 1,
+    /// The server's heartbeat, or a probe of a new transport.
+    Ping = 2,
+    /// The answer to a ping.
+    Pong = 3,
+    /// A message of the layer above.
+    Message = 4,
+    /// The client moves over to the new transport.
+    Upgrade = 5,
+    /// Nothing: ends a pending poll.
+    Noop = 6,
+}
+
+impl PacketType {
+    /// The digit on the wire.
+    pub const fn digit(self) -> char {
+        (b'0' + self as u8) as char
+    }
+}
+
+/// The server's handshake: the first packet of a session.
+///
+/// ```
+/// use sociable_protocol::engine::OpenPacket;
+///
+/// let open = OpenPacket { sid: "x1", upgrades: &["websocket"], ping_interval: 25_000, ping_timeout: 20_000, max_payload: 1_000_000 };
+/// assert_eq!(
+///     open.encode(),
+///     r#"0{"sid":"x1","upgrades":["websocket"],"pingInterval":25000,"pingTimeout":20000,"maxPayload":1000000}"#
+/// );
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenPacket<'a> {
+    /// The id of the session.
+    pub sid: &'a str,
+    /// The transports to which the client may move.
+    pub upgrades: &'a [&'a str],
+    /// Milliseconds between two pings.
+    pub ping_interval: u64,
+    /// Milliseconds in which a ping has to be answered.
+    pub ping_timeout: u64,
+    /// The longest body of a request, in bytes.
+    pub max_payload: u64,
+}
+
+impl OpenPacket<'_> {
+    /// The packet as text: exactly these keys, in this order.
+    pub fn encode(&self) -> String {
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        let upgrades = self.upgrades.iter().map(|name| text(name)).collect::<Vec<_>>().join(",");
+        format!(
+            r#"0{{"sid":{},"upgrades":[{upgrades}],"pingInterval":{},"pingTimeout":{},"maxPayload":{}}}"#,
+            text(self.sid),
+            self.ping_interval,
+            self.ping_timeout,
+            self.max_payload
+        )
+    }
+}
+
+/// A packet that came in. What it carries is a slice of the input.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Packet {
+    /// A handshake. A server never gets one in good faith.
+    Open,
+    /// The client ends the session.
+    Close,
+    /// A ping, and what is to be sent back.
+    Ping(ByteString),
+    /// A pong, and what the ping carried.
+    Pong(ByteString),
+    /// A text message.
+    Message(ByteString),
+    /// A binary message.
+    Binary(Bytes),
+    /// The client moves over to the transport on which this came.
+    Upgrade,
+    /// Nothing.
+    Noop,
+}
+
+/// Why a text is no packet. The session can't go on.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum PacketError {
+    /// There is nothing, not even a type.
+    #[error("empty packet: a packet begins with its type, a digit from 0 to 6")]
+    Empty,
+    /// The first character is not a type.
+    #[error("unknown packet type {0:?}: a packet begins with a digit from 0 to 6, or with b and base64")]
+    UnknownType(char),
+    /// A binary message is not base64.
+    #[error("a binary message is not base64")]
+    BadBase64,
+}
+
+impl Packet {
+    /// Reads a text frame, or one record of a payload. `b` and base64 is a binary message.
+    ///
+    /// ```
+    /// use sociable_protocol::engine::Packet;
+    ///
+    /// assert_eq!(Packet::decode("2probe".into()), Ok(Packet::Ping("probe".into())));
+    /// assert_eq!(Packet::decode("bAQID".into()), Ok(Packet::Binary(vec![1, 2, 3].into())));
+    /// assert!(Packet::decode("x".into()).is_err());
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// If the type is missing or unknown, or the base64 malformed.
+    #[inline]
+    pub fn decode(text: ByteString) -> Result<Packet, PacketError> {
+        let Some(first) = text.chars().next() else { return Err(PacketError::Empty) };
+        let body = &text[first.len_utf8()..];
+        Ok(match first {
+            '0' => Packet::Open,
+            '1' => Packet::Close,
+            '2' => Packet::Ping(text.slice_ref(body)),
+            '3' => Packet::Pong(text.slice_ref(body)),
+            '4' => Packet::Message(text.slice_ref(body)),
+            '5' => Packet::Upgrade,
+            '6' => Packet::Noop,
+            'b' => Packet::Binary(LENIENT.decode(body).map_err(|_| PacketError::BadBase64)?.into()),
+            other => return Err(PacketError::UnknownType(other)),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn every_type_is_read() {
+        let decode = |text: &str| Packet::decode(text.into());
+        assert_eq!(decode("0{}"), Ok(Packet::Open));
+        assert_eq!(decode("1"), Ok(Packet::Close));
+        assert_eq!(decode("2"), Ok(Packet::Ping("".into())));
+        assert_eq!(decode("3probe"), Ok(Packet::Pong("probe".into())));
+        assert_eq!(decode("4"), Ok(Packet::Message("".into())));
+        assert_eq!(decode("4hä"), Ok(Packet::Message("hä".into())));
+        assert_eq!(decode("5"), Ok(Packet::Upgrade));
+        assert_eq!(decode("6"), Ok(Packet::Noop));
+        assert_eq!(decode("b"), Ok(Packet::Binary(Bytes::new())));
+        assert_eq!(PacketType::Message.digit(), '4');
+    }
+
+    #[test]
+    fn base64_may_lack_its_padding() {
+        for text in ["bAQI=", "bAQI", "bAQJ="] {
+            assert_eq!(Packet::decode(text.into()), Ok(Packet::Binary(Bytes::from_static(&[1, 2]))), "{text}");
+        }
+        assert_eq!(Packet::decode("b?".into()), Err(PacketError::BadBase64));
+    }
+
+    #[test]
+    fn a_multibyte_packet_does_not_panic() {
+        // socketioxide #794: the type was cut off by bytes.
+        for text in ["é", "🦀4", "\u{feff}4hello", "b🦀"] {
+            assert!(Packet::decode(text.into()).is_err());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "[0-6b]?\\PC{0,20}") {
+            let _ = Packet::decode(text.into());
+        }
+    }
+}

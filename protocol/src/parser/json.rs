@@ -1,0 +1,228 @@
+//! The default parser: a text message `type [N-] [/namespace,] [id] [JSON]`, then N attachments.
+
+use bytes::Bytes;
+use bytestring::ByteString;
+
+use super::placeholder::Check;
+use super::scan::{self, Fault};
+use super::{DecodeError, Decoder, Limits, Parser, json_encode, unescape};
+use crate::args::{Args, Encoding};
+use crate::packet::{Body, MAIN_NAMESPACE, Packet, is_reserved};
+use crate::websocket::Frames;
+
+/// The parser that every client speaks.
+///
+/// ```
+/// use sociable_protocol::{JsonParser, Parser};
+/// use sociable_protocol::websocket::Payload;
+///
+/// let parser = JsonParser::default();
+/// let mut decoder = parser.decoder();
+/// let text = r#"51-/chat,7["file",{"_placeholder":true,"num":0}]"#;
+/// assert_eq!(decoder.text(text.into())?, None);
+/// let packet = decoder.binary(vec![1, 2, 3].into())?.expect("complete");
+///
+/// let frames = parser.encode(&packet);
+/// let encoded: Vec<_> = frames.iter().collect();
+/// assert_eq!(encoded, [Payload::Text(&format!("4{text}")), Payload::Binary(&[1, 2, 3])]);
+/// # Ok::<(), sociable_protocol::DecodeError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct JsonParser {
+    /// What a packet may hold.
+    pub limits: Limits,
+}
+
+impl JsonParser {
+    /// A parser with other limits than the default ones.
+    pub fn new(limits: Limits) -> Self {
+        Self { limits }
+    }
+}
+
+impl Parser for JsonParser {
+    fn encoding(&self) -> Encoding {
+        Encoding::Json
+    }
+
+    fn encode(&self, packet: &Packet) -> Frames {
+        json_encode::encode(packet)
+    }
+
+    fn decoder(&self) -> Box<dyn Decoder> {
+        Box::new(JsonDecoder { limits: self.limits, pending: None })
+    }
+}
+
+#[derive(Debug)]
+struct JsonDecoder {
+    limits: Limits,
+    /// The packet whose attachments are awaited.
+    pending: Option<Pending>,
+}
+
+#[derive(Debug)]
+struct Pending {
+    packet: Packet,
+    /// How many attachments it has, and those that have come. The list grows as they come.
+    count: usize,
+    attachments: Vec<Bytes>,
+}
+
+impl Decoder for JsonDecoder {
+    fn text(&mut self, text: ByteString) -> Result<Option<Packet>, DecodeError> {
+        if self.pending.is_some() {
+            return Err(DecodeError::UnexpectedText);
+        }
+        let (packet, count) = decode(&text, self.limits)?;
+        if count == 0 {
+            return Ok(Some(packet));
+        }
+        self.pending = Some(Pending { packet, count, attachments: Vec::new() });
+        Ok(None)
+    }
+
+    fn binary(&mut self, bytes: Bytes) -> Result<Option<Packet>, DecodeError> {
+        let Some(pending) = &mut self.pending else { return Err(DecodeError::UnexpectedBinary) };
+        pending.attachments.push(bytes);
+        if pending.attachments.len() < pending.count {
+            return Ok(None);
+        }
+        let complete = self.pending.take().map(|Pending { mut packet, attachments, .. }| {
+            if let Body::Event { args, .. } | Body::Ack { args, .. } = &mut packet.body {
+                args.attach(attachments);
+            }
+            packet
+        });
+        Ok(complete)
+    }
+}
+
+/// Reads a text message: gives the packet, and the number of attachments that follow.
+///
+/// Looser than this, the JavaScript parser takes an empty message, or whitespace in the place of the type, for a CONNECT, since
+/// `Number("")` is 0. No client sends either.
+fn decode(text: &ByteString, limits: Limits) -> Result<(Packet, usize), DecodeError> {
+    let (kind, rest) = match text.as_bytes().first() {
+        Some(digit @ b'0'..=b'6') => (digit - b'0', &text[1..]),
+        Some(digit @ b'7'..=b'9') => return Err(DecodeError::UnknownType(Some(digit - b'0'))),
+        _ => return Err(DecodeError::UnknownType(None)),
+    };
+    let (attachments, rest) = if kind >= 5 { attachments(rest, limits)? } else { (0, rest) };
+    let (namespace, rest) = namespace(text, rest);
+    let (id, payload) = id(rest)?;
+    let body = match kind {
+        0 if payload.is_empty() => Body::Connect(None),
+        0 => Body::Connect(Some(single(text, payload, b"{", limits)?)),
+        1 if payload.is_empty() => Body::Disconnect,
+        1 => return Err(DecodeError::InvalidPayload),
+        2 | 5 => {
+            let (name, args) = event(text, payload, attachments, limits)?;
+            Body::Event { name, args, id }
+        }
+        3 | 6 => Body::Ack { args: ack(text, payload, attachments, limits)?, id },
+        _ if payload.is_empty() => Body::ConnectError(Args::null(Encoding::Json)),
+        _ => Body::ConnectError(single(text, payload, b"{\"", limits)?),
+    };
+    Ok((Packet { namespace, body }, attachments))
+}
+
+/// `N-`.
+fn attachments(rest: &str, limits: Limits) -> Result<(usize, &str), DecodeError> {
+    let (digits, rest) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
+    let rest = rest.strip_prefix('-').ok_or(DecodeError::IllegalAttachments)?;
+    if digits.bytes().all(|digit| digit == b'0') {
+        return Err(DecodeError::IllegalAttachments);
+    }
+    match digits.parse() {
+        Ok(count) if count <= limits.max_attachments => Ok((count, rest)),
+        _ => Err(DecodeError::TooManyAttachments),
+    }
+}
+
+/// `/namespace,` or `/namespace` up to the end; none is the main one. A query is part of the name.
+fn namespace<'a>(text: &ByteString, rest: &'a str) -> (ByteString, &'a str) {
+    if !rest.starts_with('/') {
+        return (ByteString::from_static(MAIN_NAMESPACE), rest);
+    }
+    let (name, rest) = rest.split_once(',').unwrap_or((rest, ""));
+    (text.slice_ref(name), rest)
+}
+
+/// The digits of an id. JavaScript takes whitespace for a number, too: alone it is 0, around digits it is nothing. Inside them it
+/// makes no number, which the JavaScript parser takes for an id, and which is refused here.
+fn id(rest: &str) -> Result<(Option<u64>, &str), DecodeError> {
+    let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+    let whitespace = |c: char| c == '\u{feff}' || (c != '\u{85}' && c.is_whitespace());
+    if !rest[digits..].starts_with(whitespace) {
+        let (digits, rest) = rest.split_at(digits);
+        return Ok(((!digits.is_empty()).then(|| saturating(digits)), rest));
+    }
+    let (id, rest) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit() && !whitespace(c)).unwrap_or(rest.len()));
+    let id = id.trim_matches(whitespace);
+    if id.contains(whitespace) {
+        return Err(DecodeError::InvalidPayload);
+    }
+    Ok((Some(saturating(id)), rest))
+}
+
+/// The number that digits make, or the greatest that there is; 0 without digits.
+fn saturating(digits: &str) -> u64 {
+    digits.bytes().fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+}
+
+/// An array of name and arguments.
+fn event(text: &ByteString, payload: &str, attachments: usize, limits: Limits) -> Result<(ByteString, Args), DecodeError> {
+    if payload.is_empty() {
+        return Ok((ByteString::new(), Args::empty(Encoding::Json)));
+    }
+    let array = array(payload, attachments, limits)?;
+    let first = &payload[array.first];
+    let name = match first.as_bytes() {
+        [b'"', raw @ .., b'"'] if raw.contains(&b'\\') => unescape(raw).into(),
+        [b'"', .., b'"'] => text.slice_ref(&first[1..first.len() - 1]),
+        [b'-' | b'0'..=b'9', ..] => text.slice_ref(first),
+        _ => return Err(DecodeError::InvalidPayload),
+    };
+    if is_reserved(&name) {
+        return Err(DecodeError::InvalidPayload);
+    }
+    Ok((name, Args::from_json(text.slice_ref(&payload[array.rest]), array.count - 1)))
+}
+
+/// An array of arguments.
+fn ack(text: &ByteString, payload: &str, attachments: usize, limits: Limits) -> Result<Args, DecodeError> {
+    if payload.is_empty() {
+        return Ok(Args::empty(Encoding::Json));
+    }
+    let array = array(payload, attachments, limits)?;
+    Ok(Args::from_json(text.slice_ref(&payload[array.all]), array.count))
+}
+
+fn array(payload: &str, attachments: usize, limits: Limits) -> Result<scan::Array, DecodeError> {
+    let refuse = |fault| refuse(fault, limits);
+    if attachments == 0 {
+        return scan::array(payload.as_bytes(), limits.max_depth, &mut ()).map_err(refuse);
+    }
+    let mut check = Check::new(attachments);
+    let array = scan::array(payload.as_bytes(), limits.max_depth, &mut check).map_err(refuse)?;
+    if check.is_refused() { Err(DecodeError::IllegalPlaceholder) } else { Ok(array) }
+}
+
+/// One value that begins with one of the given characters.
+fn single(text: &ByteString, payload: &str, first: &[u8], limits: Limits) -> Result<Args, DecodeError> {
+    // The level of an array of arguments is not there, but counts.
+    let depth = limits.max_depth.saturating_sub(1);
+    let value = &payload[scan::one(payload.as_bytes(), depth).map_err(|fault| refuse(fault, limits))?];
+    if !value.as_bytes().first().is_some_and(|byte| first.contains(byte)) {
+        return Err(DecodeError::InvalidPayload);
+    }
+    Ok(Args::from_json(text.slice_ref(value), 1))
+}
+
+fn refuse(fault: Fault, limits: Limits) -> DecodeError {
+    match fault {
+        Fault::Syntax => DecodeError::InvalidPayload,
+        Fault::Depth => DecodeError::TooDeep { limit: limits.max_depth },
+    }
+}

@@ -1,0 +1,100 @@
+//! Placeholders: `{"_placeholder":true,"num":0}` stands in a JSON text for the attachment of that number.
+
+use super::scan::Listener;
+
+/// The keys of a placeholder.
+pub(crate) const FLAG: &str = "_placeholder";
+/// See [`FLAG`].
+pub(crate) const NUMBER: &str = "num";
+
+/// Which of `count` attachments a number names, if it is a whole one and there is such an attachment.
+pub(crate) fn index(number: f64, count: usize) -> Option<usize> {
+    let index = number as usize;
+    (number.fract() == 0.0 && number >= 0.0 && index < count).then_some(index)
+}
+
+/// Checks while a text is scanned that each placeholder names an attachment. As in the JavaScript parser, only a flag that is
+/// `true` itself makes a placeholder, the last of several equal keys counts, and what else is inside a placeholder is
+/// of no interest.
+#[derive(Debug)]
+pub(super) struct Check {
+    /// How many attachments there are.
+    count: usize,
+    /// The arrays and objects around what is scanned now: as many as the scanner's depth limit lets through.
+    open: Vec<Level>,
+    /// Whether a placeholder that counts was refused.
+    refused: bool,
+}
+
+/// What is known of an array or object.
+#[derive(Debug, Default)]
+struct Level {
+    key: Key,
+    flagged: bool,
+    number_is_good: bool,
+    /// Whether a placeholder inside was refused.
+    refused_inside: bool,
+}
+
+/// Which key was read last.
+#[derive(Debug, Default)]
+enum Key {
+    #[default]
+    Other,
+    Flag,
+    Number,
+}
+
+impl Check {
+    pub(super) fn new(count: usize) -> Self {
+        Self { count, open: Vec::new(), refused: false }
+    }
+
+    /// The verdict, once the text has been scanned.
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Notes the value of the last key, if it is one of a placeholder's.
+    fn value(&mut self, raw: &[u8]) {
+        let Some(level) = self.open.last_mut() else { return };
+        match level.key {
+            Key::Other => {}
+            Key::Flag => level.flagged = raw == b"true",
+            Key::Number => {
+                let number = std::str::from_utf8(raw).ok().and_then(|raw| raw.parse().ok());
+                level.number_is_good = number.and_then(|number| index(number, self.count)).is_some();
+            }
+        }
+    }
+}
+
+impl Listener for Check {
+    fn open(&mut self) {
+        self.value(b"");
+        self.open.push(Level::default());
+    }
+
+    fn key(&mut self, raw: &[u8]) {
+        let Some(level) = self.open.last_mut() else { return };
+        let plain = |raw: &[u8]| match raw {
+            raw if raw == FLAG.as_bytes() => Key::Flag,
+            raw if raw == NUMBER.as_bytes() => Key::Number,
+            _ => Key::Other,
+        };
+        level.key = if raw.contains(&b'\\') { plain(super::unescape(raw).as_bytes()) } else { plain(raw) };
+    }
+
+    fn scalar(&mut self, raw: &[u8]) {
+        self.value(raw);
+    }
+
+    fn close(&mut self) {
+        let Some(level) = self.open.pop() else { return };
+        let refused = if level.flagged { !level.number_is_good } else { level.refused_inside };
+        match self.open.last_mut() {
+            Some(outer) => outer.refused_inside |= refused,
+            None => self.refused |= refused,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Faults that other servers had: each must stay out of this one.
+
+use bytes::Bytes;
+use sociable_protocol::engine::{self, decode_payload};
+use sociable_protocol::{Body, DecodeError, Id, JsonParser, Limits, MsgPackParser, Parser, Value};
+
+/// GHSA-55mf-67qm-4wpg: a client announced any number of attachments, and sent them without end.
+#[test]
+fn unbounded_attachments() {
+    let mut decoder = JsonParser::default().decoder();
+    assert_eq!(decoder.text("54294967295-[\"x\"]".into()), Err(DecodeError::TooManyAttachments));
+    let mut decoder = JsonParser::default().decoder();
+    assert_eq!(decoder.text("510-[\"x\"]".into()), Ok(None));
+    for _ in 0..9 {
+        assert_eq!(decoder.binary(Bytes::new()), Ok(None));
+    }
+    assert!(decoder.binary(Bytes::new()).unwrap().is_some());
+    assert_eq!(decoder.binary(Bytes::new()), Err(DecodeError::UnexpectedBinary));
+}
+
+/// However many attachments a server allows, an announcement takes no memory.
+#[test]
+fn announced_attachments_take_no_memory() {
+    let parser = JsonParser::new(Limits { max_attachments: usize::MAX, ..Limits::default() });
+    assert_eq!(parser.decoder().text(format!("5{}-[\"x\"]", usize::MAX).into()), Ok(None));
+}
+
+/// GHSA-c6g7-r2mf-pf5g: nested MessagePack overflowed the stack.
+#[test]
+fn nested_msgpack_overflow() {
+    let limit = Limits::default().max_depth;
+    for container in [&[0x91][..], &[0x81, 0x01], &[0xdd, 0, 0, 0, 1]] {
+        let nested = |levels: usize| {
+            let mut message = b"\x83\xa4type\x02\xa3nsp\xa1/\xa4data\x92\xa1x".to_vec();
+            message.extend(container.repeat(levels));
+            message.push(0xc0);
+            Bytes::from(message)
+        };
+        let mut decoder = MsgPackParser::default().decoder();
+        assert_eq!(decoder.binary(nested(1_000_000)), Err(DecodeError::TooDeep { limit }));
+        let Body::Event { args, .. } = decoder.binary(nested(limit - 2)).unwrap().unwrap().body else { panic!("an event") };
+        assert!(args.decode::<Value>(0).is_err(), "an error, not a crash");
+    }
+}
+
+/// The same in JSON.
+#[test]
+fn nested_json_overflow() {
+    let limit = Limits::default().max_depth;
+    for (open, close) in [("[", "]"), ("{\"a\":[", "]}")] {
+        let nested = |levels: usize, prefix: &str| format!("{prefix}[\"x\",{}{}]", open.repeat(levels), close.repeat(levels));
+        for prefix in ["2", "51-"] {
+            assert_eq!(JsonParser::default().decoder().text(nested(1_000_000, prefix).into()), Err(DecodeError::TooDeep { limit }));
+        }
+        let packet = JsonParser::default().decoder().text(nested(400, "2").into()).unwrap().unwrap();
+        let Body::Event { args, .. } = packet.body else { panic!("an event") };
+        assert!(args.decode::<Value>(0).is_err(), "an error, not a crash");
+    }
+    let connect = "0".to_owned() + &"{\"a\":".repeat(1_000_000);
+    assert_eq!(JsonParser::default().decoder().text(connect.into()), Err(DecodeError::TooDeep { limit }));
+}
+
+/// GHSA-7xpx-rcqc-8qjh: lengths that are not there, and messages cut short, made the MessagePack parser panic.
+#[test]
+fn msgpack_panic() {
+    let whole = b"\x84\xa4type\x02\xa3nsp\xa1/\xa4data\x93\xa1x\xc4\x02\x01\x02\
+        \xd7\x00\x00\x00\x00\x00\x00\x00\x00\x01\xa2id\xcf\x00\x00\x00\x00\x00\x00\x00\x07";
+    let mut decoder = MsgPackParser::default().decoder();
+    assert!(decoder.binary(Bytes::from_static(whole)).unwrap().is_some());
+    for end in 0..whole.len() {
+        assert!(decoder.binary(Bytes::from_static(&whole[..end])).is_err());
+        for byte in 0..=255 {
+            let mut mutated = whole.to_vec();
+            mutated[end] = byte;
+            if let Ok(Some(packet)) = decoder.binary(mutated.into()) {
+                MsgPackParser::default().encode(&packet);
+                JsonParser::default().encode(&packet);
+            }
+        }
+    }
+}
+
+/// socketioxide #794: packets were cut between the bytes of a character.
+#[test]
+fn multibyte_packet_panic() {
+    for text in ["é", "4é", "bé", "2/é", "\u{feff}"] {
+        let _ = engine::Packet::decode(text.into());
+        decode_payload(format!("{text}\x1e{text}").into()).count();
+        for prefix in ["", "0", "2", "3", "5", "51-", "2/", "2/é,", "21", "2 "] {
+            let _ = JsonParser::default().decoder().text(format!("{prefix}{text}").into());
+        }
+    }
+    let packet = JsonParser::default().decoder().text("2/é🦀,7[\"ü\",\"🦀\"]".into()).unwrap().unwrap();
+    assert_eq!(packet.namespace, "/é🦀");
+    assert!(matches!(packet.body, Body::Event { name, args, id: Some(7) } if name == "ü" && args.raw_json() == Some("\"🦀\"")));
+}
+
+/// socketioxide #811: a text packet that came while attachments were awaited was taken.
+#[test]
+fn text_packet_while_binary_is_awaited() {
+    let mut decoder = JsonParser::default().decoder();
+    assert_eq!(decoder.text("51-[\"x\",{\"_placeholder\":true,\"num\":0}]".into()), Ok(None));
+    let refused = decoder.text("2[\"y\"]".into()).unwrap_err();
+    assert_eq!(refused.to_string(), "got plaintext data when reconstructing a packet");
+}
+
+/// socketioxide #815: a malformed session id opened a new session, as if there were none. Here it is an error of its own.
+#[test]
+fn malformed_ids() {
+    for text in [
+        "",
+        " ",
+        "x",
+        "AAAAAAAAAAAAAAAAAAA",
+        "AAAAAAAAAAAAAAAAAAAAA",
+        "AAAAAAAAAAAAAAAAAAA=",
+        "AAAAAAAAAAAAAAAAAAé",
+        "../../../../../../../",
+    ] {
+        assert!(Id::try_from(text).is_err(), "{text:?}");
+    }
+}

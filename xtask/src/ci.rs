@@ -1,0 +1,15 @@
+//! `cargo xtask ci`: what must pass before a change is taken.
+
+use crate::report::Report;
+use crate::rust::cargo;
+use crate::{test, tidy};
+
+/// The checks, the quickest first, then all tests. Each runs even if one before it failed: one run shows all there is to mend.
+pub(crate) fn run(report: &mut Report) {
+    tidy::run(report);
+    report.check("formatting", &mut cargo(&["fmt", "--all", "--check"]));
+    report.check("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]));
+    let mut doc = cargo(&["doc", "--no-deps", "--workspace", "--all-features"]);
+    report.check("rustdoc", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    test::run(report, &[]);
+}

@@ -1,0 +1,62 @@
+//! The tests in `tests/js`: the real client and the page.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::report::Report;
+use crate::{tally, tools, workspace};
+
+/// Far above what a suite takes when all goes slowly: it only ends what hangs.
+const SUITE_LIMIT_SECS: u32 = 900;
+
+fn folder() -> PathBuf {
+    workspace::root().join("tests/js")
+}
+
+/// Installs the packages of the tests.
+pub(crate) fn install(report: &mut Report) -> bool {
+    install_packages(report, "packages of the JavaScript tests", &folder())
+}
+
+/// `npm ci`, unless what lies there is already what the lock file asks for.
+pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -> bool {
+    // The stamp is a copy of the lock. It lies inside `node_modules`, which `npm ci` empties, so it never outlives what it vouches for.
+    let (lock, stamp) = (folder.join("package-lock.json"), folder.join("node_modules/.installed-lock"));
+    if let (Ok(wanted), Ok(installed)) = (fs::read(&lock), fs::read(&stamp))
+        && wanted == installed
+    {
+        return true;
+    }
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(folder);
+    let installed = report.check(name, &mut npm);
+    if installed && let Err(error) = fs::copy(&lock, &stamp) {
+        eprintln!("{}: {error}; the packages will be installed again next time", stamp.display());
+    }
+    installed
+}
+
+/// The real `socket.io-client`, with both parsers, and raw bytes.
+pub(crate) fn interop(report: &mut Report) {
+    node_test(report, "interop with socket.io-client", &["interop.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"], |_| {});
+}
+
+/// The page in a headless Chromium.
+pub(crate) fn browser(report: &mut Report) {
+    const NAME: &str = "page in a browser";
+    match tools::ensure_chromium() {
+        Ok(chromium) => node_test(report, NAME, &["browser.test.mjs"], |command| {
+            command.env("CHROMIUM", &chromium).env("SCREENSHOTS", workspace::target().join("screenshots"));
+        }),
+        Err(why) => report.skip(NAME, &why),
+    }
+}
+
+fn node_test(report: &mut Report, name: &str, files: &[&str], prepare: impl FnOnce(&mut Command)) {
+    let mut command = tools::limited("node", SUITE_LIMIT_SECS);
+    command.args(["--test", "--test-reporter=spec"]).args(files).current_dir(folder());
+    command.env("ACCEPTANCE", workspace::acceptance_app()).env("NODE_BIN", workspace::node_binary());
+    prepare(&mut command);
+    report.tests(name, &mut command, tally::node);
+}

@@ -1,0 +1,61 @@
+//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`.
+//!
+//! Layout, in reading order:
+//! - `test`: which parts there are and in which order they run
+//! - `rust`, `js`, `suites`: the parts themselves
+//! - `ci`: the checks that come before the tests
+//! - `tidy`: the rules of the house that no compiler checks
+//! - `report`: runs commands as steps, counts their tests, prints the summary
+//! - `tools`: finds or installs Node and Chromium
+//! - `workspace`: where things are
+
+mod ci;
+mod js;
+mod report;
+mod rust;
+mod suites;
+mod tally;
+mod test;
+mod tidy;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::report::Report;
+use crate::test::Part;
+
+/// Chores of the project.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Install what is missing and run all tests.
+    Test {
+        /// Run this part alone; may be given more than once.
+        #[arg(long, value_enum)]
+        only: Vec<Part>,
+    },
+    /// Formatting, lints, documentation, tidiness, then all tests: what must pass before a change is taken.
+    Ci,
+    /// Check the rules of the house that no compiler checks.
+    Tidy,
+}
+
+fn main() -> ExitCode {
+    let mut report = Report::default();
+    match Cli::parse().chore {
+        Chore::Test { only } => test::run(&mut report, &only),
+        Chore::Ci => ci::run(&mut report),
+        Chore::Tidy => tidy::run(&mut report),
+    }
+    report.print();
+    if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

@@ -1,0 +1,24 @@
+//! What cargo builds and tests.
+
+use std::env;
+use std::process::Command;
+
+use crate::report::Report;
+use crate::{tally, workspace};
+
+/// The cargo that runs us, at the top of the workspace.
+pub(crate) fn cargo(args: &[&str]) -> Command {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(args).current_dir(workspace::root());
+    command
+}
+
+/// All Rust tests, doc tests included. One failing crate does not hide what the others say.
+pub(crate) fn test(report: &mut Report) {
+    report.tests("rust tests", &mut cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]), tally::cargo);
+}
+
+/// The binaries and examples that the JavaScript suites drive.
+pub(crate) fn build_programs(report: &mut Report) -> bool {
+    report.check("build of binaries and examples", &mut cargo(&["build", "--package", "sociable", "--bins", "--examples"]))
+}

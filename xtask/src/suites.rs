@@ -1,0 +1,89 @@
+//! Suites that are not part of the repository: the acceptance cases beside it and, through them, those of the Socket.IO repository.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{env, fs, io};
+
+use crate::report::Report;
+use crate::{js, tally, tools, workspace};
+
+/// The areas that one node answers for.
+const AREAS: &str = "engineio-http,engineio-ws,protocol,api-single,abuse";
+const OFFICIAL: &str = "engine.io v4,socket.io v5";
+
+/// Far above what they take when all goes slowly: it only ends what hangs.
+const LIMIT_SECS: u32 = 1200;
+
+/// Runs the acceptance cases, the official suites or both, from a copy: the original is not ours to write to.
+pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
+    let original = workspace::root().join("../shared/acceptance");
+    if !original.is_dir() {
+        report.skip("acceptance cases, official suites", "there is no ../shared/acceptance");
+        return;
+    }
+    let copy = workspace::target().join("acceptance");
+    if let Err(error) = refresh(&original, &copy) {
+        report.step("copy of the acceptance cases", || Err(error));
+        return;
+    }
+    if acceptance && js::install_packages(report, "packages of the acceptance cases", &copy) {
+        let mut command = suite(&copy, "run.mjs");
+        command.args(["--only", AREAS, "--jobs", "2"]);
+        report.tests("acceptance cases", &mut command, tally::acceptance);
+    }
+    if official {
+        const NAME: &str = "official suites";
+        match env::var_os("SOCKETIO_REPO") {
+            Some(repository) => {
+                let mut command = suite(&copy, "official/run.mjs");
+                // The command runs elsewhere, so a path of ours must not depend on the current folder.
+                command.args(["--only", OFFICIAL]).env("SOCKETIO_REPO", absolute(repository.as_ref()));
+                report.tests(NAME, &mut command, tally::official);
+            }
+            None => report.skip(NAME, "SOCKETIO_REPO does not name a clone of socketio/socket.io"),
+        }
+    }
+}
+
+fn suite(folder: &Path, script: &str) -> Command {
+    let mut command = tools::limited("node", LIMIT_SECS);
+    // The suites split this at spaces, except within quotes.
+    let app = format!("\"{}\"", absolute(&workspace::acceptance_app()).display());
+    command.arg(script).current_dir(folder).env("APP_CMD", app);
+    command
+}
+
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.into())
+}
+
+/// Makes the copy like the original, but keeps the packages installed there.
+fn refresh(original: &Path, copy: &Path) -> io::Result<()> {
+    fs::create_dir_all(copy)?;
+    for entry in fs::read_dir(copy)? {
+        let entry = entry?;
+        if entry.file_name() == "node_modules" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() { fs::remove_dir_all(entry.path())? } else { fs::remove_file(entry.path())? }
+    }
+    copy_tree(original, copy)
+}
+
+fn copy_tree(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let (name, target) = (entry.file_name(), to.join(entry.file_name()));
+        if name == "node_modules" || name == ".venv" {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            copy_tree(&entry.path(), &target)?;
+        } else {
+            // Content without permissions: a read-only original must not make the copy so.
+            fs::write(&target, fs::read(entry.path())?)?;
+        }
+    }
+    Ok(())
+}

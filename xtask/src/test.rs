@@ -1,0 +1,54 @@
+//! `cargo xtask test`: the parts and their order.
+
+use clap::ValueEnum;
+
+use crate::report::Report;
+use crate::{js, rust, suites, tools};
+
+/// A part of the tests that can be run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// Unit, property, integration and doc tests.
+    Rust,
+    /// The real JavaScript client against our server.
+    Js,
+    /// The node's page in a headless Chromium.
+    Browser,
+    /// The acceptance cases that lie beside the repository.
+    Acceptance,
+    /// The suites of the Socket.IO repository.
+    Official,
+}
+
+/// Runs these parts; none means all.
+pub(crate) fn run(report: &mut Report, only: &[Part]) {
+    let wanted = |part| only.is_empty() || only.contains(&part);
+
+    if wanted(Part::Rust) {
+        rust::test(report);
+    }
+    if !Part::value_variants().iter().any(|&part| part != Part::Rust && wanted(part)) {
+        return;
+    }
+
+    // All that follows drives our programs from JavaScript.
+    if let Err(why) = tools::ensure_node() {
+        report.skip("all JavaScript suites", &why);
+        return;
+    }
+    if !rust::build_programs(report) {
+        report.skip("all JavaScript suites", "what they test does not compile");
+        return;
+    }
+    if (wanted(Part::Js) || wanted(Part::Browser)) && js::install(report) {
+        if wanted(Part::Js) {
+            js::interop(report);
+        }
+        if wanted(Part::Browser) {
+            js::browser(report);
+        }
+    }
+    if wanted(Part::Acceptance) || wanted(Part::Official) {
+        suites::run(report, wanted(Part::Acceptance), wanted(Part::Official));
+    }
+}

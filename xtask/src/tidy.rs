@@ -1,0 +1,82 @@
+//! `cargo xtask tidy`: the rules of the house that no compiler checks.
+
+mod links;
+mod manifest;
+mod text;
+
+use std::path::Path;
+use std::{fs, io};
+
+use crate::report::Report;
+use crate::tally::Tally;
+use crate::workspace;
+
+/// A file that breaks a rule: its line, counted from 1, and what is wrong.
+#[derive(Debug, PartialEq, Eq)]
+struct Complaint {
+    line: usize,
+    what: String,
+}
+
+impl Complaint {
+    fn new(line: usize, what: impl Into<String>) -> Self {
+        Self { line, what: what.into() }
+    }
+}
+
+/// One rule: a file's path in the repository and its text to what is wrong with it.
+type Rule = fn(&Path, &str) -> Vec<Complaint>;
+
+const RULES: [(&str, Rule); 6] = [
+    ("no long files", text::length),
+    ("no trailing white space", text::trailing_space),
+    ("no unfinished work", text::unfinished),
+    ("lints of the workspace", manifest::lints),
+    ("sorted dependencies", manifest::sorted),
+    ("links lead somewhere", links::lead_somewhere),
+];
+
+/// Checks every text file of the repository. Each rule counts as one test.
+pub(crate) fn run(report: &mut Report) {
+    report.step("tidy", || {
+        let mut broken = [false; RULES.len()];
+        visit(workspace::root(), &mut |path, text| {
+            let path = path.strip_prefix(workspace::root()).unwrap_or(path);
+            for ((_, rule), broken) in RULES.iter().zip(&mut broken) {
+                for Complaint { line, what } in rule(path, text) {
+                    *broken = true;
+                    println!("{}:{line}: {what}", path.display());
+                }
+            }
+        })?;
+        for ((name, _), broken) in RULES.iter().zip(broken) {
+            println!("{} {name}", if broken { "FAILED" } else { "ok    " });
+        }
+        let failed = broken.iter().filter(|&&broken| broken).count();
+        Ok(Tally { passed: (RULES.len() - failed) as u64, failed: failed as u64 })
+    });
+}
+
+/// Calls `look` for each text file below `folder`. What is built, fetched or hidden is not ours; the hidden folders that are, are named.
+fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) -> io::Result<()> {
+    let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
+    entries.sort_by_key(fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, name) = (entry.path(), entry.file_name());
+        let name = name.to_string_lossy();
+        let hidden = name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&&*name);
+        if hidden || name == "target" || name == "node_modules" || path == workspace::target() {
+            continue;
+        }
+        if entry.file_type()?.is_dir() {
+            visit(&path, look)?;
+        } else if let Ok(text) = String::from_utf8(fs::read(&path)?) {
+            look(&path, &text);
+        }
+    }
+    Ok(())
+}
+
+fn has_extension(path: &Path, extension: &str) -> bool {
+    path.extension().is_some_and(|it| it == extension)
+}
