@@ -280,7 +280,8 @@ impl Namespace {
         self.0.parent.as_ref()
     }
 
-    pub(crate) fn encoding(&self) -> Encoding {
+    /// How the arguments of its packets are written.
+    pub fn encoding(&self) -> Encoding {
         self.0.parser.encoding()
     }
 

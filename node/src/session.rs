@@ -7,6 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -14,6 +15,7 @@ use sociable_protocol::Id;
 use sociable_protocol::engine::{OpenPacket, Packet};
 use sociable_protocol::websocket::Frames;
 use thiserror::Error;
+use tokio::time::Instant;
 use tokio_util::time::delay_queue::Key;
 
 use crate::config::{Config, Transport};
@@ -21,12 +23,12 @@ use crate::handshake::Handshake;
 use crate::metrics::Count;
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
-use crate::timers::Deadline;
+use crate::timers::{Deadline, after};
 use crate::worker::Worker;
 
 const PING: Frames = Frames::from_static(b"\x81\x012");
 /// How long the end of a session may take to reach its client: to be fetched by a poll, or to be read from a WebSocket.
-const CLOSE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What sits on top of a session and gets its messages.
 ///
@@ -89,6 +91,8 @@ pub struct Session {
     pub(crate) polling: PollingState,
     /// The next ping or the pong that is awaited.
     heartbeat: Cell<Option<Key>>,
+    /// When that is due. Each follows from the one before, so that a late timer makes none of the later ones later.
+    due: Cell<Instant>,
     /// A packet other than the pong came since the last ping.
     seen_since_ping: Cell<bool>,
     awaiting_pong: Cell<bool>,
@@ -136,6 +140,7 @@ impl Session {
             connection: RefCell::new(None),
             polling: PollingState::default(),
             heartbeat: Cell::new(None),
+            due: Cell::new(Instant::now()),
             seen_since_ping: Cell::new(false),
             awaiting_pong: Cell::new(false),
             deadline: Cell::new(None),
@@ -300,7 +305,7 @@ impl Session {
     }
 
     /// Calls [`Connection::overdue`] after this time, unless [`expected_came`](Self::expected_came) is called before.
-    pub fn expect_within(&self, time: std::time::Duration) {
+    pub fn expect_within(&self, time: Duration) {
         self.set_deadline(Some((Deadline::Connect, time)));
     }
 
@@ -310,7 +315,13 @@ impl Session {
     }
 
     /// Ends the session once.
+    ///
+    /// A client that polls and has no poll waiting is kept for its next one only if the server wanted the end: after a fault of its own it finds
+    /// its session gone.
     pub(crate) fn end(&self, reason: CloseReason, ending: Ending) {
+        let wanted = matches!(reason, CloseReason::ForcedClose | CloseReason::ForcedServerClose | CloseReason::ServerShuttingDown);
+        let reachable = self.transport.get() == Transport::WebSocket || self.polling.waiting.get();
+        let ending = if wanted || reachable { ending } else { Ending::Abrupt };
         if self.state.get() != State::Open {
             if ending == Ending::Abrupt {
                 self.release();
@@ -372,7 +383,7 @@ impl Session {
         }
         if !matches!(packet, Packet::Pong(_)) && self.awaiting_pong.get() && !self.seen_since_ping.replace(true) {
             // Any packet shows that the client lives, but only once a ping: it still owes the pong.
-            self.await_pong();
+            self.await_pong(Instant::now());
         }
         let Some(connection) = self.connection() else { return false };
         match packet {
@@ -421,21 +432,32 @@ impl Session {
 
     fn schedule_ping(&self) {
         self.awaiting_pong.set(false);
-        self.schedule_heartbeat(Deadline::Ping, self.config().ping_interval);
+        self.schedule_heartbeat(Deadline::Ping, after(Instant::now(), self.config().ping_interval));
     }
 
-    fn await_pong(&self) {
-        self.schedule_heartbeat(Deadline::Pong, self.config().ping_timeout);
+    fn await_pong(&self, from: Instant) {
+        self.awaiting_pong.set(true);
+        self.schedule_heartbeat(Deadline::Pong, after(from, self.config().ping_timeout));
     }
 
-    fn schedule_heartbeat(&self, deadline: Deadline, after: std::time::Duration) {
+    fn schedule_heartbeat(&self, deadline: Deadline, at: Instant) {
         self.cancel(&self.heartbeat);
-        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, after)));
+        self.due.set(at);
+        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, at)));
     }
 
-    fn set_deadline(&self, deadline: Option<(Deadline, std::time::Duration)>) {
+    /// Ends the session if the time for a pong is over, though the timer has not told yet: for requests, which may come before it does.
+    pub(crate) fn check_heartbeat(&self) {
+        let grace = if self.awaiting_pong.get() { Duration::ZERO } else { self.config().ping_timeout };
+        if self.is_open() && Instant::now() >= after(self.due.get(), grace) {
+            self.end(CloseReason::PingTimeout, Ending::Graceful);
+        }
+    }
+
+    fn set_deadline(&self, deadline: Option<(Deadline, Duration)>) {
         self.cancel(&self.deadline);
-        self.deadline.set(deadline.map(|(what, after)| self.worker.timers.schedule(Weak::clone(&self.this), what, after)));
+        let timers = &self.worker.timers;
+        self.deadline.set(deadline.map(|(what, time)| timers.schedule(Weak::clone(&self.this), what, after(Instant::now(), time))));
     }
 
     fn cancel(&self, timer: &Cell<Option<Key>>) {
@@ -449,9 +471,8 @@ impl Session {
             Deadline::Ping => {
                 self.heartbeat.set(None);
                 self.push_control(PING);
-                self.awaiting_pong.set(true);
                 self.seen_since_ping.set(false);
-                self.await_pong();
+                self.await_pong(self.due.get());
             }
             Deadline::Pong => {
                 self.heartbeat.set(None);

@@ -316,7 +316,8 @@ impl Socket {
             let session = Rc::clone(&socket.session);
             actix_rt::spawn(async move {
                 let ready = session.ready().await;
-                drop(tell.send(ready));
+                // Who asked may have stopped to wait.
+                let _ = tell.send(ready);
             });
         });
         told.await.unwrap_or(Err(SendError::Closed))
@@ -450,7 +451,10 @@ impl Socket {
         if let Some(socket) = self.here() {
             return Ok(socket.session.send(frames, true)?);
         }
-        let sent = self.on_home(frames.len(), move |socket| drop(socket.session.send(frames, true)));
+        let sent = self.on_home(frames.len(), move |socket| {
+            // The one who sent it is elsewhere.
+            let _ = socket.session.send(frames, true);
+        });
         if sent { Ok(()) } else { Err(SendError::Closed.into()) }
     }
 

@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::task::{Poll, ready};
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
@@ -13,6 +14,11 @@ use crate::session::Session;
 
 /// Nothing waits longer than this: the wheel has an end.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// So long after `from`.
+pub(crate) fn after(from: Instant, time: Duration) -> Instant {
+    from + time.min(LONGEST)
+}
 
 /// What a session does when its time has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +37,8 @@ pub(crate) enum Deadline {
 pub(crate) struct Timers(RefCell<DelayQueue<(Weak<Session>, Deadline)>>);
 
 impl Timers {
-    pub(crate) fn schedule(&self, session: Weak<Session>, deadline: Deadline, after: Duration) -> Key {
-        self.0.borrow_mut().insert((session, deadline), after.min(LONGEST))
+    pub(crate) fn schedule(&self, session: Weak<Session>, deadline: Deadline, at: Instant) -> Key {
+        self.0.borrow_mut().insert_at((session, deadline), at)
     }
 
     pub(crate) fn cancel(&self, key: &Key) {

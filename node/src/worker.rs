@@ -1,12 +1,13 @@
 //! One worker thread: the sessions that it owns, its timers, and the hub by which other threads reach it.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use sociable_protocol::Id;
 use sociable_protocol::id::IdSource;
@@ -16,8 +17,6 @@ use crate::metrics::{Count, Counters};
 use crate::session::Session;
 use crate::timers::Timers;
 
-/// After so many tasks from other threads the hub lets the thread do something else: a mailbox has no such budget of its own.
-const TASKS_IN_A_ROW: u32 = 64;
 /// How many bytes of packets may be under way to one worker. A worker that is so far behind refuses more, and the emitter is told.
 const INBOX_BYTES: usize = 64 << 20;
 
@@ -34,6 +33,9 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     ids: RefCell<IdSource>,
     sessions: RefCell<FxHashMap<Id, Rc<Session>>>,
+    inbox: Arc<Inbox>,
+    /// It is making the calls of its inbox.
+    calling: Cell<bool>,
 }
 
 impl std::fmt::Debug for Worker {
@@ -55,7 +57,7 @@ impl Worker {
             return worker;
         }
         let counters = Arc::new(Counters::default());
-        let inbox = Arc::new(AtomicUsize::new(0));
+        let inbox = Arc::new(Inbox::default());
         let worker = engine.register(|index| {
             let worker = Rc::new(Worker {
                 engine: Arc::clone(engine),
@@ -64,8 +66,10 @@ impl Worker {
                 timers: Rc::new(Timers::default()),
                 ids: RefCell::new(IdSource::new(engine.tag)),
                 sessions: RefCell::new(FxHashMap::default()),
+                inbox: Arc::clone(&inbox),
+                calling: Cell::new(false),
             });
-            let hub = Hub { worker: Rc::clone(&worker), inbox: Arc::clone(&inbox), in_a_row: 0 }.start();
+            let hub = Hub(Rc::clone(&worker)).start();
             (worker, WorkerHandle { hub, counters: Arc::clone(&counters), inbox: Arc::clone(&inbox) })
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());
@@ -103,47 +107,78 @@ impl Worker {
 
 type Call = Box<dyn FnOnce(&Rc<Worker>) + Send>;
 
-/// A call of another thread, and how many bytes it carries.
+/// The calls of other threads that wait to be made, in their order.
+///
+/// The hub is woken for the first. But a worker makes all of them before it reads what a client sent: a client that has seen the effect of a
+/// call on another thread, and then asks this one, must find it done here too.
+#[derive(Default)]
+pub(crate) struct Inbox {
+    calls: Mutex<Vec<Call>>,
+    /// Some are waiting. Read far more often than there are any.
+    waiting: AtomicBool,
+    /// What they carry.
+    bytes: AtomicUsize,
+}
+
+impl Worker {
+    /// Makes the calls of other threads that wait.
+    #[inline]
+    pub(crate) fn make_calls(self: &Rc<Self>) {
+        if self.inbox.waiting.load(Ordering::Acquire) {
+            self.make_waiting_calls();
+        }
+    }
+
+    #[cold]
+    fn make_waiting_calls(self: &Rc<Self>) {
+        // A call that lands here again leaves the rest to the one who is at it, so that none overtakes another.
+        if self.calling.replace(true) {
+            return;
+        }
+        let calls = {
+            let mut calls = self.inbox.calls.lock();
+            self.inbox.waiting.store(false, Ordering::Release);
+            self.inbox.bytes.store(0, Ordering::Relaxed);
+            std::mem::take(&mut *calls)
+        };
+        for call in calls {
+            // A call that panics must not take the others with it.
+            if catch_unwind(AssertUnwindSafe(|| call(self))).is_err() {
+                self.counters.one(Count::TasksPanicked);
+                tracing::error!(target: "sociable::worker", worker = self.index, "a call of another thread panicked");
+            }
+        }
+        self.calling.set(false);
+    }
+}
+
+/// There are calls in the inbox.
 #[derive(Message)]
 #[rtype(result = "()")]
-struct Task(Call, usize);
+struct Mail;
 
-/// Makes the calls of other threads, in their order, on its worker's thread.
-struct Hub {
-    worker: Rc<Worker>,
-    inbox: Arc<AtomicUsize>,
-    in_a_row: u32,
-}
+/// Wakes its worker for the calls of other threads.
+struct Hub(Rc<Worker>);
 
 impl Actor for Hub {
     type Context = Context<Self>;
 }
 
-impl Handler<Task> for Hub {
+impl Handler<Mail> for Hub {
     type Result = ();
 
-    fn handle(&mut self, Task(call, bytes): Task, ctx: &mut Context<Self>) {
-        self.inbox.fetch_sub(bytes, Ordering::Relaxed);
-        // A hub that died would take the worker's mail with it.
-        if catch_unwind(AssertUnwindSafe(|| call(&self.worker))).is_err() {
-            self.worker.counters.one(Count::TasksPanicked);
-            tracing::error!(target: "sociable::worker", worker = self.worker.index, "a task from another thread panicked");
-        }
-        self.in_a_row += 1;
-        if self.in_a_row == TASKS_IN_A_ROW {
-            self.in_a_row = 0;
-            ctx.wait(tokio::task::yield_now().into_actor(self).map(|(), _, _| ()));
-        }
+    fn handle(&mut self, Mail: Mail, ctx: &mut Context<Self>) {
+        self.0.make_calls();
+        // A mailbox knows no budget: without this a flood of mail would starve the thread's connections and timers.
+        ctx.wait(tokio::task::yield_now().into_actor(self).map(|(), _, _| ()));
     }
 }
 
 /// A worker as other threads see it.
-#[derive(Debug)]
 pub(crate) struct WorkerHandle {
     hub: Addr<Hub>,
     pub(crate) counters: Arc<Counters>,
-    /// Bytes under way to the worker.
-    inbox: Arc<AtomicUsize>,
+    inbox: Arc<Inbox>,
 }
 
 /// The worker's thread has ended, or its inbox is full.
@@ -151,17 +186,24 @@ pub(crate) struct WorkerHandle {
 pub(crate) struct Unreachable;
 
 impl WorkerHandle {
-    /// Has `call` made on the worker's thread, after all that was sent to it before.
+    /// Has `call` made on the worker's thread, after all that was sent to it before. `bytes` is what it carries.
     pub(crate) fn run(&self, bytes: usize, call: impl FnOnce(&Rc<Worker>) + Send + 'static) -> Result<(), Unreachable> {
-        if self.inbox.fetch_add(bytes, Ordering::Relaxed) > INBOX_BYTES {
-            self.inbox.fetch_sub(bytes, Ordering::Relaxed);
-            self.counters.one(Count::InboxFull);
-            return Err(Unreachable);
-        }
         if !self.is_alive() {
             return Err(Unreachable);
         }
-        self.hub.do_send(Task(Box::new(call), bytes));
+        let mut calls = self.inbox.calls.lock();
+        if bytes > 0 && self.inbox.bytes.load(Ordering::Relaxed) > INBOX_BYTES {
+            drop(calls);
+            self.counters.one(Count::InboxFull);
+            return Err(Unreachable);
+        }
+        self.inbox.bytes.fetch_add(bytes, Ordering::Relaxed);
+        calls.push(Box::new(call));
+        let first = !self.inbox.waiting.swap(true, Ordering::AcqRel);
+        drop(calls);
+        if first {
+            self.hub.do_send(Mail);
+        }
         Ok(())
     }
 

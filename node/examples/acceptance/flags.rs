@@ -2,14 +2,87 @@
 
 use std::time::Duration;
 
-use clap::{ArgAction, Parser, ValueEnum};
+use clap::{Parser, ValueEnum};
 use sociable::engine::EngineBuilder;
-use sociable::{Cookie, Cors, ServerBuilder, Transport};
+use sociable::{Cookie, Cors, MsgPackParser, ServerBuilder, Transport};
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum PacketParser {
+    Json,
+    Msgpack,
+}
 
 #[derive(Debug, Parser)]
-pub struct Flags {
+pub(crate) struct Flags {
     #[arg(long, default_value = "127.0.0.1")]
-    pub host: String,
+    pub(crate) host: String,
     #[arg(long, default_value_t = 3000)]
-    pub port: u16,
+    pub(crate) port: u16,
+    /// Shown by the ops `id` and `whoami`.
+    #[arg(long)]
+    pub(crate) node_name: Option<String>,
+    #[arg(long)]
+    path: Option<String>,
+    #[arg(long, default_value_t = 25_000)]
+    ping_interval: u64,
+    #[arg(long, default_value_t = 20_000)]
+    ping_timeout: u64,
+    #[arg(long, default_value_t = 45_000)]
+    connect_timeout: u64,
+    #[arg(long, default_value_t = 10_000)]
+    upgrade_timeout: u64,
+    #[arg(long, default_value_t = 1_000_000)]
+    max_payload: usize,
+    #[arg(long, value_delimiter = ',', default_value = "polling,websocket")]
+    transports: Vec<String>,
+    #[arg(long, value_enum, default_value = "json")]
+    parser: PacketParser,
+    #[arg(long, default_value = "*")]
+    cors_origin: String,
+    #[arg(long)]
+    cors_credentials: bool,
+    #[arg(long)]
+    cookie: Option<String>,
+    #[arg(long, default_value_t = 5_000)]
+    request_timeout: u64,
+    /// The Engine.IO layer alone: each message goes back as it came.
+    #[arg(long)]
+    pub(crate) engine: bool,
+}
+
+/// The options that both layers have.
+macro_rules! common {
+    ($flags:expr, $builder:expr) => {{
+        let flags = $flags;
+        let transports = flags.transports.iter().map(|name| match name.as_str() {
+            "polling" => Ok(Transport::Polling),
+            "websocket" => Ok(Transport::WebSocket),
+            other => Err(format!("unknown transport {other}")),
+        });
+        $builder
+            .transports(transports.collect::<Result<Vec<_>, _>>()?)
+            .ping_interval(Duration::from_millis(flags.ping_interval))
+            .ping_timeout(Duration::from_millis(flags.ping_timeout))
+            .upgrade_timeout(Duration::from_millis(flags.upgrade_timeout))
+            .max_http_buffer_size(flags.max_payload)
+            .cors(Cors::origin(flags.cors_origin.as_str()).credentials(flags.cors_credentials))
+            .cookie(flags.cookie.as_deref().map(Cookie::named))
+    }};
+}
+
+impl Flags {
+    pub(crate) fn engine(&self, builder: EngineBuilder) -> Result<EngineBuilder, String> {
+        Ok(common!(self, builder).path(self.path.as_deref().unwrap_or("/engine.io/")))
+    }
+
+    pub(crate) fn server(&self, builder: ServerBuilder) -> Result<ServerBuilder, String> {
+        let builder = common!(self, builder)
+            .path(self.path.as_deref().unwrap_or("/socket.io/"))
+            .connect_timeout(Duration::from_millis(self.connect_timeout))
+            .request_timeout(Duration::from_millis(self.request_timeout));
+        Ok(match self.parser {
+            PacketParser::Json => builder,
+            PacketParser::Msgpack => builder.parser(MsgPackParser::default()),
+        })
+    }
 }

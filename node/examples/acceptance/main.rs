@@ -1,6 +1,9 @@
 //! The acceptance app: the whole server API, opened to any Socket.IO client, so that test suites in other languages can drive it.
 
+mod events;
 mod flags;
+mod log;
+mod ops;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -9,10 +12,14 @@ use actix_web::App;
 use bytes::Bytes;
 use bytestring::ByteString;
 use clap::Parser;
-use sociable::CloseReason;
 use sociable::engine::{Connection, Engine, Session};
+use sociable::{Auth, CloseReason, Failure, Server, Socket, State, Value};
 
 use flags::Flags;
+use log::Logs;
+
+/// A stop has to be over within 5 s.
+const SHUTDOWN: Duration = Duration::from_secs(4);
 
 /// Sends each message back as it came.
 struct Echo(Rc<Session>);
@@ -29,16 +36,50 @@ impl Connection for Echo {
     fn closed(&self, _: CloseReason) {}
 }
 
+/// The name of this node, as ops show it.
+pub(crate) struct NodeName(pub String);
+
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
-    tracing_subscriber::fmt().with_env_filter(tracing_subscriber::EnvFilter::from_default_env()).with_writer(std::io::stderr).init();
+    let filter = tracing_subscriber::EnvFilter::from_default_env();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     let flags = Flags::parse();
+    let address = (flags.host.as_str(), flags.port);
     if flags.engine {
-        let engine = flags.apply(Engine::builder().path(flags.path("/engine.io/"))).build(Echo)?;
+        let engine = flags.engine(Engine::builder())?.build(Echo)?;
         let service = engine.service();
-        let server = engine.serve(move || App::new().service(service.clone())).bind((&*flags.host, flags.port))?;
+        let server = engine.serve(move || App::new().service(service.clone())).shutdown_timeout(SHUTDOWN).bind(address)?;
         println!("listening on http://{}", server.addrs()[0]);
-        return Ok(server.shutdown_timeout(Duration::from_secs(4)).run().await?);
+        return Ok(server.run().await?);
     }
-    Ok(())
+    let name = flags.node_name.clone().unwrap_or_else(|| format!("node-{}", std::process::id()));
+    let io = flags.server(Server::builder())?.state(NodeName(name)).state(Logs::default()).build()?;
+    set_up(&io);
+    let service = io.service();
+    let server = io.serve(move || App::new().service(service.clone())).shutdown_timeout(SHUTDOWN).bind(address)?;
+    println!("listening on http://{}", server.addrs()[0]);
+    Ok(server.run().await?)
+}
+
+fn set_up(io: &Server) {
+    io.on_new_namespace(log::watch);
+    log::watch(io);
+    for name in ["/", "/custom"] {
+        io.of(name).on_connect(greet);
+    }
+    for name in ["/api", "/api2", "/guarded"] {
+        io.of(name).on_connect(ops::on_connect);
+    }
+    for pattern in [r"^/dyn-\d+$", r"(?s)^/odd-.+$"] {
+        io.of_pattern(regex::Regex::new(pattern).expect("a valid pattern")).on_connect(ops::on_connect);
+    }
+    io.of("/guarded").middleware(async |auth: Auth<Value>| match auth.0.get("token").and_then(Value::as_str) {
+        Some("open sesame") => Ok(()),
+        _ => Err(Failure::new("not authorized").with_data(&serde_json::json!({ "code": "E_AUTH" }))),
+    });
+}
+
+async fn greet(socket: Socket, Auth(auth): Auth<Value>, logs: State<Logs>) {
+    socket.emit("auth", auth).ok();
+    events::install(&socket, &logs);
 }

@@ -88,9 +88,10 @@ impl ServiceFactory<Request> for OneApp {
     type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
 
     fn new_service(&self, (): ()) -> Self::Future {
-        let made = self.made.borrow().clone();
         let this = self.clone();
+        // The look has to come when the future runs: both who ask do so before either is answered.
         async move {
+            let made = this.made.borrow().clone();
             match made {
                 Some(app) => Ok(app),
                 None => {

@@ -36,7 +36,12 @@ pub(crate) async fn get(engine: &Arc<Shared>, id: Id) -> Result<Reply, Refused> 
 }
 
 fn find(worker: &Rc<Worker>, id: &Id) -> Result<Rc<Session>, Refused> {
-    let session = worker.session(id).ok_or_else(|| Refused::unknown_sid(id.as_str()))?;
+    let unknown = || Refused::unknown_sid(id.as_str());
+    let session = worker.session(id).ok_or_else(unknown)?;
+    session.check_heartbeat();
+    if session.state() == State::Closed {
+        return Err(unknown());
+    }
     match session.transport() {
         Transport::Polling => Ok(session),
         Transport::WebSocket => Err(Refused::bad_request("TRANSPORT_MISMATCH")),
@@ -151,6 +156,7 @@ impl PostTicket {
             async move {
                 let Some(session) = session else { return Reply::ok() };
                 session.polling.posting.set(false);
+                session.worker().make_calls();
                 receive(&session, body);
                 std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
                 Reply::ok()

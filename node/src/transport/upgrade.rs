@@ -43,6 +43,8 @@ pub(crate) struct Admission {
 enum Kind {
     New(Handshake),
     Upgrade(Claim),
+    /// The session has a WebSocket, or is about to have one. Clients expect a second to be opened and closed.
+    Second,
 }
 
 impl Admission {
@@ -61,7 +63,7 @@ pub(crate) async fn admit(engine: &Arc<Shared>, head: &RequestHead, target: &Tar
         Some(sid) => {
             target.check_revision()?;
             let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
-            Kind::Upgrade(Claim::take(engine, id).await?)
+            Claim::take(engine, id).await?.map_or(Kind::Second, Kind::Upgrade)
         }
         None => {
             target.check_handshake(engine, head, &handshake).await?;
@@ -92,17 +94,16 @@ struct Claim {
 }
 
 impl Claim {
-    async fn take(engine: &Arc<Shared>, id: Id) -> Result<Self, Refused> {
+    /// `None` if there is nothing to claim any more.
+    async fn take(engine: &Arc<Shared>, id: Id) -> Result<Option<Self>, Refused> {
         let claimed = on_home(engine, Some(id), |worker, id| {
-            std::future::ready(match worker.session(&id) {
+            std::future::ready(match worker.session(&id).filter(|session| session.is_open()) {
                 None => Err(Refused::unknown_sid(id.as_str())),
-                Some(session) if session.transport() != Transport::Polling || !session.is_open() => Err(Refused::bad_request("ALREADY_UPGRADED")),
-                Some(session) if session.polling.upgrading.replace(true) => Err(Refused::bad_request("ALREADY_UPGRADING")),
-                Some(_) => Ok(()),
+                Some(session) => Ok(session.transport() == Transport::Polling && !session.polling.upgrading.replace(true)),
             })
         });
-        claimed.await??;
-        Ok(Self { engine: Arc::clone(engine), id })
+        let claimed = claimed.await??;
+        Ok(claimed.then(|| Self { engine: Arc::clone(engine), id }))
     }
 }
 
@@ -129,6 +130,13 @@ impl Drop for Claim {
 pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Bytes) {
     let here = Worker::current(engine);
     let id = match (&admission.kind, &here) {
+        (Kind::Second, _) => {
+            actix_rt::spawn(async move {
+                let head = preface.unwrap_or_default();
+                websocket::farewell(&mut stream, &[&head[..], CLOSE_FRAME].concat()).await;
+            });
+            return;
+        }
         (Kind::Upgrade(claim), _) => claim.id,
         (Kind::New(_), Some(worker)) => worker.draw_id(),
         // Requests come to workers only.
@@ -155,6 +163,8 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, stream: Stream, pref
             let session = Session::open(worker, id, handshake, Transport::WebSocket, preface);
             actix_rt::spawn(async move { websocket::run(session, stream, &early).await });
         }
+        // It has no home to be moved to.
+        Kind::Second => {}
         Kind::Upgrade(claim) => {
             if let Some(session) = worker.session(&id) {
                 actix_rt::spawn(upgrade(session, claim, stream, preface, early));

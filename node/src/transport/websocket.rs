@@ -134,7 +134,10 @@ impl Pump {
         with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => self.take(session, buffer.filled_mut()),
+                Ok(()) if !buffer.filled().is_empty() => {
+                    session.worker().make_calls();
+                    self.take(session, buffer.filled_mut());
+                }
                 _ => self.ended = Some(End::Client { said_close: false }),
             }
             Poll::Ready(())

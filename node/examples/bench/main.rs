@@ -1,0 +1,46 @@
+//! The server of the benchmarks: echo, acknowledgements, rooms, broadcasts; and nothing that is not measured.
+//!
+//! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves in a plain `HttpServer` instead of by raw streams.
+
+use actix_web::{App, HttpServer};
+use sociable::{Ack, Data, RawArgs, Server, Socket};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+async fn echo(socket: Socket, args: RawArgs, ack: Option<Ack>) {
+    match ack {
+        Some(ack) => ack.send(args).ok(),
+        None => socket.emit("echo", args).ok(),
+    };
+}
+
+async fn join(socket: Socket, Data(room): Data<String>, ack: Ack) {
+    socket.join(room);
+    ack.send(()).ok();
+}
+
+async fn broadcast(socket: Socket, args: RawArgs) {
+    if let (Ok(room), Some(payload)) = (args.decode::<String>(0), args.get(1)) {
+        socket.namespace().to(room).emit("msg", payload).ok();
+    }
+}
+
+#[actix_web::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
+    let io = Server::builder().build()?;
+    io.on("echo", echo).on("join", join).on("broadcast", broadcast);
+    let service = io.service();
+    let app = move || App::new().service(service.clone());
+    if std::env::var_os("PLAIN").is_some() {
+        return Ok(HttpServer::new(app)
+            .on_connect(sociable::on_connect)
+            .max_connections(200_000)
+            .keep_alive(std::time::Duration::from_secs(75))
+            .bind(("127.0.0.1", port))?
+            .run()
+            .await?);
+    }
+    Ok(io.serve(app).bind(("127.0.0.1", port))?.run().await?)
+}

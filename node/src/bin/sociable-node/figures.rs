@@ -1,0 +1,70 @@
+//! The live figures: what each tab is told of this node every second.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use sociable::{Id, Room, RoomEvent, Server};
+use tokio::time::{MissedTickBehavior, interval};
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Figures<'a> {
+    node: &'a str,
+    connections: usize,
+    rooms: u64,
+    messages_per_second: f64,
+    /// In seconds.
+    uptime: u64,
+}
+
+/// Tells everybody, as long as the program runs.
+pub(crate) fn start(io: &Server, node: String) {
+    let started = Instant::now();
+    let rooms = count_rooms(io);
+    let io = io.clone();
+    actix_web::rt::spawn(async move {
+        let mut ticks = interval(INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut last, mut counted) = (ticks.tick().await, 0);
+        // The figures are messages too; a node on which nothing else happens shall show so.
+        let mut own = 0;
+        loop {
+            let now = ticks.tick().await;
+            let stats = io.stats();
+            let messages = stats.messages_in + stats.messages_out;
+            let figures = Figures {
+                node: &node,
+                connections: io.session_count(),
+                rooms: rooms.load(Relaxed),
+                messages_per_second: (messages - counted).saturating_sub(own) as f64 / now.duration_since(last).as_secs_f64(),
+                uptime: started.elapsed().as_secs(),
+            };
+            (last, counted, own) = (now, messages, io.socket_count() as u64);
+            // Who can't take them now gets the next. Tabs of another node are told by that one.
+            if let Err(error) = io.local().volatile().emit("figures", &figures) {
+                tracing::debug!(%error, "figures not sent to all");
+            }
+        }
+    });
+}
+
+/// Counts the rooms as they come and go: asking for all of them each second would copy all their names.
+fn count_rooms(io: &Server) -> Arc<AtomicU64> {
+    let rooms = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&rooms);
+    io.on_room_event(move |event| match event {
+        // Every socket has a room of its own, named by its id, which nobody takes for a room.
+        RoomEvent::Create(room) if !is_id(room) => drop(count.fetch_add(1, Relaxed)),
+        RoomEvent::Delete(room) if !is_id(room) => drop(count.fetch_sub(1, Relaxed)),
+        _ => {}
+    });
+    rooms
+}
+
+fn is_id(room: &Room) -> bool {
+    Id::try_from(&**room).is_ok()
+}

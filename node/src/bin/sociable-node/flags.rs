@@ -1,0 +1,125 @@
+//! The flags. Each can be given by an environment variable too.
+
+use std::fs;
+use std::time::Duration;
+
+use clap::Parser;
+use clap::builder::RangedU64ValueParser;
+use sociable::{Cors, Server, ServerBuilder};
+use tracing_subscriber::EnvFilter;
+
+/// A Socket.IO server with a page on which browser tabs talk to each other through rooms.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Flags {
+    /// The address or name to listen on; 0.0.0.0 is all of this machine's
+    #[arg(long, env = "SOCIABLE_HOST", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+
+    /// The port to listen on; 0 is any that is free
+    #[arg(long, env = "SOCIABLE_PORT", default_value_t = 3000)]
+    pub(crate) port: u16,
+
+    /// How many threads serve; as many as the machine has cores if not given
+    #[arg(long, env = "SOCIABLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) workers: Option<u16>,
+
+    /// The path of the Socket.IO endpoint
+    #[arg(long, env = "SOCIABLE_PATH", default_value = "/socket.io/")]
+    pub(crate) path: String,
+
+    /// The time between two pings of a client
+    #[arg(long, env = "SOCIABLE_PING_INTERVAL", value_name = "MS", default_value_t = 25_000)]
+    ping_interval: u64,
+
+    /// How long the answer to a ping may take until the client counts as gone
+    #[arg(long, env = "SOCIABLE_PING_TIMEOUT", value_name = "MS", default_value_t = 20_000)]
+    ping_timeout: u64,
+
+    /// The longest message that a client may send
+    #[arg(long, env = "SOCIABLE_MAX_PAYLOAD", value_name = "BYTES", default_value_t = 1_000_000)]
+    max_payload: usize,
+
+    /// How much may wait for a client that does not read, until it is put out
+    #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
+    max_outbox: usize,
+
+    /// An origin whose pages may use this node, such as https://example.com; `*` is every origin. May be given several times
+    #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    cors_origin: Vec<String>,
+
+    /// How long a stop may take until the connections that are left are cut off
+    #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
+    pub(crate) shutdown_timeout: u64,
+
+    /// What is logged, e.g. `warn` or `info,sociable::parser=debug`
+    #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
+    pub(crate) log: String,
+
+    /// The name of this node, which the page shows; that of the machine if not given
+    #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+}
+
+impl Flags {
+    /// A server with these options.
+    pub(crate) fn builder(&self) -> ServerBuilder {
+        Server::builder()
+            .path(&self.path)
+            .ping_interval(Duration::from_millis(self.ping_interval))
+            .ping_timeout(Duration::from_millis(self.ping_timeout))
+            .max_http_buffer_size(self.max_payload)
+            .max_outbox(self.max_outbox)
+            .cors(self.cors())
+    }
+
+    fn cors(&self) -> Option<Cors> {
+        match &self.cors_origin[..] {
+            [] => None,
+            origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
+            origins => Some(Cors::list(origins)),
+        }
+    }
+
+    /// The name of this node.
+    pub(crate) fn node_name(&self) -> String {
+        let given = self.node_name.clone();
+        given.or_else(machine_name).unwrap_or_else(|| "node".into())
+    }
+}
+
+fn machine_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Checks a filter, so that a wrong one is told like every other wrong flag.
+fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    EnvFilter::builder().parse(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        for flag in Flags::command().get_arguments() {
+            let variable = format!("SOCIABLE_{}", flag.get_id().as_str().to_uppercase());
+            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(&*variable));
+        }
+    }
+
+    #[test]
+    fn a_wrong_filter_is_refused() {
+        assert!(filter("info,sociable::parser=debug").is_ok());
+        assert!(filter("sociable=loud").is_err());
+    }
+}

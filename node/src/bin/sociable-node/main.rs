@@ -1,0 +1,89 @@
+//! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
+//!
+//! * `flags.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells.
+//! * `page.rs`: the page and `/healthz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
+
+mod demo;
+mod figures;
+mod flags;
+mod log;
+mod page;
+mod panics;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::App;
+use clap::Parser;
+use sociable::ConfigError;
+use thiserror::Error;
+
+use self::flags::Flags;
+use self::page::Page;
+
+/// Many small allocations that are freed on other threads: mimalloc is made for them.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("{0}. `sociable-node --help` tells what each flag means.")]
+    Config(#[from] ConfigError),
+    #[error("{host}:{port} is in use already. Stop the program that listens there, or choose another port with --port.")]
+    Taken { host: String, port: u16 },
+    #[error("No right to listen on {host}:{port}. Choose a port from 1024 on with --port.")]
+    Forbidden { host: String, port: u16 },
+    #[error("Can't listen on {host}:{port}: {error}. Choose an address of this machine with --host.")]
+    Listen { host: String, port: u16, error: io::Error },
+    #[error("Can't serve: {0}.")]
+    Serve(io::Error),
+}
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    log::start(&flags.log);
+    panics::log_them();
+    match serve(flags).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Not by the log, whose filter may hide it.
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(flags: Flags) -> Result<(), StartError> {
+    let io = flags.builder().build()?;
+    demo::set_up(&io);
+    figures::start(&io, flags.node_name());
+
+    let (service, page) = (io.service(), Page::new(&flags.path));
+    let app = move || App::new().service(service.clone()).configure(|app| page.routes(app));
+    let mut server = io.serve(app).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
+    if let Some(workers) = flags.workers {
+        server = server.workers(workers.into());
+    }
+    let server = server.bind((&*flags.host, flags.port)).map_err(|error| flags.cannot_listen(error))?;
+    for addr in server.addrs() {
+        tracing::info!(node = flags.node_name(), "listening on http://{addr}");
+        // Whoever started the node may have closed its output.
+        let _ = writeln!(io::stdout(), "listening on http://{addr}");
+    }
+    server.run().await.map_err(StartError::Serve)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+impl Flags {
+    fn cannot_listen(&self, error: io::Error) -> StartError {
+        let (host, port) = (self.host.clone(), self.port);
+        match error.kind() {
+            io::ErrorKind::AddrInUse => StartError::Taken { host, port },
+            io::ErrorKind::PermissionDenied => StartError::Forbidden { host, port },
+            _ => StartError::Listen { host, port, error },
+        }
+    }
+}

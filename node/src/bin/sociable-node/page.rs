@@ -1,0 +1,72 @@
+//! The page, and what asks whether the node is well.
+
+use actix_web::http::header;
+use actix_web::{HttpResponse, web};
+use bytes::Bytes;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// The page needs nothing from elsewhere, and nothing that stands in the markup itself is run: this makes sure of both.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The default in the page, which the path of this node takes the place of.
+const PATH_IN_PAGE: &str = r#"content="/socket.io/""#;
+
+/// The page with its parts.
+#[derive(Clone)]
+pub(crate) struct Page {
+    index: Bytes,
+}
+
+impl Page {
+    /// A page that finds the Socket.IO endpoint under this path.
+    pub(crate) fn new(path: &str) -> Self {
+        let index = include_str!("../../page/index.html");
+        let path = path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+        let slash = if path.ends_with('/') { "" } else { "/" };
+        Self { index: index.replace(PATH_IN_PAGE, &format!(r#"content="{path}{slash}""#)).into() }
+    }
+
+    /// Adds the routes.
+    pub(crate) fn routes(&self, app: &mut web::ServiceConfig) {
+        add(app, "/", HTML, self.index.clone());
+        add(app, "/style.css", CSS, include_str!("../../page/style.css"));
+        add(app, "/client.js", JAVASCRIPT, include_str!("../../page/client.js"));
+        add(app, "/chat.js", JAVASCRIPT, include_str!("../../page/chat.js"));
+        add(app, "/healthz", TEXT, "ok");
+    }
+}
+
+fn add(app: &mut web::ServiceConfig, path: &str, kind: &'static str, body: impl Into<Bytes>) {
+    let body = body.into();
+    let answer = move || {
+        let response = HttpResponse::Ok()
+            .content_type(kind)
+            .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
+            .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
+            .insert_header((header::REFERRER_POLICY, "no-referrer"))
+            // A new version of the node brings a new page.
+            .insert_header((header::CACHE_CONTROL, "no-cache"))
+            .body(body.clone());
+        async { response }
+    };
+    app.service(web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_learns_the_path_and_can_not_be_broken_by_it() {
+        let index = |path| String::from_utf8(Page::new(path).index.to_vec()).unwrap();
+        assert_eq!(index("/socket.io"), include_str!("../../page/index.html"));
+        assert!(index("/live/").contains(r#"content="/live/""#));
+        assert!(index(r#"/"><b>&"#).contains(r#"content="/&quot;>&lt;b>&amp;/""#));
+        assert!(!index("/live").contains(PATH_IN_PAGE));
+    }
+}
