@@ -204,11 +204,6 @@ impl AckTable {
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Waiter> + use<> {
         self.0.take().into_iter().flat_map(|waiters| waiters.into_values())
     }
-
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.0.as_ref().map_or(0, |waiters| waiters.len())
-    }
 }
 
 /// An event packet.

@@ -66,10 +66,13 @@ impl<A> ActorCell<A> {
     }
 }
 
+/// Makes an actor, from what is left of the one that died if there was one.
+type Factory<A> = Box<dyn Fn(Option<&A>) -> A>;
+
 /// Keeps an actor alive: when it dies, a new one is made by a factory, and the cause is reported.
 pub(crate) struct Supervised<A> {
     cell: ActorCell<A>,
-    factory: Box<dyn Fn(Option<&A>) -> A>,
+    factory: Factory<A>,
     /// Told of each death, before the new actor takes over.
     report: Box<dyn Fn()>,
 }
@@ -130,7 +133,13 @@ mod tests {
         let deaths = Rc::new(Cell::new(0));
         let count = Rc::clone(&deaths);
         let actor = Supervised::new(|old: Option<&u32>| old.map_or(0, |n| n + 100), move || count.set(count.get() + 1));
-        assert_eq!(actor.call(|n| { *n += 1; *n }), Some(1));
+        assert_eq!(
+            actor.call(|n| {
+                *n += 1;
+                *n
+            }),
+            Some(1)
+        );
         assert_eq!(actor.call(|_| panic!("broken")), None);
         assert_eq!(actor.call(|n| *n), Some(101));
         assert_eq!(deaths.get(), 1);

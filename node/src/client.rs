@@ -11,7 +11,7 @@ use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet};
 
 use crate::ack::Ack;
 use crate::engine::Connection;
-use crate::handler::{ConnectContext, EventContext, HandlerError, Failure};
+use crate::handler::{ConnectContext, EventContext, Failure, HandlerError};
 use crate::launch::launch;
 use crate::local::{Local, LocalSocket};
 use crate::metrics::Count;
@@ -182,7 +182,10 @@ struct Connecting<'a> {
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
-        self.client.connecting.borrow_mut().retain(|name| name != self.name);
+        let mut connecting = self.client.connecting.borrow_mut();
+        connecting.retain(|name| name != self.name);
+        // Nearly every client asks once: nothing is kept for a second time.
+        connecting.shrink_to_fit();
     }
 }
 

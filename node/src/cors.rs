@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn any_origin_is_a_star() {
-        let expected = "allow-headers: x-token\nallow-methods: GET,HEAD,PUT,PATCH,POST,DELETE\nallow-origin: *\nvary: Access-Control-Request-Headers";
+        let expected =
+            "allow-headers: x-token\nallow-methods: GET,HEAD,PUT,PATCH,POST,DELETE\nallow-origin: *\nvary: Access-Control-Request-Headers";
         assert_eq!(headers(&Cors::any(), Some("https://a.example")), expected);
     }
 
@@ -185,7 +186,10 @@ mod tests {
     fn a_listed_origin_is_reflected_and_another_is_not() {
         let cors = Cors::list(["https://a.example"]).credentials(true).methods("GET").allowed_headers("x-other").max_age(60);
         let always = "allow-credentials: true\nallow-headers: x-other\nallow-methods: GET\n";
-        assert_eq!(headers(&cors, Some("https://a.example")), format!("{always}allow-origin: https://a.example\nmax-age: 60\nvary: Origin"));
+        assert_eq!(
+            headers(&cors, Some("https://a.example")),
+            format!("{always}allow-origin: https://a.example\nmax-age: 60\nvary: Origin")
+        );
         assert_eq!(headers(&cors, Some("https://b.example")), format!("{always}max-age: 60\nvary: Origin"));
         assert_eq!(headers(&cors, None), format!("{always}max-age: 60\nvary: Origin"));
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use sociable_adapter::AdapterError;
 use sociable_protocol::packet::RESERVED_EVENTS;
-use sociable_protocol::{Args, EncodeError, Encoding, Raw, Value};
+use sociable_protocol::{Args, EncodeError, Encoding, Id, Raw, Value};
 use thiserror::Error;
 
 use crate::engine::SendError;
@@ -107,7 +107,7 @@ macro_rules! one_by_value {
     };
 }
 
-one_by_value!(bool, char, i8, i16, i32, i64, u8, u16, u32, u64, usize, isize, f32, f64, String, Value, serde_json::Value);
+one_by_value!(bool, char, i8, i16, i32, i64, u8, u16, u32, u64, usize, isize, f32, f64, String, Id, Value, serde_json::Value);
 one_by_value!(Vec<T> where T, Option<T> where T);
 
 impl EmitArgs for Bytes {
@@ -156,7 +156,7 @@ mod tests {
         assert_eq!(json(()), "");
         assert_eq!(json("text"), r#""text""#);
         assert_eq!(json(("a", 1, [2, 3])), r#""a",1,[2,3]"#);
-        assert_eq!(json(&("a", 1)), r#"["a",1]"#);
+        assert_eq!(json(vec![Some("a"), None]), r#"["a",null]"#);
         assert_eq!(json(vec![1, 2]), "[1,2]");
         assert_eq!(json(f64::NAN), "null");
     }

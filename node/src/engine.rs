@@ -18,8 +18,8 @@ use crate::http::EngineService;
 use crate::metrics::{Count, Counters, Stats};
 use crate::reason::CloseReason;
 use crate::serve::Serve;
-pub use crate::session::{Connection, SendError, Session};
 use crate::session::Ending;
+pub use crate::session::{Connection, SendError, Session};
 use crate::worker::{Unreachable, Worker, WorkerHandle};
 
 /// An Engine.IO server. Cheap to clone; every clone is the same server.
@@ -83,11 +83,7 @@ impl Engine {
         EngineBuilder { config: Config::with_path("/engine.io") }
     }
 
-    pub(crate) fn new(
-        config: Config,
-        tag: NodeTag,
-        accept: impl Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync + 'static,
-    ) -> Self {
+    pub(crate) fn new(config: Config, tag: NodeTag, accept: impl Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
             config,
             tag,

@@ -57,11 +57,7 @@ pub(crate) fn go_on<T: 'static>(session: &Rc<Session>, future: LocalBoxFuture<'s
 }
 
 /// Begins a future and lets it end by itself. `then` is called when it has, unless it panicked.
-pub(crate) fn launch<T: 'static>(
-    session: &Rc<Session>,
-    make: impl FnOnce() -> LocalBoxFuture<'static, T>,
-    then: impl FnOnce(T) + 'static,
-) {
+pub(crate) fn launch<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> LocalBoxFuture<'static, T>, then: impl FnOnce(T) + 'static) {
     match begin(session, make) {
         Begun::Ended(value) => then(value),
         Begun::Waits(future) => go_on(session, future, |value| {

@@ -13,14 +13,14 @@ use sociable_protocol::{Args, Frames};
 use crate::ack::{AckTable, Waiter};
 use crate::actor::{ActorCell, Outcome, Supervised};
 use crate::client::Client;
+use crate::engine::Shared;
 use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
 use crate::launch::{Begun, begin, go_on, launch};
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::rooms::{Change, Rooms};
-use crate::engine::Shared;
-use crate::session::Session;
+use crate::session::{Running, Session};
 use crate::setup::{RoomEvent, Setup};
 use crate::socket::{Socket, SocketError, SocketInner, Stage};
 use crate::worker::Worker;
@@ -66,13 +66,7 @@ impl Local {
     }
 
     /// Makes a socket that is not connected yet.
-    pub(crate) fn add(
-        self: &Rc<Self>,
-        session: &Rc<Session>,
-        client: &Weak<Client>,
-        namespace: &Namespace,
-        auth: Args,
-    ) -> Rc<LocalSocket> {
+    pub(crate) fn add(self: &Rc<Self>, session: &Rc<Session>, client: &Weak<Client>, namespace: &Namespace, auth: Args) -> Rc<LocalSocket> {
         let mut sockets = self.sockets.borrow_mut();
         let entry = sockets.vacant_entry();
         let slot = entry.key() as u32;
@@ -200,8 +194,8 @@ pub(crate) struct SocketActor {
     /// What was added to this socket.
     own: Option<Box<Setup>>,
     acks: AckTable,
-    /// Events that wait for the middleware of the one before.
-    waiting: Option<Box<VecDeque<EventContext>>>,
+    /// Events that wait for the middleware of the one before. Each counts as a handler that runs, so that they can't be ever so many.
+    waiting: Option<VecDeque<(EventContext, Running)>>,
 }
 
 /// What is to be done with an event, once the actor is free again.
@@ -317,9 +311,10 @@ impl LocalSocket {
         }
         // While the middleware of an event waits, those behind it wait too: handlers begin in order.
         let mut context = Some(context);
-        let queued = self.call(|actor| match &mut actor.waiting {
-            Some(waiting) => waiting.extend(context.take()),
-            None => {}
+        let queued = self.call(|actor| {
+            if let Some(waiting) = &mut actor.waiting {
+                waiting.extend(context.take().map(|context| (context, self.session.begin_work())));
+            }
         });
         if let (Some(()), Some(context)) = (queued, context) {
             self.handle(context);
@@ -330,9 +325,7 @@ impl LocalSocket {
     fn handle(self: &Rc<Self>, context: EventContext) {
         let plan = self.call(|actor| match actor.own.as_deref() {
             None => Plan { own: vec![], middleware: vec![] },
-            Some(own) => {
-                Plan { own: own.events.get(&context.name).cloned().unwrap_or_default(), middleware: own.event_middleware.clone() }
-            }
+            Some(own) => Plan { own: own.events.get(&context.name).cloned().unwrap_or_default(), middleware: own.event_middleware.clone() },
         });
         let Some(Plan { own, middleware }) = plan else { return };
         if self.setup.event_middleware.is_empty() && middleware.is_empty() {
@@ -352,7 +345,7 @@ impl LocalSocket {
             Begun::Ended(verdict) => self.judged(&context, own, verdict),
             Begun::Panicked => {}
             Begun::Waits(future) => {
-                self.call(|actor| actor.waiting = Some(Box::default()));
+                self.call(|actor| actor.waiting = Some(VecDeque::new()));
                 let this = Rc::clone(self);
                 go_on(&self.session, future, move |verdict| {
                     if let Some(verdict) = verdict {
@@ -367,15 +360,10 @@ impl LocalSocket {
     /// Goes on with the events that waited for a middleware.
     fn unblock(self: &Rc<Self>) {
         let waiting = self.call(|actor| actor.waiting.take()).flatten();
-        for context in waiting.into_iter().flat_map(|waiting| *waiting) {
-            let blocked = self.call(|actor| match &mut actor.waiting {
-                Some(waiting) => {
-                    waiting.push_back(context.clone());
-                    true
-                }
-                None => false,
-            });
-            if blocked == Some(false) && self.shared.is_connected() {
+        for event in waiting.into_iter().flatten() {
+            let mut event = Some(event);
+            self.call(|actor| actor.waiting.as_mut().map(|waiting| waiting.extend(event.take())));
+            if let Some((context, _)) = event.filter(|_| self.shared.is_connected()) {
                 self.handle(context);
             }
         }
@@ -443,6 +431,8 @@ impl LocalSocket {
             client.forget(self);
         }
         self.session.worker().counters.one(Count::SocketsClosed);
+        // Before the handlers: who asks them how many are left must not count this one.
+        self.shared.namespace.left();
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
         if let Ok(mut actor) = self.actor.end() {
             actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));
@@ -450,7 +440,6 @@ impl LocalSocket {
         let local = Local::of(self.session.worker());
         local.remove(self);
         local.forget_namespace(&self.namespace);
-        self.shared.namespace.left();
     }
 
     /// Takes the client out of all its namespaces and closes its connection.
@@ -500,9 +489,8 @@ impl LocalSocket {
     pub(crate) fn crash(self: &Rc<Self>) {
         self.call(|_| panic!("crash"));
     }
-
-    #[cfg(test)]
-    pub(crate) fn acks(&self) -> usize {
-        self.actor.read(|actor| actor.acks.len()).unwrap_or(0)
-    }
 }
+
+#[cfg(test)]
+#[path = "local_tests.rs"]
+mod tests;

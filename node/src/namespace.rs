@@ -78,7 +78,13 @@ impl PartialEq for Namespace {
 impl Eq for Namespace {}
 
 impl Namespace {
-    pub(crate) fn new(server: &Weak<ServerInner>, engine: &Arc<Shared>, parser: &Arc<dyn Parser>, name: ByteString, parent: Option<ParentNamespace>) -> Self {
+    pub(crate) fn new(
+        server: &Weak<ServerInner>,
+        engine: &Arc<Shared>,
+        parser: &Arc<dyn Parser>,
+        name: ByteString,
+        parent: Option<ParentNamespace>,
+    ) -> Self {
         Self(Arc::new(Inner {
             server: Weak::clone(server),
             engine: Arc::clone(engine),

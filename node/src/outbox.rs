@@ -6,9 +6,6 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
-/// A queue of at most this many entries keeps its memory when it runs empty.
-const KEPT_CAPACITY: usize = 8;
-
 /// A queue of WebSocket frames, bounded in bytes. Whatever carries the session takes from it: a WebSocket writes the frames as they
 /// are, a poll gets their payloads. It belongs to one thread.
 #[derive(Debug, Default)]
@@ -134,7 +131,8 @@ impl Outbox {
 
 impl Inner {
     fn rest(&mut self, empty: bool) {
-        if empty && self.queue.capacity() > KEPT_CAPACITY {
+        // Most outboxes are empty most of the time: they hold no memory then.
+        if empty {
             self.queue = VecDeque::new();
         }
         for waker in self.waiting.drain(..) {

@@ -66,8 +66,13 @@ impl ParentNamespace {
         let children = self.children();
         let Some(first) = children.first() else { return Ok(()) };
         let args = args.into_args(first.encoding())?;
-        // `and` takes its argument ready made: each child is told, whatever became of the one before.
-        children.iter().fold(Ok(()), |result, child| result.and(child.emit(event, args.clone())))
+        let mut result = Ok(());
+        for child in &children {
+            // Each child is told, whatever became of the one before.
+            let told = child.emit(event, args.clone());
+            result = result.and(told);
+        }
+        result
     }
 
     pub(crate) fn setup(&self) -> &SharedSetup {

@@ -20,9 +20,9 @@ use crate::engine::{Connection, Engine, Session, Shared};
 use crate::http::EngineService;
 use crate::metrics::Stats;
 use crate::namespace::Namespace;
-use crate::reason::CloseReason;
 use crate::parent::{Matcher, ParentNamespace};
-use crate::serve::Serve;
+use crate::reason::CloseReason;
+use crate::serve::{Serve, stop};
 use crate::server_events;
 use crate::socket::SocketInner;
 
@@ -54,6 +54,8 @@ pub struct Server {
     main: Namespace,
 }
 
+type NamespaceListener = Arc<dyn Fn(&Namespace) + Send + Sync>;
+
 pub(crate) struct ServerInner {
     engine: Engine,
     pub(crate) parser: Arc<dyn Parser>,
@@ -70,7 +72,7 @@ pub(crate) struct ServerInner {
     this: Weak<ServerInner>,
     pub(crate) namespaces: RwLock<FxHashMap<ByteString, Namespace>>,
     parents: RwLock<Vec<ParentNamespace>>,
-    new_namespace: RwLock<Vec<Arc<dyn Fn(&Namespace) + Send + Sync>>>,
+    new_namespace: RwLock<Vec<NamespaceListener>>,
 }
 
 impl fmt::Debug for ServerInner {
@@ -274,6 +276,34 @@ impl Server {
     /// A server that hands WebSockets over to this one as raw streams, with the `App` beside it. See [`Serve`].
     pub fn serve<F>(&self, app: F) -> Serve<F> {
         self.inner.engine.serve(app)
+    }
+
+    /// Runs a plain `HttpServer` until SIGINT or SIGTERM. Then every client gets a clean close, and the server is stopped: within `timeout`,
+    /// which its own stop would wait out for open WebSockets without telling them anything.
+    ///
+    /// The server has to leave the signals alone: build it with [`disable_signals`](actix_web::HttpServer::disable_signals).
+    ///
+    /// ```no_run
+    /// # #[actix_web::main]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use actix_web::{App, HttpServer};
+    ///
+    /// let io = sociable::Server::builder().build()?;
+    /// let service = io.service();
+    /// let http = HttpServer::new(move || App::new().service(service.clone()))
+    ///     .on_connect(sociable::on_connect)
+    ///     .disable_signals()
+    ///     .bind("127.0.0.1:3000")?;
+    /// io.run(http.run(), std::time::Duration::from_secs(10)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The server ended with an error.
+    pub async fn run(&self, server: actix_web::dev::Server, timeout: Duration) -> std::io::Result<()> {
+        stop::run(self.inner.shared(), server, timeout, true).await
     }
 
     /// State that was given to the builder.

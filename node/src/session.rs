@@ -121,7 +121,11 @@ pub(crate) struct PollingState {
 
 impl fmt::Debug for Session {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session").field("id", &self.id).field("state", &self.state).field("transport", &self.transport).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("transport", &self.transport)
+            .finish_non_exhaustive()
     }
 }
 

@@ -128,14 +128,8 @@ impl Connection {
 
     /// Reads some more. False at the end.
     async fn more(&mut self) -> bool {
-        let mut buffer = [0; 16 * 1024];
-        match self.stream.read(&mut buffer).await {
-            Ok(length) if length > 0 => {
-                self.read.extend_from_slice(&buffer[..length]);
-                true
-            }
-            _ => false,
-        }
+        self.read.reserve(4 * 1024);
+        self.stream.read_buf(&mut self.read).await.is_ok_and(|length| length > 0)
     }
 
     /// Waits for the end; tells what came before it.

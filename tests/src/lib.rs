@@ -6,7 +6,12 @@
 //! * `http.rs`, `websocket.rs`: HTTP/1.1 and WebSocket as bytes, with nothing done by itself.
 //! * `polling.rs`: an Engine.IO session by polling. `client.rs`: a Socket.IO client over either transport.
 //! * `patience.rs`: the only clock of the tests. Nothing sleeps for a guessed time; nothing asserts how long something took.
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs, reason = "a helper that fails fails its test, and tests read well without")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    missing_docs,
+    reason = "a helper that fails fails its test, and tests read well without"
+)]
 
 mod client;
 mod engines;

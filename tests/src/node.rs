@@ -69,7 +69,8 @@ impl Node {
         let server = server.clone();
         Self::run(async move |tell| {
             let http = HttpServer::new(move || App::new().service(server.service())).on_connect(sociable::on_connect);
-            let http = http.workers(workers).disable_signals().bind("127.0.0.1:0")?;
+            // Without it a poll that was given up shows only when it is answered.
+            let http = http.h1_allow_half_closed(false).workers(workers).disable_signals().bind("127.0.0.1:0")?;
             tell.send(http.addrs()[0]).unwrap();
             http.run().await
         })

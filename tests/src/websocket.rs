@@ -151,10 +151,9 @@ impl WebSocket {
                 self.read.drain(..length);
                 return Some(frame);
             }
-            let mut buffer = [0; 64 * 1024];
-            match self.stream.read(&mut buffer).await {
-                Ok(length) if length > 0 => self.read.extend_from_slice(&buffer[..length]),
-                _ => return None,
+            self.read.reserve(16 * 1024);
+            if !self.stream.read_buf(&mut self.read).await.is_ok_and(|length| length > 0) {
+                return None;
             }
         }
     }

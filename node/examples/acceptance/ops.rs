@@ -169,7 +169,8 @@ impl Request {
                 };
             }
             "localRooms" => {
-                let rooms: BTreeMap<_, _> = namespace.local_rooms().await.into_iter().map(|(room, size)| (room.to_string(), size)).collect();
+                let rooms: BTreeMap<_, _> =
+                    namespace.local_rooms().await.into_iter().map(|(room, size)| (room.to_string(), size)).collect();
                 return to_value(&rooms);
             }
             "serverCount" => {

@@ -5,9 +5,6 @@
 use actix_web::{App, HttpServer};
 use sociable::{Ack, Data, RawArgs, Server, Socket};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 async fn echo(socket: Socket, args: RawArgs, ack: Option<Ack>) {
     match ack {
         Some(ack) => ack.send(args).ok(),

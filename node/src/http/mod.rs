@@ -18,8 +18,8 @@ use futures_util::StreamExt;
 use sociable_protocol::Id;
 use tokio::sync::oneshot;
 
-pub use self::refuse::{ConnectionError, ErrorCode};
 pub(crate) use self::refuse::Refused;
+pub use self::refuse::{ConnectionError, ErrorCode};
 pub(crate) use self::respond::{Reply, decorate};
 pub(crate) use self::target::Target;
 use crate::config::Transport;
@@ -92,13 +92,13 @@ async fn serve(
         Some(sid) => {
             let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
             target.check_revision()?;
-            if transport == Transport::WebSocket {
-                return Err(Refused::bad_request("TRANSPORT_MISMATCH"));
-            }
-            match head.method {
-                Method::GET => polling::get(engine, id).await,
-                Method::POST => post(engine, id, head, body).await,
-                _ => Err(Refused::bad_method(&head.method)),
+            match (&head.method, transport) {
+                (&Method::GET, Transport::Polling) => polling::get(engine, id).await,
+                (&Method::POST, Transport::Polling) => post(engine, id, head, body).await,
+                (_, Transport::WebSocket) => {
+                    Err(polling::known(engine, id).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
+                }
+                (method, _) => Err(polling::known(engine, id).await.err().unwrap_or(Refused::bad_method(method))),
             }
         }
         None => {
@@ -183,10 +183,13 @@ where
     let sent = engine.run_on(home, 0, move |worker| {
         let work = work(worker, id);
         actix_rt::spawn(async move {
+            tokio::pin!(work);
             tokio::select! {
+                // Work is begun even for a request that was given up on the way: to be given up may mean something to it.
+                biased;
+                result = &mut work => drop(answer.send(result)),
                 // The request was given up: so is the work for it.
                 () = answer.closed() => {}
-                result = work => drop(answer.send(result)),
             }
         });
     });

@@ -69,7 +69,14 @@ where
         .map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "the App can't be made"));
     let app = OneApp { factory: Rc::new(boxed::factory(app)), made: Rc::default() };
     let upgrade = upgrade_service(Arc::clone(engine), app.clone(), secure);
-    HttpService::build().keep_alive(KEEP_ALIVE).client_request_timeout(REQUEST_TIMEOUT).tcp_nodelay(true).upgrade(upgrade).finish(app)
+    HttpService::build()
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .tcp_nodelay(true)
+        // A poll that its client has given up shows by this alone.
+        .h1_allow_half_closed(false)
+        .upgrade(upgrade)
+        .finish(app)
 }
 
 /// Makes the `App` once and shares it: requests and the upgrades that are not the engine's meet the same one.
@@ -148,11 +155,14 @@ async fn accept(engine: &Arc<Shared>, request: &Request, target: &Target, mut st
             let mut headers = HeaderMap::new();
             decorate(engine, request.head(), || handshake, &mut headers, admission.opens_session());
             let mut head = Vec::with_capacity(256);
-            head.extend_from_slice(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+            head.extend_from_slice(
+                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
+            );
             head.extend_from_slice(admission.accept.as_bytes());
             head.extend_from_slice(b"\r\n");
             write_headers(&mut head, &headers);
-            upgrade::start(engine, admission, stream, Some(head.into()), early.freeze());
+            let early = (!early.is_empty()).then(|| early[..].into());
+            upgrade::start(engine, admission, stream, Some(head.into()), early);
         }
         Err(refused) => {
             let refused = refused.report(engine, handshake.clone());
@@ -171,7 +181,8 @@ async fn accept(engine: &Arc<Shared>, request: &Request, target: &Target, mut st
 
 fn refusal(refused: &Refused, headers: &HeaderMap) -> Bytes {
     let (status, text) = refused.text();
-    let mut response = format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {}\r\n", text.len()).into_bytes();
+    let mut response =
+        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {}\r\n", text.len()).into_bytes();
     if text.contains("Sec-WebSocket-Version") {
         response.extend_from_slice(b"Sec-WebSocket-Version: 13, 8\r\n");
     }

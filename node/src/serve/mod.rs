@@ -6,6 +6,7 @@
 mod app_config;
 mod incoming;
 mod rewind;
+pub(crate) mod stop;
 
 use std::fmt;
 use std::io;
@@ -23,8 +24,6 @@ use tokio::net::TcpStream;
 use crate::engine::Shared;
 use crate::transport::stream::MovableTcp;
 
-/// The share of the shutdown time that is given to clients to take their close packet.
-const CLOSE_SHARE: u32 = 2;
 /// More than a process has file descriptors: they are the limit.
 const MAX_CONNECTIONS: usize = 1 << 20;
 const BACKLOG: u32 = 4096;
@@ -154,9 +153,8 @@ impl<F> Serve<F> {
             let (engine, app) = (Arc::clone(&engine), app.clone());
             let addr = listener.local_addr()?;
             builder = match tls {
-                None => builder.listen("sociable", listener, move || {
-                    incoming::service::<TcpStream, _, _, _, _>(&engine, &app, addr, false).tcp()
-                })?,
+                None => builder
+                    .listen("sociable", listener, move || incoming::service::<TcpStream, _, _, _, _>(&engine, &app, addr, false).tcp())?,
                 Some(mut tls) => {
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
@@ -165,7 +163,7 @@ impl<F> Serve<F> {
                         fn_service(|stream: TcpStream| async move { Ok::<_, ()>(MovableTcp::Registered(stream)) })
                             .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
                             .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {
-                                let peer = incoming::peer_addr(&stream.get_ref().0);
+                                let peer = incoming::peer_addr(stream.get_ref().0);
                                 Ok::<_, ()>((stream, actix_http::Protocol::Http1, peer))
                             })
                             .and_then(http.map_err(|_| ()))
@@ -173,18 +171,7 @@ impl<F> Serve<F> {
                 }
             };
         }
-        let mut server = builder.run();
-        let handle = server.handle();
-        tokio::select! {
-            ended = &mut server => return ended,
-            () = stop_signal(), if signals => {}
-        }
-        tracing::info!(target: "sociable::serve", "stopping");
-        let stopping = async {
-            engine.close(shutdown_timeout / CLOSE_SHARE).await;
-            handle.stop(false).await;
-        };
-        tokio::join!(stopping, server).1
+        stop::run(&engine, builder.run(), shutdown_timeout, signals).await
     }
 }
 
@@ -208,22 +195,4 @@ fn listen_on(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&addr.into())?;
     socket.listen(BACKLOG as i32)?;
     Ok(socket.into())
-}
-
-/// Waits for SIGINT or SIGTERM.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
-            Err(error) => {
-                tracing::error!(target: "sociable::serve", %error, "a signal can't be waited for");
-                std::future::pending::<()>().await;
-            }
-        }
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
-    }
 }

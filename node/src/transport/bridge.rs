@@ -7,9 +7,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use actix_http::{Extensions, StatusCode};
 use actix_http::body::{BodySize, MessageBody};
 use actix_http::header::{self, HeaderValue};
+use actix_http::{Extensions, StatusCode};
 use actix_rt::net::TcpStream;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Buf, Bytes};
@@ -54,10 +54,15 @@ pub(crate) async fn answer(engine: Arc<Shared>, request: HttpRequest, payload: w
     let admission = match upgrade::admit(&engine, request.head(), &target, handshake.clone()).await {
         Ok(admission) => admission,
         Err(refused) => {
-            let refused = refused.report(&engine, handshake);
+            let refused = refused.report(&engine, handshake.clone());
             let (status, text) = refused.text();
             let mut response = HttpResponse::new(status);
-            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            let headers = response.headers_mut();
+            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+            if text.contains("Sec-WebSocket-Version") {
+                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
+            }
+            decorate(&engine, request.head(), || handshake, headers, false);
             response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
             return response.set_body(actix_web::body::BoxBody::new(text.to_owned()));
         }
@@ -71,7 +76,7 @@ pub(crate) async fn answer(engine: Arc<Shared>, request: HttpRequest, payload: w
 
     let (pipe, inner) = tokio::io::duplex(PIPE);
     let connection = request.conn_data::<ConnectionHandle>().cloned();
-    upgrade::start(&engine, admission, Stream::Bridge(Bridge::new(inner, connection)), None, Bytes::new());
+    upgrade::start(&engine, admission, Stream::Bridge(Bridge::new(inner, connection)), None, None);
     response.set_body(actix_web::body::BoxBody::new(Body { pipe, payload: Some(payload), inbound: Bytes::new() }))
 }
 

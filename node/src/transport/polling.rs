@@ -35,6 +35,15 @@ pub(crate) async fn get(engine: &Arc<Shared>, id: Id) -> Result<Reply, Refused> 
     .await?
 }
 
+/// Refuses a session that there is not.
+pub(crate) async fn known(engine: &Arc<Shared>, id: Id) -> Result<(), Refused> {
+    on_home(engine, Some(id), |worker, id| {
+        let known = worker.session(&id).map(drop).ok_or_else(|| Refused::unknown_sid(id.as_str()));
+        std::future::ready(known)
+    })
+    .await?
+}
+
 fn find(worker: &Rc<Worker>, id: &Id) -> Result<Rc<Session>, Refused> {
     let unknown = || Refused::unknown_sid(id.as_str());
     let session = worker.session(id).ok_or_else(unknown)?;
@@ -58,30 +67,33 @@ async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
     let waiting = Waiting::begin(&session);
     let reply = std::future::poll_fn(|cx| {
         let (body, compress) = take(&session);
-        let end = match session.state() {
+        if !body.is_empty() {
+            // Never with the close packet behind: clients put packets off to the next turn, but close at once.
+            return Poll::Ready(Reply::payload(body, compress));
+        }
+        let packet = match session.state() {
             State::Open if session.transport() == Transport::WebSocket => CLOSE,
-            State::Open if !body.is_empty() => "",
             State::Open if session.polling.release.take() => NOOP,
             State::Open => {
                 session.outbox.register(cx.waker());
                 return Poll::Pending;
             }
-            _ if session.polling.left.get() => NOOP,
-            _ if late && body.is_empty() => NOOP_AND_CLOSE,
-            _ => CLOSE,
+            _ => {
+                let end = if session.polling.left.get() {
+                    NOOP
+                } else if late {
+                    NOOP_AND_CLOSE
+                } else {
+                    CLOSE
+                };
+                session.release();
+                end
+            }
         };
-        let body = match (body.is_empty(), end.is_empty()) {
-            (true, _) => end.to_owned(),
-            (false, true) => body,
-            (false, false) => body + "\u{1e}" + end,
-        };
-        Poll::Ready(Reply::payload(body, compress))
+        Poll::Ready(Reply::payload(packet.to_owned(), false))
     })
     .await;
     waiting.end();
-    if session.state() == State::Ending {
-        session.release();
-    }
     Ok(reply)
 }
 
@@ -132,8 +144,9 @@ pub(crate) struct PostTicket {
 
 /// Begins to take a request with packets. `None` if another is being read: the session is closed then.
 pub(crate) async fn begin_post(engine: &Arc<Shared>, id: Id) -> Result<Option<PostTicket>, Refused> {
-    let engine = Arc::clone(engine);
-    let begun = on_home(&engine, Some(id), |worker, id| {
+    // It is there before the session is asked: a request that is given up meanwhile has begun too.
+    let mut ticket = PostTicket { engine: Arc::clone(engine), id, done: false };
+    let begun = on_home(engine, Some(id), |worker, id| {
         let begun = find(worker, &id).map(|session| {
             let begun = !session.polling.posting.replace(true);
             if !begun {
@@ -143,8 +156,10 @@ pub(crate) async fn begin_post(engine: &Arc<Shared>, id: Id) -> Result<Option<Po
         });
         std::future::ready(begun)
     })
-    .await??;
-    Ok(begun.then_some(PostTicket { engine, id, done: false }))
+    .await
+    .flatten();
+    ticket.done = !matches!(begun, Ok(true));
+    Ok(begun?.then_some(ticket))
 }
 
 impl PostTicket {

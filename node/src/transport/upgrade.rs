@@ -126,14 +126,15 @@ impl Drop for Claim {
 }
 
 /// Starts to serve an admitted WebSocket on the worker that owns its session: the stream is moved there. `preface` is the head of the
-/// response where it is still to be written, `early` what was read behind the request.
-pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Bytes) {
+/// response where it is still to be written, `early` what was
+/// read behind the request: a copy, since the buffer that it was read into is large.
+pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
     let here = Worker::current(engine);
     let id = match (&admission.kind, &here) {
         (Kind::Second, _) => {
             actix_rt::spawn(async move {
                 let head = preface.unwrap_or_default();
-                websocket::farewell(&mut stream, &[&head[..], CLOSE_FRAME].concat()).await;
+                websocket::farewell(stream, [&head[..], CLOSE_FRAME].concat()).await;
             });
             return;
         }
@@ -157,11 +158,11 @@ pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stre
     });
 }
 
-fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, stream: Stream, preface: Option<Bytes>, early: Bytes) {
+fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
     match admission.kind {
         Kind::New(handshake) => {
             let session = Session::open(worker, id, handshake, Transport::WebSocket, preface);
-            actix_rt::spawn(async move { websocket::run(session, stream, &early).await });
+            actix_rt::spawn(websocket::run(session, stream, early));
         }
         // It has no home to be moved to.
         Kind::Second => {}
@@ -173,8 +174,9 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, stream: Stream, pref
     }
 }
 
-async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Bytes) {
-    let mut probe = Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, close: CLOSE };
+async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+    let mut probe =
+        Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, close: CLOSE };
     let probing = tokio::time::timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
     let upgraded = matches!(probing.await, Ok(Ok(())));
     let Probe { decoder, close, .. } = probe;
@@ -182,7 +184,7 @@ async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface
     if upgraded {
         websocket::take_over(session, stream, decoder).await;
     } else {
-        websocket::farewell(&mut stream, &close).await;
+        websocket::farewell(stream, close).await;
     }
 }
 
@@ -195,10 +197,8 @@ enum CloseBytes {
     Coded([u8; 4]),
 }
 
-impl std::ops::Deref for CloseBytes {
-    type Target = [u8];
-
-    fn deref(&self) -> &[u8] {
+impl AsRef<[u8]> for CloseBytes {
+    fn as_ref(&self) -> &[u8] {
         match self {
             Self::Plain => CLOSE_FRAME,
             Self::Coded(frame) => frame,
@@ -226,15 +226,14 @@ struct Probe<'a> {
 struct Failed;
 
 impl Probe<'_> {
-    async fn run(&mut self, stream: &mut Stream, preface: Option<Bytes>, early: Bytes) -> Result<(), Failed> {
+    async fn run(&mut self, stream: &mut Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) -> Result<(), Failed> {
         if let Some(preface) = preface {
             self.write(stream, &preface).await?;
         }
         let mut buffer = vec![0; 1024];
         let mut noops = tokio::time::interval(NOOP_INTERVAL);
-        let mut early = early.to_vec();
         let mut answered = false;
-        if self.take(&mut early).is_break() {
+        if early.is_some_and(|mut early| self.take(&mut early).is_break()) {
             return self.end();
         }
         loop {

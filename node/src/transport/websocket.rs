@@ -15,6 +15,7 @@ use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, FrameError, Message, cl
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::Stream;
+use crate::outbox::Outbox;
 use crate::reason::CloseReason;
 use crate::session::{Ending, Session, State};
 
@@ -48,26 +49,24 @@ enum End {
 }
 
 /// Carries the session until it or the connection ends. `early` is what was read behind the request.
-pub(crate) async fn run(session: Rc<Session>, stream: Stream, early: &[u8]) {
+pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>) -> Pump {
     let decoder = Decoder::new(session.config().max_payload());
-    let mut pump = Pump { decoder, ended: None, unflushed: false };
-    if !early.is_empty() {
-        pump.take(&session, &mut early.to_vec());
+    let mut pump = take_over(session, stream, decoder);
+    if let Some(mut early) = early {
+        pump.take(&mut early);
     }
-    pump.run(session, stream).await;
+    pump
 }
 
 /// Carries a session that has come from polling; the decoder may hold the beginning of a frame.
-pub(crate) async fn take_over(session: Rc<Session>, stream: Stream, decoder: Decoder) {
-    Pump { decoder, ended: None, unflushed: false }.run(session, stream).await;
+pub(crate) fn take_over(session: Rc<Session>, stream: Stream, decoder: Decoder) -> Pump {
+    Pump { session, stage: Stage::Carrying(stream), decoder, ended: None, unflushed: false }
 }
 
 /// Writes the last frame, closes the stream and waits a moment for the client to do the same, so that nothing written is lost to a reset.
-///
-/// Boxed, so that the task of a connection is not larger all its life for its last moment.
-pub(crate) fn farewell<'a>(stream: &'a mut Stream, frame: &'a [u8]) -> LocalBoxFuture<'a, ()> {
+pub(crate) fn farewell(mut stream: Stream, frame: impl AsRef<[u8]> + 'static) -> LocalBoxFuture<'static, ()> {
     let close = async move {
-        stream.write_all(frame).await?;
+        stream.write_all(frame.as_ref()).await?;
         stream.shutdown().await?;
         let mut rest = vec![0; 512];
         while stream.read(&mut rest).await? > 0 {}
@@ -77,7 +76,10 @@ pub(crate) fn farewell<'a>(stream: &'a mut Stream, frame: &'a [u8]) -> LocalBoxF
     tokio::time::timeout(LINGER, close).map(drop).boxed_local()
 }
 
-struct Pump {
+/// The task of a connection. There is one for each client, so it is as small as it can be.
+pub(crate) struct Pump {
+    session: Rc<Session>,
+    stage: Stage,
     decoder: Decoder,
     /// What was read ended the connection.
     ended: Option<End>,
@@ -85,38 +87,71 @@ struct Pump {
     unflushed: bool,
 }
 
+enum Stage {
+    Carrying(Stream),
+    Leaving(LocalBoxFuture<'static, ()>),
+    Gone,
+}
+
+impl Future for Pump {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            match std::mem::replace(&mut self.stage, Stage::Gone) {
+                Stage::Carrying(mut stream) => match self.poll_carry(&mut stream, cx) {
+                    Poll::Ready(end) => self.stage = self.end(stream, end),
+                    Poll::Pending => {
+                        self.stage = Stage::Carrying(stream);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Leaving(mut leaving) => match leaving.as_mut().poll(cx) {
+                    Poll::Ready(()) => return Poll::Ready(()),
+                    Poll::Pending => {
+                        self.stage = Stage::Leaving(leaving);
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Gone => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
 impl Pump {
-    async fn run(mut self, session: Rc<Session>, mut stream: Stream) {
-        let end = std::future::poll_fn(|cx| self.poll(&session, &mut stream, cx)).await;
+    /// The connection or the session has ended: tells the other of it.
+    fn end(&self, mut stream: Stream, end: End) -> Stage {
         match end {
             End::Client { said_close } => {
-                session.end(CloseReason::TransportClose, Ending::Abrupt);
-                if said_close {
-                    farewell(&mut stream, CLOSE_FRAME).await;
-                }
+                self.session.end(CloseReason::TransportClose, Ending::Abrupt);
+                if said_close { Stage::Leaving(farewell(stream, CLOSE_FRAME)) } else { Stage::Gone }
             }
             End::Refused(error) => {
-                tracing::debug!(target: "sociable::transport", sid = %session.id(), %error, "frames refused");
-                session.end(CloseReason::TransportError, Ending::Abrupt);
-                farewell(&mut stream, &close_frame(error.close_code())).await;
+                tracing::debug!(target: "sociable::transport", sid = %self.session.id(), %error, "frames refused");
+                self.session.end(CloseReason::TransportError, Ending::Abrupt);
+                Stage::Leaving(farewell(stream, close_frame(error.close_code())))
             }
             End::Finished => {
-                session.release();
-                farewell(&mut stream, CLOSE_FRAME).await;
+                self.session.release();
+                Stage::Leaving(farewell(stream, CLOSE_FRAME))
             }
-            End::Cut => stream.cut(),
+            End::Cut => {
+                stream.cut();
+                Stage::Gone
+            }
         }
     }
 
-    fn poll(&mut self, session: &Session, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<End> {
+    fn poll_carry(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<End> {
         loop {
-            let read = self.poll_read(session, stream, cx);
+            let read = self.poll_read(stream, cx);
             if let Some(end) = self.ended.take() {
                 return Poll::Ready(end);
             }
-            match session.state() {
+            match self.session.state() {
                 State::Closed => return Poll::Ready(End::Cut),
-                state => match self.poll_write(session, stream, cx) {
+                state => match self.poll_write(stream, cx) {
                     Poll::Ready(Ok(())) if state == State::Ending => return Poll::Ready(End::Finished),
                     Poll::Ready(Err(_)) => return Poll::Ready(End::Client { said_close: false }),
                     _ => {}
@@ -129,14 +164,14 @@ impl Pump {
     }
 
     /// Reads once and hands in what was read.
-    fn poll_read(&mut self, session: &Session, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
-        ready!(session.poll_unpaused(cx));
+    fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
+        ready!(self.session.poll_unpaused(cx));
         with_scratch(|scratch| {
             let mut buffer = ReadBuf::new(scratch);
             match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {
-                    session.worker().make_calls();
-                    self.take(session, buffer.filled_mut());
+                    self.session.worker().make_calls();
+                    self.take(buffer.filled_mut());
                 }
                 _ => self.ended = Some(End::Client { said_close: false }),
             }
@@ -145,8 +180,8 @@ impl Pump {
     }
 
     /// Takes the messages out of what was read.
-    fn take(&mut self, session: &Session, bytes: &mut [u8]) {
-        let ended = &mut self.ended;
+    fn take(&mut self, bytes: &mut [u8]) {
+        let Self { session, ended, .. } = self;
         let result = self.decoder.read(bytes, |message| {
             if ended.is_none() && receive(session, message).is_break() {
                 *ended = Some(End::Client { said_close: true });
@@ -160,11 +195,12 @@ impl Pump {
     }
 
     /// Writes all that waits. Ready when nothing is left and the stream is flushed.
-    fn poll_write(&mut self, session: &Session, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        session.outbox.register(cx.waker());
-        if !session.outbox.is_empty() {
+    fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let outbox = &self.session.outbox;
+        outbox.register(cx.waker());
+        if !outbox.is_empty() {
             self.unflushed = true;
-            ready!(with_scratch(|scratch| poll_drain(session, stream, scratch, cx)))?;
+            ready!(with_scratch(|scratch| poll_drain(outbox, stream, scratch, cx)))?;
         }
         if self.unflushed {
             // TLS keeps records back until it is flushed.
@@ -194,11 +230,11 @@ pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn poll_drain(session: &Session, stream: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    while let Some(chunk) = session.outbox.next(scratch) {
+fn poll_drain(outbox: &Outbox, stream: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    while let Some(chunk) = outbox.next(scratch) {
         match ready!(Pin::new(&mut *stream).poll_write(cx, &chunk))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => session.outbox.consume(written),
+            written => outbox.consume(written),
         }
     }
     Poll::Ready(Ok(()))

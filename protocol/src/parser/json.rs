@@ -58,7 +58,7 @@ impl Parser for JsonParser {
 struct JsonDecoder {
     limits: Limits,
     /// The packet whose attachments are awaited.
-    pending: Option<Pending>,
+    pending: Option<Box<Pending>>,
 }
 
 #[derive(Debug)]
@@ -78,7 +78,7 @@ impl Decoder for JsonDecoder {
         if count == 0 {
             return Ok(Some(packet));
         }
-        self.pending = Some(Pending { packet, count, attachments: Vec::new() });
+        self.pending = Some(Box::new(Pending { packet, count, attachments: Vec::new() }));
         Ok(None)
     }
 
@@ -88,7 +88,8 @@ impl Decoder for JsonDecoder {
         if pending.attachments.len() < pending.count {
             return Ok(None);
         }
-        let complete = self.pending.take().map(|Pending { mut packet, attachments, .. }| {
+        let complete = self.pending.take().map(|pending| {
+            let Pending { mut packet, attachments, .. } = *pending;
             if let Body::Event { args, .. } | Body::Ack { args, .. } = &mut packet.body {
                 args.attach(attachments);
             }

@@ -8,6 +8,9 @@ use clap::builder::RangedU64ValueParser;
 use sociable::{Cors, Server, ServerBuilder};
 use tracing_subscriber::EnvFilter;
 
+/// The longest time that a flag takes: timers do not go on for ever.
+const DAY_SECS: u64 = 24 * 60 * 60;
+
 /// A Socket.IO server with a page on which browser tabs talk to each other through rooms.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -29,11 +32,11 @@ pub(crate) struct Flags {
     pub(crate) path: String,
 
     /// The time between two pings of a client
-    #[arg(long, env = "SOCIABLE_PING_INTERVAL", value_name = "MS", default_value_t = 25_000)]
+    #[arg(long, env = "SOCIABLE_PING_INTERVAL", value_name = "MS", default_value_t = 25_000, value_parser = within(DAY_SECS * 1000))]
     ping_interval: u64,
 
     /// How long the answer to a ping may take until the client counts as gone
-    #[arg(long, env = "SOCIABLE_PING_TIMEOUT", value_name = "MS", default_value_t = 20_000)]
+    #[arg(long, env = "SOCIABLE_PING_TIMEOUT", value_name = "MS", default_value_t = 20_000, value_parser = within(DAY_SECS * 1000))]
     ping_timeout: u64,
 
     /// The longest message that a client may send
@@ -49,7 +52,7 @@ pub(crate) struct Flags {
     cors_origin: Vec<String>,
 
     /// How long a stop may take until the connections that are left are cut off
-    #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = RangedU64ValueParser::<u64>::new().range(1..=3600))]
+    #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) shutdown_timeout: u64,
 
     /// What is logged, e.g. `warn` or `info,sociable::parser=debug`
@@ -91,6 +94,11 @@ impl Flags {
 fn machine_name() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Times from 1 to `longest`.
+fn within(longest: u64) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=longest)
 }
 
 /// Checks a filter, so that a wrong one is told like every other wrong flag.

@@ -22,10 +22,6 @@ use thiserror::Error;
 use self::flags::Flags;
 use self::page::Page;
 
-/// Many small allocations that are freed on other threads: mimalloc is made for them.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 #[derive(Debug, Error)]
 enum StartError {
     #[error("{0}. `sociable-node --help` tells what each flag means.")]
