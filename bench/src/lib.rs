@@ -1,1 +1,73 @@
-//! Benchmarks.
+//! Micro benchmarks: what the parts of Sociable cost, one by one.
+//!
+//! ```text
+//! cargo bench -p sociable-bench                    # all, in less than two minutes
+//! cargo bench -p sociable-bench --bench actors     # one file of benches/
+//! cargo bench -p sociable-bench --bench codec -- json
+//! ```
+//!
+//! * `benches/codec.rs`: reading and writing packets, and taking WebSocket frames apart.
+//! * `benches/actors.rs`: a message to an actor, as `node` does it, and by `actix`.
+//! * `benches/memory.rs`: what such an actor and such a message take of memory. It counts allocations, which would slow the others down.
+//!
+//! This library holds what they share.
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+use criterion::Criterion;
+
+/// A criterion that takes its arguments from the command line and about a second for each figure.
+pub fn criterion() -> Criterion {
+    Criterion::default()
+        .without_plots()
+        .sample_size(40)
+        .warm_up_time(Duration::from_millis(300))
+        .measurement_time(Duration::from_millis(800))
+        .configure_from_args()
+}
+
+/// The state of an actor to measure with: 64 bytes, about as many as a socket's.
+#[derive(Debug, Default)]
+pub struct State {
+    /// Makes room for a niche, as a real state has one.
+    pub list: Vec<u64>,
+    /// What has been added up.
+    pub total: u64,
+    /// The rest.
+    pub padding: [u64; 4],
+}
+
+/// What `ActorCell` in `node/src/actor.rs` is, which is private: keep the two alike.
+#[derive(Debug)]
+pub struct ActorCell<A>(RefCell<Option<A>>);
+
+/// What a call to an actor came to.
+#[derive(Debug)]
+pub enum Outcome<A, R> {
+    /// It was handled.
+    Done(R),
+    /// The actor panicked in it.
+    Died(A),
+    /// There is no actor any more.
+    Ended,
+}
+
+impl<A> ActorCell<A> {
+    /// An actor with this state.
+    pub fn new(actor: A) -> Self {
+        Self(RefCell::new(Some(actor)))
+    }
+
+    /// Handles one message.
+    #[inline]
+    pub fn call<R>(&self, message: impl FnOnce(&mut A) -> R) -> Outcome<A, R> {
+        let mut state = self.0.borrow_mut();
+        let Some(actor) = state.as_mut() else { return Outcome::Ended };
+        match catch_unwind(AssertUnwindSafe(|| message(actor))) {
+            Ok(reply) => Outcome::Done(reply),
+            Err(_) => state.take().map_or(Outcome::Ended, Outcome::Died),
+        }
+    }
+}

@@ -69,6 +69,14 @@ pub(crate) fn launch<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> L
     }
 }
 
+/// Calls a listener, which has nothing to wait for. A panic ends it and nothing else.
+#[inline]
+pub(crate) fn tell(session: &Session, listener: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(listener)).is_err() {
+        panicked(session);
+    }
+}
+
 /// Counts and logs the panic of a handler.
 fn panicked(session: &Session) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);

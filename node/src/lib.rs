@@ -97,3 +97,8 @@ pub use self::server_events::ServerAckError;
 pub use self::setup::RoomEvent;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
 pub use self::transport::bridge::on_connect;
+
+/// The code of the README is compiled with the examples of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -15,7 +15,7 @@ use crate::actor::{ActorCell, Outcome, Supervised};
 use crate::client::Client;
 use crate::engine::Shared;
 use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
-use crate::launch::{Begun, begin, go_on, launch};
+use crate::launch::{Begun, begin, go_on, launch, tell};
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
@@ -144,26 +144,27 @@ pub(crate) struct LocalNamespace {
 
 impl LocalNamespace {
     /// Tells listeners what became of rooms.
-    fn tell(&self, socket: &SocketInner, changes: Vec<Change>, joined: bool) {
+    fn tell(&self, socket: &LocalSocket, changes: Vec<Change>, joined: bool) {
         for Change { room, edge } in changes {
             let edge = edge && self.namespace.room_edge(&room, joined);
             self.tell_one(socket, room, edge, joined);
         }
     }
 
-    fn tell_one(&self, socket: &SocketInner, room: ByteString, edge: bool, joined: bool) {
+    fn tell_one(&self, socket: &LocalSocket, room: ByteString, edge: bool, joined: bool) {
         let setup = self.namespace.setup().snapshot();
         if setup.rooms.is_empty() {
             return;
         }
-        let tell = |event: RoomEvent| setup.rooms.iter().for_each(|listener| listener(&event));
+        let id = socket.shared.id;
+        let tell = |event: RoomEvent| setup.rooms.iter().for_each(|listener| tell(&socket.session, || listener(&event)));
         if joined {
             if edge {
                 tell(RoomEvent::Create(room.clone()));
             }
-            tell(RoomEvent::Join(room, socket.id));
+            tell(RoomEvent::Join(room, id));
         } else {
-            tell(RoomEvent::Leave(room.clone(), socket.id));
+            tell(RoomEvent::Leave(room.clone(), id));
             if edge {
                 tell(RoomEvent::Delete(room));
             }
@@ -246,19 +247,19 @@ impl LocalSocket {
     pub(crate) fn connected(self: &Rc<Self>) {
         self.namespace.rooms.call(|rooms| rooms.insert(Rc::clone(self)));
         let own = ByteString::from(self.shared.id.as_str());
-        self.namespace.tell_one(&self.shared, own, true, true);
+        self.namespace.tell_one(self, own, true, true);
         self.session.worker().counters.one(Count::SocketsOpened);
     }
 
     pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
         if let Some(changes) = self.namespace.rooms.call(|all| all.join(self, rooms)) {
-            self.namespace.tell(&self.shared, changes, true);
+            self.namespace.tell(self, changes, true);
         }
     }
 
     pub(crate) fn leave_rooms(self: &Rc<Self>, rooms: &[ByteString]) {
         if let Some(changes) = self.namespace.rooms.call(|all| all.leave(self, rooms)) {
-            self.namespace.tell(&self.shared, changes, false);
+            self.namespace.tell(self, changes, false);
         }
     }
 
@@ -279,7 +280,7 @@ impl LocalSocket {
     pub(crate) fn tell_outgoing(&self, frames: &Frames) {
         let Some((name, args)) = self.shared.namespace.read_event(frames) else { return };
         let context = EventContext { socket: self.socket(), name, args, ack: None };
-        self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| listener(&context));
+        self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| tell(&self.session, || listener(&context)));
     }
 
     pub(crate) fn await_ack(self: &Rc<Self>, id: u64, waiter: Waiter) {
@@ -302,9 +303,9 @@ impl LocalSocket {
     #[inline]
     pub(crate) fn on_event(self: &Rc<Self>, context: EventContext) {
         if let Some(own) = self.actor.read(|actor| actor.own.as_deref().map(|own| own.any.clone())).flatten() {
-            self.setup.any.iter().chain(&own).for_each(|listener| listener(&context));
+            self.setup.any.iter().chain(&own).for_each(|listener| tell(&self.session, || listener(&context)));
         } else {
-            self.setup.any.iter().for_each(|listener| listener(&context));
+            self.setup.any.iter().for_each(|listener| tell(&self.session, || listener(&context)));
         }
         if !self.shared.is_connected() {
             return;
@@ -409,7 +410,7 @@ impl LocalSocket {
 
     pub(crate) fn tell_error(&self, error: &SocketError) {
         let socket = self.socket();
-        self.gather(|setup| &setup.errors).iter().for_each(|listener| listener(&socket, error));
+        self.gather(|setup| &setup.errors).iter().for_each(|listener| tell(&self.session, || listener(&socket, error)));
     }
 
     /// Takes the socket out of its namespace. `tell_client`: with a disconnect packet.
@@ -423,9 +424,9 @@ impl LocalSocket {
         }
         self.call_disconnect(self.gather(|setup| &setup.disconnecting), reason);
         let changes = self.namespace.rooms.call(|rooms| rooms.remove(self)).unwrap_or_default();
-        self.namespace.tell(&self.shared, changes, false);
+        self.namespace.tell(self, changes, false);
         let own = ByteString::from(self.shared.id.as_str());
-        self.namespace.tell_one(&self.shared, own, true, false);
+        self.namespace.tell_one(self, own, true, false);
         self.shared.advance(Stage::Disconnecting, Stage::Disconnected);
         if let Some(client) = self.client.upgrade() {
             client.forget(self);

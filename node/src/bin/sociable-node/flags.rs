@@ -47,7 +47,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
     max_outbox: usize,
 
-    /// An origin whose pages may use this node, such as https://example.com; `*` is every origin. May be given several times
+    /// An origin whose pages may use this node, such as `https://example.com`; `*` is every origin. May be given several times
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
 
