@@ -1,6 +1,7 @@
 //! One message to an actor: a call, as `node` does it, or through a mailbox of `actix`; from its own thread, or from another.
 //!
-//! All figures are for one message. "In bursts" sends 1,000 and waits until they have been handled; "one by one" waits for each.
+//! All figures are for one message. "In bursts" sends 1,000 and waits until they have been handled; "one by one" waits for each. Another
+//! thread is either busy until the whole burst waits for it, or asleep: then it has to be woken, which costs more than all the rest.
 
 use std::cell::Cell;
 use std::hint::black_box;
@@ -16,6 +17,8 @@ use sociable_bench::{ActorCell, Outcome, State, criterion};
 
 const BURST: u64 = 1_000;
 const ACTORS: usize = 1_000;
+/// After so long a pause the other thread is asleep.
+const PAUSE: Duration = Duration::from_micros(30);
 
 fn main() {
     let mut criterion = criterion();
@@ -89,12 +92,14 @@ fn same_thread(criterion: &mut Criterion, system: &SystemRunner) {
     group.bench_function("actix, in bursts to 1,000 actors", |bencher| bencher.iter_custom(|messages| send(&actors, messages, BURST)));
 
     let inbox = Inbox::default();
-    let worker = Worker::default();
+    let worker = Worker::new(&Arc::default());
     group.bench_function("an inbox, in bursts", |bencher| {
         bencher.iter_custom(|messages| {
             let begin = Instant::now();
             for burst in bursts(messages, BURST) {
-                (0..burst).for_each(|_| drop(inbox.push(0, add)));
+                (0..burst).for_each(|_| {
+                    inbox.push(0, call_to_add(black_box(1)));
+                });
                 inbox.make_calls(&worker);
             }
             begin.elapsed()
@@ -104,24 +109,25 @@ fn same_thread(criterion: &mut Criterion, system: &SystemRunner) {
 }
 
 /// What calls find on the other thread.
-#[derive(Default)]
 struct Worker {
-    state: ActorCellOfState,
+    state: ActorCell<State>,
     handled: Arc<AtomicU64>,
 }
 
-struct ActorCellOfState(ActorCell<State>);
-
-impl Default for ActorCellOfState {
-    fn default() -> Self {
-        Self(ActorCell::new(State::default()))
+impl Worker {
+    fn new(handled: &Arc<AtomicU64>) -> Self {
+        Self { state: ActorCell::new(State::default()), handled: Arc::clone(handled) }
     }
 }
 
-fn add(worker: &Worker) {
-    let outcome = worker.state.0.call(|state| state.total += black_box(1));
+fn add(worker: &Worker, n: u64) {
+    let outcome = worker.state.call(|state| state.total += n);
     assert!(matches!(outcome, Outcome::Done(())));
     worker.handled.fetch_add(1, Ordering::Release);
+}
+
+fn call_to_add(n: u64) -> impl FnOnce(&Worker) + Send {
+    move |worker| add(worker, n)
 }
 
 type Call = Box<dyn FnOnce(&Worker) + Send>;
@@ -189,53 +195,105 @@ impl Actor for Far {
 impl Handler<Add> for Far {
     type Result = ();
 
-    fn handle(&mut self, Add(_): Add, _: &mut Context<Self>) {
-        add(&self.0);
+    fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) {
+        add(&self.0, n);
     }
 }
 
 fn across_threads(criterion: &mut Criterion, system: &SystemRunner) {
     let (handled, inbox) = (Arc::new(AtomicU64::new(0)), Arc::new(Inbox::default()));
     let arbiter = system.block_on(async { Arbiter::new() });
-    let worker = || {
-        let handled = Arc::clone(&handled);
-        move || Worker { handled, ..Worker::default() }
-    };
-    let (of_actix, of_ours, inbox_there) = (worker(), worker(), Arc::clone(&inbox));
-    let far = Far::start_in_arbiter(&arbiter.handle(), |_| Far(of_actix()));
-    let hub = Hub::start_in_arbiter(&arbiter.handle(), |_| Hub { worker: of_ours(), inbox: inbox_there });
+    let there = Arc::clone(&handled);
+    let far = Far::start_in_arbiter(&arbiter.handle(), move |_| Far(Worker::new(&there)));
+    let (there, its_inbox) = (Arc::clone(&handled), Arc::clone(&inbox));
+    let hub = Hub::start_in_arbiter(&arbiter.handle(), move |_| Hub { worker: Worker::new(&there), inbox: its_inbox });
 
     let by_actix = || far.do_send(Add(black_box(1)));
     let by_inbox = || {
         assert!(hub.connected());
-        if inbox.push(0, add) {
+        if inbox.push(0, call_to_add(black_box(1))) {
             hub.do_send(Mail);
         }
     };
+    let gate = Gate::default().start_on(&arbiter);
     let mut group = criterion.benchmark_group("across threads");
-    for (how, burst) in [("in bursts", BURST), ("one by one", 1)] {
-        group.bench_function(format!("actix, {how}"), |bencher| {
-            bencher.iter_custom(|messages| send_far(&handled, messages, burst, by_actix));
-        });
-        group.bench_function(format!("an inbox, {how}"), |bencher| {
-            bencher.iter_custom(|messages| send_far(&handled, messages, burst, by_inbox));
-        });
-    }
+    group.bench_function("actix, in bursts to a busy thread", |bencher| {
+        bencher.iter_custom(|messages| send_to_busy(&gate, &handled, messages, by_actix));
+    });
+    group.bench_function("an inbox, in bursts to a busy thread", |bencher| {
+        bencher.iter_custom(|messages| send_to_busy(&gate, &handled, messages, by_inbox));
+    });
+    group.bench_function("actix, to a sleeping thread", |bencher| {
+        bencher.iter_custom(|messages| send_to_sleeping(&handled, messages, by_actix));
+    });
+    group.bench_function("an inbox, to a sleeping thread", |bencher| {
+        bencher.iter_custom(|messages| send_to_sleeping(&handled, messages, by_inbox));
+    });
     group.finish();
     arbiter.stop();
     arbiter.join().expect("the other thread");
 }
 
-fn send_far(handled: &AtomicU64, messages: u64, burst: u64, send: impl Fn()) -> Duration {
+fn send_to_busy((addr, gate): &(Addr<Gate>, Gate), handled: &AtomicU64, messages: u64, send: impl Fn()) -> Duration {
     let begin = Instant::now();
-    for burst in bursts(messages, burst) {
+    for burst in bursts(messages, BURST) {
         let until = handled.load(Ordering::Acquire) + burst;
+        addr.do_send(Hold);
+        wait_until(|| gate.0.load(Ordering::Acquire));
         (0..burst).for_each(|_| send());
-        while handled.load(Ordering::Acquire) < until {
-            std::hint::spin_loop();
-        }
+        gate.0.store(false, Ordering::Release);
+        wait_until(|| handled.load(Ordering::Acquire) >= until);
     }
     begin.elapsed()
+}
+
+/// Counts the time from a message being sent to its being handled, not the pause before, in which the other thread goes to sleep.
+fn send_to_sleeping(handled: &AtomicU64, messages: u64, send: impl Fn()) -> Duration {
+    let one = |_| {
+        let before = handled.load(Ordering::Acquire);
+        let pause = Instant::now();
+        wait_until(|| pause.elapsed() > PAUSE);
+        let begin = Instant::now();
+        send();
+        wait_until(|| handled.load(Ordering::Acquire) > before);
+        begin.elapsed()
+    };
+    (0..messages).map(one).sum()
+}
+
+/// Waits without sleeping, but lets others have the processor.
+fn wait_until(done: impl Fn() -> bool) {
+    while !done() {
+        std::thread::yield_now();
+    }
+}
+
+/// Keeps the other thread busy from a [`Hold`] on, as long as this is true.
+#[derive(Clone, Default)]
+struct Gate(Arc<AtomicBool>);
+
+#[derive(Message)]
+#[rtype(result = "()")]
+struct Hold;
+
+impl Gate {
+    fn start_on(self, arbiter: &Arbiter) -> (Addr<Self>, Self) {
+        let there = self.clone();
+        (Self::start_in_arbiter(&arbiter.handle(), move |_| there), self)
+    }
+}
+
+impl Actor for Gate {
+    type Context = Context<Self>;
+}
+
+impl Handler<Hold> for Gate {
+    type Result = ();
+
+    fn handle(&mut self, Hold: Hold, _: &mut Context<Self>) {
+        self.0.store(true, Ordering::Release);
+        wait_until(|| !self.0.load(Ordering::Acquire));
+    }
 }
 
 /// The sizes of the bursts in which so many messages go.

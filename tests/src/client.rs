@@ -130,7 +130,7 @@ impl Client {
                 return Some(message);
             }
             let packets = match &mut self.way {
-                Way::WebSocket(socket) => match socket.next().await? {
+                Way::WebSocket(socket) => match socket.frame().await? {
                     Frame::Text(text) => vec![text],
                     Frame::Binary(bytes) => {
                         self.queue.push_back(Message::Binary(bytes));

@@ -120,16 +120,16 @@ impl WebSocket {
 
     /// The next frame. `None` when the connection has ended.
     #[track_caller]
-    pub fn next(&mut self) -> impl Future<Output = Option<Frame>> {
+    pub fn frame(&mut self) -> impl Future<Output = Option<Frame>> {
         within("a frame", self.read_frame())
     }
 
     /// The next frame, which is text.
     #[track_caller]
     pub fn text(&mut self) -> impl Future<Output = String> {
-        let next = self.next();
+        let frame = self.frame();
         async move {
-            match next.await {
+            match frame.await {
                 Some(Frame::Text(text)) => text,
                 other => panic!("no text, but {other:?}"),
             }
@@ -139,7 +139,7 @@ impl WebSocket {
     /// All frames until the end.
     pub async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = vec![];
-        while let Some(frame) = self.next().await {
+        while let Some(frame) = self.frame().await {
             frames.push(frame);
         }
         frames

@@ -1,4 +1,5 @@
 //! Sociable beside what else an `App` has: its routes, its own WebSockets, TLS, and the end of it all.
+#![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -119,54 +120,65 @@ async fn a_websocket_of_the_applications_own_goes_on_working() {
     }
 }
 
-#[tokio::test]
-async fn an_upgrade_that_nobody_wants_leaves_the_connection_usable() {
-    for (_, node) in both() {
-        let mut connection = Connection::open(node.addr).await;
-        for upgrade in [upgrade_request("/nothing", &[]), upgrade_request("/nothing", &[]).replace("websocket", "h2c")] {
-            connection.send(upgrade).await;
-            assert_eq!(connection.response().await.unwrap().brief(), (404, "no /nothing here"));
-        }
-        connection.ask("GET", "/", &[], "").await;
-        assert_eq!(connection.response().await.unwrap().brief(), (200, "state of the application"));
-        // And it can still become a WebSocket of the application, or poll.
-        connection.ask("GET", "/socket.io/?EIO=4&transport=polling", &[], "").await;
-        assert_eq!(connection.response().await.unwrap().status, 200);
-        let mut socket = WebSocket::over(connection, "/ws", &[]).await.unwrap();
-        socket.send("x").await;
-        assert_eq!(socket.text().await, "own x");
+/// What a server answers to some requests on one connection, until it closes it.
+async fn answers(addr: SocketAddr, requests: &[String]) -> Vec<Option<(u16, Option<String>, String)>> {
+    let mut connection = Connection::open(addr).await;
+    let mut answers = vec![];
+    for request in requests {
+        connection.send(request).await;
+        let answer = connection.response().await;
+        answers.push(answer.map(|answer| (answer.status, answer.header("connection").map(str::to_owned), answer.text().to_owned())));
     }
+    answers
 }
 
 #[tokio::test]
-async fn a_post_that_speaks_of_an_upgrade_is_a_post() {
+async fn upgrades_that_are_not_ours_are_answered_as_by_actix_web_alone() {
+    let stock = Node::run(async |tell| {
+        let http = HttpServer::new(|| App::new().configure(routes)).workers(1).disable_signals().bind("127.0.0.1:0")?;
+        tell.send(http.addrs()[0]).unwrap();
+        http.run().await
+    });
+    let get = "GET / HTTP/1.1\r\nHost: test\r\n\r\n".to_owned();
+    let post =
+        |upgrade: &str, rest: &str| format!("POST /upload HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: {upgrade}\r\n{rest}");
+    let chunked = "Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n4\r\ndefg\r\n0\r\n\r\n";
+    let requests = [
+        upgrade_request("/nothing", &[]),
+        upgrade_request("/nothing", &[]).replace("websocket", "h2c"),
+        upgrade_request("/", &[]),
+        post("h2c", "Content-Length: 5\r\n\r\n12345"),
+        post("h2c", chunked),
+        post("websocket", chunked),
+        "CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n".to_owned(),
+        "GET / HTTP/1.1\r\nHost: test\r\nConnection: keep-alive, Upgrade\r\n\r\n".to_owned(),
+    ];
     for (_, node) in both() {
-        let mut connection = Connection::open(node.addr).await;
-        let upgrade = [("Connection", "Upgrade"), ("Upgrade", "websocket")];
-        for body in ["12345", "1234567"] {
-            connection.ask("POST", "/upload", &upgrade, body).await;
-            assert_eq!(connection.response().await.unwrap().brief(), (200, &*format!("{} bytes", body.len())));
+        for request in &requests {
+            let exchange = [get.clone(), request.clone(), get.clone()];
+            assert_eq!(answers(node.addr, &exchange).await, answers(stock.addr, &exchange).await, "{request}");
         }
-        // With a body that comes later, and in chunks.
-        connection.send("POST /upload HTTP/1.1\r\nHost: test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nTransfer-Encoding: chunked\r\n\r\n").await;
-        connection.send("3\r\nabc\r\n").await;
-        connection.send("4\r\ndefg\r\n0\r\n\r\n").await;
-        assert_eq!(connection.response().await.unwrap().brief(), (200, "7 bytes"));
-        let session = sociable_tests::Polling::open(node.addr, "/socket.io/").await;
-        assert_eq!(request(node.addr, "POST", &session.target, &upgrade, "40").await.brief(), (200, "ok"));
-        assert!(session.receive().await.starts_with("40{"));
-    }
-}
-
-#[tokio::test]
-async fn connect_is_answered_by_the_application() {
-    for (_, node) in both() {
-        let mut connection = Connection::open(node.addr).await;
-        connection.send("CONNECT example.com:80 HTTP/1.1\r\nHost: example.com\r\n\r\n").await;
-        // What it answers is its own; it only must not hang, nor harm others.
-        let response = connection.response().await;
-        assert!(response.is_none_or(|response| response.status >= 400));
         assert_serves(node.addr).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_may_poll_and_become_a_websocket_then() {
+    for (_, node) in both() {
+        for (target, ours) in [("/ws", false), ("/socket.io/?EIO=4&transport=websocket", true)] {
+            let mut connection = Connection::open(node.addr).await;
+            for _ in 0..2 {
+                connection.ask("GET", "/socket.io/?EIO=4&transport=polling", &[], "").await;
+                assert_eq!(connection.response().await.unwrap().status, 200);
+            }
+            let mut socket = WebSocket::over(connection, target, &[]).await.unwrap();
+            if ours {
+                assert!(socket.text().await.starts_with('0'));
+            } else {
+                socket.send("x").await;
+                assert_eq!(socket.text().await, "own x");
+            }
+        }
     }
 }
 
@@ -200,7 +212,7 @@ async fn two_servers_share_an_application() {
     let mut client = Client::session_over(socket).await;
     client.join("/").await;
     assert_eq!(client.ask("echo", "").await, r#"["two"]"#);
-    assert_eq!((one.session_count(), two.session_count()), (2, 1));
+    assert_eq!((one.stats().sockets_opened, two.stats().sockets_opened), (2, 1));
 }
 
 mod tls {

@@ -1,4 +1,5 @@
 //! Requests of Engine.IO and their exact answers: on one worker, on more, and in a plain `HttpServer`.
+#![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 use sociable::{CloseReason, Cookie, Cors, ErrorCode, Transport};
 use sociable_tests::{Connection, Engines, Node, Polling, Response, WebSocket, get, note, post, request, upgrade_request};
@@ -25,6 +26,15 @@ fn everywhere() -> Vec<(Engines, Node)> {
     let engines = Engines::new(|options| options);
     let node = Node::plain(&engines.engine, 2);
     nodes.into_iter().chain([(engines, node)]).collect()
+}
+
+/// The raw way, and a plain `HttpServer`.
+fn both(options: impl Fn(sociable::engine::EngineBuilder) -> sociable::engine::EngineBuilder) -> [(Engines, Node); 2] {
+    [true, false].map(|raw| {
+        let engines = Engines::new(&options);
+        let node = if raw { Node::raw(&engines.engine, 2) } else { Node::plain(&engines.engine, 2) };
+        (engines, node)
+    })
 }
 
 fn start(options: impl FnOnce(sociable::engine::EngineBuilder) -> sociable::engine::EngineBuilder) -> (Engines, Node) {
@@ -74,9 +84,9 @@ mod requests {
             socket.send("4hello").await;
             assert_eq!(socket.text().await, "4hello");
             socket.send_binary(&[1, 2, 3]).await;
-            assert_eq!(socket.next().await, Some(sociable_tests::Frame::Binary(vec![1, 2, 3])));
+            assert_eq!(socket.frame().await, Some(sociable_tests::Frame::Binary(vec![1, 2, 3])));
             socket.send("bAQID").await;
-            assert_eq!(socket.next().await, Some(sociable_tests::Frame::Binary(vec![1, 2, 3])), "base 64 within a text frame");
+            assert_eq!(socket.frame().await, Some(sociable_tests::Frame::Binary(vec![1, 2, 3])), "base 64 within a text frame");
         }
     }
 
@@ -176,9 +186,8 @@ mod requests {
 
     #[tokio::test]
     async fn a_refused_upgrade_is_answered_in_text_and_the_connection_closed() {
-        let engines = [(); 2].map(|()| Engines::new(|options| options));
-        let nodes = [Node::raw(&engines[0].engine, 2), Node::plain(&engines[1].engine, 2)];
-        for node in nodes {
+        let nodes = both(|options| options);
+        for (_, node) in nodes {
             let mut connection = Connection::open(node.addr).await;
             connection.send(upgrade_request("/engine.io/?EIO=4&transport=none", &[])).await;
             let response = connection.response().await.unwrap();
@@ -191,11 +200,10 @@ mod requests {
 
     #[tokio::test]
     async fn the_headers_of_a_websocket_are_checked() {
-        let engines = [(); 2].map(|()| Engines::new(|options| options));
-        let nodes = [Node::raw(&engines[0].engine, 2), Node::plain(&engines[1].engine, 2)];
+        let nodes = both(|options| options);
         let good = upgrade_request(WEBSOCKET, &[]);
         let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-        for node in nodes {
+        for (_, node) in nodes {
             for (wrong, text) in [
                 (good.replace("Version: 13", "Version: 12"), "Missing or invalid Sec-WebSocket-Version header"),
                 (good.replace("Sec-WebSocket-Version: 13\r\n", ""), "Missing or invalid Sec-WebSocket-Version header"),
@@ -305,7 +313,8 @@ mod options {
     #[tokio::test]
     async fn whom_the_application_does_not_allow_is_refused() {
         let (asked, ask) = note();
-        let engines = Engines::new(move |options| {
+        let nodes = both(move |options| {
+            let ask = ask.clone();
             options.allow_request(move |request| {
                 ask(request.url().to_owned());
                 async move {
@@ -318,7 +327,7 @@ mod options {
                 }
             })
         });
-        for node in [Node::raw(&engines.engine, 2), Node::plain(&engines.engine, 1)] {
+        for (_, node) in nodes {
             assert_refused(&get(node.addr, &format!("{POLLING}&deny=")).await, 403, 4, "Forbidden");
             assert_refused(&get(node.addr, &format!("{POLLING}&deny=not+you")).await, 403, 4, "not you");
             let refused = WebSocket::try_open(node.addr, &format!("{WEBSOCKET}&deny=not+you"), &[]).await.unwrap_err();
@@ -369,7 +378,7 @@ mod options {
     #[tokio::test]
     async fn the_application_can_add_headers_to_every_answer() {
         use actix_http::header::{HeaderName, HeaderValue};
-        let engines = Engines::new(|options| {
+        let nodes = both(|options| {
             let header = |name| (HeaderName::from_static(name), HeaderValue::from_static("yes"));
             options.on_initial_headers(move |headers, _| headers.append(header("x-first").0, header("x-first").1)).on_headers(
                 move |headers, request| {
@@ -379,7 +388,7 @@ mod options {
                 },
             )
         });
-        for node in [Node::raw(&engines.engine, 2), Node::plain(&engines.engine, 1)] {
+        for (_, node) in nodes {
             let seen = |response: &Response| (response.header("x-first").is_some(), response.header("x-each") == Some("yes"));
             assert_eq!(seen(&get(node.addr, POLLING).await), (true, true));
             assert_eq!(seen(&WebSocket::open(node.addr, WEBSOCKET).await.response), (true, true));
@@ -397,8 +406,8 @@ mod options {
 
     #[tokio::test]
     async fn cross_origin_headers_are_on_every_answer() {
-        let engines = Engines::new(|options| options.cors(Cors::list(["https://a.example"]).credentials(true)));
-        for node in [Node::raw(&engines.engine, 2), Node::plain(&engines.engine, 1)] {
+        let nodes = both(|options| options.cors(Cors::list(["https://a.example"]).credentials(true)));
+        for (_, node) in nodes {
             let allowed = [("Origin", "https://a.example")];
             let other = [("Origin", "https://b.example")];
             let seen = |response: &Response| {
@@ -556,7 +565,7 @@ mod closing {
             socket.send(&"4".repeat(1_000_000)).await;
             assert_eq!(socket.text().await.len(), 1_000_000);
             socket.send(&"4".repeat(1_000_001)).await;
-            assert_eq!(socket.next().await, Some(sociable_tests::Frame::Close(Some(1009))));
+            assert_eq!(socket.frame().await, Some(sociable_tests::Frame::Close(Some(1009))));
             engines.ends(&sid, CloseReason::TransportError).await;
         }
     }

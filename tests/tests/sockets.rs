@@ -1,4 +1,5 @@
 //! Namespaces, handlers, acknowledgements, and how sockets end.
+#![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 use std::future::ready;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -106,10 +107,11 @@ mod namespaces {
 
     #[tokio::test]
     async fn empty_children_go_if_that_is_wanted() {
+        let pattern = regex::Regex::new("^/child-").unwrap();
         for clean in [true, false] {
             let (io, node) = start(|options| options.cleanup_empty_child_namespaces(clean));
             io.of("/static");
-            let children = io.of_pattern(regex::Regex::new("^/child-").unwrap());
+            let children = io.of_pattern(pattern.clone());
             children.middleware(async |Auth(auth): Auth<serde_json::Value>| if auth["deny"] == true { Err("denied") } else { Ok(()) });
             let mut client = Client::session(node.addr).await;
             for name in ["/static", "/child-1", "/child-2"] {
@@ -852,9 +854,9 @@ mod ends {
         assert_eq!(polling.rest().await, []);
         within("the end of the close", closing).await.unwrap();
         assert_eq!(io.session_count(), 0);
-        let mut ends = ends.lock().unwrap();
+        let mut ends = ends.lock().unwrap().clone();
         ends.sort();
-        assert_eq!(*ends, {
+        assert_eq!(ends, {
             let [leaving, left] = end("server shutting down");
             [left.clone(), left, leaving.clone(), leaving]
         });

@@ -96,14 +96,18 @@ struct Claim {
 impl Claim {
     /// `None` if there is nothing to claim any more.
     async fn take(engine: &Arc<Shared>, id: Id) -> Result<Option<Self>, Refused> {
-        let claimed = on_home(engine, Some(id), |worker, id| {
+        // Made where the session is: if the request was given up meanwhile, it is dropped on its way.
+        on_home(engine, Some(id), |worker, id| {
+            let engine = Arc::clone(&worker.engine);
             std::future::ready(match worker.session(&id).filter(|session| session.is_open()) {
                 None => Err(Refused::unknown_sid(id.as_str())),
-                Some(session) => Ok(session.transport() == Transport::Polling && !session.polling.upgrading.replace(true)),
+                Some(session) => {
+                    let claimed = session.transport() == Transport::Polling && !session.polling.upgrading.replace(true);
+                    Ok(claimed.then_some(Self { engine, id }))
+                }
             })
-        });
-        let claimed = claimed.await??;
-        Ok(claimed.then(|| Self { engine: Arc::clone(engine), id }))
+        })
+        .await?
     }
 }
 
