@@ -12,7 +12,7 @@ use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet};
 use crate::ack::Ack;
 use crate::engine::Connection;
 use crate::handler::{ConnectContext, EventContext, Failure, HandlerError};
-use crate::launch::launch;
+use crate::launch::{Begun, begin, go_on, launch};
 use crate::local::{Local, LocalSocket};
 use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
@@ -117,12 +117,19 @@ impl Client {
         }
         self.connecting.borrow_mut().push(name.clone());
         let joining = Rc::clone(&this);
-        let join = move || async move { joining.join(&server, &name, auth).await.map_err(|failure| (server, name, failure)) }.boxed_local();
-        launch(&self.session, join, move |joined| {
-            if let Err((server, name, failure)) = joined {
+        let (asked, by) = (name.clone(), Arc::clone(&server));
+        let join = move || async move { joining.join(&by, &asked, auth).await }.boxed_local();
+        let settle = move |joined: Option<Result<(), Failure>>| {
+            // A middleware that panicked has not let the client in.
+            if let Err(failure) = joined.unwrap_or_else(|| Err(Failure::new("Internal server error"))) {
                 this.refuse(&server, name, &failure);
             }
-        });
+        };
+        match begin(&self.session, join) {
+            Begun::Ended(joined) => settle(Some(joined)),
+            Begun::Panicked => settle(None),
+            Begun::Waits(future) => go_on(&self.session, future, settle),
+        }
     }
 
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {

@@ -24,6 +24,9 @@ use crate::worker::{Unreachable, Worker, WorkerHandle};
 
 /// An Engine.IO server. Cheap to clone; every clone is the same server.
 ///
+/// Sessions are spread over the worker threads that serve it when the first is opened. It may be served by several HTTP servers, as long as
+/// those that served it at the beginning go on: with the threads of one that stops, its share of new sessions would be lost.
+///
 /// ```
 /// use std::rc::Rc;
 /// use bytes::Bytes;

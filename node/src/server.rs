@@ -292,6 +292,7 @@ impl Server {
     /// let service = io.service();
     /// let http = HttpServer::new(move || App::new().service(service.clone()))
     ///     .on_connect(sociable::on_connect)
+    ///     .h1_allow_half_closed(false)
     ///     .disable_signals()
     ///     .bind("127.0.0.1:3000")?;
     /// io.run(http.run(), std::time::Duration::from_secs(10)).await?;

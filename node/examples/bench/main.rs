@@ -33,6 +33,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     if std::env::var_os("PLAIN").is_some() {
         return Ok(HttpServer::new(app)
             .on_connect(sociable::on_connect)
+            .h1_allow_half_closed(false)
             .max_connections(200_000)
             .keep_alive(std::time::Duration::from_secs(75))
             .bind(("127.0.0.1", port))?

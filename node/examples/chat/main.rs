@@ -146,6 +146,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let service = io.service();
     let http = HttpServer::new(move || App::new().service(service.clone()).configure(web::page))
         .on_connect(sociable::on_connect)
+        .h1_allow_half_closed(false)
         .disable_signals()
         .bind(("127.0.0.1", 3000))?;
     println!("open http://127.0.0.1:3000 in two tabs");

@@ -32,6 +32,18 @@ pub use self::outcome::{Failure, Outcome};
 /// io.on("leave", async |socket: Socket| socket.disconnect());
 /// # Ok::<(), sociable::ConfigError>(())
 /// ```
+///
+/// A closure that captures something hands a clone of it to each future, since it may be called again while the first still runs:
+///
+/// ```
+/// # let io = sociable::Server::builder().build()?;
+/// # let log = std::sync::Arc::new(std::sync::Mutex::new(vec![]));
+/// io.on("note", move |sociable::Data(text): sociable::Data<String>| {
+///     let log = log.clone();
+///     async move { log.lock().unwrap().push(text) }
+/// });
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't handle this",
     label = "not a handler",

@@ -30,11 +30,15 @@ const CHUNK: usize = 16 * 1024;
 /// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect) of a plain `HttpServer`: lets the engine cut off a client that does not
 /// read. Without it such a client keeps its connection, though not its session, until TCP gives it up.
 ///
+/// Have [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) set too: else a poll that a client gives up is noticed by
+/// its missing pong only.
+///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
 /// # let io = sociable::Server::builder().build().unwrap();
 /// let server = actix_web::HttpServer::new(move || actix_web::App::new().service(io.service()))
 ///     .on_connect(sociable::on_connect)
+///     .h1_allow_half_closed(false)
 ///     .bind("127.0.0.1:3000")?;
 /// # Ok(())
 /// # }
