@@ -88,6 +88,7 @@ mod panics {
             io.of(name).on_connect(async || broken("since it was let in"));
             let mut client = Client::connect(node.addr).await;
             client.send(&format!("0{name},")).await;
+            assert_eq!(client.packet().await, format!(r#"4{name},{{"message":"Internal server error"}}"#));
             assert_unharmed(&mut client).await;
             eventually("nobody is on the way in", || io.of(name).socket_count() == 0).await;
         }

@@ -44,6 +44,14 @@ pub use self::outcome::{Failure, Outcome};
 /// });
 /// # Ok::<(), sociable::ConfigError>(())
 /// ```
+///
+/// What can't be taken is refused by the compiler, with a list of what can:
+///
+/// ```compile_fail
+/// # let io = sociable::Server::builder().build()?;
+/// io.on("add", async |number: u32| println!("{number}"));
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` can't handle this",
     label = "not a handler",
