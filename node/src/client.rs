@@ -12,7 +12,7 @@ use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet};
 use crate::ack::Ack;
 use crate::engine::Connection;
 use crate::handler::{ConnectContext, EventContext, Failure, HandlerError};
-use crate::launch::{Begun, begin, go_on, launch};
+use crate::launch::{go_on, launch};
 use crate::local::{Local, LocalSocket};
 use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
@@ -22,6 +22,8 @@ use crate::socket::{SocketError, Stage};
 
 /// Many more namespaces than a client ever joins, at once or pending: each costs memory before anybody has agreed to it.
 const MAX_NAMESPACES: usize = 1000;
+/// No namespace has a name longer than this, in bytes: names are kept for as long as the namespace.
+const MAX_NAME: usize = 1024;
 
 /// The layer above a session.
 #[derive(Debug)]
@@ -112,6 +114,9 @@ impl Client {
     /// Asks a namespace to let the client in.
     fn connect(&self, name: ByteString, auth: Option<Args>) {
         let (Some(this), Some(server)) = (self.this.upgrade(), self.server.upgrade()) else { return self.session.close() };
+        if name.len() > MAX_NAME {
+            return self.refuse(&server, name, &Failure::new("Invalid namespace"));
+        }
         if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
             return self.refuse(&server, name, &Failure::new("Too many namespaces"));
         }
@@ -125,11 +130,9 @@ impl Client {
                 this.refuse(&server, name, &failure);
             }
         };
-        match begin(&self.session, join) {
-            Begun::Ended(joined) => settle(Some(joined)),
-            Begun::Panicked => settle(None),
-            Begun::Waits(future) => go_on(&self.session, future, settle),
-        }
+        // Not at once: what a client sends behind its request, without waiting for the answer, is a fault of its own, as with the JavaScript
+        // server.
+        go_on(&self.session, join(), settle);
     }
 
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
@@ -141,7 +144,8 @@ impl Client {
 
     async fn join(&self, server: &Arc<ServerInner>, name: &ByteString, auth: Option<Args>) -> Result<(), Failure> {
         let _connecting = Connecting { client: self, name };
-        let auth = auth.unwrap_or_else(|| server.no_auth.clone());
+        // It is kept as long as the socket: not with the whole message that it came in.
+        let auth = auth.map_or_else(|| server.no_auth.clone(), |auth| auth.detached());
         let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new("Invalid namespace"))?;
         let local = Local::of(self.session.worker());
         let socket = local.add(&self.session, &self.this, &namespace, auth);
@@ -221,6 +225,10 @@ impl Connection for Client {
         for socket in self.sockets() {
             socket.leave(DisconnectReason::Session(reason), false);
         }
+    }
+
+    fn resumed(&self) {
+        self.sockets().iter().for_each(LocalSocket::go_on);
     }
 
     fn overdue(&self) {

@@ -283,8 +283,8 @@ macro_rules! engine_options {
             self
         }
 
-        /// How many handlers of one session may run at once: 1,024 by default. Beyond it nothing more is read from that client until one
-        /// has ended; a client that is not read for too long misses its pong and is closed.
+        /// How many handlers of one session may run at once: 1,024 by default. Further events wait, up to 1 MiB of them; then nothing more is
+        /// read from that client until fewer wait. Acknowledgements pass, so handlers may wait for their client.
         pub fn max_running_handlers(mut self, handlers: u32) -> Self {
             self.config.max_running_handlers = handlers;
             self

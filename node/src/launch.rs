@@ -53,6 +53,7 @@ pub(crate) fn go_on<T: 'static>(session: &Rc<Session>, future: LocalBoxFuture<'s
         }
         drop(running);
         then(ended.ok());
+        session.work_ended();
     });
 }
 

@@ -88,7 +88,7 @@ pub use self::http::{ConnectionError, EngineService, ErrorCode};
 pub use self::metrics::Stats;
 pub use self::namespace::Namespace;
 pub use self::operator::{BroadcastOperator, IntoRooms};
-pub use self::parent::ParentNamespace;
+pub use self::parent::{ParentNamespace, ParentOperator};
 pub use self::reason::{CloseReason, DisconnectReason};
 pub use self::remote_socket::{FetchError, RemoteSocket};
 pub use self::serve::Serve;

@@ -20,7 +20,7 @@ use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::rooms::{Change, Rooms};
-use crate::session::{Running, Session};
+use crate::session::{Session, Waiting};
 use crate::setup::{RoomEvent, Setup};
 use crate::socket::{Socket, SocketError, SocketInner, Stage};
 use crate::worker::Worker;
@@ -82,8 +82,10 @@ impl Local {
             actor: ActorCell::new(SocketActor::default()),
             met: Cell::new(0),
             listens_outgoing: Cell::new(false),
+            telling: Cell::new(false),
         });
         socket.listens_outgoing.set(!socket.setup.any_outgoing.is_empty());
+        socket.namespace.sockets.set(socket.namespace.sockets.get() + 1);
         entry.insert(Rc::clone(&socket));
         socket
     }
@@ -112,7 +114,7 @@ impl Local {
             counters.one(Count::ActorsRestarted);
             tracing::error!(target: "sociable::namespace", namespace = %name, "the rooms of a namespace died and were built anew");
         };
-        let part = Rc::new(LocalNamespace { namespace: namespace.clone(), rooms: Supervised::new(rebuild, report) });
+        let part = Rc::new(LocalNamespace { namespace: namespace.clone(), sockets: Cell::new(0), rooms: Supervised::new(rebuild, report) });
         self.namespaces.borrow_mut().insert(namespace.name().clone(), Rc::clone(&part));
         part
     }
@@ -122,9 +124,12 @@ impl Local {
         self.namespaces.borrow().get(name).cloned()
     }
 
-    fn forget_namespace(&self, part: &LocalNamespace) {
-        if part.rooms.read(Rooms::len) == Some(0) {
-            self.namespaces.borrow_mut().remove(part.namespace.name());
+    /// A socket has left a namespace's part, or has not got into it.
+    fn left(&self, part: &Rc<LocalNamespace>) {
+        part.sockets.set(part.sockets.get() - 1);
+        let mut parts = self.namespaces.borrow_mut();
+        if part.sockets.get() == 0 && parts.get(part.namespace.name()).is_some_and(|known| Rc::ptr_eq(known, part)) {
+            parts.remove(part.namespace.name());
         }
     }
 
@@ -139,6 +144,8 @@ impl Local {
 #[derive(Debug)]
 pub(crate) struct LocalNamespace {
     pub(crate) namespace: Namespace,
+    /// Sockets that are in it or on their way in: it stays as long as there are any.
+    sockets: Cell<usize>,
     pub(crate) rooms: Supervised<Rooms>,
 }
 
@@ -187,6 +194,8 @@ pub(crate) struct LocalSocket {
     pub(crate) met: Cell<u64>,
     /// Someone listens to what is sent to it.
     pub(crate) listens_outgoing: Cell<bool>,
+    /// They are being told.
+    telling: Cell<bool>,
 }
 
 /// The state of a socket that is its alone.
@@ -195,8 +204,17 @@ pub(crate) struct SocketActor {
     /// What was added to this socket.
     own: Option<Box<Setup>>,
     acks: AckTable,
-    /// Events that wait for the middleware of the one before. Each counts as a handler that runs, so that they can't be ever so many.
-    waiting: Option<VecDeque<(EventContext, Running)>>,
+    /// Events that wait: for the middleware of the one before, or for other handlers to end.
+    waiting: VecDeque<(Waiting, EventContext)>,
+    /// A middleware is being asked about an event.
+    held: bool,
+}
+
+/// What an event costs while it waits: its bytes, and about as much as is kept of it besides.
+fn cost(context: &EventContext) -> usize {
+    let args = &context.args;
+    let encoded = args.raw_json().map_or_else(|| args.raw_msgpack().map_or(0, <[u8]>::len), str::len);
+    256 + context.name.len() + encoded + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
 }
 
 /// What is to be done with an event, once the actor is free again.
@@ -227,13 +245,15 @@ impl LocalSocket {
     }
 
     /// Changes what listens to this socket alone.
-    pub(crate) fn change(self: &Rc<Self>, change: impl FnOnce(&mut Setup)) {
-        let outgoing = self.call(|actor| {
+    ///
+    /// What `change` gives is what it removed: it is dropped when the actor is free again, since a drop may run users' code.
+    pub(crate) fn change<R>(self: &Rc<Self>, change: impl FnOnce(&mut Setup) -> R) {
+        let changed = self.call(|actor| {
             let own = actor.own.get_or_insert_default();
-            change(own);
-            !own.any_outgoing.is_empty()
+            (change(own), !own.any_outgoing.is_empty())
         });
-        self.listens_outgoing.set(outgoing == Some(true) || !self.setup.any_outgoing.is_empty());
+        let outgoing = changed.as_ref().is_some_and(|(_, outgoing)| *outgoing);
+        self.listens_outgoing.set(outgoing || !self.setup.any_outgoing.is_empty());
     }
 
     /// Lists something that the namespace and the socket itself have listening.
@@ -278,6 +298,15 @@ impl LocalSocket {
 
     /// Tells listeners what is sent.
     pub(crate) fn tell_outgoing(&self, frames: &Frames) {
+        // What a listener itself sends is not told again: it would never end.
+        if self.telling.replace(true) {
+            return;
+        }
+        self.tell_listeners(frames);
+        self.telling.set(false);
+    }
+
+    fn tell_listeners(&self, frames: &Frames) {
         let Some((name, args)) = self.shared.namespace.read_event(frames) else { return };
         let context = EventContext { socket: self.socket(), name, args, ack: None };
         self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| tell(&self.session, || listener(&context)));
@@ -310,14 +339,25 @@ impl LocalSocket {
         if !self.shared.is_connected() {
             return;
         }
-        // While the middleware of an event waits, those behind it wait too: handlers begin in order.
+        // Behind an event whose middleware waits, and while too many handlers run, events wait: handlers begin in order. Acknowledgements
+        // don't wait, since handlers may wait for them.
         let mut context = Some(context);
-        let queued = self.call(|actor| {
-            if let Some(waiting) = &mut actor.waiting {
-                waiting.extend(context.take().map(|context| (context, self.session.begin_work())));
+        self.call(|actor| {
+            if actor.held || !actor.waiting.is_empty() || self.session.is_full() {
+                actor.waiting.extend(context.take().map(|context| (self.session.wait(cost(&context)), context)));
             }
         });
-        if let (Some(()), Some(context)) = (queued, context) {
+        if let Some(context) = context {
+            self.handle(context);
+        }
+    }
+
+    /// Goes on with the events that wait, as far as they need no longer.
+    pub(crate) fn go_on(self: &Rc<Self>) {
+        while self.shared.is_connected() && !self.session.is_full() {
+            let next = self.call(|actor| if actor.held { None } else { actor.waiting.pop_front() });
+            let Some((waited, context)) = next.flatten() else { break };
+            drop(waited);
             self.handle(context);
         }
     }
@@ -346,26 +386,14 @@ impl LocalSocket {
             Begun::Ended(verdict) => self.judged(&context, own, verdict),
             Begun::Panicked => {}
             Begun::Waits(future) => {
-                self.call(|actor| actor.waiting = Some(VecDeque::new()));
+                self.call(|actor| actor.held = true);
                 let this = Rc::clone(self);
                 go_on(&self.session, future, move |verdict| {
+                    this.call(|actor| actor.held = false);
                     if let Some(verdict) = verdict {
                         this.judged(&context, own, verdict);
                     }
-                    this.unblock();
                 });
-            }
-        }
-    }
-
-    /// Goes on with the events that waited for a middleware.
-    fn unblock(self: &Rc<Self>) {
-        let waiting = self.call(|actor| actor.waiting.take()).flatten();
-        for event in waiting.into_iter().flatten() {
-            let mut event = Some(event);
-            self.call(|actor| actor.waiting.as_mut().map(|waiting| waiting.extend(event.take())));
-            if let Some((context, _)) = event.filter(|_| self.shared.is_connected()) {
-                self.handle(context);
             }
         }
     }
@@ -440,7 +468,7 @@ impl LocalSocket {
         }
         let local = Local::of(self.session.worker());
         local.remove(self);
-        local.forget_namespace(&self.namespace);
+        local.left(&self.namespace);
     }
 
     /// Takes the client out of all its namespaces and closes its connection.
@@ -461,7 +489,7 @@ impl LocalSocket {
         }
         let local = Local::of(self.session.worker());
         local.remove(self);
-        local.forget_namespace(&self.namespace);
+        local.left(&self.namespace);
         self.shared.namespace.left();
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use sociable_adapter::{Operation, Room, Target};
-use sociable_protocol::Id;
+use sociable_protocol::{Encoding, Id};
 
 use crate::ack::{AckReply, BroadcastAckError};
 use crate::emit::{EmitArgs, EmitError, check_name};
@@ -90,6 +90,10 @@ pub struct BroadcastOperator {
 impl BroadcastOperator {
     pub(crate) fn new(namespace: Namespace) -> Self {
         Self { namespace, target: Target::default(), flags: Flags::default() }
+    }
+
+    pub(crate) fn encoding(&self) -> Encoding {
+        self.namespace.encoding()
     }
 
     /// Adds the sockets in these rooms.

@@ -6,6 +6,9 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
+/// What a message costs besides its bytes: its place in the queue and its allocation. A flood of empty messages is a flood all the same.
+const OVERHEAD: usize = 96;
+
 /// A queue of WebSocket frames, bounded in bytes. Whatever carries the session takes from it: a WebSocket writes the frames as they
 /// are, a poll gets their payloads. It belongs to one thread.
 #[derive(Debug, Default)]
@@ -15,8 +18,8 @@ pub(crate) struct Outbox(RefCell<Inner>);
 struct Inner {
     /// Each entry is one message: complete frames that stay together. The first may have been written in part.
     queue: VecDeque<Bytes>,
-    /// Of all entries together.
-    bytes: usize,
+    /// The bytes and the overhead of all entries together.
+    cost: usize,
     /// The transport that waits for something to send.
     transport: Option<Waker>,
     /// Those who wait for room.
@@ -30,10 +33,11 @@ impl Outbox {
     #[inline]
     pub(crate) fn push(&self, message: Bytes, compress: bool, limit: usize) -> bool {
         let mut inner = self.0.borrow_mut();
-        if inner.bytes + message.len() > limit && inner.bytes > 0 {
+        let cost = message.len() + OVERHEAD;
+        if inner.cost + cost > limit && inner.cost > 0 {
             return false;
         }
-        inner.bytes += message.len();
+        inner.cost += cost;
         inner.compress |= compress;
         inner.queue.push_back(message);
         let transport = inner.transport.take();
@@ -70,7 +74,7 @@ impl Outbox {
     /// Ready when at most half of `limit` is taken, so that a waiting emitter gets a run of messages and not just one.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>, limit: usize) -> Poll<()> {
         let mut inner = self.0.borrow_mut();
-        if inner.bytes <= limit / 2 {
+        if inner.cost <= limit / 2 {
             return Poll::Ready(());
         }
         if !inner.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
@@ -100,7 +104,7 @@ impl Outbox {
     /// The transport has written so many bytes of what [`next`](Self::next) gave.
     pub(crate) fn consume(&self, mut written: usize) {
         let mut inner = self.0.borrow_mut();
-        inner.bytes -= written;
+        inner.cost -= written;
         while let Some(first) = inner.queue.front_mut() {
             if first.len() > written {
                 first.advance(written);
@@ -108,8 +112,9 @@ impl Outbox {
             }
             written -= first.len();
             inner.queue.pop_front();
+            inner.cost -= OVERHEAD;
         }
-        let empty = inner.bytes == 0;
+        let empty = inner.queue.is_empty();
         inner.rest(empty);
     }
 
@@ -117,7 +122,7 @@ impl Outbox {
     pub(crate) fn take(&self) -> (VecDeque<Bytes>, bool) {
         let mut inner = self.0.borrow_mut();
         let queue = std::mem::take(&mut inner.queue);
-        inner.bytes = 0;
+        inner.cost = 0;
         let compress = std::mem::take(&mut inner.compress);
         inner.rest(true);
         (queue, compress)
@@ -172,18 +177,21 @@ mod tests {
     #[test]
     fn the_bound_holds_but_for_one_long_message() {
         let outbox = Outbox::default();
-        assert!(outbox.push(bytes(50), true, 10), "one message passes an empty queue");
-        assert!(!outbox.push(bytes(1), true, 10));
-        outbox.consume(50);
-        assert!(outbox.push(bytes(6), true, 10) && outbox.push(bytes(4), true, 10));
-        assert!(!outbox.push(bytes(1), true, 10));
+        let limit = 2 * OVERHEAD + 10;
+        assert!(outbox.push(bytes(500), true, limit), "one message passes an empty queue");
+        assert!(!outbox.push(bytes(0), true, limit));
+        outbox.consume(500);
+        assert!(outbox.push(bytes(6), true, limit) && outbox.push(bytes(4), true, limit));
+        assert!(!outbox.push(bytes(0), true, limit), "an empty message costs too");
+        outbox.consume(6);
+        assert!(outbox.push(bytes(6), true, limit));
     }
 
     #[test]
     fn small_messages_are_joined_and_a_partial_write_goes_on_where_it_ended() {
         let outbox = Outbox::default();
         for message in ["abc", "defg", "hi"] {
-            assert!(outbox.push(Bytes::from_static(message.as_bytes()), true, 100));
+            assert!(outbox.push(Bytes::from_static(message.as_bytes()), true, 1000));
         }
         let mut buffer = [0; 8];
         assert_eq!(&*outbox.next(&mut buffer).unwrap(), b"abcdefg");
@@ -206,10 +214,10 @@ mod tests {
     #[test]
     fn who_waits_for_room_is_woken_when_some_was_sent() {
         let outbox = Outbox::default();
-        outbox.push(bytes(80), true, 100);
+        outbox.push(bytes(800), true, 1000);
         let mut cx = Context::from_waker(Waker::noop());
-        assert!(outbox.poll_room(&mut cx, 100).is_pending());
-        outbox.consume(30);
-        assert!(outbox.poll_room(&mut cx, 100).is_ready());
+        assert!(outbox.poll_room(&mut cx, 1000).is_pending());
+        outbox.consume(500);
+        assert!(outbox.poll_room(&mut cx, 1000).is_ready());
     }
 }

@@ -10,6 +10,7 @@ use sociable_protocol::Args;
 
 use crate::emit::{EmitArgs, EmitError};
 use crate::namespace::Namespace;
+use crate::operator::{BroadcastOperator, IntoRooms};
 use crate::server::ServerInner;
 use crate::setup::{SharedSetup, listeners};
 
@@ -57,22 +58,28 @@ impl ParentNamespace {
         namespaces.values().filter(|child| child.parent().is_some_and(|parent| Arc::ptr_eq(&parent.0, &self.0))).cloned().collect()
     }
 
+    /// The sockets of all namespaces that were made on this node.
+    fn all(&self) -> ParentOperator {
+        ParentOperator(self.children().into_iter().map(BroadcastOperator::new).collect())
+    }
+
+    /// The sockets in these rooms, in all namespaces that were made on this node.
+    pub fn to(&self, rooms: impl IntoRooms) -> ParentOperator {
+        self.all().to(rooms)
+    }
+
+    /// All sockets but those in these rooms, in all namespaces that were made on this node.
+    pub fn except(&self, rooms: impl IntoRooms) -> ParentOperator {
+        self.all().except(rooms)
+    }
+
     /// Sends an event to all sockets of all namespaces that were made on this node.
     ///
     /// # Errors
     ///
     /// As [`Namespace::emit`], of the first that fails; the others get it all the same.
     pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
-        let children = self.children();
-        let Some(first) = children.first() else { return Ok(()) };
-        let args = args.into_args(first.encoding())?;
-        let mut result = Ok(());
-        for child in &children {
-            // Each child is told, whatever became of the one before.
-            let told = child.emit(event, args.clone());
-            result = result.and(told);
-        }
-        result
+        self.all().emit(event, args)
     }
 
     pub(crate) fn setup(&self) -> &SharedSetup {
@@ -89,5 +96,61 @@ impl ParentNamespace {
             Matcher::Pattern(pattern) => pattern.is_match(name),
             Matcher::Function(function) => function(name.clone(), auth.clone()).await,
         }
+    }
+}
+
+/// Some sockets of all namespaces of a pattern; made by [`ParentNamespace::to`] and [`ParentNamespace::except`].
+///
+/// ```
+/// # fn show(documents: sociable::ParentNamespace) -> Result<(), sociable::EmitError> {
+/// documents.to("editors").except("muted").emit("saved", ())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing by itself: call `emit`"]
+pub struct ParentOperator(Vec<BroadcastOperator>);
+
+impl ParentOperator {
+    fn each(self, change: impl Fn(BroadcastOperator) -> BroadcastOperator) -> Self {
+        Self(self.0.into_iter().map(change).collect())
+    }
+
+    /// Adds the sockets in these rooms.
+    pub fn to(self, rooms: impl IntoRooms) -> Self {
+        let rooms = rooms.into_rooms();
+        self.each(|operator| operator.to(rooms.clone()))
+    }
+
+    /// Leaves out the sockets in these rooms.
+    pub fn except(self, rooms: impl IntoRooms) -> Self {
+        let rooms = rooms.into_rooms();
+        self.each(|operator| operator.except(rooms.clone()))
+    }
+
+    /// This node alone.
+    pub fn local(self) -> Self {
+        self.each(BroadcastOperator::local)
+    }
+
+    /// The event is dropped for each socket to which it can't leave at once.
+    pub fn volatile(self) -> Self {
+        self.each(BroadcastOperator::volatile)
+    }
+
+    /// Sends an event to the sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::emit`], of the first namespace that fails; the others get it all the same.
+    pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let args = args.into_args(first.encoding())?;
+        let mut result = Ok(());
+        for operator in self.0 {
+            let told = operator.emit(event, args.clone());
+            result = result.and(told);
+        }
+        result
     }
 }

@@ -121,10 +121,6 @@ impl Rooms {
         self.sockets.get(id)
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.sockets.len()
-    }
-
     /// The rooms with their numbers of members, the rooms of the sockets' ids among them.
     pub(crate) fn sizes(&self) -> Vec<(Room, usize)> {
         let own = self.sockets.keys().map(|id| (Room::from(id.as_str()), 1));

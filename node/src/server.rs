@@ -369,6 +369,8 @@ impl ServerInner {
         if let Some(known) = namespaces.get(&name) {
             return known.clone();
         }
+        // A client's name is part of the message that it came in.
+        let name = ByteString::from(&*name);
         let namespace = Namespace::new(&self.this, self.shared(), &self.parser, name.clone(), parent);
         namespaces.insert(name, namespace.clone());
         drop(namespaces);

@@ -30,6 +30,9 @@ const PING: Frames = Frames::from_static(b"\x81\x012");
 /// How long the end of a session may take to reach its client: to be fetched by a poll, or to be read from a WebSocket.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// How many bytes of events may wait for handlers to end before nothing more is read from their client.
+const MAX_WAITING: usize = 1 << 20;
+
 /// What sits on top of a session and gets its messages.
 ///
 /// All calls come from the session's own thread, one after the other; they may call the session back.
@@ -45,6 +48,9 @@ pub trait Connection: 'static {
 
     /// The time for a first sign of life of the layer above is over. It is asked for by [`Session::expect_within`].
     fn overdue(&self) {}
+
+    /// A handler has ended while others waited for it.
+    fn resumed(&self) {}
 }
 
 /// Why a message can't be sent.
@@ -100,6 +106,8 @@ pub struct Session {
     deadline: Cell<Option<Key>>,
     /// Handlers that have begun and not ended.
     running: Cell<u32>,
+    /// What the events cost that wait for them.
+    waiting: Cell<usize>,
     /// The transport that waits for handlers to end before it reads on.
     paused: RefCell<Option<Waker>>,
 }
@@ -149,6 +157,7 @@ impl Session {
             awaiting_pong: Cell::new(false),
             deadline: Cell::new(None),
             running: Cell::new(0),
+            waiting: Cell::new(0),
             paused: RefCell::new(None),
         });
         worker.insert(Rc::clone(&session));
@@ -501,9 +510,30 @@ impl Session {
         Running(self.this.upgrade())
     }
 
-    /// Pending while too many handlers of this session run: nothing more is read from the client then.
+    /// True if no further handler may begin.
+    #[inline]
+    pub(crate) fn is_full(&self) -> bool {
+        self.running.get() >= self.config().max_running_handlers
+    }
+
+    /// An event has to wait.
+    pub(crate) fn wait(&self, cost: usize) -> Waiting {
+        self.waiting.set(self.waiting.get() + cost);
+        Waiting { session: self.this.upgrade(), cost }
+    }
+
+    /// A handler has ended: events that waited for it go on.
+    pub(crate) fn work_ended(&self) {
+        if self.waiting.get() > 0
+            && let Some(connection) = self.connection()
+        {
+            connection.resumed();
+        }
+    }
+
+    /// Pending while too many events wait: nothing more is read from the client then.
     pub(crate) fn poll_unpaused(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.running.get() < self.config().max_running_handlers || !self.is_open() {
+        if self.waiting.get() < MAX_WAITING || !self.is_open() {
             return Poll::Ready(());
         }
         *self.paused.borrow_mut() = Some(cx.waker().clone());
@@ -525,7 +555,24 @@ impl Drop for Running {
     fn drop(&mut self) {
         if let Some(session) = &self.0 {
             session.running.set(session.running.get() - 1);
-            session.resume();
+        }
+    }
+}
+
+/// An event that waits; it counts until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    session: Option<Rc<Session>>,
+    cost: usize,
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(session) = &self.session {
+            session.waiting.set(session.waiting.get() - self.cost);
+            if session.waiting.get() < MAX_WAITING {
+                session.resume();
+            }
         }
     }
 }

@@ -372,7 +372,7 @@ impl Socket {
     /// Removes the handlers of an event that were added to this socket.
     pub fn off(&self, event: &str) {
         let event = ByteString::from(event);
-        self.on_home(0, move |socket| socket.change(|own| drop(own.events.remove(&event))));
+        self.on_home(0, move |socket| socket.change(|own| own.events.remove(&event)));
     }
 
     /// Handles this socket's being about to leave; see [`Namespace::on_disconnecting`].
@@ -405,7 +405,7 @@ impl Socket {
 
     /// Removes the listeners that were added by [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any).
     pub fn off_any(&self) {
-        self.on_home(0, move |socket| socket.change(|own| own.any.clear()));
+        self.on_home(0, move |socket| socket.change(|own| std::mem::take(&mut own.any)));
     }
 
     /// Is called with every event that is sent to this client, those of broadcasts too; not with acknowledgements.
@@ -415,7 +415,7 @@ impl Socket {
 
     /// Removes the listeners that were added by [`on_any_outgoing`](Self::on_any_outgoing).
     pub fn off_any_outgoing(&self) {
-        self.on_home(0, move |socket| socket.change(|own| own.any_outgoing.clear()));
+        self.on_home(0, move |socket| socket.change(|own| std::mem::take(&mut own.any_outgoing)));
     }
 
     /// Is told what went wrong with this socket.

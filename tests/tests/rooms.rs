@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use sociable::protocol::Id;
-use sociable::{AckError, Data, RawArgs, RoomEvent, Server, Socket};
+use sociable::{Ack, AckError, Data, RawArgs, RoomEvent, Server, Socket};
 use sociable_tests::{Client, Node, eventually, note, patience, within};
 
 const LAST: &str = r#"2["last"]"#;
@@ -421,4 +421,28 @@ async fn what_one_publisher_sends_arrives_in_that_order_on_every_thread() {
             assert_eq!(client.packets_until(LAST).await, expected);
         }
     }
+}
+
+#[tokio::test]
+async fn a_pattern_reaches_rooms_of_all_its_namespaces() {
+    let io = Server::builder().build().unwrap();
+    let rooms = io.of_pattern(regex::Regex::new(r"^/room-\d$").unwrap());
+    rooms.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+        socket.join(room);
+        ack.send(())
+    });
+    let node = Node::start(&io);
+    let mut clients = vec![];
+    for (namespace, room) in [("/room-1", "red"), ("/room-2", "red"), ("/room-2", "blue")] {
+        let mut client = Client::session(node.addr).await;
+        client.join(namespace).await;
+        client.send(&format!(r#"2{namespace},1["join","{room}"]"#)).await;
+        assert_eq!(client.packet().await, format!("3{namespace},1[]"));
+        clients.push(client);
+    }
+    rooms.to("red").emit("news", 1).unwrap();
+    rooms.to("red").to("blue").except("red").emit("rest", 2).unwrap();
+    assert_eq!(clients[0].packet().await, r#"2/room-1,["news",1]"#);
+    assert_eq!(clients[1].packet().await, r#"2/room-2,["news",1]"#);
+    assert_eq!(clients[2].packet().await, r#"2/room-2,["rest",2]"#);
 }

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 use std::future::ready;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, Ordering::SeqCst};
 use std::time::Duration;
 
 use serde_json::json;
@@ -419,32 +420,65 @@ mod events {
     }
 
     #[tokio::test]
-    async fn a_client_is_not_read_while_too_many_of_its_events_wait() {
+    async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
         static GO_ON: Semaphore = Semaphore::const_new(0);
-        let io = Server::builder().max_running_handlers(4).build().unwrap();
-        let node = Node::raw(&io, 1);
+        let (io, node) = start(|options| options);
         echoes(&io);
         let (handled, handle) = note();
         io.of("/slow").event_middleware(async || GO_ON.acquire().await.unwrap().forget());
-        io.of("/slow").on("n", move |Data(n): Data<u64>| ready(handle(n)));
+        io.of("/slow").on("n", move |Args((n, _)): Args<(u64, String)>| ready(handle(n)));
         let mut client = Client::session(node.addr).await;
         client.join("/slow").await;
         let mut witness = Client::connect(node.addr).await;
         let before = io.stats().messages_in;
-        for n in 1..=4 {
-            client.send(&format!(r#"2/slow,["n",{n}]"#)).await;
-            eventually("it is read", || io.stats().messages_in == before + n).await;
-        }
-        for n in 5..=8 {
-            client.send(&format!(r#"2/slow,["n",{n}]"#)).await;
-        }
+        // One is asked about; six wait until they are more than 1 MiB; the rest is not read.
+        let long = "x".repeat(200_000);
+        let sending = tokio::spawn(async move {
+            for n in 1..=12 {
+                client.send(&format!(r#"2/slow,["n",{n},"{long}"]"#)).await;
+            }
+            client
+        });
+        eventually("seven are read", || io.stats().messages_in == before + 7).await;
         for n in 1..=10 {
             witness.ask("echo", "1").await;
-            assert_eq!(io.stats().messages_in, before + 4 + n, "no more is read of the one that waits, and others are read");
+            assert_eq!(io.stats().messages_in, before + 7 + n, "no more is read of the one that waits, and others are read");
         }
-        GO_ON.add_permits(8);
-        eventually("all are handled", || handled.lock().unwrap().len() == 8).await;
+        GO_ON.add_permits(12);
+        eventually("all are handled", || handled.lock().unwrap().len() == 12).await;
         assert!(handled.lock().unwrap().is_sorted());
+        sending.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn no_more_handlers_run_than_may_and_they_can_wait_for_their_client() {
+        let (io, node) = start(|options| options.max_running_handlers(4));
+        let running = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        let (now, peak) = (Arc::clone(&running), Arc::clone(&most));
+        io.on("ask", move |socket: Socket, ack: Ack| {
+            let (now, peak) = (Arc::clone(&now), Arc::clone(&peak));
+            async move {
+                peak.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                let answer = socket.emit_with_ack("question", ()).await.unwrap();
+                now.fetch_sub(1, SeqCst);
+                ack.send(answer).unwrap();
+            }
+        });
+        for mut client in [Client::connect(node.addr).await, Client::connect_polling(node.addr).await] {
+            for n in 0..40 {
+                client.send(&format!(r#"2{n}["ask"]"#)).await;
+            }
+            let mut answered = 0;
+            while answered < 40 {
+                let packet = client.packet().await;
+                match packet.strip_suffix(r#"["question"]"#) {
+                    Some(question) => client.send(&format!("3{}[1]", &question[1..])).await,
+                    None => answered += 1,
+                }
+            }
+        }
+        assert_eq!((running.load(SeqCst), most.load(SeqCst)), (0, 4));
     }
 
     #[tokio::test]

@@ -124,6 +124,7 @@ where
             let rest = HttpService::<Rewind<T>, _, _>::build()
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(REQUEST_TIMEOUT)
+                .h1_allow_half_closed(false)
                 .finish(app)
                 .new_service(())
                 .await?;

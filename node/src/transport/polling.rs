@@ -130,7 +130,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.0 {
             session.polling.waiting.set(false);
-            session.end(CloseReason::TransportError, Ending::Abrupt);
+            // What is carried by a WebSocket by now needs no poll.
+            if session.transport() == Transport::Polling {
+                session.end(CloseReason::TransportError, Ending::Abrupt);
+            }
         }
     }
 }
@@ -172,8 +175,7 @@ impl PostTicket {
                 let Some(session) = session else { return Reply::ok() };
                 session.polling.posting.set(false);
                 session.worker().make_calls();
-                receive(&session, body);
-                std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
+                receive(&session, body).await;
                 Reply::ok()
             }
         })
@@ -205,12 +207,17 @@ impl PostTicket {
 impl Drop for PostTicket {
     fn drop(&mut self) {
         if !self.done {
-            self.on_session(|session| session.end(CloseReason::TransportError, Ending::Graceful));
+            self.on_session(|session| {
+                session.polling.posting.set(false);
+                if session.transport() == Transport::Polling {
+                    session.end(CloseReason::TransportError, Ending::Graceful);
+                }
+            });
         }
     }
 }
 
-fn receive(session: &Session, body: Bytes) {
+async fn receive(session: &Session, body: Bytes) {
     let Some(body) = text(body) else { return session.end(CloseReason::ParseError, Ending::Graceful) };
     for packet in decode_payload(body) {
         match packet {
@@ -218,6 +225,7 @@ fn receive(session: &Session, body: Bytes) {
                 if !session.receive(packet) {
                     return;
                 }
+                std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
             }
             Err(error) => {
                 tracing::debug!(target: "sociable::engine", sid = %session.id(), %error, "undecodable packet");

@@ -238,7 +238,7 @@ impl Probe<'_> {
         let mut noops = tokio::time::interval(NOOP_INTERVAL);
         let mut answered = false;
         if early.is_some_and(|mut early| self.take(&mut early).is_break()) {
-            return self.end();
+            return self.end(stream, answered).await;
         }
         loop {
             if self.step == Step::AwaitUpgrade && !answered {
@@ -250,7 +250,7 @@ impl Probe<'_> {
                 read = stream.read(&mut buffer) => match read {
                     Ok(length) if length > 0 => {
                         if self.take(&mut buffer[..length]).is_break() {
-                            return self.end();
+                            return self.end(stream, answered).await;
                         }
                     }
                     _ => return Err(Failed),
@@ -264,8 +264,16 @@ impl Probe<'_> {
         }
     }
 
-    fn end(&self) -> Result<(), Failed> {
-        if self.step == Step::Done { Ok(()) } else { Err(Failed) }
+    async fn end(&self, stream: &mut Stream, answered: bool) -> Result<(), Failed> {
+        if self.step != Step::Done {
+            return Err(Failed);
+        }
+        // A client that did not wait for the answer to its probe gets it all the same. The session is its WebSocket's by now: if it can't be
+        // written, the WebSocket finds out.
+        if !answered {
+            let _ = self.write(stream, PROBE_ANSWER.as_bytes()).await;
+        }
+        Ok(())
     }
 
     async fn write(&self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Failed> {

@@ -198,6 +198,16 @@ impl Args {
         }
     }
 
+    /// The same arguments in a buffer of their own: to keep them without the message that they came in.
+    #[must_use]
+    pub fn detached(&self) -> Args {
+        let items = match &self.items {
+            Items::Json(items) => Items::Json(ByteString::from(&**items)),
+            Items::MsgPack(items) => Items::MsgPack(Bytes::copy_from_slice(items)),
+        };
+        Self { items, count: self.count, attachments: self.attachments.clone() }
+    }
+
     /// The arguments after the first `n`, as a view.
     pub fn skip(&self, n: usize) -> Args {
         match self.ranges().nth(n) {
