@@ -13,6 +13,9 @@ use crate::engine::Shared;
 
 /// Clients get so much of the time to take their close packet: one part of this many.
 const CLOSE_SHARE: u32 = 2;
+/// How long the last answers have to leave: a session is over when its close packet is handed to the HTTP server, which then has to write it. A graceful stop of
+/// actix-server would see to that, but it waits for every idle connection too.
+const FLUSH: Duration = Duration::from_millis(250);
 
 /// Serves until the server ends, or until SIGINT or SIGTERM if `signals`.
 pub(crate) async fn run(engine: &Arc<Shared>, mut server: Server, timeout: Duration, signals: bool) -> io::Result<()> {
@@ -24,7 +27,8 @@ pub(crate) async fn run(engine: &Arc<Shared>, mut server: Server, timeout: Durat
     tracing::info!(target: "sociable::serve", "stopping");
     let stopping = async {
         engine.close(timeout / CLOSE_SHARE).await;
-        // What is left now is cut off; requests that are being answered have had their time.
+        tokio::time::sleep(FLUSH).await;
+        // What is left now is cut off.
         handle.stop(false).await;
     };
     tokio::join!(stopping, server).1
