@@ -5,9 +5,11 @@
 //! * [`message`]: what one node tells or asks the others, and what they answer.
 //! * [`Adapter`]: the trait, with its promises.
 //! * [`Local`]: the adapter of a node that is alone.
+//! * [`History`]: what clients miss while their connections are lost; [`MemoryHistory`] keeps it on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
 
+mod history;
 mod local;
 pub mod message;
 
@@ -18,6 +20,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use thiserror::Error;
 
+pub use history::{Entry, History, Limits, MemoryHistory, Missed, SavedSession, Usage};
 pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target};
 
@@ -61,6 +64,12 @@ pub trait Adapter: Send + Sync + Debug + 'static {
 
     /// The number of nodes that live, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
+
+    /// Where lost sessions and what they miss are kept, if recovery is wanted. It is asked for once. By default the node keeps its own, in
+    /// memory.
+    fn history(&self, limits: Limits) -> Arc<dyn History> {
+        Arc::new(MemoryHistory::new(limits))
+    }
 
     /// Takes leave of the other nodes.
     fn close(&self) -> BoxFuture<'static, ()>;

@@ -15,6 +15,21 @@ pub struct Target {
     pub except: Vec<Room>,
 }
 
+impl Target {
+    /// True if a socket is meant; `met` tells whether it is in a room.
+    ///
+    /// ```
+    /// use sociable_adapter::Target;
+    ///
+    /// let target = Target { rooms: vec!["red".into()], except: vec!["muted".into()] };
+    /// assert!(target.includes(|room| room == "red"));
+    /// assert!(!target.includes(|room| room == "red" || room == "muted"));
+    /// ```
+    pub fn includes(&self, met: impl Fn(&str) -> bool) -> bool {
+        (self.rooms.is_empty() || self.rooms.iter().any(|room| met(room))) && !self.except.iter().any(|room| met(room))
+    }
+}
+
 /// Something that is to be done on every node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {

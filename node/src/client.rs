@@ -16,6 +16,7 @@ use crate::launch::{go_on, launch};
 use crate::local::{Local, LocalSocket};
 use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
+use crate::recovery::Claimed;
 use crate::server::ServerInner;
 use crate::session::{Ending, Session};
 use crate::socket::{SocketError, Stage};
@@ -147,25 +148,62 @@ impl Client {
         // It is kept as long as the socket: not with the whole message that it came in.
         let auth = auth.map_or_else(|| server.no_auth.clone(), |auth| auth.detached());
         let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new("Invalid namespace"))?;
+        let recoveries = namespace.recoveries();
+        let mut claimed = match recoveries {
+            Some(recoveries) => recoveries.claim(&namespace, &auth).await,
+            None => None,
+        };
         let local = Local::of(self.session.worker());
-        let socket = local.add(&self.session, &self.this, &namespace, auth);
+        let back = claimed.as_ref().and_then(Claimed::session);
+        let socket = local.add(&self.session, &self.this, &namespace, auth, back);
         let _undo = Abandoned(&socket);
         let context = ConnectContext { socket: socket.socket() };
-        for middleware in socket.setup().middleware.clone() {
-            middleware(&context).await.map_err(|error| match error {
-                HandlerError::Failed(failure) => failure,
-                HandlerError::Arguments(error) => Failure::from(error),
-            })?;
+        let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
+        for middleware in socket.setup().middleware.iter().filter(|_| asked) {
+            if let Err(error) = middleware(&context).await {
+                // Who is refused has nothing to come back to.
+                claimed.as_mut().and_then(Claimed::spend);
+                return Err(match error {
+                    HandlerError::Failed(failure) => failure,
+                    HandlerError::Arguments(error) => Failure::from(error),
+                });
+            }
         }
         // The client may have gone while it was waiting.
-        if !self.session.is_open() || !socket.shared.advance(Stage::Connecting, Stage::Connected) {
+        if !self.session.is_open() {
+            return Ok(());
+        }
+        // From here to the end nothing waits: what others send comes before all this or after it.
+        if let Some(recoveries) = recoveries {
+            recoveries.arrived(&socket.shared, local.worker.index);
+        }
+        let back = match claimed.as_mut().map(|claimed| (claimed.missed(), claimed.spend())) {
+            Some((Some(missed), Some(session))) => Some((session, missed)),
+            Some(_) => {
+                // It was there a moment ago. The client comes back, as somebody new.
+                self.session.end(CloseReason::ForcedClose, Ending::Graceful);
+                return Ok(());
+            }
+            None => None,
+        };
+        if !socket.shared.advance(Stage::Connecting, Stage::Connected) {
             return Ok(());
         }
         if !self.joined.replace(true) {
             self.session.expected_came();
         }
         self.sockets.borrow_mut().push(Rc::clone(&socket));
-        socket.connected();
+        let rooms = match back {
+            Some((session, missed)) => {
+                socket.goes_on(&session, &missed);
+                session.rooms
+            }
+            None => {
+                socket.begins_here();
+                vec![]
+            }
+        };
+        socket.connected(&rooms);
         let _ = self.session.send(server.connect_frames(&namespace, &socket.shared), true);
         tracing::debug!(target: "sociable::namespace", namespace = %name, id = %socket.shared.id, "socket connected");
         for handler in socket.setup().connect.clone() {

@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
 use rustc_hash::FxHashSet;
-use sociable_adapter::{Answer, Ask, Message, Operation, Request, Target};
+use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Request, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::mpsc;
 
@@ -293,20 +293,47 @@ impl LocalNamespace {
     }
 
     /// Queues frames for each of the sockets that are meant.
-    fn fan_out(&self, target: &Target, frames: &Frames, volatile: bool, compress: bool) {
+    fn fan_out(&self, target: &Target, frames: &Frames, volatile: bool, compress: bool, cursor: u64) {
+        // Where clients may come back, what has no place in the history says so; most threads have got to the same one.
+        let placeless = self.namespace.recoveries().map(|_| self.namespace.with_offset(frames, cursor));
+        self.queue(target, frames, compress, None, |socket| {
+            if volatile && !socket.session.is_writable() {
+                socket.session.worker().counters.one(Count::VolatileDropped);
+                return None;
+            }
+            match (&placeless, &socket.marks) {
+                (Some(_), Some(marks)) if marks.served.get() > cursor => Some(socket.placeless(frames.clone())),
+                (Some(placeless), _) => Some(placeless.clone()),
+                (None, _) => Some(frames.clone()),
+            }
+        });
+    }
+
+    /// Queues an event of the history for each of the sockets that are meant, but for those that got it when they came back.
+    pub(crate) fn fan_out_kept(&self, entry: &Entry) {
+        let served = |socket: &LocalSocket| socket.marks.as_ref().is_some_and(|marks| marks.served.get() >= entry.place);
+        self.queue(&entry.target, &entry.frames, entry.compress, Some(entry.place), |socket| {
+            (!served(socket)).then(|| entry.frames.clone())
+        });
+    }
+
+    /// Queues what `choose` gives for each of the sockets that are meant.
+    #[inline]
+    fn queue(&self, target: &Target, frames: &Frames, compress: bool, place: Option<u64>, choose: impl Fn(&LocalSocket) -> Option<Frames>) {
         // What may call users' code waits until the rooms are free again.
         let (mut slow, mut listened) = (vec![], vec![]);
         self.rooms.call(|rooms| {
             rooms.each(target, |socket| {
-                if volatile && !socket.session.is_writable() {
-                    socket.session.worker().counters.one(Count::VolatileDropped);
-                    return;
-                }
+                let Some(chosen) = choose(socket) else { return };
                 if socket.listens_outgoing.get() {
                     listened.push(Rc::clone(socket));
                 }
-                if socket.session.offer(frames.clone(), compress) == Err(crate::engine::SendError::SlowClient) {
+                let sent = socket.session.offer(chosen, compress);
+                if sent == Err(crate::engine::SendError::SlowClient) {
                     slow.push(Rc::clone(socket));
+                }
+                if let (Some(place), Some(marks)) = (place, &socket.marks) {
+                    marks.count(place, sent.is_ok());
                 }
             });
         });
@@ -319,7 +346,7 @@ impl LocalNamespace {
 fn apply(local: &Rc<Local>, namespace: &Namespace, target: &Target, operation: &Operation) {
     let Some(part) = local.known(namespace.name()) else { return };
     match operation {
-        Operation::Emit { frames, volatile, compress } => part.fan_out(target, frames, *volatile, *compress),
+        Operation::Emit { frames, volatile, compress } => part.fan_out(target, frames, *volatile, *compress, local.cursor()),
         Operation::Join(rooms) => part.select(target).iter().for_each(|socket| socket.join(rooms)),
         Operation::Leave(rooms) => part.select(target).iter().for_each(|socket| socket.leave_rooms(rooms)),
         Operation::Disconnect { close: true } => part.select(target).iter().for_each(LocalSocket::close),

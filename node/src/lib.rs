@@ -35,7 +35,7 @@
 //! * `client.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where.
 //! * `handler/`, `launch.rs`, `setup.rs`: users' handlers, how they run, and where they are kept.
 //! * `socket.rs`, `namespace.rs`, `parent.rs`, `server.rs`, `operator.rs`, `ack.rs`: what users see.
-//! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes.
+//! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes. `recovery.rs`: clients that come back.
 //!
 //! # Panics
 //!
@@ -60,6 +60,7 @@ mod operator;
 mod outbox;
 mod parent;
 mod reason;
+mod recovery;
 mod remote_socket;
 mod rooms;
 mod serve;
@@ -90,6 +91,7 @@ pub use self::namespace::Namespace;
 pub use self::operator::{BroadcastOperator, IntoRooms};
 pub use self::parent::{ParentNamespace, ParentOperator};
 pub use self::reason::{CloseReason, DisconnectReason};
+pub use self::recovery::Recovery;
 pub use self::remote_socket::{FetchError, RemoteSocket};
 pub use self::serve::Serve;
 pub use self::server::{Server, ServerBuilder};

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 use slab::Slab;
+use sociable_adapter::{Entry, Missed, SavedSession};
 use sociable_protocol::{Args, Frames};
 
 use crate::ack::{AckTable, Waiter};
@@ -19,6 +20,7 @@ use crate::launch::{Begun, begin, go_on, launch, tell};
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
+use crate::recovery::{Marks, Ticket};
 use crate::rooms::{Change, Rooms};
 use crate::session::{Session, Waiting};
 use crate::setup::{RoomEvent, Setup};
@@ -34,6 +36,8 @@ pub(crate) struct Local {
     pub(crate) worker: Rc<Worker>,
     sockets: RefCell<Slab<Rc<LocalSocket>>>,
     namespaces: RefCell<FxHashMap<ByteString, Rc<LocalNamespace>>>,
+    /// The place of the last event of the history that this thread has delivered.
+    cursor: Cell<u64>,
 }
 
 impl Local {
@@ -54,7 +58,8 @@ impl Local {
     }
 
     fn attach(worker: &Rc<Worker>) -> Rc<Local> {
-        let local = Rc::new(Local { worker: Rc::clone(worker), sockets: RefCell::default(), namespaces: RefCell::default() });
+        let local =
+            Rc::new(Local { worker: Rc::clone(worker), sockets: RefCell::default(), namespaces: RefCell::default(), cursor: Cell::new(0) });
         LOCALS.with(|locals| locals.borrow_mut().push(Rc::clone(&local)));
         local
     }
@@ -65,13 +70,26 @@ impl Local {
         self.sockets.borrow().get(shared.slot as usize).filter(|socket| Arc::ptr_eq(&socket.shared, shared)).cloned()
     }
 
-    /// Makes a socket that is not connected yet.
-    pub(crate) fn add(self: &Rc<Self>, session: &Rc<Session>, client: &Weak<Client>, namespace: &Namespace, auth: Args) -> Rc<LocalSocket> {
+    /// Makes a socket that is not connected yet: a new one, or the one that comes back.
+    pub(crate) fn add(
+        self: &Rc<Self>,
+        session: &Rc<Session>,
+        client: &Weak<Client>,
+        namespace: &Namespace,
+        auth: Args,
+        back: Option<&SavedSession>,
+    ) -> Rc<LocalSocket> {
         let mut sockets = self.sockets.borrow_mut();
         let entry = sockets.vacant_entry();
         let slot = entry.key() as u32;
-        let id = self.worker.draw_id();
-        let shared = Arc::new(SocketInner::new(id, namespace.clone(), self.worker.index, slot, session.handshake().clone(), auth));
+        let id = back.map_or_else(|| self.worker.draw_id(), |back| back.id);
+        let mut shared = SocketInner::new(id, namespace.clone(), self.worker.index, slot, session.handshake().clone(), auth);
+        let recoverable = namespace.recoveries().is_some();
+        if recoverable {
+            let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
+            shared = shared.with_ticket(Ticket { pid, recovered: back.is_some() }, back.and_then(|back| back.data.clone()));
+        }
+        let shared = Arc::new(shared);
         let socket = Rc::new(LocalSocket {
             shared,
             slot,
@@ -83,6 +101,7 @@ impl Local {
             met: Cell::new(0),
             listens_outgoing: Cell::new(false),
             telling: Cell::new(false),
+            marks: recoverable.then(Box::default),
         });
         socket.listens_outgoing.set(!socket.setup.any_outgoing.is_empty());
         socket.namespace.sockets.set(socket.namespace.sockets.get() + 1);
@@ -117,6 +136,19 @@ impl Local {
         let part = Rc::new(LocalNamespace { namespace: namespace.clone(), sockets: Cell::new(0), rooms: Supervised::new(rebuild, report) });
         self.namespaces.borrow_mut().insert(namespace.name().clone(), Rc::clone(&part));
         part
+    }
+
+    /// Delivers an event of the history. Each thread gets those that are for it in the order of their places.
+    pub(crate) fn deliver(&self, namespace: &Namespace, entry: &Entry) {
+        self.cursor.set(entry.place);
+        if let Some(part) = self.known(namespace.name()) {
+            part.fan_out_kept(entry);
+        }
+    }
+
+    /// The place up to which this thread has delivered.
+    pub(crate) fn cursor(&self) -> u64 {
+        self.cursor.get()
     }
 
     /// This thread's part of a namespace, if any socket of it is here.
@@ -196,6 +228,8 @@ pub(crate) struct LocalSocket {
     pub(crate) listens_outgoing: Cell<bool>,
     /// They are being told.
     telling: Cell<bool>,
+    /// How far it was served, if recovery is on.
+    pub(crate) marks: Option<Box<Marks>>,
 }
 
 /// The state of a socket that is its alone.
@@ -264,11 +298,47 @@ impl LocalSocket {
         all
     }
 
-    pub(crate) fn connected(self: &Rc<Self>) {
-        self.namespace.rooms.call(|rooms| rooms.insert(Rc::clone(self)));
+    /// The socket enters its namespace, and the rooms that it comes back to.
+    pub(crate) fn connected(self: &Rc<Self>, rooms: &[ByteString]) {
+        let changes = self.namespace.rooms.call(|all| {
+            all.insert(Rc::clone(self));
+            all.join(self, rooms)
+        });
         let own = ByteString::from(self.shared.id.as_str());
         self.namespace.tell_one(self, own, true, true);
+        self.namespace.tell(self, changes.unwrap_or_default(), true);
         self.session.worker().counters.one(Count::SocketsOpened);
+    }
+
+    /// Marks the place from which on events are for it.
+    pub(crate) fn begins_here(&self) {
+        if let Some(marks) = &self.marks {
+            marks.since.set(self.cursor());
+        }
+    }
+
+    /// Goes on where the socket was, and sends what it missed.
+    pub(crate) fn goes_on(&self, session: &SavedSession, missed: &Missed) {
+        let Some(marks) = &self.marks else { return };
+        marks.since.set(session.since);
+        marks.sent.set(session.sent);
+        marks.served.set(missed.head);
+        for entry in &missed.entries {
+            marks.count(entry.place, self.session.send(entry.frames.clone(), entry.compress).is_ok());
+        }
+        self.session.worker().counters.one(Count::Recovered);
+    }
+
+    fn cursor(&self) -> u64 {
+        Local::of(self.session.worker()).cursor()
+    }
+
+    /// A packet that is sent to this socket without a place in the history, such that its client does not take it for one with a place.
+    pub(crate) fn placeless(&self, frames: Frames) -> Frames {
+        match &self.marks {
+            Some(marks) if self.shared.is_connected() => self.shared.namespace.with_offset(&frames, self.cursor().max(marks.served.get())),
+            _ => frames,
+        }
     }
 
     pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
@@ -290,6 +360,7 @@ impl LocalSocket {
             self.session.worker().counters.one(Count::VolatileDropped);
             return Ok(());
         }
+        let frames = self.placeless(frames);
         if self.listens_outgoing.get() {
             self.tell_outgoing(&frames);
         }
@@ -307,7 +378,7 @@ impl LocalSocket {
     }
 
     fn tell_listeners(&self, frames: &Frames) {
-        let Some((name, args)) = self.shared.namespace.read_event(frames) else { return };
+        let Some((name, args, _)) = self.shared.namespace.read_event(frames) else { return };
         let context = EventContext { socket: self.socket(), name, args, ack: None };
         self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| tell(&self.session, || listener(&context)));
     }
@@ -451,6 +522,9 @@ impl LocalSocket {
             let _ = self.session.send(self.shared.namespace.disconnect_frames(), true);
         }
         self.call_disconnect(self.gather(|setup| &setup.disconnecting), reason);
+        if let (Some(recoveries), Some(marks)) = (self.shared.namespace.recoveries(), &self.marks) {
+            recoveries.left(&self.shared, marks, self.cursor(), reason.is_recoverable());
+        }
         let changes = self.namespace.rooms.call(|rooms| rooms.remove(self)).unwrap_or_default();
         self.namespace.tell(self, changes, false);
         let own = ByteString::from(self.shared.id.as_str());
@@ -483,6 +557,9 @@ impl LocalSocket {
     pub(crate) fn abandon(self: &Rc<Self>) {
         if !self.shared.advance(Stage::Connecting, Stage::Disconnected) {
             return;
+        }
+        if let Some(recoveries) = self.shared.namespace.recoveries() {
+            recoveries.departed(&self.shared);
         }
         if let Ok(mut actor) = self.actor.end() {
             actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));

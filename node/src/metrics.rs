@@ -81,6 +81,14 @@ counters! {
     ActorsRestarted / actors_restarted,
     /// Tasks from other threads that panicked.
     TasksPanicked / tasks_panicked,
+    /// Sockets that came back after their connection was lost.
+    Recovered / recovered,
+    /// Clients that wanted to come back to a session that is not there, or not any more.
+    RecoveriesUnknown / recoveries_unknown,
+    /// Clients that could not come back because not all that they missed is there, or it is too much.
+    RecoveriesIncomplete / recoveries_incomplete,
+    /// Lost sessions that were not kept because their rooms and data are too large.
+    SessionsTooLarge / sessions_too_large,
     /// Acknowledgements that did not come in time.
     AcksTimedOut / acks_timed_out,
     /// Acknowledgements that nobody waited for.

@@ -19,6 +19,7 @@ use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::engine::Shared;
 use crate::operator::{BroadcastOperator, IntoRooms};
 use crate::parent::ParentNamespace;
+use crate::recovery::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server::{Server, ServerInner};
 use crate::server_events::ServerAckError;
@@ -51,6 +52,7 @@ struct Inner {
     parser: Arc<dyn Parser>,
     name: ByteString,
     setup: SharedSetup,
+    recoveries: Option<Arc<Recoveries>>,
     /// The pattern that it was made for.
     parent: Option<ParentNamespace>,
     /// Ids of acknowledgements, shared by all its sockets, so that a broadcast can have one.
@@ -82,6 +84,7 @@ impl Namespace {
         server: &Weak<ServerInner>,
         engine: &Arc<Shared>,
         parser: &Arc<dyn Parser>,
+        recoveries: Option<&Arc<Recoveries>>,
         name: ByteString,
         parent: Option<ParentNamespace>,
     ) -> Self {
@@ -89,6 +92,7 @@ impl Namespace {
             server: Weak::clone(server),
             engine: Arc::clone(engine),
             parser: Arc::clone(parser),
+            recoveries: recoveries.cloned(),
             name,
             setup: parent.as_ref().map_or_else(SharedSetup::default, |parent| SharedSetup::of(parent.setup().snapshot())),
             parent,
@@ -282,6 +286,12 @@ impl Namespace {
         &self.0.engine
     }
 
+    /// What there is of recovery, if it is on.
+    #[inline]
+    pub(crate) fn recoveries(&self) -> Option<&Arc<Recoveries>> {
+        self.0.recoveries.as_ref()
+    }
+
     pub(crate) fn parent(&self) -> Option<&ParentNamespace> {
         self.0.parent.as_ref()
     }
@@ -303,8 +313,8 @@ impl Namespace {
         self.frames(&Packet { namespace: self.0.name.clone(), body: Body::Disconnect })
     }
 
-    /// Reads an event back out of its frames, for those who listen to what is sent.
-    pub(crate) fn read_event(&self, frames: &Frames) -> Option<(ByteString, Args)> {
+    /// Reads an event back out of its frames: its name, arguments and the id of the acknowledgement that it asks for.
+    pub(crate) fn read_event(&self, frames: &Frames) -> Option<(ByteString, Args, Option<u64>)> {
         let mut decoder = self.0.parser.decoder();
         let mut packet = None;
         for payload in frames.iter() {
@@ -314,7 +324,7 @@ impl Namespace {
             };
         }
         match packet?.body {
-            Body::Event { name, args, .. } => Some((name, args)),
+            Body::Event { name, args, id } => Some((name, args, id)),
             _ => None,
         }
     }
@@ -346,8 +356,11 @@ impl Namespace {
     pub(crate) fn only_worker(&self, target: &Target) -> Option<usize> {
         let [room] = &target.rooms[..] else { return None };
         let id = Id::try_from(&**room).ok()?;
-        let known = id.tag() == self.0.engine.tag && self.0.rooms_like_ids.load(Ordering::Relaxed) == 0;
-        known.then(|| self.0.engine.home(&id))
+        if self.0.rooms_like_ids.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        let stray = self.0.recoveries.as_ref().and_then(|recoveries| recoveries.stray(&id));
+        stray.or_else(|| (id.tag() == self.0.engine.tag).then(|| self.0.engine.home(&id)))
     }
 
     /// A socket is on its way in.

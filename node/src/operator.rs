@@ -146,9 +146,7 @@ impl BroadcastOperator {
     pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         check_name(event)?;
         let args = args.into_args(self.namespace.encoding())?;
-        let frames = self.namespace.event_frames(event, args, None);
-        let Flags { volatile, compress, .. } = self.flags;
-        self.perform(Operation::Emit { frames, volatile, compress })
+        self.namespace.send_event(self.target, event, args, self.flags)
     }
 
     /// Sends a `message` event to the sockets.

@@ -25,6 +25,11 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
+    /// True if the client did not want this, nor broke the protocol: it may come back to its session where recovery is on.
+    pub fn is_recoverable(self) -> bool {
+        self != Self::ParseError
+    }
+
     /// The text that the JavaScript server uses.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -69,6 +74,11 @@ impl DisconnectReason {
             Self::SocketFailed => "socket failed",
             Self::Session(reason) => reason.as_str(),
         }
+    }
+
+    /// True if the socket may be recovered where recovery is on: its connection was lost, and neither side meant it to leave.
+    pub fn is_recoverable(self) -> bool {
+        matches!(self, Self::Session(reason) if reason.is_recoverable())
     }
 
     /// True if the client comes back by itself: it does so whenever it lost its connection, but not after it left or was put out.

@@ -48,7 +48,11 @@ impl Rooms {
     /// Takes a socket out, of all its rooms too.
     pub(crate) fn remove(&mut self, socket: &LocalSocket) -> Vec<Change> {
         let joined = socket.shared.take_rooms();
-        self.sockets.remove(&socket.shared.id);
+        let id = &socket.shared.id;
+        // One that came back bears the same id.
+        if self.sockets.get(id).is_some_and(|known| std::ptr::eq(&raw const **known, socket)) {
+            self.sockets.remove(id);
+        }
         joined.into_iter().filter_map(|room| self.leave_one(socket, &room)).collect()
     }
 

@@ -22,6 +22,7 @@ use crate::metrics::Stats;
 use crate::namespace::Namespace;
 use crate::parent::{Matcher, ParentNamespace};
 use crate::reason::CloseReason;
+use crate::recovery::{Recoveries, Recovery};
 use crate::serve::{Serve, stop};
 use crate::server_events;
 use crate::socket::SocketInner;
@@ -62,6 +63,7 @@ pub(crate) struct ServerInner {
     pub(crate) adapter: Arc<dyn Adapter>,
     /// There are no other nodes, so nothing is published.
     pub(crate) alone: bool,
+    recoveries: Option<Arc<Recoveries>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
@@ -93,6 +95,7 @@ pub struct ServerBuilder {
     config: Config,
     parser: Arc<dyn Parser>,
     adapter: Option<Arc<dyn Adapter>>,
+    recovery: Option<Recovery>,
     connect_timeout: Duration,
     ack_timeout: Duration,
     request_timeout: Duration,
@@ -118,6 +121,12 @@ impl ServerBuilder {
     /// What carries messages to the other nodes. By default the node is alone.
     pub fn adapter(mut self, adapter: impl Adapter) -> Self {
         self.adapter = Some(Arc::new(adapter));
+        self
+    }
+
+    /// Lets clients whose connections were lost come back as the sockets that they were, with what they missed: off by default.
+    pub fn recovery(mut self, recovery: Recovery) -> Self {
+        self.recovery = Some(recovery);
         self
     }
 
@@ -160,6 +169,12 @@ impl ServerBuilder {
         let config = self.config.check()?;
         let tag = NodeTag::random();
         let encoding = self.parser.encoding();
+        let alone = self.adapter.is_none();
+        let adapter = self.adapter.unwrap_or_else(|| Arc::new(Alone));
+        let recoveries = self.recovery.map(|options| {
+            let history = adapter.history(options.limits(config.ping_interval.saturating_add(config.ping_timeout), config.max_outbox));
+            Arc::new(Recoveries::new(&options, history))
+        });
         let inner = Arc::new_cyclic(|this: &Weak<ServerInner>| {
             let server = Weak::clone(this);
             let engine = Engine::new(config, tag, move |session| -> Rc<dyn Connection> {
@@ -171,8 +186,9 @@ impl ServerBuilder {
             ServerInner {
                 engine,
                 parser: self.parser,
-                alone: self.adapter.is_none(),
-                adapter: self.adapter.unwrap_or_else(|| Arc::new(Alone)),
+                alone,
+                adapter,
+                recoveries,
                 connect_timeout: self.connect_timeout,
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
@@ -212,6 +228,7 @@ impl Server {
             config: Config::with_path("/socket.io"),
             parser: Arc::new(JsonParser::default()),
             adapter: None,
+            recovery: None,
             connect_timeout: Duration::from_secs(45),
             ack_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
@@ -323,6 +340,11 @@ impl Server {
         self.inner.engine.stats()
     }
 
+    /// What is kept for clients that may come back. Nothing where recovery is off.
+    pub fn recovery_usage(&self) -> sociable_adapter::Usage {
+        self.inner.recoveries.as_ref().map(|recoveries| recoveries.history.usage()).unwrap_or_default()
+    }
+
     /// The number of nodes that live, this one included.
     pub async fn server_count(&self) -> usize {
         self.inner.adapter.server_count().await
@@ -371,7 +393,7 @@ impl ServerInner {
         }
         // A client's name is part of the message that it came in.
         let name = ByteString::from(&*name);
-        let namespace = Namespace::new(&self.this, self.shared(), &self.parser, name.clone(), parent);
+        let namespace = Namespace::new(&self.this, self.shared(), &self.parser, self.recoveries.as_ref(), name.clone(), parent);
         namespaces.insert(name, namespace.clone());
         drop(namespaces);
         if namespace.name() != MAIN_NAMESPACE {
@@ -423,8 +445,11 @@ impl ServerInner {
         #[derive(serde::Serialize)]
         struct Connected<'a> {
             sid: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pid: Option<&'a str>,
         }
-        let payload = Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str() });
+        let pid = socket.ticket.as_ref().map(|ticket| ticket.pid.as_str());
+        let payload = Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str(), pid });
         self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload.ok()) })
     }
 }

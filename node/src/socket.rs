@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sociable_adapter::{Room, SocketInfo};
+use sociable_adapter::{Room, SocketInfo, Target};
 use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet, Value};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -26,6 +26,8 @@ use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::operator::{BroadcastOperator, Flags, IntoRooms};
 use crate::reason::DisconnectReason;
+use crate::recovery::Ticket;
+use crate::session::Session;
 use crate::worker::Worker;
 
 /// A client in a namespace. Cheap to clone, and usable from every thread: what is done elsewhere than on the socket's own thread happens
@@ -65,6 +67,8 @@ pub(crate) struct SocketInner {
     pub(crate) slot: u32,
     handshake: Handshake,
     auth: Args,
+    /// It may come back, if recovery is on.
+    pub(crate) ticket: Option<Box<Ticket>>,
     stage: AtomicU8,
     /// What is seldom there.
     rest: Mutex<Rest>,
@@ -141,7 +145,13 @@ impl SocketError {
 impl SocketInner {
     pub(crate) fn new(id: Id, namespace: Namespace, worker: usize, slot: u32, handshake: Handshake, auth: Args) -> Self {
         let stage = AtomicU8::new(Stage::Connecting as u8);
-        Self { id, namespace, worker, slot, handshake, auth, stage, rest: Mutex::default() }
+        Self { id, namespace, worker, slot, handshake, auth, ticket: None, stage, rest: Mutex::default() }
+    }
+
+    /// The socket may come back; if it has done so, with its data of before.
+    pub(crate) fn with_ticket(self, ticket: Ticket, data: Option<Value>) -> Self {
+        let rest = Mutex::new(Rest { rooms: vec![], data: data.map(Box::new) });
+        Self { ticket: Some(Box::new(ticket)), rest, ..self }
     }
 
     /// Goes from one stage to the next. False if it is not at the first.
@@ -156,6 +166,10 @@ impl SocketInner {
         stage == Stage::Connected as u8 || stage == Stage::Disconnecting as u8
     }
 
+    pub(crate) fn has_been_let_in(&self) -> bool {
+        self.stage.load(Ordering::Acquire) != Stage::Connecting as u8
+    }
+
     pub(crate) fn add_room(&self, room: Room) {
         self.rest.lock().rooms.push(room);
     }
@@ -166,6 +180,12 @@ impl SocketInner {
 
     pub(crate) fn take_rooms(&self) -> Vec<Room> {
         std::mem::take(&mut self.rest.lock().rooms)
+    }
+
+    /// The rooms that it has joined, that of its id not among them, and its data.
+    pub(crate) fn joined_and_data(&self) -> (Vec<Room>, Option<Value>) {
+        let rest = self.rest.lock();
+        (rest.rooms.clone(), rest.data.as_deref().cloned())
     }
 
     /// What other nodes are told of it.
@@ -215,9 +235,10 @@ impl Socket {
         self.0.is_connected()
     }
 
-    /// Whether the session was recovered after a lost connection.
+    /// Whether the client came back after a lost connection, with its id, rooms, data and what it missed. See
+    /// [`Recovery`](crate::Recovery).
     pub fn recovered(&self) -> bool {
-        false
+        self.0.ticket.as_ref().is_some_and(|ticket| ticket.recovered)
     }
 
     /// What carries the session now. `None` elsewhere than on the socket's thread, where all its handlers run.
@@ -430,8 +451,22 @@ impl Socket {
     fn emit_with(&self, event: &str, args: impl EmitArgs, flags: Flags) -> Result<(), EmitError> {
         check_name(event)?;
         let args = args.into_args(self.encoding())?;
+        if let Some(recoveries) = self.0.namespace.recoveries().filter(|_| !flags.volatile && self.0.has_been_let_in()) {
+            // A client that is away gets it when it comes back.
+            let may_get_it = self.is_connected() || self.0.ticket.as_ref().is_some_and(|ticket| recoveries.history.holds(&ticket.pid));
+            if !may_get_it {
+                return Err(SendError::Closed.into());
+            }
+            let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
+            return self.0.namespace.send_event(target, event, args, Flags { local: true, ..flags });
+        }
         let frames = self.0.namespace.event_frames(event, args, None);
         self.send_frames(frames, flags)
+    }
+
+    /// Has something done with the socket's session, on its thread.
+    pub(crate) fn end_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
+        self.on_home(0, move |socket| act(&socket.session));
     }
 
     fn send_frames(&self, frames: Frames, flags: Flags) -> Result<(), EmitError> {

@@ -129,6 +129,11 @@ impl Worker {
         }
     }
 
+    /// True if no call of another thread waits or is being made.
+    pub(crate) fn is_idle(&self) -> bool {
+        !self.calling.get() && !self.inbox.waiting.load(Ordering::Acquire)
+    }
+
     #[cold]
     fn make_waiting_calls(self: &Rc<Self>) {
         // A call that lands here again leaves the rest to the one who is at it, so that none overtakes another.
@@ -191,12 +196,25 @@ impl WorkerHandle {
         if !self.is_alive() {
             return Err(Unreachable);
         }
-        let mut calls = self.inbox.calls.lock();
-        if bytes > 0 && self.inbox.bytes.load(Ordering::Relaxed) > INBOX_BYTES {
-            drop(calls);
-            self.counters.one(Count::InboxFull);
+        if bytes > 0 && self.is_full() {
             return Err(Unreachable);
         }
+        self.run_anyhow(bytes, call);
+        Ok(())
+    }
+
+    /// True if the worker is too far behind to be sent packets; it is counted.
+    pub(crate) fn is_full(&self) -> bool {
+        let full = self.is_alive() && self.inbox.bytes.load(Ordering::Relaxed) > INBOX_BYTES;
+        if full {
+            self.counters.one(Count::InboxFull);
+        }
+        full
+    }
+
+    /// As [`run`](Self::run), though the worker may be far behind or gone.
+    pub(crate) fn run_anyhow(&self, bytes: usize, call: impl FnOnce(&Rc<Worker>) + Send + 'static) {
+        let mut calls = self.inbox.calls.lock();
         self.inbox.bytes.fetch_add(bytes, Ordering::Relaxed);
         calls.push(Box::new(call));
         let first = !self.inbox.waiting.swap(true, Ordering::AcqRel);
@@ -204,7 +222,6 @@ impl WorkerHandle {
         if first {
             self.hub.do_send(Mail);
         }
-        Ok(())
     }
 
     pub(crate) fn is_alive(&self) -> bool {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use sociable::engine::EngineBuilder;
-use sociable::{Cookie, Cors, MsgPackParser, ServerBuilder, Transport};
+use sociable::{Cookie, Cors, MsgPackParser, Recovery, ServerBuilder, Transport};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PacketParser {
@@ -45,6 +45,9 @@ pub(crate) struct Flags {
     cookie: Option<String>,
     #[arg(long, default_value_t = 5_000)]
     request_timeout: u64,
+    /// How long a lost client may be away, in milliseconds.
+    #[arg(long)]
+    recovery: Option<u64>,
     /// The Engine.IO layer alone: each message goes back as it came.
     #[arg(long)]
     pub(crate) engine: bool,
@@ -80,6 +83,10 @@ impl Flags {
             .path(self.path.as_deref().unwrap_or("/socket.io/"))
             .connect_timeout(Duration::from_millis(self.connect_timeout))
             .request_timeout(Duration::from_millis(self.request_timeout));
+        let builder = match self.recovery {
+            Some(duration) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_millis(duration))),
+            None => builder,
+        };
         Ok(match self.parser {
             PacketParser::Json => builder,
             PacketParser::Msgpack => builder.parser(MsgPackParser::default()),

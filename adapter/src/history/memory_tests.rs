@@ -1,0 +1,141 @@
+use std::time::Duration;
+
+use sociable_protocol::IdSource;
+
+use super::*;
+
+const LIMITS: Limits =
+    Limits { session_age: Duration::from_secs(60), event_age: Duration::from_secs(60), session_bytes: 10_000, total_bytes: 100_000 };
+
+struct Bench {
+    history: MemoryHistory,
+    ids: IdSource,
+}
+
+impl Bench {
+    fn new(limits: Limits) -> Self {
+        Self { history: MemoryHistory::new(limits), ids: IdSource::new(NodeTag::random()) }
+    }
+
+    fn session(&mut self, rooms: &[&str]) -> SavedSession {
+        let rooms = rooms.iter().map(|room| ByteString::from(*room)).collect();
+        SavedSession { namespace: "/".into(), pid: self.ids.draw(), id: self.ids.draw(), rooms, data: None, since: 0, sent: 0, until: 0 }
+    }
+
+    /// Appends an event for a room, or for all; gives its offset.
+    fn append(&self, room: &str, length: usize) -> String {
+        let rooms = if room.is_empty() { vec![] } else { vec![room.into()] };
+        let mut offset = String::new();
+        let mut write = |text: &str| {
+            offset = text.to_owned();
+            Frames::text(&"x".repeat(length))
+        };
+        self.history.append(&"/".into(), Target { rooms, except: vec![] }, true, &mut write, &mut |_| {});
+        offset
+    }
+
+    fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Vec<u64>> {
+        let missed = self.history.missed(session, offset)?;
+        Some(missed.entries.iter().map(|entry| entry.place).collect())
+    }
+
+    fn take(&self, session: &SavedSession) -> Option<SavedSession> {
+        self.history.take("/", &session.pid).now_or_never().flatten()
+    }
+}
+
+#[test]
+fn what_was_missed_is_what_is_behind_the_offset_and_for_the_session() {
+    let mut bench = Bench::new(LIMITS);
+    let session = SavedSession { sent: 2, until: 2, ..bench.session(&["red"]) };
+    let own = session.id.to_string();
+    let first = bench.append("red", 1);
+    bench.append("", 1);
+    bench.append("blue", 1);
+    bench.append(&own, 1);
+    assert_eq!(bench.missed(&session, Some(&first)), Some(vec![2, 4]));
+    assert_eq!(bench.missed(&session, None), Some(vec![1, 2, 4]));
+}
+
+#[test]
+fn an_offset_of_another_history_or_of_none_says_that_nothing_came() {
+    let mut bench = Bench::new(LIMITS);
+    let session = SavedSession { since: 1, sent: 2, until: 3, ..bench.session(&["red"]) };
+    let before = bench.append("red", 1);
+    bench.append("red", 1);
+    bench.append("red", 1);
+    let foreign = MemoryHistory::new(LIMITS).offset(3);
+    for offset in ["", "3", ".3", "text", &foreign, &before, &bench.history.offset(99)] {
+        assert_eq!(bench.missed(&session, Some(offset)), Some(vec![2, 3]), "{offset}");
+    }
+}
+
+#[test]
+fn a_quiet_session_comes_back_though_its_last_event_is_gone() {
+    let mut bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
+    let offset = bench.append("red", 1);
+    for _ in 0..20 {
+        bench.append("blue", 1000);
+    }
+    let served = SavedSession { sent: 1, until: 20, ..bench.session(&["red"]) };
+    assert_eq!(bench.missed(&served, Some(&offset)), Some(vec![]));
+    // It can't be told what it missed of what was sent, so it is told nothing.
+    let behind = SavedSession { sent: 15, until: 20, ..served };
+    assert_eq!(bench.missed(&behind, Some(&offset)), None);
+}
+
+#[test]
+fn a_session_is_given_back_once_and_to_its_namespace() {
+    let mut bench = Bench::new(LIMITS);
+    let session = bench.session(&["red"]);
+    assert!(bench.history.save(session.clone()));
+    assert!(bench.history.holds(&session.pid));
+    assert_eq!(bench.history.take("/other", &session.pid).now_or_never(), Some(None));
+    assert_eq!(bench.take(&session), Some(session.clone()));
+    assert_eq!(bench.take(&session), None);
+    assert_eq!(bench.history.usage(), Usage::default());
+}
+
+#[test]
+fn all_is_bounded() {
+    let mut bench = Bench::new(LIMITS);
+    let oldest = bench.session(&[]);
+    assert!(bench.history.save(oldest.clone()));
+    for _ in 0..1000 {
+        let session = bench.session(&["red"]);
+        assert!(bench.history.save(session));
+        bench.append("red", 500);
+        assert!(bench.history.usage().bytes <= LIMITS.total_bytes);
+    }
+    assert!(!bench.history.holds(&oldest.pid));
+    let large = SavedSession { data: Some(Value::String("x".repeat(LIMITS.session_bytes))), ..bench.session(&[]) };
+    assert!(!bench.history.save(large));
+    let since = bench.history.kept.lock().head - 20;
+    let greedy = SavedSession { since, ..bench.session(&["red"]) };
+    assert_eq!(bench.missed(&greedy, None), None, "20 events are more than a session may have to be sent");
+}
+
+#[test]
+fn a_client_that_comes_and_goes_leaves_no_trail() {
+    let mut bench = Bench::new(LIMITS);
+    let session = bench.session(&[]);
+    for _ in 0..10_000 {
+        assert!(bench.history.save(session.clone()));
+        assert!(bench.take(&session).is_some());
+    }
+    let kept = bench.history.kept.lock();
+    assert!(kept.saved.len() < 100);
+    assert_eq!(kept.bytes, 0);
+}
+
+#[test]
+fn what_is_old_goes() {
+    let mut bench = Bench::new(Limits { session_age: Duration::ZERO, event_age: Duration::ZERO, ..LIMITS });
+    let session = bench.session(&["red"]);
+    bench.history.save(session.clone());
+    bench.append("red", 1);
+    std::thread::sleep(Duration::from_millis(2));
+    bench.history.sweep();
+    assert_eq!(bench.history.usage(), Usage::default());
+    assert_eq!(bench.take(&session), None);
+}

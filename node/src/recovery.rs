@@ -1,0 +1,394 @@
+//! Connection state recovery: a client whose connection was lost comes back as the socket that it was.
+//!
+//! While recovery is on, each event that is sent without an acknowledgement, and is not volatile, gets a place in the [`History`], and its
+//! place travels with it as the last argument. On every thread such events are delivered in the order of their places, so that a client's
+//! last place tells all that it has. A session that is lost is saved with its rooms, its data and the place up to which it was served.
+
+use std::cell::Cell;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+use serde::Deserialize;
+use sociable_adapter::{Entry, History, Limits, Missed, Operation, SavedSession, Target};
+use sociable_protocol::{Args, Frames, Id};
+use tokio::sync::oneshot;
+
+use crate::emit::EmitError;
+use crate::local::Local;
+use crate::metrics::Count;
+use crate::namespace::Namespace;
+use crate::operator::Flags;
+use crate::reason::CloseReason;
+use crate::session::Ending;
+use crate::socket::{Socket, SocketInner};
+
+/// Connection state recovery: what is kept of clients whose connections are lost, for how long, and how much.
+///
+/// ```
+/// use std::time::Duration;
+/// use sociable::{Recovery, Server, Socket};
+///
+/// let recovery = Recovery::default().max_disconnection_duration(Duration::from_secs(60)).skip_middlewares(false);
+/// let io = Server::builder().recovery(recovery).build()?;
+/// io.on_connect(async |socket: Socket| {
+///     if !socket.recovered() {
+///         socket.join("lobby");
+///     }
+/// });
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    pub(crate) max_disconnection_duration: Duration,
+    pub(crate) skip_middlewares: bool,
+    pub(crate) max_session_bytes: usize,
+    pub(crate) max_total_bytes: usize,
+}
+
+impl Default for Recovery {
+    fn default() -> Self {
+        Self {
+            max_disconnection_duration: Duration::from_secs(120),
+            skip_middlewares: true,
+            max_session_bytes: 1 << 20,
+            max_total_bytes: 256 << 20,
+        }
+    }
+}
+
+impl Recovery {
+    /// How long a client may be away, from when its loss was noticed: 2 minutes by default.
+    #[must_use]
+    pub fn max_disconnection_duration(mut self, duration: Duration) -> Self {
+        self.max_disconnection_duration = duration;
+        self
+    }
+
+    /// Whether a client that comes back is let in without the namespace's middleware: yes by default. Then nobody checks again whether it
+    /// still may.
+    #[must_use]
+    pub fn skip_middlewares(mut self, skip: bool) -> Self {
+        self.skip_middlewares = skip;
+        self
+    }
+
+    /// The most that one client may have to be sent when it comes back, and the most that its rooms and data may take, in bytes: 1 MiB by
+    /// default. Beyond it the client gets a new session. What is sent has to fit into the outbox too.
+    #[must_use]
+    pub fn max_session_bytes(mut self, bytes: usize) -> Self {
+        self.max_session_bytes = bytes;
+        self
+    }
+
+    /// The most that all kept events and lost sessions of the node may take, in bytes: 256 MiB by default. What is oldest goes first; who
+    /// would need it gets a new session.
+    #[must_use]
+    pub fn max_total_bytes(mut self, bytes: usize) -> Self {
+        self.max_total_bytes = bytes;
+        self
+    }
+
+    /// `notice` is how long it may take until a lost connection is noticed.
+    pub(crate) fn limits(&self, notice: Duration, max_outbox: usize) -> Limits {
+        Limits {
+            session_age: self.max_disconnection_duration,
+            event_age: self.max_disconnection_duration.saturating_add(notice),
+            session_bytes: self.max_session_bytes.min(max_outbox),
+            total_bytes: self.max_total_bytes,
+        }
+    }
+}
+
+/// How often what is too old is forgotten, at least.
+const SWEEP: Duration = Duration::from_secs(30);
+
+/// What the node has of recovery, where it is on.
+pub(crate) struct Recoveries {
+    pub(crate) history: Arc<dyn History>,
+    pub(crate) skip_middlewares: bool,
+    max_age: Duration,
+    /// Sockets that live, by what their clients show to come back: a client may come back before its loss is noticed.
+    live: Mutex<FxHashMap<Id, Arc<SocketInner>>>,
+    /// Sockets that came back to another worker than the one that their ids lead to.
+    strays: RwLock<FxHashMap<Id, usize>>,
+    any_strays: AtomicUsize,
+    sweeping: AtomicBool,
+}
+
+impl fmt::Debug for Recoveries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recoveries").field("history", &self.history).finish_non_exhaustive()
+    }
+}
+
+/// What a socket has of recovery, for all threads.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    /// What its client shows to come back.
+    pub(crate) pid: Id,
+    pub(crate) recovered: bool,
+}
+
+/// How far a socket has been served, for its own thread.
+#[derive(Debug, Default)]
+pub(crate) struct Marks {
+    /// Behind this place, events were for this socket.
+    pub(crate) since: Cell<u64>,
+    /// The last event that was sent to it.
+    pub(crate) sent: Cell<u64>,
+    /// Up to here it was served when it came back: what is delivered late is not for it.
+    pub(crate) served: Cell<u64>,
+    /// The first event that it did not take any more.
+    pub(crate) refused: Cell<Option<u64>>,
+}
+
+impl Marks {
+    /// The socket took an event, or did not.
+    pub(crate) fn count(&self, place: u64, taken: bool) {
+        match self.refused.get() {
+            Some(_) => {}
+            None if taken => self.sent.set(place),
+            None => self.refused.set(Some(place)),
+        }
+    }
+
+    /// Up to which place all is sent, on a thread that has got to `cursor`.
+    fn until(&self, cursor: u64) -> u64 {
+        let reached = cursor.max(self.served.get());
+        self.refused.get().map_or(reached, |refused| reached.min(refused - 1))
+    }
+}
+
+/// What a client shows to come back.
+#[derive(Debug, Deserialize)]
+struct Claim {
+    pid: String,
+    #[serde(default)]
+    offset: Option<String>,
+}
+
+/// A session that its client has claimed. If the client goes before it is connected, it is kept for the next time.
+#[derive(Debug)]
+pub(crate) struct Claimed {
+    recoveries: Arc<Recoveries>,
+    session: Option<SavedSession>,
+    offset: Option<String>,
+}
+
+impl Claimed {
+    /// Who comes back.
+    pub(crate) fn session(&self) -> Option<&SavedSession> {
+        self.session.as_ref()
+    }
+
+    /// What it has missed. `None` if that can't be told any more.
+    pub(crate) fn missed(&self) -> Option<Missed> {
+        self.recoveries.history.missed(self.session.as_ref()?, self.offset.as_deref())
+    }
+
+    /// It has been used, or may not be.
+    pub(crate) fn spend(&mut self) -> Option<SavedSession> {
+        self.session.take()
+    }
+}
+
+impl Drop for Claimed {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.recoveries.history.save(session);
+        }
+    }
+}
+
+impl Recoveries {
+    pub(crate) fn new(options: &Recovery, history: Arc<dyn History>) -> Self {
+        Self {
+            history,
+            skip_middlewares: options.skip_middlewares,
+            max_age: options.max_disconnection_duration,
+            live: Mutex::default(),
+            strays: RwLock::default(),
+            any_strays: AtomicUsize::new(0),
+            sweeping: AtomicBool::new(false),
+        }
+    }
+
+    /// The session that a client claims by what it sent to be let in.
+    pub(crate) async fn claim(self: &Arc<Self>, namespace: &Namespace, auth: &Args) -> Option<Claimed> {
+        let Claim { pid, offset } = auth.decode(0).ok()?;
+        let pid = Id::try_from(&*pid).ok()?;
+        self.end_earlier(namespace, &pid).await;
+        let session = self.history.take(namespace.name(), &pid).await;
+        let mut claimed = Claimed { recoveries: Arc::clone(self), session, offset };
+        let count = match (claimed.session.is_some(), claimed.missed().is_some()) {
+            (true, true) => return Some(claimed),
+            (true, false) => Count::RecoveriesIncomplete,
+            (false, _) => Count::RecoveriesUnknown,
+        };
+        claimed.spend();
+        namespace.engine().count(count);
+        tracing::debug!(target: "sociable::recovery", namespace = %namespace.name(), ?count, "session not recovered");
+        None
+    }
+
+    /// Ends the connection that a client has left for this one, though nobody noticed yet.
+    async fn end_earlier(&self, namespace: &Namespace, pid: &Id) {
+        let earlier = self.live.lock().get(pid).filter(|socket| socket.namespace == *namespace).cloned();
+        if let Some(earlier) = earlier {
+            let (done, ended) = oneshot::channel::<()>();
+            Socket(earlier).end_session(move |session| {
+                session.end(CloseReason::TransportClose, Ending::Abrupt);
+                drop(done);
+            });
+            // It is dropped, one way or another.
+            let _ = ended.await;
+        }
+    }
+
+    /// A socket is connected, on this worker.
+    pub(crate) fn arrived(self: &Arc<Self>, socket: &Arc<SocketInner>, worker: usize) {
+        let Some(ticket) = &socket.ticket else { return };
+        self.live.lock().insert(ticket.pid, Arc::clone(socket));
+        let engine = socket.namespace.engine();
+        if socket.id.tag() != engine.tag || engine.home(&socket.id) != worker {
+            self.strays.write().insert(socket.id, worker);
+            self.any_strays.fetch_add(1, Ordering::Release);
+        }
+        if !self.sweeping.swap(true, Ordering::Relaxed) {
+            let (this, pause) = (Arc::downgrade(self), SWEEP.min(self.max_age).max(Duration::from_millis(100)));
+            actix_rt::spawn(async move {
+                loop {
+                    tokio::time::sleep(pause).await;
+                    let Some(this) = this.upgrade() else { break };
+                    this.history.sweep();
+                }
+            });
+        }
+    }
+
+    /// A socket has left, and may come back if it is `lost`.
+    pub(crate) fn left(&self, socket: &SocketInner, marks: &Marks, cursor: u64, lost: bool) {
+        let Some(ticket) = &socket.ticket else { return };
+        if lost {
+            let (rooms, data) = socket.joined_and_data();
+            let session = SavedSession {
+                namespace: socket.namespace.name().clone(),
+                pid: ticket.pid,
+                id: socket.id,
+                rooms,
+                data,
+                since: marks.since.get(),
+                sent: marks.sent.get(),
+                until: marks.until(cursor),
+            };
+            if !self.history.save(session) {
+                socket.namespace.engine().count(Count::SessionsTooLarge);
+                tracing::warn!(target: "sociable::recovery", id = %socket.id, "the rooms and data of a lost session are too large to be kept");
+            }
+        }
+        self.departed(socket);
+    }
+
+    /// A socket is gone from this node.
+    pub(crate) fn departed(&self, socket: &SocketInner) {
+        let Some(ticket) = &socket.ticket else { return };
+        let mut live = self.live.lock();
+        if !live.get(&ticket.pid).is_some_and(|known| std::ptr::eq(&raw const **known, socket)) {
+            return;
+        }
+        live.remove(&ticket.pid);
+        drop(live);
+        if self.strays.write().remove(&socket.id).is_some() {
+            self.any_strays.fetch_sub(1, Ordering::Release);
+        }
+    }
+
+    /// The worker that a socket has come back to, if not to that of its id.
+    pub(crate) fn stray(&self, id: &Id) -> Option<usize> {
+        if self.any_strays.load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        self.strays.read().get(id).copied()
+    }
+}
+
+impl Namespace {
+    /// Sends an event to sockets, and keeps it for those who are away if recovery is on.
+    pub(crate) fn send_event(&self, target: Target, name: &str, args: Args, flags: Flags) -> Result<(), EmitError> {
+        let Flags { volatile, compress, local, .. } = flags;
+        match self.recoveries().filter(|_| !volatile) {
+            Some(recoveries) => {
+                self.send_kept(&recoveries.clone(), target.clone(), name, &args, compress)?;
+                match self.server_inner().filter(|server| !local && !server.alone) {
+                    Some(server) => {
+                        let frames = self.event_frames(name, args, None);
+                        let operation = Operation::Emit { frames, volatile, compress };
+                        Ok(server.adapter.publish(sociable_adapter::Message { namespace: self.name().clone(), target, operation })?)
+                    }
+                    None => Ok(()),
+                }
+            }
+            None => {
+                let frames = self.event_frames(name, args, None);
+                self.perform(target, Operation::Emit { frames, volatile, compress }, local)
+            }
+        }
+    }
+
+    fn send_kept(&self, recoveries: &Recoveries, target: Target, name: &str, args: &Args, compress: bool) -> Result<(), EmitError> {
+        let engine = self.engine();
+        let workers = engine.workers();
+        // Before it gets its place: afterwards it can't be taken from anybody.
+        if workers.iter().any(|worker| worker.is_full()) {
+            return Err(EmitError::Busy);
+        }
+        let here = Local::current(engine);
+        let mut at_once = None;
+        let mut write = |offset: &str| {
+            let mut with_offset = Args::builder(args.encoding());
+            // Both have been encoded before, or are text.
+            let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
+            self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
+        };
+        let mut deliver = |entry: &Arc<Entry>| {
+            let only = self.only_worker(&entry.target);
+            for (index, worker) in workers.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index)) {
+                if here.as_ref().is_some_and(|here| here.worker.index == index && here.worker.is_idle()) {
+                    at_once = Some(Arc::clone(entry));
+                    continue;
+                }
+                let (namespace, entry) = (self.clone(), Arc::clone(entry));
+                worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&namespace, &entry));
+            }
+        };
+        recoveries.history.append(self.name(), target, compress, &mut write, &mut deliver);
+        match (here, at_once) {
+            (Some(here), Some(entry)) => here.deliver(self, &entry),
+            // It waits behind what others sent to this thread before.
+            (Some(here), None) => here.worker.make_calls(),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    /// A packet that a client may take for one with an offset is given the one of this place.
+    ///
+    /// Clients take any text at the end of an event for its offset, also of events that have none, or the name where there are no arguments.
+    pub(crate) fn with_offset(&self, frames: &Frames, place: u64) -> Frames {
+        let rewritten = self.recoveries().and_then(|recoveries| {
+            let (name, args, ack) = self.read_event(frames)?;
+            let ends_in_text = args.is_empty() || args.skip(args.len() - 1).decode::<String>(0).is_ok();
+            if !ends_in_text || ack.is_some() {
+                return None;
+            }
+            let mut builder = Args::builder(args.encoding());
+            builder.append(&args).ok()?.push(&recoveries.history.offset(place)).ok()?;
+            Some(self.event_frames(&name, builder.finish(), None))
+        });
+        rewritten.unwrap_or_else(|| frames.clone())
+    }
+}
