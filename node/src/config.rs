@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::cors::Cors;
 use crate::handshake::Handshake;
+use crate::http::Middleware;
 
 /// A way to carry packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -130,6 +131,7 @@ pub(crate) struct Config {
     pub(crate) cors: Option<Cors>,
     pub(crate) initial_packet: Option<String>,
     pub(crate) allow_request: Option<AllowRequest>,
+    pub(crate) middleware: Vec<Middleware>,
     pub(crate) initial_headers: Option<HeaderHook>,
     pub(crate) headers: Option<HeaderHook>,
     pub(crate) connection_error: Option<ErrorHook>,
@@ -168,6 +170,7 @@ impl Config {
             cors: None,
             initial_packet: None,
             allow_request: None,
+            middleware: vec![],
             initial_headers: None,
             headers: None,
             connection_error: None,
@@ -324,6 +327,20 @@ macro_rules! engine_options {
             Fut: Future<Output = Result<(), $crate::Refusal>> + 'static,
         {
             self.config.allow_request = Some(std::sync::Arc::new(move |request| Box::pin(allow(request))));
+            self
+        }
+
+        /// Asks `middleware` about every request of the engine, before anything else but CORS: handshakes, polls, posts and requests for a
+        /// WebSocket. The first that gives an error refuses the request with status 400, code 3; its text goes to
+        /// [`on_connection_error`](Self::on_connection_error) only. (The JavaScript server calls this `engine.use`.)
+        ///
+        /// The middleware of the `App` runs before, for all these requests too: sessions, compression, security headers.
+        pub fn engine_middleware<F, Fut>(mut self, middleware: F) -> Self
+        where
+            F: Fn($crate::engine::EngineRequest) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<(), $crate::Refusal>> + 'static,
+        {
+            self.config.middleware.push(std::sync::Arc::new(move |request| Box::pin(middleware(request))));
             self
         }
 

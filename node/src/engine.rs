@@ -14,6 +14,7 @@ use sociable_protocol::id::NodeTag;
 use tokio::sync::Notify;
 
 use crate::config::{Config, ConfigError, engine_options};
+pub use crate::http::EngineRequest;
 use crate::http::EngineService;
 use crate::metrics::{Count, Counters, Stats};
 use crate::reason::CloseReason;

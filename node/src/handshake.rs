@@ -1,5 +1,6 @@
 //! What is kept of the request that opened a session.
 
+use std::any::TypeId;
 use std::borrow::Cow;
 use std::fmt;
 use std::net::SocketAddr;
@@ -8,6 +9,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::RequestHead;
 use actix_http::header::HeaderMap;
+
+use crate::http::Attached;
 
 /// The request that opened a session: its address, query, headers and peer. Cheap to clone.
 ///
@@ -21,15 +24,18 @@ struct Inner {
     headers: Box<str>,
     peer: Option<SocketAddr>,
     secure: bool,
+    /// What engine middleware attached, if there is any.
+    attached: Option<Box<Attached>>,
     /// Milliseconds since the Unix epoch.
     issued: u64,
 }
 
 impl Handshake {
-    pub(crate) fn new(head: &RequestHead, peer: Option<SocketAddr>, secure: bool) -> Self {
+    pub(crate) fn new(head: &RequestHead, peer: Option<SocketAddr>, secure: bool, attached: Attached) -> Self {
         let issued = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
         let url = head.uri.path_and_query().map_or("/", |url| url.as_str()).into();
-        Self(Arc::new(Inner { url, headers: pack(&head.headers), peer, secure, issued }))
+        let attached = (!attached.is_empty()).then(|| Box::new(attached));
+        Self(Arc::new(Inner { url, headers: pack(&head.headers), peer, secure, attached, issued }))
     }
 
     /// Path and query as they were requested.
@@ -75,6 +81,11 @@ impl Handshake {
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let cookies = self.headers().filter(|(key, _)| *key == "cookie").flat_map(|(_, value)| value.split(';'));
         cookies.filter_map(|cookie| cookie.split_once('=')).find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
+    }
+
+    /// What an engine middleware attached to the request; see [`EngineRequest::attach`](crate::engine::EngineRequest::attach).
+    pub fn attached<T: Send + Sync + 'static>(&self) -> Option<&T> {
+        self.0.attached.as_ref()?.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
     /// The other end of the TCP connection: behind a proxy, the proxy.

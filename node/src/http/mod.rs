@@ -1,5 +1,7 @@
 //! Engine.IO over HTTP: what a request asks for, whether it may, and how it is answered.
 
+mod handover;
+mod middleware;
 mod refuse;
 mod respond;
 mod target;
@@ -9,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_http::header::{self, HeaderValue};
-use actix_http::{Method, RequestHead, StatusCode};
+use actix_http::{HttpMessage, Method, RequestHead, StatusCode};
 use actix_web::dev::{AppService, HttpServiceFactory};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
@@ -18,15 +20,18 @@ use futures_util::StreamExt;
 use sociable_protocol::Id;
 use tokio::sync::oneshot;
 
+pub(crate) use self::handover::Handover;
+pub use self::middleware::EngineRequest;
+pub(crate) use self::middleware::{Attached, Middleware};
 pub(crate) use self::refuse::Refused;
 pub use self::refuse::{ConnectionError, ErrorCode};
-pub(crate) use self::respond::{Reply, decorate};
-pub(crate) use self::target::Target;
+pub(crate) use self::respond::Reply;
+pub(crate) use self::target::{Target, wants_websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::session::Session;
-use crate::transport::{bridge, polling};
+use crate::transport::{bridge, polling, upgrade};
 use crate::worker::Worker;
 
 /// How long a request body may take to arrive.
@@ -65,19 +70,64 @@ impl HttpServiceFactory for EngineService {
 }
 
 async fn answer(engine: Arc<Shared>, request: HttpRequest, body: web::Payload) -> HttpResponse {
-    let handshake = || Handshake::new(request.head(), request.peer_addr(), request.app_config().secure());
+    let handshake_with = |attached| Handshake::new(request.head(), request.peer_addr(), request.app_config().secure(), attached);
+    let handshake = || handshake_with(Attached::default());
     if engine.config.cors.is_some() && request.method() == Method::OPTIONS {
         return respond::preflight(&engine, request.head(), &handshake());
     }
     let target = Target::of(request.head());
-    if target.upgrade {
-        return bridge::answer(engine, request, body, target).await;
+    if engine.config.middleware.is_empty() {
+        return admitted(&engine, &request, body, &target, Ok(()), &handshake).await;
     }
-    let reply = match serve(&engine, request.head(), &handshake, body, &target).await {
-        Ok(reply) => reply,
-        Err(refused) => refused.report(&engine, handshake()).reply(),
+    let asked = EngineRequest::new(request.clone());
+    let mut verdict = Ok(());
+    for middleware in &engine.config.middleware {
+        verdict = middleware(asked.clone()).await.map_err(|refusal| Refused::by_middleware(&refusal));
+        if verdict.is_err() {
+            break;
+        }
+    }
+    let handshake = || handshake_with(asked.attachments());
+    let mut response = admitted(&engine, &request, body, &target, verdict, &handshake).await;
+    for (name, value) in asked.headers().iter() {
+        response.headers_mut().insert(name.clone(), value.clone());
+    }
+    response
+}
+
+/// Answers a request of which middleware has said whether it may be answered.
+async fn admitted(
+    engine: &Arc<Shared>,
+    request: &HttpRequest,
+    body: web::Payload,
+    target: &Target,
+    verdict: Result<(), Refused>,
+    handshake: &impl Fn() -> Handshake,
+) -> HttpResponse {
+    let head = request.head();
+    if target.upgrade {
+        let admission = match verdict {
+            Ok(()) => upgrade::admit(engine, head, target, handshake()).await,
+            Err(refused) => Err(refused),
+        };
+        return match admission {
+            Ok(admission) => {
+                let response = respond::switching(engine, head, handshake, &admission);
+                let handover = request.extensions().get::<Handover>().cloned();
+                match handover {
+                    Some(handover) => handover.leave(admission, response),
+                    None => bridge::open(engine, request, body, admission, response),
+                }
+            }
+            Err(refused) => respond::refuse_websocket(engine, head, handshake, &refused.report(engine, handshake())),
+        };
+    }
+    let reply = match verdict {
+        Ok(()) => serve(engine, head, handshake, body, target).await,
+        Err(refused) => Err(refused),
     };
-    respond::respond(&engine, request.head(), handshake, reply)
+    let reply = reply.unwrap_or_else(|refused| refused.report(engine, handshake()).reply());
+    respond::respond(engine, head, handshake, reply)
 }
 
 async fn serve(

@@ -78,6 +78,10 @@ impl Refused {
         Self::new(ErrorCode::BadRequest, "Bad request", context)
     }
 
+    pub(crate) fn by_middleware(refusal: &Refusal) -> Self {
+        Self::new(ErrorCode::BadRequest, "Bad request", format!("MIDDLEWARE_FAILURE: {}", refusal.message()))
+    }
+
     pub(crate) fn websocket_header(message: &str) -> Self {
         Self::new(ErrorCode::BadRequest, message, "WEBSOCKET_HANDSHAKE_ERROR")
     }

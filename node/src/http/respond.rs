@@ -4,15 +4,20 @@ use std::io::Write;
 use std::sync::Arc;
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
-use actix_http::{RequestHead, StatusCode};
+use actix_http::{ConnectionType, RequestHead, StatusCode};
 use actix_web::HttpResponse;
+use actix_web::body::BoxBody;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use sociable_protocol::Id;
 
-use super::header_str;
+use super::{Refused, header_str};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
+use crate::transport::upgrade::Admission;
+
+/// Seconds after which a client may ask again that was refused for want of room.
+const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
 /// The answer to a request, made on whichever thread owns the session.
 #[derive(Debug)]
@@ -70,7 +75,7 @@ pub(super) fn respond(engine: &Arc<Shared>, head: &RequestHead, handshake: impl 
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     }
     if reply.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("5"));
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
     // Some browsers of old guess at the type of what they get.
     if header_str(head, header::USER_AGENT).is_some_and(|agent| agent.contains(";MSIE") || agent.contains("Trident/")) {
@@ -84,19 +89,51 @@ pub(super) fn respond(engine: &Arc<Shared>, head: &RequestHead, handshake: impl 
     decorate(engine, head, handshake, headers, reply.opened.is_some());
     let body = compressed(engine, head, &reply, headers).unwrap_or_else(|| reply.body.into_bytes());
     if reply.close {
-        response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
+        response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    response.set_body(actix_web::body::BoxBody::new(body))
+    response.set_body(BoxBody::new(body))
 }
 
-/// Adds the headers of cross-origin resource sharing and those of the application.
-pub(crate) fn decorate(
+/// The response that opens a WebSocket.
+pub(super) fn switching(
     engine: &Arc<Shared>,
     head: &RequestHead,
     handshake: impl FnOnce() -> Handshake,
-    headers: &mut HeaderMap,
-    opens_session: bool,
-) {
+    admission: &Admission,
+) -> HttpResponse {
+    let mut response = HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS);
+    let headers = response.headers_mut();
+    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    headers.insert(header::SEC_WEBSOCKET_ACCEPT, admission.accept.clone());
+    decorate(engine, head, handshake, headers, admission.opens_session());
+    response.head_mut().set_connection_type(ConnectionType::Upgrade);
+    response
+}
+
+/// The response to a request for a WebSocket that is refused: the bare text.
+pub(super) fn refuse_websocket(
+    engine: &Arc<Shared>,
+    head: &RequestHead,
+    handshake: impl FnOnce() -> Handshake,
+    refused: &Refused,
+) -> HttpResponse {
+    let (status, text) = refused.text();
+    let mut response = HttpResponse::new(status);
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
+    if text.contains("Sec-WebSocket-Version") {
+        headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
+    }
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
+    }
+    decorate(engine, head, handshake, headers, false);
+    response.head_mut().set_connection_type(ConnectionType::Close);
+    response.set_body(BoxBody::new(text.to_owned()))
+}
+
+/// Adds the headers of cross-origin resource sharing and those of the application.
+fn decorate(engine: &Arc<Shared>, head: &RequestHead, handshake: impl FnOnce() -> Handshake, headers: &mut HeaderMap, opens_session: bool) {
     let config = &engine.config;
     if let Some(cors) = &config.cors {
         cors.apply(header_str(head, header::ORIGIN), headers);

@@ -8,14 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::header::HeaderMap;
-use actix_http::{HttpService, Protocol, Request, Response, h1};
+use actix_http::{HttpMessage, HttpService, Protocol, Request, Response, StatusCode, h1, header};
 use actix_rt::net::ActixStream;
 use actix_service::boxed::{self, BoxService, BoxServiceFactory};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
-use actix_web::body::{BoxBody, MessageBody};
+use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
 use actix_web::dev::AppConfig;
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use tokio::io::AsyncWriteExt;
@@ -23,8 +22,7 @@ use tokio::io::AsyncWriteExt;
 use super::app_config::app_config;
 use super::rewind::Rewind;
 use crate::engine::Shared;
-use crate::handshake::Handshake;
-use crate::http::{Refused, Target, decorate};
+use crate::http::{Handover, wants_websocket};
 use crate::transport::stream::{MovableTcp, Stream};
 use crate::transport::upgrade;
 
@@ -32,6 +30,9 @@ use crate::transport::upgrade;
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
 /// How long the head of a request may take to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest body of a refusal: what is longer is left out.
+const MAX_REFUSAL: usize = 64 * 1024;
 
 type AppService = BoxService<Request, Response<BoxBody>, actix_web::Error>;
 type UpgradeRequest<T> = (Request, Framed<T, h1::Codec>);
@@ -68,7 +69,7 @@ where
         .map_err(Into::into)
         .map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "the App can't be made"));
     let app = OneApp { factory: Rc::new(boxed::factory(app)), made: Rc::default() };
-    let upgrade = upgrade_service(Arc::clone(engine), app.clone(), secure);
+    let upgrade = upgrade_service(Arc::clone(engine), app.clone());
     HttpService::build()
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(REQUEST_TIMEOUT)
@@ -113,7 +114,7 @@ impl ServiceFactory<Request> for OneApp {
 }
 
 /// Gets every request that wants its connection to become something else.
-fn upgrade_service<T>(engine: Arc<Shared>, app: OneApp, secure: bool) -> UpgradeFactory<T>
+fn upgrade_service<T>(engine: Arc<Shared>, app: OneApp) -> UpgradeFactory<T>
 where
     T: ActixStream + Into<Stream> + 'static,
 {
@@ -121,6 +122,7 @@ where
         let (engine, app) = (Arc::clone(&engine), app.clone());
         async move {
             // What is not the engine's is served as if nobody had looked at it.
+            let engines = app.new_service(()).await?;
             let rest = HttpService::<Rewind<T>, _, _>::build()
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(REQUEST_TIMEOUT)
@@ -130,12 +132,11 @@ where
                 .await?;
             let rest = Rc::new(rest);
             Ok(fn_service(move |(request, framed): UpgradeRequest<T>| {
-                let (engine, rest) = (Arc::clone(&engine), Rc::clone(&rest));
+                let (engine, engines, rest) = (Arc::clone(&engine), Rc::clone(&engines), Rc::clone(&rest));
                 async move {
-                    let target = Target::of(request.head());
                     let parts = framed.into_parts();
-                    if target.upgrade && request.path().starts_with(&engine.config.path) {
-                        accept(&engine, &request, &target, parts.io.into(), parts.read_buf, secure).await;
+                    if wants_websocket(request.head()) && request.path().starts_with(&engine.config.path) {
+                        accept(&engine, &engines, request, parts.io.into(), parts.read_buf).await;
                     } else {
                         let stream = Rewind::request(&request, &parts.read_buf, parts.io);
                         // The future of this connection is let go; the other service has one of its own.
@@ -148,56 +149,46 @@ where
     }))
 }
 
-/// Answers a request for a WebSocket of the engine.
-async fn accept(engine: &Arc<Shared>, request: &Request, target: &Target, mut stream: Stream, early: BytesMut, secure: bool) {
-    let handshake = Handshake::new(request.head(), request.peer_addr(), secure);
-    match upgrade::admit(engine, request.head(), target, handshake.clone()).await {
-        Ok(admission) => {
-            let mut headers = HeaderMap::new();
-            decorate(engine, request.head(), || handshake, &mut headers, admission.opens_session());
-            let mut head = Vec::with_capacity(256);
-            head.extend_from_slice(
-                b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
-            );
-            head.extend_from_slice(admission.accept.as_bytes());
-            head.extend_from_slice(b"\r\n");
-            write_headers(&mut head, &headers);
-            let early = (!early.is_empty()).then(|| early[..].into());
-            upgrade::start(engine, admission, stream, Some(head.into()), early);
-        }
-        Err(refused) => {
-            let refused = refused.report(engine, handshake.clone());
-            let mut headers = HeaderMap::new();
-            decorate(engine, request.head(), || handshake, &mut headers, false);
-            let response = refusal(&refused, &headers);
-            // A client that does not take its refusal is dropped without it.
-            let written = async {
-                stream.write_all(&response).await?;
-                stream.shutdown().await
-            };
-            let _ = tokio::time::timeout(REQUEST_TIMEOUT, written).await;
-        }
+/// Has the `App` answer a request for a WebSocket of the engine. If it lets it in, the stream goes to the session.
+async fn accept(engine: &Arc<Shared>, app: &AppService, request: Request, mut stream: Stream, early: BytesMut) {
+    let handover = Handover::default();
+    request.extensions_mut().insert(handover.clone());
+    let response = match app.call(request).await {
+        Ok(response) => response,
+        Err(error) => error.error_response().into(),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(admission) = handover.take()
+    {
+        let head = write_head(&response, "Upgrade");
+        let early = (!early.is_empty()).then(|| early[..].into());
+        upgrade::start(engine, admission, stream, Some(head.into()), early);
+        return;
     }
+    // A client that does not take its refusal is dropped without it.
+    let written = async {
+        let mut bytes = write_head(&response, "close");
+        let body = to_bytes_limited(response.into_body(), MAX_REFUSAL).await.ok().and_then(Result::ok).unwrap_or_default();
+        let length = format!("content-length: {}\r\n\r\n", body.len());
+        bytes.truncate(bytes.len() - 2);
+        bytes.extend_from_slice(length.as_bytes());
+        bytes.extend_from_slice(&body);
+        stream.write_all(&bytes).await?;
+        stream.shutdown().await
+    };
+    let _ = tokio::time::timeout(REQUEST_TIMEOUT, written).await;
 }
 
-fn refusal(refused: &Refused, headers: &HeaderMap) -> Bytes {
-    let (status, text) = refused.text();
-    let mut response =
-        format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-type: text/html\r\nContent-Length: {}\r\n", text.len()).into_bytes();
-    if text.contains("Sec-WebSocket-Version") {
-        response.extend_from_slice(b"Sec-WebSocket-Version: 13, 8\r\n");
-    }
-    write_headers(&mut response, headers);
-    response.extend_from_slice(text.as_bytes());
-    response.into()
-}
-
-/// Writes headers and the empty line behind them.
-fn write_headers(head: &mut Vec<u8>, headers: &HeaderMap) {
-    for (name, value) in headers {
+/// Status, headers and the empty line behind them.
+fn write_head(response: &Response<BoxBody>, connection: &str) -> Vec<u8> {
+    let mut head = Vec::with_capacity(256);
+    head.extend_from_slice(format!("HTTP/1.1 {}\r\nConnection: {connection}\r\n", response.status()).as_bytes());
+    let framing = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    for (name, value) in response.headers().iter().filter(|(name, _)| !framing.contains(name)) {
         for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
             head.extend_from_slice(part);
         }
     }
     head.extend_from_slice(b"\r\n");
+    head
 }

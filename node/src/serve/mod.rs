@@ -30,8 +30,8 @@ const BACKLOG: u32 = 4096;
 
 /// A server for an [`Engine`](crate::engine::Engine) or a [`Server`](crate::Server) and the `App` beside it.
 ///
-/// The `App` has to have the engine's service, which answers polling; requests for WebSockets under the engine's path never reach the
-/// `App`, nor its middleware. All other requests do, those for WebSockets of the user's own among them.
+/// The `App` has to have the engine's service. All requests go through the `App` and its middleware, those for WebSockets too: headers that
+/// a middleware adds to the response get to the client, and one that answers by itself keeps the WebSocket from being opened.
 ///
 /// ```no_run
 /// # #[actix_web::main]

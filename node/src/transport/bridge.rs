@@ -7,9 +7,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
+use actix_http::Extensions;
 use actix_http::body::{BodySize, MessageBody};
-use actix_http::header::{self, HeaderValue};
-use actix_http::{Extensions, StatusCode};
 use actix_rt::net::TcpStream;
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Buf, Bytes};
@@ -17,10 +16,8 @@ use futures_util::StreamExt;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 
 use super::stream::{Bridge, ConnectionHandle, Stream};
-use super::upgrade;
+use super::upgrade::{self, Admission};
 use crate::engine::Shared;
-use crate::handshake::Handshake;
-use crate::http::{Target, decorate};
 
 /// How many bytes the pipe holds each way.
 const PIPE: usize = 64 * 1024;
@@ -53,34 +50,17 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     }
 }
 
-pub(crate) async fn answer(engine: Arc<Shared>, request: HttpRequest, payload: web::Payload, target: Target) -> HttpResponse {
-    let handshake = Handshake::new(request.head(), request.peer_addr(), request.app_config().secure());
-    let admission = match upgrade::admit(&engine, request.head(), &target, handshake.clone()).await {
-        Ok(admission) => admission,
-        Err(refused) => {
-            let refused = refused.report(&engine, handshake.clone());
-            let (status, text) = refused.text();
-            let mut response = HttpResponse::new(status);
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html"));
-            if text.contains("Sec-WebSocket-Version") {
-                headers.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13, 8"));
-            }
-            decorate(&engine, request.head(), || handshake, headers, false);
-            response.head_mut().set_connection_type(actix_http::ConnectionType::Close);
-            return response.set_body(actix_web::body::BoxBody::new(text.to_owned()));
-        }
-    };
-    let mut response = HttpResponse::new(StatusCode::SWITCHING_PROTOCOLS);
-    let headers = response.headers_mut();
-    headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    headers.insert(header::SEC_WEBSOCKET_ACCEPT, admission.accept.clone());
-    decorate(&engine, request.head(), || handshake, headers, admission.opens_session());
-    response.head_mut().set_connection_type(actix_http::ConnectionType::Upgrade);
-
+/// Answers a request that was let in: the response carries the WebSocket.
+pub(crate) fn open(
+    engine: &Arc<Shared>,
+    request: &HttpRequest,
+    payload: web::Payload,
+    admission: Admission,
+    response: HttpResponse,
+) -> HttpResponse {
     let (pipe, inner) = tokio::io::duplex(PIPE);
     let connection = request.conn_data::<ConnectionHandle>().cloned();
-    upgrade::start(&engine, admission, Stream::Bridge(Bridge::new(inner, connection)), None, None);
+    upgrade::start(engine, admission, Stream::Bridge(Bridge::new(inner, connection)), None, None);
     response.set_body(actix_web::body::BoxBody::new(Body { pipe, payload: Some(payload), inbound: Bytes::new() }))
 }
 

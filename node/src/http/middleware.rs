@@ -1,0 +1,91 @@
+//! Engine middleware: the application's look at every request of the engine, before the engine's own.
+
+use std::any::{Any, TypeId};
+use std::cell::{Ref, RefCell};
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::HttpRequest;
+use futures_util::future::LocalBoxFuture;
+use rustc_hash::FxHashMap;
+
+use crate::config::Refusal;
+
+/// Asked about every request of the engine: handshakes, polls, posts, and requests for a WebSocket.
+pub(crate) type Middleware = Arc<dyn Fn(EngineRequest) -> LocalBoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
+
+/// What a request leaves in the handshake of the session that it opens. There is one of each type.
+pub(crate) type Attached = FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+
+/// A request of the engine, as its middleware sees it. Cheap to clone.
+///
+/// ```
+/// use actix_web::HttpMessage;
+/// use sociable::Server;
+/// use sociable::engine::EngineRequest;
+///
+/// struct User(String);
+///
+/// let io = Server::builder()
+///     .engine_middleware(async |request: EngineRequest| {
+///         // What a middleware of the `App` has left there: the application's own session, for example.
+///         let name = request.http().extensions().get::<String>().cloned().ok_or("who are you?")?;
+///         request.attach(User(name));
+///         request.set_header("x-frame-options", "DENY");
+///         Ok(())
+///     })
+///     .build()?;
+/// io.on_connect(async |socket: sociable::Socket| {
+///     let user: Option<&User> = socket.handshake().attached();
+/// });
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone)]
+pub struct EngineRequest(Rc<Inner>);
+
+struct Inner {
+    http: HttpRequest,
+    headers: RefCell<HeaderMap>,
+    attached: RefCell<Attached>,
+}
+
+impl fmt::Debug for EngineRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("EngineRequest").field(&self.0.http.path()).finish()
+    }
+}
+
+impl EngineRequest {
+    pub(super) fn new(http: HttpRequest) -> Self {
+        Self(Rc::new(Inner { http, headers: RefCell::default(), attached: RefCell::default() }))
+    }
+
+    /// The request, with what the middleware of the `App` has put into its extensions.
+    pub fn http(&self) -> &HttpRequest {
+        &self.0.http
+    }
+
+    /// Sets a header of the response, that which opens a WebSocket among them. What can't be a header is left out, with a warning in the log.
+    pub fn set_header(&self, name: &str, value: &str) {
+        match (HeaderName::try_from(name), HeaderValue::from_str(value)) {
+            (Ok(name), Ok(value)) => drop(self.0.headers.borrow_mut().insert(name, value)),
+            _ => tracing::warn!(target: "sociable::engine", name, "not a header: left out"),
+        }
+    }
+
+    /// Leaves something in the [`Handshake`](crate::Handshake) of the session that the request opens: see
+    /// [`attached`](crate::Handshake::attached). With a request of a session that is open it is dropped.
+    pub fn attach<T: Send + Sync + 'static>(&self, value: T) {
+        self.0.attached.borrow_mut().insert(TypeId::of::<T>(), Arc::new(value));
+    }
+
+    pub(super) fn headers(&self) -> Ref<'_, HeaderMap> {
+        self.0.headers.borrow()
+    }
+
+    pub(super) fn attachments(&self) -> Attached {
+        self.0.attached.borrow().clone()
+    }
+}
