@@ -1,0 +1,141 @@
+//! Thousands of clients lost and recovered under broadcast: what is kept for them stays within its bound, and so does the process.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+use std::net::SocketAddr;
+
+use futures_util::{StreamExt, stream};
+use serde_json::{Value, json};
+use sociable::{Recovery, Server, Socket};
+use sociable_tests::{Node, WebSocket, eventually};
+
+const CLIENTS: usize = 5000;
+const AT_ONCE: usize = 100;
+/// What recovery may keep on this node.
+const BOUND: usize = 16 << 20;
+const ROUNDS: u64 = 4;
+const HEARD: u64 = 10;
+const MISSED: u64 = 40;
+
+struct Lost {
+    sid: String,
+    pid: String,
+    offset: Option<String>,
+}
+
+struct Client {
+    socket: WebSocket,
+    state: Lost,
+}
+
+impl Client {
+    /// Connects, as who was lost or as somebody new. Gives the numbers of the events that came before the answer.
+    async fn connect(addr: SocketAddr, lost: Option<Lost>) -> (Self, Vec<u64>) {
+        let mut socket = WebSocket::open(addr, "/socket.io/?EIO=4&transport=websocket").await;
+        assert!(socket.text().await.starts_with("0{"));
+        let auth = lost.map(|Lost { pid, offset, .. }| json!({ "pid": pid, "offset": offset }).to_string());
+        socket.send(&format!("40{}", auth.unwrap_or_default())).await;
+        let mut client = Self { socket, state: Lost { sid: String::new(), pid: String::new(), offset: None } };
+        let mut numbers = vec![];
+        loop {
+            let packet = client.socket.text().await;
+            match packet.strip_prefix("40") {
+                Some(answer) => {
+                    let answer: Value = serde_json::from_str(answer).unwrap();
+                    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
+                    (client.state.sid, client.state.pid) = (text("sid"), text("pid"));
+                    return (client, numbers);
+                }
+                None => numbers.push(client.heard(&packet)),
+            }
+        }
+    }
+
+    /// The number of an event; its offset is kept.
+    fn heard(&mut self, packet: &str) -> u64 {
+        let event: Value = serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap();
+        self.state.offset = event[3].as_str().map(str::to_owned);
+        event[1].as_u64().unwrap()
+    }
+
+    async fn hear(&mut self) -> u64 {
+        loop {
+            let packet = self.socket.text().await;
+            if packet == "2" {
+                self.socket.send("3").await;
+                continue;
+            }
+            return self.heard(&packet);
+        }
+    }
+}
+
+async fn connect_all(addr: SocketAddr, lost: impl IntoIterator<Item = Option<Lost>>) -> Vec<(Client, Vec<u64>)> {
+    stream::iter(lost).map(|lost| Client::connect(addr, lost)).buffered(AT_ONCE).collect().await
+}
+
+/// The memory of this process, in bytes.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test]
+async fn thousands_are_recovered_within_the_bound() {
+    // Both ends of each connection are in this process.
+    let files = rlimit::increase_nofile_limit(2 * CLIENTS as u64 + 1000).unwrap();
+    assert!(files > 2 * CLIENTS as u64 + 500, "raise the limit of open files: it is {files}");
+    let io = Server::builder().recovery(Recovery::default().max_total_bytes(BOUND)).build().unwrap();
+    io.on_connect(async |socket: Socket| {
+        if !socket.recovered() {
+            socket.join(["all", "red"]);
+        }
+    });
+    let node = Node::start(&io);
+    let mut number = 0;
+    let mut broadcast = |count: u64| {
+        for _ in 0..count {
+            io.to("red").emit("n", (number, "x".repeat(400))).unwrap();
+            number += 1;
+            assert!(io.recovery_usage().bytes <= BOUND);
+        }
+        (number - count)..number
+    };
+
+    let mut clients: Vec<_> = connect_all(node.addr, (0..CLIENTS).map(|_| None)).await.into_iter().map(|(client, _)| client).collect();
+    let mut settled = 0;
+    for round in 1..=ROUNDS {
+        for expected in broadcast(HEARD) {
+            for client in &mut clients {
+                assert_eq!(client.hear().await, expected);
+            }
+        }
+        let lost: Vec<_> = clients.drain(..).map(|client| client.state).collect();
+        eventually("all losses are noticed", || io.recovery_usage().sessions == CLIENTS).await;
+        let ids: Vec<_> = lost.iter().map(|lost| lost.sid.clone()).collect();
+        let missed: Vec<_> = broadcast(MISSED).collect();
+        for ((client, numbers), id) in connect_all(node.addr, lost.into_iter().map(Some)).await.into_iter().zip(ids) {
+            assert_eq!(client.state.sid, id);
+            assert_eq!(numbers, missed);
+            clients.push(client);
+        }
+        assert_eq!(io.stats().recovered, round * CLIENTS as u64);
+        assert_eq!(io.recovery_usage().sessions, 0);
+        let resident = resident();
+        println!("round {round}: {} bytes kept, {resident} bytes resident", io.recovery_usage().bytes);
+        // By then the allocator has seen all that there is to see.
+        if round == 2 {
+            settled = resident;
+        }
+        assert!(round <= 2 || resident <= settled + BOUND, "the process has grown from {settled} to {resident} bytes");
+    }
+
+    // More than is kept: nobody gets a part of it.
+    let lost: Vec<_> = clients.drain(..).map(|client| client.state).collect();
+    eventually("all losses are noticed", || io.recovery_usage().sessions == CLIENTS).await;
+    let ids: Vec<_> = lost.iter().map(|lost| lost.sid.clone()).collect();
+    broadcast(40_000);
+    for ((client, numbers), id) in connect_all(node.addr, lost.into_iter().map(Some)).await.into_iter().zip(ids) {
+        assert_ne!(client.state.sid, id);
+        assert_eq!(numbers, Vec::<u64>::new());
+    }
+}
