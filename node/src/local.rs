@@ -533,7 +533,14 @@ impl LocalSocket {
         if let Some(client) = self.client.upgrade() {
             client.forget(self);
         }
-        self.session.worker().counters.one(Count::SocketsClosed);
+        let counters = &self.session.worker().counters;
+        counters.one(Count::SocketsClosed);
+        match reason {
+            DisconnectReason::ClientNamespaceDisconnect => counters.one(Count::ClientDisconnects),
+            DisconnectReason::ServerNamespaceDisconnect => counters.one(Count::ServerDisconnects),
+            // They are counted where they happen.
+            DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
+        }
         // Before the handlers: who asks them how many are left must not count this one.
         self.shared.namespace.left();
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);

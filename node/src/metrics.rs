@@ -59,6 +59,18 @@ counters! {
     ParseErrors / parse_errors,
     /// Sessions closed because the client broke the rules of the transport or the protocol.
     ProtocolErrors / protocol_errors,
+    /// Sessions that ended with their connection: the client closed it, or it was lost.
+    TransportCloses / transport_closes,
+    /// Sessions that the server closed.
+    ForcedCloses / forced_closes,
+    /// Long-polling sessions that the server closed while no poll was waiting.
+    ForcedServerCloses / forced_server_closes,
+    /// Sessions closed because the server stopped.
+    ShutdownCloses / shutdown_closes,
+    /// Sockets whose clients left the namespace.
+    ClientDisconnects / client_disconnects,
+    /// Sockets that the server put out of their namespace.
+    ServerDisconnects / server_disconnects,
     /// Sessions closed because no pong came.
     PingTimeouts / ping_timeouts,
     /// Sessions closed because the client did not read.

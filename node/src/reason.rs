@@ -30,6 +30,21 @@ impl CloseReason {
         self != Self::ParseError
     }
 
+    /// The counter of [`Stats`](crate::Stats) that tells how often it happened. Some count more than sessions: `protocol_errors` and
+    /// `parse_errors` those of the layer above too.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Self::TransportClose => "transport_closes",
+            Self::TransportError => "protocol_errors",
+            Self::PingTimeout => "ping_timeouts",
+            Self::ParseError => "parse_errors",
+            Self::ForcedClose => "forced_closes",
+            Self::ForcedServerClose => "forced_server_closes",
+            Self::SlowClient => "slow_clients",
+            Self::ServerShuttingDown => "shutdown_closes",
+        }
+    }
+
     /// The text that the JavaScript server uses.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -52,6 +67,20 @@ impl fmt::Display for CloseReason {
 }
 
 /// Why a socket left its namespace. [`as_str`](Self::as_str) gives the text that the JavaScript server uses.
+///
+/// | reason | whose | the client comes back by itself | it can be recovered | counter |
+/// |---|---|---|---|---|
+/// | `transport close` | session | yes | yes | `transport_closes` |
+/// | `transport error` | session | yes | yes | `protocol_errors` |
+/// | `ping timeout` | session | yes | yes | `ping_timeouts` |
+/// | `parse error` | session | yes | no | `parse_errors` |
+/// | `forced close` | session | yes | yes | `forced_closes` |
+/// | `forced server close` | session | yes | yes | `forced_server_closes` |
+/// | `slow client` | session | yes | yes | `slow_clients` |
+/// | `server shutting down` | session | yes | yes, on another node | `shutdown_closes` |
+/// | `client namespace disconnect` | socket | no | no | `client_disconnects` |
+/// | `server namespace disconnect` | socket | no | no | `server_disconnects` |
+/// | `socket failed` | socket | no | no | `actors_died` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisconnectReason {
@@ -66,6 +95,16 @@ pub enum DisconnectReason {
 }
 
 impl DisconnectReason {
+    /// The counter of [`Stats`](crate::Stats) that tells how often it happened.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Self::ClientNamespaceDisconnect => "client_disconnects",
+            Self::ServerNamespaceDisconnect => "server_disconnects",
+            Self::SocketFailed => "actors_died",
+            Self::Session(reason) => reason.metric(),
+        }
+    }
+
     /// The text that the JavaScript server uses.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -90,5 +129,36 @@ impl DisconnectReason {
 impl fmt::Display for DisconnectReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Stats;
+
+    #[test]
+    fn each_reason_is_in_the_table_as_it_is_and_its_counter_exists() {
+        let table = include_str!("reason.rs");
+        let yes_no = |yes| if yes { "yes" } else { "no" };
+        let session = [
+            CloseReason::TransportClose,
+            CloseReason::TransportError,
+            CloseReason::PingTimeout,
+            CloseReason::ParseError,
+            CloseReason::ForcedClose,
+            CloseReason::ForcedServerClose,
+            CloseReason::SlowClient,
+            CloseReason::ServerShuttingDown,
+        ];
+        let socket = [DisconnectReason::ClientNamespaceDisconnect, DisconnectReason::ServerNamespaceDisconnect, DisconnectReason::SocketFailed];
+        for reason in session.map(DisconnectReason::Session).into_iter().chain(socket) {
+            let row = table.lines().find(|line| line.starts_with(&format!("/// | `{reason}` "))).unwrap();
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            assert_eq!(cells[3], yes_no(reason.reconnects()), "{reason}");
+            assert!(cells[4].starts_with(yes_no(reason.is_recoverable())), "{reason}");
+            assert_eq!(cells[5].trim_matches('`'), reason.metric(), "{reason}");
+            assert!(Stats::default().counters().any(|(name, _)| name == reason.metric()), "{reason}");
+        }
     }
 }

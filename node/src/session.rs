@@ -347,7 +347,12 @@ impl Session {
             CloseReason::PingTimeout => self.worker.counters.one(Count::PingTimeouts),
             CloseReason::ParseError => self.worker.counters.one(Count::ParseErrors),
             CloseReason::TransportError => self.worker.counters.one(Count::ProtocolErrors),
-            _ => {}
+            CloseReason::TransportClose => self.worker.counters.one(Count::TransportCloses),
+            CloseReason::ForcedClose => self.worker.counters.one(Count::ForcedCloses),
+            CloseReason::ForcedServerClose => self.worker.counters.one(Count::ForcedServerCloses),
+            CloseReason::ServerShuttingDown => self.worker.counters.one(Count::ShutdownCloses),
+            // It is counted where it is noticed.
+            CloseReason::SlowClient => {}
         }
         tracing::debug!(target: "sociable::engine", sid = %self.id, %reason, "session ended");
         match ending {
