@@ -1,8 +1,10 @@
 //! Faults that other servers had: each must stay out of this one.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use sociable_protocol::engine::{self, decode_payload};
-use sociable_protocol::websocket::Payload;
+use sociable_protocol::websocket::{Payload, payloads};
 use sociable_protocol::{Args, Body, DecodeError, Encoding, Id, JsonParser, Limits, MsgPackParser, Parser, Value};
 
 /// GHSA-55mf-67qm-4wpg: a client announced any number of attachments, and sent them without end.
@@ -160,4 +162,28 @@ fn null_is_no_payload() {
         let written = frames.iter().next();
         assert_eq!(written, Some(Payload::Text(&format!("4{text}"))));
     }
+}
+
+/// Where a packet had attachments, keys were taken for numbers that are none in JSON.
+#[test]
+fn keys_spell_the_same_numbers_with_attachments() {
+    for (key, number) in [("2", Some(2)), ("-2", Some(-2)), ("02", None), ("+2", None), (" 2", None), ("2.0", None), ("", None)] {
+        for (prefix, attachments) in [("2", 0), ("51-", 1)] {
+            let mut decoder = JsonParser::default().decoder();
+            let mut packet = decoder.text(format!(r#"{prefix}["x",{{"{key}":true}}]"#).into()).unwrap();
+            for _ in 0..attachments {
+                packet = decoder.binary(Bytes::new()).unwrap();
+            }
+            let Body::Event { args, .. } = packet.unwrap().body else { panic!("an event") };
+            let read = args.decode::<BTreeMap<i16, bool>>(0).ok();
+            assert_eq!(read, number.map(|number| BTreeMap::from([(number, true)])), "{prefix} {key:?}");
+        }
+    }
+}
+
+/// Frames that are not ours were read as if they were.
+#[test]
+fn only_frames_of_ours_are_read_back() {
+    assert!(payloads(b"\x01\x01a").next().is_none(), "a fragment");
+    assert!(payloads(b"\x81\x81aaaaa").next().is_none(), "masked");
 }

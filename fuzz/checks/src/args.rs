@@ -90,10 +90,9 @@ fn written_again(args: &Args, values: &[Value]) {
         }
         let again = builder.finish();
         assert_eq!(again.len(), 2 * values.len());
-        let again = again.decode_all::<Vec<Value>>().expect("arguments of ours");
         // An object that looks like a placeholder can't be told from one, once there are attachments.
-        if !values.iter().any(|value| looks_like_placeholder(value)) {
-            assert_eq!(again, [values, values].concat());
+        if !values.iter().any(looks_like_placeholder) {
+            assert_eq!(again.decode_all::<Vec<Value>>(), Ok([values, values].concat()));
         }
     }
 }
