@@ -101,13 +101,16 @@ pub fn payloads(mut bytes: &[u8]) -> impl Iterator<Item = Payload<'_>> {
         let (length, rest) = match short {
             126 => rest.split_first_chunk().map(|(n, rest)| (usize::from(u16::from_be_bytes(*n)), rest))?,
             127 => rest.split_first_chunk().map(|(n, rest)| (u64::from_be_bytes(*n) as usize, rest))?,
-            n => (usize::from(n), rest),
+            n @ 0..126 => (usize::from(n), rest),
+            _ => return None,
         };
         let (payload, rest) = rest.split_at_checked(length)?;
         bytes = rest;
-        match first & 0x0F {
-            TEXT => std::str::from_utf8(payload).ok().map(Payload::Text),
-            BINARY => Some(Payload::Binary(payload)),
+        const FINAL_TEXT: u8 = FIN | TEXT;
+        const FINAL_BINARY: u8 = FIN | BINARY;
+        match first {
+            FINAL_TEXT => std::str::from_utf8(payload).ok().map(Payload::Text),
+            FINAL_BINARY => Some(Payload::Binary(payload)),
             _ => None,
         }
     })

@@ -1,8 +1,11 @@
 //! Faults that other servers had: each must stay out of this one.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
 use sociable_protocol::engine::{self, decode_payload};
-use sociable_protocol::{Body, DecodeError, Id, JsonParser, Limits, MsgPackParser, Parser, Value};
+use sociable_protocol::websocket::{Payload, payloads};
+use sociable_protocol::{Args, Body, DecodeError, Encoding, Id, JsonParser, Limits, MsgPackParser, Parser, Value};
 
 /// GHSA-55mf-67qm-4wpg: a client announced any number of attachments, and sent them without end.
 #[test]
@@ -119,4 +122,68 @@ fn malformed_ids() {
     ] {
         assert!(Id::try_from(text).is_err(), "{text:?}");
     }
+}
+
+/// One attachment that was placed again and again would be copied as often: a message of 1 MB became 30 GB in an echo of its arguments.
+#[test]
+fn an_attachment_is_not_multiplied() {
+    let placed = |times: usize| format!(r#"51-["x",[{}]]"#, [r#"{"_placeholder":true,"num":0}"#].repeat(times).join(","));
+    assert_eq!(JsonParser::default().decoder().text(placed(11).into()), Err(DecodeError::TooManyAttachments));
+    let mut decoder = JsonParser::default().decoder();
+    assert_eq!(decoder.text(placed(10).into()), Ok(None));
+    let Body::Event { args, .. } = decoder.binary(Bytes::from_static(b"a")).unwrap().unwrap().body else { panic!("an event") };
+    assert_eq!(args.decode::<Vec<Bytes>>(0), Ok(vec![Bytes::from_static(b"a"); 10]));
+}
+
+/// Each of many arguments was searched from the front when they were converted or numbered anew. Where that comes back, this test does
+/// not end.
+#[test]
+fn many_arguments_are_converted_one_after_the_other() {
+    const MANY: usize = 400_000;
+    let mut decoder = JsonParser::default().decoder();
+    let text = format!(r#"51-["x"{}]"#, ",0".repeat(MANY));
+    assert_eq!(decoder.text(text.into()), Ok(None));
+    let packet = decoder.binary(Bytes::from_static(b"a")).unwrap().unwrap();
+    assert!(MsgPackParser::default().encode(&packet).len() > MANY);
+
+    let Body::Event { args, .. } = packet.body else { panic!("an event") };
+    let mut builder = Args::builder(Encoding::Json);
+    builder.push(&Bytes::from_static(b"b")).unwrap().append(&args).unwrap();
+    assert_eq!(builder.finish().len(), 1 + MANY);
+}
+
+/// A connect error without a payload was written with `null`, which no parser reads.
+#[test]
+fn null_is_no_payload() {
+    let parser = JsonParser::default();
+    for text in ["4", "4/chat,"] {
+        let packet = parser.decoder().text(text.into()).unwrap().unwrap();
+        let frames = parser.encode(&packet);
+        let written = frames.iter().next();
+        assert_eq!(written, Some(Payload::Text(&format!("4{text}"))));
+    }
+}
+
+/// Where a packet had attachments, keys were taken for numbers that are none in JSON.
+#[test]
+fn keys_spell_the_same_numbers_with_attachments() {
+    for (key, number) in [("2", Some(2)), ("-2", Some(-2)), ("02", None), ("+2", None), (" 2", None), ("2.0", None), ("", None)] {
+        for (prefix, attachments) in [("2", 0), ("51-", 1)] {
+            let mut decoder = JsonParser::default().decoder();
+            let mut packet = decoder.text(format!(r#"{prefix}["x",{{"{key}":true}}]"#).into()).unwrap();
+            for _ in 0..attachments {
+                packet = decoder.binary(Bytes::new()).unwrap();
+            }
+            let Body::Event { args, .. } = packet.unwrap().body else { panic!("an event") };
+            let read = args.decode::<BTreeMap<i16, bool>>(0).ok();
+            assert_eq!(read, number.map(|number| BTreeMap::from([(number, true)])), "{prefix} {key:?}");
+        }
+    }
+}
+
+/// Frames that are not ours were read as if they were.
+#[test]
+fn only_frames_of_ours_are_read_back() {
+    assert!(payloads(b"\x01\x01a").next().is_none(), "a fragment");
+    assert!(payloads(b"\x81\x81aaaaa").next().is_none(), "masked");
 }

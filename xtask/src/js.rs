@@ -42,6 +42,13 @@ pub(crate) fn interop(report: &mut Report) {
     node_test(report, "interop with socket.io-client", &["interop.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"], |_| {});
 }
 
+/// Our parsers against `socket.io-parser` and `socket.io-msgpack-parser`, on generated packets.
+pub(crate) fn differential(report: &mut Report) {
+    node_test(report, "parsers beside the JavaScript ones", &["differential.test.mjs"], |command| {
+        command.env("PARSE", workspace::parse_program());
+    });
+}
+
 /// The page in a headless Chromium.
 pub(crate) fn browser(report: &mut Report) {
     const NAME: &str = "page in a browser";

@@ -1,15 +1,17 @@
-//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`.
+//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
 //! - `rust`, `js`, `suites`: the parts themselves
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
+//! - `fuzz`: made-up inputs for the decoders
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node and Chromium
 //! - `workspace`: where things are
 
 mod ci;
+mod fuzz;
 mod js;
 mod report;
 mod rust;
@@ -47,6 +49,12 @@ enum Chore {
     Ci,
     /// Check the rules of the house that no compiler checks.
     Tidy,
+    /// Make up inputs for every decoder and hold them against its checks. Needs a nightly compiler and cargo-fuzz.
+    Fuzz {
+        /// How long each target runs.
+        #[arg(long, default_value_t = 60)]
+        seconds: u32,
+    },
 }
 
 fn main() -> ExitCode {
@@ -55,6 +63,7 @@ fn main() -> ExitCode {
         Chore::Test { only } => test::run(&mut report, &only),
         Chore::Ci => ci::run(&mut report),
         Chore::Tidy => tidy::run(&mut report),
+        Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
     }
     report.print();
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

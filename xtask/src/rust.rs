@@ -20,5 +20,6 @@ pub(crate) fn test(report: &mut Report) {
 
 /// The binaries and examples that the JavaScript suites drive.
 pub(crate) fn build_programs(report: &mut Report) -> bool {
-    report.check("build of binaries and examples", &mut cargo(&["build", "--package", "sociable", "--bins", "--examples"]))
+    let packages = ["--package", "sociable", "--package", "sociable-protocol"];
+    report.check("build of binaries and examples", cargo(&["build", "--bins", "--examples"]).args(packages))
 }

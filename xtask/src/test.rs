@@ -42,6 +42,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     }
     if (wanted(Part::Js) || wanted(Part::Browser)) && js::install(report) {
         if wanted(Part::Js) {
+            js::differential(report);
             js::interop(report);
         }
         if wanted(Part::Browser) {

@@ -65,7 +65,9 @@ fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) -> io::Result<()> {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
         let hidden = name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&&*name);
-        if hidden || name == "target" || name == "node_modules" || path == workspace::target() {
+        // Inputs of the fuzzer are what they are.
+        let raw = path == workspace::root().join("fuzz/corpus") || path == workspace::root().join("fuzz/artifacts");
+        if hidden || raw || name == "target" || name == "node_modules" || path == workspace::target() {
             continue;
         }
         if entry.file_type()?.is_dir() {

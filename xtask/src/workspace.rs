@@ -24,3 +24,8 @@ pub(crate) fn acceptance_app() -> PathBuf {
 pub(crate) fn node_binary() -> PathBuf {
     target().join("debug/sociable-node")
 }
+
+/// The program that tells what our parsers make of packets.
+pub(crate) fn parse_program() -> PathBuf {
+    target().join("debug/examples/parse")
+}

@@ -71,7 +71,7 @@ impl ArgsBuilder {
     ///
     /// # Errors
     ///
-    /// If arguments that have to be converted are nested more than [`Value`] allows; the builder keeps those before.
+    /// If arguments that have to be converted are nested more than [`Value`] allows; the builder is as it was before.
     pub fn append(&mut self, args: &Args) -> Result<&mut Self, EncodeError> {
         let numbers_stay = args.attachments().is_empty() || self.attachments.is_empty();
         if args.encoding() == self.encoding && numbers_stay {
@@ -83,9 +83,9 @@ impl ArgsBuilder {
             }
             return Ok(self);
         }
-        for index in 0..args.len() {
-            let value: Value = args.decode(index).map_err(|error| EncodeError(error.to_string()))?;
-            self.push(&value)?;
+        let values: Vec<Value> = args.decode_all().map_err(|error| EncodeError(error.to_string()))?;
+        for value in &values {
+            self.push(value)?;
         }
         Ok(self)
     }

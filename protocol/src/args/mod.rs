@@ -222,8 +222,8 @@ impl Args {
             return Cow::Borrowed(self);
         }
         let mut builder = Self::builder(encoding);
-        for index in 0..self.count {
-            let value = self.decode(index).unwrap_or(Value::Null);
+        for arg in self.iter() {
+            let value = arg.decode(0).unwrap_or(Value::Null);
             if builder.push(&value).is_err() {
                 builder.push_null();
             }

@@ -205,9 +205,10 @@ fn array(payload: &str, attachments: usize, limits: Limits) -> Result<scan::Arra
     if attachments == 0 {
         return scan::array(payload.as_bytes(), limits.max_depth, &mut ()).map_err(refuse);
     }
-    let mut check = Check::new(attachments);
+    // Clients send a placeholder for each attachment. Who names one of them again and again would have it copied as often.
+    let mut check = Check::new(attachments, limits.max_attachments);
     let array = scan::array(payload.as_bytes(), limits.max_depth, &mut check).map_err(refuse)?;
-    if check.is_refused() { Err(DecodeError::IllegalPlaceholder) } else { Ok(array) }
+    check.verdict().map(|()| array)
 }
 
 /// One value that begins with one of the given characters.

@@ -25,8 +25,9 @@ pub(super) fn encode(packet: &Packet) -> Frames {
 
 fn frames(packet: &Packet, kind: char, id: Option<u64>, name: Option<&str>, args: Option<&Args>) -> Frames {
     let args = args.map(|args| args.in_encoding(Encoding::Json));
-    let items = args.as_ref().and_then(|args| args.raw_json()).unwrap_or_default();
     let bracketed = matches!(kind, '2' | '3');
+    // Outside of an array, no receiver takes null for a payload: the JavaScript parser leaves it out.
+    let items = args.as_ref().and_then(|args| args.raw_json()).filter(|items| bracketed || *items != "null").unwrap_or_default();
     let attachments = args.as_ref().map(|args| args.attachments()).filter(|_| bracketed).unwrap_or_default();
 
     let binary: usize = attachments.iter().map(|attachment| attachment.len() + FIXED).sum();

@@ -64,7 +64,8 @@ pub trait Decoder: Debug {
 /// packet with its attachments has at most `max_attachments + 1` times as many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Attachments of one packet. 10, as in the JavaScript parser.
+    /// Attachments of one packet, and placeholders that name them. 10 attachments, as in the JavaScript parser, which does not
+    /// count placeholders.
     pub max_attachments: usize,
     /// Levels of arrays and objects in one packet, that of its arguments included. 1,000: more than anyone nests on purpose. (A
     /// type that is decoded from arguments may have 127 levels.)
@@ -86,7 +87,7 @@ pub enum DecodeError {
     /// The number of attachments is missing, malformed or zero.
     #[error("Illegal attachments")]
     IllegalAttachments,
-    /// The packet has more attachments than [`Limits`] allow.
+    /// The packet has more attachments, or placeholders for them, than [`Limits`] allow.
     #[error("too many attachments")]
     TooManyAttachments,
     /// The payload is malformed, or none for this type of packet; or the name of the event is reserved.

@@ -1,5 +1,6 @@
 //! Placeholders: `{"_placeholder":true,"num":0}` stands in a JSON text for the attachment of that number.
 
+use super::DecodeError;
 use super::scan::Listener;
 
 /// The keys of a placeholder.
@@ -13,16 +14,26 @@ pub(crate) fn index(number: f64, count: usize) -> Option<usize> {
     (number.fract() == 0.0 && number >= 0.0 && index < count).then_some(index)
 }
 
-/// Checks while a text is scanned that each placeholder names an attachment. As in the JavaScript parser, only a flag that is
+/// Checks while a text is scanned that each placeholder names an attachment, and that they are not too many. As in the JavaScript parser, only a flag that is
 /// `true` itself makes a placeholder, the last of several equal keys counts, and what else is inside a placeholder is
 /// of no interest.
 #[derive(Debug)]
 pub(super) struct Check {
     /// How many attachments there are.
     count: usize,
+    /// How many placeholders there may be.
+    max_placeholders: usize,
     /// The arrays and objects around what is scanned now: as many as the scanner's depth limit lets through.
     open: Vec<Level>,
-    /// Whether a placeholder that counts was refused.
+    /// The placeholders that count.
+    found: Found,
+}
+
+/// Placeholders in some part of the text.
+#[derive(Clone, Copy, Debug, Default)]
+struct Found {
+    placeholders: usize,
+    /// Whether one of them was refused.
     refused: bool,
 }
 
@@ -32,8 +43,7 @@ struct Level {
     key: Key,
     flagged: bool,
     number_is_good: bool,
-    /// Whether a placeholder inside was refused.
-    refused_inside: bool,
+    inside: Found,
 }
 
 /// Which key was read last.
@@ -46,13 +56,17 @@ enum Key {
 }
 
 impl Check {
-    pub(super) fn new(count: usize) -> Self {
-        Self { count, open: Vec::new(), refused: false }
+    pub(super) fn new(count: usize, max_placeholders: usize) -> Self {
+        Self { count, max_placeholders, open: Vec::new(), found: Found::default() }
     }
 
     /// The verdict, once the text has been scanned.
-    pub(super) fn is_refused(&self) -> bool {
-        self.refused
+    pub(super) fn verdict(&self) -> Result<(), DecodeError> {
+        match self.found {
+            Found { refused: true, .. } => Err(DecodeError::IllegalPlaceholder),
+            Found { placeholders, .. } if placeholders > self.max_placeholders => Err(DecodeError::TooManyAttachments),
+            _ => Ok(()),
+        }
     }
 
     /// Notes the value of the last key, if it is one of a placeholder's.
@@ -91,10 +105,9 @@ impl Listener for Check {
 
     fn close(&mut self) {
         let Some(level) = self.open.pop() else { return };
-        let refused = if level.flagged { !level.number_is_good } else { level.refused_inside };
-        match self.open.last_mut() {
-            Some(outer) => outer.refused_inside |= refused,
-            None => self.refused |= refused,
-        }
+        let found = if level.flagged { Found { placeholders: 1, refused: !level.number_is_good } } else { level.inside };
+        let outer = self.open.last_mut().map_or(&mut self.found, |outer| &mut outer.inside);
+        outer.placeholders += found.placeholders;
+        outer.refused |= found.refused;
     }
 }

@@ -1,7 +1,9 @@
 //! Reads types out of values.
 
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
-use serde::de::{DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected, VariantAccess, Visitor};
+use serde::de::{
+    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, Error as _, IntoDeserializer, Unexpected, VariantAccess, Visitor,
+};
 use serde::forward_to_deserialize_any;
 
 use super::Value;
@@ -141,6 +143,14 @@ impl<'de> VariantAccess<'de> for Content {
 /// The key of an object. As in serde_json, a type that wants a number gets the one that the text spells.
 struct Key(String);
 
+impl Key {
+    /// What the text is in JSON: so `02` and `+2` are no numbers.
+    fn spelled<T: DeserializeOwned>(&self) -> Option<T> {
+        let white = |c: char| c.is_ascii_whitespace();
+        if self.0.contains(white) { None } else { serde_json::from_str(&self.0).ok() }
+    }
+}
+
 impl<'de> IntoDeserializer<'de> for Key {
     type Deserializer = Self;
 
@@ -153,9 +163,9 @@ macro_rules! spelled {
     ($($deserialize:ident $visit:ident)*) => {
         $(
             fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Error> {
-                match self.0.parse() {
-                    Ok(spelled) => visitor.$visit(spelled),
-                    Err(_) => visitor.visit_string(self.0),
+                match self.spelled() {
+                    Some(spelled) => visitor.$visit(spelled),
+                    None => visitor.visit_string(self.0),
                 }
             }
         )*
