@@ -53,6 +53,19 @@ pub(crate) fn browser(report: &mut Report) {
     }
 }
 
+/// The tests of `engine.io-client`, from a clone of the Socket.IO repository.
+pub(crate) fn engine_client(report: &mut Report) {
+    const NAME: &str = "suite of engine.io-client";
+    let Some(repository) = workspace::socketio_repository() else {
+        report.skip(NAME, workspace::NO_REPOSITORY);
+        return;
+    };
+    let mut command = tools::limited("node", SUITE_LIMIT_SECS);
+    command.arg("engine-client.suite.mjs").current_dir(folder());
+    command.env("SOCKETIO_REPO", repository).env("ENGINE_SUITE", workspace::example("engine_suite"));
+    report.tests(NAME, &mut command, tally::official);
+}
+
 fn node_test(report: &mut Report, name: &str, files: &[&str], prepare: impl FnOnce(&mut Command)) {
     let mut command = tools::limited("node", SUITE_LIMIT_SECS);
     command.args(["--test", "--test-reporter=spec"]).args(files).current_dir(folder());

@@ -62,6 +62,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::browser(report);
         }
     }
+    if wanted(Part::Official) {
+        js::engine_client(report);
+    }
     if wanted(Part::Acceptance) || wanted(Part::Official) {
         suites::run(report, wanted(Part::Acceptance), wanted(Part::Official));
     }
