@@ -39,7 +39,12 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 
 /// The real `socket.io-client`, with both parsers, and raw bytes.
 pub(crate) fn interop(report: &mut Report) {
-    node_test(report, "interop with socket.io-client", &["interop.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"], |_| {});
+    node_test(
+        report,
+        "interop with socket.io-client",
+        &["interop.test.mjs", "log.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"],
+        |_| {},
+    );
 }
 
 /// The page in a headless Chromium.

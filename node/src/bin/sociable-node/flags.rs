@@ -1,12 +1,14 @@
 //! The flags. Each can be given by an environment variable too.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use sociable::{Cors, Server, ServerBuilder};
-use tracing_subscriber::EnvFilter;
+
+use crate::log;
 
 /// The longest time that a flag takes: timers do not go on for ever.
 const DAY_SECS: u64 = 24 * 60 * 60;
@@ -59,6 +61,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
 
+    /// The address and port of the administration, such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
+    #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
+    pub(crate) admin_addr: Option<SocketAddr>,
+
     /// The name of this node, which the page shows; that of the machine if not given
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
@@ -103,7 +109,7 @@ fn within(longest: u64) -> RangedU64ValueParser {
 
 /// Checks a filter, so that a wrong one is told like every other wrong flag.
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
-    EnvFilter::builder().parse(text).map(|_| text.to_owned())
+    log::parse(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]
