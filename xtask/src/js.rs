@@ -42,7 +42,7 @@ pub(crate) fn interop(report: &mut Report) {
     node_test(
         report,
         "interop with socket.io-client",
-        &["interop.test.mjs", "log.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"],
+        &["client-files.test.mjs", "interop.test.mjs", "log.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"],
         |_| {},
     );
 }

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
@@ -53,6 +54,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
 
+    /// A folder with the files of the official client, to be served beside it: `dist` of the npm package socket.io-client
+    #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
+    serve_client: Option<PathBuf>,
+
     /// How long a stop may take until the connections that are left are cut off
     #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) shutdown_timeout: u64,
@@ -73,13 +78,17 @@ pub(crate) struct Flags {
 impl Flags {
     /// A server with these options.
     pub(crate) fn builder(&self) -> ServerBuilder {
-        Server::builder()
+        let builder = Server::builder()
             .path(&self.path)
             .ping_interval(Duration::from_millis(self.ping_interval))
             .ping_timeout(Duration::from_millis(self.ping_timeout))
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
-            .cors(self.cors())
+            .cors(self.cors());
+        match &self.serve_client {
+            Some(folder) => builder.serve_client(folder),
+            None => builder,
+        }
     }
 
     fn cors(&self) -> Option<Cors> {
