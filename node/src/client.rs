@@ -20,6 +20,7 @@ use crate::recovery::Claimed;
 use crate::server::ServerInner;
 use crate::session::{Ending, Session};
 use crate::socket::{SocketError, Stage};
+use crate::trace;
 
 /// Many more namespaces than a client ever joins, at once or pending: each costs memory before anybody has agreed to it.
 const MAX_NAMESPACES: usize = 1000;
@@ -58,7 +59,10 @@ impl Client {
     /// Takes what the decoder made of a message.
     fn decoded(&self, decoded: Result<Option<Packet>, DecodeError>) {
         match decoded {
-            Ok(Some(packet)) => self.packet(packet),
+            Ok(Some(packet)) => {
+                trace::packet_in(self.session.id(), &packet);
+                self.packet(packet);
+            }
             // A packet that awaits its attachments.
             Ok(None) => {}
             Err(error) => {
@@ -138,6 +142,7 @@ impl Client {
 
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
         self.session.worker().counters.one(Count::ConnectionsRefused);
+        tracing::debug!(target: "sociable::namespace", sid = %self.session.id(), namespace = %name, why = failure.message(), "connection refused");
         let packet = Packet { namespace: name, body: Body::ConnectError(failure.payload(server.parser.encoding())) };
         // A client that has gone needs no answer.
         let _ = self.session.send(server.parser.encode(&packet), true);

@@ -148,6 +148,21 @@ impl fmt::Debug for Config {
 #[error("{}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
 
+impl ConfigError {
+    pub(crate) fn one(wrong: String) -> Self {
+        Self(vec![wrong])
+    }
+
+    /// Both, or all that is wrong with either.
+    pub(crate) fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
+        match (a, b) {
+            (Ok(a), Ok(b)) => Ok((a, b)),
+            (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+            (Err(a), Err(b)) => Err(Self([a.0, b.0].concat())),
+        }
+    }
+}
+
 impl Config {
     pub(crate) fn with_path(path: &str) -> Self {
         Self {

@@ -19,6 +19,7 @@ use crate::namespace::Namespace;
 use crate::operator::Flags;
 use crate::reason::DisconnectReason;
 use crate::remote_socket::{FetchError, RemoteSocket};
+use crate::trace;
 use crate::worker::Worker;
 
 impl Namespace {
@@ -27,6 +28,7 @@ impl Namespace {
         let told = match self.server_inner().filter(|server| !local && !server.alone) {
             Some(server) => {
                 let message = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
+                trace::published(&message);
                 server.adapter.publish(message).map_err(EmitError::from)
             }
             None => Ok(()),

@@ -36,6 +36,7 @@
 //! * `handler/`, `launch.rs`, `setup.rs`: users' handlers, how they run, and where they are kept.
 //! * `socket.rs`, `namespace.rs`, `parent.rs`, `server.rs`, `operator.rs`, `ack.rs`: what users see.
 //! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes. `recovery.rs`: clients that come back.
+//! * `trace.rs`: what is logged of each packet, room and message.
 //!
 //! # Panics
 //!
@@ -70,6 +71,7 @@ mod session;
 mod setup;
 mod socket;
 mod timers;
+mod trace;
 mod transport;
 mod worker;
 
@@ -104,3 +106,10 @@ pub use self::transport::bridge::on_connect;
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 struct Readme;
+
+/// So is the code of the guides.
+#[cfg(doctest)]
+mod guides {
+    #[doc = include_str!("../../docs/debugging.md")]
+    struct Debugging;
+}

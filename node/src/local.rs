@@ -25,6 +25,7 @@ use crate::rooms::{Change, Rooms};
 use crate::session::{Session, Waiting};
 use crate::setup::{RoomEvent, Setup};
 use crate::socket::{Socket, SocketError, SocketInner, Stage};
+use crate::trace;
 use crate::worker::Worker;
 
 thread_local! {
@@ -191,6 +192,7 @@ impl LocalNamespace {
     }
 
     fn tell_one(&self, socket: &LocalSocket, room: ByteString, edge: bool, joined: bool) {
+        trace::room(self.namespace.name(), &room, socket.shared.id, joined, edge);
         let setup = self.namespace.setup().snapshot();
         if setup.rooms.is_empty() {
             return;
@@ -541,6 +543,7 @@ impl LocalSocket {
             // They are counted where they happen.
             DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
         }
+        tracing::debug!(target: "sociable::socket", id = %self.shared.id, namespace = %self.shared.namespace.name(), %reason, "socket left");
         // Before the handlers: who asks them how many are left must not count this one.
         self.shared.namespace.left();
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);

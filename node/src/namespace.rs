@@ -24,6 +24,7 @@ use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server::{Server, ServerInner};
 use crate::server_events::ServerAckError;
 use crate::setup::{Setup, SharedSetup, listeners};
+use crate::trace;
 
 /// A namespace. Cheap to clone; every clone is the same namespace.
 ///
@@ -229,7 +230,9 @@ impl Namespace {
         let (name, args) = self.server_event(event, args)?;
         let Some(server) = self.server_inner() else { return Ok(()) };
         let operation = Operation::ServerEvent { name, args };
-        Ok(server.adapter.publish(Message { namespace: self.0.name.clone(), target: Target::default(), operation })?)
+        let message = Message { namespace: self.0.name.clone(), target: Target::default(), operation };
+        trace::published(&message);
+        Ok(server.adapter.publish(message)?)
     }
 
     /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's
@@ -302,7 +305,9 @@ impl Namespace {
     }
 
     pub(crate) fn frames(&self, packet: &Packet) -> Frames {
-        self.0.parser.encode(packet)
+        let frames = self.0.parser.encode(packet);
+        trace::packet_out(packet, &frames);
+        frames
     }
 
     pub(crate) fn event_frames(&self, name: &str, args: Args, id: Option<u64>) -> Frames {

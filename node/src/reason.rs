@@ -151,7 +151,8 @@ mod tests {
             CloseReason::SlowClient,
             CloseReason::ServerShuttingDown,
         ];
-        let socket = [DisconnectReason::ClientNamespaceDisconnect, DisconnectReason::ServerNamespaceDisconnect, DisconnectReason::SocketFailed];
+        let socket =
+            [DisconnectReason::ClientNamespaceDisconnect, DisconnectReason::ServerNamespaceDisconnect, DisconnectReason::SocketFailed];
         for reason in session.map(DisconnectReason::Session).into_iter().chain(socket) {
             let row = table.lines().find(|line| line.starts_with(&format!("/// | `{reason}` "))).unwrap();
             let cells: Vec<_> = row.split('|').map(str::trim).collect();

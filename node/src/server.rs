@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::fmt;
 use std::ops::Deref;
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use sociable_protocol::{Args, Body, Frames, JsonParser, NodeTag, Packet, Parser,
 use crate::client::Client;
 use crate::config::{Config, ConfigError, engine_options};
 use crate::engine::{Connection, Engine, Session, Shared};
-use crate::http::EngineService;
+use crate::http::{ClientFiles, EngineService};
 use crate::metrics::Stats;
 use crate::namespace::Namespace;
 use crate::parent::{Matcher, ParentNamespace};
@@ -68,6 +69,7 @@ pub(crate) struct ServerInner {
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
     cleanup_empty_child_namespaces: bool,
+    client_files: Option<Arc<ClientFiles>>,
     /// What the handshake of a client shows that sent nothing.
     pub(crate) no_auth: Args,
     states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
@@ -100,6 +102,7 @@ pub struct ServerBuilder {
     ack_timeout: Duration,
     request_timeout: Duration,
     cleanup_empty_child_namespaces: bool,
+    client_files: Option<PathBuf>,
     states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
 
@@ -154,6 +157,20 @@ impl ServerBuilder {
         self
     }
 
+    /// Serves the files of the official client, for browsers, beside the clients' requests: `/socket.io/socket.io.js` and the others that the
+    /// folder `dist` of the npm package `socket.io-client` holds. Off by default.
+    ///
+    /// The files are read and compressed once, by [`build`](Self::build).
+    ///
+    /// ```no_run
+    /// let io = sociable::Server::builder().serve_client("node_modules/socket.io-client/dist").build()?;
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn serve_client(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.client_files = Some(folder.into());
+        self
+    }
+
     /// Adds state that handlers take by [`State<T>`](crate::State). There is one of each type.
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
@@ -166,7 +183,8 @@ impl ServerBuilder {
     ///
     /// The options that can't work, all of them.
     pub fn build(self) -> Result<Server, ConfigError> {
-        let config = self.config.check()?;
+        let files = self.client_files.as_deref().map(ClientFiles::read).transpose();
+        let (config, files) = ConfigError::both(self.config.check(), files)?;
         let tag = NodeTag::random();
         let encoding = self.parser.encoding();
         let alone = self.adapter.is_none();
@@ -193,6 +211,7 @@ impl ServerBuilder {
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
                 cleanup_empty_child_namespaces: self.cleanup_empty_child_namespaces,
+                client_files: files.map(Arc::new),
                 no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),
                 states: self.states,
                 this: Weak::clone(this),
@@ -233,6 +252,7 @@ impl Server {
             ack_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             cleanup_empty_child_namespaces: false,
+            client_files: None,
             states: FxHashMap::default(),
         }
     }
@@ -287,7 +307,7 @@ impl Server {
 
     /// The service for an actix-web `App`: it answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
     pub fn service(&self) -> EngineService {
-        self.inner.engine.service().keeping(Arc::clone(&self.inner))
+        self.inner.engine.service().keeping(Arc::clone(&self.inner)).with_files(self.inner.client_files.clone())
     }
 
     /// A server that hands WebSockets over to this one as raw streams, with the `App` beside it. See [`Serve`].

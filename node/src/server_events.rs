@@ -16,6 +16,7 @@ use crate::handler::ServerEventContext;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
 use crate::server::ServerInner;
+use crate::trace;
 
 /// Not all servers acknowledged an event.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -85,6 +86,7 @@ impl Inbound {
 
 impl Node for Inbound {
     fn deliver(&self, message: Message) {
+        trace::delivered(&message);
         let Some(namespace) = self.namespace(&message.namespace) else { return };
         match message.operation {
             Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),

@@ -24,6 +24,7 @@ use crate::metrics::Count;
 use crate::outbox::Outbox;
 use crate::reason::CloseReason;
 use crate::timers::{Deadline, after};
+use crate::trace;
 use crate::worker::Worker;
 
 const PING: Frames = Frames::from_static(b"\x81\x012");
@@ -260,6 +261,7 @@ impl Session {
         if !self.outbox.push(frames.into_bytes(), compress, self.config().max_outbox) {
             return Err(SendError::SlowClient);
         }
+        trace::engine_out(self.id, length);
         self.worker.counters.one(Count::MessagesOut);
         self.worker.counters.add(Count::BytesOut, length as u64);
         Ok(())
@@ -403,6 +405,7 @@ impl Session {
             // Any packet shows that the client lives, but only once a ping: it still owes the pong.
             self.await_pong(Instant::now());
         }
+        trace::engine_in(self.id, &packet);
         let Some(connection) = self.connection() else { return false };
         match packet {
             Packet::Message(text) => {

@@ -9,6 +9,8 @@ import { PATIENCE, freshNode } from "./lib.mjs";
 
 const SCREENSHOTS = process.env.SCREENSHOTS ?? fileURLToPath(new URL("../../target/screenshots", import.meta.url));
 
+const CLIENT_FILES = fileURLToPath(new URL("node_modules/socket.io-client/dist", import.meta.url));
+
 let browser;
 before(async () => {
   browser = await chromium.launch({
@@ -23,9 +25,9 @@ before(async () => {
 after(() => browser?.close());
 
 /** Gives the test a function that opens tabs, and takes a picture of each tab if it fails. */
-function pageTest(title, body, contextOptions = {}) {
+function pageTest(title, body, { flags = [], ...contextOptions } = {}) {
   test(title, async (t) => {
-    const node = await freshNode(t);
+    const node = await freshNode(t, ...flags);
     const context = await browser.newContext({ viewport: { width: 1000, height: 700 }, ...contextOptions });
     context.setDefaultTimeout(PATIENCE);
     const tabs = [];
@@ -176,3 +178,20 @@ pageTest("the page fits a phone", async ({ openTab }) => {
   assert.ok(wide <= 0 && tall <= 0, `nothing sticks out of the window (${wide} px across, ${tall} px down)`);
   assert.ok(await ann.isVisible("#say"));
 }, { viewport: { width: 360, height: 640 }, isMobile: true, colorScheme: "dark" });
+
+pageTest("a page loads the official client from the node, as a script and as a module", async ({ openTab }) => {
+  const tab = await openTab();
+  const connects = (module) => tab.evaluate(async (module) => {
+    const { io } = module ? await import(module) : window;
+    const socket = io({ forceNew: true });
+    return new Promise((resolve, reject) => {
+      socket.on("connect", () => resolve(socket.id));
+      socket.on("connect_error", reject);
+    });
+  }, module);
+  for (const name of ["socket.io.js", "socket.io.min.js"]) {
+    await tab.addScriptTag({ url: `/socket.io/${name}` });
+    assert.match(await connects(), /^\S{20}$/, name);
+  }
+  assert.match(await connects("/socket.io/socket.io.esm.min.js"), /^\S{20}$/);
+}, { flags: ["--serve-client", CLIENT_FILES] });

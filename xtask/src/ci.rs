@@ -8,6 +8,8 @@ use crate::{test, tidy};
 pub(crate) fn run(report: &mut Report) {
     tidy::run(report);
     report.check("formatting", &mut cargo(&["fmt", "--all", "--check"]));
+    let foreign = ["--manifest-path", "tests/rust_socketio/Cargo.toml"];
+    report.check("formatting of tests/rust_socketio", cargo(&["fmt", "--check"]).args(foreign));
     report.check("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]));
     let mut doc = cargo(&["doc", "--no-deps", "--workspace", "--all-features"]);
     report.check("rustdoc", doc.env("RUSTDOCFLAGS", "-D warnings"));

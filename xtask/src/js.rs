@@ -39,7 +39,12 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 
 /// The real `socket.io-client`, with both parsers, and raw bytes.
 pub(crate) fn interop(report: &mut Report) {
-    node_test(report, "interop with socket.io-client", &["interop.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"], |_| {});
+    node_test(
+        report,
+        "interop with socket.io-client",
+        &["client-files.test.mjs", "interop.test.mjs", "log.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"],
+        |_| {},
+    );
 }
 
 /// Our parsers against `socket.io-parser` and `socket.io-msgpack-parser`, on generated packets.
@@ -58,6 +63,19 @@ pub(crate) fn browser(report: &mut Report) {
         }),
         Err(why) => report.skip(NAME, &why),
     }
+}
+
+/// The tests of `engine.io-client`, from a clone of the Socket.IO repository.
+pub(crate) fn engine_client(report: &mut Report) {
+    const NAME: &str = "suite of engine.io-client";
+    let Some(repository) = workspace::socketio_repository() else {
+        report.skip(NAME, workspace::NO_REPOSITORY);
+        return;
+    };
+    let mut command = tools::limited("node", SUITE_LIMIT_SECS);
+    command.arg("engine-client.suite.mjs").current_dir(folder());
+    command.env("SOCKETIO_REPO", repository).env("ENGINE_SUITE", workspace::example("engine_suite"));
+    report.tests(NAME, &mut command, tally::official);
 }
 
 fn node_test(report: &mut Report, name: &str, files: &[&str], prepare: impl FnOnce(&mut Command)) {

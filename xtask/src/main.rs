@@ -2,15 +2,16 @@
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
-//! - `rust`, `js`, `suites`: the parts themselves
+//! - `rust`, `js`, `clients`, `suites`: the parts themselves
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
 //! - `fuzz`: made-up inputs for the decoders
 //! - `report`: runs commands as steps, counts their tests, prints the summary
-//! - `tools`: finds or installs Node and Chromium
+//! - `tools`: finds or installs Node, Chromium and Python
 //! - `workspace`: where things are
 
 mod ci;
+mod clients;
 mod fuzz;
 mod js;
 mod report;

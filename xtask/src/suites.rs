@@ -1,8 +1,8 @@
 //! Suites that are not part of the repository: the acceptance cases beside it and, through them, those of the Socket.IO repository.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
-use std::{env, fs, io};
+use std::{fs, io};
 
 use crate::report::Report;
 use crate::{js, tally, tools, workspace};
@@ -33,14 +33,13 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
     }
     if official {
         const NAME: &str = "official suites";
-        match env::var_os("SOCKETIO_REPO") {
+        match workspace::socketio_repository() {
             Some(repository) => {
                 let mut command = suite(&copy, "official/run.mjs");
-                // The command runs elsewhere, so a path of ours must not depend on the current folder.
-                command.args(["--only", OFFICIAL]).env("SOCKETIO_REPO", absolute(repository.as_ref()));
+                command.args(["--only", OFFICIAL]).env("SOCKETIO_REPO", repository);
                 report.tests(NAME, &mut command, tally::official);
             }
-            None => report.skip(NAME, "SOCKETIO_REPO does not name a clone of socketio/socket.io"),
+            None => report.skip(NAME, workspace::NO_REPOSITORY),
         }
     }
 }
@@ -48,13 +47,9 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
 fn suite(folder: &Path, script: &str) -> Command {
     let mut command = tools::limited("node", LIMIT_SECS);
     // The suites split this at spaces, except within quotes.
-    let app = format!("\"{}\"", absolute(&workspace::acceptance_app()).display());
+    let app = format!("\"{}\"", workspace::acceptance_app().display());
     command.arg(script).current_dir(folder).env("APP_CMD", app);
     command
-}
-
-fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.into())
 }
 
 /// Makes the copy like the original, but keeps the packages installed there.

@@ -32,6 +32,15 @@ pub(crate) fn node(line: &str) -> Tally {
     Tally { passed: count("pass "), failed: count("fail ") + count("cancelled ") }
 }
 
+/// `test_name (module.Class.test_name) ... ok`, once a test; a part of a test has a line of its own only if it failed.
+pub(crate) fn python(line: &str) -> Tally {
+    match line.rsplit_once(" ... ").map(|(_, outcome)| outcome) {
+        Some("ok") => Tally { passed: 1, failed: 0 },
+        Some("FAIL" | "ERROR") => Tally { passed: 0, failed: 1 },
+        _ => Tally::default(),
+    }
+}
+
 /// `76 passed, 2 failed`, the last line of the acceptance cases.
 pub(crate) fn acceptance(line: &str) -> Tally {
     let (Some((passed, rest)), Some(_)) = (line.split_once(" passed, "), line.strip_suffix(" failed")) else { return Tally::default() };
@@ -77,6 +86,15 @@ mod tests {
         assert_eq!(node("ℹ cancelled 2"), Tally { passed: 0, failed: 2 });
         assert_eq!(node("ℹ tests 69"), NOTHING);
         assert_eq!(node("✔ a client may pass 3 rooms"), NOTHING);
+    }
+
+    #[test]
+    fn counts_python() {
+        assert_eq!(python("test_an_echo (test_client.Json.test_an_echo) ... ok"), Tally { passed: 1, failed: 0 });
+        assert_eq!(python("setUpClass (test_client.Json) ... ERROR"), Tally { passed: 0, failed: 1 });
+        assert_eq!(python("  test_an_echo (test_client.Json.test_an_echo) (name='a') ... FAIL"), Tally { passed: 0, failed: 1 });
+        assert_eq!(python("Ran 23 tests in 12.903s"), NOTHING);
+        assert_eq!(python("OK"), NOTHING);
     }
 
     #[test]

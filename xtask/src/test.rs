@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{js, rust, suites, tools};
+use crate::{clients, js, rust, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -12,6 +12,10 @@ pub(crate) enum Part {
     Rust,
     /// The real JavaScript client against our server.
     Js,
+    /// The Python client against our server.
+    Python,
+    /// The client of the crate `rust_socketio` against our server.
+    RustSocketio,
     /// The node's page in a headless Chromium.
     Browser,
     /// The acceptance cases that lie beside the repository.
@@ -31,13 +35,23 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         return;
     }
 
-    // All that follows drives our programs from JavaScript.
-    if let Err(why) = tools::ensure_node() {
-        report.skip("all JavaScript suites", &why);
+    // All that follows drives our programs from elsewhere.
+    if !rust::build_programs(report) {
+        report.skip("clients and suites", "what they test does not compile");
         return;
     }
-    if !rust::build_programs(report) {
-        report.skip("all JavaScript suites", "what they test does not compile");
+    if wanted(Part::Python) {
+        clients::python(report);
+    }
+    if wanted(Part::RustSocketio) {
+        clients::rust_socketio(report);
+    }
+    let in_javascript = [Part::Js, Part::Browser, Part::Acceptance, Part::Official];
+    if !in_javascript.into_iter().any(wanted) {
+        return;
+    }
+    if let Err(why) = tools::ensure_node() {
+        report.skip("all JavaScript suites", &why);
         return;
     }
     if (wanted(Part::Js) || wanted(Part::Browser)) && js::install(report) {
@@ -48,6 +62,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         if wanted(Part::Browser) {
             js::browser(report);
         }
+    }
+    if wanted(Part::Official) {
+        js::engine_client(report);
     }
     if wanted(Part::Acceptance) || wanted(Part::Official) {
         suites::run(report, wanted(Part::Acceptance), wanted(Part::Official));

@@ -1,4 +1,4 @@
-//! Finds the programs that the tests need beside Rust, or installs them where apt-get and the rights are there.
+//! Finds what the tests need beside Rust, or installs them where apt-get and the rights are there.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -39,6 +39,27 @@ pub(crate) fn ensure_chromium() -> Result<PathBuf, String> {
     // Without a font Chromium draws no text, and the pictures of failures would be empty.
     install(&["chromium", "fonts-dejavu-core"])?;
     known().ok_or_else(|| "chromium was installed but is not found".into())
+}
+
+/// Makes sure of a Python that can make environments, or tells why not.
+pub(crate) fn ensure_python() -> Result<(), String> {
+    let works = || output("python3", &["-c", "import ensurepip, venv; print('yes')"]).is_some_and(|answer| answer.trim() == "yes");
+    if works() {
+        return Ok(());
+    }
+    // Debian has the interpreter and its environments in two packages.
+    install(&["python3", "python3-venv"])?;
+    if works() { Ok(()) } else { Err("python3 can't make environments".into()) }
+}
+
+/// Makes sure of what the TLS of a client is linked with, or tells why not.
+pub(crate) fn ensure_openssl() -> Result<(), String> {
+    let found = || output("pkg-config", &["--modversion", "openssl"]).is_some_and(|version| !version.is_empty());
+    if found() {
+        return Ok(());
+    }
+    install(&["libssl-dev", "pkg-config"])?;
+    if found() { Ok(()) } else { Err("libssl-dev was installed but is not found".into()) }
 }
 
 /// A command that is ended, with all its children, when it has run for so long.

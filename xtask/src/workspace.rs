@@ -15,9 +15,14 @@ pub(crate) fn target() -> PathBuf {
     root().join(env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into()))
 }
 
-/// The program that all Socket.IO suites drive.
+/// An example, as it was built for tests.
+pub(crate) fn example(name: &str) -> PathBuf {
+    target().join("debug/examples").join(name)
+}
+
+/// The program that most Socket.IO suites drive.
 pub(crate) fn acceptance_app() -> PathBuf {
-    target().join("debug/examples/acceptance")
+    example("acceptance")
 }
 
 /// The node binary with its page.
@@ -28,4 +33,13 @@ pub(crate) fn node_binary() -> PathBuf {
 /// The program that tells what our parsers make of packets.
 pub(crate) fn parse_program() -> PathBuf {
     target().join("debug/examples/parse")
+}
+
+/// Why suites of the Socket.IO repository are skipped.
+pub(crate) const NO_REPOSITORY: &str = "SOCKETIO_REPO does not name a clone of socketio/socket.io";
+
+/// A clone of the Socket.IO repository, if there is one. Commands run elsewhere, so its path does not depend on the current folder.
+pub(crate) fn socketio_repository() -> Option<PathBuf> {
+    let given = PathBuf::from(env::var_os("SOCKETIO_REPO")?);
+    Some(std::path::absolute(&given).unwrap_or(given))
 }

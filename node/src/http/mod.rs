@@ -1,5 +1,6 @@
 //! Engine.IO over HTTP: what a request asks for, whether it may, and how it is answered.
 
+mod client_files;
 mod handover;
 mod middleware;
 mod refuse;
@@ -20,6 +21,7 @@ use futures_util::StreamExt;
 use sociable_protocol::Id;
 use tokio::sync::oneshot;
 
+pub(crate) use self::client_files::ClientFiles;
 pub(crate) use self::handover::Handover;
 pub use self::middleware::EngineRequest;
 pub(crate) use self::middleware::{Attached, Middleware};
@@ -43,15 +45,21 @@ pub struct EngineService {
     engine: Arc<Shared>,
     /// The layer above, which has to live as long as requests come.
     kept: Option<Arc<crate::server::ServerInner>>,
+    /// What is served beside.
+    files: Option<Arc<ClientFiles>>,
 }
 
 impl EngineService {
     pub(crate) fn new(engine: Arc<Shared>) -> Self {
-        Self { engine, kept: None }
+        Self { engine, kept: None, files: None }
     }
 
     pub(crate) fn keeping(self, server: Arc<crate::server::ServerInner>) -> Self {
         Self { kept: Some(server), ..self }
+    }
+
+    pub(crate) fn with_files(self, files: Option<Arc<ClientFiles>>) -> Self {
+        Self { files, ..self }
     }
 }
 
@@ -60,20 +68,23 @@ impl HttpServiceFactory for EngineService {
         // The factory of an `App` runs once on each worker thread, before requests come.
         Worker::attach(&self.engine);
         let pattern = format!("{}{{tail:.*}}", self.engine.config.path);
-        let Self { engine, kept } = self;
+        let Self { engine, kept, files } = self;
         let answer = move |request: HttpRequest, body: web::Payload| {
             let _ = &kept;
-            answer(Arc::clone(&engine), request, body)
+            answer(Arc::clone(&engine), files.clone(), request, body)
         };
         web::resource(pattern).route(web::route().to(answer)).register(config);
     }
 }
 
-async fn answer(engine: Arc<Shared>, request: HttpRequest, body: web::Payload) -> HttpResponse {
+async fn answer(engine: Arc<Shared>, files: Option<Arc<ClientFiles>>, request: HttpRequest, body: web::Payload) -> HttpResponse {
     let handshake_with = |attached| Handshake::new(request.head(), request.peer_addr(), request.app_config().secure(), attached);
     let handshake = || handshake_with(Attached::default());
     if engine.config.cors.is_some() && request.method() == Method::OPTIONS {
         return respond::preflight(&engine, request.head(), &handshake());
+    }
+    if let Some(answer) = files.and_then(|files| files.answer(&engine, request.head(), handshake)) {
+        return answer;
     }
     let target = Target::of(request.head());
     if engine.config.middleware.is_empty() {

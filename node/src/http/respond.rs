@@ -133,7 +133,13 @@ pub(super) fn refuse_websocket(
 }
 
 /// Adds the headers of cross-origin resource sharing and those of the application.
-fn decorate(engine: &Arc<Shared>, head: &RequestHead, handshake: impl FnOnce() -> Handshake, headers: &mut HeaderMap, opens_session: bool) {
+pub(super) fn decorate(
+    engine: &Arc<Shared>,
+    head: &RequestHead,
+    handshake: impl FnOnce() -> Handshake,
+    headers: &mut HeaderMap,
+    opens_session: bool,
+) {
     let config = &engine.config;
     if let Some(cors) = &config.cors {
         cors.apply(header_str(head, header::ORIGIN), headers);

@@ -14,6 +14,7 @@ use crate::engine::Shared;
 use crate::http::{Refused, Reply, on_home, text};
 use crate::reason::CloseReason;
 use crate::session::{Ending, Session, State};
+use crate::trace;
 use crate::worker::Worker;
 
 const CLOSE: &str = "1";
@@ -68,6 +69,7 @@ async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
     let reply = std::future::poll_fn(|cx| {
         let (body, compress) = take(&session);
         if !body.is_empty() {
+            trace::transport(session.id(), "polling", "written", body.len());
             // Never with the close packet behind: clients put packets off to the next turn, but close at once.
             return Poll::Ready(Reply::payload(body, compress));
         }
@@ -218,6 +220,7 @@ impl Drop for PostTicket {
 }
 
 async fn receive(session: &Session, body: Bytes) {
+    trace::transport(session.id(), "polling", "read", body.len());
     let Some(body) = text(body) else { return session.end(CloseReason::ParseError, Ending::Graceful) };
     for packet in decode_payload(body) {
         match packet {

@@ -15,9 +15,9 @@ use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, FrameError, Message, cl
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::Stream;
-use crate::outbox::Outbox;
 use crate::reason::CloseReason;
 use crate::session::{Ending, Session, State};
+use crate::trace;
 
 /// The size of a read and of a joined write. One buffer a thread serves all its connections.
 const BUFFER: usize = 64 * 1024;
@@ -170,6 +170,7 @@ impl Pump {
             let mut buffer = ReadBuf::new(scratch);
             match ready!(Pin::new(stream).poll_read(cx, &mut buffer)) {
                 Ok(()) if !buffer.filled().is_empty() => {
+                    trace::transport(self.session.id(), "websocket", "read", buffer.filled().len());
                     self.session.worker().make_calls();
                     self.take(buffer.filled_mut());
                 }
@@ -200,7 +201,7 @@ impl Pump {
         outbox.register(cx.waker());
         if !outbox.is_empty() {
             self.unflushed = true;
-            ready!(with_scratch(|scratch| poll_drain(outbox, stream, scratch, cx)))?;
+            ready!(with_scratch(|scratch| poll_drain(&self.session, stream, scratch, cx)))?;
         }
         if self.unflushed {
             // TLS keeps records back until it is flushed.
@@ -230,11 +231,15 @@ pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<()> {
     ControlFlow::Continue(())
 }
 
-fn poll_drain(outbox: &Outbox, stream: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+fn poll_drain(session: &Session, stream: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    let outbox = &session.outbox;
     while let Some(chunk) = outbox.next(scratch) {
         match ready!(Pin::new(&mut *stream).poll_write(cx, &chunk))? {
             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-            written => outbox.consume(written),
+            written => {
+                trace::transport(session.id(), "websocket", "written", written);
+                outbox.consume(written);
+            }
         }
     }
     Poll::Ready(Ok(()))

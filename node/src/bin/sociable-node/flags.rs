@@ -1,12 +1,15 @@
 //! The flags. Each can be given by an environment variable too.
 
 use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use sociable::{Cors, Server, ServerBuilder};
-use tracing_subscriber::EnvFilter;
+
+use crate::log;
 
 /// The longest time that a flag takes: timers do not go on for ever.
 const DAY_SECS: u64 = 24 * 60 * 60;
@@ -51,6 +54,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
 
+    /// A folder with the files of the official client, to be served beside it: `dist` of the npm package socket.io-client
+    #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
+    serve_client: Option<PathBuf>,
+
     /// How long a stop may take until the connections that are left are cut off
     #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) shutdown_timeout: u64,
@@ -58,6 +65,10 @@ pub(crate) struct Flags {
     /// What is logged, e.g. `warn` or `info,sociable::parser=debug`
     #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
+
+    /// The address and port of the administration, such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
+    #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
+    pub(crate) admin_addr: Option<SocketAddr>,
 
     /// The name of this node, which the page shows; that of the machine if not given
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
@@ -67,13 +78,17 @@ pub(crate) struct Flags {
 impl Flags {
     /// A server with these options.
     pub(crate) fn builder(&self) -> ServerBuilder {
-        Server::builder()
+        let builder = Server::builder()
             .path(&self.path)
             .ping_interval(Duration::from_millis(self.ping_interval))
             .ping_timeout(Duration::from_millis(self.ping_timeout))
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
-            .cors(self.cors())
+            .cors(self.cors());
+        match &self.serve_client {
+            Some(folder) => builder.serve_client(folder),
+            None => builder,
+        }
     }
 
     fn cors(&self) -> Option<Cors> {
@@ -103,7 +118,7 @@ fn within(longest: u64) -> RangedU64ValueParser {
 
 /// Checks a filter, so that a wrong one is told like every other wrong flag.
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
-    EnvFilter::builder().parse(text).map(|_| text.to_owned())
+    log::parse(text).map(|_| text.to_owned())
 }
 
 #[cfg(test)]

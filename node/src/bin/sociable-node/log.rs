@@ -1,15 +1,101 @@
-//! The log, on standard error.
+//! The log, on standard error, and its filter, which can be changed while the node runs.
 
 use std::io::{self, IsTerminal};
+use std::sync::Arc;
 
-use tracing_subscriber::EnvFilter;
+use parking_lot::Mutex;
+use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::reload::{Handle, Layer};
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+/// What SIGUSR1 and SIGUSR2 switch on.
+#[cfg(unix)]
+const DEBUG: &str = "info,sociable=debug";
+#[cfg(unix)]
+const TRACE: &str = "info,sociable=trace";
+
+/// The filter of the log.
+#[derive(Clone)]
+pub(crate) struct Filter(Arc<Inner>);
+
+struct Inner {
+    handle: Handle<EnvFilter, Registry>,
+    texts: Mutex<Texts>,
+}
+
+struct Texts {
+    /// What holds.
+    current: String,
+    /// What was given by the flag or since, and holds again when a switch is turned off.
+    chosen: String,
+}
+
+/// Reads a filter.
+pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
+    EnvFilter::builder().parse(text)
+}
 
 /// Starts to log what the filter lets through. The filter was checked with the flags.
-pub(crate) fn start(filter: &str) {
-    tracing_subscriber::fmt()
-        .compact()
-        .with_env_filter(EnvFilter::new(filter))
-        .with_writer(io::stderr)
-        .with_ansi(io::stderr().is_terminal())
-        .init();
+pub(crate) fn start(filter: &str) -> Filter {
+    let (layer, handle) = Layer::new(EnvFilter::new(filter));
+    let lines = fmt::layer().compact().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    tracing_subscriber::registry().with(layer).with(lines).init();
+    Filter(Arc::new(Inner { handle, texts: Mutex::new(Texts { current: filter.into(), chosen: filter.into() }) }))
+}
+
+impl Filter {
+    /// What is logged now.
+    pub(crate) fn current(&self) -> String {
+        self.0.texts.lock().current.clone()
+    }
+
+    /// Has the log let through something else. If the text is no filter, nothing changes.
+    pub(crate) fn choose(&self, text: &str) -> Result<(), ParseError> {
+        let filter = parse(text)?;
+        let mut texts = self.0.texts.lock();
+        texts.chosen = text.into();
+        self.apply(&mut texts, text.into(), filter);
+        Ok(())
+    }
+
+    /// Turns a switch on or, if it is on, off.
+    #[cfg(unix)]
+    fn switch(&self, text: &str) {
+        let mut texts = self.0.texts.lock();
+        let next = if texts.current == text { texts.chosen.clone() } else { text.to_owned() };
+        let filter = EnvFilter::new(&next);
+        self.apply(&mut texts, next, filter);
+    }
+
+    fn apply(&self, texts: &mut Texts, text: String, filter: EnvFilter) {
+        // It fails only after the log itself is gone.
+        if self.0.handle.reload(filter).is_ok() {
+            texts.current = text;
+        }
+        tracing::info!(filter = texts.current, "the log lets through something else now");
+    }
+
+    /// Turns the switches at signals: SIGUSR1 that for `debug`, SIGUSR2 that for `trace`.
+    #[cfg(unix)]
+    pub(crate) fn follow_signals(&self) -> io::Result<()> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        for (kind, text) in [(SignalKind::user_defined1(), DEBUG), (SignalKind::user_defined2(), TRACE)] {
+            let (filter, mut signals) = (self.clone(), signal(kind)?);
+            actix_web::rt::spawn(async move {
+                while signals.recv().await.is_some() {
+                    filter.switch(text);
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// There are no such signals here.
+    #[cfg(not(unix))]
+    pub(crate) fn follow_signals(&self) -> io::Result<()> {
+        Ok(())
+    }
 }

@@ -1,8 +1,9 @@
 //! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
 //!
-//! * `flags.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells.
+//! * `flags.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
 //! * `page.rs`: the page and `/healthz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
 
+mod admin;
 mod demo;
 mod figures;
 mod flags;
@@ -20,6 +21,7 @@ use sociable::ConfigError;
 use thiserror::Error;
 
 use self::flags::Flags;
+use self::log::Filter;
 use self::page::Page;
 
 #[derive(Debug, Error)]
@@ -39,9 +41,9 @@ enum StartError {
 #[actix_web::main]
 async fn main() -> ExitCode {
     let flags = Flags::parse();
-    log::start(&flags.log);
+    let filter = log::start(&flags.log);
     panics::log_them();
-    match serve(flags).await {
+    match serve(flags, filter).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // Not by the log, whose filter may hide it.
@@ -51,7 +53,8 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn serve(flags: Flags) -> Result<(), StartError> {
+async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
+    filter.follow_signals().map_err(StartError::Serve)?;
     let io = flags.builder().build()?;
     demo::set_up(&io);
     figures::start(&io, flags.node_name());
@@ -62,24 +65,30 @@ async fn serve(flags: Flags) -> Result<(), StartError> {
     if let Some(workers) = flags.workers {
         server = server.workers(workers.into());
     }
-    let server = server.bind((&*flags.host, flags.port)).map_err(|error| flags.cannot_listen(error))?;
+    let server = server.bind((&*flags.host, flags.port)).map_err(|error| cannot_listen(flags.host.clone(), flags.port, error))?;
     for addr in server.addrs() {
         tracing::info!(node = flags.node_name(), "listening on http://{addr}");
         // Whoever started the node may have closed its output.
         let _ = writeln!(io::stdout(), "listening on http://{addr}");
+    }
+    if let Some(address) = flags.admin_addr {
+        let (admin, addrs) =
+            admin::bind(address, filter).map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
+        for addr in addrs {
+            tracing::info!("administration on http://{addr}");
+            let _ = writeln!(io::stdout(), "administration on http://{addr}");
+        }
+        actix_web::rt::spawn(admin);
     }
     server.run().await.map_err(StartError::Serve)?;
     tracing::info!("stopped");
     Ok(())
 }
 
-impl Flags {
-    fn cannot_listen(&self, error: io::Error) -> StartError {
-        let (host, port) = (self.host.clone(), self.port);
-        match error.kind() {
-            io::ErrorKind::AddrInUse => StartError::Taken { host, port },
-            io::ErrorKind::PermissionDenied => StartError::Forbidden { host, port },
-            _ => StartError::Listen { host, port, error },
-        }
+fn cannot_listen(host: String, port: u16, error: io::Error) -> StartError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::Taken { host, port },
+        io::ErrorKind::PermissionDenied => StartError::Forbidden { host, port },
+        _ => StartError::Listen { host, port, error },
     }
 }

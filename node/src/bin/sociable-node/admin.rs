@@ -1,0 +1,50 @@
+//! What an operator may ask of the running node, on an address of its own: `GET /log`, `PUT /log`.
+//!
+//! Whoever reaches the address may do all of it. A page of some site can't, even in a browser on this machine: browsers ask before they
+//! send a PUT to another origin, and nothing here agrees; and a request under another name than the address is refused.
+
+use std::io;
+use std::net::SocketAddr;
+
+use actix_web::dev::Server;
+use actix_web::guard::{self, GuardContext};
+use actix_web::http::header;
+use actix_web::{App, HttpResponse, HttpServer, web};
+
+use crate::log::Filter;
+
+/// The longest filter that is taken, in bytes.
+const MAX_FILTER: usize = 4096;
+
+/// Listens. The addresses are given too: the port may be of the system's choice.
+pub(crate) fn bind(address: SocketAddr, filter: Filter) -> io::Result<(Server, Vec<SocketAddr>)> {
+    let app = move || {
+        let log = web::resource("/log").route(web::get().to(show)).route(web::put().to(choose));
+        let limit = web::PayloadConfig::new(MAX_FILTER);
+        App::new().service(
+            web::scope("").guard(guard::fn_guard(by_address)).app_data(web::Data::new(filter.clone())).app_data(limit).service(log),
+        )
+    };
+    let server = HttpServer::new(app).workers(1).disable_signals().bind(address)?;
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+/// True for a request that names an address or this machine, not a name that anybody could lead here.
+fn by_address(context: &GuardContext<'_>) -> bool {
+    let host = context.head().headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    host.parse::<SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok() || host.split(':').next() == Some("localhost")
+}
+
+/// The filter of the log.
+async fn show(filter: web::Data<Filter>) -> String {
+    filter.current()
+}
+
+/// Has the log let through what the body says.
+async fn choose(filter: web::Data<Filter>, body: String) -> HttpResponse {
+    match filter.choose(body.trim()) {
+        Ok(()) => HttpResponse::Ok().body(filter.current()),
+        Err(error) => HttpResponse::BadRequest().body(error.to_string()),
+    }
+}

@@ -1,0 +1,125 @@
+//! What is logged of each packet, room and message between nodes: the events of the level `trace`, and the lives of rooms.
+//!
+//! Never what a packet says: it holds what users write, and tokens. All of this is on the way of every packet, so each event stands in a
+//! function of its own behind a check that is one load while the level is off.
+
+use sociable_adapter::{Message, Operation, Room};
+use sociable_protocol::engine::Packet as EnginePacket;
+use sociable_protocol::{Body, Frames, Id, Packet};
+use tracing::{Level, debug, enabled, trace};
+
+/// Calls a function only if such events are wanted.
+macro_rules! only_if_on {
+    ($target:literal, $call:expr) => {
+        if enabled!(target: $target, Level::TRACE) {
+            $call;
+        }
+    };
+}
+
+/// A client's packet of Engine.IO.
+#[inline]
+pub(crate) fn engine_in(sid: Id, packet: &EnginePacket) {
+    #[cold]
+    fn tell(sid: Id, packet: &EnginePacket) {
+        let (kind, bytes) = match packet {
+            EnginePacket::Open => ("open", 0),
+            EnginePacket::Close => ("close", 0),
+            EnginePacket::Ping(text) => ("ping", text.len()),
+            EnginePacket::Pong(text) => ("pong", text.len()),
+            EnginePacket::Message(text) => ("message", text.len()),
+            EnginePacket::Binary(bytes) => ("binary", bytes.len()),
+            EnginePacket::Upgrade => ("upgrade", 0),
+            EnginePacket::Noop => ("noop", 0),
+        };
+        trace!(target: "sociable::engine", %sid, kind, bytes, "packet in");
+    }
+    only_if_on!("sociable::engine", tell(sid, packet));
+}
+
+/// A packet for a client, with all its frames, on its way into the outbox.
+#[inline]
+pub(crate) fn engine_out(sid: Id, bytes: usize) {
+    #[cold]
+    fn tell(sid: Id, bytes: usize) {
+        trace!(target: "sociable::engine", %sid, bytes, "packet out");
+    }
+    only_if_on!("sociable::engine", tell(sid, bytes));
+}
+
+/// Bytes that a transport took from a client or gave to it.
+#[inline]
+pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
+    #[cold]
+    fn tell(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
+        trace!(target: "sociable::transport", %sid, transport, bytes, "{what}");
+    }
+    only_if_on!("sociable::transport", tell(sid, transport, what, bytes));
+}
+
+/// A packet of a client, as the parser read it.
+#[inline]
+pub(crate) fn packet_in(sid: Id, packet: &Packet) {
+    #[cold]
+    fn tell(sid: Id, packet: &Packet) {
+        let (kind, event, ack, args) = parts(&packet.body);
+        trace!(target: "sociable::parser", %sid, namespace = %packet.namespace, kind, event, ack, args, "packet in");
+    }
+    only_if_on!("sociable::parser", tell(sid, packet));
+}
+
+/// A packet that was encoded: once, however many clients get it.
+#[inline]
+pub(crate) fn packet_out(packet: &Packet, frames: &Frames) {
+    #[cold]
+    fn tell(packet: &Packet, bytes: usize) {
+        let (kind, event, ack, args) = parts(&packet.body);
+        trace!(target: "sociable::parser", namespace = %packet.namespace, kind, event, ack, args, bytes, "packet out");
+    }
+    only_if_on!("sociable::parser", tell(packet, frames.len()));
+}
+
+/// The kind of a packet, and what its kind has: a name, a number for its acknowledgement, arguments.
+fn parts(body: &Body) -> (&'static str, Option<&str>, Option<u64>, Option<usize>) {
+    match body {
+        Body::Connect(_) => ("connect", None, None, None),
+        Body::Disconnect => ("disconnect", None, None, None),
+        Body::Event { name, args, id } => ("event", Some(name), *id, Some(args.len())),
+        Body::Ack { args, id } => ("ack", None, *id, Some(args.len())),
+        Body::ConnectError(_) => ("connect_error", None, None, None),
+    }
+}
+
+/// A socket has joined or left a room, which came or went by that if `edge`.
+pub(crate) fn room(namespace: &str, room: &Room, id: Id, joined: bool, edge: bool) {
+    let (socket_did, room_did) = if joined { ("joined", "created") } else { ("left", "deleted") };
+    trace!(target: "sociable::room", namespace, %room, %id, "{socket_did}");
+    if edge {
+        debug!(target: "sociable::room", namespace, %room, "{room_did}");
+    }
+}
+
+/// A message for the other nodes.
+#[inline]
+pub(crate) fn published(message: &Message) {
+    only_if_on!("sociable::adapter", across("published", message));
+}
+
+/// A message of another node.
+#[inline]
+pub(crate) fn delivered(message: &Message) {
+    only_if_on!("sociable::adapter", across("delivered", message));
+}
+
+#[cold]
+fn across(what: &'static str, message: &Message) {
+    let (operation, bytes) = match &message.operation {
+        Operation::Emit { frames, .. } => ("emit", frames.len()),
+        Operation::Join(_) => ("join", 0),
+        Operation::Leave(_) => ("leave", 0),
+        Operation::Disconnect { .. } => ("disconnect", 0),
+        Operation::ServerEvent { .. } => ("server event", 0),
+    };
+    let rooms = message.target.rooms.len();
+    trace!(target: "sociable::adapter", namespace = %message.namespace, operation, rooms, bytes, "{what}");
+}

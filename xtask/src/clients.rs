@@ -1,0 +1,59 @@
+//! The tests of clients that are not written in JavaScript: `tests/python`, `tests/rust_socketio`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::report::Report;
+use crate::rust::cargo;
+use crate::{tally, tools, workspace};
+
+/// Far above what a suite takes when all goes slowly: it only ends what hangs.
+const SUITE_LIMIT_SECS: u32 = 900;
+
+/// `python-socketio`, in an environment of its own.
+pub(crate) fn python(report: &mut Report) {
+    const NAME: &str = "interop with python-socketio";
+    if let Err(why) = tools::ensure_python() {
+        report.skip(NAME, &why);
+        return;
+    }
+    let folder = workspace::root().join("tests/python");
+    let Some(python) = environment(report, &folder.join("requirements.txt")) else { return };
+    let mut tests = tools::limited(&python.to_string_lossy(), SUITE_LIMIT_SECS);
+    tests.args(["-B", "run.py"]).current_dir(folder).env("ACCEPTANCE", workspace::acceptance_app());
+    report.tests(NAME, &mut tests, tally::python);
+}
+
+/// The interpreter of an environment with these packages. It is made anew when they change.
+fn environment(report: &mut Report, requirements: &Path) -> Option<PathBuf> {
+    let folder = workspace::target().join("python");
+    let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
+    if let (Ok(wanted), Ok(installed)) = (fs::read(requirements), fs::read(&stamp))
+        && wanted == installed
+    {
+        return Some(python);
+    }
+    let mut make = std::process::Command::new("python3");
+    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    let mut install = std::process::Command::new(&python);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
+    if !report.check("Python environment", &mut make) || !report.check("packages of the Python tests", &mut install) {
+        return None;
+    }
+    if let Err(error) = fs::copy(requirements, &stamp) {
+        eprintln!("{}: {error}; the packages will be installed again next time", stamp.display());
+    }
+    Some(python)
+}
+
+/// The crate `rust_socketio`. Its tests are a workspace of their own, with an output folder of their own.
+pub(crate) fn rust_socketio(report: &mut Report) {
+    const NAME: &str = "interop with rust_socketio";
+    if let Err(why) = tools::ensure_openssl() {
+        report.skip(NAME, &why);
+        return;
+    }
+    let mut tests = cargo(&["test", "--locked", "--manifest-path", "tests/rust_socketio/Cargo.toml"]);
+    tests.env("CARGO_TARGET_DIR", workspace::target().join("rust_socketio")).env("ACCEPTANCE", workspace::acceptance_app());
+    report.tests(NAME, &mut tests, tally::cargo);
+}
