@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use thiserror::Error;
 
 /// The JavaScript server takes base64 with or without padding, and does not look at the bits behind the last byte.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
+pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
@@ -113,6 +113,12 @@ pub enum PacketError {
     /// A binary message is not base64.
     #[error("a binary message is not base64")]
     BadBase64,
+    /// The length of a packet in a payload (of revision 3) is no number, or there is less.
+    #[error("a packet's length is not what is there")]
+    BadLength,
+    /// A text packet (of revision 3) is not UTF-8.
+    #[error("a text packet is not UTF-8")]
+    NotText,
 }
 
 impl Packet {
