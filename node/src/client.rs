@@ -7,7 +7,8 @@ use std::sync::{Arc, Weak as ArcWeak};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::FutureExt;
-use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet};
+use sociable_protocol::packet::MAIN_NAMESPACE;
+use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
 
 use crate::ack::Ack;
 use crate::engine::Connection;
@@ -18,7 +19,7 @@ use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::recovery::Claimed;
 use crate::server::ServerInner;
-use crate::session::{Ending, Session};
+use crate::session::{Dialect, Ending, Session};
 use crate::socket::{SocketError, Stage};
 use crate::trace;
 
@@ -26,6 +27,8 @@ use crate::trace;
 const MAX_NAMESPACES: usize = 1000;
 /// No namespace has a name longer than this, in bytes: names are kept for as long as the namespace.
 const MAX_NAME: usize = 1024;
+
+const INVALID_NAMESPACE: &str = "Invalid namespace";
 
 /// The layer above a session.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub(crate) struct Client {
 impl Client {
     pub(crate) fn open(server: &Arc<ServerInner>, session: Rc<Session>) -> Rc<Self> {
         session.expect_within(server.connect_timeout);
-        Rc::new_cyclic(|this| Self {
+        let client = Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             server: Arc::downgrade(server),
             decoder: RefCell::new(server.parser.decoder()),
@@ -53,7 +56,17 @@ impl Client {
             sockets: RefCell::default(),
             connecting: RefCell::default(),
             joined: Cell::new(false),
-        })
+        });
+        if client.is_old() {
+            // It does not ask for the main namespace: it is in it from the start.
+            client.connect(ByteString::from_static(MAIN_NAMESPACE), None);
+        }
+        client
+    }
+
+    /// A client of Socket.IO 2 or before.
+    fn is_old(&self) -> bool {
+        self.session.dialect() != Dialect::V4
     }
 
     /// Takes what the decoder made of a message.
@@ -77,7 +90,10 @@ impl Client {
     }
 
     #[inline]
-    fn packet(&self, packet: Packet) {
+    fn packet(&self, mut packet: Packet) {
+        if self.is_old() {
+            self.read_query(&mut packet);
+        }
         match (packet.body, self.socket(&packet.namespace)) {
             (Body::Event { name, args, id }, Some(socket)) => {
                 let handle = socket.socket();
@@ -93,6 +109,17 @@ impl Client {
                 self.session.close();
             }
         }
+    }
+
+    /// Old clients put what they send to be let in into a query behind the name of the namespace.
+    fn read_query(&self, packet: &mut Packet) {
+        let Some((name, query)) = packet.namespace.split_once('?') else { return };
+        if let (Body::Connect(auth), Some(server)) = (&mut packet.body, self.server.upgrade()) {
+            let fields = form_urlencoded::parse(query.as_bytes());
+            let fields = fields.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned())));
+            *auth = Args::encode(server.parser.encoding(), &Value::Object(fields.collect())).ok();
+        }
+        packet.namespace = packet.namespace.slice_ref(name);
     }
 
     fn socket(&self, namespace: &str) -> Option<Rc<LocalSocket>> {
@@ -120,7 +147,7 @@ impl Client {
     fn connect(&self, name: ByteString, auth: Option<Args>) {
         let (Some(this), Some(server)) = (self.this.upgrade(), self.server.upgrade()) else { return self.session.close() };
         if name.len() > MAX_NAME {
-            return self.refuse(&server, name, &Failure::new("Invalid namespace"));
+            return self.refuse(&server, name, &Failure::new(INVALID_NAMESPACE));
         }
         if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
             return self.refuse(&server, name, &Failure::new("Too many namespaces"));
@@ -143,7 +170,10 @@ impl Client {
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
         self.session.worker().counters.one(Count::ConnectionsRefused);
         tracing::debug!(target: "sociable::namespace", sid = %self.session.id(), namespace = %name, why = failure.message(), "connection refused");
-        let packet = Packet { namespace: name, body: Body::ConnectError(failure.payload(server.parser.encoding())) };
+        let encoding = server.parser.encoding();
+        let bare = self.is_old() && failure.message() != INVALID_NAMESPACE;
+        let payload = if bare { failure.bare_payload(encoding) } else { failure.payload(encoding) };
+        let packet = Packet { namespace: name, body: Body::ConnectError(payload) };
         // A client that has gone needs no answer.
         let _ = self.session.send(server.parser.encode(&packet), true);
     }
@@ -152,8 +182,8 @@ impl Client {
         let _connecting = Connecting { client: self, name };
         // It is kept as long as the socket: not with the whole message that it came in.
         let auth = auth.map_or_else(|| server.no_auth.clone(), |auth| auth.detached());
-        let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new("Invalid namespace"))?;
-        let recoveries = namespace.recoveries();
+        let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new(INVALID_NAMESPACE))?;
+        let recoveries = namespace.recoveries().filter(|_| !self.is_old());
         let mut claimed = match recoveries {
             Some(recoveries) => recoveries.claim(&namespace, &auth).await,
             None => None,
@@ -209,7 +239,7 @@ impl Client {
             }
         };
         socket.connected(&rooms);
-        let _ = self.session.send(server.connect_frames(&namespace, &socket.shared), true);
+        let _ = self.session.send(server.connect_frames(&namespace, &socket.shared, self.is_old()), true);
         tracing::debug!(target: "sociable::namespace", namespace = %name, id = %socket.shared.id, "socket connected");
         for handler in socket.setup().connect.clone() {
             let this = Rc::clone(&socket);

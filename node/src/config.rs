@@ -131,6 +131,7 @@ pub(crate) struct Config {
     pub(crate) cors: Option<Cors>,
     pub(crate) initial_packet: Option<String>,
     pub(crate) allow_request: Option<AllowRequest>,
+    pub(crate) allow_eio3: bool,
     pub(crate) middleware: Vec<Middleware>,
     pub(crate) initial_headers: Option<HeaderHook>,
     pub(crate) headers: Option<HeaderHook>,
@@ -185,6 +186,7 @@ impl Config {
             cors: None,
             initial_packet: None,
             allow_request: None,
+            allow_eio3: false,
             middleware: vec![],
             initial_headers: None,
             headers: None,
@@ -305,6 +307,12 @@ macro_rules! engine_options {
         /// read from that client until fewer wait. Acknowledgements pass, so handlers may wait for their client.
         pub fn max_running_handlers(mut self, handlers: u32) -> Self {
             self.config.max_running_handlers = handlers;
+            self
+        }
+
+        /// Whether clients of Engine.IO 3, which those of Socket.IO 2 speak, are let in: no by default.
+        pub fn allow_eio3(mut self, allow: bool) -> Self {
+            self.config.allow_eio3 = allow;
             self
         }
 

@@ -22,7 +22,7 @@ use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::recovery::{Marks, Ticket};
 use crate::rooms::{Change, Rooms};
-use crate::session::{Session, Waiting};
+use crate::session::{Dialect, Session, Waiting};
 use crate::setup::{RoomEvent, Setup};
 use crate::socket::{Socket, SocketError, SocketInner, Stage};
 use crate::trace;
@@ -83,9 +83,12 @@ impl Local {
         let mut sockets = self.sockets.borrow_mut();
         let entry = sockets.vacant_entry();
         let slot = entry.key() as u32;
-        let id = back.map_or_else(|| self.worker.draw_id(), |back| back.id);
-        let mut shared = SocketInner::new(id, namespace.clone(), self.worker.index, slot, session.handshake().clone(), auth);
-        let recoverable = namespace.recoveries().is_some();
+        // An old client knows its socket by the id of the session.
+        let old = session.dialect() != Dialect::V4;
+        let id = back.map_or_else(|| if old { session.id() } else { self.worker.draw_id() }, |back| back.id);
+        let mut shared =
+            SocketInner::new(id, namespace.clone(), self.worker.index, slot, session.handshake().clone(), auth).of_old_client(old);
+        let recoverable = !old && namespace.recoveries().is_some();
         if recoverable {
             let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
             shared = shared.with_ticket(Ticket { pid, recovered: back.is_some() }, back.and_then(|back| back.data.clone()));

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use sociable_adapter::{Message, Operation, Room, Target};
 use sociable_protocol::websocket::Payload;
-use sociable_protocol::{Args, Body, Encoding, Frames, Id, Packet, Parser};
+use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
 use tokio::sync::mpsc;
 
 use crate::ack::{AckReply, BroadcastAckError, event};
@@ -21,6 +21,7 @@ use crate::operator::{BroadcastOperator, IntoRooms};
 use crate::parent::ParentNamespace;
 use crate::recovery::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
+use crate::rooms::own_room;
 use crate::server::{Server, ServerInner};
 use crate::server_events::ServerAckError;
 use crate::setup::{Setup, SharedSetup, listeners};
@@ -347,7 +348,7 @@ impl Namespace {
         if edge && !came {
             rooms.remove(room);
         }
-        if edge && Id::try_from(&**room).is_ok() {
+        if edge && own_room(room).is_some() {
             if came {
                 self.0.rooms_like_ids.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -360,7 +361,7 @@ impl Namespace {
     /// The only worker that can have the socket that is meant, if one is meant and by its id.
     pub(crate) fn only_worker(&self, target: &Target) -> Option<usize> {
         let [room] = &target.rooms[..] else { return None };
-        let id = Id::try_from(&**room).ok()?;
+        let id = own_room(room)?;
         if self.0.rooms_like_ids.load(Ordering::Relaxed) > 0 {
             return None;
         }

@@ -29,6 +29,12 @@ pub(crate) struct Change {
     pub(crate) edge: bool,
 }
 
+/// The socket whose own room this would be. Clients of Socket.IO 2 and before know their ids as `/namespace#id`.
+pub(crate) fn own_room(room: &str) -> Option<Id> {
+    let id = if room.starts_with('/') { room.rsplit_once('#')?.1 } else { room };
+    Id::try_from(id).ok()
+}
+
 impl Rooms {
     /// Builds the rooms anew from what the sockets know of themselves.
     pub(crate) fn rebuild(sockets: impl Iterator<Item = Rc<LocalSocket>>) -> Self {
@@ -117,7 +123,7 @@ impl Rooms {
     }
 
     fn members(&self, room: &Room) -> impl Iterator<Item = &Rc<LocalSocket>> {
-        let owner = Id::try_from(&**room).ok().and_then(|id| self.sockets.get(&id));
+        let owner = own_room(room).and_then(|id| self.sockets.get(&id));
         self.rooms.get(room).into_iter().flat_map(FxHashMap::values).chain(owner)
     }
 

@@ -461,7 +461,7 @@ impl ServerInner {
     }
 
     /// What a client gets that is connected.
-    pub(crate) fn connect_frames(&self, namespace: &Namespace, socket: &SocketInner) -> Frames {
+    pub(crate) fn connect_frames(&self, namespace: &Namespace, socket: &SocketInner, old: bool) -> Frames {
         #[derive(serde::Serialize)]
         struct Connected<'a> {
             sid: &'a str,
@@ -469,7 +469,8 @@ impl ServerInner {
             pid: Option<&'a str>,
         }
         let pid = socket.ticket.as_ref().map(|ticket| ticket.pid.as_str());
-        let payload = Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str(), pid });
-        self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload.ok()) })
+        // Old clients make the id up by themselves, of that of the session.
+        let payload = if old { None } else { Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str(), pid }).ok() };
+        self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload) })
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use sociable_protocol::Id;
-use sociable_protocol::engine::{OpenPacket, Packet};
+use sociable_protocol::engine::{OpenPacket, Packet, v3};
 use sociable_protocol::websocket::Frames;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -65,6 +65,25 @@ pub enum SendError {
     SlowClient,
 }
 
+/// The revision of Engine.IO that a client speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// The server pings; binary goes as it is.
+    V4,
+    /// The client pings; binary bears its type. Those who take no binary get `base64`.
+    V3 {
+        /// Binary has to be text.
+        base64: bool,
+    },
+}
+
+impl Dialect {
+    /// True if a request that claims this may belong to a session that speaks `other`.
+    pub(crate) fn fits(self, other: Self) -> bool {
+        (self == Self::V4) == (other == Self::V4)
+    }
+}
+
 /// How far a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
@@ -92,6 +111,7 @@ pub struct Session {
     this: Weak<Session>,
     state: Cell<State>,
     transport: Cell<Transport>,
+    dialect: Dialect,
     pub(crate) outbox: Outbox,
     /// Gone when the session is released: it refers back to the session.
     connection: RefCell<Option<Rc<dyn Connection>>>,
@@ -141,7 +161,14 @@ impl fmt::Debug for Session {
 impl Session {
     /// Opens a session on this worker and queues its open packet, behind the `preface` of its transport: the head of the response that
     /// opens a WebSocket leaves in one write with the first packet.
-    pub(crate) fn open(worker: &Rc<Worker>, id: Id, handshake: Handshake, transport: Transport, preface: Option<Bytes>) -> Rc<Self> {
+    pub(crate) fn open(
+        worker: &Rc<Worker>,
+        id: Id,
+        handshake: Handshake,
+        transport: Transport,
+        dialect: Dialect,
+        preface: Option<Bytes>,
+    ) -> Rc<Self> {
         let session = Rc::new_cyclic(|this| Self {
             id,
             worker: Rc::clone(worker),
@@ -149,6 +176,7 @@ impl Session {
             this: Weak::clone(this),
             state: Cell::new(State::Open),
             transport: Cell::new(transport),
+            dialect,
             outbox: Outbox::default(),
             connection: RefCell::new(None),
             polling: PollingState::default(),
@@ -179,7 +207,7 @@ impl Session {
         if let Some(message) = &config.initial_packet {
             session.push_control(Frames::text(&format!("4{message}")));
         }
-        session.schedule_ping();
+        session.begin_heartbeat();
         tracing::debug!(target: "sociable::engine", sid = %id, transport = transport.as_str(), "session opened");
         let connection = worker.engine.accept(Rc::clone(&session));
         if session.is_open() {
@@ -201,6 +229,11 @@ impl Session {
     /// What carries the session now.
     pub fn transport(&self) -> Transport {
         self.transport.get()
+    }
+
+    #[inline]
+    pub(crate) fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// True until the session has begun to end.
@@ -257,6 +290,10 @@ impl Session {
         if self.state.get() != State::Open {
             return Err(SendError::Closed);
         }
+        let frames = match self.dialect {
+            Dialect::V4 => frames,
+            Dialect::V3 { base64 } => v3::frames(frames, base64),
+        };
         let length = frames.len();
         if !self.outbox.push(frames.into_bytes(), compress, self.config().max_outbox) {
             return Err(SendError::SlowClient);
@@ -401,7 +438,8 @@ impl Session {
         if self.state.get() != State::Open {
             return false;
         }
-        if !matches!(packet, Packet::Pong(_)) && self.awaiting_pong.get() && !self.seen_since_ping.replace(true) {
+        let awaited = self.awaiting_pong.get() && self.dialect == Dialect::V4;
+        if awaited && !matches!(packet, Packet::Pong(_)) && !self.seen_since_ping.replace(true) {
             // Any packet shows that the client lives, but only once a ping: it still owes the pong.
             self.await_pong(Instant::now());
         }
@@ -416,13 +454,18 @@ impl Session {
                 self.count_in(bytes.len());
                 connection.binary(bytes);
             }
-            Packet::Pong(_) => self.schedule_ping(),
+            Packet::Pong(_) if self.dialect == Dialect::V4 => self.schedule_ping(),
+            Packet::Ping(probe) if self.dialect != Dialect::V4 => {
+                self.begin_heartbeat();
+                // It has the bound of all packets: who floods with pings and does not read is closed as slow.
+                let _ = self.send(Frames::text(&format!("3{probe}")), false);
+            }
             Packet::Close => {
                 self.polling.left.set(true);
                 self.end(CloseReason::TransportClose, Ending::Graceful);
             }
-            // In this revision of the protocol the server pings.
-            Packet::Ping(_) => self.end(CloseReason::TransportError, Ending::Graceful),
+            // The other side does that in this revision of the protocol.
+            Packet::Ping(_) | Packet::Pong(_) => self.end(CloseReason::TransportError, Ending::Graceful),
             Packet::Open | Packet::Upgrade | Packet::Noop => {}
         }
         self.state.get() == State::Open
@@ -449,6 +492,14 @@ impl Session {
         // A poll that still waits has nothing to wait for.
         self.outbox.wake();
         tracing::debug!(target: "sociable::transport", sid = %self.id, "upgraded to websocket");
+    }
+
+    fn begin_heartbeat(&self) {
+        match self.dialect {
+            Dialect::V4 => self.schedule_ping(),
+            // The client pings; it may be as late as one of revision 4 with its pong.
+            Dialect::V3 { .. } => self.await_pong(after(Instant::now(), self.config().ping_interval)),
+        }
     }
 
     fn schedule_ping(&self) {

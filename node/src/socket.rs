@@ -11,6 +11,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sociable_adapter::{Room, SocketInfo, Target};
+use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet, Value};
 use thiserror::Error;
 use tokio::sync::oneshot;
@@ -69,6 +70,8 @@ pub(crate) struct SocketInner {
     auth: Args,
     /// It may come back, if recovery is on.
     pub(crate) ticket: Option<Box<Ticket>>,
+    /// The client is one of Socket.IO 2 or before.
+    pub(crate) old: bool,
     stage: AtomicU8,
     /// What is seldom there.
     rest: Mutex<Rest>,
@@ -145,13 +148,18 @@ impl SocketError {
 impl SocketInner {
     pub(crate) fn new(id: Id, namespace: Namespace, worker: usize, slot: u32, handshake: Handshake, auth: Args) -> Self {
         let stage = AtomicU8::new(Stage::Connecting as u8);
-        Self { id, namespace, worker, slot, handshake, auth, ticket: None, stage, rest: Mutex::default() }
+        Self { id, namespace, worker, slot, handshake, auth, ticket: None, old: false, stage, rest: Mutex::default() }
     }
 
     /// The socket may come back; if it has done so, with its data of before.
     pub(crate) fn with_ticket(self, ticket: Ticket, data: Option<Value>) -> Self {
         let rest = Mutex::new(Rest { rooms: vec![], data: data.map(Box::new) });
         Self { ticket: Some(Box::new(ticket)), rest, ..self }
+    }
+
+    /// The client is one of Socket.IO 2 or before.
+    pub(crate) fn of_old_client(self, old: bool) -> Self {
+        Self { old, ..self }
     }
 
     /// Goes from one stage to the next. False if it is not at the first.
@@ -209,6 +217,14 @@ impl Socket {
     /// The socket's id. It is not the id of its session, so it may be shown to other clients.
     pub fn id(&self) -> Id {
         self.0.id
+    }
+
+    /// The id as the client knows it: a client of Socket.IO 2 or before has another one in each namespace, `/namespace#id`. It is a room
+    /// as [`id`](Self::id) is.
+    pub fn client_id(&self) -> ByteString {
+        let id = self.0.id.as_str();
+        let main = self.0.namespace.name() == MAIN_NAMESPACE;
+        if self.0.old && !main { format!("{}#{id}", self.0.namespace.name()).into() } else { id.into() }
     }
 
     /// The namespace.
@@ -269,7 +285,7 @@ impl Socket {
             return vec![];
         }
         let mut rooms = self.0.rest.lock().rooms.clone();
-        rooms.push(self.0.id.as_str().into());
+        rooms.push(self.client_id());
         rooms
     }
 

@@ -48,6 +48,9 @@ pub(crate) struct Flags {
     /// How long a lost client may be away, in milliseconds.
     #[arg(long)]
     recovery: Option<u64>,
+    /// Lets clients of Engine.IO 3 and Socket.IO 2 in.
+    #[arg(long)]
+    eio3: bool,
     /// The Engine.IO layer alone: each message goes back as it came.
     #[arg(long)]
     pub(crate) engine: bool,
@@ -67,6 +70,7 @@ macro_rules! common {
             .ping_interval(Duration::from_millis(flags.ping_interval))
             .ping_timeout(Duration::from_millis(flags.ping_timeout))
             .upgrade_timeout(Duration::from_millis(flags.upgrade_timeout))
+            .allow_eio3(flags.eio3)
             .max_http_buffer_size(flags.max_payload)
             .cors(Cors::origin(flags.cors_origin.as_str()).credentials(flags.cors_credentials))
             .cookie(flags.cookie.as_deref().map(Cookie::named))

@@ -153,7 +153,7 @@ impl Request {
             "id" => {
                 let transport = socket.transport().map(|transport| transport.as_str());
                 return to_value(&json!({
-                    "id": socket.id(), "nsp": &**namespace.name(), "recovered": socket.recovered(), "node": name.0, "transport": transport,
+                    "id": &*socket.client_id(), "nsp": &**namespace.name(), "recovered": socket.recovered(), "node": name.0, "transport": transport,
                 }));
             }
             "serverSideEmit" => {

@@ -48,6 +48,15 @@ impl Failure {
         self.data.as_ref()
     }
 
+    /// The payload of a connect error for clients of Socket.IO 2 and before.
+    pub(crate) fn bare_payload(&self, encoding: Encoding) -> Args {
+        let payload = match &self.data {
+            Some(data) => Args::encode(encoding, data),
+            None => Args::encode(encoding, &self.message),
+        };
+        payload.unwrap_or_else(|_| Args::null(encoding))
+    }
+
     /// The payload of a connect error.
     pub(crate) fn payload(&self, encoding: Encoding) -> Args {
         #[derive(Serialize)]

@@ -32,7 +32,7 @@ pub(crate) use self::target::{Target, wants_websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
-use crate::session::Session;
+use crate::session::{Dialect, Session};
 use crate::transport::{bridge, polling, upgrade};
 use crate::worker::Worker;
 
@@ -152,21 +152,21 @@ async fn serve(
     match &target.sid {
         Some(sid) => {
             let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
-            target.check_revision()?;
+            let claims = target.claims();
             match (&head.method, transport) {
-                (&Method::GET, Transport::Polling) => polling::get(engine, id).await,
-                (&Method::POST, Transport::Polling) => post(engine, id, head, body).await,
+                (&Method::GET, Transport::Polling) => polling::get(engine, id, claims).await,
+                (&Method::POST, Transport::Polling) => post(engine, id, claims, head, body).await,
                 (_, Transport::WebSocket) => {
-                    Err(polling::known(engine, id).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
+                    Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
                 }
-                (method, _) => Err(polling::known(engine, id).await.err().unwrap_or(Refused::bad_method(method))),
+                (method, _) => Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_method(method))),
             }
         }
         None => {
-            let handshake = handshake();
+            let (handshake, dialect) = (handshake(), target.dialect());
             target.check_handshake(engine, head, &handshake).await?;
             let (id, body) = on_home(engine, None, move |worker, id| {
-                let session = Session::open(worker, id, handshake, Transport::Polling, None);
+                let session = Session::open(worker, id, handshake, Transport::Polling, dialect, None);
                 async move { (id, polling::first_payload(&session)) }
             })
             .await?;
@@ -175,15 +175,16 @@ async fn serve(
     }
 }
 
-async fn post(engine: &Arc<Shared>, id: Id, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
-    // In this revision of the protocol bodies are text.
-    if head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream") {
-        polling::fail(engine, id).await?;
+async fn post(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
+    let binary = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
+    // In revision 4 of the protocol bodies are text.
+    if binary && !matches!(claims, Some(Dialect::V3 { .. })) {
+        polling::fail(engine, id, claims).await?;
         return Ok(Reply::empty(StatusCode::BAD_REQUEST));
     }
-    let Some(ticket) = polling::begin_post(engine, id).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
+    let Some(ticket) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
     match tokio::time::timeout(BODY_TIMEOUT, read_body(head, body, engine.config.max_payload())).await {
-        Ok(Ok(body)) => ticket.finish(body).await,
+        Ok(Ok(body)) => ticket.finish(body, binary).await,
         Ok(Err(BodyError::TooLarge)) => {
             engine.count(crate::metrics::Count::BodiesTooLarge);
             ticket.give_back();

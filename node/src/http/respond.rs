@@ -14,6 +14,7 @@ use sociable_protocol::Id;
 use super::{Refused, header_str};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
+use crate::transport::polling::Payload;
 use crate::transport::upgrade::Admission;
 
 /// Seconds after which a client may ask again that was refused for want of room.
@@ -24,7 +25,7 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 pub(crate) struct Reply {
     status: StatusCode,
     content_type: Option<&'static str>,
-    body: String,
+    body: Vec<u8>,
     compress: bool,
     /// The session that was opened by the request.
     opened: Option<Id>,
@@ -33,17 +34,18 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn new(status: StatusCode, content_type: &'static str, body: String) -> Self {
+    fn new(status: StatusCode, content_type: &'static str, body: Vec<u8>) -> Self {
         Self { status, content_type: Some(content_type), body, compress: false, opened: None, close: false }
     }
 
     /// Packets for a poll.
-    pub(crate) fn payload(body: String, compress: bool) -> Self {
-        Self { compress, ..Self::new(StatusCode::OK, "text/plain; charset=UTF-8", body) }
+    pub(crate) fn payload(payload: Payload, compress: bool) -> Self {
+        let kind = if payload.binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" };
+        Self { compress, ..Self::new(StatusCode::OK, kind, payload.bytes) }
     }
 
-    pub(crate) fn opened(id: Id, body: String) -> Self {
-        Self { opened: Some(id), ..Self::payload(body, true) }
+    pub(crate) fn opened(id: Id, payload: Payload) -> Self {
+        Self { opened: Some(id), ..Self::payload(payload, true) }
     }
 
     /// Packets were taken.
@@ -52,11 +54,11 @@ impl Reply {
     }
 
     pub(crate) fn json(status: StatusCode, body: String) -> Self {
-        Self::new(status, "application/json", body)
+        Self::new(status, "application/json", body.into_bytes())
     }
 
     pub(crate) fn empty(status: StatusCode) -> Self {
-        Self { content_type: None, ..Self::new(status, "", String::new()) }
+        Self { content_type: None, ..Self::new(status, "", vec![]) }
     }
 
     pub(crate) fn closing(self) -> Self {
@@ -87,7 +89,7 @@ pub(super) fn respond(engine: &Arc<Shared>, head: &RequestHead, handshake: impl 
         headers.append(header::SET_COOKIE, value);
     }
     decorate(engine, head, handshake, headers, reply.opened.is_some());
-    let body = compressed(engine, head, &reply, headers).unwrap_or_else(|| reply.body.into_bytes());
+    let body = compressed(engine, head, &reply, headers).unwrap_or(reply.body);
     if reply.close {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -179,7 +181,7 @@ fn compressed(engine: &Arc<Shared>, head: &RequestHead, reply: &Reply, headers: 
             coding.trim().eq_ignore_ascii_case(name) && parameters.trim().replace(' ', "") != "q=0"
         })
     };
-    let body = reply.body.as_bytes();
+    let body = &reply.body;
     let (name, bytes) = if accepts("gzip") {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
         encoder.write_all(body).ok()?;

@@ -9,12 +9,15 @@ use super::Refused;
 use crate::config::{Config, Transport};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
+use crate::session::Dialect;
 
 /// The parts of a request that Engine.IO looks at.
 #[derive(Debug, Default)]
 pub(crate) struct Target {
     transport: Option<String>,
     revision: Option<String>,
+    /// The client takes no binary.
+    base64: bool,
     /// Absent or empty: a new session is asked for.
     pub(crate) sid: Option<String>,
     /// The request wants to become a WebSocket.
@@ -29,6 +32,7 @@ impl Target {
             match &*name {
                 "transport" => target.transport = Some(value.into_owned()),
                 "EIO" => target.revision = Some(value.into_owned()),
+                "b64" => target.base64 = !value.is_empty(),
                 "sid" => target.sid = Some(value.into_owned()).filter(|sid| !sid.is_empty()),
                 _ => {}
             }
@@ -48,12 +52,14 @@ impl Target {
         Ok(transport)
     }
 
-    /// Requests of a session have to speak its revision of the protocol.
-    pub(crate) fn check_revision(&self) -> Result<(), Refused> {
-        match self.revision.as_deref() {
-            None | Some("4") => Ok(()),
-            Some(_) => Err(Refused::bad_request("PROTOCOL_MISMATCH")),
-        }
+    /// What the client speaks: all that is not revision 4 counts as 3.
+    pub(crate) fn dialect(&self) -> Dialect {
+        if self.revision.as_deref() == Some("4") { Dialect::V4 } else { Dialect::V3 { base64: self.base64 } }
+    }
+
+    /// What the session of a request has to speak, if the request says it.
+    pub(crate) fn claims(&self) -> Option<Dialect> {
+        self.revision.is_some().then(|| self.dialect())
     }
 
     /// Checks what a request for a new session has to get right besides, and asks the application.
@@ -69,7 +75,7 @@ impl Target {
         {
             return Err(Refused::forbidden(&refusal));
         }
-        if self.revision.as_deref() != Some("4") {
+        if self.dialect() != Dialect::V4 && !engine.config.allow_eio3 {
             return Err(Refused::unsupported_revision(self.revision.as_deref()));
         }
         if engine.is_closing() {

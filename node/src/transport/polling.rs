@@ -7,47 +7,80 @@ use std::task::Poll;
 use actix_http::StatusCode;
 use bytes::Bytes;
 use sociable_protocol::Id;
-use sociable_protocol::engine::{decode_payload, encode_payload};
+use sociable_protocol::engine::{Packet, PacketError, decode_payload, encode_payload, v3};
 
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::http::{Refused, Reply, on_home, text};
 use crate::reason::CloseReason;
-use crate::session::{Ending, Session, State};
+use crate::session::{Dialect, Ending, Session, State};
 use crate::trace;
 use crate::worker::Worker;
 
-const CLOSE: &str = "1";
-const NOOP: &str = "6";
-/// What a client gets that polls after its session was closed: something to read, then the end.
-const NOOP_AND_CLOSE: &str = "6\u{1e}1";
+/// Packets, as the frames that they would be on a WebSocket.
+const CLOSE: &[u8] = b"\x81\x011";
+const NOOP: &[u8] = b"\x81\x016";
+
+/// The body of a response.
+#[derive(Debug, Default)]
+pub(crate) struct Payload {
+    pub(crate) bytes: Vec<u8>,
+    /// It is no text.
+    pub(crate) binary: bool,
+}
+
+impl Payload {
+    fn of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Self {
+        let messages = messages.iter().map(AsRef::as_ref);
+        match session.dialect() {
+            Dialect::V4 => {
+                let mut text = String::with_capacity(messages.clone().map(<[u8]>::len).sum());
+                messages.for_each(|message| encode_payload(&mut text, message));
+                Self { bytes: text.into_bytes(), binary: false }
+            }
+            Dialect::V3 { .. } => {
+                let (bytes, binary) = v3::encode_payload(messages);
+                Self { bytes, binary }
+            }
+        }
+    }
+}
 
 /// The packets of a session that was just opened.
-pub(crate) fn first_payload(session: &Session) -> String {
+pub(crate) fn first_payload(session: &Session) -> Payload {
     take(session).0
 }
 
 /// Answers a poll.
-pub(crate) async fn get(engine: &Arc<Shared>, id: Id) -> Result<Reply, Refused> {
-    on_home(engine, Some(id), |worker, id| {
-        let session = find(worker, &id);
+pub(crate) async fn get(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -> Result<Reply, Refused> {
+    on_home(engine, Some(id), move |worker, id| {
+        let session = find(worker, &id, claims);
         async move { poll(session?).await }
     })
     .await?
 }
 
 /// Refuses a session that there is not.
-pub(crate) async fn known(engine: &Arc<Shared>, id: Id) -> Result<(), Refused> {
-    on_home(engine, Some(id), |worker, id| {
-        let known = worker.session(&id).map(drop).ok_or_else(|| Refused::unknown_sid(id.as_str()));
-        std::future::ready(known)
+pub(crate) async fn known(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -> Result<(), Refused> {
+    on_home(engine, Some(id), move |worker, id| {
+        let known = worker.session(&id).ok_or_else(|| Refused::unknown_sid(id.as_str()));
+        std::future::ready(known.and_then(|session| check(&session, claims)))
     })
     .await?
 }
 
-fn find(worker: &Rc<Worker>, id: &Id) -> Result<Rc<Session>, Refused> {
+/// Requests of a session have to speak its revision of the protocol.
+pub(super) fn check(session: &Session, claims: Option<Dialect>) -> Result<(), Refused> {
+    match claims {
+        Some(claims) if !claims.fits(session.dialect()) => Err(Refused::bad_request("PROTOCOL_MISMATCH")),
+        _ => Ok(()),
+    }
+}
+
+fn find(worker: &Rc<Worker>, id: &Id, claims: Option<Dialect>) -> Result<Rc<Session>, Refused> {
     let unknown = || Refused::unknown_sid(id.as_str());
     let session = worker.session(id).ok_or_else(unknown)?;
+    check(&session, claims)?;
     session.check_heartbeat();
     if session.state() == State::Closed {
         return Err(unknown());
@@ -68,31 +101,31 @@ async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
     let waiting = Waiting::begin(&session);
     let reply = std::future::poll_fn(|cx| {
         let (body, compress) = take(&session);
-        if !body.is_empty() {
-            trace::transport(session.id(), "polling", "written", body.len());
+        if !body.bytes.is_empty() {
+            trace::transport(session.id(), "polling", "written", body.bytes.len());
             // Never with the close packet behind: clients put packets off to the next turn, but close at once.
             return Poll::Ready(Reply::payload(body, compress));
         }
-        let packet = match session.state() {
-            State::Open if session.transport() == Transport::WebSocket => CLOSE,
-            State::Open if session.polling.release.take() => NOOP,
+        let packets: &[&[u8]] = match session.state() {
+            State::Open if session.transport() == Transport::WebSocket => &[CLOSE],
+            State::Open if session.polling.release.take() => &[NOOP],
             State::Open => {
                 session.outbox.register(cx.waker());
                 return Poll::Pending;
             }
             _ => {
-                let end = if session.polling.left.get() {
-                    NOOP
-                } else if late {
-                    NOOP_AND_CLOSE
-                } else {
-                    CLOSE
-                };
                 session.release();
-                end
+                if session.polling.left.get() {
+                    &[NOOP]
+                } else if late {
+                    // Something to read, then the end.
+                    &[NOOP, CLOSE]
+                } else {
+                    &[CLOSE]
+                }
             }
         };
-        Poll::Ready(Reply::payload(packet.to_owned(), false))
+        Poll::Ready(Reply::payload(Payload::of(&session, packets), false))
     })
     .await;
     waiting.end();
@@ -100,15 +133,12 @@ async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
 }
 
 /// All packets that wait, as a payload, and whether it may be compressed.
-fn take(session: &Session) -> (String, bool) {
+fn take(session: &Session) -> (Payload, bool) {
     if session.transport() == Transport::WebSocket || session.outbox.is_empty() {
-        return (String::new(), false);
+        return (Payload::default(), false);
     }
-    let (messages, compress) = session.outbox.take();
-    let mut body = String::with_capacity(messages.iter().map(Bytes::len).sum());
-    for message in messages {
-        encode_payload(&mut body, &message);
-    }
+    let (mut messages, compress) = session.outbox.take();
+    let body = Payload::of(session, messages.make_contiguous());
     (body, compress)
 }
 
@@ -148,11 +178,11 @@ pub(crate) struct PostTicket {
 }
 
 /// Begins to take a request with packets. `None` if another is being read: the session is closed then.
-pub(crate) async fn begin_post(engine: &Arc<Shared>, id: Id) -> Result<Option<PostTicket>, Refused> {
+pub(crate) async fn begin_post(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -> Result<Option<PostTicket>, Refused> {
     // It is there before the session is asked: a request that is given up meanwhile has begun too.
     let mut ticket = PostTicket { engine: Arc::clone(engine), id, done: false };
-    let begun = on_home(engine, Some(id), |worker, id| {
-        let begun = find(worker, &id).map(|session| {
+    let begun = on_home(engine, Some(id), move |worker, id| {
+        let begun = find(worker, &id, claims).map(|session| {
             let begun = !session.polling.posting.replace(true);
             if !begun {
                 session.end(CloseReason::TransportError, Ending::Graceful);
@@ -169,15 +199,15 @@ pub(crate) async fn begin_post(engine: &Arc<Shared>, id: Id) -> Result<Option<Po
 
 impl PostTicket {
     /// Hands the packets to the session and waits until more may come.
-    pub(crate) async fn finish(mut self, body: Bytes) -> Result<Reply, Refused> {
+    pub(crate) async fn finish(mut self, body: Bytes, binary: bool) -> Result<Reply, Refused> {
         self.done = true;
-        on_home(&self.engine, Some(self.id), |worker, id| {
+        on_home(&self.engine, Some(self.id), move |worker, id| {
             let session = worker.session(&id);
             async move {
                 let Some(session) = session else { return Reply::ok() };
                 session.polling.posting.set(false);
                 session.worker().make_calls();
-                receive(&session, body).await;
+                receive(&session, body, binary).await;
                 Reply::ok()
             }
         })
@@ -219,10 +249,20 @@ impl Drop for PostTicket {
     }
 }
 
-async fn receive(session: &Session, body: Bytes) {
+async fn receive(session: &Session, body: Bytes, binary: bool) {
     trace::transport(session.id(), "polling", "read", body.len());
-    let Some(body) = text(body) else { return session.end(CloseReason::ParseError, Ending::Graceful) };
-    for packet in decode_payload(body) {
+    if binary {
+        return receive_all(session, v3::decode_binary_payload(body)).await;
+    }
+    match (text(body), session.dialect()) {
+        (None, _) => session.end(CloseReason::ParseError, Ending::Graceful),
+        (Some(body), Dialect::V4) => receive_all(session, decode_payload(body)).await,
+        (Some(body), Dialect::V3 { .. }) => receive_all(session, v3::decode_payload(body)).await,
+    }
+}
+
+async fn receive_all(session: &Session, packets: impl Iterator<Item = Result<Packet, PacketError>>) {
+    for packet in packets {
         match packet {
             Ok(packet) => {
                 if !session.receive(packet) {
@@ -239,9 +279,9 @@ async fn receive(session: &Session, body: Bytes) {
 }
 
 /// Closes a session whose client sent what can't be a request of it.
-pub(crate) async fn fail(engine: &Arc<Shared>, id: Id) -> Result<(), Refused> {
-    on_home(engine, Some(id), |worker, id| {
-        let failed = find(worker, &id).map(|session| session.end(CloseReason::TransportError, Ending::Graceful));
+pub(crate) async fn fail(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -> Result<(), Refused> {
+    on_home(engine, Some(id), move |worker, id| {
+        let failed = find(worker, &id, claims).map(|session| session.end(CloseReason::TransportError, Ending::Graceful));
         std::future::ready(failed)
     })
     .await?

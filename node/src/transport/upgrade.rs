@@ -17,14 +17,14 @@ use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Frames, Message, close_
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::stream::Stream;
-use super::websocket;
+use super::{polling, websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::http::{Refused, Target, on_home};
 use crate::metrics::Count;
 use crate::reason::CloseReason;
-use crate::session::{Ending, Session, State};
+use crate::session::{Dialect, Ending, Session, State};
 use crate::worker::Worker;
 
 const PROBE: &str = "2probe";
@@ -32,6 +32,9 @@ const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
 const UPGRADE: &str = "5";
 /// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Old clients may begin to listen only when they know that the WebSocket is open: what comes in one piece with that is lost to them.
+const OLD_CLIENTS_BREATH: Duration = Duration::from_millis(10);
 
 /// A request for a WebSocket that may be answered by 101.
 pub(crate) struct Admission {
@@ -41,7 +44,7 @@ pub(crate) struct Admission {
 }
 
 enum Kind {
-    New(Handshake),
+    New(Handshake, Dialect),
     Upgrade(Claim),
     /// The session has a WebSocket, or is about to have one. Clients expect a second to be opened and closed.
     Second,
@@ -49,7 +52,7 @@ enum Kind {
 
 impl Admission {
     pub(crate) fn opens_session(&self) -> bool {
-        matches!(self.kind, Kind::New(_))
+        matches!(self.kind, Kind::New(..))
     }
 }
 
@@ -61,13 +64,12 @@ pub(crate) async fn admit(engine: &Arc<Shared>, head: &RequestHead, target: &Tar
     let accept = accept_key(head)?;
     let kind = match &target.sid {
         Some(sid) => {
-            target.check_revision()?;
             let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
-            Claim::take(engine, id).await?.map_or(Kind::Second, Kind::Upgrade)
+            Claim::take(engine, id, target.claims()).await?.map_or(Kind::Second, Kind::Upgrade)
         }
         None => {
             target.check_handshake(engine, head, &handshake).await?;
-            Kind::New(handshake)
+            Kind::New(handshake, target.dialect())
         }
     };
     Ok(Admission { accept, kind })
@@ -95,16 +97,16 @@ struct Claim {
 
 impl Claim {
     /// `None` if there is nothing to claim any more.
-    async fn take(engine: &Arc<Shared>, id: Id) -> Result<Option<Self>, Refused> {
+    async fn take(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -> Result<Option<Self>, Refused> {
         // Made where the session is: if the request was given up meanwhile, it is dropped on its way.
-        on_home(engine, Some(id), |worker, id| {
+        on_home(engine, Some(id), move |worker, id| {
             let engine = Arc::clone(&worker.engine);
             std::future::ready(match worker.session(&id).filter(|session| session.is_open()) {
                 None => Err(Refused::unknown_sid(id.as_str())),
-                Some(session) => {
+                Some(session) => polling::check(&session, claims).map(|()| {
                     let claimed = session.transport() == Transport::Polling && !session.polling.upgrading.replace(true);
-                    Ok(claimed.then_some(Self { engine, id }))
-                }
+                    claimed.then_some(Self { engine, id })
+                }),
             })
         })
         .await?
@@ -143,9 +145,9 @@ pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stre
             return;
         }
         (Kind::Upgrade(claim), _) => claim.id,
-        (Kind::New(_), Some(worker)) => worker.draw_id(),
+        (Kind::New(..), Some(worker)) => worker.draw_id(),
         // Requests come to workers only.
-        (Kind::New(_), None) => return,
+        (Kind::New(..), None) => return,
     };
     let home = engine.home(&id);
     if let Some(worker) = here.filter(|worker| worker.index == home) {
@@ -162,10 +164,24 @@ pub(crate) fn start(engine: &Arc<Shared>, admission: Admission, mut stream: Stre
     });
 }
 
-fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
     match admission.kind {
-        Kind::New(handshake) => {
-            let session = Session::open(worker, id, handshake, Transport::WebSocket, preface);
+        Kind::New(handshake, dialect @ Dialect::V3 { .. }) => {
+            let worker = Rc::clone(worker);
+            actix_rt::spawn(async move {
+                let opened = async {
+                    stream.write_all(&preface.unwrap_or_default()).await?;
+                    stream.flush().await
+                };
+                if opened.await.is_ok() {
+                    tokio::time::sleep(OLD_CLIENTS_BREATH).await;
+                    let session = Session::open(&worker, id, handshake, Transport::WebSocket, dialect, None);
+                    websocket::run(session, stream, early).await;
+                }
+            });
+        }
+        Kind::New(handshake, dialect) => {
+            let session = Session::open(worker, id, handshake, Transport::WebSocket, dialect, preface);
             actix_rt::spawn(websocket::run(session, stream, early));
         }
         // It has no home to be moved to.

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use sociable_protocol::engine::Packet;
+use sociable_protocol::engine::{Packet, PacketError, v3};
 use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, FrameError, Message, close_frame, pong_frame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::Stream;
 use crate::reason::CloseReason;
-use crate::session::{Ending, Session, State};
+use crate::session::{Dialect, Ending, Session, State};
 use crate::trace;
 
 /// The size of a read and of a joined write. One buffer a thread serves all its connections.
@@ -215,20 +215,26 @@ impl Pump {
 /// Hands a message to the session. It breaks off if the client closes the connection.
 pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<()> {
     match message {
-        Message::Text(text) => match Packet::decode(text) {
-            Ok(packet) => drop(session.receive(packet)),
-            Err(error) => {
-                tracing::debug!(target: "sociable::engine", sid = %session.id(), %error, "undecodable packet");
-                session.end(CloseReason::ParseError, Ending::Graceful);
-            }
-        },
-        Message::Binary(bytes) => drop(session.receive(Packet::Binary(bytes))),
+        Message::Text(text) => take_in(session, if session.dialect() == Dialect::V4 { Packet::decode(text) } else { v3::decode(text) }),
+        Message::Binary(bytes) if session.dialect() == Dialect::V4 => drop(session.receive(Packet::Binary(bytes))),
+        Message::Binary(bytes) => take_in(session, v3::decode_binary(&bytes)),
         // The answers have the bound of all packets: who floods with pings and does not read is closed as slow.
         Message::Ping(payload) => session.pong(pong_frame(&payload)),
         Message::Pong => {}
         Message::Close => return ControlFlow::Break(()),
     }
     ControlFlow::Continue(())
+}
+
+#[inline]
+fn take_in(session: &Session, packet: Result<Packet, PacketError>) {
+    match packet {
+        Ok(packet) => drop(session.receive(packet)),
+        Err(error) => {
+            tracing::debug!(target: "sociable::engine", sid = %session.id(), %error, "undecodable packet");
+            session.end(CloseReason::ParseError, Ending::Graceful);
+        }
+    }
 }
 
 fn poll_drain(session: &Session, stream: &mut Stream, scratch: &mut [u8], cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -102,11 +102,8 @@ pub fn decode_binary_payload(body: Bytes) -> impl Iterator<Item = Result<Packet,
         let body = rest.take()?;
         let packet = split_binary(&body).and_then(|(binary, start, end)| {
             let content = body.slice(start..end);
-            let packet = if binary {
-                decode_binary(&content)?
-            } else {
-                decode(ByteString::try_from(content).map_err(|_| PacketError::NotText)?)?
-            };
+            let packet =
+                if binary { decode_binary(&content)? } else { decode(ByteString::try_from(content).map_err(|_| PacketError::NotText)?)? };
             rest = (end < body.len()).then(|| body.slice(end..));
             Ok(packet)
         });
@@ -201,7 +198,8 @@ mod tests {
         assert_eq!(all(""), [Err(PacketError::Empty)]);
         assert_eq!(all("0:1:2"), [Err(PacketError::Empty)]);
         let binary = |body: &'static [u8]| decode_binary_payload(Bytes::from_static(body)).last();
-        for body in [&[0][..], &[0, 255], &[2, 1, 255, 4], &[0, 48, 255], &[1, 9, 255, 4], &[0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 255]] {
+        for body in [&[0][..], &[0, 255], &[2, 1, 255, 4], &[0, 48, 255], &[1, 9, 255, 4], &[0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 255]]
+        {
             assert_eq!(binary(body), Some(Err(PacketError::BadLength)), "{body:?}");
         }
         assert_eq!(binary(&[1, 1, 255, 2]), Some(Err(PacketError::UnknownType('\u{2}'))));
