@@ -102,14 +102,21 @@ pub use self::setup::RoomEvent;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
 pub use self::transport::bridge::on_connect;
 
-/// The code of the README is compiled with the examples of this crate.
-#[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
-
-/// So is the code of the guides.
+/// The code of the README and of the guides is compiled with the examples of this crate, and run where it can be.
 #[cfg(doctest)]
 mod guides {
-    #[doc = include_str!("../../docs/debugging.md")]
-    struct Debugging;
+    macro_rules! pages {
+        ($($name:ident = $path:literal,)*) => { $(#[doc = include_str!($path)] struct $name;)* };
+    }
+    pages! {
+        Readme = "../../README.md",
+        Acks = "../../docs/guide/acks.md",
+        Embedding = "../../docs/guide/embedding.md",
+        Errors = "../../docs/guide/errors.md",
+        Middlewares = "../../docs/guide/middlewares.md",
+        Namespaces = "../../docs/guide/namespaces.md",
+        Recovery = "../../docs/guide/recovery.md",
+        Rooms = "../../docs/guide/rooms.md",
+        Testing = "../../docs/guide/testing.md",
+    }
 }

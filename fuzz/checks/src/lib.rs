@@ -6,6 +6,7 @@
 
 mod args;
 mod engine;
+mod engine_v3;
 mod frames;
 mod id;
 mod json;
@@ -16,6 +17,7 @@ mod websocket;
 
 pub use args::{args_json, args_msgpack};
 pub use engine::{engine_packet, engine_payload};
+pub use engine_v3::engine_v3_payload;
 pub use frames::frames;
 pub use id::id;
 pub use json::json_decoder;
@@ -28,11 +30,12 @@ pub use websocket::websocket_decoder;
 pub type Check = fn(&[u8]);
 
 /// Every check by the name of its fuzz target and of its folder of inputs.
-pub const ALL: [(&str, Check); 11] = [
+pub const ALL: [(&str, Check); 12] = [
     ("args_json", args_json),
     ("args_msgpack", args_msgpack),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
+    ("engine_v3_payload", engine_v3_payload),
     ("frames", frames),
     ("id", id),
     ("json_decoder", json_decoder),
