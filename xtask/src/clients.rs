@@ -1,7 +1,7 @@
 //! The tests of clients that are not written in JavaScript: `tests/python`, `tests/rust_socketio`.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use crate::report::Report;
 use crate::rust::cargo;
@@ -13,37 +13,38 @@ const SUITE_LIMIT_SECS: u32 = 900;
 /// `python-socketio`, in an environment of its own.
 pub(crate) fn python(report: &mut Report) {
     const NAME: &str = "interop with python-socketio";
-    if let Err(why) = tools::ensure_python() {
-        report.skip(NAME, &why);
-        return;
-    }
+    let python = match python_environment(report) {
+        Ok(python) => python,
+        Err(why) => return report.skip(NAME, &why),
+    };
     let folder = workspace::root().join("tests/python");
-    let Some(python) = environment(report, &folder.join("requirements.txt")) else { return };
     let mut tests = tools::limited(&python.to_string_lossy(), SUITE_LIMIT_SECS);
     tests.args(["-B", "run.py"]).current_dir(folder).env("ACCEPTANCE", workspace::acceptance_app());
     report.tests(NAME, &mut tests, tally::python);
 }
 
-/// The interpreter of an environment with these packages. It is made anew when they change.
-fn environment(report: &mut Report, requirements: &Path) -> Option<PathBuf> {
+/// The interpreter of an environment with the packages of the Python tests. It is made anew when they change.
+pub(crate) fn python_environment(report: &mut Report) -> Result<PathBuf, String> {
+    tools::ensure_python()?;
+    let requirements = workspace::root().join("tests/python/requirements.txt");
     let folder = workspace::target().join("python");
     let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
-    if let (Ok(wanted), Ok(installed)) = (fs::read(requirements), fs::read(&stamp))
+    if let (Ok(wanted), Ok(installed)) = (fs::read(&requirements), fs::read(&stamp))
         && wanted == installed
     {
-        return Some(python);
+        return Ok(python);
     }
     let mut make = std::process::Command::new("python3");
     make.args(["-m", "venv", "--clear"]).arg(&folder);
     let mut install = std::process::Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements);
     if !report.check("Python environment", &mut make) || !report.check("packages of the Python tests", &mut install) {
-        return None;
+        return Err("its packages can't be installed".into());
     }
-    if let Err(error) = fs::copy(requirements, &stamp) {
+    if let Err(error) = fs::copy(&requirements, &stamp) {
         eprintln!("{}: {error}; the packages will be installed again next time", stamp.display());
     }
-    Some(python)
+    Ok(python)
 }
 
 /// The crate `rust_socketio`. Its tests are a workspace of their own, with an output folder of their own.

@@ -5,11 +5,13 @@ use std::process::Command;
 use std::{fs, io};
 
 use crate::report::Report;
-use crate::{js, tally, tools, workspace};
+use crate::{clients, js, tally, tools, workspace};
 
 /// The areas that one node answers for.
-const AREAS: &str = "engineio-http,engineio-ws,protocol,api-single,abuse";
-const OFFICIAL: &str = "engine.io v4,socket.io v5";
+const AREAS: &str = "engineio-http,engineio-ws,protocol,api-single,recovery,abuse";
+/// The area whose client is in Python.
+const PYTHON: &str = "python";
+const OFFICIAL: &str = "engine.io v4,engine.io v3,socket.io v5,client";
 
 /// Far above what they take when all goes slowly: it only ends what hangs.
 const LIMIT_SECS: u32 = 1200;
@@ -28,7 +30,13 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
     }
     if acceptance && js::install_packages(report, "packages of the acceptance cases", &copy) {
         let mut command = suite(&copy, "run.mjs");
-        command.args(["--only", AREAS, "--jobs", "2"]);
+        match clients::python_environment(report) {
+            Ok(python) => command.args(["--only", &format!("{AREAS},{PYTHON}"), "--jobs", "2"]).env("PYTHON", python),
+            Err(why) => {
+                report.skip("acceptance cases in Python", &why);
+                command.args(["--only", AREAS, "--jobs", "2"])
+            }
+        };
         report.tests("acceptance cases", &mut command, tally::acceptance);
     }
     if official {
@@ -36,7 +44,8 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
         match workspace::socketio_repository() {
             Some(repository) => {
                 let mut command = suite(&copy, "official/run.mjs");
-                command.args(["--only", OFFICIAL]).env("SOCKETIO_REPO", repository);
+                let server = format!("\"{}\"", workspace::client_suite_app().display());
+                command.args(["--only", OFFICIAL]).env("SOCKETIO_REPO", repository).env("CLIENT_SUITE_CMD", server);
                 report.tests(NAME, &mut command, tally::official);
             }
             None => report.skip(NAME, workspace::NO_REPOSITORY),

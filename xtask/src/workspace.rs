@@ -25,6 +25,11 @@ pub(crate) fn acceptance_app() -> PathBuf {
     example("acceptance")
 }
 
+/// The server that the tests of the JavaScript client talk to.
+pub(crate) fn client_suite_app() -> PathBuf {
+    example("client_suite")
+}
+
 /// The node binary with its page.
 pub(crate) fn node_binary() -> PathBuf {
     target().join("debug/sociable-node")
