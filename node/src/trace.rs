@@ -123,3 +123,62 @@ fn across(what: &'static str, message: &Message) {
     let rooms = message.target.rooms.len();
     trace!(target: "sociable::adapter", namespace = %message.namespace, operation, rooms, bytes, "{what}");
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    use parking_lot::Mutex;
+    use sociable_adapter::Target;
+    use sociable_protocol::{Args, Encoding, IdSource, NodeTag};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged of `act`.
+    fn logged(act: impl FnOnce()) -> String {
+        let log = Log::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_ansi(false).with_writer(move || writer.clone());
+        tracing::subscriber::with_default(subscriber.finish(), act);
+        let bytes = log.0.lock().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_crosses_nodes_is_told_of_but_not_what_it_says() {
+        let args = Args::encode(Encoding::Json, &["a secret"]).unwrap();
+        let operation = Operation::ServerEvent { name: "note".into(), args };
+        let message = Message { namespace: "/chat".into(), target: Target::default(), operation };
+        let log = logged(|| {
+            published(&message);
+            delivered(&message);
+        });
+        for part in ["sociable::adapter: published", "sociable::adapter: delivered", "namespace=/chat", "operation=\"server event\""] {
+            assert!(log.contains(part), "{part} in {log}");
+        }
+        assert!(!log.contains("secret"), "{log}");
+    }
+
+    #[test]
+    fn an_event_is_told_of_but_not_its_arguments() {
+        let args = Args::encode(Encoding::Json, &["a secret"]).unwrap();
+        let packet = Packet::for_namespace("/chat", Body::Event { name: "say".into(), args, id: Some(7) });
+        let log = logged(|| packet_in(IdSource::new(NodeTag::random()).draw(), &packet));
+        assert!(log.contains("kind=\"event\"") && log.contains("event=\"say\"") && log.contains("ack=7"), "{log}");
+        assert!(!log.contains("secret"), "{log}");
+    }
+}
