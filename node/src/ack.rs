@@ -46,6 +46,11 @@ impl Ack {
         Self(Some(Arc::new(Asked { sent: AtomicBool::new(false), by })))
     }
 
+    /// True if the sender asked for it.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Sends it. A second call does nothing.
     ///
     /// # Errors

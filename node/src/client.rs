@@ -12,7 +12,7 @@ use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
 
 use crate::ack::Ack;
 use crate::engine::Connection;
-use crate::handler::{ConnectContext, EventContext, Failure, HandlerError};
+use crate::handler::{ConnectContext, EventContext, Failure};
 use crate::launch::{go_on, launch};
 use crate::local::{Local, LocalSocket};
 use crate::metrics::Count;
@@ -198,10 +198,7 @@ impl Client {
             if let Err(error) = middleware(&context).await {
                 // Who is refused has nothing to come back to.
                 claimed.as_mut().and_then(Claimed::spend);
-                return Err(match error {
-                    HandlerError::Failed(failure) => failure,
-                    HandlerError::Arguments(error) => Failure::from(error),
-                });
+                return Err(error.into_failure());
             }
         }
         // The client may have gone while it was waiting.

@@ -37,6 +37,7 @@
 //! * `socket.rs`, `namespace.rs`, `parent.rs`, `server.rs`, `operator.rs`, `ack.rs`: what users see.
 //! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes. `recovery.rs`: clients that come back.
 //! * `trace.rs`: what is logged of each packet, room and message.
+//! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Panics
 //!
@@ -70,6 +71,8 @@ mod server_events;
 mod session;
 mod setup;
 mod socket;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod timers;
 mod trace;
 mod transport;
@@ -85,7 +88,7 @@ pub use self::config::{ConfigError, Cookie, Refusal, Transport};
 pub use self::cors::Cors;
 pub use self::emit::{EmitArgs, EmitError};
 pub use self::engine::SendError;
-pub use self::handler::{Args, Auth, Data, EventName, Extract, Failure, Handler, State};
+pub use self::handler::{Args, Auth, Data, EventName, Extract, ExtractError, Failure, Handler, State, Valid, Validate};
 pub use self::handshake::Handshake;
 pub use self::http::{ConnectionError, EngineService, ErrorCode};
 pub use self::metrics::Stats;
@@ -117,6 +120,9 @@ mod guides {
         Namespaces = "../../docs/guide/namespaces.md",
         Recovery = "../../docs/guide/recovery.md",
         Rooms = "../../docs/guide/rooms.md",
+    }
+    #[cfg(feature = "testing")]
+    pages! {
         Testing = "../../docs/guide/testing.md",
     }
 }

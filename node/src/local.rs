@@ -11,7 +11,7 @@ use slab::Slab;
 use sociable_adapter::{Entry, Missed, SavedSession};
 use sociable_protocol::{Args, Frames};
 
-use crate::ack::{AckTable, Waiter};
+use crate::ack::{Ack, AckTable, Waiter};
 use crate::actor::{ActorCell, Outcome, Supervised};
 use crate::client::Client;
 use crate::engine::Shared;
@@ -480,7 +480,8 @@ impl LocalSocket {
             Ok(()) => {}
             Err(error) => {
                 self.session.worker().counters.one(Count::EventsRefused);
-                self.tell_error(&SocketError::refused(&context.name, error));
+                self.tell_error(&SocketError::refused(&context.name, error.clone()));
+                self.answer_error(context.ack.as_ref(), error);
             }
         }
     }
@@ -492,12 +493,12 @@ impl LocalSocket {
         for handler in shared.into_iter().flatten().chain(&own) {
             match begin(&self.session, || handler(context)) {
                 Begun::Ended(Ok(())) | Begun::Panicked => {}
-                Begun::Ended(Err(error)) => self.failed(&context.name, error),
+                Begun::Ended(Err(error)) => self.failed(&context.name, context.ack.as_ref(), error),
                 Begun::Waits(future) => {
-                    let (this, name) = (Rc::clone(self), context.name.clone());
+                    let (this, name, ack) = (Rc::clone(self), context.name.clone(), context.ack.clone());
                     go_on(&self.session, future, move |ended| {
                         if let Some(Err(error)) = ended {
-                            this.failed(&name, error);
+                            this.failed(&name, ack.as_ref(), error);
                         }
                     });
                 }
@@ -505,11 +506,32 @@ impl LocalSocket {
         }
     }
 
-    fn failed(self: &Rc<Self>, event: &ByteString, error: HandlerError) {
+    fn failed(self: &Rc<Self>, event: &ByteString, ack: Option<&Ack>, error: HandlerError) {
         let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
         self.session.worker().counters.one(count);
         tracing::debug!(target: "sociable::handler", id = %self.shared.id, %event, ?error, "event not handled");
-        self.tell_error(&SocketError::handler(event, error));
+        self.tell_error(&SocketError::handler(event, error.clone()));
+        self.answer_error(ack, error);
+    }
+
+    /// Tells the client that waits for an acknowledgement why there is none, if that is wanted.
+    fn answer_error(&self, ack: Option<&Ack>, error: HandlerError) {
+        #[derive(serde::Serialize)]
+        struct Answer<'a> {
+            error: Told<'a>,
+        }
+        #[derive(serde::Serialize)]
+        struct Told<'a> {
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a serde_json::Value>,
+        }
+        let wanted = |ack: &&Ack| ack.is_asked() && self.shared.namespace.server_inner().is_some_and(|server| server.answer_errors);
+        if let Some(ack) = ack.filter(wanted) {
+            let failure = error.into_failure();
+            // A client that has gone needs no answer.
+            let _ = ack.send(&Answer { error: Told { message: failure.message(), data: failure.data() } });
+        }
     }
 
     pub(crate) fn tell_error(&self, error: &SocketError) {
@@ -592,7 +614,7 @@ impl LocalSocket {
                 || handler(&context),
                 move |ended| {
                     if let Err(error) = ended {
-                        this.failed(&ByteString::from_static("disconnect"), error);
+                        this.failed(&ByteString::from_static("disconnect"), None, error);
                     }
                 },
             );

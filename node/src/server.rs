@@ -69,6 +69,7 @@ pub(crate) struct ServerInner {
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
     cleanup_empty_child_namespaces: bool,
+    pub(crate) answer_errors: bool,
     client_files: Option<Arc<ClientFiles>>,
     /// What the handshake of a client shows that sent nothing.
     pub(crate) no_auth: Args,
@@ -102,6 +103,7 @@ pub struct ServerBuilder {
     ack_timeout: Duration,
     request_timeout: Duration,
     cleanup_empty_child_namespaces: bool,
+    answer_errors: bool,
     client_files: Option<PathBuf>,
     states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
 }
@@ -171,6 +173,17 @@ impl ServerBuilder {
         self
     }
 
+    /// Whether a client that waits for an acknowledgement is told why there is none: when the arguments of its event do not fit or are not
+    /// [valid](crate::Validate), when middleware refuses the event, and when a handler ends with an error before it sent the acknowledgement. No by
+    /// default, as in JavaScript: then the client waits until its own timeout.
+    ///
+    /// The acknowledgement is one object, `{"error":{"message":"…","data":…}}`; without data that field is not there. Arguments that do not fit have the
+    /// data `{"code":"E_ARGUMENTS","argument":0}`.
+    pub fn answer_errors(mut self, answer: bool) -> Self {
+        self.answer_errors = answer;
+        self
+    }
+
     /// Adds state that handlers take by [`State<T>`](crate::State). There is one of each type.
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
@@ -211,6 +224,7 @@ impl ServerBuilder {
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
                 cleanup_empty_child_namespaces: self.cleanup_empty_child_namespaces,
+                answer_errors: self.answer_errors,
                 client_files: files.map(Arc::new),
                 no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),
                 states: self.states,
@@ -252,6 +266,7 @@ impl Server {
             ack_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             cleanup_empty_child_namespaces: false,
+            answer_errors: false,
             client_files: None,
             states: FxHashMap::default(),
         }
@@ -348,6 +363,11 @@ impl Server {
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let state = Arc::clone(self.inner.states.get(&TypeId::of::<T>())?);
         state.downcast().ok()
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn path(&self) -> &str {
+        &self.inner.shared().config.path
     }
 
     /// Sessions of this node.

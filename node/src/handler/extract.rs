@@ -8,8 +8,8 @@ use bytestring::ByteString;
 use serde::de::DeserializeOwned;
 use sociable_protocol::Args as RawArgs;
 
-use super::ExtractError;
 use super::context::{DisconnectContext, HasEvent, HasNamespace, HasSocket};
+use super::{ExtractError, Failure};
 use crate::ack::Ack;
 use crate::handshake::Handshake;
 use crate::namespace::Namespace;
@@ -57,6 +57,68 @@ pub struct Args<T>(pub T);
 /// The name of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventName(pub ByteString);
+
+/// What can be checked beyond its type.
+///
+/// ```
+/// use sociable::{Failure, Validate};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Move {
+///     x: u8,
+///     y: u8,
+/// }
+///
+/// impl Validate for Move {
+///     fn validate(&self) -> Result<(), Failure> {
+///         if self.x < 8 && self.y < 8 { Ok(()) } else { Err(Failure::new("off the board")) }
+///     }
+/// }
+/// # assert!(Move { x: 8, y: 0 }.validate().is_err());
+/// ```
+pub trait Validate {
+    /// Checks the value.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, for the client to read.
+    fn validate(&self) -> Result<(), Failure>;
+}
+
+/// The first argument of an event, if it is [valid](Validate). What is not is refused as an argument that does not fit.
+///
+/// ```
+/// use sociable::{Ack, Server, Valid};
+/// # use sociable::{Failure, Validate};
+/// # #[derive(serde::Deserialize)]
+/// # struct Move { x: u8 }
+/// # impl Validate for Move {
+/// #     fn validate(&self) -> Result<(), Failure> { Ok(()) }
+/// # }
+///
+/// let io = Server::builder().answer_errors(true).build()?;
+/// io.on("move", async |Valid(to): Valid<Move>, ack: Ack| {
+///     ack.send(&to.x).ok();
+/// });
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Valid<T>(pub T);
+
+impl<C: HasEvent, T: DeserializeOwned + Validate> Extract<C> for Valid<T> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        let Data(value) = Data::<T>::extract(context)?;
+        value.validate().map_err(ExtractError::Refused)?;
+        Ok(Self(value))
+    }
+}
+
+/// An argument, or why it could not be had: for handlers that answer bad arguments by themselves.
+impl<C, T: Extract<C>> Extract<C> for Result<T, ExtractError> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        Ok(T::extract(context))
+    }
+}
 
 /// What the client sent to be let in: the `auth` option of the JavaScript client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

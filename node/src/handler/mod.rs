@@ -9,7 +9,7 @@ use std::sync::Arc;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
 pub use self::context::{ConnectContext, DisconnectContext, EventContext, HasEvent, HasNamespace, HasSocket, ServerEventContext};
-pub use self::extract::{Args, Auth, Data, EventName, Extract, State};
+pub use self::extract::{Args, Auth, Data, EventName, Extract, State, Valid, Validate};
 pub use self::outcome::{Failure, Outcome};
 
 /// An async function that can handle what `C` tells of: an event, a connection, a disconnection.
@@ -66,7 +66,7 @@ pub trait Handler<C, Taken>: Send + Sync + 'static {
 }
 
 /// Why a handler did not do its work.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum HandlerError {
     /// An argument could not be taken from the context.
     Arguments(ExtractError),
@@ -87,6 +87,30 @@ pub enum ExtractError {
     /// The server has been dropped.
     #[error("the server has been dropped")]
     NoServer,
+    /// It fits, but [`Valid`] has refused it.
+    #[error("{}", .0.message())]
+    Refused(Failure),
+}
+
+impl HandlerError {
+    /// What the client may be told. Arguments that do not fit have the data `{"code":"E_ARGUMENTS"}`, with the index of the argument if it is one.
+    pub(crate) fn into_failure(self) -> Failure {
+        use sociable_protocol::ArgsError;
+        match self {
+            Self::Failed(failure) | Self::Arguments(ExtractError::Refused(failure)) => failure,
+            Self::Arguments(ExtractError::Args(error)) => {
+                let data = match &error {
+                    ArgsError::Missing { index } | ArgsError::Invalid { index, .. } => {
+                        serde_json::json!({ "code": "E_ARGUMENTS", "argument": index })
+                    }
+                    _ => serde_json::json!({ "code": "E_ARGUMENTS" }),
+                };
+                Failure::from(error).with_data(&data)
+            }
+            // It is no fault of the client, and tells of the inside.
+            Self::Arguments(ExtractError::NoState(_) | ExtractError::NoServer) => Failure::new("Internal server error"),
+        }
+    }
 }
 
 /// A handler whose arguments are forgotten.

@@ -2,6 +2,7 @@
 
 mod client_files;
 mod handover;
+mod jsonp;
 mod middleware;
 mod refuse;
 mod respond;
@@ -137,6 +138,10 @@ async fn admitted(
         Ok(()) => serve(engine, head, handshake, body, target).await,
         Err(refused) => Err(refused),
     };
+    let reply = reply.map(|reply| match &target.jsonp {
+        Some(callback) => reply.into_script(callback),
+        None => reply,
+    });
     let reply = reply.unwrap_or_else(|refused| refused.report(engine, handshake()).reply());
     respond::respond(engine, head, handshake, reply)
 }
@@ -155,7 +160,7 @@ async fn serve(
             let claims = target.claims();
             match (&head.method, transport) {
                 (&Method::GET, Transport::Polling) => polling::get(engine, id, claims).await,
-                (&Method::POST, Transport::Polling) => post(engine, id, claims, head, body).await,
+                (&Method::POST, Transport::Polling) => post(engine, id, target, head, body).await,
                 (_, Transport::WebSocket) => {
                     Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
                 }
@@ -175,7 +180,8 @@ async fn serve(
     }
 }
 
-async fn post(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
+async fn post(engine: &Arc<Shared>, id: Id, target: &Target, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
+    let claims = target.claims();
     let binary = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
     // In revision 4 of the protocol bodies are text.
     if binary && !matches!(claims, Some(Dialect::V3 { .. })) {
@@ -184,6 +190,13 @@ async fn post(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>, head: &Requ
     }
     let Some(ticket) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
     match tokio::time::timeout(BODY_TIMEOUT, read_body(head, body, engine.config.max_payload())).await {
+        Ok(Ok(form)) if target.jsonp.is_some() => match jsonp::payload(&form) {
+            Some(body) => ticket.finish(body, false).await,
+            None => {
+                ticket.give_back();
+                Ok(Reply::ok())
+            }
+        },
         Ok(Ok(body)) => ticket.finish(body, binary).await,
         Ok(Err(BodyError::TooLarge)) => {
             engine.count(crate::metrics::Count::BodiesTooLarge);

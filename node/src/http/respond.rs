@@ -11,12 +11,14 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use sociable_protocol::Id;
 
-use super::{Refused, header_str};
+use super::{Refused, header_str, jsonp};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::transport::polling::Payload;
 use crate::transport::upgrade::Admission;
 
+/// The type of payloads that are text.
+const TEXT: &str = "text/plain; charset=UTF-8";
 /// Seconds after which a client may ask again that was refused for want of room.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
@@ -40,12 +42,22 @@ impl Reply {
 
     /// Packets for a poll.
     pub(crate) fn payload(payload: Payload, compress: bool) -> Self {
-        let kind = if payload.binary { "application/octet-stream" } else { "text/plain; charset=UTF-8" };
+        let kind = if payload.binary { "application/octet-stream" } else { TEXT };
         Self { compress, ..Self::new(StatusCode::OK, kind, payload.bytes) }
     }
 
     pub(crate) fn opened(id: Id, payload: Payload) -> Self {
         Self { opened: Some(id), ..Self::payload(payload, true) }
+    }
+
+    /// The same payload, for a page that takes scripts only. What is no text payload stays as it is.
+    pub(super) fn into_script(mut self, callback: &str) -> Self {
+        if self.content_type == Some(TEXT)
+            && let Ok(payload) = std::str::from_utf8(&self.body)
+        {
+            self.body = jsonp::script(callback, payload).into_bytes();
+        }
+        self
     }
 
     /// Packets were taken.

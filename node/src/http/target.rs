@@ -5,7 +5,7 @@ use std::sync::Arc;
 use actix_http::header;
 use actix_http::{Method, RequestHead};
 
-use super::Refused;
+use super::{Refused, jsonp};
 use crate::config::{Config, Transport};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
@@ -18,6 +18,8 @@ pub(crate) struct Target {
     revision: Option<String>,
     /// The client takes no binary.
     base64: bool,
+    /// The callback that is to get the payload, where the answer has to be a script.
+    pub(crate) jsonp: Option<String>,
     /// Absent or empty: a new session is asked for.
     pub(crate) sid: Option<String>,
     /// The request wants to become a WebSocket.
@@ -32,6 +34,7 @@ impl Target {
             match &*name {
                 "transport" => target.transport = Some(value.into_owned()),
                 "EIO" => target.revision = Some(value.into_owned()),
+                "j" => target.jsonp = Some(jsonp::callback(&value)),
                 "b64" => target.base64 = !value.is_empty(),
                 "sid" => target.sid = Some(value.into_owned()).filter(|sid| !sid.is_empty()),
                 _ => {}
@@ -54,7 +57,7 @@ impl Target {
 
     /// What the client speaks: all that is not revision 4 counts as 3.
     pub(crate) fn dialect(&self) -> Dialect {
-        if self.revision.as_deref() == Some("4") { Dialect::V4 } else { Dialect::V3 { base64: self.base64 } }
+        if self.revision.as_deref() == Some("4") { Dialect::V4 } else { Dialect::V3 { base64: self.base64 || self.jsonp.is_some() } }
     }
 
     /// What the session of a request has to speak, if the request says it.

@@ -42,7 +42,7 @@ pub trait Parser: Send + Sync + Debug + 'static {
 /// Reads the packets of one connection out of its Engine.IO messages.
 ///
 /// After an error the connection has to be closed: what its next messages mean is unknown.
-pub trait Decoder: Debug {
+pub trait Decoder: Debug + Send {
     /// Reads a text message, without the `4` of Engine.IO. Gives the packet if it is complete, none if attachments are to follow.
     ///
     /// # Errors
