@@ -47,7 +47,7 @@ fn main_namespace(io: &Server) {
     io.on("ack", ask);
     io.on("getAckDate", async |ack: Ack| drop(ack.send(NOW)));
     io.on("getDate", async |socket: Socket| emit(&socket, "takeDate", NOW));
-    io.on("getDateObj", async |socket: Socket| emit(&socket, "takeDateObj", &json!({ "date": NOW })));
+    io.on("getDateObj", async |socket: Socket| emit(&socket, "takeDateObj", json!({ "date": NOW })));
     io.on("getUtf8", async |socket: Socket| UTF8.iter().for_each(|text| emit(&socket, "takeUtf8", *text)));
     io.on("false", async |socket: Socket| emit(&socket, "false", false));
     io.on("doge", async |socket: Socket| emit(&socket, "doge", Bytes::from_static(b"asdfasdf")));
