@@ -7,6 +7,7 @@ use bytes::Bytes;
 use serde_json::json;
 use sociable::testing::{TestError, TestServer};
 use sociable::{Auth, Failure, MsgPackParser, RawArgs, Recovery, Server, Socket, Value};
+use sociable_tests::eventually;
 
 #[tokio::test]
 async fn it_tells_what_it_waited_for_and_what_came() {
@@ -82,6 +83,8 @@ async fn it_sees_the_end_and_comes_back() {
     assert_eq!(client.id(), id);
     assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 2);
     client.disconnect();
+    // Until the server knows, the session is one that a client may still come back to.
+    eventually("it has left", || io.socket_count() == 0).await;
     let fresh = server.client().recover(lost).connect().await.unwrap();
     assert!(!fresh.recovered());
 }
