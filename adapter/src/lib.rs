@@ -5,6 +5,7 @@
 //! * [`message`]: what one node tells or asks the others, and what they answer.
 //! * [`Adapter`]: the trait, with its promises.
 //! * [`Local`]: the adapter of a node that is alone.
+//! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
 //! * [`History`]: what clients miss while their connections are lost; [`MemoryHistory`] keeps it on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
@@ -12,17 +13,22 @@
 mod history;
 mod local;
 pub mod message;
+#[cfg(feature = "nats")]
+mod nats;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
+use sociable_protocol::{Id, NodeTag};
 use thiserror::Error;
 
 pub use history::{Entry, History, Limits, MemoryHistory, Missed, SavedSession, Usage};
 pub use local::Local;
-pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target};
+pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
+#[cfg(feature = "nats")]
+pub use nats::{Emitter, EmitterError, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
 
 /// Why a message did not get on its way to the other nodes. What it asks for was done on this node all the same.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -38,6 +44,12 @@ pub enum AdapterError {
         /// The longest that is carried.
         limit: usize,
     },
+    /// So much waits to be sent that no more is taken. Emit less, or wait and try again.
+    #[error("{limit} bytes wait to be sent to other nodes, and no more are taken")]
+    Full {
+        /// The most that may wait.
+        limit: usize,
+    },
 }
 
 /// Carries what one node tells the others.
@@ -48,7 +60,13 @@ pub enum AdapterError {
 /// * A message arrives at each of the other nodes at most once, and never at the node that sent it.
 /// * No call blocks its thread. An adapter that has to wait queues, with a bound, and refuses beyond it.
 pub trait Adapter: Send + Sync + Debug + 'static {
-    /// Called once, before anything else: `node` is where what the other nodes send has to go.
+    /// The tag of this process, which is in all ids that it makes, if the adapter has seen to it that no other node bears it. By default the
+    /// node draws one.
+    fn tag(&self) -> Option<NodeTag> {
+        None
+    }
+
+    /// Called once, before anything else but [`tag`](Self::tag) and [`history`](Self::history): `node` is where what the other nodes send has to go.
     fn start(&self, node: Arc<dyn Node>);
 
     /// Tells all other nodes something.
@@ -61,6 +79,22 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     /// Asks all other nodes something. The stream gives their answers as they come, and ends when every node that was there at the
     /// beginning has given its last one or is gone. The one who asks has a deadline of its own, and drops the stream when it is over.
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
+
+    /// This node has members of a room that bears a socket's id with the tag of another node: a socket that was recovered here, or one that
+    /// joined a room of that name. What is for the room has to come here too.
+    fn adopt(&self, id: Id) {
+        let _ = id;
+    }
+
+    /// It has them no more. There is one call for each of [`adopt`](Self::adopt).
+    fn release(&self, id: Id) {
+        let _ = id;
+    }
+
+    /// False while the other nodes can't be reached, as far as is known. What is for sockets of this node is delivered meanwhile.
+    fn is_connected(&self) -> bool {
+        true
+    }
 
     /// The number of nodes that live, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
@@ -82,4 +116,10 @@ pub trait Node: Send + Sync + 'static {
 
     /// Answers a question of another node: the stream ends with the last answer.
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
+
+    /// The sessions of this node, for those who place new ones.
+    fn session_count(&self) -> usize;
+
+    /// True if it takes no new sessions.
+    fn is_draining(&self) -> bool;
 }

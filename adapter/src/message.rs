@@ -1,10 +1,25 @@
 //! What one node tells or asks the others.
 
 use bytestring::ByteString;
+use serde::{Deserialize, Serialize};
 use sociable_protocol::{Args, Frames, Id, Value};
 
 /// The name of a room. Every socket is in the room that bears its id.
 pub type Room = ByteString;
+
+/// The socket whose own room this would be. Clients of Socket.IO 2 and before know their ids as `/namespace#id`.
+///
+/// ```
+/// use sociable_adapter::own_room;
+///
+/// assert!(own_room("AbCdEfGhIjKlMnOpQrSt").is_some());
+/// assert!(own_room("/chat#AbCdEfGhIjKlMnOpQrSt").is_some());
+/// assert!(own_room("lobby").is_none());
+/// ```
+pub fn own_room(room: &str) -> Option<Id> {
+    let id = if room.starts_with('/') { room.rsplit_once('#')?.1 } else { room };
+    Id::try_from(id).ok()
+}
 
 /// Which sockets of a namespace are meant: those in any of `rooms`, or all if there are none, but those in any of `except`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -27,6 +42,12 @@ impl Target {
     /// ```
     pub fn includes(&self, met: impl Fn(&str) -> bool) -> bool {
         (self.rooms.is_empty() || self.rooms.iter().any(|room| met(room))) && !self.except.iter().any(|room| met(room))
+    }
+
+    /// The id, if the only room is one that bears a socket's id: then the node that made the id has the socket, or one that adopted it.
+    pub fn socket(&self) -> Option<Id> {
+        let [room] = &self.rooms[..] else { return None };
+        own_room(room)
     }
 }
 
@@ -122,10 +143,16 @@ pub enum Answer {
     Sockets(Vec<SocketInfo>),
     /// The application has acknowledged a server event.
     ServerAck(Args),
+    /// Added by the adapter, first of all: the names of the nodes that were asked.
+    Asked(Vec<ByteString>),
+    /// Added by the adapter: this node has given its last answer, or has taken leave.
+    Done(ByteString),
+    /// Added by the adapter: this node was lost before it gave its last answer. Clients of it that had not answered are [`Gone`](Self::Gone).
+    Lost(ByteString),
 }
 
 /// What is known of a socket elsewhere.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketInfo {
     /// Its id.
     pub id: Id,

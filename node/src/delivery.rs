@@ -19,6 +19,7 @@ use crate::namespace::Namespace;
 use crate::operator::Flags;
 use crate::reason::DisconnectReason;
 use crate::remote_socket::{FetchError, RemoteSocket};
+use crate::server_events::AskedNodes;
 use crate::trace;
 use crate::worker::Worker;
 
@@ -123,7 +124,7 @@ impl Namespace {
         let reports = self.ask_sockets(target, frames, id, flags, answers);
         let awaited = Awaited { namespace: self.clone(), id, sockets: FxHashSet::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
-        let collect = Collect { answered, reports, elsewhere, awaited, replies: vec![], gone: vec![] };
+        let collect = Collect { answered, reports, elsewhere, awaited, replies: vec![], gone: vec![], lost: false };
         collect.run(timeout).boxed()
     }
 
@@ -147,17 +148,19 @@ impl Namespace {
         let (namespace, timeout) = (self.clone(), flags.timeout.unwrap_or(server.request_timeout));
         async move {
             let mut answers = merged(answered, reports, elsewhere);
-            let mut sockets = vec![];
+            let (mut sockets, mut asked) = (vec![], AskedNodes::default());
             let collect = async {
                 while let Some(answer) = answers.next().await {
-                    if let Answer::Sockets(infos) = answer {
-                        sockets.extend(infos.into_iter().map(|info| RemoteSocket::new(namespace.clone(), info)));
+                    match answer {
+                        Answer::Sockets(infos) => sockets.extend(infos.into_iter().map(|info| RemoteSocket::new(namespace.clone(), info))),
+                        other => asked.note(&other),
                     }
                 }
             };
-            match tokio::time::timeout(timeout, collect).await {
-                Ok(()) => Ok(sockets),
-                Err(_) => Err(FetchError { sockets }),
+            let in_time = tokio::time::timeout(timeout, collect).await.is_ok();
+            match asked.missing(in_time) {
+                missing if missing.is_empty() && in_time => Ok(sockets),
+                missing => Err(FetchError { sockets, missing }),
             }
         }
         .boxed()
@@ -177,7 +180,7 @@ impl Namespace {
             match &answer {
                 Answer::Clients(ids) => awaited.sockets.extend(ids),
                 Answer::Ack(id, _) | Answer::Gone(id) => drop(awaited.sockets.remove(id)),
-                Answer::Sockets(_) | Answer::ServerAck(_) => {}
+                _ => {}
             }
             Some((answer, (answered, awaited)))
         })
@@ -229,6 +232,8 @@ struct Collect {
     replies: Vec<AckReply>,
     /// Sockets that left without an answer.
     gone: Vec<Id>,
+    /// A node was lost before all its sockets had answered.
+    lost: bool,
 }
 
 impl Collect {
@@ -261,7 +266,7 @@ impl Collect {
                 }
             }
         }
-        if self.gone.is_empty() {
+        if self.gone.is_empty() && !self.lost {
             Ok(self.replies)
         } else {
             Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason: AckError::Disconnected })
@@ -271,17 +276,11 @@ impl Collect {
     fn take(&mut self, answer: Answer) {
         match answer {
             Answer::Clients(ids) => self.awaited.sockets.extend(ids),
-            Answer::Ack(id, args) => {
-                if self.awaited.sockets.remove(&id) {
-                    self.replies.push(AckReply { id, args });
-                }
-            }
-            Answer::Gone(id) => {
-                if self.awaited.sockets.remove(&id) {
-                    self.gone.push(id);
-                }
-            }
-            Answer::Sockets(_) | Answer::ServerAck(_) => {}
+            Answer::Ack(id, args) if self.awaited.sockets.remove(&id) => self.replies.push(AckReply { id, args }),
+            Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.gone.push(id),
+            // What clients of it had not answered is told by itself; but it may not even have told who they are.
+            Answer::Lost(_) => self.lost = true,
+            _ => {}
         }
     }
 }

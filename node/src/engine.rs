@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
 use sociable_protocol::Id;
 use sociable_protocol::id::NodeTag;
@@ -97,6 +98,7 @@ impl Engine {
             sessions: AtomicUsize::new(0),
             closing: AtomicBool::new(false),
             all_closed: Notify::new(),
+            after_close: OnceLock::new(),
             counters: Counters::default(),
         }))
     }
@@ -113,7 +115,7 @@ impl Engine {
 
     /// Sessions that are open, over all threads.
     pub fn session_count(&self) -> usize {
-        self.0.sessions.load(Ordering::Relaxed)
+        self.0.session_count()
     }
 
     /// What was counted since the start.
@@ -128,6 +130,8 @@ impl Engine {
     }
 }
 
+type AfterClose = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+
 /// What all threads of an engine share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
@@ -141,6 +145,8 @@ pub(crate) struct Shared {
     sessions: AtomicUsize,
     closing: AtomicBool,
     all_closed: Notify,
+    /// What the layer above has to do when all sessions are closed.
+    after_close: OnceLock<AfterClose>,
     /// Counts of threads that are no workers.
     pub(crate) counters: Counters,
 }
@@ -202,6 +208,10 @@ impl Shared {
         self.closing.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn session_opened(&self) {
         self.sessions.fetch_add(1, Ordering::Relaxed);
     }
@@ -221,7 +231,7 @@ impl Shared {
     }
 
     pub(crate) fn stats(&self) -> Stats {
-        let mut stats = Stats { sessions: self.sessions.load(Ordering::Relaxed) as u64, ..Stats::default() };
+        let mut stats = Stats { sessions: self.session_count() as u64, ..Stats::default() };
         stats.add(&self.counters);
         for worker in self.workers.read().iter() {
             stats.add(&worker.counters);
@@ -235,9 +245,17 @@ impl Shared {
         tokio::pin!(all_closed);
         all_closed.as_mut().enable();
         self.end_all(Ending::Graceful);
-        if self.sessions.load(Ordering::Relaxed) > 0 && tokio::time::timeout(grace, all_closed).await.is_err() {
+        if self.session_count() > 0 && tokio::time::timeout(grace, all_closed).await.is_err() {
             self.end_all(Ending::Abrupt);
         }
+        if let Some(after_close) = self.after_close.get() {
+            after_close().await;
+        }
+    }
+
+    /// Has something done when all sessions are closed. Only the first call counts.
+    pub(crate) fn after_close(&self, act: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
+        drop(self.after_close.set(Box::new(act)));
     }
 
     fn end_all(self: &Arc<Self>, ending: Ending) {

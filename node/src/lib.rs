@@ -79,6 +79,8 @@ mod transport;
 mod worker;
 
 pub use sociable_adapter::{self as adapter, Room};
+#[cfg(feature = "nats")]
+pub use sociable_adapter::{NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
 /// The arguments of an event or acknowledgement, still encoded as they came.
 pub use sociable_protocol::Args as RawArgs;
 pub use sociable_protocol::{self as protocol, Id, JsonParser, MsgPackParser, Parser, Value};

@@ -9,7 +9,7 @@ use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
-use sociable_adapter::{Message, Operation, Room, Target};
+use sociable_adapter::{Message, Operation, Room, Target, own_room};
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
 use tokio::sync::mpsc;
@@ -21,7 +21,6 @@ use crate::operator::{BroadcastOperator, IntoRooms};
 use crate::parent::ParentNamespace;
 use crate::recovery::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
-use crate::rooms::own_room;
 use crate::server::{Server, ServerInner};
 use crate::server_events::ServerAckError;
 use crate::setup::{Setup, SharedSetup, listeners};
@@ -348,7 +347,14 @@ impl Namespace {
         if edge && !came {
             rooms.remove(room);
         }
-        if edge && own_room(room).is_some() {
+        drop(rooms);
+        if edge && let Some(id) = own_room(room) {
+            if id.tag() != self.0.engine.tag
+                && let Some(server) = self.server_inner()
+            {
+                // What is for the room goes to the node of that tag: it has to come here too.
+                if came { server.adapter.adopt(id) } else { server.adapter.release(id) }
+            }
             if came {
                 self.0.rooms_like_ids.fetch_add(1, Ordering::Relaxed);
             } else {
@@ -356,6 +362,12 @@ impl Namespace {
             }
         }
         edge
+    }
+
+    /// True if sockets of this node may be meant: a room is here, or it is that of a socket that may be.
+    pub(crate) fn may_have(&self, target: &Target) -> bool {
+        let has = |room: &Room| self.0.rooms.lock().contains_key(room) || own_room(room).is_some();
+        target.rooms.is_empty() || target.rooms.iter().any(has)
     }
 
     /// The only worker that can have the socket that is meant, if one is meant and by its id.

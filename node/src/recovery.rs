@@ -258,6 +258,11 @@ impl Recoveries {
             self.strays.write().insert(socket.id, worker);
             self.any_strays.fetch_add(1, Ordering::Release);
         }
+        if socket.id.tag() != engine.tag
+            && let Some(server) = socket.namespace.server_inner()
+        {
+            server.adapter.adopt(socket.id);
+        }
         if !self.sweeping.swap(true, Ordering::Relaxed) {
             let (this, pause) = (Arc::downgrade(self), SWEEP.min(self.max_age).max(Duration::from_millis(100)));
             actix_rt::spawn(async move {
@@ -302,6 +307,11 @@ impl Recoveries {
         }
         live.remove(&ticket.pid);
         drop(live);
+        if socket.id.tag() != socket.namespace.engine().tag
+            && let Some(server) = socket.namespace.server_inner()
+        {
+            server.adapter.release(socket.id);
+        }
         if self.strays.write().remove(&socket.id).is_some() {
             self.any_strays.fetch_sub(1, Ordering::Release);
         }

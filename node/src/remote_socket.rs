@@ -21,10 +21,12 @@ pub struct RemoteSocket {
 
 /// Not all nodes told of their sockets in time.
 #[derive(Clone, Debug, Error)]
-#[error("operation has timed out: only {} sockets were told of", .sockets.len())]
+#[error("timeout reached: missing {} responses", .missing.len().max(1))]
 pub struct FetchError {
     /// The sockets of the nodes that answered.
     pub sockets: Vec<RemoteSocket>,
+    /// The names of the nodes that did not answer, or were lost before they did.
+    pub missing: Vec<String>,
 }
 
 impl RemoteSocket {

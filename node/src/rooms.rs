@@ -3,7 +3,7 @@
 use std::rc::Rc;
 
 use rustc_hash::FxHashMap;
-use sociable_adapter::{Room, Target};
+use sociable_adapter::{Room, Target, own_room};
 use sociable_protocol::Id;
 
 use crate::local::LocalSocket;
@@ -27,12 +27,6 @@ pub(crate) struct Rooms {
 pub(crate) struct Change {
     pub(crate) room: Room,
     pub(crate) edge: bool,
-}
-
-/// The socket whose own room this would be. Clients of Socket.IO 2 and before know their ids as `/namespace#id`.
-pub(crate) fn own_room(room: &str) -> Option<Id> {
-    let id = if room.starts_with('/') { room.rsplit_once('#')?.1 } else { room };
-    Id::try_from(id).ok()
 }
 
 impl Rooms {

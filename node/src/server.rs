@@ -198,10 +198,10 @@ impl ServerBuilder {
     pub fn build(self) -> Result<Server, ConfigError> {
         let files = self.client_files.as_deref().map(ClientFiles::read).transpose();
         let (config, files) = ConfigError::both(self.config.check(), files)?;
-        let tag = NodeTag::random();
         let encoding = self.parser.encoding();
         let alone = self.adapter.is_none();
         let adapter = self.adapter.unwrap_or_else(|| Arc::new(Alone));
+        let tag = adapter.tag().unwrap_or_else(NodeTag::random);
         let recoveries = self.recovery.map(|options| {
             let history = adapter.history(options.limits(config.ping_interval.saturating_add(config.ping_timeout), config.max_outbox));
             Arc::new(Recoveries::new(&options, history))
@@ -390,16 +390,21 @@ impl Server {
         self.inner.adapter.server_count().await
     }
 
+    /// False while the other nodes can't be reached, as far as is known. Its own clients are served meanwhile; whether it should get new ones is
+    /// for whoever places them to decide.
+    pub fn is_connected(&self) -> bool {
+        self.inner.adapter.is_connected()
+    }
+
     /// The namespaces of this node.
     pub fn namespaces(&self) -> Vec<Namespace> {
         self.inner.namespaces.read().values().cloned().collect()
     }
 
     /// Closes the server: every socket leaves with the reason `server shutting down`, every client gets a close packet, and new ones are
-    /// refused. Ends when all have got it, or after `grace`; what is left is cut off then. The HTTP server goes on.
+    /// refused. Ends when all have got it, or after `grace`; what is left is cut off then. Then the node takes leave of the cluster. The HTTP server goes on.
     pub async fn close(&self, grace: Duration) {
         self.inner.engine.close(grace).await;
-        self.inner.adapter.close().await;
     }
 }
 

@@ -20,10 +20,12 @@ use crate::trace;
 
 /// Not all servers acknowledged an event.
 #[derive(Clone, Debug, Error, PartialEq)]
-#[error("{}", .error.as_ref().map_or_else(|| format!("timeout reached: only {} responses received", .responses.len()), ToString::to_string))]
+#[error("{}", .error.as_ref().map_or_else(|| format!("timeout reached: missing {} responses", .missing.len()), ToString::to_string))]
 pub struct ServerAckError {
     /// The answers that came.
     pub responses: Vec<Args>,
+    /// The names of the nodes that did not answer, or were lost before they did.
+    pub missing: Vec<String>,
     /// Why the event was not sent, if that was it.
     pub error: Option<EmitError>,
 }
@@ -35,23 +37,25 @@ impl Namespace {
     ) -> BoxFuture<'static, Result<Vec<Args>, ServerAckError>> {
         let (name, args) = match event {
             Ok(event) => event,
-            Err(error) => return ready(Err(ServerAckError { responses: vec![], error: Some(error) })).boxed(),
+            Err(error) => return ready(Err(ServerAckError { responses: vec![], missing: vec![], error: Some(error) })).boxed(),
         };
         let Some(server) = self.server_inner() else { return ready(Ok(vec![])).boxed() };
         let mut answers = server.adapter.request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args } });
         let timeout = server.request_timeout;
         async move {
-            let mut responses = vec![];
+            let (mut responses, mut asked) = (vec![], AskedNodes::default());
             let collect = async {
                 while let Some(answer) = answers.next().await {
-                    if let Answer::ServerAck(args) = answer {
-                        responses.push(args);
+                    match answer {
+                        Answer::ServerAck(args) => responses.push(args),
+                        other => asked.note(&other),
                     }
                 }
             };
-            match tokio::time::timeout(timeout, collect).await {
-                Ok(()) => Ok(responses),
-                Err(_) => Err(ServerAckError { responses, error: None }),
+            let in_time = tokio::time::timeout(timeout, collect).await.is_ok();
+            match asked.missing(in_time) {
+                missing if missing.is_empty() && in_time => Ok(responses),
+                missing => Err(ServerAckError { responses, missing, error: None }),
             }
         }
         .boxed()
@@ -75,6 +79,41 @@ impl Namespace {
     }
 }
 
+/// Which nodes were asked, and have not answered.
+#[derive(Debug, Default)]
+pub(crate) struct AskedNodes {
+    open: Vec<ByteString>,
+    lost: Vec<ByteString>,
+}
+
+impl AskedNodes {
+    /// Takes note of what the adapter says of the nodes.
+    pub(crate) fn note(&mut self, answer: &Answer) {
+        match answer {
+            Answer::Asked(nodes) => self.open.clone_from(nodes),
+            Answer::Done(node) => self.close(node),
+            Answer::Lost(node) => {
+                self.close(node);
+                self.lost.push(node.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// One of those of this name is not open any more.
+    fn close(&mut self, node: &ByteString) {
+        if let Some(at) = self.open.iter().position(|open| open == node) {
+            self.open.swap_remove(at);
+        }
+    }
+
+    /// Who did not answer: who was lost, and, if there was no more time, who was not done.
+    pub(crate) fn missing(self, in_time: bool) -> Vec<String> {
+        let open = self.open.into_iter().filter(|_| !in_time);
+        open.chain(self.lost).map(|node| node.to_string()).collect()
+    }
+}
+
 /// This node as its adapter sees it.
 pub(crate) struct Inbound(pub(crate) Weak<ServerInner>);
 
@@ -90,6 +129,8 @@ impl Node for Inbound {
         let Some(namespace) = self.namespace(&message.namespace) else { return };
         match message.operation {
             Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),
+            // No thread is woken for rooms that are not here.
+            _ if !namespace.may_have(&message.target) => {}
             // A thread that is too far behind counts what it refuses.
             operation => drop(namespace.perform_here(message.target, operation)),
         }
@@ -115,8 +156,19 @@ impl Node for Inbound {
             }
         }
     }
+
+    fn session_count(&self) -> usize {
+        self.0.upgrade().map_or(0, |server| server.shared().session_count())
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.upgrade().is_none_or(|server| server.shared().is_closing())
+    }
 }
 
 pub(crate) fn start(server: &Arc<ServerInner>) {
+    // What sockets tell the others when they end goes out before the leave.
+    let adapter = Arc::clone(&server.adapter);
+    server.shared().after_close(move || adapter.close());
     server.adapter.start(Arc::new(Inbound(Arc::downgrade(server))));
 }

@@ -28,6 +28,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod announcement;
 pub mod args;
 pub mod engine;
 pub mod id;
@@ -37,6 +38,7 @@ pub mod parser;
 pub mod value;
 pub mod websocket;
 
+pub use announcement::{Announcement, Occasion};
 pub use args::{Args, ArgsBuilder, ArgsError, EncodeError, Encoding, Raw};
 pub use id::{Id, IdError, IdSource, NodeTag};
 pub use packet::{Body, Packet};

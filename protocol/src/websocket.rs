@@ -71,6 +71,25 @@ impl Frames {
         Self(Bytes::from_static(frame))
     }
 
+    /// Takes bytes for frames if they are complete frames of text that is UTF-8, or of binary, and nothing else: what came from another
+    /// process.
+    ///
+    /// ```
+    /// use sociable_protocol::Frames;
+    ///
+    /// let frames = Frames::text("4hello");
+    /// assert_eq!(Frames::read(frames.as_bytes().clone()), Some(frames));
+    /// assert_eq!(Frames::read("\x01\x06".into()), None);
+    /// ```
+    pub fn read(bytes: Bytes) -> Option<Self> {
+        let length = |payload| match payload {
+            Payload::Text(text) => text.len(),
+            Payload::Binary(bytes) => bytes.len(),
+        };
+        let whole: usize = payloads(&bytes).map(length).map(|length| header(TEXT, length).1 + length).sum();
+        (whole == bytes.len() && whole > 0).then_some(Self(bytes))
+    }
+
     /// The frames as they go over the wire.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use sociable::engine::EngineBuilder;
-use sociable::{Cookie, Cors, MsgPackParser, Recovery, ServerBuilder, Transport};
+use sociable::{Cookie, Cors, MsgPackParser, NatsAdapter, NatsError, NatsOptions, Recovery, ServerBuilder, Transport};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PacketParser {
@@ -21,6 +21,14 @@ pub(crate) struct Flags {
     /// Shown by the ops `id` and `whoami`.
     #[arg(long)]
     pub(crate) node_name: Option<String>,
+    /// The servers of NATS, with commas between them.
+    #[arg(long)]
+    nats: Option<String>,
+    #[arg(long, default_value = "acceptance")]
+    cluster: String,
+    /// History in JetStream is not built yet: the flag is taken, and clients are recovered on the node that they left.
+    #[arg(long)]
+    jetstream: bool,
     #[arg(long)]
     path: Option<String>,
     #[arg(long, default_value_t = 25_000)]
@@ -80,6 +88,12 @@ macro_rules! common {
 impl Flags {
     pub(crate) fn engine(&self, builder: EngineBuilder) -> Result<EngineBuilder, String> {
         Ok(common!(self, builder).path(self.path.as_deref().unwrap_or("/engine.io/")))
+    }
+
+    /// What joins this node to the others, if there are any.
+    pub(crate) async fn adapter(&self, name: &str) -> Result<Option<NatsAdapter>, NatsError> {
+        let Some(servers) = &self.nats else { return Ok(None) };
+        NatsAdapter::connect(NatsOptions::new(servers).cluster(&self.cluster).node_name(name)).await.map(Some)
     }
 
     pub(crate) fn server(&self, builder: ServerBuilder) -> Result<ServerBuilder, String> {

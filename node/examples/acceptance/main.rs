@@ -53,7 +53,11 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         return Ok(server.run().await?);
     }
     let name = flags.node_name.clone().unwrap_or_else(|| format!("node-{}", std::process::id()));
-    let io = flags.server(Server::builder())?.state(NodeName(name)).state(Logs::default()).build()?;
+    let builder = match flags.adapter(&name).await? {
+        Some(adapter) => Server::builder().adapter(adapter),
+        None => Server::builder(),
+    };
+    let io = flags.server(builder)?.state(NodeName(name)).state(Logs::default()).build()?;
     set_up(&io);
     let service = io.service();
     let server = io.serve(move || App::new().service(service.clone())).shutdown_timeout(SHUTDOWN).bind(address)?;

@@ -1,0 +1,320 @@
+//! What comes from the other nodes: taken off the subscriptions, put in order, handed to the node.
+
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, SubscribeError};
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{FutureExt, StreamExt};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use sociable_protocol::Id;
+use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
+
+use super::members::Change;
+use super::order::{Arrival, in_order};
+use super::outgoing::Lane;
+use super::stats::Counters;
+use super::wire::{self, Head, Publisher, Reader, Record};
+use super::{Shared, link};
+use crate::{Answer, Request};
+
+/// Others get their turn on this thread after so many envelopes.
+const TURN: usize = 64;
+/// Questions of other nodes that are being answered at the same time.
+const MAX_ANSWERING: usize = 10_000;
+/// How long a queue that is full may hold up an answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Publishers that are remembered though they are no members, and how long one that is silent is.
+const STRANGERS: usize = 1024;
+const MEMORY: Duration = Duration::from_secs(300);
+
+/// The subscription of what is for all, for this node, and from here on for each adopted id.
+const FOR_ALL: usize = 0;
+const FOR_ME: usize = 1;
+const FOR_ADOPTED: usize = 2;
+
+type Lanes = SelectAll<BoxStream<'static, (usize, Bytes)>>;
+
+/// What has come from each publisher.
+#[derive(Debug, Default)]
+pub(crate) struct Heads(Mutex<FxHashMap<Publisher, Expected>>);
+
+#[derive(Debug)]
+struct Expected {
+    /// The next envelope to all.
+    all: Option<u64>,
+    /// The next envelope to this node.
+    me: Option<u64>,
+    heard: Instant,
+}
+
+impl Heads {
+    /// An envelope has come. Those before it that have not are lost.
+    fn came(&self, head: &Head, subscription: usize, counters: &Counters) {
+        if head.sequence == 0 || subscription >= FOR_ADOPTED {
+            return;
+        }
+        let mut heads = self.0.lock();
+        let now = Instant::now();
+        if heads.len() > STRANGERS && !heads.contains_key(&head.publisher) {
+            heads.retain(|_, expected| now.duration_since(expected.heard) < MEMORY);
+        }
+        let expected = heads.entry(head.publisher).or_insert(Expected { all: None, me: None, heard: now });
+        expected.heard = now;
+        let next = if subscription == FOR_ALL { &mut expected.all } else { &mut expected.me };
+        let missing = next.map_or(0, |next| head.sequence.saturating_sub(next));
+        *next = Some(next.unwrap_or(0).max(head.sequence + 1));
+        drop(heads);
+        note_gap(missing, head.publisher, counters);
+    }
+
+    /// A node tells how many envelopes to all it has sent. What it told the time before has come by now, or is lost.
+    pub(crate) fn promised(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) {
+        let mut heads = self.0.lock();
+        let now = Instant::now();
+        let expected = heads.entry(publisher).or_insert(Expected { all: None, me: None, heard: now });
+        expected.heard = now;
+        let next = expected.all.unwrap_or(0);
+        let (least, missing) = match change {
+            // What it sent before it was known here is not missed.
+            Change::Came => (sent + 1, 0),
+            Change::Stayed { sent_before } => (sent_before + 1, (sent_before + 1).saturating_sub(next)),
+        };
+        expected.all = Some(next.max(least));
+        drop(heads);
+        note_gap(missing, publisher, counters);
+    }
+
+    pub(crate) fn forget(&self, publisher: Publisher) {
+        self.0.lock().remove(&publisher);
+    }
+}
+
+fn note_gap(missing: u64, publisher: Publisher, counters: &Counters) {
+    if missing > 0 {
+        counters.gaps.add(missing);
+        tracing::warn!(target: "sociable::adapter", tag = %publisher.tag, missing, "envelopes of a node were lost");
+    }
+}
+
+/// Questions of other nodes that are being answered.
+#[derive(Debug, Default)]
+pub(crate) struct Answering(Mutex<FxHashMap<(Publisher, u64), AbortHandle>>);
+
+impl Answering {
+    /// A node is gone: nobody waits for its answers.
+    pub(crate) fn forget(&self, publisher: Publisher) {
+        self.0.lock().retain(|(asker, _), task| {
+            let keep = *asker != publisher;
+            if !keep {
+                task.abort();
+            }
+            keep
+        });
+    }
+}
+
+/// Takes what comes, for as long as the subscriptions last.
+pub(super) async fn run(shared: Arc<Shared>, client: Client, listening: Option<oneshot::Sender<()>>) {
+    let (mut lanes, mut adopted) = match subscribe(&shared, &client).await {
+        Ok(lanes) => lanes,
+        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "the other nodes can't be heard"),
+    };
+    drop(client.flush().await);
+    if let Some(listening) = listening {
+        let _ = listening.send(());
+    }
+    loop {
+        let first = tokio::select! {
+            message = lanes.next() => match message {
+                Some(message) => message,
+                None => return,
+            },
+            () = shared.adopted.wake.notified() => {
+                follow_adoptions(&shared, &client, &mut lanes, &mut adopted).await;
+                continue;
+            }
+        };
+        let mut heap = Vec::new();
+        take(&shared, first, &mut heap);
+        // Without the budget of a task, which could end this before the queues are empty: see `order`.
+        while let Some(Some(next)) = tokio::task::unconstrained(lanes.next()).now_or_never() {
+            take(&shared, next, &mut heap);
+        }
+        for (done, arrival) in in_order(heap).into_iter().enumerate() {
+            if done % TURN == TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+            open(&shared, &arrival);
+        }
+    }
+}
+
+async fn subscribe(shared: &Shared, client: &Client) -> Result<(Lanes, FxHashMap<Id, oneshot::Sender<()>>), SubscribeError> {
+    let mut lanes = Lanes::new();
+    let for_all = client.subscribe(shared.subject("all")).await?;
+    let for_me = client.subscribe(link::one(shared, shared.me().tag, ">")).await?;
+    lanes.push(for_all.map(|message| (FOR_ALL, message.payload)).boxed());
+    lanes.push(for_me.map(|message| (FOR_ME, message.payload)).boxed());
+    let mut adopted = FxHashMap::default();
+    let ids: Vec<Id> = shared.adopted.count.lock().keys().copied().collect();
+    shared.adopted.changed.lock().extend(ids);
+    follow_adoptions(shared, client, &mut lanes, &mut adopted).await;
+    Ok((lanes, adopted))
+}
+
+/// Listens for what is for ids that are here now, and no more for what is for those that are gone.
+async fn follow_adoptions(shared: &Shared, client: &Client, lanes: &mut Lanes, adopted: &mut FxHashMap<Id, oneshot::Sender<()>>) {
+    let changed = std::mem::take(&mut *shared.adopted.changed.lock());
+    for id in changed {
+        let wanted = shared.adopted.count.lock().contains_key(&id);
+        match (adopted.entry(id), wanted) {
+            // The stream ends with it, and the subscription with the stream.
+            (Entry::Occupied(entry), false) => drop(entry.remove()),
+            (Entry::Vacant(entry), true) => match client.subscribe(link::one(shared, id.tag(), id.as_str())).await {
+                Ok(subscriber) => {
+                    let (keep, gone) = oneshot::channel();
+                    let subscription = FOR_ADOPTED + id.shard(usize::MAX - FOR_ADOPTED);
+                    lanes.push(subscriber.map(move |message| (subscription, message.payload)).take_until(gone).boxed());
+                    entry.insert(keep);
+                }
+                Err(error) => tracing::error!(target: "sociable::adapter", %error, %id, "what is for an adopted id can't be heard"),
+            },
+            (Entry::Occupied(_), true) | (Entry::Vacant(_), false) => {}
+        }
+    }
+}
+
+/// Reads the head of an envelope.
+fn take(shared: &Shared, (subscription, payload): (usize, Bytes), heap: &mut Vec<Arrival<Bytes>>) {
+    shared.counters.received.one();
+    match Head::read(&mut Reader::new(&payload)) {
+        // The server does not send back what this connection sent; another connection of the process is this process all the same.
+        Ok(head) if head.publisher == shared.me() => {}
+        Ok(head) => heap.push(Arrival { subscription, head, rest: payload }),
+        Err(error) => malformed(shared, error),
+    }
+}
+
+fn malformed(shared: &Shared, error: wire::WireError) {
+    shared.counters.malformed.one();
+    tracing::debug!(target: "sociable::adapter", %error, "something from the bus is not understood");
+}
+
+/// Does what the records of an envelope ask for.
+fn open(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) {
+    shared.heads.came(&arrival.head, arrival.subscription, &shared.counters);
+    let Some(node) = shared.node.get() else { return };
+    let mut reader = Reader::new(arrival.rest.get(wire::HEAD..).unwrap_or_default());
+    let from = arrival.head.publisher;
+    while let Some(record) = reader.record() {
+        match record {
+            Ok(Record::Tell(message)) => node.deliver(message),
+            Ok(Record::Ask(id, request)) => answer(shared, from, id, request),
+            Ok(Record::Cancel(id)) => {
+                if let Some(task) = shared.answering.0.lock().remove(&(from, id)) {
+                    task.abort();
+                }
+            }
+            Ok(Record::Answer(id, answer)) => shared.questions.answer(from.tag, id, answer),
+            Ok(Record::End(id)) => shared.questions.done(from.tag, id),
+            Err(error) => malformed(shared, error),
+        }
+    }
+}
+
+/// Has the node answer, and passes on what it says.
+fn answer(shared: &Arc<Shared>, asker: Publisher, id: u64, request: Request) {
+    let Some(node) = shared.node.get() else { return };
+    let mut answering = shared.answering.0.lock();
+    if answering.len() >= MAX_ANSWERING {
+        drop(answering);
+        shared.counters.unanswered.one();
+        return;
+    }
+    // It is asked at once, so that what comes later can't overtake the question.
+    let mut answers = node.answer(request);
+    let at = Arc::clone(shared);
+    let task = tokio::spawn(async move {
+        let mut told = true;
+        while let Some(answer) = answers.next().await {
+            told &= tell(&at, asker, id, &answer).await;
+        }
+        // If something could not be told, there is no last word: the other node takes this one for late.
+        if told {
+            pass_on(&at, asker, wire::end(id)).await;
+        }
+        at.answering.0.lock().remove(&(asker, id));
+    });
+    answering.insert((asker, id), task.abort_handle());
+}
+
+/// Tells an answer. False if it could not be told.
+async fn tell(shared: &Shared, asker: Publisher, id: u64, answer: &Answer) -> bool {
+    let limit = shared.outgoing.max_record();
+    let mut told = true;
+    for record in wire::answer(id, answer, limit) {
+        if record.len() - wire::HEAD <= limit {
+            told &= pass_on(shared, asker, record).await;
+            continue;
+        }
+        shared.counters.answers_too_large.one();
+        tracing::warn!(target: "sociable::adapter", bytes = record.len(), limit, "an answer is longer than NATS takes: raise max_payload of its server");
+        match answer {
+            // It has answered, but what it said can't be known there.
+            Answer::Ack(client, _) => {
+                for record in wire::answer(id, &Answer::Gone(*client), limit) {
+                    told &= pass_on(shared, asker, record).await;
+                }
+            }
+            _ => told = false,
+        }
+    }
+    told
+}
+
+/// Queues a record for a node; waits for a while if the queue is full.
+async fn pass_on(shared: &Shared, to: Publisher, record: Vec<u8>) -> bool {
+    let begun = Instant::now();
+    loop {
+        match shared.push(Lane::Node(to.tag), record.clone()) {
+            Ok(()) => return true,
+            Err(crate::AdapterError::Full { .. }) if begun.elapsed() < PATIENCE => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(_) => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sociable_protocol::NodeTag;
+
+    use super::*;
+
+    fn head(publisher: Publisher, sequence: u64) -> Head {
+        Head { publisher, order: sequence, sequence }
+    }
+
+    #[test]
+    fn what_never_came_is_counted_once() {
+        let (heads, counters) = (Heads::default(), Counters::default());
+        let other = Publisher { tag: NodeTag::random(), epoch: 1 };
+        heads.promised(other, 10, &Change::Came, &counters);
+        heads.came(&head(other, 10), FOR_ALL, &counters);
+        heads.came(&head(other, 11), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 0, "what was sent before is not missed");
+        heads.came(&head(other, 14), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 2);
+        heads.promised(other, 16, &Change::Stayed { sent_before: 14 }, &counters);
+        assert_eq!(counters.gaps.get(), 2, "the last two may be under way");
+        heads.promised(other, 16, &Change::Stayed { sent_before: 16 }, &counters);
+        assert_eq!(counters.gaps.get(), 4);
+        heads.came(&head(other, 1), FOR_ME, &counters);
+        heads.came(&head(other, 3), FOR_ME, &counters);
+        assert_eq!(counters.gaps.get(), 5, "what is for this node is counted apart");
+    }
+}

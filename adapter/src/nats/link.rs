@@ -1,0 +1,241 @@
+//! The thread of the adapter, its two connections, and the task that sends.
+//!
+//! What is said of life and death has a connection of its own, so that a flood of events does not make a node look dead.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_nats::{Client, Event};
+use sociable_protocol::NodeTag;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::task::JoinSet;
+
+use super::outgoing::Lane;
+use super::{Command, NatsError, Shared, incoming, membership};
+
+/// How long a leave may take: what waits is sent meanwhile.
+const LEAVE: Duration = Duration::from_secs(2);
+/// How long a task that died is not begun anew.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// One of the connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Link {
+    /// Events, questions and answers.
+    Data,
+    /// Who lives.
+    Control,
+}
+
+/// Which connections are up.
+#[derive(Debug, Default)]
+pub(crate) struct Links {
+    data: AtomicBool,
+    control: AtomicBool,
+    changed: Notify,
+}
+
+impl Links {
+    fn of(&self, link: Link) -> &AtomicBool {
+        match link {
+            Link::Data => &self.data,
+            Link::Control => &self.control,
+        }
+    }
+
+    pub(crate) fn are_up(&self) -> bool {
+        self.data.load(Ordering::Acquire) && self.control.load(Ordering::Acquire)
+    }
+
+    fn set(&self, link: Link, up: bool) {
+        self.of(link).store(up, Ordering::Release);
+        self.changed.notify_waiters();
+    }
+
+    /// Waits until the connection for events is up.
+    async fn data_up(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if self.data.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+}
+
+/// Starts the thread. `ready` is told when the connections stand and the tag is claimed.
+pub(crate) fn spawn(
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedReceiver<Command>,
+    ready: oneshot::Sender<Result<(), NatsError>>,
+) -> Result<(), NatsError> {
+    let failed = |error: std::io::Error| NatsError::Start(error.to_string());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let run = move || runtime.block_on(run(shared, commands, ready));
+    std::thread::Builder::new().name("sociable-nats".into()).spawn(run).map_err(failed)?;
+    Ok(())
+}
+
+async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>, ready: oneshot::Sender<Result<(), NatsError>>) {
+    let (data, control) = match establish(&shared).await {
+        Ok(clients) => clients,
+        Err(error) => return drop(ready.send(Err(error))),
+    };
+    if ready.send(Ok(())).is_err() {
+        return;
+    }
+    let mut tasks = JoinSet::new();
+    if shared.emits_only {
+        start_sending(&shared, &data, &mut tasks);
+    }
+    // Until the end of the last handle.
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Start(node) => {
+                if shared.node.set(node).is_ok() {
+                    start(&shared, &data, &control, &mut tasks).await;
+                }
+            }
+            Command::Close(done) => {
+                leave(&shared, &data, &control, !tasks.is_empty()).await;
+                tasks.abort_all();
+                shared.links.set(Link::Data, false);
+                shared.links.set(Link::Control, false);
+                let _ = done.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// Connects, and claims a tag.
+async fn establish(shared: &Arc<Shared>) -> Result<(Client, Client), NatsError> {
+    let (data, control) = (connect(shared, Link::Data).await?, connect(shared, Link::Control).await?);
+    let me = if shared.emits_only { membership::draw() } else { membership::claim(shared, &control).await? };
+    let _ = shared.me.set(me);
+    tracing::info!(target: "sociable::adapter", tag = %me.tag, cluster = shared.options.cluster, "connected to NATS");
+    Ok((data, control))
+}
+
+async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> {
+    let told = Arc::downgrade(shared);
+    let role = match link {
+        Link::Data => "data",
+        Link::Control => "control",
+    };
+    let on_event = move |event: Event| {
+        let Some(shared) = told.upgrade() else { return };
+        match event {
+            Event::Connected => {
+                tracing::info!(target: "sociable::adapter", role, "the link to NATS is up");
+                shared.links.set(link, true);
+            }
+            Event::Disconnected | Event::Closed => {
+                shared.counters.disconnected.one();
+                tracing::warn!(target: "sociable::adapter", role, "the link to NATS is down");
+                shared.links.set(link, false);
+            }
+            Event::SlowConsumer(_) => {
+                shared.counters.slow_consumer.one();
+                tracing::warn!(target: "sociable::adapter", role, "NATS messages were dropped since this node is too slow to take them");
+            }
+            other => tracing::debug!(target: "sociable::adapter", role, event = %other, "NATS"),
+        }
+    };
+    let client = shared.options.connect(role, on_event).await?;
+    if link == Link::Data {
+        shared.outgoing.set_max_payload(client.server_info().max_payload);
+    }
+    shared.links.set(link, true);
+    Ok(client)
+}
+
+async fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mut JoinSet<()>) {
+    let (listening, is_listening) = oneshot::channel();
+    let listening = Arc::new(parking_lot::Mutex::new(Some(listening)));
+    let (at, client) = (Arc::clone(shared), data.clone());
+    tasks.spawn(supervised("incoming", Arc::clone(shared), move || {
+        let (shared, client, listening) = (Arc::clone(&at), client.clone(), listening.lock().take());
+        incoming::run(shared, client, listening)
+    }));
+    start_sending(shared, data, tasks);
+    // It is no member before it listens.
+    drop(is_listening.await);
+    let (at, client) = (Arc::clone(shared), control.clone());
+    tasks.spawn(supervised("membership", Arc::clone(shared), move || membership::run(Arc::clone(&at), client.clone())));
+}
+
+fn start_sending(shared: &Arc<Shared>, data: &Client, tasks: &mut JoinSet<()>) {
+    let (at, client) = (Arc::clone(shared), data.clone());
+    tasks.spawn(supervised("outgoing", Arc::clone(shared), move || send(Arc::clone(&at), client.clone())));
+}
+
+/// Begins a task anew when it ends or dies.
+async fn supervised<F: Future<Output = ()> + Send + 'static>(name: &'static str, shared: Arc<Shared>, task: impl Fn() -> F) {
+    loop {
+        let mut only = JoinSet::new();
+        only.spawn(task());
+        let died = matches!(only.join_next().await, Some(Err(error)) if error.is_panic());
+        shared.counters.restarted.one();
+        tracing::error!(target: "sociable::adapter", task = name, died, "a task of the adapter has ended, and is begun anew");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+/// Sends what waits.
+async fn send(shared: Arc<Shared>, client: Client) {
+    let me = shared.me();
+    let all = async_nats::Subject::from(shared.subject("all"));
+    loop {
+        if shared.outgoing.is_empty() {
+            shared.outgoing.empty.notify_waiters();
+            shared.outgoing.wake.notified().await;
+        }
+        // While the link is down, what waits stays here: the client would send it however late.
+        if tokio::time::timeout(shared.outgoing.patience(), shared.links.data_up()).await.is_err() {
+            shared.outgoing.expire(&shared.counters);
+            continue;
+        }
+        let Some((lane, envelope)) = shared.outgoing.pack(me) else { continue };
+        let subject = match lane {
+            Lane::All => all.clone(),
+            Lane::Node(tag) => one(&shared, tag, "node").into(),
+            Lane::Socket(id) => one(&shared, id.tag(), id.as_str()).into(),
+        };
+        match tokio::time::timeout(shared.options.publish_deadline, client.publish(subject, envelope)).await {
+            Ok(Ok(())) => shared.counters.sent.one(),
+            // The others see a gap.
+            Ok(Err(error)) => {
+                shared.counters.unsent.one();
+                tracing::warn!(target: "sociable::adapter", %error, "an envelope could not be sent");
+            }
+            Err(_) => shared.counters.unsent.one(),
+        }
+    }
+}
+
+/// The subject for what is for one node, or for who has one id of it.
+pub(crate) fn one(shared: &Shared, tag: NodeTag, who: &str) -> String {
+    shared.subject(&format!("one.{tag}.{who}"))
+}
+
+/// Takes leave, when what waits has been sent.
+async fn leave(shared: &Arc<Shared>, data: &Client, control: &Client, sending: bool) {
+    let leaving = async {
+        if sending {
+            shared.outgoing.sent().await;
+        }
+        // What can't be sent any more is found to be missing by the others.
+        drop(data.flush().await);
+        membership::say_goodbye(shared, control).await;
+        drop(control.flush().await);
+    };
+    if tokio::time::timeout(LEAVE, leaving).await.is_err() {
+        tracing::warn!(target: "sociable::adapter", "left without having sent everything");
+    }
+}

@@ -1,0 +1,99 @@
+//! Which nodes live.
+
+use std::time::{Duration, Instant};
+
+use bytestring::ByteString;
+use rustc_hash::FxHashMap;
+use sociable_protocol::{Announcement, NodeTag};
+
+/// Another node.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) epoch: u64,
+    pub(crate) name: ByteString,
+    pub(crate) heard: Instant,
+    /// How many envelopes to all it had sent when it last spoke: by the time it speaks again, they must have come.
+    pub(crate) sent: u64,
+}
+
+/// The nodes that live, but for this one.
+#[derive(Debug, Default)]
+pub(crate) struct Members(FxHashMap<NodeTag, Member>);
+
+/// What an announcement changed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was not known.
+    Came,
+    /// It was known. Up to this envelope all had been sent when it spoke before.
+    Stayed { sent_before: u64 },
+}
+
+impl Members {
+    /// A node says that it lives.
+    pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
+        let Announcement { tag, epoch, name, sent, .. } = announcement;
+        let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
+        let member = Member { epoch: *epoch, name, heard: now, sent: *sent };
+        match self.0.insert(*tag, member) {
+            Some(before) if before.epoch == *epoch => Change::Stayed { sent_before: before.sent },
+            _ => Change::Came,
+        }
+    }
+
+    /// It is no member any more. Gives its name if it was one.
+    pub(crate) fn remove(&mut self, tag: NodeTag, epoch: u64) -> Option<ByteString> {
+        if self.0.get(&tag)?.epoch != epoch {
+            return None;
+        }
+        self.0.remove(&tag).map(|member| member.name)
+    }
+
+    /// Those who have been silent for longer than this.
+    pub(crate) fn silent_for(&self, silence: Duration, now: Instant) -> Vec<(NodeTag, u64)> {
+        let silent = self.0.iter().filter(|(_, member)| now.duration_since(member.heard) > silence);
+        silent.map(|(tag, member)| (*tag, member.epoch)).collect()
+    }
+
+    /// Nobody was heard for a while, which was not their fault.
+    pub(crate) fn excuse(&mut self, now: Instant) {
+        self.0.values_mut().for_each(|member| member.heard = now);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (NodeTag, &Member)> {
+        self.0.iter().map(|(tag, member)| (*tag, member))
+    }
+
+    pub(crate) fn get(&self, tag: NodeTag) -> Option<&Member> {
+        self.0.get(&tag)
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sociable_protocol::Occasion;
+
+    use super::*;
+
+    fn announcement(tag: NodeTag, epoch: u64, sent: u64) -> Announcement {
+        Announcement { occasion: Occasion::Alive, tag, epoch, name: String::new(), address: None, sessions: 0, draining: false, sent }
+    }
+
+    #[test]
+    fn who_falls_silent_is_found_and_who_was_started_anew_is_another() {
+        let (mut members, tag, begin) = (Members::default(), NodeTag::random(), Instant::now());
+        assert_eq!(members.heard(&announcement(tag, 1, 5), begin), Change::Came);
+        assert_eq!(members.heard(&announcement(tag, 1, 9), begin), Change::Stayed { sent_before: 5 });
+        assert_eq!(members.heard(&announcement(tag, 2, 0), begin), Change::Came);
+        assert_eq!(members.remove(tag, 1), None, "the one before is gone already");
+        let later = begin + Duration::from_secs(3);
+        assert_eq!(members.silent_for(Duration::from_secs(3), later), []);
+        assert_eq!(members.silent_for(Duration::from_secs(2), later), [(tag, 2)]);
+        assert_eq!(members.remove(tag, 2).as_deref(), Some(tag.as_str()), "it is called by its tag if it has no name");
+        assert_eq!(members.len(), 0);
+    }
+}

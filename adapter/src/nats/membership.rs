@@ -1,0 +1,202 @@
+//! Who lives: what this node says of itself, and what it hears of the others.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, RequestErrorKind, Subscriber};
+use futures_util::StreamExt;
+use sociable_protocol::{Announcement, NodeTag, Occasion};
+use tokio::time::MissedTickBehavior;
+
+use super::members::Change;
+use super::wire::Publisher;
+use super::{NatsError, Shared};
+
+/// How long the others have to object to a tag.
+const CLAIM: Duration = Duration::from_millis(150);
+/// How many tags are tried. Of 16 million, one that is taken twice in a row is a sign of something else.
+const TRIES: usize = 8;
+/// An answer that is due so long makes its node suspect: it is asked whether it is there.
+const SUSPICION: Duration = Duration::from_millis(300);
+/// How often suspects are looked for.
+const LOOK: Duration = Duration::from_millis(150);
+/// How long a suspect has to say that it is there. The server says at once if it is not connected.
+const PROBE: Duration = Duration::from_secs(1);
+/// The longest announcement that is read.
+const MAX_ANNOUNCEMENT: usize = 16 << 10;
+
+/// A tag, and a number for this start of the process: 53 bits, which JavaScript can tell too.
+pub(super) fn draw() -> Publisher {
+    Publisher { tag: NodeTag::random(), epoch: (uuid::Uuid::new_v4().as_u128() as u64) >> 11 }
+}
+
+/// Claims a tag that no other node bears.
+pub(super) async fn claim(shared: &Arc<Shared>, control: &Client) -> Result<Publisher, NatsError> {
+    let failed = |error: &dyn std::fmt::Display| NatsError::Start(error.to_string());
+    let mut heard = control.subscribe(shared.subject("members")).await.map_err(|error| failed(&error))?;
+    for _ in 0..TRIES {
+        let me = draw();
+        say(shared, control, me, Occasion::Claim).await;
+        drop(control.flush().await);
+        let deadline = tokio::time::sleep(CLAIM);
+        tokio::pin!(deadline);
+        let taken = loop {
+            tokio::select! {
+                () = &mut deadline => break false,
+                message = heard.next() => match message.and_then(|message| read(&message.payload)) {
+                    Some(other) if other.tag == me.tag && other.epoch != me.epoch => break true,
+                    Some(other) => hear(shared, &other),
+                    None => {}
+                },
+            }
+        };
+        if !taken {
+            return Ok(me);
+        }
+        tracing::info!(target: "sociable::adapter", tag = %me.tag, "the tag is taken, another is drawn");
+    }
+    Err(NatsError::Start(format!("{TRIES} tags in a row were taken")))
+}
+
+/// Says that this node lives, and hears who else does.
+pub(super) async fn run(shared: Arc<Shared>, control: Client) {
+    let me = shared.me();
+    let subscribed = async {
+        let heard = control.subscribe(shared.subject("members")).await?;
+        let probed = control.subscribe(shared.subject(&format!("probe.{}", me.tag))).await?;
+        Ok::<_, async_nats::SubscribeError>((heard, probed))
+    };
+    let (mut heard, mut probed): (Subscriber, Subscriber) = match subscribed.await {
+        Ok(subscribed) => subscribed,
+        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "announcements can't be heard"),
+    };
+    drop(control.flush().await);
+    say(&shared, &control, me, Occasion::Hello).await;
+    let mut cut_off = false;
+    let mut beat = tokio::time::interval(shared.options.heartbeat_interval);
+    let mut look = tokio::time::interval(LOOK);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            message = heard.next() => {
+                let Some(message) = message else { return };
+                let Some(other) = read(&message.payload) else {
+                    shared.counters.malformed.one();
+                    continue;
+                };
+                if other.tag == me.tag {
+                    // Somebody wants the tag. That it lives is told, which is answer enough.
+                    if other.epoch != me.epoch && other.occasion == Occasion::Claim {
+                        say(&shared, &control, me, Occasion::Alive).await;
+                    }
+                    continue;
+                }
+                hear(&shared, &other);
+                if matches!(other.occasion, Occasion::Claim | Occasion::Hello) {
+                    say(&shared, &control, me, Occasion::Alive).await;
+                }
+            }
+            message = probed.next() => {
+                let Some(message) = message else { return };
+                if let Some(reply) = message.reply {
+                    drop(control.publish(reply, bytes::Bytes::new()).await);
+                }
+            }
+            _ = beat.tick() => say(&shared, &control, me, Occasion::Alive).await,
+            // While this node is cut off it hears nobody: that says nothing about the others.
+            _ = look.tick() => match (shared.links.are_up(), cut_off) {
+                (false, _) => cut_off = true,
+                (true, true) => {
+                    cut_off = false;
+                    shared.members.lock().excuse(Instant::now());
+                }
+                (true, false) => look_for_the_dead(&shared, &control),
+            },
+        }
+    }
+}
+
+/// Ends the membership of those who have been silent too long, and asks those who seem to be.
+fn look_for_the_dead(shared: &Arc<Shared>, control: &Client) {
+    let now = Instant::now();
+    let silent = shared.members.lock().silent_for(shared.options.heartbeat_timeout, now);
+    for (tag, epoch) in silent {
+        shared.gone(tag, epoch, false);
+    }
+    let mut suspects = shared.questions.overdue(SUSPICION);
+    let quiet = shared.members.lock().silent_for(shared.options.heartbeat_interval * 3 / 2, now);
+    suspects.extend(quiet.into_iter().map(|(tag, _)| tag));
+    for tag in suspects {
+        let Some(epoch) = shared.members.lock().get(tag).map(|member| member.epoch) else { continue };
+        let (shared, control) = (Arc::clone(shared), control.clone());
+        tokio::spawn(async move {
+            let subject = shared.subject(&format!("probe.{tag}"));
+            let asked = tokio::time::timeout(PROBE, control.request(subject, bytes::Bytes::new())).await;
+            // Silence proves nothing yet; but the server knows whether anybody listens.
+            if let Ok(Err(error)) = asked
+                && error.kind() == RequestErrorKind::NoResponders
+            {
+                shared.gone(tag, epoch, false);
+            }
+        });
+    }
+}
+
+/// Another node spoke.
+fn hear(shared: &Shared, other: &Announcement) {
+    match other.occasion {
+        Occasion::Claim => {}
+        Occasion::Bye => shared.gone(other.tag, other.epoch, true),
+        Occasion::Hello | Occasion::Alive => {
+            let before = shared.members.lock().get(other.tag).map(|member| member.epoch);
+            if let Some(before) = before.filter(|before| *before != other.epoch) {
+                // The process before is gone, and what it owed with it.
+                shared.gone(other.tag, before, false);
+            }
+            shared.outgoing.count_for(other.tag);
+            let change = shared.members.lock().heard(other, Instant::now());
+            if change == Change::Came {
+                tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
+            }
+            shared.heads.promised(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &shared.counters);
+        }
+    }
+}
+
+fn read(payload: &[u8]) -> Option<Announcement> {
+    if payload.len() > MAX_ANNOUNCEMENT {
+        return None;
+    }
+    serde_json::from_slice(payload).ok()
+}
+
+pub(super) async fn say_goodbye(shared: &Shared, control: &Client) {
+    if shared.node.get().is_some() {
+        say(shared, control, shared.me(), Occasion::Bye).await;
+    }
+}
+
+async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasion) {
+    if shared.closed.load(Ordering::Relaxed) && occasion != Occasion::Bye {
+        return;
+    }
+    let node = shared.node.get();
+    let announcement = Announcement {
+        occasion,
+        tag: me.tag,
+        epoch: me.epoch,
+        name: shared.options.name.clone().unwrap_or_default(),
+        address: shared.options.address.clone(),
+        sessions: node.map_or(0, |node| node.session_count()),
+        draining: occasion == Occasion::Bye || node.is_some_and(|node| node.is_draining()),
+        sent: shared.outgoing.sent_to_all(),
+    };
+    let Ok(json) = serde_json::to_vec(&announcement) else { return };
+    // A link that is down takes what the client can hold, and then nothing: nothing waits for it here.
+    let said = tokio::time::timeout(Duration::from_secs(1), control.publish(shared.subject("members"), json.into())).await;
+    if !matches!(said, Ok(Ok(()))) {
+        shared.counters.unsent.one();
+    }
+}

@@ -1,0 +1,294 @@
+//! The adapter for many nodes, over NATS.
+//!
+//! # Layout, in the order of a message's way
+//!
+//! * `options`: where the servers are, and how they are spoken to.
+//! * `wire`: envelopes and records, as bytes.
+//! * `outgoing`: what waits to be sent. `link`: the two connections, and the task that sends.
+//! * `incoming`: what came, put in order, and the task that hands it to the node. `order`: how it is put in order.
+//! * `members`, `membership`: who lives, and the task that finds out. `questions`: what was asked and is waited for.
+//! * `emitter`: another process that sends events to sockets of the nodes.
+//!
+//! All of it runs on one thread of its own: no worker waits for the bus, whatever runtime the application has, and what has come in on
+//! several subscriptions can be looked at as one moment (`order`).
+
+mod emitter;
+mod incoming;
+mod link;
+mod members;
+mod membership;
+mod options;
+mod order;
+mod outgoing;
+mod questions;
+mod stats;
+mod wire;
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
+use futures_util::stream::BoxStream;
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use sociable_protocol::{Id, NodeTag};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+pub use emitter::{Emitter, EmitterError};
+pub use options::{NatsAuth, NatsError, NatsOptions};
+pub use stats::NatsStats;
+
+use self::incoming::{Answering, Heads};
+use self::link::Links;
+use self::members::Members;
+use self::outgoing::{Lane, Outgoing};
+use self::questions::Questions;
+use self::stats::Counters;
+use self::wire::Publisher;
+use crate::{Adapter, AdapterError, Answer, Ask, Message, Node, Request};
+
+/// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
+///
+/// Promises of this adapter, besides those of every [`Adapter`]: what one node publishes arrives at each node in that order, also where some of it is for one
+/// socket and some for all; what can't be sent in time is dropped and counted, and the nodes that miss it count that too. It is *at most
+/// once*: what is under way when a link breaks is lost.
+///
+/// ```no_run
+/// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
+/// use sociable_adapter::{NatsAdapter, NatsOptions};
+///
+/// let adapter = NatsAdapter::connect(NatsOptions::new("nats://127.0.0.1:4222").cluster("shop")).await?;
+/// // sociable::Server::builder().adapter(adapter).build()?
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct NatsAdapter {
+    shared: Arc<Shared>,
+    commands: mpsc::UnboundedSender<Command>,
+}
+
+/// What the thread of the adapter is told.
+pub(crate) enum Command {
+    /// The node is there: be a member.
+    Start(Arc<dyn Node>),
+    /// Take leave, send what waits, and tell.
+    Close(oneshot::Sender<()>),
+}
+
+/// What the threads of the node share with that of the adapter.
+pub(crate) struct Shared {
+    options: NatsOptions,
+    /// It is no member, and hears nothing.
+    emits_only: bool,
+    /// Set once, when the tag is claimed.
+    me: OnceLock<Publisher>,
+    node: OnceLock<Arc<dyn Node>>,
+    outgoing: Outgoing,
+    links: Links,
+    members: Mutex<Members>,
+    questions: Arc<Questions>,
+    adopted: Adopted,
+    heads: Heads,
+    answering: Answering,
+    counters: Counters,
+    /// From the leave on, nothing is announced.
+    closed: AtomicBool,
+}
+
+/// Rooms that bear ids of other nodes and have members here.
+#[derive(Debug, Default)]
+pub(crate) struct Adopted {
+    count: Mutex<FxHashMap<Id, usize>>,
+    changed: Mutex<Vec<Id>>,
+    wake: Notify,
+}
+
+impl Adopted {
+    fn change(&self, id: Id, came: bool) {
+        let mut count = self.count.lock();
+        let members = count.entry(id).or_default();
+        *members = if came { *members + 1 } else { members.saturating_sub(1) };
+        let edge = *members == usize::from(came);
+        if *members == 0 {
+            count.remove(&id);
+        }
+        drop(count);
+        if edge {
+            self.changed.lock().push(id);
+            self.wake.notify_one();
+        }
+    }
+}
+
+impl fmt::Debug for NatsAdapter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NatsAdapter").field("cluster", &self.shared.options.cluster).field("me", &self.shared.me).finish_non_exhaustive()
+    }
+}
+
+impl NatsAdapter {
+    /// Connects, and claims a tag that no node of the cluster bears.
+    ///
+    /// # Errors
+    ///
+    /// The options can't work, no server lets this process in, or the thread of the adapter can't be started.
+    pub async fn connect(options: NatsOptions) -> Result<Self, NatsError> {
+        Self::open(options, false).await
+    }
+
+    async fn open(options: NatsOptions, emits_only: bool) -> Result<Self, NatsError> {
+        options.check()?;
+        let outgoing = Outgoing::new(options.queue_bytes, options.publish_deadline);
+        let shared = Arc::new(Shared {
+            options,
+            emits_only,
+            me: OnceLock::new(),
+            node: OnceLock::new(),
+            outgoing,
+            links: Links::default(),
+            members: Mutex::default(),
+            questions: Arc::default(),
+            adopted: Adopted::default(),
+            heads: Heads::default(),
+            answering: Answering::default(),
+            counters: Counters::default(),
+            closed: AtomicBool::new(false),
+        });
+        let (commands, told) = mpsc::unbounded_channel();
+        let (ready, is_ready) = oneshot::channel();
+        link::spawn(Arc::clone(&shared), told, ready)?;
+        match is_ready.await {
+            Ok(Ok(())) => Ok(Self { shared, commands }),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(NatsError::Start("its thread has ended".into())),
+        }
+    }
+
+    /// What was counted since the start.
+    pub fn stats(&self) -> NatsStats {
+        self.shared.counters.stats()
+    }
+
+    /// The names of the other nodes that live.
+    pub fn members(&self) -> Vec<String> {
+        self.shared.members.lock().iter().map(|(_, member)| member.name.to_string()).collect()
+    }
+}
+
+impl Shared {
+    /// Who this is. Before the claim it is nobody.
+    fn me(&self) -> Publisher {
+        self.me.get().copied().unwrap_or_else(|| Publisher { tag: NodeTag::random(), epoch: 0 })
+    }
+
+    fn subject(&self, rest: &str) -> String {
+        format!("sociable.{}.{rest}", self.options.cluster)
+    }
+
+    fn push(&self, lane: Lane, record: Vec<u8>) -> Result<(), AdapterError> {
+        self.outgoing.push(lane, record, &self.counters)
+    }
+
+    /// A node is gone; `left` if it said so.
+    fn gone(&self, tag: NodeTag, epoch: u64, left: bool) {
+        let Some(name) = self.members.lock().remove(tag, epoch) else { return };
+        if left {
+            tracing::info!(target: "sociable::adapter", node = %name, "a node has left");
+        } else {
+            self.counters.lost_nodes.one();
+            tracing::warn!(target: "sociable::adapter", node = %name, "a node is lost");
+        }
+        let publisher = Publisher { tag, epoch };
+        self.heads.forget(publisher);
+        self.answering.forget(publisher);
+        self.questions.gone(tag, left);
+    }
+}
+
+/// Where something for these sockets has to go.
+fn lane(target: &crate::Target) -> Lane {
+    target.socket().map_or(Lane::All, Lane::Socket)
+}
+
+impl Adapter for NatsAdapter {
+    fn tag(&self) -> Option<NodeTag> {
+        self.shared.me.get().map(|me| me.tag)
+    }
+
+    fn start(&self, node: Arc<dyn Node>) {
+        // If the thread has ended, the links are down for good, as `is_connected` tells.
+        drop(self.commands.send(Command::Start(node)));
+    }
+
+    fn publish(&self, message: Message) -> Result<(), AdapterError> {
+        // A server event has no sockets, so that its target means nothing.
+        let lane = if let crate::Operation::ServerEvent { .. } = message.operation { Lane::All } else { lane(&message.target) };
+        self.shared.push(lane, wire::tell(&message))
+    }
+
+    fn request(&self, request: Request) -> BoxStream<'static, Answer> {
+        let shared = Arc::clone(&self.shared);
+        let lane = match &request.ask {
+            Ask::Ack { target, .. } | Ask::Sockets { target } => lane(target),
+            Ask::ServerEvent { .. } => Lane::All,
+        };
+        let nodes = {
+            let members = shared.members.lock();
+            let adopters_unknown = matches!(lane, Lane::Socket(id) if members.get(id.tag()).is_none());
+            match lane {
+                // Who made the id has the socket, unless it was adopted: then anybody may have it, and all are asked.
+                Lane::Socket(id) if !adopters_unknown => {
+                    members.get(id.tag()).map(|member| (id.tag(), member.name.clone())).into_iter().collect()
+                }
+                _ => members.iter().map(|(tag, member)| (tag, member.name.clone())).collect::<Vec<_>>(),
+            }
+        };
+        let lane = match lane {
+            Lane::Socket(id) if nodes.len() == 1 && nodes[0].0 == id.tag() => Lane::Node(id.tag()),
+            _ => Lane::All,
+        };
+        let nobody = nodes.is_empty();
+        let cancelling = Arc::clone(&shared);
+        let cancel = move |id| {
+            // If it can't be told, the others stop when their clients have answered or left.
+            drop(cancelling.push(lane, wire::cancel(id)));
+        };
+        let (id, answers) = shared.questions.open(nodes, cancel);
+        if !nobody && shared.push(lane, wire::ask(id, &request)).is_err() {
+            shared.questions.withdraw(id);
+        }
+        answers
+    }
+
+    fn adopt(&self, id: Id) {
+        self.shared.adopted.change(id, true);
+    }
+
+    fn release(&self, id: Id) {
+        self.shared.adopted.change(id, false);
+    }
+
+    fn is_connected(&self) -> bool {
+        self.shared.links.are_up()
+    }
+
+    fn server_count(&self) -> BoxFuture<'static, usize> {
+        ready(self.shared.members.lock().len() + 1).boxed()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        let (done, is_done) = oneshot::channel();
+        self.shared.closed.store(true, Ordering::Relaxed);
+        let told = self.commands.send(Command::Close(done));
+        async move {
+            if told.is_ok() {
+                // It is dropped if the thread has ended.
+                drop(is_done.await);
+            }
+        }
+        .boxed()
+    }
+}

@@ -1,0 +1,293 @@
+//! How a node meets the others over NATS.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, ServerAddr};
+use thiserror::Error;
+
+/// Why a node can't meet the others.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NatsError {
+    /// The address of a NATS server can't be read. Write it as `nats://HOST:PORT` or `tls://HOST:PORT`.
+    #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
+    Address {
+        /// What was given.
+        address: String,
+        /// Why it can't be read.
+        error: String,
+    },
+    /// The name of the cluster is part of subjects: give it 1 to 64 characters of `[A-Za-z0-9_-]`.
+    #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
+    ClusterName(String),
+    /// Other nodes would take this one for dead: let `heartbeat_timeout` be at least twice `heartbeat_interval`, and this above zero.
+    #[error("heartbeat_timeout has to be at least twice heartbeat_interval, and this above zero")]
+    Heartbeat,
+    /// None of the NATS servers lets this process in. Are they running, and are the credentials right?
+    #[error("no NATS server at {servers} lets this process in: {error}")]
+    Connect {
+        /// The servers that were tried.
+        servers: String,
+        /// What the last said.
+        error: String,
+    },
+    /// A file of credentials can't be read.
+    #[error("{path}: {error}")]
+    Credentials {
+        /// The file.
+        path: PathBuf,
+        /// Why it can't be read.
+        error: std::io::Error,
+    },
+    /// No tag was free in several tries, or the thread of the adapter could not be started.
+    #[error("the adapter can't be started: {0}")]
+    Start(String),
+}
+
+/// How a process shows a NATS server who it is.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum NatsAuth {
+    /// It does not, but by what the address holds.
+    #[default]
+    None,
+    /// By a name and a password.
+    User(String, String),
+    /// By a token.
+    Token(String),
+    /// By the seed of an nkey, which begins with `SU`.
+    Nkey(String),
+    /// By a file with a JWT and an nkey, as `nsc` writes it.
+    Credentials(PathBuf),
+}
+
+impl std::fmt::Debug for NatsAuth {
+    /// Tells the kind, never a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::User(..) => "User",
+            Self::Token(_) => "Token",
+            Self::Nkey(_) => "Nkey",
+            Self::Credentials(_) => "Credentials",
+        })
+    }
+}
+
+/// How a node meets the others over NATS.
+///
+/// ```
+/// use std::time::Duration;
+/// use sociable_adapter::{NatsAuth, NatsOptions};
+///
+/// let options = NatsOptions::new("nats://10.0.0.1:4222,nats://10.0.0.2:4222")
+///     .cluster("shop")
+///     .auth(NatsAuth::User("node".into(), "secret".into()))
+///     .heartbeat(Duration::from_secs(2), Duration::from_secs(6));
+/// # let _ = options;
+/// ```
+#[derive(Clone, Debug)]
+pub struct NatsOptions {
+    pub(crate) servers: String,
+    pub(crate) cluster: String,
+    pub(crate) name: Option<String>,
+    pub(crate) address: Option<String>,
+    pub(crate) auth: NatsAuth,
+    pub(crate) tls: bool,
+    pub(crate) ca: Option<PathBuf>,
+    pub(crate) client_certificate: Option<(PathBuf, PathBuf)>,
+    pub(crate) heartbeat_interval: Duration,
+    pub(crate) heartbeat_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) queue_bytes: usize,
+    pub(crate) publish_deadline: Duration,
+}
+
+impl NatsOptions {
+    /// The addresses of the NATS servers, with commas between them. A name and a password in an address are taken for that server.
+    pub fn new(servers: impl Into<String>) -> Self {
+        Self {
+            servers: servers.into(),
+            cluster: "sociable".into(),
+            name: None,
+            address: None,
+            auth: NatsAuth::None,
+            tls: false,
+            ca: None,
+            client_certificate: None,
+            heartbeat_interval: Duration::from_secs(5),
+            heartbeat_timeout: Duration::from_secs(10),
+            ping_interval: Duration::from_secs(2),
+            queue_bytes: 64 << 20,
+            publish_deadline: Duration::from_secs(5),
+        }
+    }
+
+    /// The name of the cluster, `sociable` by default: nodes of different names share nothing.
+    #[must_use]
+    pub fn cluster(mut self, name: impl Into<String>) -> Self {
+        self.cluster = name.into();
+        self
+    }
+
+    /// The name of this node, for people: in logs, and in the lists of nodes that did not answer. Its tag by default.
+    #[must_use]
+    pub fn node_name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The address, `HOST:PORT`, by which a balancer reaches this node. It is part of what the node announces.
+    #[must_use]
+    pub fn address(mut self, address: impl Into<String>) -> Self {
+        self.address = Some(address.into());
+        self
+    }
+
+    /// How the NATS server is shown who this is.
+    #[must_use]
+    pub fn auth(mut self, auth: NatsAuth) -> Self {
+        self.auth = auth;
+        self
+    }
+
+    /// Refuses servers that do not speak TLS. Addresses with `tls://` do so by themselves.
+    #[must_use]
+    pub fn require_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// A file with the certificates (PEM) of those who may vouch for the server, besides those whom the system trusts.
+    #[must_use]
+    pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
+        self.ca = Some(file.into());
+        self
+    }
+
+    /// Files with the certificate and the key (PEM) by which this process shows who it is.
+    #[must_use]
+    pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
+        self.client_certificate = Some((certificate.into(), key.into()));
+        self
+    }
+
+    /// How often a node says that it lives, and after how long a silence the others take it for dead: 5 s and 10 s by default.
+    #[must_use]
+    pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
+        (self.heartbeat_interval, self.heartbeat_timeout) = (interval, timeout);
+        self
+    }
+
+    /// How often the NATS server is asked for a sign of life: 2 s by default. A link that swallows everything is noticed after about three times that.
+    #[must_use]
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
+        self.ping_interval = interval;
+        self
+    }
+
+    /// How many bytes may wait to be sent, 64 MiB by default. Beyond it emitting fails with [`AdapterError::Full`](crate::AdapterError::Full).
+    #[must_use]
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// How long a message may wait for the NATS server, 5 s by default. What has waited longer is dropped and counted: the others would get it too late.
+    #[must_use]
+    pub fn publish_deadline(mut self, deadline: Duration) -> Self {
+        self.publish_deadline = deadline;
+        self
+    }
+
+    /// Checks what can be checked before connecting.
+    pub(crate) fn check(&self) -> Result<Vec<ServerAddr>, NatsError> {
+        let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+        if self.cluster.is_empty() || self.cluster.len() > 64 || !self.cluster.chars().all(fits) {
+            return Err(NatsError::ClusterName(self.cluster.clone()));
+        }
+        if self.heartbeat_interval.is_zero() || self.heartbeat_timeout < self.heartbeat_interval * 2 {
+            return Err(NatsError::Heartbeat);
+        }
+        let read = |address: &str| {
+            address
+                .trim()
+                .parse()
+                .map_err(|error: std::io::Error| NatsError::Address { address: redact(address), error: error.to_string() })
+        };
+        self.servers.split(',').map(read).collect()
+    }
+
+    /// Opens one connection. `role` is what the server shows of it; `on_event` is told of its ups and downs.
+    pub(crate) async fn connect(
+        &self,
+        role: &str,
+        on_event: impl Fn(async_nats::Event) + Clone + Send + Sync + 'static,
+    ) -> Result<Client, NatsError> {
+        let servers = self.check()?;
+        let mut options = ConnectOptions::new()
+            .name(format!("sociable {} {role}", self.cluster))
+            .no_echo()
+            .ping_interval(self.ping_interval)
+            .connection_timeout(Duration::from_secs(5))
+            .require_tls(self.tls)
+            .event_callback(move |event| {
+                on_event(event);
+                std::future::ready(())
+            });
+        options = match &self.auth {
+            NatsAuth::None => options,
+            NatsAuth::User(name, password) => options.user_and_password(name.clone(), password.clone()),
+            NatsAuth::Token(token) => options.token(token.clone()),
+            NatsAuth::Nkey(seed) => options.nkey(seed.clone()),
+            NatsAuth::Credentials(path) => {
+                let read = options.credentials_file(path).await;
+                read.map_err(|error| NatsError::Credentials { path: path.clone(), error })?
+            }
+        };
+        if let Some(file) = &self.ca {
+            options = options.add_root_certificates(file.clone());
+        }
+        if let Some((certificate, key)) = &self.client_certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        let failed = |error: async_nats::ConnectError| NatsError::Connect { servers: self.shown_servers(), error: error.to_string() };
+        options.connect(servers).await.map_err(failed)
+    }
+
+    fn shown_servers(&self) -> String {
+        self.servers.split(',').map(redact).collect::<Vec<_>>().join(", ")
+    }
+}
+
+/// An address without the secrets in it.
+fn redact(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((before, host)) => format!("{}…@{host}", before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"))),
+        None => address.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_options_are_told() {
+        let error = |options: NatsOptions| options.check().unwrap_err().to_string();
+        let options = || NatsOptions::new("nats://127.0.0.1:4222");
+        assert!(error(options().cluster("a.b")).contains("\"a.b\""));
+        assert!(error(options().cluster("")).contains("name of a cluster"));
+        assert!(error(options().heartbeat(Duration::from_secs(5), Duration::from_secs(6))).contains("twice"));
+        assert!(error(NatsOptions::new("nats://127.0.0.1:no")).contains("nats://HOST:PORT"));
+        assert_eq!(NatsOptions::new("nats://a:1, nats://b:2").check().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn secrets_are_not_shown() {
+        assert_eq!(redact("nats://me:secret@host:4222"), "nats://…@host:4222");
+        let auth = format!("{:?}", NatsAuth::User("me".into(), "secret".into()));
+        assert_eq!(auth, "User");
+    }
+}

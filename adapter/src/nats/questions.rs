@@ -1,0 +1,180 @@
+//! What this node asked the others, and waits for.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use bytestring::ByteString;
+use futures_util::stream::{BoxStream, StreamExt, unfold};
+use parking_lot::Mutex;
+use rustc_hash::{FxHashMap, FxHashSet};
+use sociable_protocol::{Id, NodeTag};
+use tokio::sync::mpsc;
+
+use crate::Answer;
+
+/// What is asked and not yet wholly answered.
+#[derive(Debug, Default)]
+pub(crate) struct Questions {
+    last: AtomicU64,
+    open: Mutex<FxHashMap<u64, Question>>,
+}
+
+#[derive(Debug)]
+struct Question {
+    /// The number of answers is bounded by the sockets and nodes that are asked, the time by whoever asks: it drops the stream.
+    answers: mpsc::UnboundedSender<Answer>,
+    waiting: FxHashMap<NodeTag, Asked>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Asked {
+    name: ByteString,
+    /// Clients that were sent the packet and have not acknowledged it.
+    owed: FxHashSet<Id>,
+}
+
+/// Forgets a question when nobody waits any more, and has the others told.
+struct Waiting<F: FnOnce(u64)> {
+    questions: Arc<Questions>,
+    id: u64,
+    cancel: Option<F>,
+}
+
+impl<F: FnOnce(u64)> Drop for Waiting<F> {
+    fn drop(&mut self) {
+        let open = self.questions.open.lock().remove(&self.id).is_some();
+        if open && let Some(cancel) = self.cancel.take() {
+            cancel(self.id);
+        }
+    }
+}
+
+impl Questions {
+    /// Opens a question to these nodes. `cancel` is called if the stream is dropped before all have answered.
+    pub(crate) fn open(
+        self: &Arc<Self>,
+        nodes: Vec<(NodeTag, ByteString)>,
+        cancel: impl FnOnce(u64) + Send + 'static,
+    ) -> (u64, BoxStream<'static, Answer>) {
+        let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
+        let (answers, answered) = mpsc::unbounded_channel();
+        // The other end is held below.
+        drop(answers.send(Answer::Asked(nodes.iter().map(|(_, name)| name.clone()).collect())));
+        let waiting: FxHashMap<_, _> = nodes.into_iter().map(|(tag, name)| (tag, Asked { name, owed: FxHashSet::default() })).collect();
+        if !waiting.is_empty() {
+            self.open.lock().insert(id, Question { answers, waiting, since: Instant::now() });
+        }
+        let waiting = Waiting { questions: Arc::clone(self), id, cancel: Some(cancel) };
+        let stream = unfold((answered, waiting), |(mut answered, waiting)| async { Some((answered.recv().await?, (answered, waiting))) });
+        (id, stream.boxed())
+    }
+
+    /// A node answers.
+    pub(crate) fn answer(&self, from: NodeTag, id: u64, answer: Answer) {
+        let mut open = self.open.lock();
+        let Some(question) = open.get_mut(&id) else { return };
+        let Some(asked) = question.waiting.get_mut(&from) else { return };
+        match &answer {
+            Answer::Clients(ids) => asked.owed.extend(ids),
+            Answer::Ack(id, _) | Answer::Gone(id) => drop(asked.owed.remove(id)),
+            _ => {}
+        }
+        // Who asked may have just stopped to wait.
+        drop(question.answers.send(answer));
+    }
+
+    /// A node has given its last answer.
+    pub(crate) fn done(&self, from: NodeTag, id: u64) {
+        let mut open = self.open.lock();
+        if let Some(question) = open.get_mut(&id)
+            && question.finish(from, Answer::Done)
+        {
+            open.remove(&id);
+        }
+    }
+
+    /// A node is gone; `left` if it said so, which ends its sockets for all.
+    pub(crate) fn gone(&self, node: NodeTag, left: bool) {
+        let last = if left { Answer::Done } else { Answer::Lost };
+        self.open.lock().retain(|_, question| !question.finish(node, last));
+    }
+
+    /// The question could not be put.
+    pub(crate) fn withdraw(&self, id: u64) {
+        if let Some(mut question) = self.open.lock().remove(&id) {
+            for node in question.waiting.keys().copied().collect::<Vec<_>>() {
+                question.finish(node, Answer::Lost);
+            }
+        }
+    }
+
+    /// Nodes that have owed an answer for so long.
+    pub(crate) fn overdue(&self, after: Duration) -> FxHashSet<NodeTag> {
+        let open = self.open.lock();
+        open.values().filter(|question| question.since.elapsed() > after).flat_map(|question| question.waiting.keys().copied()).collect()
+    }
+}
+
+impl Question {
+    /// Waits for a node no more. True if it was the last.
+    fn finish(&mut self, node: NodeTag, last: impl Fn(ByteString) -> Answer) -> bool {
+        if let Some(asked) = self.waiting.remove(&node) {
+            asked.owed.into_iter().for_each(|id| drop(self.answers.send(Answer::Gone(id))));
+            drop(self.answers.send(last(asked.name)));
+        }
+        self.waiting.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use futures_util::FutureExt;
+    use sociable_protocol::{Args, Encoding, IdSource};
+
+    use super::*;
+
+    fn nodes(n: usize) -> Vec<(NodeTag, ByteString)> {
+        (0..n).map(|i| (NodeTag::random(), ByteString::from(format!("node-{i}")))).collect()
+    }
+
+    #[test]
+    fn the_stream_ends_with_the_last_node_and_tells_what_a_lost_one_owed() {
+        let questions = Arc::new(Questions::default());
+        let nodes = nodes(2);
+        let [(a, _), (b, _)] = [nodes[0].clone(), nodes[1].clone()];
+        let (id, answers) = questions.open(nodes, |_| panic!("all have answered"));
+        let mut ids = IdSource::new(b);
+        let (first, second) = (ids.draw(), ids.draw());
+        questions.done(a, id);
+        questions.answer(a, id, Answer::Gone(first));
+        questions.answer(b, id, Answer::Clients(vec![first, second]));
+        questions.answer(b, id, Answer::Ack(first, Args::empty(Encoding::Json)));
+        questions.gone(b, false);
+        let answers = answers.collect::<Vec<_>>().now_or_never().expect("it has ended");
+        assert_eq!(answers[0], Answer::Asked(vec!["node-0".into(), "node-1".into()]));
+        assert_eq!(answers[1], Answer::Done("node-0".into()));
+        assert_eq!(answers[4..], [Answer::Gone(second), Answer::Lost("node-1".into())]);
+        assert!(questions.open.lock().is_empty());
+    }
+
+    #[test]
+    fn nobody_to_ask_is_answered_at_once() {
+        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_| panic!("nobody was asked"));
+        assert_eq!(answers.collect::<Vec<_>>().now_or_never(), Some(vec![Answer::Asked(vec![])]));
+    }
+
+    #[test]
+    fn who_stops_to_wait_has_the_others_told() {
+        let questions = Arc::new(Questions::default());
+        let told = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&told);
+        let (_, answers) = questions.open(nodes(1), move |_| tell.store(true, Ordering::Relaxed));
+        drop(answers);
+        assert!(told.load(Ordering::Relaxed));
+        assert!(questions.open.lock().is_empty());
+    }
+}

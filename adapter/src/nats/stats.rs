@@ -1,0 +1,81 @@
+//! What the adapter counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn one(&self) {
+        self.add(1);
+    }
+
+    pub(crate) fn add(&self, n: u64) {
+        self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)+
+        }
+
+        /// What was counted of the link to the other nodes since the start.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct NatsStats {
+            $($(#[$doc])* pub $name: u64,)+
+        }
+
+        impl Counters {
+            pub(crate) fn stats(&self) -> NatsStats {
+                NatsStats { $($name: self.$name.get(),)+ }
+            }
+        }
+
+        impl NatsStats {
+            /// Name and value of each, for metrics.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name)),+].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Envelopes that were sent; each may hold several records.
+    sent,
+    /// Envelopes that came.
+    received,
+    /// Records that were refused since too much waited already.
+    refused,
+    /// Records that were refused since they are longer than the server takes.
+    too_large,
+    /// Records that waited too long for the server, and were dropped.
+    late,
+    /// Envelopes that were taken over for sending and then could not be sent.
+    unsent,
+    /// Envelopes of other nodes that never came.
+    gaps,
+    /// Envelopes and records that are not understood.
+    malformed,
+    /// How often the client dropped messages since this node was too slow to take them.
+    slow_consumer,
+    /// Connections that were lost.
+    disconnected,
+    /// Nodes that fell silent.
+    lost_nodes,
+    /// Questions of other nodes that were refused since too many were being answered.
+    unanswered,
+    /// Answers that are longer than the server takes, and were left out.
+    answers_too_large,
+    /// Tasks of the adapter that died and were begun anew.
+    restarted,
+}

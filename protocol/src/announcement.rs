@@ -1,0 +1,54 @@
+//! What a node tells of itself: to the other nodes, and to balancers.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::NodeTag;
+
+/// What a node tells of itself, as JSON. Fields that are not known are passed by, so that later versions can add some.
+///
+/// ```
+/// use sociable_protocol::{Announcement, Occasion};
+///
+/// let json = r#"{"occasion":"alive","tag":"AbCd","epoch":7,"name":"node-1","address":"10.0.0.1:3000","sessions":12,"draining":false,"sent":3}"#;
+/// let announcement: Announcement = serde_json::from_str(json)?;
+/// assert_eq!((announcement.occasion, announcement.sessions), (Occasion::Alive, 12));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Announcement {
+    /// Why it speaks.
+    pub occasion: Occasion,
+    /// The tag in the ids that it makes.
+    pub tag: NodeTag,
+    /// A number that is another at each start of the process, below 2^53.
+    pub epoch: u64,
+    /// Its name, for people.
+    #[serde(default)]
+    pub name: String,
+    /// Where a balancer reaches it, `HOST:PORT`, if it knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// Its sessions.
+    #[serde(default)]
+    pub sessions: usize,
+    /// True if it takes no new sessions.
+    #[serde(default)]
+    pub draining: bool,
+    /// How many envelopes it has sent to all: who has fewer has missed some.
+    #[serde(default)]
+    pub sent: u64,
+}
+
+/// Why a node speaks of itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Occasion {
+    /// It wants the tag, and is no member yet: members answer that they live.
+    Claim,
+    /// It is a member from now on: members answer that they live.
+    Hello,
+    /// It lives.
+    Alive,
+    /// It goes.
+    Bye,
+}
