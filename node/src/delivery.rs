@@ -46,7 +46,8 @@ impl Namespace {
         let mut result = Ok(());
         if engine.worker_count() > usize::from(here.is_some()) {
             let bytes = if let Operation::Emit { frames, .. } = &operation { frames.len() } else { 0 };
-            let job = Arc::new((self.clone(), target.clone(), operation.clone()));
+            let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
+            let job = Arc::new((self.clone(), target.clone(), operation.clone(), joining));
             for (index, worker) in engine.workers().iter().enumerate() {
                 if !meant(index) || here.as_ref().is_some_and(|here| here.worker.index == index) {
                     continue;

@@ -1,7 +1,7 @@
 //! Namespaces: what all threads share of one.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -58,6 +58,8 @@ struct Inner {
     parent: Option<ParentNamespace>,
     /// Ids of acknowledgements, shared by all its sockets, so that a broadcast can have one.
     ack_ids: AtomicU64,
+    /// Joins that other nodes asked for and that threads have not made yet: rooms may come by them.
+    joins_under_way: Arc<()>,
     /// The rooms of this node with the number of threads on which they have members.
     rooms: Mutex<FxHashMap<Room, usize>>,
     /// How many of the rooms bear a name that could be the id of a socket.
@@ -98,6 +100,7 @@ impl Namespace {
             setup: parent.as_ref().map_or_else(SharedSetup::default, |parent| SharedSetup::of(parent.setup().snapshot())),
             parent,
             ack_ids: AtomicU64::new(0),
+            joins_under_way: Arc::default(),
             rooms: Mutex::default(),
             rooms_like_ids: AtomicUsize::new(0),
             sockets: AtomicUsize::new(0),
@@ -364,10 +367,20 @@ impl Namespace {
         edge
     }
 
+    /// Held until a join is made that another node asked for.
+    pub(crate) fn join_under_way(&self) -> Arc<()> {
+        Arc::clone(&self.0.joins_under_way)
+    }
+
     /// True if sockets of this node may be meant: a room is here, or it is that of a socket that may be.
     pub(crate) fn may_have(&self, target: &Target) -> bool {
         let has = |room: &Room| self.0.rooms.lock().contains_key(room) || own_room(room).is_some();
-        target.rooms.is_empty() || target.rooms.iter().any(has)
+        if target.rooms.is_empty() || Arc::strong_count(&self.0.joins_under_way) > 1 {
+            return true;
+        }
+        // What the joins did that are made is seen.
+        fence(Ordering::Acquire);
+        target.rooms.iter().any(has)
     }
 
     /// The only worker that can have the socket that is meant, if one is meant and by its id.

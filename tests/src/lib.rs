@@ -2,6 +2,7 @@
 //! what is due.
 //!
 //! * `node.rs`: starts a server, the raw way or as a plain `HttpServer`.
+//! * `nats.rs`: starts real NATS servers.
 //! * `engines.rs`: an Engine.IO server that echoes and notes how its sessions end.
 //! * `http.rs`, `websocket.rs`: HTTP/1.1 and WebSocket as bytes, with nothing done by itself.
 //! * `polling.rs`: an Engine.IO session by polling. `client.rs`: a Socket.IO client over either transport.
@@ -16,6 +17,7 @@
 mod client;
 mod engines;
 mod http;
+mod nats;
 mod node;
 mod patience;
 mod polling;
@@ -24,6 +26,7 @@ mod websocket;
 pub use self::client::{Client, Message};
 pub use self::engines::{Engines, note};
 pub use self::http::{Connection, Response, get, post, request};
+pub use self::nats::Nats;
 pub use self::node::{Node, Serves, Tell};
 pub use self::patience::{eventually, patience, within};
 pub use self::polling::{Polling, packets};
