@@ -6,10 +6,13 @@
 //! * [`Adapter`]: the trait, with its promises.
 //! * [`Local`]: the adapter of a node that is alone.
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
+//! * `conformance`, with that feature: checks that every adapter has to pass.
 //! * [`History`]: what clients miss while their connections are lost; [`MemoryHistory`] keeps it on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod history;
 mod local;
 pub mod message;

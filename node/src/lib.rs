@@ -116,6 +116,7 @@ mod guides {
     pages! {
         Readme = "../../README.md",
         Acks = "../../docs/guide/acks.md",
+        Cluster = "../../docs/guide/cluster.md",
         Embedding = "../../docs/guide/embedding.md",
         Errors = "../../docs/guide/errors.md",
         Middlewares = "../../docs/guide/middlewares.md",

@@ -349,6 +349,14 @@ impl Namespace {
         }
     }
 
+    /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
+    pub(crate) fn keep_from_elsewhere(&self, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
+        match (self.recoveries().cloned(), self.read_event(frames)) {
+            (Some(recoveries), Some((name, args, None))) => self.send_kept(&recoveries, target, &name, &args, compress),
+            _ => self.perform_here(target, Operation::Emit { frames: frames.clone(), volatile: false, compress }),
+        }
+    }
+
     fn send_kept(&self, recoveries: &Recoveries, target: Target, name: &str, args: &Args, compress: bool) -> Result<(), EmitError> {
         let engine = self.engine();
         let workers = engine.workers();

@@ -129,6 +129,10 @@ impl Node for Inbound {
         let Some(namespace) = self.namespace(&message.namespace) else { return };
         match message.operation {
             Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),
+            // It may be for clients that are away.
+            Operation::Emit { frames, volatile: false, compress } if namespace.recoveries().is_some() => {
+                drop(namespace.keep_from_elsewhere(message.target, &frames, compress));
+            }
             // No thread is woken for rooms that are not here.
             _ if !namespace.may_have(&message.target) => {}
             // A thread that is too far behind counts what it refuses.

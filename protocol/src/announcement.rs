@@ -34,6 +34,9 @@ pub struct Announcement {
     /// True if it takes no new sessions.
     #[serde(default)]
     pub draining: bool,
+    /// Ids of other nodes whose rooms have members there: who asks for such a room asks this node too.
+    #[serde(default)]
+    pub adopted: usize,
     /// How many envelopes it has sent to all: who has fewer has missed some.
     #[serde(default)]
     pub sent: u64,

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use serde_json::json;
+use sociable::adapter::conformance::{Peer, check_all};
 use sociable::adapter::{AdapterError, Emitter};
 use sociable::protocol::Id;
-use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Server, ServerBuilder, Socket};
+use sociable::testing::TestServer;
+use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
 use sociable_tests::{Client, Nats, Node, eventually, patience, within};
 
 const LAST: &str = r#"2["last"]"#;
@@ -70,6 +72,13 @@ async fn heard(io: &Server, client: &mut Client) -> Vec<String> {
 
 fn events(packets: &[String], name: &str) -> usize {
     packets.iter().filter(|packet| packet.starts_with(&format!("2[\"{name}\""))).count()
+}
+
+#[tokio::test]
+async fn the_adapter_does_what_every_adapter_has_to() {
+    let nats = Nats::start();
+    let connect = async || Peer::start(NatsAdapter::connect(NatsOptions::new(nats.url())).await.unwrap());
+    within("the checks", check_all(connect)).await;
 }
 
 #[tokio::test]
@@ -344,6 +353,56 @@ async fn another_process_emits_joins_leaves_and_disconnects() {
     assert!(near.rest().await.len() <= 1);
     eventually("both servers were told", || told.load(Ordering::Relaxed) == 42).await;
     assert_eq!(a.io.server_count().await, 2, "an emitter is no member");
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_to_its_node_has_missed_nothing_of_another() {
+    let nats = Nats::start();
+    let recovering = |builder: ServerBuilder| builder.recovery(Recovery::default());
+    let a = start_with(options(&nats, "a"), recovering).await;
+    let b = start_with(options(&nats, "b"), recovering).await;
+    acquainted(&[&a, &b]).await;
+    let server = TestServer::start(&b.io).unwrap();
+    let client = server.connect().await.unwrap();
+    client.emit_with_ack("join", &["red"]).await.unwrap();
+    a.io.to("red").emit("n", 0).unwrap();
+    client.expect("n").await.unwrap();
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || b.io.recovery_usage().sessions == 1).await;
+    for n in 1..20 {
+        // Those of one node keep their order; those of two are told apart.
+        a.io.to("red").emit("n", n).unwrap();
+        a.io.to("blue").emit("n", 99).unwrap();
+        a.io.to("red").volatile().emit("n", 99).unwrap();
+    }
+    eventually("all has come", || b.io.recovery_usage().events > 2 * 19).await;
+    let client = server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    for n in 1..20 {
+        assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), n);
+    }
+    a.io.to("red").emit("n", 20).unwrap();
+    assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 20);
+    assert!(client.pending().is_empty());
+}
+
+#[tokio::test]
+async fn a_room_of_the_name_of_a_socket_elsewhere_is_asked_in_both_places() {
+    let nats = Nats::start();
+    let [a, b, c] = start([&nats, &nats, &nats]).await;
+    let owner = client(&a, &[]).await;
+    let shadow = client(&b, &[owner.id()]).await;
+    for asking in [&c, &a] {
+        let begun = std::time::Instant::now();
+        loop {
+            let sockets = asking.io.to(owner.id()).fetch_sockets().await.unwrap();
+            let ids: BTreeSet<_> = sockets.iter().map(|socket| socket.id().to_string()).collect();
+            if ids == BTreeSet::from([owner.id(), shadow.id()].map(str::to_owned)) {
+                break;
+            }
+            assert!(begun.elapsed() < patience(), "only {ids:?}");
+        }
+    }
 }
 
 #[tokio::test]

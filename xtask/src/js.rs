@@ -47,6 +47,17 @@ pub(crate) fn interop(report: &mut Report) {
     );
 }
 
+/// Faults on real processes: nodes and NATS servers that are killed, links that are cut.
+pub(crate) fn faults(report: &mut Report) {
+    const NAME: &str = "faults of a cluster";
+    match tools::ensure_nats() {
+        Ok(nats) => node_test(report, NAME, &["faults.test.mjs"], |command| {
+            command.env("NATS_SERVER", &nats);
+        }),
+        Err(why) => report.skip(NAME, &why),
+    }
+}
+
 /// Our parsers against `socket.io-parser` and `socket.io-msgpack-parser`, on generated packets.
 pub(crate) fn differential(report: &mut Report) {
     node_test(report, "parsers beside the JavaScript ones", &["differential.test.mjs"], |command| {

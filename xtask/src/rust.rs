@@ -4,7 +4,7 @@ use std::env;
 use std::process::Command;
 
 use crate::report::Report;
-use crate::{tally, workspace};
+use crate::{tally, tools, workspace};
 
 /// The cargo that runs us, at the top of the workspace.
 pub(crate) fn cargo(args: &[&str]) -> Command {
@@ -15,7 +15,15 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 
 /// All Rust tests, doc tests included. One failing crate does not hide what the others say.
 pub(crate) fn test(report: &mut Report) {
-    report.tests("rust tests", &mut cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]), tally::cargo);
+    let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    match tools::ensure_nats() {
+        Ok(nats) => tests.env("NATS_SERVER", nats),
+        Err(why) => {
+            eprintln!("there is no NATS server, and the tests of clusters will fail: {why}");
+            &mut tests
+        }
+    };
+    report.tests("rust tests", &mut tests, tally::cargo);
 }
 
 /// The binaries and examples that the JavaScript suites drive.

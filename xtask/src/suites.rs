@@ -9,8 +9,12 @@ use crate::{clients, js, tally, tools, workspace};
 
 /// The areas that one node answers for.
 const AREAS: &str = "engineio-http,engineio-ws,protocol,api-single,recovery,abuse";
+/// The area of several nodes, and how they meet.
+const CLUSTER: &str = "cluster";
 /// The area whose client is in Python.
 const PYTHON: &str = "python";
+/// Below the ports that connections are given: one of those could be connected to itself.
+const BROKER_PORT: u16 = 4333;
 const OFFICIAL: &str = "engine.io v4,engine.io v3,socket.io v5,client";
 
 /// Far above what they take when all goes slowly: it only ends what hangs.
@@ -30,13 +34,23 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
     }
     if acceptance && js::install_packages(report, "packages of the acceptance cases", &copy) {
         let mut command = suite(&copy, "run.mjs");
+        let mut areas = AREAS.to_owned();
         match clients::python_environment(report) {
-            Ok(python) => command.args(["--only", &format!("{AREAS},{PYTHON}"), "--jobs", "2"]).env("PYTHON", python),
-            Err(why) => {
-                report.skip("acceptance cases in Python", &why);
-                command.args(["--only", AREAS, "--jobs", "2"])
+            Ok(python) => {
+                areas = format!("{areas},{PYTHON}");
+                command.env("PYTHON", python);
             }
-        };
+            Err(why) => report.skip("acceptance cases in Python", &why),
+        }
+        match tools::ensure_nats() {
+            Ok(nats) => {
+                areas = format!("{areas},{CLUSTER}");
+                let broker = format!("\"{}\" -a 127.0.0.1 -p {BROKER_PORT}", nats.display());
+                command.env("APP_BROKER_CMD", broker).env("APP_CLUSTER_ARGS", format!("--nats nats://127.0.0.1:{BROKER_PORT}"));
+            }
+            Err(why) => report.skip("acceptance cases of clusters", &why),
+        }
+        command.args(["--only", &areas, "--jobs", "2"]);
         report.tests("acceptance cases", &mut command, tally::acceptance);
     }
     if official {

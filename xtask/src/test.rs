@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Python,
     /// The client of the crate `rust_socketio` against our server.
     RustSocketio,
+    /// Nodes and NATS servers that are killed, links that are cut.
+    Faults,
     /// The node's page in a headless Chromium.
     Browser,
     /// The acceptance cases that lie beside the repository.
@@ -46,7 +48,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
     }
-    let in_javascript = [Part::Js, Part::Browser, Part::Acceptance, Part::Official];
+    let in_javascript = [Part::Js, Part::Faults, Part::Browser, Part::Acceptance, Part::Official];
     if !in_javascript.into_iter().any(wanted) {
         return;
     }
@@ -54,10 +56,13 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         report.skip("all JavaScript suites", &why);
         return;
     }
-    if (wanted(Part::Js) || wanted(Part::Browser)) && js::install(report) {
+    if [Part::Js, Part::Faults, Part::Browser].into_iter().any(wanted) && js::install(report) {
         if wanted(Part::Js) {
             js::differential(report);
             js::interop(report);
+        }
+        if wanted(Part::Faults) {
+            js::faults(report);
         }
         if wanted(Part::Browser) {
             js::browser(report);

@@ -52,6 +52,17 @@ pub(crate) fn ensure_python() -> Result<(), String> {
     if works() { Ok(()) } else { Err("python3 can't make environments".into()) }
 }
 
+/// The path of a NATS server, or why there is none.
+pub(crate) fn ensure_nats() -> Result<PathBuf, String> {
+    if let Some(chosen) = env::var_os("NATS_SERVER") {
+        return Ok(chosen.into());
+    }
+    if find("nats-server").is_none() {
+        install(&["nats-server"])?;
+    }
+    find("nats-server").ok_or_else(|| "nats-server was installed but is not found".into())
+}
+
 /// Makes sure of what the TLS of a client is linked with, or tells why not.
 pub(crate) fn ensure_openssl() -> Result<(), String> {
     let found = || output("pkg-config", &["--modversion", "openssl"]).is_some_and(|version| !version.is_empty());

@@ -6,12 +6,17 @@ use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 use sociable_protocol::{Announcement, NodeTag};
 
+/// Far more than meet in one cluster: a bound for what a bus that is not one's own could make this node remember.
+const MAX_MEMBERS: usize = 10_000;
+
 /// Another node.
 #[derive(Debug)]
 pub(crate) struct Member {
     pub(crate) epoch: u64,
     pub(crate) name: ByteString,
     pub(crate) heard: Instant,
+    /// It may have members of rooms that bear ids of others.
+    pub(crate) adopts: bool,
     /// How many envelopes to all it had sent when it last spoke: by the time it speaks again, they must have come.
     pub(crate) sent: u64,
 }
@@ -32,13 +37,18 @@ pub(crate) enum Change {
 impl Members {
     /// A node says that it lives.
     pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
-        let Announcement { tag, epoch, name, sent, .. } = announcement;
+        let Announcement { tag, epoch, name, sent, adopted, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
-        let member = Member { epoch: *epoch, name, heard: now, sent: *sent };
+        let member = Member { epoch: *epoch, name, heard: now, adopts: *adopted > 0, sent: *sent };
         match self.0.insert(*tag, member) {
             Some(before) if before.epoch == *epoch => Change::Stayed { sent_before: before.sent },
             _ => Change::Came,
         }
+    }
+
+    /// True if no more are taken, and this is none yet.
+    pub(crate) fn is_full_for(&self, tag: NodeTag) -> bool {
+        self.0.len() >= MAX_MEMBERS && !self.0.contains_key(&tag)
     }
 
     /// It is no member any more. Gives its name if it was one.
@@ -80,7 +90,17 @@ mod tests {
     use super::*;
 
     fn announcement(tag: NodeTag, epoch: u64, sent: u64) -> Announcement {
-        Announcement { occasion: Occasion::Alive, tag, epoch, name: String::new(), address: None, sessions: 0, draining: false, sent }
+        Announcement {
+            occasion: Occasion::Alive,
+            tag,
+            epoch,
+            name: String::new(),
+            address: None,
+            sessions: 0,
+            draining: false,
+            adopted: 0,
+            sent,
+        }
     }
 
     #[test]

@@ -104,6 +104,8 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                     drop(control.publish(reply, bytes::Bytes::new()).await);
                 }
             }
+            // Who asks for such an id has to know at once.
+            () = shared.adopted.first.notified() => say(&shared, &control, me, Occasion::Alive).await,
             _ = beat.tick() => say(&shared, &control, me, Occasion::Alive).await,
             // While this node is cut off it hears nobody: that says nothing about the others.
             _ = look.tick() => match (shared.links.are_up(), cut_off) {
@@ -150,6 +152,10 @@ fn hear(shared: &Shared, other: &Announcement) {
         Occasion::Claim => {}
         Occasion::Bye => shared.gone(other.tag, other.epoch, true),
         Occasion::Hello | Occasion::Alive => {
+            if shared.members.lock().is_full_for(other.tag) {
+                shared.counters.malformed.one();
+                return;
+            }
             let before = shared.members.lock().get(other.tag).map(|member| member.epoch);
             if let Some(before) = before.filter(|before| *before != other.epoch) {
                 // The process before is gone, and what it owed with it.
@@ -191,6 +197,7 @@ async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasio
         address: shared.options.address.clone(),
         sessions: node.map_or(0, |node| node.session_count()),
         draining: occasion == Occasion::Bye || node.is_some_and(|node| node.is_draining()),
+        adopted: shared.adopted.count.lock().len(),
         sent: shared.outgoing.sent_to_all(),
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };

@@ -42,7 +42,7 @@ pub use stats::NatsStats;
 
 use self::incoming::{Answering, Heads};
 use self::link::Links;
-use self::members::Members;
+use self::members::{Member, Members};
 use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
 use self::stats::Counters;
@@ -104,6 +104,8 @@ pub(crate) struct Adopted {
     count: Mutex<FxHashMap<Id, usize>>,
     changed: Mutex<Vec<Id>>,
     wake: Notify,
+    /// Told when there are some, after there were none.
+    first: Notify,
 }
 
 impl Adopted {
@@ -115,7 +117,11 @@ impl Adopted {
         if *members == 0 {
             count.remove(&id);
         }
+        let first = edge && came && count.len() == 1;
         drop(count);
+        if first {
+            self.first.notify_one();
+        }
         if edge {
             self.changed.lock().push(id);
             self.wake.notify_one();
@@ -235,19 +241,15 @@ impl Adapter for NatsAdapter {
             Ask::Ack { target, .. } | Ask::Sockets { target } => lane(target),
             Ask::ServerEvent { .. } => Lane::All,
         };
-        let nodes = {
-            let members = shared.members.lock();
-            let adopters_unknown = matches!(lane, Lane::Socket(id) if members.get(id.tag()).is_none());
-            match lane {
-                // Who made the id has the socket, unless it was adopted: then anybody may have it, and all are asked.
-                Lane::Socket(id) if !adopters_unknown => {
-                    members.get(id.tag()).map(|member| (id.tag(), member.name.clone())).into_iter().collect()
-                }
-                _ => members.iter().map(|(tag, member)| (tag, member.name.clone())).collect::<Vec<_>>(),
-            }
-        };
-        let lane = match lane {
-            Lane::Socket(id) if nodes.len() == 1 && nodes[0].0 == id.tag() => Lane::Node(id.tag()),
+        let members = shared.members.lock();
+        let owner = if let Lane::Socket(id) = lane { members.get(id.tag()).map(|_| id.tag()) } else { None };
+        // Who made the id has the socket; nodes that adopted ids may have it, or members of a room of that name. If nobody made it, anybody may.
+        let mine = matches!(lane, Lane::Socket(id) if self.tag() == Some(id.tag()));
+        let meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !mine && owner.is_none_or(|owner| *tag == owner);
+        let nodes: Vec<_> = members.iter().filter(meant).map(|(tag, member)| (tag, member.name.clone())).collect();
+        drop(members);
+        let lane = match (owner, &nodes[..]) {
+            (Some(owner), [_]) => Lane::Node(owner),
             _ => Lane::All,
         };
         let nobody = nodes.is_empty();

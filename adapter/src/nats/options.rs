@@ -6,6 +6,9 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use thiserror::Error;
 
+/// How many envelopes this node may be behind on one subscription. Beyond it the client drops what comes, which is counted and seen as a gap.
+const MAX_BEHIND: usize = 4096;
+
 /// Why a node can't meet the others.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -229,6 +232,7 @@ impl NatsOptions {
         let mut options = ConnectOptions::new()
             .name(format!("sociable {} {role}", self.cluster))
             .no_echo()
+            .subscription_capacity(MAX_BEHIND)
             .ping_interval(self.ping_interval)
             .connection_timeout(Duration::from_secs(5))
             .require_tls(self.tls)

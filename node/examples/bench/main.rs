@@ -1,9 +1,9 @@
 //! The server of the benchmarks: echo, acknowledgements, rooms, broadcasts; and nothing that is not measured.
 //!
-//! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves in a plain `HttpServer` instead of by raw streams.
+//! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves in a plain `HttpServer` instead of by raw streams. `NATS=nats://…` makes it one of a cluster.
 
 use actix_web::{App, HttpServer};
-use sociable::{Ack, Data, RawArgs, Server, Socket};
+use sociable::{Ack, Data, NatsAdapter, NatsOptions, RawArgs, Server, Socket};
 
 async fn echo(socket: Socket, args: RawArgs, ack: Option<Ack>) {
     match ack {
@@ -26,7 +26,11 @@ async fn broadcast(socket: Socket, args: RawArgs) {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
-    let io = Server::builder().build()?;
+    let builder = match std::env::var("NATS") {
+        Ok(servers) => Server::builder().adapter(NatsAdapter::connect(NatsOptions::new(servers)).await?),
+        Err(_) => Server::builder(),
+    };
+    let io = builder.build()?;
     io.on("echo", echo).on("join", join).on("broadcast", broadcast);
     let service = io.service();
     let app = move || App::new().service(service.clone());

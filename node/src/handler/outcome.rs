@@ -7,7 +7,8 @@ use sociable_protocol::{Args, Encoding};
 
 /// Why a handler failed or a middleware refused: a text, and data for the client.
 ///
-/// Anything that can be displayed becomes one, so `?` works in handlers and middleware.
+/// Anything that can be displayed becomes one, so `?` works in handlers and middleware. For an error type of your own that carries data, write
+/// `impl From<MyError> for Failure`, and let it not be displayable: the two would conflict.
 ///
 /// ```
 /// use sociable::Failure;

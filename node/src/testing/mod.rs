@@ -82,6 +82,9 @@ pub enum TestError {
     /// Arguments can't be written, or don't fit the type that they are asked for.
     #[error("{0}")]
     Args(String),
+    /// Arguments don't fit the type that they are asked for.
+    #[error(transparent)]
+    Decode(#[from] sociable_protocol::ArgsError),
     /// The server can't be started, or not be reached.
     #[error(transparent)]
     Io(#[from] std::io::Error),

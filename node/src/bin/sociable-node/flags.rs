@@ -9,6 +9,7 @@ use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use sociable::{Cors, Server, ServerBuilder};
 
+use crate::cluster::ClusterFlags;
 use crate::log;
 
 /// The longest time that a flag takes: timers do not go on for ever.
@@ -73,6 +74,9 @@ pub(crate) struct Flags {
     /// The name of this node, which the page shows; that of the machine if not given
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterFlags,
 }
 
 impl Flags {

@@ -1,9 +1,10 @@
 //! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
 //!
-//! * `flags.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
-//! * `page.rs`: the page and `/healthz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
+//! * `flags.rs`, `cluster.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
+//! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
 
 mod admin;
+mod cluster;
 mod demo;
 mod figures;
 mod flags;
@@ -17,7 +18,7 @@ use std::time::Duration;
 
 use actix_web::App;
 use clap::Parser;
-use sociable::ConfigError;
+use sociable::{ConfigError, NatsError};
 use thiserror::Error;
 
 use self::flags::Flags;
@@ -28,6 +29,8 @@ use self::page::Page;
 enum StartError {
     #[error("{0}. `sociable-node --help` tells what each flag means.")]
     Config(#[from] ConfigError),
+    #[error("{0}. `sociable-node --help` tells how NATS is spoken to.")]
+    Cluster(#[from] NatsError),
     #[error("{host}:{port} is in use already. Stop the program that listens there, or choose another port with --port.")]
     Taken { host: String, port: u16 },
     #[error("No right to listen on {host}:{port}. Choose a port from 1024 on with --port.")]
@@ -55,11 +58,15 @@ async fn main() -> ExitCode {
 
 async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     filter.follow_signals().map_err(StartError::Serve)?;
-    let io = flags.builder().build()?;
+    let builder = match flags.cluster.connect(&flags.node_name()).await? {
+        Some(adapter) => flags.builder().adapter(adapter),
+        None => flags.builder(),
+    };
+    let io = builder.build()?;
     demo::set_up(&io);
     figures::start(&io, flags.node_name());
 
-    let (service, page) = (io.service(), Page::new(&flags.path));
+    let (service, page) = (io.service(), Page::new(&flags.path, io.clone()));
     let app = move || App::new().service(service.clone()).configure(|app| page.routes(app));
     let mut server = io.serve(app).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
     if let Some(workers) = flags.workers {

@@ -3,6 +3,7 @@
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
+use sociable::Server;
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -20,15 +21,13 @@ const PATH_IN_PAGE: &str = r#"content="/socket.io/""#;
 #[derive(Clone)]
 pub(crate) struct Page {
     index: Bytes,
+    io: Server,
 }
 
 impl Page {
     /// A page that finds the Socket.IO endpoint under this path.
-    pub(crate) fn new(path: &str) -> Self {
-        let index = include_str!("../../page/index.html");
-        let path = path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
-        let slash = if path.ends_with('/') { "" } else { "/" };
-        Self { index: index.replace(PATH_IN_PAGE, &format!(r#"content="{path}{slash}""#)).into() }
+    pub(crate) fn new(path: &str, io: Server) -> Self {
+        Self { index: index(path), io }
     }
 
     /// Adds the routes.
@@ -38,6 +37,24 @@ impl Page {
         add(app, "/client.js", JAVASCRIPT, include_str!("../../page/client.js"));
         add(app, "/chat.js", JAVASCRIPT, include_str!("../../page/chat.js"));
         add(app, "/healthz", TEXT, "ok");
+        let io = self.io.clone();
+        app.route("/readyz", web::get().to(move || std::future::ready(readiness(&io))));
+    }
+}
+
+fn index(path: &str) -> Bytes {
+    let index = include_str!("../../page/index.html");
+    let path = path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
+    let slash = if path.ends_with('/') { "" } else { "/" };
+    index.replace(PATH_IN_PAGE, &format!(r#"content="{path}{slash}""#)).into()
+}
+
+/// Whether new clients should come here: not while the node is cut off from the others. Those that it has are served all the same.
+fn readiness(io: &Server) -> HttpResponse {
+    if io.is_connected() {
+        HttpResponse::Ok().body("ready")
+    } else {
+        HttpResponse::ServiceUnavailable().body("the other nodes can't be reached")
     }
 }
 
@@ -63,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_page_learns_the_path_and_can_not_be_broken_by_it() {
-        let index = |path| String::from_utf8(Page::new(path).index.to_vec()).unwrap();
+        let index = |path| String::from_utf8(index(path).to_vec()).unwrap();
         assert_eq!(index("/socket.io"), include_str!("../../page/index.html"));
         assert!(index("/live/").contains(r#"content="/live/""#));
         assert!(index(r#"/"><b>&"#).contains(r#"content="/&quot;>&lt;b>&amp;/""#));

@@ -1,0 +1,255 @@
+//! What every adapter has to do: checks that any can be run against, each on two nodes that know each other.
+//!
+//! ```no_run
+//! use sociable_adapter::conformance::{Peer, check_all};
+//!
+//! async fn the_test() {
+//!     // Makes an adapter of one cluster at each call.
+//!     check_all(async || {
+//!         # type MyAdapter = sociable_adapter::Local;
+//!         # let connect = async || sociable_adapter::Local;
+//!         Peer::start(connect().await)
+//!     })
+//!     .await;
+//! }
+//! ```
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytestring::ByteString;
+use futures_util::stream::{BoxStream, StreamExt, empty, iter, pending};
+use parking_lot::Mutex;
+use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, Value};
+
+use crate::{Adapter, Answer, Ask, Message, Node, Operation, Request, SocketInfo, Target};
+
+/// How long anything may take: it only decides how soon a failure is told.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A node without sockets, behind an adapter: it notes what comes, and answers for two clients.
+#[derive(Debug)]
+pub struct Peer<A: Adapter> {
+    /// The adapter under test.
+    pub adapter: A,
+    node: Arc<Recorder>,
+}
+
+#[derive(Debug)]
+struct Recorder {
+    heard: Mutex<Vec<Message>>,
+    clients: [Id; 2],
+}
+
+impl Node for Recorder {
+    fn deliver(&self, message: Message) {
+        self.heard.lock().push(message);
+    }
+
+    fn answer(&self, request: Request) -> BoxStream<'static, Answer> {
+        let [first, second] = self.clients;
+        match request.ask {
+            Ask::Ack { name, args, .. } => {
+                let answers = iter([Answer::Clients(vec![first, second]), Answer::Ack(first, args)]);
+                // Who is asked for ever answers once and then never.
+                if name == "for ever" { answers.chain(pending()).boxed() } else { answers.chain(iter([Answer::Gone(second)])).boxed() }
+            }
+            Ask::Sockets { .. } => {
+                let socket = |id| SocketInfo {
+                    id,
+                    rooms: vec!["red".into()],
+                    data: Value::Null,
+                    auth: Value::Null,
+                    url: "/socket.io/".into(),
+                    address: "127.0.0.1".into(),
+                    issued: 1,
+                };
+                iter([Answer::Sockets(vec![socket(first), socket(second)])]).boxed()
+            }
+            Ask::ServerEvent { name, args } if name == "echo" => iter([Answer::ServerAck(args)]).boxed(),
+            Ask::ServerEvent { .. } => empty().boxed(),
+        }
+    }
+
+    fn session_count(&self) -> usize {
+        2
+    }
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+}
+
+impl<A: Adapter> Peer<A> {
+    /// Starts the adapter for such a node.
+    pub fn start(adapter: A) -> Self {
+        let mut ids = IdSource::new(adapter.tag().unwrap_or_else(NodeTag::random));
+        let node = Arc::new(Recorder { heard: Mutex::default(), clients: [ids.draw(), ids.draw()] });
+        let started: Arc<dyn Node> = Arc::<Recorder>::clone(&node);
+        adapter.start(started);
+        Self { adapter, node }
+    }
+
+    fn heard(&self) -> Vec<Message> {
+        self.node.heard.lock().clone()
+    }
+
+    /// Waits until so many messages have come, and gives them.
+    async fn hears(&self, count: usize) -> Vec<Message> {
+        eventually("messages come", || self.heard().len() >= count).await;
+        self.heard()
+    }
+
+    async fn asks(&self, ask: Ask) -> Vec<Answer> {
+        let answers = self.adapter.request(Request { namespace: "/".into(), ask }).collect::<Vec<_>>();
+        within("the answers end", answers).await
+    }
+}
+
+/// Runs all checks, each on two new nodes. `connect` makes a node of the same cluster at each call.
+///
+/// # Panics
+///
+/// If the adapter does not do what it has to: the message tells what.
+pub async fn check_all<A: Adapter, F: Future<Output = Peer<A>>>(connect: impl Fn() -> F) {
+    let pair = async || {
+        let (a, b) = (connect().await, connect().await);
+        for peer in [&a, &b] {
+            let begun = std::time::Instant::now();
+            while peer.adapter.server_count().await != 2 {
+                assert!(begun.elapsed() < PATIENCE, "two nodes know of each other");
+                tick().await;
+            }
+        }
+        (a, b)
+    };
+    let close = async |(a, b): (Peer<A>, Peer<A>)| {
+        a.adapter.close().await;
+        b.adapter.close().await;
+    };
+
+    let nodes = pair().await;
+    messages_arrive_once_in_order_and_not_at_home(&nodes.0, &nodes.1).await;
+    close(nodes).await;
+    let nodes = pair().await;
+    what_is_for_one_socket_keeps_its_place(&nodes.0, &nodes.1).await;
+    close(nodes).await;
+    let nodes = pair().await;
+    questions_are_answered_and_end(&nodes.0, &nodes.1).await;
+    close(nodes).await;
+    let nodes = pair().await;
+    adopted_ids_are_heard(&nodes.0, &nodes.1).await;
+    close(nodes).await;
+    let nodes = pair().await;
+    a_leave_ends_what_is_waited_for(nodes.0, nodes.1).await;
+}
+
+fn message(target: Target, operation: Operation) -> Message {
+    Message { namespace: "/odd, name?".into(), target, operation }
+}
+
+fn emit(n: usize) -> Operation {
+    Operation::Emit { frames: Frames::text(&format!("42[\"n\",{n}]")), volatile: n.is_multiple_of(2), compress: true }
+}
+
+fn room(name: &str) -> Target {
+    Target { rooms: vec![name.into()], except: vec![] }
+}
+
+async fn messages_arrive_once_in_order_and_not_at_home<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+    let args = Args::encode(Encoding::Json, &Value::Binary(bytes::Bytes::from_static(&[0, 255]))).expect("bytes can be written");
+    let mut sent = vec![
+        message(Target::default(), Operation::Join(vec!["red".into(), "größe".into()])),
+        message(room("red"), Operation::Leave(vec!["blue".into()])),
+        message(Target { rooms: vec!["a".into(), "b".into()], except: vec!["c".into()] }, Operation::Disconnect { close: true }),
+        message(Target::default(), Operation::ServerEvent { name: "note".into(), args }),
+    ];
+    sent.extend((0..500).map(|n| message(room("red"), emit(n))));
+    for message in &sent {
+        a.adapter.publish(message.clone()).expect("it is taken");
+    }
+    assert_eq!(b.hears(sent.len()).await, sent, "what is published arrives once and in order");
+    assert!(a.heard().is_empty(), "what a node publishes does not come back to it");
+}
+
+async fn what_is_for_one_socket_keeps_its_place<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+    let own = b.node.clients[0].to_string();
+    let sent: Vec<_> = (0..300).map(|n| message(if n % 3 == 0 { Target::default() } else { room(&own) }, emit(n))).collect();
+    for message in &sent {
+        a.adapter.publish(message.clone()).expect("it is taken");
+    }
+    assert_eq!(b.hears(sent.len()).await, sent, "what is for all and what is for one socket keep their order");
+}
+
+async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+    let args = Args::encode(Encoding::Json, "hello").expect("text can be written");
+    let [first, second] = b.node.clients;
+    let ack = Ask::Ack { target: Target::default(), name: "q".into(), args: args.clone(), compress: true };
+    let answers = a.asks(ack).await;
+    for wanted in [Answer::Clients(vec![first, second]), Answer::Ack(first, args.clone()), Answer::Gone(second)] {
+        assert!(answers.contains(&wanted), "{wanted:?} is among the answers: {answers:?}");
+    }
+    let answers = a.asks(Ask::Sockets { target: Target::default() }).await;
+    let told = answers.iter().filter_map(|answer| if let Answer::Sockets(sockets) = answer { Some(sockets) } else { None });
+    let ids: BTreeSet<Id> = told.flatten().map(|socket| socket.id).collect();
+    assert_eq!(ids, BTreeSet::from(b.node.clients), "the sockets of the other node are told of");
+    let answers = a.asks(Ask::ServerEvent { name: "echo".into(), args: args.clone() }).await;
+    assert!(answers.contains(&Answer::ServerAck(args)), "the other server answers");
+}
+
+async fn adopted_ids_are_heard<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+    let stranger = IdSource::new(NodeTag::random()).draw();
+    b.adapter.adopt(stranger);
+    // Interest may take a moment to be known.
+    let mut n = 0;
+    eventually("what is for an adopted id comes", || {
+        n += 1;
+        a.adapter.publish(message(room(stranger.as_str()), emit(n))).expect("it is taken");
+        !b.heard().is_empty()
+    })
+    .await;
+    b.adapter.release(stranger);
+}
+
+async fn a_leave_ends_what_is_waited_for<A: Adapter>(a: Peer<A>, b: Peer<A>) {
+    let ask = Ask::Ack { target: Target::default(), name: "for ever".into(), args: Args::empty(Encoding::Json), compress: true };
+    let mut answers = a.adapter.request(Request { namespace: ByteString::from_static("/"), ask });
+    let [first, second] = b.node.clients;
+    loop {
+        match within("an acknowledgement", answers.next()).await {
+            Some(Answer::Ack(id, _)) if id == first => break,
+            Some(_) => {}
+            None => panic!("the question ended before it was answered"),
+        }
+    }
+    b.adapter.close().await;
+    let rest = within("the end of the wait", answers.collect::<Vec<_>>()).await;
+    assert!(rest.contains(&Answer::Gone(second)), "who has not answered is gone: {rest:?}");
+    let begun = std::time::Instant::now();
+    while a.adapter.server_count().await != 1 {
+        assert!(begun.elapsed() < PATIENCE, "a node that left is no member");
+        tick().await;
+    }
+    a.adapter.close().await;
+}
+
+async fn within<F: Future>(what: &str, future: F) -> F::Output {
+    match tokio::time::timeout(PATIENCE, future).await {
+        Ok(output) => output,
+        Err(_) => panic!("waited in vain for: {what}"),
+    }
+}
+
+async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until: {what}");
+        tick().await;
+    }
+}
+
+async fn tick() {
+    tokio::time::sleep(Duration::from_millis(2)).await;
+}

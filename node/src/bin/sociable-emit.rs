@@ -1,0 +1,144 @@
+//! `sociable-emit`: sends an event to the sockets of a cluster, or orders them about, from a shell.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use sociable::adapter::{Emitter, EmitterError};
+use sociable::protocol::Encoding;
+use sociable::{NatsAuth, NatsError, NatsOptions, RawArgs};
+use thiserror::Error;
+
+/// Sends an event to the sockets of a cluster, or orders them about.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Flags {
+    /// The NATS servers, with commas between them
+    #[arg(long, env = "SOCIABLE_NATS", default_value = "nats://127.0.0.1:4222")]
+    nats: String,
+    /// A file with the credentials for NATS, as nsc writes it
+    #[arg(long, env = "SOCIABLE_NATS_CREDENTIALS", value_name = "FILE")]
+    nats_credentials: Option<PathBuf>,
+    /// The name of the cluster
+    #[arg(long, env = "SOCIABLE_CLUSTER", default_value = "sociable")]
+    cluster: String,
+    /// The namespace
+    #[arg(long, short, default_value = "/")]
+    namespace: String,
+    /// A room or the id of a socket; may be given several times. All sockets if none is given
+    #[arg(long, short, value_name = "ROOM")]
+    to: Vec<String>,
+    /// A room that is left out; may be given several times
+    #[arg(long, value_name = "ROOM")]
+    except: Vec<String>,
+    /// For nodes that use the MessagePack parser
+    #[arg(long)]
+    msgpack: bool,
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Send an event
+    Emit {
+        /// Its name
+        event: String,
+        /// Its arguments; what is no JSON is taken for text
+        args: Vec<String>,
+    },
+    /// Join the sockets to rooms
+    Join {
+        /// The rooms
+        #[arg(required = true)]
+        rooms: Vec<String>,
+    },
+    /// Have the sockets leave rooms
+    Leave {
+        /// The rooms
+        #[arg(required = true)]
+        rooms: Vec<String>,
+    },
+    /// Disconnect the sockets from the namespace
+    Disconnect {
+        /// Close their connections too
+        #[arg(long)]
+        close: bool,
+    },
+    /// Tell the application of every node
+    Server {
+        /// The name of the event
+        event: String,
+        /// Its argument; what is no JSON is taken for text
+        arg: Option<String>,
+    },
+}
+
+#[derive(Debug, Error)]
+enum Failed {
+    #[error(transparent)]
+    Nats(#[from] NatsError),
+    #[error(transparent)]
+    Emitter(#[from] EmitterError),
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    match run(Flags::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(flags: Flags) -> Result<(), Failed> {
+    let mut options = NatsOptions::new(&*flags.nats).cluster(&*flags.cluster);
+    if let Some(file) = flags.nats_credentials {
+        options = options.auth(NatsAuth::Credentials(file));
+    }
+    let mut emitter = Emitter::connect(options).await?.of(&flags.namespace);
+    if flags.msgpack {
+        emitter = emitter.msgpack();
+    }
+    emitter = flags.to.iter().fold(emitter, |emitter, room| emitter.to(room.as_str()));
+    emitter = flags.except.iter().fold(emitter, |emitter, room| emitter.except(room.as_str()));
+    match flags.what {
+        What::Emit { event, args } => {
+            let mut builder = RawArgs::builder(if flags.msgpack { Encoding::MsgPack } else { Encoding::Json });
+            for arg in args {
+                builder.push(&value(&arg)).map_err(EmitterError::from)?;
+            }
+            emitter.emit_args(&event, builder.finish())?;
+        }
+        What::Join { rooms } => emitter.sockets_join(rooms)?,
+        What::Leave { rooms } => emitter.sockets_leave(rooms)?,
+        What::Disconnect { close } => emitter.disconnect_sockets(close)?,
+        What::Server { event, arg } => emitter.server_side_emit(&event, &arg.as_deref().map(value))?,
+    }
+    emitter.close().await;
+    Ok(())
+}
+
+fn value(text: &str) -> serde_json::Value {
+    serde_json::from_str(text).unwrap_or_else(|_| text.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn what_is_no_json_is_text() {
+        assert_eq!(value("{\"a\":1}"), serde_json::json!({ "a": 1 }));
+        assert_eq!(value("hello there"), "hello there");
+    }
+}
