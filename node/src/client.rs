@@ -104,7 +104,7 @@ impl Client {
             (Body::Disconnect, Some(socket)) => socket.leave(DisconnectReason::ClientNamespaceDisconnect, false),
             (Body::Connect(auth), None) if !self.connecting.borrow().contains(&packet.namespace) => self.connect(packet.namespace, auth),
             (body, _) => {
-                tracing::debug!(target: "sociable::socket", sid = %self.session.id(), namespace = %packet.namespace, ?body, "unexpected packet");
+                tracing::debug!(target: "sociable::socket", sid = %self.session.id(), namespace = %trace::plain(&packet.namespace), kind = trace::kind(&body), "unexpected packet");
                 self.session.worker().counters.one(Count::ProtocolErrors);
                 self.session.close();
             }
@@ -169,7 +169,7 @@ impl Client {
 
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
         self.session.worker().counters.one(Count::ConnectionsRefused);
-        tracing::debug!(target: "sociable::namespace", sid = %self.session.id(), namespace = %name, why = failure.message(), "connection refused");
+        tracing::debug!(target: "sociable::namespace", sid = %self.session.id(), namespace = %trace::plain(&name), why = failure.message(), "connection refused");
         let encoding = server.parser.encoding();
         let bare = self.is_old() && failure.message() != INVALID_NAMESPACE;
         let payload = if bare { failure.bare_payload(encoding) } else { failure.payload(encoding) };
@@ -210,9 +210,12 @@ impl Client {
             recoveries.arrived(&socket.shared, local.worker.index);
         }
         let back = match claimed.as_mut().map(|claimed| (claimed.missed(), claimed.spend())) {
-            Some((Some(missed), Some(session))) => Some((session, missed)),
+            // Namespaces of one client come back together, and share its outbox: beyond it nothing is begun.
+            Some((Some(missed), Some(session))) if self.session.has_room_for(missed.entries.iter().map(|entry| entry.frames.len())) => {
+                Some((session, missed))
+            }
             Some(_) => {
-                // It was there a moment ago. The client comes back, as somebody new.
+                // It was there a moment ago, or is too much by now. The client comes back, as somebody new.
                 self.session.end(CloseReason::ForcedClose, Ending::Graceful);
                 return Ok(());
             }
@@ -228,7 +231,7 @@ impl Client {
         let rooms = match back {
             Some((session, missed)) => {
                 socket.goes_on(&session, &missed);
-                session.rooms
+                session.rooms.into_iter().map(|(room, _)| room).collect()
             }
             None => {
                 socket.begins_here();
@@ -236,8 +239,12 @@ impl Client {
             }
         };
         socket.connected(&rooms);
+        if !socket.shared.is_connected() {
+            // A listener of rooms has put it out.
+            return Ok(());
+        }
         let _ = self.session.send(server.connect_frames(&namespace, &socket.shared, self.is_old()), true);
-        tracing::debug!(target: "sociable::namespace", namespace = %name, id = %socket.shared.id, "socket connected");
+        tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(name), id = %socket.shared.id, "socket connected");
         for handler in socket.setup().connect.clone() {
             let this = Rc::clone(&socket);
             launch(

@@ -123,9 +123,9 @@ impl Namespace {
         let frames = self.event_frames(&name, args, Some(id));
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.ask_sockets(target, frames, id, flags, answers);
-        let awaited = Awaited { namespace: self.clone(), id, sockets: FxHashSet::default() };
+        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: FxHashSet::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
-        let collect = Collect { answered, reports, elsewhere, awaited, replies: vec![], gone: vec![], lost: false };
+        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false };
         collect.run(timeout).boxed()
     }
 
@@ -173,13 +173,16 @@ impl Namespace {
     pub(crate) fn relay_acks(&self, target: Target, flags: Flags, name: &str, args: Args) -> BoxStream<'static, Answer> {
         let id = self.next_ack_id();
         let (answers, answered) = mpsc::unbounded_channel();
-        self.ask_sockets(target, self.event_frames(name, args, Some(id)), id, flags, answers);
-        let awaited = Awaited { namespace: self.clone(), id, sockets: FxHashSet::default() };
+        let reports = self.ask_sockets(target, self.event_frames(name, args, Some(id)), id, flags, answers);
+        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: FxHashSet::default() };
         // Each socket that owes an answer holds a sender: the stream ends with the last.
         futures_util::stream::unfold((answered, awaited), |(mut answered, mut awaited)| async {
             let answer = answered.recv().await?;
             match &answer {
-                Answer::Clients(ids) => awaited.sockets.extend(ids),
+                Answer::Clients(ids) => {
+                    awaited.reports -= 1;
+                    awaited.sockets.extend(ids);
+                }
                 Answer::Ack(id, _) | Answer::Gone(id) => drop(awaited.sockets.remove(id)),
                 _ => {}
             }
@@ -206,17 +209,24 @@ fn merged(
 struct Awaited {
     namespace: Namespace,
     id: u64,
+    /// Threads that have not told yet how many sockets they have.
+    reports: usize,
     sockets: FxHashSet<Id>,
 }
 
 impl Drop for Awaited {
     fn drop(&mut self) {
-        if self.sockets.is_empty() {
+        if self.sockets.is_empty() && self.reports == 0 {
             return;
         }
+        // Of a thread that has not told it is not known which sockets wait: by the time it does this, it has asked them.
+        let unknown = self.reports > 0;
         let (namespace, id, sockets) = (self.namespace.clone(), self.id, std::mem::take(&mut self.sockets));
         self.namespace.on_workers(None, 0, move |local| {
             let Some(part) = local.known(namespace.name()) else { return };
+            if unknown {
+                return part.select(&Target::default()).iter().for_each(|socket| socket.forget_ack(id));
+            }
             let late = part.rooms.read(|rooms| sockets.iter().filter_map(|socket| rooms.socket(socket).cloned()).collect::<Vec<_>>());
             late.into_iter().flatten().for_each(|socket| socket.forget_ack(id));
         });
@@ -226,8 +236,6 @@ impl Drop for Awaited {
 /// Collects the acknowledgements of a broadcast.
 struct Collect {
     answered: mpsc::UnboundedReceiver<Answer>,
-    /// Threads that have not told yet how many sockets they have.
-    reports: usize,
     elsewhere: Option<BoxStream<'static, Answer>>,
     awaited: Awaited,
     replies: Vec<AckReply>,
@@ -241,7 +249,7 @@ impl Collect {
     async fn run(mut self, timeout: std::time::Duration) -> Result<Vec<AckReply>, BroadcastAckError> {
         let deadline = tokio::time::sleep(timeout);
         tokio::pin!(deadline);
-        while self.reports > 0 || self.elsewhere.is_some() || !self.awaited.sockets.is_empty() {
+        while self.awaited.reports > 0 || self.elsewhere.is_some() || !self.awaited.sockets.is_empty() {
             let elsewhere = async {
                 match &mut self.elsewhere {
                     Some(answers) => answers.next().await,
@@ -252,7 +260,7 @@ impl Collect {
                 biased;
                 Some(answer) = self.answered.recv() => {
                     if matches!(answer, Answer::Clients(_)) {
-                        self.reports -= 1;
+                        self.awaited.reports -= 1;
                     }
                     self.take(answer);
                 }

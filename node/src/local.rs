@@ -135,7 +135,7 @@ impl Local {
         let report = move || {
             counters.one(Count::ActorsDied);
             counters.one(Count::ActorsRestarted);
-            tracing::error!(target: "sociable::namespace", namespace = %name, "the rooms of a namespace died and were built anew");
+            tracing::error!(target: "sociable::namespace", namespace = %trace::plain(&name), "the rooms of a namespace died and were built anew");
         };
         let part = Rc::new(LocalNamespace { namespace: namespace.clone(), sockets: Cell::new(0), rooms: Supervised::new(rebuild, report) });
         self.namespaces.borrow_mut().insert(namespace.name().clone(), Rc::clone(&part));
@@ -325,6 +325,7 @@ impl LocalSocket {
     /// Goes on where the socket was, and sends what it missed.
     pub(crate) fn goes_on(&self, session: &SavedSession, missed: &Missed) {
         let Some(marks) = &self.marks else { return };
+        marks.joined.borrow_mut().extend(session.rooms.iter().cloned());
         marks.since.set(session.since);
         marks.sent.set(session.sent);
         marks.served.set(missed.head);
@@ -348,12 +349,20 @@ impl LocalSocket {
 
     pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
         if let Some(changes) = self.namespace.rooms.call(|all| all.join(self, rooms)) {
+            if let Some(marks) = &self.marks {
+                let place = self.cursor().max(marks.served.get());
+                marks.joined.borrow_mut().extend(changes.iter().map(|change| (change.room.clone(), place)));
+            }
             self.namespace.tell(self, changes, true);
         }
     }
 
     pub(crate) fn leave_rooms(self: &Rc<Self>, rooms: &[ByteString]) {
         if let Some(changes) = self.namespace.rooms.call(|all| all.leave(self, rooms)) {
+            if let Some(marks) = &self.marks {
+                let mut joined = marks.joined.borrow_mut();
+                joined.retain(|room, _| changes.iter().all(|change| change.room != *room));
+            }
             self.namespace.tell(self, changes, false);
         }
     }
@@ -509,7 +518,7 @@ impl LocalSocket {
     fn failed(self: &Rc<Self>, event: &ByteString, ack: Option<&Ack>, error: HandlerError) {
         let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
         self.session.worker().counters.one(count);
-        tracing::debug!(target: "sociable::handler", id = %self.shared.id, %event, ?error, "event not handled");
+        tracing::debug!(target: "sociable::handler", id = %self.shared.id, event = %trace::plain(event), ?error, "event not handled");
         self.tell_error(&SocketError::handler(event, error.clone()));
         self.answer_error(ack, error);
     }
@@ -568,7 +577,7 @@ impl LocalSocket {
             // They are counted where they happen.
             DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
         }
-        tracing::debug!(target: "sociable::socket", id = %self.shared.id, namespace = %self.shared.namespace.name(), %reason, "socket left");
+        tracing::debug!(target: "sociable::socket", id = %self.shared.id, namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
         // Before the handlers: who asks them how many are left must not count this one.
         self.shared.namespace.left();
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);

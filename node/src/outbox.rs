@@ -48,6 +48,11 @@ impl Outbox {
         true
     }
 
+    /// True if messages of these lengths fit below `limit`, with what is there.
+    pub(crate) fn has_room_for(&self, lengths: impl Iterator<Item = usize>, limit: usize) -> bool {
+        lengths.fold(self.0.borrow().cost, |cost, length| cost + length + OVERHEAD) <= limit
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().queue.is_empty()
     }

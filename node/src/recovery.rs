@@ -4,16 +4,16 @@
 //! place travels with it as the last argument. On every thread such events are delivered in the order of their places, so that a client's
 //! last place tells all that it has. A session that is lost is saved with its rooms, its data and the place up to which it was served.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
-use sociable_adapter::{Entry, History, Limits, Missed, Operation, SavedSession, Target};
+use sociable_adapter::{Entry, History, Limits, Missed, Operation, Room, SavedSession, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::oneshot;
 
@@ -25,6 +25,7 @@ use crate::operator::Flags;
 use crate::reason::CloseReason;
 use crate::session::Ending;
 use crate::socket::{Socket, SocketInner};
+use crate::trace;
 
 /// Connection state recovery: what is kept of clients whose connections are lost, for how long, and how much.
 ///
@@ -144,6 +145,8 @@ pub(crate) struct Marks {
     pub(crate) served: Cell<u64>,
     /// The first event that it did not take any more.
     pub(crate) refused: Cell<Option<u64>>,
+    /// The place at which it joined each of its rooms.
+    pub(crate) joined: RefCell<FxHashMap<Room, u64>>,
 }
 
 impl Marks {
@@ -231,7 +234,7 @@ impl Recoveries {
         };
         claimed.spend();
         namespace.engine().count(count);
-        tracing::debug!(target: "sociable::recovery", namespace = %namespace.name(), ?count, "session not recovered");
+        tracing::debug!(target: "sociable::recovery", namespace = %trace::plain(namespace.name()), ?count, "session not recovered");
         None
     }
 
@@ -280,12 +283,18 @@ impl Recoveries {
         let Some(ticket) = &socket.ticket else { return };
         if lost {
             let (rooms, data) = socket.joined_and_data();
+            let joined = marks.joined.borrow();
+            let rooms = rooms.into_iter().map(|room| {
+                let since = joined.get(&room).copied().unwrap_or_default();
+                (room, since)
+            });
             let session = SavedSession {
                 namespace: socket.namespace.name().clone(),
                 pid: ticket.pid,
                 id: socket.id,
-                rooms,
+                rooms: rooms.collect(),
                 data,
+                lost: Instant::now(),
                 since: marks.since.get(),
                 sent: marks.sent.get(),
                 until: marks.until(cursor),
@@ -361,7 +370,8 @@ impl Namespace {
         let engine = self.engine();
         let workers = engine.workers();
         // Before it gets its place: afterwards it can't be taken from anybody.
-        if workers.iter().any(|worker| worker.is_full()) {
+        let meant = self.only_worker(&target);
+        if workers.iter().enumerate().any(|(index, worker)| meant.is_none_or(|meant| meant == index) && worker.is_full()) {
             return Err(EmitError::Busy);
         }
         let here = Local::current(engine);

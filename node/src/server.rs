@@ -27,6 +27,7 @@ use crate::recovery::{Recoveries, Recovery};
 use crate::serve::{Serve, stop};
 use crate::server_events;
 use crate::socket::SocketInner;
+use crate::trace;
 
 /// Namespaces that clients made by their names alone: beyond it they are told that theirs is invalid.
 const MAX_DYNAMIC_NAMESPACES: usize = 100_000;
@@ -480,7 +481,7 @@ impl ServerInner {
             let mut namespaces = self.namespaces.write();
             if namespace.socket_count() == 0 && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
                 namespaces.remove(namespace.name());
-                tracing::debug!(target: "sociable::namespace", namespace = %namespace.name(), "empty namespace dropped");
+                tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace dropped");
             }
         }
     }

@@ -71,7 +71,7 @@ impl Namespace {
                 let (context, name) = (context.clone(), context.name.clone());
                 actix_rt::spawn(async move {
                     if let Err(error) = handler(&context).await {
-                        tracing::debug!(target: "sociable::handler", event = %name, ?error, "server event not handled");
+                        tracing::debug!(target: "sociable::handler", event = %trace::plain(&name), ?error, "server event not handled");
                     }
                 });
             }

@@ -330,6 +330,12 @@ impl Session {
         self.is_open() && self.outbox.is_empty() && (self.transport.get() == Transport::WebSocket || self.polling.waiting.get())
     }
 
+    /// True if messages of these lengths, and a short one, can be sent now. None can always be sent.
+    pub(crate) fn has_room_for(&self, lengths: impl ExactSizeIterator<Item = usize>) -> bool {
+        const SHORT: usize = 512;
+        lengths.len() == 0 || self.outbox.has_room_for(lengths, self.config().max_outbox.saturating_sub(SHORT))
+    }
+
     /// Waits until no more than half of the outbox is taken.
     ///
     /// # Errors

@@ -214,7 +214,8 @@ impl SocketInner {
 }
 
 impl Socket {
-    /// The socket's id. It is not the id of its session, so it may be shown to other clients.
+    /// The socket's id. It is not the id of its session, so it may be shown to other clients; but for clients of Socket.IO 2 and before
+    /// ([`allow_eio3`](crate::ServerBuilder::allow_eio3)) it is, since they take it for theirs: do not show those to others.
     pub fn id(&self) -> Id {
         self.0.id
     }

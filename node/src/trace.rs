@@ -3,6 +3,8 @@
 //! Never what a packet says: it holds what users write, and tokens. All of this is on the way of every packet, so each event stands in a
 //! function of its own behind a check that is one load while the level is off.
 
+use std::fmt::{self, Write};
+
 use sociable_adapter::{Message, Operation, Room};
 use sociable_protocol::engine::Packet as EnginePacket;
 use sociable_protocol::{Body, Frames, Id, Packet};
@@ -57,13 +59,27 @@ pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, by
     only_if_on!("sociable::transport", tell(sid, transport, what, bytes));
 }
 
+/// A name that a client chose, as it is but for what would break the line: nobody writes lines of their own into the log.
+pub(crate) fn plain(name: &str) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        name.chars().try_for_each(|character| {
+            if character.is_control() { write!(f, "{}", character.escape_default()) } else { f.write_char(character) }
+        })
+    })
+}
+
+/// What kind of packet it is, without what it says.
+pub(crate) fn kind(body: &Body) -> &'static str {
+    parts(body).0
+}
+
 /// A packet of a client, as the parser read it.
 #[inline]
 pub(crate) fn packet_in(sid: Id, packet: &Packet) {
     #[cold]
     fn tell(sid: Id, packet: &Packet) {
         let (kind, event, ack, args) = parts(&packet.body);
-        trace!(target: "sociable::parser", %sid, namespace = %packet.namespace, kind, event, ack, args, "packet in");
+        trace!(target: "sociable::parser", %sid, namespace = %plain(&packet.namespace), kind, event, ack, args, "packet in");
     }
     only_if_on!("sociable::parser", tell(sid, packet));
 }
@@ -74,7 +90,7 @@ pub(crate) fn packet_out(packet: &Packet, frames: &Frames) {
     #[cold]
     fn tell(packet: &Packet, bytes: usize) {
         let (kind, event, ack, args) = parts(&packet.body);
-        trace!(target: "sociable::parser", namespace = %packet.namespace, kind, event, ack, args, bytes, "packet out");
+        trace!(target: "sociable::parser", namespace = %plain(&packet.namespace), kind, event, ack, args, bytes, "packet out");
     }
     only_if_on!("sociable::parser", tell(packet, frames.len()));
 }
@@ -93,9 +109,9 @@ fn parts(body: &Body) -> (&'static str, Option<&str>, Option<u64>, Option<usize>
 /// A socket has joined or left a room, which came or went by that if `edge`.
 pub(crate) fn room(namespace: &str, room: &Room, id: Id, joined: bool, edge: bool) {
     let (socket_did, room_did) = if joined { ("joined", "created") } else { ("left", "deleted") };
-    trace!(target: "sociable::room", namespace, %room, %id, "{socket_did}");
+    trace!(target: "sociable::room", namespace, room = %plain(room), %id, "{socket_did}");
     if edge {
-        debug!(target: "sociable::room", namespace, %room, "{room_did}");
+        debug!(target: "sociable::room", namespace, room = %plain(room), "{room_did}");
     }
 }
 
@@ -121,12 +137,12 @@ fn across(what: &'static str, message: &Message) {
         Operation::ServerEvent { .. } => ("server event", 0),
     };
     let rooms = message.target.rooms.len();
-    trace!(target: "sociable::adapter", namespace = %message.namespace, operation, rooms, bytes, "{what}");
+    trace!(target: "sociable::adapter", namespace = %plain(&message.namespace), operation, rooms, bytes, "{what}");
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
+    use std::io;
     use std::sync::Arc;
 
     use parking_lot::Mutex;
@@ -138,7 +154,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
-    impl Write for Log {
+    impl io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
             self.0.lock().write(bytes)
         }
@@ -171,6 +187,19 @@ mod tests {
             assert!(log.contains(part), "{part} in {log}");
         }
         assert!(!log.contains("secret"), "{log}");
+    }
+
+    #[test]
+    fn a_name_does_not_break_its_line() {
+        let packet = Packet::for_namespace("/x\n2026-01-01 INFO \u{1b}[31mforged", Body::Disconnect);
+        let room_name = Room::from("red\r\nforged");
+        let id = IdSource::new(NodeTag::random()).draw();
+        let log = logged(|| {
+            packet_in(id, &packet);
+            room("/", &room_name, id, true, true);
+        });
+        assert_eq!(log.lines().count(), 3, "{log}");
+        assert!(log.contains(r"/x\n2026-01-01 INFO \u{1b}[31mforged") && log.contains(r"red\r\nforged"), "{log}");
     }
 
     #[test]

@@ -7,17 +7,19 @@ use std::time::Instant;
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
 use sociable_protocol::{Frames, Id, NodeTag, Value};
 
 use super::{Entry, History, Limits, Missed, SavedSession, Usage};
-use crate::message::Target;
+use crate::message::{Room, Target};
 
 /// What an event or a session takes besides its contents, about.
 const OVERHEAD: usize = 256;
 
 /// Keeps events and sessions in memory, within [`Limits`].
 ///
-/// All namespaces share one sequence of places: to find what somebody missed is to begin at an index, and the oldest event is the first.
+/// All namespaces share one sequence of places, and the oldest event is the first. What somebody missed is found by the places of its rooms,
+/// without a look at what was for others: emitting waits for the same lock.
 #[derive(Debug)]
 pub struct MemoryHistory {
     limits: Limits,
@@ -32,10 +34,26 @@ struct Kept {
     head: u64,
     /// The last events, without a gap: the last has the place `head`.
     events: VecDeque<(Instant, Arc<Entry>)>,
+    /// By namespace, the places of events for all of it and, by room, of those for rooms. The oldest are the first.
+    places: FxHashMap<ByteString, Places>,
     sessions: HashMap<Id, Lost>,
-    /// When each session was saved, oldest first. Some have been taken since.
+    /// When each session was lost, oldest first. Some have been taken since.
     saved: VecDeque<(Instant, Id)>,
     bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Places {
+    for_all: VecDeque<u64>,
+    for_rooms: FxHashMap<Room, VecDeque<u64>>,
+}
+
+impl Places {
+    /// The places for all, or for a room, behind this one.
+    fn behind(&self, room: Option<&str>, place: u64) -> impl Iterator<Item = u64> {
+        let places = room.map_or(Some(&self.for_all), |room| self.for_rooms.get(room));
+        places.into_iter().flat_map(move |places| places.range(places.partition_point(|known| *known <= place)..).copied())
+    }
 }
 
 #[derive(Debug)]
@@ -58,9 +76,37 @@ impl MemoryHistory {
 
 impl Kept {
     fn drop_event(&mut self) {
-        if let Some((_, entry)) = self.events.pop_front() {
-            self.bytes -= cost_of_event(&entry);
+        let Some((_, entry)) = self.events.pop_front() else { return };
+        self.bytes -= cost_of_event(&entry);
+        let Some(places) = self.places.get_mut(&entry.namespace) else { return };
+        // It is the oldest, so that its place is the first wherever it stands. A room that was named twice has it twice.
+        let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= entry.place).is_some() {};
+        if entry.target.rooms.is_empty() {
+            drop_from(&mut places.for_all);
         }
+        for room in &entry.target.rooms {
+            if let Some(list) = places.for_rooms.get_mut(room) {
+                drop_from(list);
+                if list.is_empty() {
+                    places.for_rooms.remove(room);
+                }
+            }
+        }
+        if places.for_all.is_empty() && places.for_rooms.is_empty() {
+            self.places.remove(&entry.namespace);
+        }
+    }
+
+    fn add_event(&mut self, entry: &Arc<Entry>, now: Instant) {
+        self.bytes += cost_of_event(entry);
+        let places = self.places.entry(entry.namespace.clone()).or_default();
+        if entry.target.rooms.is_empty() {
+            places.for_all.push_back(entry.place);
+        }
+        for room in &entry.target.rooms {
+            places.for_rooms.entry(room.clone()).or_default().push_back(entry.place);
+        }
+        self.events.push_back((now, Arc::clone(entry)));
     }
 
     fn drop_session(&mut self) {
@@ -116,8 +162,7 @@ impl History for MemoryHistory {
         let entry = Arc::new(Entry { place, namespace: namespace.clone(), target, frames, compress });
         let now = Instant::now();
         kept.head = place;
-        kept.bytes += cost_of_event(&entry);
-        kept.events.push_back((now, Arc::clone(&entry)));
+        kept.add_event(&entry, now);
         kept.trim(&self.limits, now);
         deliver(&entry);
     }
@@ -138,26 +183,42 @@ impl History for MemoryHistory {
         if from < gone {
             return None;
         }
-        let met = |room: &str| room == session.id.as_str() || session.rooms.iter().any(|joined| **joined == *room);
-        let behind = kept.events.range((from - gone) as usize..).map(|(_, entry)| entry);
-        let entries: Vec<_> = behind.filter(|entry| entry.namespace == session.namespace && entry.target.includes(met)).cloned().collect();
+        let mut places = vec![];
+        if let Some(known) = kept.places.get(&session.namespace) {
+            places.extend(known.behind(None, from));
+            places.extend(known.behind(Some(session.id.as_str()), from));
+            for (room, since) in &session.rooms {
+                places.extend(known.behind(Some(room), from.max(*since)));
+            }
+        }
+        places.sort_unstable();
+        places.dedup();
+        let found: Vec<_> =
+            places.iter().filter_map(|place| kept.events.get((place - gone - 1) as usize)).map(|(_, entry)| Arc::clone(entry)).collect();
+        let head = kept.head;
+        drop(kept);
+        let joined: FxHashMap<&str, u64> = session.rooms.iter().map(|(room, since)| (&**room, *since)).collect();
+        let met = |room: &str, place: u64| room == session.id.as_str() || joined.get(room).is_some_and(|since| place > *since);
+        let entries: Vec<_> = found.into_iter().filter(|entry| !entry.target.except.iter().any(|room| met(room, entry.place))).collect();
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
-        (bytes <= self.limits.session_bytes).then_some(Missed { entries, head: kept.head })
+        (bytes <= self.limits.session_bytes).then_some(Missed { entries, head })
     }
 
     fn save(&self, session: SavedSession) -> bool {
-        let rooms: usize = session.rooms.iter().map(|room| room.len() + 64).sum();
+        let rooms: usize = session.rooms.iter().map(|(room, _)| room.len() + 64).sum();
         let cost = OVERHEAD + rooms + session.data.as_ref().map_or(0, weight);
         if cost > self.limits.session_bytes {
             return false;
         }
-        let (pid, at) = (session.pid, Instant::now());
+        let (pid, at) = (session.pid, session.lost);
         let mut kept = self.kept.lock();
         kept.forget(&pid);
         kept.sessions.insert(pid, Lost { session, at, cost });
-        kept.saved.push_back((at, pid));
+        // Nearly always the newest. One that is given back was lost a while ago.
+        let place = kept.saved.partition_point(|(saved, _)| *saved <= at);
+        kept.saved.insert(place, (at, pid));
         kept.bytes += cost;
-        kept.trim(&self.limits, at);
+        kept.trim(&self.limits, Instant::now());
         true
     }
 

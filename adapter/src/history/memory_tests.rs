@@ -18,8 +18,19 @@ impl Bench {
     }
 
     fn session(&mut self, rooms: &[&str]) -> SavedSession {
-        let rooms = rooms.iter().map(|room| ByteString::from(*room)).collect();
-        SavedSession { namespace: "/".into(), pid: self.ids.draw(), id: self.ids.draw(), rooms, data: None, since: 0, sent: 0, until: 0 }
+        let rooms = rooms.iter().map(|room| (ByteString::from(*room), 0)).collect();
+        let lost = Instant::now();
+        SavedSession {
+            namespace: "/".into(),
+            pid: self.ids.draw(),
+            id: self.ids.draw(),
+            rooms,
+            data: None,
+            since: 0,
+            sent: 0,
+            until: 0,
+            lost,
+        }
     }
 
     /// Appends an event for a room, or for all; gives its offset.
@@ -55,6 +66,56 @@ fn what_was_missed_is_what_is_behind_the_offset_and_for_the_session() {
     bench.append(&own, 1);
     assert_eq!(bench.missed(&session, Some(&first)), Some(vec![2, 4]));
     assert_eq!(bench.missed(&session, None), Some(vec![1, 2, 4]));
+}
+
+#[test]
+fn what_a_room_heard_before_the_session_joined_it_was_not_missed() {
+    let mut bench = Bench::new(LIMITS);
+    let mut session = bench.session(&["red", "secret"]);
+    bench.append("secret", 1);
+    bench.append("red", 1);
+    session.rooms[1].1 = 2;
+    bench.append("secret", 1);
+    assert_eq!(bench.missed(&session, None), Some(vec![2, 3]));
+}
+
+#[test]
+fn an_event_for_several_rooms_is_missed_once_and_one_that_leaves_a_room_out_is_not() {
+    let mut bench = Bench::new(LIMITS);
+    let session = bench.session(&["red", "blue"]);
+    let send = |rooms: &[&str], except: &[&str]| {
+        let named = |names: &[&str]| names.iter().map(|room| ByteString::from(*room)).collect();
+        let target = Target { rooms: named(rooms), except: named(except) };
+        bench.history.append(&"/".into(), target, true, &mut |_| Frames::text("x"), &mut |_| {});
+    };
+    send(&["red", "blue", "red"], &[]);
+    send(&[], &["blue"]);
+    send(&["red"], &["green"]);
+    assert_eq!(bench.missed(&session, None), Some(vec![1, 3]));
+}
+
+#[test]
+fn a_session_that_is_given_back_keeps_the_time_of_its_loss() {
+    let mut bench = Bench::new(Limits { session_age: Duration::from_secs(60), ..LIMITS });
+    let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(61)) else { return };
+    let session = SavedSession { lost: long_ago, ..bench.session(&[]) };
+    let fresh = bench.session(&[]);
+    bench.history.save(fresh);
+    bench.history.save(session.clone());
+    assert_eq!(bench.take(&session), None);
+    assert_eq!(bench.history.usage().sessions, 1);
+}
+
+#[test]
+fn the_index_goes_with_the_events() {
+    let bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
+    for n in 0..100 {
+        bench.append(&format!("room-{n}"), 500);
+        bench.append("", 500);
+    }
+    let kept = bench.history.kept.lock();
+    let places = &kept.places["/"];
+    assert_eq!(places.for_all.len() + places.for_rooms.len(), kept.events.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@ mod memory;
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
@@ -51,8 +51,9 @@ pub struct SavedSession {
     pub pid: Id,
     /// The socket's id.
     pub id: Id,
-    /// The rooms that it was in, that of its id not among them.
-    pub rooms: Vec<Room>,
+    /// The rooms that it was in, that of its id not among them, each with the place behind which its events were for this socket: that of
+    /// its joining.
+    pub rooms: Vec<(Room, u64)>,
     /// What the application attached to it.
     pub data: Option<Value>,
     /// The place behind which events were for this socket: that of its first connection.
@@ -61,6 +62,8 @@ pub struct SavedSession {
     pub sent: u64,
     /// Up to this place, all events for it were sent.
     pub until: u64,
+    /// When its connection was lost. One that is saved again, since its client did not get to be connected, keeps the time of its loss.
+    pub lost: Instant,
 }
 
 /// What a client that comes back has to be sent.

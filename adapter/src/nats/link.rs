@@ -196,9 +196,9 @@ async fn send(shared: Arc<Shared>, client: Client) {
             shared.outgoing.empty.notify_waiters();
             shared.outgoing.wake.notified().await;
         }
+        shared.outgoing.expire(&shared.counters);
         // While the link is down, what waits stays here: the client would send it however late.
         if tokio::time::timeout(shared.outgoing.patience(), shared.links.data_up()).await.is_err() {
-            shared.outgoing.expire(&shared.counters);
             continue;
         }
         let Some((lane, envelope)) = shared.outgoing.pack(me) else { continue };

@@ -9,6 +9,9 @@ use thiserror::Error;
 /// How many envelopes this node may be behind on one subscription. Beyond it the client drops what comes, which is counted and seen as a gap.
 const MAX_BEHIND: usize = 4096;
 
+/// How many envelopes the client may hold that it has not written: they are sent after a break, however late.
+const MAX_HANDED_OVER: usize = 128;
+
 /// Why a node can't meet the others.
 #[derive(Debug, Error)]
 #[non_exhaustive]
@@ -233,6 +236,7 @@ impl NatsOptions {
             .name(format!("sociable {} {role}", self.cluster))
             .no_echo()
             .subscription_capacity(MAX_BEHIND)
+            .client_capacity(MAX_HANDED_OVER)
             .ping_interval(self.ping_interval)
             .connection_timeout(Duration::from_secs(5))
             .require_tls(self.tls)

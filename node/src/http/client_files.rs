@@ -137,8 +137,10 @@ impl Coded {
     fn preferred(&self, accepted: &str) -> Option<(&'static str, &Bytes)> {
         let all = [("br", &self.br), ("gzip", &self.gzip), ("deflate", &self.deflate)];
         let mut best = (0.0, None);
+        let named = |coding: &str| accepted.split(',').any(|part| weighted(part).0.eq_ignore_ascii_case(coding));
         for (name, weight) in accepted.split(',').map(weighted) {
-            let coding = all.iter().find(|(coding, _)| name == "*" || name.eq_ignore_ascii_case(coding));
+            // A star is for those that are not named.
+            let coding = all.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
             if coding.is_some() && weight > best.0 {
                 best = (weight, coding.copied());
             }
@@ -148,7 +150,7 @@ impl Coded {
 }
 
 /// One part of `Accept-Encoding`: a name and how much it is liked.
-fn weighted(part: &str) -> (&str, f32) {
+pub(super) fn weighted(part: &str) -> (&str, f32) {
     let (name, parameters) = part.split_once(';').unwrap_or((part, ""));
     let weight = parameters.trim().strip_prefix("q=").map_or(Some(1.0), |weight| weight.trim().parse().ok());
     (name.trim(), weight.unwrap_or(0.0))

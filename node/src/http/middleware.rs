@@ -1,7 +1,7 @@
 //! Engine middleware: the application's look at every request of the engine, before the engine's own.
 
 use std::any::{Any, TypeId};
-use std::cell::{Ref, RefCell};
+use std::cell::RefCell;
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -47,7 +47,8 @@ pub struct EngineRequest(Rc<Inner>);
 
 struct Inner {
     http: HttpRequest,
-    headers: RefCell<HeaderMap>,
+    /// In order, and whether each takes the place of what the response has.
+    headers: RefCell<Vec<(HeaderName, HeaderValue, bool)>>,
     attached: RefCell<Attached>,
 }
 
@@ -67,10 +68,27 @@ impl EngineRequest {
         &self.0.http
     }
 
-    /// Sets a header of the response, that which opens a WebSocket among them. What can't be a header is left out, with a warning in the log.
+    /// Sets a header of the response, that which opens a WebSocket among them, in place of any of that name. What can't be a header is left out,
+    /// with a warning in the log.
     pub fn set_header(&self, name: &str, value: &str) {
+        self.header(name, value, true);
+    }
+
+    /// Adds a header to the response beside those of its name, such as `Set-Cookie`, of which there may be several. What can't be a header is left
+    /// out, with a warning in the log.
+    pub fn append_header(&self, name: &str, value: &str) {
+        self.header(name, value, false);
+    }
+
+    fn header(&self, name: &str, value: &str, replaces: bool) {
         match (HeaderName::try_from(name), HeaderValue::from_str(value)) {
-            (Ok(name), Ok(value)) => drop(self.0.headers.borrow_mut().insert(name, value)),
+            (Ok(name), Ok(value)) => {
+                let mut headers = self.0.headers.borrow_mut();
+                if replaces {
+                    headers.retain(|(known, ..)| *known != name);
+                }
+                headers.push((name, value, replaces));
+            }
             _ => tracing::warn!(target: "sociable::engine", name, "not a header: left out"),
         }
     }
@@ -81,8 +99,11 @@ impl EngineRequest {
         self.0.attached.borrow_mut().insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    pub(super) fn headers(&self) -> Ref<'_, HeaderMap> {
-        self.0.headers.borrow()
+    /// Puts the headers into a response.
+    pub(super) fn add_headers(&self, response: &mut HeaderMap) {
+        for (name, value, replaces) in self.0.headers.take() {
+            if replaces { drop(response.insert(name, value)) } else { response.append(name, value) }
+        }
     }
 
     pub(super) fn attachments(&self) -> Attached {

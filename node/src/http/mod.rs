@@ -101,9 +101,7 @@ async fn answer(engine: Arc<Shared>, files: Option<Arc<ClientFiles>>, request: H
     }
     let handshake = || handshake_with(asked.attachments());
     let mut response = admitted(&engine, &request, body, &target, verdict, &handshake).await;
-    for (name, value) in asked.headers().iter() {
-        response.headers_mut().insert(name.clone(), value.clone());
-    }
+    asked.add_headers(response.headers_mut());
     response
 }
 

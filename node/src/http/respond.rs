@@ -11,6 +11,7 @@ use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 use sociable_protocol::Id;
 
+use super::client_files::weighted;
 use super::{Refused, header_str, jsonp};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
@@ -187,12 +188,7 @@ fn compressed(engine: &Arc<Shared>, head: &RequestHead, reply: &Reply, headers: 
         return None;
     }
     let accepted = header_str(head, header::ACCEPT_ENCODING)?;
-    let accepts = |name: &str| {
-        accepted.split(',').any(|coding| {
-            let (coding, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-            coding.trim().eq_ignore_ascii_case(name) && parameters.trim().replace(' ', "") != "q=0"
-        })
-    };
+    let accepts = |name: &str| accepted.split(',').map(weighted).any(|(coding, weight)| coding.eq_ignore_ascii_case(name) && weight > 0.0);
     let body = &reply.body;
     let (name, bytes) = if accepts("gzip") {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());

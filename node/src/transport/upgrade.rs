@@ -175,6 +175,10 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
                 };
                 if opened.await.is_ok() {
                     tokio::time::sleep(OLD_CLIENTS_BREATH).await;
+                    // Meanwhile the node may have filled up, or have begun to stop.
+                    if worker.engine.is_closing() || !worker.engine.has_room() {
+                        return;
+                    }
                     let session = Session::open(&worker, id, handshake, Transport::WebSocket, dialect, None);
                     websocket::run(session, stream, early).await;
                 }
