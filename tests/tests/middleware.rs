@@ -11,7 +11,7 @@ use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, cookie, web};
 use sociable::engine::EngineRequest;
-use sociable::{Ack, Server, ServerBuilder, Socket};
+use sociable::{Ack, Cookie, Server, ServerBuilder, Socket};
 use sociable_tests::{Connection, Node, Response, WebSocket, request, upgrade_request};
 
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
@@ -73,6 +73,25 @@ async fn headers_of_the_applications_middleware_are_on_every_response() {
         for response in [polled, opened, refused] {
             assert_eq!(response.header("x-frame-options"), Some("DENY"));
             assert_eq!(response.header("x-content-type-options"), Some("nosniff"));
+        }
+    }
+}
+
+#[tokio::test]
+async fn engine_middleware_adds_cookies_beside_that_of_the_engine() {
+    for (_, node) in both(|builder| {
+        builder.cookie(Some(Cookie::named("io"))).engine_middleware(async |request: EngineRequest| {
+            request.append_header("set-cookie", "a=1");
+            request.append_header("set-cookie", "b=2");
+            request.set_header("x-one", "first");
+            Ok(request.set_header("x-one", "second"))
+        })
+    }) {
+        for response in [request(node.addr, "GET", HANDSHAKE, &[], "").await, upgrade(&node, WEBSOCKET, &[]).await] {
+            let cookies = response.all("set-cookie");
+            assert!(["a=1", "b=2"].iter().all(|cookie| cookies.contains(cookie)), "{cookies:?}");
+            assert!(cookies.iter().any(|cookie| cookie.starts_with("io=")), "{cookies:?}");
+            assert_eq!(response.header("x-one"), Some("second"));
         }
     }
 }
