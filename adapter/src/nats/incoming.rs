@@ -67,7 +67,7 @@ impl Heads {
         expected.heard = now;
         let next = if subscription == FOR_ALL { &mut expected.all } else { &mut expected.me };
         let missing = next.map_or(0, |next| head.sequence.saturating_sub(next));
-        *next = Some(next.unwrap_or(0).max(head.sequence + 1));
+        *next = Some(next.unwrap_or(0).max(head.sequence.saturating_add(1)));
         drop(heads);
         note_gap(missing, head.publisher, counters);
     }
@@ -81,8 +81,8 @@ impl Heads {
         let next = expected.all.unwrap_or(0);
         let (least, missing) = match change {
             // What it sent before it was known here is not missed.
-            Change::Came => (sent + 1, 0),
-            Change::Stayed { sent_before } => (sent_before + 1, (sent_before + 1).saturating_sub(next)),
+            Change::Came => (sent.saturating_add(1), 0),
+            Change::Stayed { sent_before } => (sent_before.saturating_add(1), sent_before.saturating_add(1).saturating_sub(next)),
         };
         expected.all = Some(next.max(least));
         drop(heads);

@@ -15,8 +15,8 @@ use tokio::task::JoinSet;
 use super::outgoing::Lane;
 use super::{Command, NatsError, Shared, incoming, membership};
 
-/// How long a leave may take: what waits is sent meanwhile.
-const LEAVE: Duration = Duration::from_secs(2);
+/// How long a leave may wait for what is still to be sent, and then for its goodbye.
+const LEAVE: Duration = Duration::from_millis(1500);
 /// How long a task that died is not begun anew.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -98,7 +98,7 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
         match command {
             Command::Start(node) => {
                 if shared.node.set(node).is_ok() {
-                    start(&shared, &data, &control, &mut tasks).await;
+                    start(&shared, &data, &control, &mut tasks);
                 }
             }
             Command::Close(done) => {
@@ -155,7 +155,7 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
     Ok(client)
 }
 
-async fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mut JoinSet<()>) {
+fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mut JoinSet<()>) {
     let (listening, is_listening) = oneshot::channel();
     let listening = Arc::new(parking_lot::Mutex::new(Some(listening)));
     let (at, client) = (Arc::clone(shared), data.clone());
@@ -164,10 +164,13 @@ async fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mu
         incoming::run(shared, client, listening)
     }));
     start_sending(shared, data, tasks);
-    // It is no member before it listens.
-    drop(is_listening.await);
     let (at, client) = (Arc::clone(shared), control.clone());
-    tasks.spawn(supervised("membership", Arc::clone(shared), move || membership::run(Arc::clone(&at), client.clone())));
+    let member = supervised("membership", Arc::clone(shared), move || membership::run(Arc::clone(&at), client.clone()));
+    tasks.spawn(async move {
+        // It is no member before it listens.
+        drop(is_listening.await);
+        member.await;
+    });
 }
 
 fn start_sending(shared: &Arc<Shared>, data: &Client, tasks: &mut JoinSet<()>) {
@@ -226,16 +229,24 @@ pub(crate) fn one(shared: &Shared, tag: NodeTag, who: &str) -> String {
 
 /// Takes leave, when what waits has been sent.
 async fn leave(shared: &Arc<Shared>, data: &Client, control: &Client, sending: bool) {
-    let leaving = async {
+    let sent = async {
         if sending {
             shared.outgoing.sent().await;
         }
-        // What can't be sent any more is found to be missing by the others.
-        drop(data.flush().await);
-        membership::say_goodbye(shared, control).await;
-        drop(control.flush().await);
+        arrived(shared, data).await;
     };
-    if tokio::time::timeout(LEAVE, leaving).await.is_err() {
+    if tokio::time::timeout(LEAVE, sent).await.is_err() {
+        // The others find it to be missing.
         tracing::warn!(target: "sociable::adapter", "left without having sent everything");
     }
+    let goodbye = async {
+        membership::say_goodbye(shared, control).await;
+        arrived(shared, control).await;
+    };
+    drop(tokio::time::timeout(LEAVE, goodbye).await);
+}
+
+/// Waits until the server has read what was sent: nobody listens to what is asked, which the server says behind all that came before.
+async fn arrived(shared: &Shared, client: &Client) {
+    drop(client.request(shared.subject("nobody"), bytes::Bytes::new()).await);
 }

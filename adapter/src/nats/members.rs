@@ -15,6 +15,9 @@ pub(crate) struct Member {
     pub(crate) epoch: u64,
     pub(crate) name: ByteString,
     pub(crate) heard: Instant,
+    /// When it was last asked whether it is there, and how often in a row nobody was.
+    probed: Option<Instant>,
+    strikes: u32,
     /// It may have members of rooms that bear ids of others.
     pub(crate) adopts: bool,
     /// How many envelopes to all it had sent when it last spoke: by the time it speaks again, they must have come.
@@ -39,11 +42,28 @@ impl Members {
     pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
         let Announcement { tag, epoch, name, sent, adopted, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
-        let member = Member { epoch: *epoch, name, heard: now, adopts: *adopted > 0, sent: *sent };
+        let member = Member { epoch: *epoch, name, heard: now, probed: None, strikes: 0, adopts: *adopted > 0, sent: *sent };
         match self.0.insert(*tag, member) {
             Some(before) if before.epoch == *epoch => Change::Stayed { sent_before: before.sent },
             _ => Change::Came,
         }
+    }
+
+    /// Gives the epoch of one that is to be asked whether it is there: not again before `pause` is over.
+    pub(crate) fn suspect(&mut self, tag: NodeTag, now: Instant, pause: Duration) -> Option<u64> {
+        let member = self.0.get_mut(&tag)?;
+        if member.probed.is_some_and(|before| now.duration_since(before) < pause) {
+            return None;
+        }
+        member.probed = Some(now);
+        Some(member.epoch)
+    }
+
+    /// It was asked. Tells how often in a row nobody was there.
+    pub(crate) fn probed(&mut self, tag: NodeTag, epoch: u64, nobody: bool) -> u32 {
+        let Some(member) = self.0.get_mut(&tag).filter(|member| member.epoch == epoch) else { return 0 };
+        member.strikes = if nobody { member.strikes + 1 } else { 0 };
+        member.strikes
     }
 
     /// True if no more are taken, and this is none yet.

@@ -23,6 +23,8 @@ const SUSPICION: Duration = Duration::from_millis(300);
 const LOOK: Duration = Duration::from_millis(150);
 /// How long a suspect has to say that it is there. The server says at once if it is not connected.
 const PROBE: Duration = Duration::from_secs(1);
+/// So many times in a row nobody was there: it is dead.
+const STRIKES: u32 = 2;
 /// The longest announcement that is read.
 const MAX_ANNOUNCEMENT: usize = 16 << 10;
 
@@ -73,6 +75,8 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
     };
     drop(control.flush().await);
     say(&shared, &control, me, Occasion::Hello).await;
+    // Nobody was listened to before.
+    shared.members.lock().excuse(Instant::now());
     let mut cut_off = false;
     let mut beat = tokio::time::interval(shared.options.heartbeat_interval);
     let mut look = tokio::time::interval(LOOK);
@@ -113,6 +117,8 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                 (true, true) => {
                     cut_off = false;
                     shared.members.lock().excuse(Instant::now());
+                    // Those who took this node for dead learn that it is not.
+                    say(&shared, &control, me, Occasion::Hello).await;
                 }
                 (true, false) => look_for_the_dead(&shared, &control),
             },
@@ -131,15 +137,14 @@ fn look_for_the_dead(shared: &Arc<Shared>, control: &Client) {
     let quiet = shared.members.lock().silent_for(shared.options.heartbeat_interval * 3 / 2, now);
     suspects.extend(quiet.into_iter().map(|(tag, _)| tag));
     for tag in suspects {
-        let Some(epoch) = shared.members.lock().get(tag).map(|member| member.epoch) else { continue };
+        let Some(epoch) = shared.members.lock().suspect(tag, now, PROBE) else { continue };
         let (shared, control) = (Arc::clone(shared), control.clone());
         tokio::spawn(async move {
             let subject = shared.subject(&format!("probe.{tag}"));
             let asked = tokio::time::timeout(PROBE, control.request(subject, bytes::Bytes::new())).await;
-            // Silence proves nothing yet; but the server knows whether anybody listens.
-            if let Ok(Err(error)) = asked
-                && error.kind() == RequestErrorKind::NoResponders
-            {
+            // Silence proves nothing yet; but the server knows whether anybody listens. One that is just about to connect again is asked twice.
+            let nobody = matches!(asked, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders);
+            if shared.members.lock().probed(tag, epoch, nobody) >= STRIKES {
                 shared.gone(tag, epoch, false);
             }
         });

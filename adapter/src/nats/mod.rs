@@ -47,7 +47,7 @@ use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
 use self::stats::Counters;
 use self::wire::Publisher;
-use crate::{Adapter, AdapterError, Answer, Ask, Message, Node, Request};
+use crate::{Adapter, AdapterError, Answer, Ask, Message, Node, Operation, Request};
 
 /// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
 ///
@@ -195,7 +195,15 @@ impl Shared {
     }
 
     fn push(&self, lane: Lane, record: Vec<u8>) -> Result<(), AdapterError> {
+        if self.closed.load(Ordering::Relaxed) && !self.emits_only {
+            return Err(AdapterError::Unreachable("this node has taken leave".into()));
+        }
         self.outgoing.push(lane, record, &self.counters)
+    }
+
+    /// True if the id is of this node, or of one that is known.
+    fn is_owned(&self, id: &Id) -> bool {
+        self.me.get().is_some_and(|me| me.tag == id.tag()) || self.members.lock().get(id.tag()).is_some()
     }
 
     /// A node is gone; `left` if it said so.
@@ -214,7 +222,7 @@ impl Shared {
     }
 }
 
-/// Where something for these sockets has to go.
+/// The socket that is meant, if it is one.
 fn lane(target: &crate::Target) -> Lane {
     target.socket().map_or(Lane::All, Lane::Socket)
 }
@@ -231,7 +239,12 @@ impl Adapter for NatsAdapter {
 
     fn publish(&self, message: Message) -> Result<(), AdapterError> {
         // A server event has no sockets, so that its target means nothing.
-        let lane = if let crate::Operation::ServerEvent { .. } = message.operation { Lane::All } else { lane(&message.target) };
+        let lane = match (&message.operation, lane(&message.target)) {
+            // Only where a node of the tag lives is it sure to be for a socket: rooms may be named like ids.
+            (Operation::ServerEvent { .. }, _) => Lane::All,
+            (_, Lane::Socket(id)) if !self.shared.is_owned(&id) => Lane::All,
+            (_, lane) => lane,
+        };
         self.shared.push(lane, wire::tell(&message))
     }
 
@@ -247,7 +260,6 @@ impl Adapter for NatsAdapter {
         let mine = matches!(lane, Lane::Socket(id) if self.tag() == Some(id.tag()));
         let meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !mine && owner.is_none_or(|owner| *tag == owner);
         let nodes: Vec<_> = members.iter().filter(meant).map(|(tag, member)| (tag, member.name.clone())).collect();
-        drop(members);
         let lane = match (owner, &nodes[..]) {
             (Some(owner), [_]) => Lane::Node(owner),
             _ => Lane::All,
@@ -258,7 +270,9 @@ impl Adapter for NatsAdapter {
             // If it can't be told, the others stop when their clients have answered or left.
             drop(cancelling.push(lane, wire::cancel(id)));
         };
+        // Who goes from here on ends the wait for it: the members are held until the question is open.
         let (id, answers) = shared.questions.open(nodes, cancel);
+        drop(members);
         if !nobody && shared.push(lane, wire::ask(id, &request)).is_err() {
             shared.questions.withdraw(id);
         }

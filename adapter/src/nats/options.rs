@@ -200,7 +200,8 @@ impl NatsOptions {
         self
     }
 
-    /// How long a message may wait for the NATS server, 5 s by default. What has waited longer is dropped and counted: the others would get it too late.
+    /// How long a message may wait for the NATS server, 5 s by default. What has waited longer is dropped and counted: the others would get it too
+    /// late. What the client had taken over when the link broke, 128 envelopes at most, is sent when the link is back.
     #[must_use]
     pub fn publish_deadline(mut self, deadline: Duration) -> Self {
         self.publish_deadline = deadline;
