@@ -191,14 +191,14 @@ async fn post(engine: &Arc<Shared>, id: Id, target: &Target, head: &RequestHead,
         Ok(Ok(form)) if target.jsonp.is_some() => match jsonp::payload(&form) {
             Some(body) => ticket.finish(body, false).await,
             None => {
-                ticket.give_back();
+                ticket.give_back().await;
                 Ok(Reply::ok())
             }
         },
         Ok(Ok(body)) => ticket.finish(body, binary).await,
         Ok(Err(BodyError::TooLarge)) => {
             engine.count(crate::metrics::Count::BodiesTooLarge);
-            ticket.give_back();
+            ticket.give_back().await;
             Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
         }
         // The ticket, dropped, ends the session: part of what the client sent is missing.

@@ -214,10 +214,17 @@ impl PostTicket {
         .await
     }
 
-    /// The request brought nothing, and the session goes on.
-    pub(crate) fn give_back(mut self) {
+    /// The request brought nothing, and the session goes on. It is over before the client is answered, who may send the next at once.
+    pub(crate) async fn give_back(mut self) {
+        let given_back = on_home(&self.engine, Some(self.id), |worker, id| {
+            if let Some(session) = worker.session(&id) {
+                session.polling.posting.set(false);
+            }
+            std::future::ready(())
+        });
+        // If that worker is gone, so is the session.
+        drop(given_back.await);
         self.done = true;
-        self.on_session(|session| session.polling.posting.set(false));
     }
 
     fn on_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
