@@ -13,7 +13,7 @@ use sociable::adapter::{AdapterError, Emitter};
 use sociable::protocol::Id;
 use sociable::testing::TestServer;
 use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
-use sociable_tests::{Client, Nats, Node, eventually, patience, within};
+use sociable_tests::{Client, Nats, Node, eventually, get, patience, within};
 
 const LAST: &str = r#"2["last"]"#;
 /// Far longer than a test may take: what ends sooner was not ended by the clock.
@@ -39,6 +39,8 @@ async fn start_with(options: NatsOptions, change: impl FnOnce(ServerBuilder) -> 
     });
     io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
     let node = Node::raw(&io, 2);
+    // It answers: its threads are there for what others ask.
+    get(node.addr, "/socket.io/?EIO=4&transport=none").await;
     Member { io, node, adapter }
 }
 

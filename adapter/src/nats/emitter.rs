@@ -168,7 +168,7 @@ impl Emitter {
         Ok(self.adapter.publish(Message { namespace, target, operation })?)
     }
 
-    /// Sends what waits, for at most 2 s, and ends the connection. What is emitted afterwards is not sent.
+    /// Sends what waits, for at most 3 s, and ends the connection. What a clone emits afterwards is refused.
     pub async fn close(self) {
         self.adapter.close().await;
     }

@@ -195,8 +195,8 @@ impl Shared {
     }
 
     fn push(&self, lane: Lane, record: Vec<u8>) -> Result<(), AdapterError> {
-        if self.closed.load(Ordering::Relaxed) && !self.emits_only {
-            return Err(AdapterError::Unreachable("this node has taken leave".into()));
+        if self.closed.load(Ordering::Relaxed) {
+            return Err(AdapterError::Unreachable("this process has taken leave".into()));
         }
         self.outgoing.push(lane, record, &self.counters)
     }
