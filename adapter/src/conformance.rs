@@ -20,11 +20,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty, iter, pending};
 use parking_lot::Mutex;
 use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, Value};
 
-use crate::{Adapter, Answer, Ask, Message, Node, Operation, Request, SocketInfo, Target};
+use crate::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Position, Request, SocketInfo, Target};
 
 /// How long anything may take: it only decides how soon a failure is told.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -72,6 +74,18 @@ impl Node for Recorder {
             Ask::ServerEvent { .. } => empty().boxed(),
         }
     }
+
+    fn keep(&self, _: &Arc<Entry>) {}
+
+    fn reached(&self, _: Position) {}
+
+    fn give_up(&self, _: &Id) -> BoxFuture<'static, ()> {
+        ready(()).boxed()
+    }
+
+    fn fence(&self, _: &Id) {}
+
+    fn fall_behind(&self) {}
 
     fn session_count(&self) -> usize {
         2

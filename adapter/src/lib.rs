@@ -27,7 +27,7 @@ use futures_util::stream::BoxStream;
 use sociable_protocol::{Id, NodeTag};
 use thiserror::Error;
 
-pub use history::{Entry, History, Limits, MemoryHistory, Missed, SavedSession, Usage};
+pub use history::{Entry, History, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Usage};
 pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
@@ -119,6 +119,23 @@ pub trait Node: Send + Sync + 'static {
 
     /// Answers a question of another node: the stream ends with the last answer.
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
+
+    /// Sends an event of another node on that has come by a [shared](History::is_shared) history. Called in the order of the history.
+    fn keep(&self, entry: &Arc<Entry>);
+
+    /// All events up to here have come by a shared history: those who are served have got so far, though nothing was for them.
+    fn reached(&self, position: Position);
+
+    /// A client of this node has come back to another one: ends its connection, whose loss was not noticed yet. Ends when the session is saved.
+    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()>;
+
+    /// Another node has taken the session of this one's client, who was not heard of: whoever still uses it here is cut off, and nothing of it is
+    /// saved.
+    fn fence(&self, pid: &Id);
+
+    /// Events of other nodes are lost for good that clients of this node may have been promised. Connections that can be recovered are closed, and
+    /// their clients come back as new ones.
+    fn fall_behind(&self);
 
     /// The sessions of this node, for those who place new ones.
     fn session_count(&self) -> usize;

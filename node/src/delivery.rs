@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
 use rustc_hash::FxHashSet;
-use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Request, Target};
+use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Position, Request, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::mpsc;
 
@@ -303,7 +303,7 @@ impl LocalNamespace {
     }
 
     /// Queues frames for each of the sockets that are meant.
-    fn fan_out(&self, target: &Target, frames: &Frames, volatile: bool, compress: bool, cursor: u64) {
+    fn fan_out(&self, target: &Target, frames: &Frames, volatile: bool, compress: bool, cursor: Position) {
         // Where clients may come back, what has no place in the history says so; most threads have got to the same one.
         let placeless = self.namespace.recoveries().map(|_| self.namespace.with_offset(frames, cursor));
         self.queue(target, frames, compress, None, |socket| {
@@ -312,7 +312,7 @@ impl LocalNamespace {
                 return None;
             }
             match (&placeless, &socket.marks) {
-                (Some(_), Some(marks)) if marks.served.get() > cursor => Some(socket.placeless(frames.clone())),
+                (Some(_), Some(marks)) if marks.reached(cursor) != cursor => Some(socket.placeless(frames.clone())),
                 (Some(placeless), _) => Some(placeless.clone()),
                 (None, _) => Some(frames.clone()),
             }
@@ -320,16 +320,17 @@ impl LocalNamespace {
     }
 
     /// Queues an event of the history for each of the sockets that are meant, but for those that got it when they came back.
-    pub(crate) fn fan_out_kept(&self, entry: &Entry) {
-        let served = |socket: &LocalSocket| socket.marks.as_ref().is_some_and(|marks| marks.served.get() >= entry.place);
-        self.queue(&entry.target, &entry.frames, entry.compress, Some(entry.place), |socket| {
-            (!served(socket)).then(|| entry.frames.clone())
+    pub(crate) fn fan_out_kept(&self, entry: &Entry, before: Position) {
+        let mark = entry.mark();
+        let has_got = |socket: &LocalSocket| socket.marks.as_ref().is_some_and(|marks| marks.has_got(&mark));
+        self.queue(&entry.target, &entry.frames, entry.compress, Some((mark, before)), |socket| {
+            (!has_got(socket)).then(|| entry.frames.clone())
         });
     }
 
     /// Queues what `choose` gives for each of the sockets that are meant.
     #[inline]
-    fn queue(&self, target: &Target, frames: &Frames, compress: bool, place: Option<u64>, choose: impl Fn(&LocalSocket) -> Option<Frames>) {
+    fn queue(&self, target: &Target, frames: &Frames, compress: bool, kept: Option<(Position, Position)>, choose: impl Fn(&LocalSocket) -> Option<Frames>) {
         // What may call users' code waits until the rooms are free again.
         let (mut slow, mut listened) = (vec![], vec![]);
         self.rooms.call(|rooms| {
@@ -342,8 +343,8 @@ impl LocalNamespace {
                 if sent == Err(crate::engine::SendError::SlowClient) {
                     slow.push(Rc::clone(socket));
                 }
-                if let (Some(place), Some(marks)) = (place, &socket.marks) {
-                    marks.count(place, sent.is_ok());
+                if let (Some((mark, before)), Some(marks)) = (kept, &socket.marks) {
+                    marks.count(mark, before, sent.is_ok());
                 }
             });
         });

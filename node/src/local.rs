@@ -4,11 +4,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 use slab::Slab;
-use sociable_adapter::{Entry, Missed, SavedSession};
+use sociable_adapter::{Entry, Missed, Position, SavedSession};
 use sociable_protocol::{Args, Frames};
 
 use crate::ack::{Ack, AckTable, Waiter};
@@ -28,6 +30,11 @@ use crate::socket::{Socket, SocketError, SocketInner, Stage};
 use crate::trace;
 use crate::worker::Worker;
 
+/// How long a change of a socket waits for others before it is saved.
+const GATHER: Duration = Duration::from_millis(20);
+/// In so many turns all sockets are saved anew.
+const TURNS: usize = 16;
+
 thread_local! {
     static LOCALS: RefCell<Vec<Rc<Local>>> = const { RefCell::new(Vec::new()) };
 }
@@ -37,8 +44,12 @@ pub(crate) struct Local {
     pub(crate) worker: Rc<Worker>,
     sockets: RefCell<Slab<Rc<LocalSocket>>>,
     namespaces: RefCell<FxHashMap<ByteString, Rc<LocalNamespace>>>,
-    /// The place of the last event of the history that this thread has delivered.
-    cursor: Cell<u64>,
+    /// How far this thread has got with the events of the history.
+    cursor: Cell<Position>,
+    /// Sockets that have changed since they were saved, where they are saved while they live.
+    changed: RefCell<Vec<Rc<LocalSocket>>>,
+    /// They are saved anew now and then.
+    refreshing: Cell<bool>,
 }
 
 impl Local {
@@ -59,8 +70,14 @@ impl Local {
     }
 
     fn attach(worker: &Rc<Worker>) -> Rc<Local> {
-        let local =
-            Rc::new(Local { worker: Rc::clone(worker), sockets: RefCell::default(), namespaces: RefCell::default(), cursor: Cell::new(0) });
+        let local = Rc::new(Local {
+            worker: Rc::clone(worker),
+            sockets: RefCell::default(),
+            namespaces: RefCell::default(),
+            cursor: Cell::default(),
+            changed: RefCell::default(),
+            refreshing: Cell::new(false),
+        });
         LOCALS.with(|locals| locals.borrow_mut().push(Rc::clone(&local)));
         local
     }
@@ -91,7 +108,7 @@ impl Local {
         let recoverable = !old && namespace.recoveries().is_some();
         if recoverable {
             let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
-            shared = shared.with_ticket(Ticket { pid, recovered: back.is_some() }, back.and_then(|back| back.data.clone()));
+            shared = shared.with_ticket(Ticket { pid, recovered: back.is_some(), void: AtomicBool::new(false) }, back.and_then(|back| back.data.clone()));
         }
         let shared = Arc::new(shared);
         let socket = Rc::new(LocalSocket {
@@ -142,17 +159,63 @@ impl Local {
         part
     }
 
-    /// Delivers an event of the history. Each thread gets those that are for it in the order of their places.
-    pub(crate) fn deliver(&self, namespace: &Namespace, entry: &Entry) {
-        self.cursor.set(entry.place);
-        if let Some(part) = self.known(namespace.name()) {
-            part.fan_out_kept(entry);
+    /// Delivers an event of the history. Each thread gets those that are for it in their order.
+    pub(crate) fn deliver(&self, entry: &Entry) {
+        let before = self.cursor.replace(entry.reached);
+        if let Some(part) = self.known(&entry.namespace) {
+            part.fan_out_kept(entry, before);
         }
     }
 
-    /// The place up to which this thread has delivered.
-    pub(crate) fn cursor(&self) -> u64 {
+    /// How far this thread has got with the events of the history.
+    pub(crate) fn cursor(&self) -> Position {
         self.cursor.get()
+    }
+
+    /// There was nothing for this thread up to here.
+    pub(crate) fn reached(&self, position: Position) {
+        self.cursor.set(self.cursor.get().later(position));
+    }
+
+    /// Saves a socket soon, and now and then from then on, if sockets are saved while they live.
+    fn save_soon(self: &Rc<Self>, socket: &Rc<LocalSocket>) {
+        let (Some(marks), Some(recoveries)) = (&socket.marks, socket.shared.namespace.recoveries()) else { return };
+        let Some(refresh) = recoveries.history.keeps_living() else { return };
+        if marks.changed.replace(true) {
+            return;
+        }
+        let mut changed = self.changed.borrow_mut();
+        changed.push(Rc::clone(socket));
+        if changed.len() == 1 {
+            let this = Rc::clone(self);
+            actix_rt::spawn(async move {
+                // What changes together is saved once.
+                tokio::time::sleep(GATHER).await;
+                this.save_changed();
+            });
+        }
+        if !self.refreshing.replace(true) {
+            let this = Rc::downgrade(self);
+            actix_rt::spawn(async move {
+                for turn in (0..TURNS).cycle() {
+                    tokio::time::sleep(refresh / TURNS as u32).await;
+                    let Some(this) = this.upgrade() else { break };
+                    let due: Vec<_> =
+                        this.sockets.borrow().iter().filter(|(slot, _)| slot % TURNS == turn).map(|(_, socket)| Rc::clone(socket)).collect();
+                    due.iter().for_each(|socket| this.save_soon(socket));
+                }
+            });
+        }
+    }
+
+    fn save_changed(&self) {
+        for socket in self.changed.take() {
+            let (Some(marks), Some(recoveries)) = (&socket.marks, socket.shared.namespace.recoveries()) else { continue };
+            marks.changed.set(false);
+            if socket.shared.is_connected() {
+                recoveries.save_living(&socket.shared, marks, self.cursor());
+            }
+        }
     }
 
     /// This thread's part of a namespace, if any socket of it is here.
@@ -312,13 +375,17 @@ impl LocalSocket {
         let own = ByteString::from(self.shared.id.as_str());
         self.namespace.tell_one(self, own, true, true);
         self.namespace.tell(self, changes.unwrap_or_default(), true);
+        self.changed();
         self.session.worker().counters.one(Count::SocketsOpened);
     }
 
     /// Marks the place from which on events are for it.
     pub(crate) fn begins_here(&self) {
         if let Some(marks) = &self.marks {
-            marks.since.set(self.cursor());
+            let cursor = self.cursor();
+            // A thread that has got no event yet is as far as all that were before it.
+            let recoveries = self.shared.namespace.recoveries().filter(|_| cursor == Position::default());
+            marks.since.set(recoveries.map_or(cursor, |recoveries| recoveries.history.head()));
         }
     }
 
@@ -329,20 +396,30 @@ impl LocalSocket {
         marks.since.set(session.since);
         marks.sent.set(session.sent);
         marks.served.set(missed.head);
-        for entry in &missed.entries {
-            marks.count(entry.place, self.session.send(entry.frames.clone(), entry.compress).is_ok());
+        marks.shown.borrow_mut().clone_from(&session.shown);
+        for (at, entry) in missed.entries.iter().enumerate() {
+            let frames = missed.offsets.get(at).map(|offset| self.shared.namespace.at_offset(&entry.frames, offset));
+            let sent = self.session.send(frames.unwrap_or_else(|| entry.frames.clone()), entry.compress);
+            marks.count(entry.mark(), session.until, sent.is_ok());
         }
         self.session.worker().counters.one(Count::Recovered);
     }
 
-    fn cursor(&self) -> u64 {
+    fn cursor(&self) -> Position {
         Local::of(self.session.worker()).cursor()
+    }
+
+    /// What is kept of it for its return has changed.
+    pub(crate) fn changed(self: &Rc<Self>) {
+        if self.marks.is_some() {
+            Local::of(self.session.worker()).save_soon(self);
+        }
     }
 
     /// A packet that is sent to this socket without a place in the history, such that its client does not take it for one with a place.
     pub(crate) fn placeless(&self, frames: Frames) -> Frames {
         match &self.marks {
-            Some(marks) if self.shared.is_connected() => self.shared.namespace.with_offset(&frames, self.cursor().max(marks.served.get())),
+            Some(marks) if self.shared.is_connected() => self.shared.namespace.with_offset(&frames, marks.reached(self.cursor())),
             _ => frames,
         }
     }
@@ -350,8 +427,9 @@ impl LocalSocket {
     pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
         if let Some(changes) = self.namespace.rooms.call(|all| all.join(self, rooms)) {
             if let Some(marks) = &self.marks {
-                let place = self.cursor().max(marks.served.get());
+                let place = marks.reached(self.cursor());
                 marks.joined.borrow_mut().extend(changes.iter().map(|change| (change.room.clone(), place)));
+                self.changed();
             }
             self.namespace.tell(self, changes, true);
         }
@@ -362,6 +440,8 @@ impl LocalSocket {
             if let Some(marks) = &self.marks {
                 let mut joined = marks.joined.borrow_mut();
                 joined.retain(|room, _| changes.iter().all(|change| change.room != *room));
+                drop(joined);
+                self.changed();
             }
             self.namespace.tell(self, changes, false);
         }

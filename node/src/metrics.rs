@@ -99,8 +99,12 @@ counters! {
     RecoveriesUnknown / recoveries_unknown,
     /// Clients that could not come back because not all that they missed is there, or it is too much.
     RecoveriesIncomplete / recoveries_incomplete,
-    /// Lost sessions that were not kept because their rooms and data are too large.
+    /// Sessions that were not kept because their rooms and data are too large.
     SessionsTooLarge / sessions_too_large,
+    /// Sockets that were cut off since another node had taken their sessions.
+    SessionsFenced / sessions_fenced,
+    /// Sockets that were cut off since events for them were lost.
+    SessionsVoided / sessions_voided,
     /// Acknowledgements that did not come in time.
     AcksTimedOut / acks_timed_out,
     /// Acknowledgements that nobody waited for.

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
-use sociable_adapter::{Entry, History, Limits, Missed, Operation, Room, SavedSession, Target};
+use sociable_adapter::{Entry, History, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::oneshot;
 
@@ -132,37 +132,52 @@ pub(crate) struct Ticket {
     /// What its client shows to come back.
     pub(crate) pid: Id,
     pub(crate) recovered: bool,
+    /// It is not saved any more: another node has it, or what was promised to it can't be held.
+    pub(crate) void: AtomicBool,
 }
 
 /// How far a socket has been served, for its own thread.
 #[derive(Debug, Default)]
 pub(crate) struct Marks {
-    /// Behind this place, events were for this socket.
-    pub(crate) since: Cell<u64>,
+    /// Behind this position, events were for this socket.
+    pub(crate) since: Cell<Position>,
     /// The last event that was sent to it.
-    pub(crate) sent: Cell<u64>,
+    pub(crate) sent: Cell<Option<Position>>,
     /// Up to here it was served when it came back: what is delivered late is not for it.
-    pub(crate) served: Cell<u64>,
-    /// The first event that it did not take any more.
-    pub(crate) refused: Cell<Option<u64>>,
-    /// The place at which it joined each of its rooms.
-    pub(crate) joined: RefCell<FxHashMap<Room, u64>>,
+    pub(crate) served: Cell<Position>,
+    /// What its client has shown when it came back: it has all that is covered by that, too.
+    pub(crate) shown: RefCell<Vec<Position>>,
+    /// How far it had got when it did not take an event any more.
+    pub(crate) refused: Cell<Option<Position>>,
+    /// The position at which it joined each of its rooms.
+    pub(crate) joined: RefCell<FxHashMap<Room, Position>>,
+    /// It has changed since it was saved last, where sessions are saved while they live.
+    pub(crate) changed: Cell<bool>,
 }
 
 impl Marks {
-    /// The socket took an event, or did not.
-    pub(crate) fn count(&self, place: u64, taken: bool) {
+    /// The socket took an event, or did not, on a thread that had got to `before`.
+    pub(crate) fn count(&self, mark: Position, before: Position, taken: bool) {
         match self.refused.get() {
             Some(_) => {}
-            None if taken => self.sent.set(place),
-            None => self.refused.set(Some(place)),
+            None if taken => self.sent.set(Some(mark)),
+            None => self.refused.set(Some(before)),
         }
     }
 
-    /// Up to which place all is sent, on a thread that has got to `cursor`.
-    fn until(&self, cursor: u64) -> u64 {
-        let reached = cursor.max(self.served.get());
-        self.refused.get().map_or(reached, |refused| reached.min(refused - 1))
+    /// True if it got an event when it came back, or before.
+    pub(crate) fn has_got(&self, mark: &Position) -> bool {
+        self.served.get().covers(mark) || self.shown.borrow().iter().any(|shown| shown.covers(mark))
+    }
+
+    /// How far it has got, on a thread that has got to `cursor`.
+    pub(crate) fn reached(&self, cursor: Position) -> Position {
+        self.served.get().later(cursor)
+    }
+
+    /// Up to where all is sent.
+    fn until(&self, cursor: Position) -> Position {
+        self.refused.get().unwrap_or_else(|| self.reached(cursor))
     }
 }
 
@@ -201,7 +216,8 @@ impl Claimed {
 
 impl Drop for Claimed {
     fn drop(&mut self) {
-        if let Some(session) = self.session.take() {
+        if let Some(mut session) = self.session.take() {
+            session.lost.get_or_insert_with(Instant::now);
             self.recoveries.history.save(session);
         }
     }
@@ -225,14 +241,16 @@ impl Recoveries {
         let Claim { pid, offset } = auth.decode(0).ok()?;
         let pid = Id::try_from(&*pid).ok()?;
         self.end_earlier(namespace, &pid).await;
-        let session = self.history.take(namespace.name(), &pid).await;
+        let session = self.history.take(namespace.name(), &pid, offset.as_deref()).await;
         let mut claimed = Claimed { recoveries: Arc::clone(self), session, offset };
         let count = match (claimed.session.is_some(), claimed.missed().is_some()) {
             (true, true) => return Some(claimed),
             (true, false) => Count::RecoveriesIncomplete,
             (false, _) => Count::RecoveriesUnknown,
         };
-        claimed.spend();
+        if claimed.spend().is_some() {
+            self.history.forget(&pid);
+        }
         namespace.engine().count(count);
         tracing::debug!(target: "sociable::recovery", namespace = %trace::plain(namespace.name()), ?count, "session not recovered");
         None
@@ -242,13 +260,34 @@ impl Recoveries {
     async fn end_earlier(&self, namespace: &Namespace, pid: &Id) {
         let earlier = self.live.lock().get(pid).filter(|socket| socket.namespace == *namespace).cloned();
         if let Some(earlier) = earlier {
-            let (done, ended) = oneshot::channel::<()>();
-            Socket(earlier).end_session(move |session| {
-                session.end(CloseReason::TransportClose, Ending::Abrupt);
-                drop(done);
-            });
-            // It is dropped, one way or another.
-            let _ = ended.await;
+            cut_off(earlier).await;
+        }
+    }
+
+    /// Ends the connection of a client that has come back to another node.
+    pub(crate) async fn give_up(&self, pid: &Id) {
+        let socket = self.live.lock().get(pid).cloned();
+        if let Some(socket) = socket {
+            cut_off(socket).await;
+        }
+    }
+
+    /// Ends the connection of a client whose session another node has.
+    pub(crate) fn fence(&self, pid: &Id) {
+        let socket = self.live.lock().get(pid).cloned();
+        if let Some(socket) = socket {
+            socket.namespace.engine().count(Count::SessionsFenced);
+            tracing::warn!(target: "sociable::recovery", id = %socket.id, "another node has the session of this client, which is cut off");
+            drop(void(socket));
+        }
+    }
+
+    /// Ends all connections that could be recovered: what they were promised can't be held.
+    pub(crate) fn void_all(&self) {
+        let sockets: Vec<_> = self.live.lock().values().cloned().collect();
+        for socket in sockets {
+            socket.namespace.engine().count(Count::SessionsVoided);
+            drop(void(socket));
         }
     }
 
@@ -279,32 +318,46 @@ impl Recoveries {
     }
 
     /// A socket has left, and may come back if it is `lost`.
-    pub(crate) fn left(&self, socket: &SocketInner, marks: &Marks, cursor: u64, lost: bool) {
+    pub(crate) fn left(&self, socket: &SocketInner, marks: &Marks, cursor: Position, lost: bool) {
         let Some(ticket) = &socket.ticket else { return };
-        if lost {
-            let (rooms, data) = socket.joined_and_data();
-            let joined = marks.joined.borrow();
-            let rooms = rooms.into_iter().map(|room| {
-                let since = joined.get(&room).copied().unwrap_or_default();
-                (room, since)
-            });
-            let session = SavedSession {
-                namespace: socket.namespace.name().clone(),
-                pid: ticket.pid,
-                id: socket.id,
-                rooms: rooms.collect(),
-                data,
-                lost: Instant::now(),
-                since: marks.since.get(),
-                sent: marks.sent.get(),
-                until: marks.until(cursor),
-            };
-            if !self.history.save(session) {
-                socket.namespace.engine().count(Count::SessionsTooLarge);
-                tracing::warn!(target: "sociable::recovery", id = %socket.id, "the rooms and data of a lost session are too large to be kept");
-            }
+        if lost && !ticket.void.load(Ordering::Acquire) {
+            self.save(socket, ticket, marks, cursor, Some(Instant::now()));
+        } else {
+            self.history.forget(&ticket.pid);
         }
         self.departed(socket);
+    }
+
+    /// Saves a socket that lives, for the case that this process does not.
+    pub(crate) fn save_living(&self, socket: &SocketInner, marks: &Marks, cursor: Position) {
+        if let Some(ticket) = socket.ticket.as_ref().filter(|ticket| !ticket.void.load(Ordering::Acquire)) {
+            self.save(socket, ticket, marks, cursor, None);
+        }
+    }
+
+    fn save(&self, socket: &SocketInner, ticket: &Ticket, marks: &Marks, cursor: Position, lost: Option<Instant>) {
+        let (rooms, data) = socket.joined_and_data();
+        let joined = marks.joined.borrow();
+        let rooms = rooms.into_iter().map(|room| {
+            let since = joined.get(&room).copied().unwrap_or_default();
+            (room, since)
+        });
+        let session = SavedSession {
+            namespace: socket.namespace.name().clone(),
+            pid: ticket.pid,
+            id: socket.id,
+            rooms: rooms.collect(),
+            data,
+            lost,
+            since: marks.since.get(),
+            sent: marks.sent.get(),
+            until: marks.until(cursor),
+            shown: marks.shown.borrow().clone(),
+        };
+        if !self.history.save(session) {
+            socket.namespace.engine().count(Count::SessionsTooLarge);
+            tracing::warn!(target: "sociable::recovery", id = %socket.id, "the rooms and data of a session are too large to be kept");
+        }
     }
 
     /// A socket is gone from this node.
@@ -335,14 +388,34 @@ impl Recoveries {
     }
 }
 
+/// Ends the connection of a socket, whose loss nobody noticed. Ends when that is done.
+async fn cut_off(socket: Arc<SocketInner>) {
+    let (done, ended) = oneshot::channel::<()>();
+    Socket(socket).end_session(move |session| {
+        session.end(CloseReason::TransportClose, Ending::Abrupt);
+        drop(done);
+    });
+    // It is dropped, one way or another.
+    let _ = ended.await;
+}
+
+/// Ends the connection of a socket, of which nothing is saved.
+fn void(socket: Arc<SocketInner>) -> impl Future<Output = ()> {
+    if let Some(ticket) = &socket.ticket {
+        ticket.void.store(true, Ordering::Release);
+    }
+    cut_off(socket)
+}
+
 impl Namespace {
     /// Sends an event to sockets, and keeps it for those who are away if recovery is on.
     pub(crate) fn send_event(&self, target: Target, name: &str, args: Args, flags: Flags) -> Result<(), EmitError> {
         let Flags { volatile, compress, local, .. } = flags;
         match self.recoveries().filter(|_| !volatile) {
             Some(recoveries) => {
-                self.send_kept(&recoveries.clone(), target.clone(), name, &args, compress)?;
-                match self.server_inner().filter(|server| !local && !server.alone) {
+                let reach = if local { Reach::Here } else { Reach::Everywhere };
+                self.send_kept(&recoveries.clone(), target.clone(), name, &args, compress, reach)?;
+                match self.server_inner().filter(|server| !local && !server.alone && !recoveries.history.is_shared()) {
                     Some(server) => {
                         let frames = self.event_frames(name, args, None);
                         let operation = Operation::Emit { frames, volatile, compress };
@@ -361,12 +434,20 @@ impl Namespace {
     /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
     pub(crate) fn keep_from_elsewhere(&self, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
         match (self.recoveries().cloned(), self.read_event(frames)) {
-            (Some(recoveries), Some((name, args, None))) => self.send_kept(&recoveries, target, &name, &args, compress),
+            (Some(recoveries), Some((name, args, None))) => self.send_kept(&recoveries, target, &name, &args, compress, Reach::Here),
             _ => self.perform_here(target, Operation::Emit { frames: frames.clone(), volatile: false, compress }),
         }
     }
 
-    fn send_kept(&self, recoveries: &Recoveries, target: Target, name: &str, args: &Args, compress: bool) -> Result<(), EmitError> {
+    fn send_kept(
+        &self,
+        recoveries: &Recoveries,
+        target: Target,
+        name: &str,
+        args: &Args,
+        compress: bool,
+        reach: Reach,
+    ) -> Result<(), EmitError> {
         let engine = self.engine();
         let workers = engine.workers();
         // Before it gets its place: afterwards it can't be taken from anybody.
@@ -389,13 +470,13 @@ impl Namespace {
                     at_once = Some(Arc::clone(entry));
                     continue;
                 }
-                let (namespace, entry) = (self.clone(), Arc::clone(entry));
-                worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&namespace, &entry));
+                let entry = Arc::clone(entry);
+                worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&entry));
             }
         };
-        recoveries.history.append(self.name(), target, compress, &mut write, &mut deliver);
+        recoveries.history.append(self.name(), target, compress, reach, &mut write, &mut deliver)?;
         match (here, at_once) {
-            (Some(here), Some(entry)) => here.deliver(self, &entry),
+            (Some(here), Some(entry)) => here.deliver(&entry),
             // It waits behind what others sent to this thread before.
             (Some(here), None) => here.worker.make_calls(),
             (None, _) => {}
@@ -403,10 +484,23 @@ impl Namespace {
         Ok(())
     }
 
-    /// A packet that a client may take for one with an offset is given the one of this place.
+    /// An event of the history with another offset than its own.
+    pub(crate) fn at_offset(&self, frames: &Frames, offset: &str) -> Frames {
+        let rewritten = self.read_event(frames).and_then(|(name, args, _)| {
+            let mut builder = Args::builder(args.encoding());
+            for arg in args.iter().take(args.len().checked_sub(1)?) {
+                builder.append(&arg).ok()?;
+            }
+            builder.push(offset).ok()?;
+            Some(self.event_frames(&name, builder.finish(), None))
+        });
+        rewritten.unwrap_or_else(|| frames.clone())
+    }
+
+    /// A packet that a client may take for one with an offset is given the one of this position.
     ///
     /// Clients take any text at the end of an event for its offset, also of events that have none, or the name where there are no arguments.
-    pub(crate) fn with_offset(&self, frames: &Frames, place: u64) -> Frames {
+    pub(crate) fn with_offset(&self, frames: &Frames, position: Position) -> Frames {
         let rewritten = self.recoveries().and_then(|recoveries| {
             let (name, args, ack) = self.read_event(frames)?;
             let ends_in_text = args.is_empty() || args.skip(args.len() - 1).decode::<String>(0).is_ok();
@@ -414,7 +508,7 @@ impl Namespace {
                 return None;
             }
             let mut builder = Args::builder(args.encoding());
-            builder.append(&args).ok()?.push(&recoveries.history.offset(place)).ok()?;
+            builder.append(&args).ok()?.push(&recoveries.history.offset(&position)).ok()?;
             Some(self.event_frames(&name, builder.finish(), None))
         });
         rewritten.unwrap_or_else(|| frames.clone())

@@ -65,7 +65,7 @@ pub(crate) struct ServerInner {
     pub(crate) adapter: Arc<dyn Adapter>,
     /// There are no other nodes, so nothing is published.
     pub(crate) alone: bool,
-    recoveries: Option<Arc<Recoveries>>,
+    pub(crate) recoveries: Option<Arc<Recoveries>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,

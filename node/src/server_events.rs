@@ -5,16 +5,18 @@ use std::sync::{Arc, Weak};
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty, unfold};
-use sociable_adapter::{Answer, Ask, Message, Node, Operation, Request};
-use sociable_protocol::Args;
+use sociable_adapter::{Answer, Ask, Entry, Message, Node, Operation, Position, Request};
+use sociable_protocol::{Args, Id};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ack::Ack;
 use crate::emit::EmitError;
 use crate::handler::ServerEventContext;
+use crate::local::Local;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
+use crate::recovery::Recoveries;
 use crate::server::ServerInner;
 use crate::trace;
 
@@ -121,6 +123,10 @@ impl Inbound {
     fn namespace(&self, name: &ByteString) -> Option<Namespace> {
         self.0.upgrade()?.namespaces.read().get(name).cloned()
     }
+
+    fn recoveries(&self) -> Option<Arc<Recoveries>> {
+        self.0.upgrade()?.recoveries.clone()
+    }
 }
 
 impl Node for Inbound {
@@ -158,6 +164,44 @@ impl Node for Inbound {
                 namespace.handle_server_event(name, args, Some(ack));
                 told.into_stream().filter_map(|args| ready(args.ok().map(Answer::ServerAck))).boxed()
             }
+        }
+    }
+
+    fn keep(&self, entry: &Arc<Entry>) {
+        let Some(server) = self.0.upgrade() else { return };
+        for worker in server.shared().workers() {
+            let entry = Arc::clone(entry);
+            worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&entry));
+        }
+    }
+
+    fn reached(&self, position: Position) {
+        let Some(server) = self.0.upgrade() else { return };
+        for worker in server.shared().workers() {
+            worker.run_anyhow(0, move |worker| Local::of(worker).reached(position));
+        }
+    }
+
+    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()> {
+        let (recoveries, pid) = (self.recoveries(), *pid);
+        async move {
+            if let Some(recoveries) = recoveries {
+                recoveries.give_up(&pid).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn fence(&self, pid: &Id) {
+        if let Some(recoveries) = self.recoveries() {
+            recoveries.fence(pid);
+        }
+    }
+
+    fn fall_behind(&self) {
+        if let Some(recoveries) = self.recoveries() {
+            tracing::error!(target: "sociable::recovery", "events of other nodes are lost: clients that can come back are cut off, and begin anew");
+            recoveries.void_all();
         }
     }
 

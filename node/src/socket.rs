@@ -271,6 +271,9 @@ impl Socket {
     pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
         let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
         self.0.rest.lock().data = Some(Box::new(value));
+        if self.0.namespace.recoveries().is_some_and(|recoveries| recoveries.history.keeps_living().is_some()) {
+            self.on_home(0, LocalSocket::changed);
+        }
         Ok(())
     }
 
@@ -475,7 +478,9 @@ impl Socket {
                 return Err(SendError::Closed.into());
             }
             let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
-            return self.0.namespace.send_event(target, event, args, Flags { local: true, ..flags });
+            // Where nodes share their history, it may come back to another one.
+            let local = self.is_connected() || !recoveries.history.is_shared();
+            return self.0.namespace.send_event(target, event, args, Flags { local, ..flags });
         }
         let frames = self.0.namespace.event_frames(event, args, None);
         self.send_frames(frames, flags)

@@ -18,7 +18,7 @@ impl Bench {
     }
 
     fn session(&mut self, rooms: &[&str]) -> SavedSession {
-        let rooms = rooms.iter().map(|room| (ByteString::from(*room), 0)).collect();
+        let rooms = rooms.iter().map(|room| (ByteString::from(*room), Position::default())).collect();
         let lost = Instant::now();
         SavedSession {
             namespace: "/".into(),
@@ -26,10 +26,11 @@ impl Bench {
             id: self.ids.draw(),
             rooms,
             data: None,
-            since: 0,
-            sent: 0,
-            until: 0,
-            lost,
+            since: Position::default(),
+            sent: None,
+            until: Position::default(),
+            shown: vec![],
+            lost: Some(lost),
         }
     }
 
@@ -41,24 +42,29 @@ impl Bench {
             offset = text.to_owned();
             Frames::text(&"x".repeat(length))
         };
-        self.history.append(&"/".into(), Target { rooms, except: vec![] }, true, &mut write, &mut |_| {});
+        let target = Target { rooms, except: vec![] };
+        self.history.append(&"/".into(), target, true, Reach::Everywhere, &mut write, &mut |_| {}).unwrap();
         offset
     }
 
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Vec<u64>> {
         let missed = self.history.missed(session, offset)?;
-        Some(missed.entries.iter().map(|entry| entry.place).collect())
+        Some(missed.entries.iter().map(|entry| entry.number).collect())
     }
 
     fn take(&self, session: &SavedSession) -> Option<SavedSession> {
-        self.history.take("/", &session.pid).now_or_never().flatten()
+        self.history.take("/", &session.pid, None).now_or_never().flatten()
     }
+}
+
+fn at(bench: &Bench, number: u64) -> Position {
+    bench.history.position(number)
 }
 
 #[test]
 fn what_was_missed_is_what_is_behind_the_offset_and_for_the_session() {
     let mut bench = Bench::new(LIMITS);
-    let session = SavedSession { sent: 2, until: 2, ..bench.session(&["red"]) };
+    let session = SavedSession { sent: Some(at(&bench, 2)), until: at(&bench, 2), ..bench.session(&["red"]) };
     let own = session.id.to_string();
     let first = bench.append("red", 1);
     bench.append("", 1);
@@ -74,7 +80,7 @@ fn what_a_room_heard_before_the_session_joined_it_was_not_missed() {
     let mut session = bench.session(&["red", "secret"]);
     bench.append("secret", 1);
     bench.append("red", 1);
-    session.rooms[1].1 = 2;
+    session.rooms[1].1 = at(&bench, 2);
     bench.append("secret", 1);
     assert_eq!(bench.missed(&session, None), Some(vec![2, 3]));
 }
@@ -86,7 +92,7 @@ fn an_event_for_several_rooms_is_missed_once_and_one_that_leaves_a_room_out_is_n
     let send = |rooms: &[&str], except: &[&str]| {
         let named = |names: &[&str]| names.iter().map(|room| ByteString::from(*room)).collect();
         let target = Target { rooms: named(rooms), except: named(except) };
-        bench.history.append(&"/".into(), target, true, &mut |_| Frames::text("x"), &mut |_| {});
+        bench.history.append(&"/".into(), target, true, Reach::Everywhere, &mut |_| Frames::text("x"), &mut |_| {}).unwrap();
     };
     send(&["red", "blue", "red"], &[]);
     send(&[], &["blue"]);
@@ -114,14 +120,13 @@ fn the_index_goes_with_the_events() {
         bench.append("", 500);
     }
     let kept = bench.history.kept.lock();
-    let places = &kept.places["/"];
-    assert_eq!(places.for_all.len() + places.for_rooms.len(), kept.events.len());
+    assert_eq!(kept.shelf.listed("/"), kept.shelf.len());
 }
 
 #[test]
 fn an_offset_of_another_history_or_of_none_says_that_nothing_came() {
     let mut bench = Bench::new(LIMITS);
-    let session = SavedSession { since: 1, sent: 2, until: 3, ..bench.session(&["red"]) };
+    let session = SavedSession { since: at(&bench, 1), sent: Some(at(&bench, 2)), until: at(&bench, 3), ..bench.session(&["red"]) };
     let before = bench.append("red", 1);
     bench.append("red", 1);
     bench.append("red", 1);
@@ -138,10 +143,10 @@ fn a_quiet_session_comes_back_though_its_last_event_is_gone() {
     for _ in 0..20 {
         bench.append("blue", 1000);
     }
-    let served = SavedSession { sent: 1, until: 20, ..bench.session(&["red"]) };
+    let served = SavedSession { sent: Some(at(&bench, 1)), until: at(&bench, 20), ..bench.session(&["red"]) };
     assert_eq!(bench.missed(&served, Some(&offset)), Some(vec![]));
     // It can't be told what it missed of what was sent, so it is told nothing.
-    let behind = SavedSession { sent: 15, until: 20, ..served };
+    let behind = SavedSession { sent: Some(at(&bench, 15)), until: at(&bench, 20), ..served };
     assert_eq!(bench.missed(&behind, Some(&offset)), None);
 }
 
@@ -171,7 +176,8 @@ fn all_is_bounded() {
     assert!(!bench.history.holds(&oldest.pid));
     let large = SavedSession { data: Some(Value::String("x".repeat(LIMITS.session_bytes))), ..bench.session(&[]) };
     assert!(!bench.history.save(large));
-    let since = bench.history.kept.lock().head - 20;
+    let head = bench.history.kept.lock().head;
+    let since = at(&bench, head - 20);
     let greedy = SavedSession { since, ..bench.session(&["red"]) };
     assert_eq!(bench.missed(&greedy, None), None, "20 events are more than a session may have to be sent");
 }

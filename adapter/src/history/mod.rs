@@ -1,18 +1,26 @@
 //! What a client missed while its connection was lost, and what it was before: the ground of connection state recovery.
 
 mod memory;
+mod position;
+pub(crate) mod shelf;
 
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
-use futures_util::future::BoxFuture;
-use sociable_protocol::{Frames, Id, Value};
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use sociable_protocol::{Frames, Id, NodeTag, Value};
 
+use crate::AdapterError;
 use crate::message::{Room, Target};
 
 pub use memory::MemoryHistory;
+pub use position::Position;
+
+/// What an event or a session takes besides its contents, about.
+pub(crate) const OVERHEAD: usize = 256;
 
 /// How much is kept, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,11 +35,9 @@ pub struct Limits {
     pub total_bytes: usize,
 }
 
-/// An event with its place in the history.
-#[derive(Clone, Debug, PartialEq)]
+/// An event of the history.
+#[derive(Debug)]
 pub struct Entry {
-    /// Its place: each has a higher one than all before it.
-    pub place: u64,
     /// The namespace.
     pub namespace: ByteString,
     /// The sockets that it is for.
@@ -40,9 +46,52 @@ pub struct Entry {
     pub frames: Frames,
     /// Whether it may be compressed.
     pub compress: bool,
+    /// The node that it is of.
+    pub publisher: NodeTag,
+    /// Its number there.
+    pub number: u64,
+    /// How far a client has got that has it and all before it that this node sent.
+    pub reached: Position,
+    place: AtomicU64,
 }
 
-/// A socket whose connection was lost, as it is kept for its return.
+impl Entry {
+    /// It has no shared place yet.
+    const PENDING: u64 = u64::MAX;
+    /// It will never have one.
+    const LOST: u64 = u64::MAX - 1;
+
+    /// An event that this node is about to send. `shared` if it will be given a place among those of the other nodes.
+    pub(crate) fn new(namespace: ByteString, target: Target, frames: Frames, compress: bool, number: u64, reached: Position, shared: bool) -> Self {
+        let publisher = reached.tag.unwrap_or_else(NodeTag::random);
+        let place = AtomicU64::new(if shared { Self::PENDING } else { number });
+        Self { namespace, target, frames, compress, publisher, number, reached, place }
+    }
+
+    /// An event that has its place.
+    #[cfg(feature = "nats")]
+    pub(crate) fn placed(self, publisher: NodeTag, place: u64) -> Self {
+        Self { publisher, place: AtomicU64::new(place), ..self }
+    }
+
+    /// Where it stands.
+    pub fn mark(&self) -> Position {
+        Position { tag: Some(self.publisher), own: self.number, place: self.place.load(Ordering::Acquire) }
+    }
+
+    /// It stands here from now on.
+    #[cfg(feature = "nats")]
+    pub(crate) fn place(&self, place: Option<u64>) {
+        // Who comes first is right: the answer to the publisher and the message that all get tell the same.
+        let _ = self.place.compare_exchange(Self::PENDING, place.unwrap_or(Self::LOST), Ordering::AcqRel, Ordering::Acquire);
+    }
+
+    pub(crate) fn is_pending(&self) -> bool {
+        self.place.load(Ordering::Acquire) == Self::PENDING
+    }
+}
+
+/// A socket as it is kept for its return.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedSession {
     /// The namespace.
@@ -51,28 +100,42 @@ pub struct SavedSession {
     pub pid: Id,
     /// The socket's id.
     pub id: Id,
-    /// The rooms that it was in, that of its id not among them, each with the place behind which its events were for this socket: that of
+    /// The rooms that it was in, that of its id not among them, each with the position behind which its events were for this socket: that of
     /// its joining.
-    pub rooms: Vec<(Room, u64)>,
+    pub rooms: Vec<(Room, Position)>,
     /// What the application attached to it.
     pub data: Option<Value>,
-    /// The place behind which events were for this socket: that of its first connection.
-    pub since: u64,
-    /// The place of the last event that was sent to it.
-    pub sent: u64,
-    /// Up to this place, all events for it were sent.
-    pub until: u64,
-    /// When its connection was lost. One that is saved again, since its client did not get to be connected, keeps the time of its loss.
-    pub lost: Instant,
+    /// The position behind which events were for this socket: that of its first connection.
+    pub since: Position,
+    /// The mark of the last event that was sent to it.
+    pub sent: Option<Position>,
+    /// Up to here, all events for it were sent.
+    pub until: Position,
+    /// Positions that its client has shown when it came back before.
+    pub shown: Vec<Position>,
+    /// When its connection was lost, if it was: see [`History::keeps_living`]. One that is saved again, since its client did not get to be
+    /// connected, keeps the time of its loss.
+    pub lost: Option<Instant>,
 }
 
 /// What a client that comes back has to be sent.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 pub struct Missed {
     /// The events, in their order.
     pub entries: Vec<Arc<Entry>>,
-    /// The place of the newest event when they were looked up, whomever that was for.
-    pub head: u64,
+    /// The offsets that they have to be sent with, if not with their own: it depends on what else the client has.
+    pub offsets: Vec<String>,
+    /// How far the client has got with them.
+    pub head: Position,
+}
+
+/// Whom an event can be for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Sockets of any node.
+    Everywhere,
+    /// Sockets of this node, and those that were when they come back elsewhere.
+    Here,
 }
 
 /// How much a history holds.
@@ -86,28 +149,42 @@ pub struct Usage {
     pub bytes: usize,
 }
 
-/// Keeps events and lost sessions. [`MemoryHistory`] keeps those of one node; an adapter may bring another.
+/// Keeps events and sessions. [`MemoryHistory`] keeps those of one node; an adapter may bring another, which nodes share.
 ///
 /// # Promises
 ///
-/// * Places grow by the order of [`append`](Self::append), and `deliver` is called in that order: an event that was delivered before
+/// * Positions grow by the order of [`append`](Self::append), and `deliver` is called in that order: an event that was delivered before
 ///   another was appended before it.
 /// * A session that was [`save`](Self::save)d is given back by [`take`](Self::take) once at most.
 /// * [`missed`](Self::missed) gives all events for a session, or nothing: never some of them.
 pub trait History: Send + Sync + Debug + 'static {
-    /// Gives an event the next place. `write` is told the offset that clients have to be shown and gives the packet; `deliver` sets out
+    /// Gives an event its place behind all before. `write` is told the offset that clients have to be shown and gives the packet; `deliver` sets out
     /// with it before a later event can. Neither may call the history.
+    ///
+    /// # Errors
+    ///
+    /// A shared history takes no more for the other nodes. The event was not delivered.
     fn append(
         &self,
         namespace: &ByteString,
         target: Target,
         compress: bool,
+        reach: Reach,
         write: &mut dyn FnMut(&str) -> Frames,
         deliver: &mut dyn FnMut(&Arc<Entry>),
-    );
+    ) -> Result<(), AdapterError>;
 
-    /// The offset that says: all up to this place has been received.
-    fn offset(&self, place: u64) -> String;
+    /// True if what is appended reaches the other nodes too, and what they append comes to [`Node::keep`](crate::Node::keep). If not, each node
+    /// has a history of its own and tells the others its events besides.
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// How far this node has got.
+    fn head(&self) -> Position;
+
+    /// The offset that says: all up to here has been received.
+    fn offset(&self, position: &Position) -> String;
 
     /// What a session has missed whose client shows this offset. A text that is no offset of this history is none at all: the client
     /// has received nothing. `None` if it can't be told completely any more, or is too much.
@@ -116,11 +193,31 @@ pub trait History: Send + Sync + Debug + 'static {
     /// Keeps a session. False if it is too large.
     fn save(&self, session: SavedSession) -> bool;
 
-    /// True while a session is kept.
+    /// How often sessions want to be [`save`](Self::save)d while their sockets live, besides soon after each change, if they do: so that the end
+    /// of the process loses none.
+    fn keeps_living(&self) -> Option<Duration> {
+        None
+    }
+
+    /// A session is over: its client does not come back.
+    fn forget(&self, pid: &Id) {
+        let _ = pid;
+    }
+
+    /// True while a session is kept whose connection was lost.
     fn holds(&self, pid: &Id) -> bool;
 
-    /// Gives a session back and forgets it.
-    fn take(&self, namespace: &str, pid: &Id) -> BoxFuture<'static, Option<SavedSession>>;
+    /// Gives a session back, whose client shows this offset, and forgets it.
+    fn take(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>>;
+
+    /// Ends when all that was appended and saved before is kept as well as it is meant to be.
+    ///
+    /// # Errors
+    ///
+    /// Some of it is lost for the other nodes.
+    fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {
+        ready(Ok(())).boxed()
+    }
 
     /// Forgets what is too old. It is called now and then.
     fn sweep(&self);

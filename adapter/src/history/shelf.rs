@@ -1,0 +1,228 @@
+//! Events in the order in which a node got them, found by whom they are for.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytestring::ByteString;
+use rustc_hash::{FxHashMap, FxHashSet};
+use sociable_protocol::NodeTag;
+
+use super::{Entry, OVERHEAD, Position, SavedSession};
+use crate::message::Room;
+
+/// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
+/// same lock.
+#[derive(Debug)]
+pub(crate) struct Shelf {
+    /// Whose positions its entries were reached at.
+    tag: NodeTag,
+    entries: VecDeque<(Instant, Arc<Entry>)>,
+    /// Where the first of them stands among all that ever were here.
+    first: u64,
+    /// Where those of this node stand that have a shared place, or will.
+    mine: VecDeque<u64>,
+    /// By namespace, where those for all of it and, by room, those for rooms stand. The oldest are the first.
+    lists: FxHashMap<ByteString, Lists>,
+    /// The last that was dropped: of this node, of others, and of all by their shared places.
+    dropped: Dropped,
+    bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Dropped {
+    own: u64,
+    others: u64,
+    all: u64,
+}
+
+#[derive(Debug, Default)]
+struct Lists {
+    for_all: VecDeque<u64>,
+    for_rooms: FxHashMap<Room, VecDeque<u64>>,
+}
+
+impl Lists {
+    /// Those for all, or for a room, from here on.
+    fn from(&self, room: Option<&str>, from: u64) -> impl Iterator<Item = u64> {
+        let list = room.map_or(Some(&self.for_all), |room| self.for_rooms.get(room));
+        list.into_iter().flat_map(move |list| list.range(list.partition_point(|known| *known < from)..).copied())
+    }
+}
+
+impl Shelf {
+    /// An empty shelf. What stands at this shared place or before is not here.
+    pub(crate) fn new(tag: NodeTag, behind: u64) -> Self {
+        Self {
+            tag,
+            entries: VecDeque::new(),
+            first: 0,
+            mine: VecDeque::new(),
+            lists: FxHashMap::default(),
+            dropped: Dropped { own: 0, others: behind, all: behind },
+            bytes: 0,
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// When the oldest came that may go: one that still waits for its shared place may not.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        self.entries.front().filter(|(_, entry)| !entry.is_pending()).map(|(at, _)| *at)
+    }
+
+    pub(crate) fn push(&mut self, entry: &Arc<Entry>, at: Instant) {
+        let place = self.first + self.entries.len() as u64;
+        self.bytes += entry.cost();
+        if entry.is_pending() {
+            self.mine.push_back(place);
+        }
+        let lists = self.lists.entry(entry.namespace.clone()).or_default();
+        if entry.target.rooms.is_empty() {
+            lists.for_all.push_back(place);
+        }
+        for room in &entry.target.rooms {
+            lists.for_rooms.entry(room.clone()).or_default().push_back(place);
+        }
+        self.entries.push_back((at, Arc::clone(entry)));
+    }
+
+    /// Drops the oldest.
+    pub(crate) fn drop_oldest(&mut self) {
+        let Some((_, entry)) = self.entries.pop_front() else { return };
+        let gone = self.first;
+        self.first += 1;
+        self.bytes -= entry.cost();
+        let mark = entry.mark();
+        self.dropped.all = self.dropped.all.max(mark.place);
+        if entry.publisher == self.tag {
+            self.dropped.own = mark.own;
+        } else {
+            self.dropped.others = self.dropped.others.max(mark.place);
+        }
+        // It is the oldest, so that it is the first wherever it stands. A room that was named twice has it twice.
+        let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= gone).is_some() {};
+        drop_from(&mut self.mine);
+        let Some(lists) = self.lists.get_mut(&entry.namespace) else { return };
+        if entry.target.rooms.is_empty() {
+            drop_from(&mut lists.for_all);
+        }
+        for room in &entry.target.rooms {
+            if let Some(list) = lists.for_rooms.get_mut(room) {
+                drop_from(list);
+                if list.is_empty() {
+                    lists.for_rooms.remove(room);
+                }
+            }
+        }
+        if lists.for_all.is_empty() && lists.for_rooms.is_empty() {
+            self.lists.remove(&entry.namespace);
+        }
+    }
+
+    /// Drops what is too old.
+    pub(crate) fn expire(&mut self, age: Duration, now: Instant) {
+        while self.oldest().is_some_and(|at| now.duration_since(at) > age) {
+            self.drop_oldest();
+        }
+    }
+
+    pub(crate) fn shrink(&mut self) {
+        if self.entries.len() < self.entries.capacity() / 8 {
+            self.entries.shrink_to_fit();
+        }
+    }
+
+    /// True if nothing has been dropped that somebody who has got to one of these positions may not have.
+    pub(crate) fn is_complete_behind(&self, known: &[Position]) -> bool {
+        known.iter().any(|position| {
+            if position.tag == Some(self.tag) {
+                position.own >= self.dropped.own && position.place >= self.dropped.others
+            } else {
+                position.place >= self.dropped.all
+            }
+        })
+    }
+
+    /// The events for a session but for those that it has got who has got to all these positions.
+    pub(crate) fn find(&self, session: &SavedSession, known: &[Position]) -> Vec<Arc<Entry>> {
+        let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
+        let Some(lists) = self.lists.get(&session.namespace) else { return vec![] };
+        let mut places: Vec<u64> = lists.from(None, from).chain(lists.from(Some(session.id.as_str()), from)).collect();
+        let joined: FxHashMap<&str, &Position> = session.rooms.iter().map(|(room, since)| (&**room, since)).collect();
+        for room in joined.keys() {
+            places.extend(lists.from(Some(room), from));
+        }
+        places.sort_unstable();
+        places.dedup();
+        let met = |room: &str, mark: &Position| {
+            if room == session.id.as_str() {
+                return !session.since.covers(mark);
+            }
+            joined.get(room).is_some_and(|since| !since.covers(mark))
+        };
+        let for_it = |entry: &Arc<Entry>| {
+            let mark = entry.mark();
+            let Entry { target, .. } = &**entry;
+            !known.iter().any(|position| position.covers(&mark))
+                && (if target.rooms.is_empty() { !session.since.covers(&mark) } else { target.rooms.iter().any(|room| met(room, &mark)) })
+                && !target.except.iter().any(|room| met(room, &mark))
+        };
+        let found = places.iter().filter_map(|place| self.entries.get((place - self.first) as usize)).map(|(_, entry)| entry);
+        found.filter(|entry| for_it(entry)).cloned().collect()
+    }
+
+    /// How many lists have something of a namespace, that for all by its length.
+    #[cfg(test)]
+    pub(crate) fn listed(&self, namespace: &str) -> usize {
+        self.lists.get(namespace).map_or(0, |lists| lists.for_all.len() + lists.for_rooms.len())
+    }
+
+    /// All before this is covered by the position.
+    fn surely_behind(&self, position: &Position) -> u64 {
+        let reached = |entry: &Entry| entry.reached.place <= position.place;
+        if position.tag == Some(self.tag) {
+            return self.first
+                + self.entries.partition_point(|(_, entry)| entry.reached.own <= position.own && reached(entry)) as u64;
+        }
+        let others = self.first + self.entries.partition_point(|(_, entry)| reached(entry)) as u64;
+        // This node's own may stand behind what came after them.
+        let placed = |place: &u64| {
+            let entry = self.entries.get((place - self.first) as usize);
+            entry.is_none_or(|(_, entry)| entry.mark().place <= position.place)
+        };
+        let mine = self.mine.get(self.mine.partition_point(placed)).copied();
+        mine.map_or(others, |mine| mine.min(others))
+    }
+}
+
+/// Orders events by their shared places, those of one publisher by their numbers: what it sent together may stand in two messages.
+pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
+    entries.sort_by_key(|entry| entry.mark().place);
+    let mut seen = FxHashSet::default();
+    entries.retain(|entry| seen.insert((entry.publisher, entry.number)));
+    let mut by_publisher: FxHashMap<NodeTag, Vec<usize>> = FxHashMap::default();
+    for (at, entry) in entries.iter().enumerate() {
+        by_publisher.entry(entry.publisher).or_default().push(at);
+    }
+    for places in by_publisher.into_values() {
+        let mut own: Vec<_> = places.iter().map(|at| Arc::clone(&entries[*at])).collect();
+        own.sort_by_key(|entry| entry.number);
+        places.into_iter().zip(own).for_each(|(at, entry)| entries[at] = entry);
+    }
+    entries
+}
+
+/// What an event takes in memory, about.
+impl Entry {
+    pub(crate) fn cost(&self) -> usize {
+        let rooms: usize = self.target.rooms.iter().chain(&self.target.except).map(|room| room.len() + 64).sum();
+        OVERHEAD + rooms + self.frames.len()
+    }
+}
