@@ -22,16 +22,17 @@ mod nats;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
-use sociable_protocol::{Id, NodeTag};
+use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
 
 pub use history::{Entry, History, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Usage};
 pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
-pub use nats::{Emitter, EmitterError, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+pub use nats::{Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
 
 /// Why a message did not get on its way to the other nodes. What it asks for was done on this node all the same.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -122,6 +123,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Sends an event of another node on that has come by a [shared](History::is_shared) history. Called in the order of the history.
     fn keep(&self, entry: &Arc<Entry>);
+
+    /// An event of a process that has no sockets, with an offset behind its arguments. What is no event is given back as it is.
+    fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames;
 
     /// All events up to here have come by a shared history: those who are served have got so far, though nothing was for them.
     fn reached(&self, position: Position);

@@ -330,7 +330,14 @@ impl LocalNamespace {
 
     /// Queues what `choose` gives for each of the sockets that are meant.
     #[inline]
-    fn queue(&self, target: &Target, frames: &Frames, compress: bool, kept: Option<(Position, Position)>, choose: impl Fn(&LocalSocket) -> Option<Frames>) {
+    fn queue(
+        &self,
+        target: &Target,
+        frames: &Frames,
+        compress: bool,
+        kept: Option<(Position, Position)>,
+        choose: impl Fn(&LocalSocket) -> Option<Frames>,
+    ) {
         // What may call users' code waits until the rooms are free again.
         let (mut slow, mut listened) = (vec![], vec![]);
         self.rooms.call(|rooms| {

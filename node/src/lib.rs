@@ -80,7 +80,7 @@ mod worker;
 
 pub use sociable_adapter::{self as adapter, Room};
 #[cfg(feature = "nats")]
-pub use sociable_adapter::{NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
 /// The arguments of an event or acknowledgement, still encoded as they came.
 pub use sociable_protocol::Args as RawArgs;
 pub use sociable_protocol::{self as protocol, Id, JsonParser, MsgPackParser, Parser, Value};

@@ -108,7 +108,10 @@ impl Local {
         let recoverable = !old && namespace.recoveries().is_some();
         if recoverable {
             let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
-            shared = shared.with_ticket(Ticket { pid, recovered: back.is_some(), void: AtomicBool::new(false) }, back.and_then(|back| back.data.clone()));
+            shared = shared.with_ticket(
+                Ticket { pid, recovered: back.is_some(), void: AtomicBool::new(false) },
+                back.and_then(|back| back.data.clone()),
+            );
         }
         let shared = Arc::new(shared);
         let socket = Rc::new(LocalSocket {
@@ -200,8 +203,13 @@ impl Local {
                 for turn in (0..TURNS).cycle() {
                     tokio::time::sleep(refresh / TURNS as u32).await;
                     let Some(this) = this.upgrade() else { break };
-                    let due: Vec<_> =
-                        this.sockets.borrow().iter().filter(|(slot, _)| slot % TURNS == turn).map(|(_, socket)| Rc::clone(socket)).collect();
+                    let due: Vec<_> = this
+                        .sockets
+                        .borrow()
+                        .iter()
+                        .filter(|(slot, _)| slot % TURNS == turn)
+                        .map(|(_, socket)| Rc::clone(socket))
+                        .collect();
                     due.iter().for_each(|socket| this.save_soon(socket));
                 }
             });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
@@ -486,13 +487,23 @@ impl Namespace {
 
     /// An event of the history with another offset than its own.
     pub(crate) fn at_offset(&self, frames: &Frames, offset: &str) -> Frames {
+        self.rewrite(self.name(), frames, offset, 1)
+    }
+
+    /// An event of a namespace, with an offset.
+    pub(crate) fn with_offset_of(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
+        self.rewrite(namespace, frames, offset, 0)
+    }
+
+    /// An event with an offset in the place of its last arguments, or behind them.
+    fn rewrite(&self, namespace: &ByteString, frames: &Frames, offset: &str, without: usize) -> Frames {
         let rewritten = self.read_event(frames).and_then(|(name, args, _)| {
             let mut builder = Args::builder(args.encoding());
-            for arg in args.iter().take(args.len().checked_sub(1)?) {
+            for arg in args.iter().take(args.len().checked_sub(without)?) {
                 builder.append(&arg).ok()?;
             }
             builder.push(offset).ok()?;
-            Some(self.event_frames(&name, builder.finish(), None))
+            Some(self.frames(&crate::ack::event(namespace, name, builder.finish(), None)))
         });
         rewritten.unwrap_or_else(|| frames.clone())
     }

@@ -6,7 +6,8 @@ use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty, unfold};
 use sociable_adapter::{Answer, Ask, Entry, Message, Node, Operation, Position, Request};
-use sociable_protocol::{Args, Id};
+use sociable_protocol::packet::MAIN_NAMESPACE;
+use sociable_protocol::{Args, Frames, Id};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
@@ -136,7 +137,9 @@ impl Node for Inbound {
         match message.operation {
             Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),
             // It may be for clients that are away.
-            Operation::Emit { frames, volatile: false, compress } if namespace.recoveries().is_some() => {
+            Operation::Emit { frames, volatile: false, compress }
+                if namespace.recoveries().is_some_and(|recoveries| !recoveries.history.is_shared()) =>
+            {
                 drop(namespace.keep_from_elsewhere(message.target, &frames, compress));
             }
             // No thread is woken for rooms that are not here.
@@ -173,6 +176,12 @@ impl Node for Inbound {
             let entry = Arc::clone(entry);
             worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&entry));
         }
+    }
+
+    fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
+        // Any will do, since all have the same parser: the one that is meant may not be here.
+        let any = self.namespace(&MAIN_NAMESPACE.into());
+        any.map_or_else(|| frames.clone(), |any| any.with_offset_of(namespace, frames, offset))
     }
 
     fn reached(&self, position: Position) {

@@ -59,10 +59,19 @@ impl Entry {
     /// It has no shared place yet.
     const PENDING: u64 = u64::MAX;
     /// It will never have one.
+    #[cfg(feature = "nats")]
     const LOST: u64 = u64::MAX - 1;
 
     /// An event that this node is about to send. `shared` if it will be given a place among those of the other nodes.
-    pub(crate) fn new(namespace: ByteString, target: Target, frames: Frames, compress: bool, number: u64, reached: Position, shared: bool) -> Self {
+    pub(crate) fn new(
+        namespace: ByteString,
+        target: Target,
+        frames: Frames,
+        compress: bool,
+        number: u64,
+        reached: Position,
+        shared: bool,
+    ) -> Self {
         let publisher = reached.tag.unwrap_or_else(NodeTag::random);
         let place = AtomicU64::new(if shared { Self::PENDING } else { number });
         Self { namespace, target, frames, compress, publisher, number, reached, place }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 use sociable_protocol::NodeTag;
 
 use super::{Entry, OVERHEAD, Position, SavedSession};
@@ -62,6 +62,19 @@ impl Shelf {
             dropped: Dropped { own: 0, others: behind, all: behind },
             bytes: 0,
         }
+    }
+
+    /// What stands at this shared place or before may be missing.
+    #[cfg(feature = "nats")]
+    pub(crate) fn begins_behind(&mut self, place: u64) {
+        self.dropped.others = self.dropped.others.max(place);
+        self.dropped.all = self.dropped.all.max(place);
+    }
+
+    /// What this node sent up to this number is missing.
+    #[cfg(feature = "nats")]
+    pub(crate) fn owns_behind(&mut self, number: u64) {
+        self.dropped.own = self.dropped.own.max(number);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -188,8 +201,7 @@ impl Shelf {
     fn surely_behind(&self, position: &Position) -> u64 {
         let reached = |entry: &Entry| entry.reached.place <= position.place;
         if position.tag == Some(self.tag) {
-            return self.first
-                + self.entries.partition_point(|(_, entry)| entry.reached.own <= position.own && reached(entry)) as u64;
+            return self.first + self.entries.partition_point(|(_, entry)| entry.reached.own <= position.own && reached(entry)) as u64;
         }
         let others = self.first + self.entries.partition_point(|(_, entry)| reached(entry)) as u64;
         // This node's own may stand behind what came after them.
@@ -203,9 +215,10 @@ impl Shelf {
 }
 
 /// Orders events by their shared places, those of one publisher by their numbers: what it sent together may stand in two messages.
+#[cfg(feature = "nats")]
 pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries.sort_by_key(|entry| entry.mark().place);
-    let mut seen = FxHashSet::default();
+    let mut seen = rustc_hash::FxHashSet::default();
     entries.retain(|entry| seen.insert((entry.publisher, entry.number)));
     let mut by_publisher: FxHashMap<NodeTag, Vec<usize>> = FxHashMap::default();
     for (at, entry) in entries.iter().enumerate() {

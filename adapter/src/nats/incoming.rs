@@ -20,7 +20,7 @@ use super::outgoing::Lane;
 use super::stats::Counters;
 use super::wire::{self, Head, Publisher, Reader, Record};
 use super::{Shared, link};
-use crate::{Answer, Request};
+use crate::{Answer, Node, Request};
 
 /// Others get their turn on this thread after so many envelopes.
 const TURN: usize = 64;
@@ -213,17 +213,26 @@ fn open(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) {
     let from = arrival.head.publisher;
     while let Some(record) = reader.record() {
         match record {
-            Ok(Record::Tell(message)) => node.deliver(message),
-            Ok(Record::Ask(id, request)) => answer(shared, from, id, request),
-            Ok(Record::Cancel(id)) => {
-                if let Some(task) = shared.answering.0.lock().remove(&(from, id)) {
-                    task.abort();
-                }
-            }
-            Ok(Record::Answer(id, answer)) => shared.questions.answer(from.tag, id, answer),
-            Ok(Record::End(id)) => shared.questions.done(from.tag, id),
+            Ok(record) => perform(shared, node, from, record),
             Err(error) => malformed(shared, error),
         }
+    }
+}
+
+/// Does what a record asks for.
+pub(super) fn perform(shared: &Arc<Shared>, node: &Arc<dyn Node>, from: Publisher, record: Record) {
+    match record {
+        Record::Tell(message) => node.deliver(message),
+        // It comes by the stream alone.
+        Record::Kept(_) => shared.counters.malformed.one(),
+        Record::Ask(id, request) => answer(shared, from, id, request),
+        Record::Cancel(id) => {
+            if let Some(task) = shared.answering.0.lock().remove(&(from, id)) {
+                task.abort();
+            }
+        }
+        Record::Answer(id, answer) => shared.questions.answer(from.tag, id, answer),
+        Record::End(id) => shared.questions.done(from.tag, id),
     }
 }
 

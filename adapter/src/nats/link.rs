@@ -9,14 +9,19 @@ use std::time::Duration;
 
 use async_nats::{Client, Event};
 use sociable_protocol::NodeTag;
+use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
+use super::jetstream::{self, Store, StreamHistory};
 use super::outgoing::Lane;
 use super::{Command, NatsError, Shared, incoming, membership};
+use crate::Limits;
 
 /// How long a leave may wait for what is still to be sent, and then for its goodbye.
 const LEAVE: Duration = Duration::from_millis(1500);
+/// How long it may wait for the server to keep what is still to be kept.
+const LAST_KEPT: Duration = Duration::from_secs(5);
 /// How long a task that died is not begun anew.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -27,6 +32,8 @@ pub(crate) enum Link {
     Data,
     /// Who lives.
     Control,
+    /// What the server keeps, if it does.
+    History,
 }
 
 /// Which connections are up.
@@ -34,6 +41,8 @@ pub(crate) enum Link {
 pub(crate) struct Links {
     data: AtomicBool,
     control: AtomicBool,
+    history: AtomicBool,
+    keeps: AtomicBool,
     changed: Notify,
 }
 
@@ -42,11 +51,13 @@ impl Links {
         match link {
             Link::Data => &self.data,
             Link::Control => &self.control,
+            Link::History => &self.history,
         }
     }
 
     pub(crate) fn are_up(&self) -> bool {
-        self.data.load(Ordering::Acquire) && self.control.load(Ordering::Acquire)
+        let up = |link| self.of(link).load(Ordering::Acquire);
+        up(Link::Data) && up(Link::Control) && (up(Link::History) || !self.keeps.load(Ordering::Acquire))
     }
 
     fn set(&self, link: Link, up: bool) {
@@ -54,13 +65,13 @@ impl Links {
         self.changed.notify_waiters();
     }
 
-    /// Waits until the connection for events is up.
-    async fn data_up(&self) {
+    /// Waits until a connection is up.
+    pub(crate) async fn is_up(&self, link: Link) {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.data.load(Ordering::Acquire) {
+            if self.of(link).load(Ordering::Acquire) {
                 return;
             }
             changed.await;
@@ -68,21 +79,29 @@ impl Links {
     }
 }
 
+/// The runtime of the thread.
+pub(crate) fn runtime() -> Result<Runtime, NatsError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)
+}
+
+fn failed(error: std::io::Error) -> NatsError {
+    NatsError::Start(error.to_string())
+}
+
 /// Starts the thread. `ready` is told when the connections stand and the tag is claimed.
 pub(crate) fn spawn(
+    runtime: Runtime,
     shared: Arc<Shared>,
     commands: mpsc::UnboundedReceiver<Command>,
     ready: oneshot::Sender<Result<(), NatsError>>,
 ) -> Result<(), NatsError> {
-    let failed = |error: std::io::Error| NatsError::Start(error.to_string());
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
     let run = move || runtime.block_on(run(shared, commands, ready));
     std::thread::Builder::new().name("sociable-nats".into()).spawn(run).map_err(failed)?;
     Ok(())
 }
 
 async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>, ready: oneshot::Sender<Result<(), NatsError>>) {
-    let (data, control) = match establish(&shared).await {
+    let Clients { data, control, history } = match establish(&shared).await {
         Ok(clients) => clients,
         Err(error) => return drop(ready.send(Err(error))),
     };
@@ -92,6 +111,10 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
     let mut tasks = JoinSet::new();
     if shared.emits_only {
         start_sending(&shared, &data, &mut tasks);
+        if let Some(history) = shared.history.get().cloned() {
+            let at = Arc::clone(&shared);
+            tasks.spawn(supervised("history", Arc::clone(&shared), move || jetstream::publish(Arc::clone(&history), Arc::clone(&at))));
+        }
     }
     // Until the end of the last handle.
     while let Some(command) = commands.recv().await {
@@ -99,6 +122,12 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
             Command::Start(node) => {
                 if shared.node.set(node).is_ok() {
                     start(&shared, &data, &control, &mut tasks);
+                    if let Some((history, client)) = shared.history.get().cloned().zip(history.clone()) {
+                        let at = Arc::clone(&shared);
+                        tasks.spawn(supervised("history", Arc::clone(&shared), move || {
+                            Arc::clone(&history).run(Arc::clone(&at), client.clone())
+                        }));
+                    }
                 }
             }
             Command::Close(done) => {
@@ -106,6 +135,7 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
                 tasks.abort_all();
                 shared.links.set(Link::Data, false);
                 shared.links.set(Link::Control, false);
+                shared.links.set(Link::History, false);
                 let _ = done.send(());
                 return;
             }
@@ -113,13 +143,33 @@ async fn run(shared: Arc<Shared>, mut commands: mpsc::UnboundedReceiver<Command>
     }
 }
 
+struct Clients {
+    data: Client,
+    control: Client,
+    history: Option<Client>,
+}
+
 /// Connects, and claims a tag.
-async fn establish(shared: &Arc<Shared>) -> Result<(Client, Client), NatsError> {
+async fn establish(shared: &Arc<Shared>) -> Result<Clients, NatsError> {
     let (data, control) = (connect(shared, Link::Data).await?, connect(shared, Link::Control).await?);
     let me = if shared.emits_only { membership::draw() } else { membership::claim(shared, &control).await? };
     let _ = shared.me.set(me);
     tracing::info!(target: "sociable::adapter", tag = %me.tag, cluster = shared.options.cluster, "connected to NATS");
-    Ok((data, control))
+    let history = if let Some(options) = &shared.options.jetstream {
+        shared.links.keeps.store(true, Ordering::Release);
+        let client = connect(shared, Link::History).await?;
+        let store = Store::open(&client, &shared.options.cluster, options).await?;
+        if shared.emits_only {
+            let nothing = Limits { session_age: Duration::ZERO, event_age: Duration::ZERO, session_bytes: 0, total_bytes: 0 };
+            let _ = shared.history.set(Arc::new(StreamHistory::new(shared, store, nothing)));
+        } else {
+            *shared.store.lock() = Some(store);
+        }
+        Some(client)
+    } else {
+        None
+    };
+    Ok(Clients { data, control, history })
 }
 
 async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> {
@@ -127,6 +177,7 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
     let role = match link {
         Link::Data => "data",
         Link::Control => "control",
+        Link::History => "history",
     };
     let on_event = move |event: Event| {
         let Some(shared) = told.upgrade() else { return };
@@ -201,12 +252,12 @@ async fn send(shared: Arc<Shared>, client: Client) {
         }
         shared.outgoing.expire(&shared.counters);
         // While the link is down, what waits stays here: the client would send it however late.
-        if tokio::time::timeout(shared.outgoing.patience(), shared.links.data_up()).await.is_err() {
+        if tokio::time::timeout(shared.outgoing.patience(), shared.links.is_up(Link::Data)).await.is_err() {
             continue;
         }
         let Some((lane, envelope)) = shared.outgoing.pack(me) else { continue };
         let subject = match lane {
-            Lane::All => all.clone(),
+            Lane::All | Lane::Kept => all.clone(),
             Lane::Node(tag) => one(&shared, tag, "node").into(),
             Lane::Socket(id) => one(&shared, id.tag(), id.as_str()).into(),
         };
@@ -229,6 +280,11 @@ pub(crate) fn one(shared: &Shared, tag: NodeTag, who: &str) -> String {
 
 /// Takes leave, when what waits has been sent.
 async fn leave(shared: &Arc<Shared>, data: &Client, control: &Client, sending: bool) {
+    if let Some(history) = shared.history.get().filter(|_| sending)
+        && tokio::time::timeout(LAST_KEPT, history.all_is_kept()).await.is_err()
+    {
+        tracing::warn!(target: "sociable::adapter", "left without having kept everything");
+    }
     let sent = async {
         if sending {
             shared.outgoing.sent().await;

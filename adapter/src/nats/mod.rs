@@ -7,6 +7,7 @@
 //! * `outgoing`: what waits to be sent. `link`: the two connections, and the task that sends.
 //! * `incoming`: what came, put in order, and the task that hands it to the node. `order`: how it is put in order.
 //! * `members`, `membership`: who lives, and the task that finds out. `questions`: what was asked and is waited for.
+//! * `jetstream`: events and sessions that the server keeps, if that is wanted.
 //! * `emitter`: another process that sends events to sockets of the nodes.
 //!
 //! All of it runs on one thread of its own: no worker waits for the bus, whatever runtime the application has, and what has come in on
@@ -14,6 +15,7 @@
 
 mod emitter;
 mod incoming;
+mod jetstream;
 mod link;
 mod members;
 mod membership;
@@ -37,17 +39,19 @@ use sociable_protocol::{Id, NodeTag};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use emitter::{Emitter, EmitterError};
+pub use jetstream::JetStreamOptions;
 pub use options::{NatsAuth, NatsError, NatsOptions};
 pub use stats::NatsStats;
 
 use self::incoming::{Answering, Heads};
+use self::jetstream::{Store, StreamHistory};
 use self::link::Links;
 use self::members::{Member, Members};
 use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
 use self::stats::Counters;
 use self::wire::Publisher;
-use crate::{Adapter, AdapterError, Answer, Ask, Message, Node, Operation, Request};
+use crate::{Adapter, AdapterError, Answer, Ask, History, Limits, MemoryHistory, Message, Node, Operation, Request};
 
 /// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
 ///
@@ -94,6 +98,11 @@ pub(crate) struct Shared {
     heads: Heads,
     answering: Answering,
     counters: Counters,
+    /// Where the server keeps events and sessions, until a history is made of it.
+    store: Mutex<Option<Store>>,
+    history: OnceLock<Arc<StreamHistory>>,
+    /// The thread of the adapter.
+    runtime: tokio::runtime::Handle,
     /// From the leave on, nothing is announced.
     closed: AtomicBool,
 }
@@ -148,6 +157,7 @@ impl NatsAdapter {
     async fn open(options: NatsOptions, emits_only: bool) -> Result<Self, NatsError> {
         options.check()?;
         let outgoing = Outgoing::new(options.queue_bytes, options.publish_deadline);
+        let runtime = link::runtime()?;
         let shared = Arc::new(Shared {
             options,
             emits_only,
@@ -161,16 +171,24 @@ impl NatsAdapter {
             heads: Heads::default(),
             answering: Answering::default(),
             counters: Counters::default(),
+            store: Mutex::default(),
+            history: OnceLock::new(),
+            runtime: runtime.handle().clone(),
             closed: AtomicBool::new(false),
         });
         let (commands, told) = mpsc::unbounded_channel();
         let (ready, is_ready) = oneshot::channel();
-        link::spawn(Arc::clone(&shared), told, ready)?;
+        link::spawn(runtime, Arc::clone(&shared), told, ready)?;
         match is_ready.await {
             Ok(Ok(())) => Ok(Self { shared, commands }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(NatsError::Start("its thread has ended".into())),
         }
+    }
+
+    /// True if the server keeps events, and they go by its stream.
+    fn keeps(&self) -> bool {
+        self.shared.history.get().is_some()
     }
 
     /// What was counted since the start.
@@ -197,6 +215,9 @@ impl Shared {
     fn push(&self, lane: Lane, record: Vec<u8>) -> Result<(), AdapterError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(AdapterError::Unreachable("this process has taken leave".into()));
+        }
+        if let Some(history) = self.history.get().filter(|_| lane == Lane::Kept) {
+            return history.tell(record, self.outgoing.max_record(), &self.counters);
         }
         self.outgoing.push(lane, record, &self.counters)
     }
@@ -241,6 +262,8 @@ impl Adapter for NatsAdapter {
         // A server event has no sockets, so that its target means nothing.
         let lane = match (&message.operation, lane(&message.target)) {
             // Only where a node of the tag lives is it sure to be for a socket: rooms may be named like ids.
+            // In order with the events that the server keeps. What is volatile need not be.
+            (operation, _) if self.keeps() && !matches!(operation, Operation::Emit { volatile: true, .. }) => Lane::Kept,
             (Operation::ServerEvent { .. }, _) => Lane::All,
             (_, Lane::Socket(id)) if !self.shared.is_owned(&id) => Lane::All,
             (_, lane) => lane,
@@ -261,6 +284,7 @@ impl Adapter for NatsAdapter {
         let meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !mine && owner.is_none_or(|owner| *tag == owner);
         let nodes: Vec<_> = members.iter().filter(meant).map(|(tag, member)| (tag, member.name.clone())).collect();
         let lane = match (owner, &nodes[..]) {
+            _ if self.keeps() => Lane::Kept,
             (Some(owner), [_]) => Lane::Node(owner),
             _ => Lane::All,
         };
@@ -277,6 +301,14 @@ impl Adapter for NatsAdapter {
             shared.questions.withdraw(id);
         }
         answers
+    }
+
+    fn history(&self, limits: Limits) -> Arc<dyn History> {
+        let store = self.shared.store.lock().take();
+        match store {
+            Some(store) => Arc::clone(self.shared.history.get_or_init(|| Arc::new(StreamHistory::new(&self.shared, store, limits)))) as _,
+            None => Arc::new(MemoryHistory::new(limits)),
+        }
     }
 
     fn adopt(&self, id: Id) {

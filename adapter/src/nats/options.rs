@@ -6,6 +6,8 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, ServerAddr};
 use thiserror::Error;
 
+use super::JetStreamOptions;
+
 /// How many envelopes this node may be behind on one subscription. Beyond it the client drops what comes, which is counted and seen as a gap.
 const MAX_BEHIND: usize = 4096;
 
@@ -46,6 +48,9 @@ pub enum NatsError {
         /// Why it can't be read.
         error: std::io::Error,
     },
+    /// The server can't keep events and sessions. Is JetStream enabled (`nats-server -js`), and is this process allowed to use it?
+    #[error("JetStream can't be used: {0}")]
+    JetStream(String),
     /// No tag was free in several tries, or the thread of the adapter could not be started.
     #[error("the adapter can't be started: {0}")]
     Start(String),
@@ -108,6 +113,7 @@ pub struct NatsOptions {
     pub(crate) ping_interval: Duration,
     pub(crate) queue_bytes: usize,
     pub(crate) publish_deadline: Duration,
+    pub(crate) jetstream: Option<JetStreamOptions>,
 }
 
 impl NatsOptions {
@@ -127,6 +133,7 @@ impl NatsOptions {
             ping_interval: Duration::from_secs(2),
             queue_bytes: 64 << 20,
             publish_deadline: Duration::from_secs(5),
+            jetstream: None,
         }
     }
 
@@ -205,6 +212,14 @@ impl NatsOptions {
     #[must_use]
     pub fn publish_deadline(mut self, deadline: Duration) -> Self {
         self.publish_deadline = deadline;
+        self
+    }
+
+    /// Has JetStream keep events and sessions, if the nodes let clients come back: then they may come back to another node than the one that they
+    /// were on, though it was killed. All nodes of a cluster have to agree on it, and its [emitters](crate::Emitter) too.
+    #[must_use]
+    pub fn jetstream(mut self, options: JetStreamOptions) -> Self {
+        self.jetstream = Some(options);
         self
     }
 

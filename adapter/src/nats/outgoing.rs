@@ -28,6 +28,8 @@ pub(crate) enum Lane {
     Node(NodeTag),
     /// The node that made an id, and those that adopted it.
     Socket(Id),
+    /// Every node, by the stream of the server: never in this queue.
+    Kept,
 }
 
 #[derive(Debug)]
@@ -162,7 +164,7 @@ impl Outgoing {
         }
         queue.order += 1;
         let counter = match lane {
-            Lane::All => Some(&mut queue.to_all),
+            Lane::All | Lane::Kept => Some(&mut queue.to_all),
             Lane::Node(tag) => queue.to_one.get_mut(&tag),
             Lane::Socket(id) => queue.to_one.get_mut(&id.tag()),
         };

@@ -76,6 +76,20 @@ counters! {
     unanswered,
     /// Answers that are longer than the server takes, and were left out.
     answers_too_large,
+    /// Messages of the shared history that the server has confirmed to keep.
+    kept,
+    /// How often such messages were published again, since the server had not confirmed them.
+    kept_again,
+    /// Events that could not be kept in time, and do not reach other nodes.
+    not_kept,
+    /// How often messages of the shared history did not come by themselves, and were read from the stream.
+    resynced,
+    /// Times a session was saved for the case that this process ends.
+    sessions_saved,
+    /// Sessions that could not be saved.
+    sessions_unsaved,
+    /// Sessions that were found to be another node's.
+    fenced,
     /// Tasks of the adapter that died and were begun anew.
     restarted,
 }

@@ -66,6 +66,8 @@ impl Head {
 pub(crate) enum Record {
     /// To be done by whoever hears it.
     Tell(Message),
+    /// An event of the history that nodes share.
+    Kept(Kept),
     /// To be answered under this number.
     Ask(u64, Request),
     /// Who asked under this number does not wait any more.
@@ -74,6 +76,20 @@ pub(crate) enum Record {
     Answer(u64, Answer),
     /// The last answer has been given.
     End(u64),
+}
+
+/// An event of the history that nodes share, as its node wrote it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Kept {
+    /// Its number there.
+    pub(crate) number: u64,
+    /// Where its offset begins in the frames, if it has one.
+    pub(crate) at: Option<usize>,
+    pub(crate) namespace: ByteString,
+    pub(crate) target: Target,
+    pub(crate) compress: bool,
+    /// Not looked at yet.
+    pub(crate) frames: Bytes,
 }
 
 /// Why bytes from the bus are not understood. They are counted and passed by.
@@ -95,6 +111,7 @@ mod kind {
     pub(super) const LEAVE: u8 = 3;
     pub(super) const DISCONNECT: u8 = 4;
     pub(super) const SERVER_EVENT: u8 = 5;
+    pub(super) const KEPT: u8 = 6;
     pub(super) const ASK_ACK: u8 = 16;
     pub(super) const ASK_SOCKETS: u8 = 17;
     pub(super) const ASK_SERVERS: u8 = 18;
@@ -109,6 +126,8 @@ mod kind {
 
 const VOLATILE: u8 = 1;
 const COMPRESS: u8 = 2;
+/// The event has no offset.
+const NOWHERE: u32 = u32::MAX;
 
 // ---- writing
 
@@ -132,6 +151,30 @@ pub(crate) fn tell(message: &Message) -> Vec<u8> {
         }),
         Operation::ServerEvent { name, args } => record(kind::SERVER_EVENT, length, |out| put_event(out, namespace, name, args)),
     }
+}
+
+/// The record of an event of the history that nodes share.
+pub(crate) fn kept(number: u64, at: Option<usize>, namespace: &str, target: &Target, compress: bool, frames: &[u8]) -> Vec<u8> {
+    record(kind::KEPT, frames.len() + 96, |out| {
+        out.put_u64(number);
+        out.put_u32(at.and_then(|at| u32::try_from(at).ok()).unwrap_or(NOWHERE));
+        put_text(out, namespace);
+        put_target(out, target);
+        out.put_u8(flags(false, compress));
+        out.put_slice(frames);
+    })
+}
+
+/// A value as it is kept by the server. `None` if it can't be written.
+pub(crate) fn pack(value: &impl serde::Serialize) -> Option<Vec<u8>> {
+    let mut out = vec![];
+    put_ack(&mut out, &Args::encode(Encoding::MsgPack, value).ok()?);
+    Some(out)
+}
+
+/// Reads a value back. `None` if it is another.
+pub(crate) fn unpack<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    Reader(bytes).args().ok()?.decode(0).ok()
 }
 
 pub(crate) fn ask(id: u64, request: &Request) -> Vec<u8> {
@@ -406,6 +449,13 @@ impl<'a> Reader<'a> {
             kind::SERVER_EVENT => {
                 let (namespace, name, args) = self.event()?;
                 tell(namespace, Target::default(), Operation::ServerEvent { name, args })
+            }
+            kind::KEPT => {
+                let (number, at) = (self.u64()?, u32::from_be_bytes(self.array()?));
+                let (namespace, target, flags) = (self.text()?, self.target()?, self.u8()?);
+                let frames = Bytes::copy_from_slice(std::mem::take(&mut self.0));
+                let at = (at != NOWHERE).then_some(at as usize);
+                Ok(Record::Kept(Kept { number, at, namespace, target, compress: flags & COMPRESS != 0, frames }))
             }
             kind::ASK_ACK => {
                 let (id, target, flags) = (self.u64()?, self.target()?, self.u8()?);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use sociable::engine::EngineBuilder;
-use sociable::{Cookie, Cors, MsgPackParser, NatsAdapter, NatsError, NatsOptions, Recovery, ServerBuilder, Transport};
+use sociable::{Cookie, Cors, JetStreamOptions, MsgPackParser, NatsAdapter, NatsError, NatsOptions, Recovery, ServerBuilder, Transport};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PacketParser {
@@ -26,7 +26,7 @@ pub(crate) struct Flags {
     nats: Option<String>,
     #[arg(long, default_value = "acceptance")]
     cluster: String,
-    /// History in JetStream is not built yet: the flag is taken, and clients are recovered on the node that they left.
+    /// Clients are recovered on whatever node they come to, by JetStream.
     #[arg(long)]
     jetstream: bool,
     #[arg(long)]
@@ -93,7 +93,10 @@ impl Flags {
     /// What joins this node to the others, if there are any.
     pub(crate) async fn adapter(&self, name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(servers) = &self.nats else { return Ok(None) };
-        NatsAdapter::connect(NatsOptions::new(servers).cluster(&self.cluster).node_name(name)).await.map(Some)
+        let options = NatsOptions::new(servers).cluster(&self.cluster).node_name(name);
+        // Without recovery there is nothing to keep.
+        let keeps = self.jetstream && self.recovery.is_some();
+        NatsAdapter::connect(if keeps { options.jetstream(JetStreamOptions::default()) } else { options }).await.map(Some)
     }
 
     pub(crate) fn server(&self, builder: ServerBuilder) -> Result<ServerBuilder, String> {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use sociable::adapter::{Emitter, EmitterError};
 use sociable::protocol::Encoding;
-use sociable::{NatsAuth, NatsError, NatsOptions, RawArgs};
+use sociable::{JetStreamOptions, NatsAuth, NatsError, NatsOptions, RawArgs};
 use thiserror::Error;
 
 /// Sends an event to the sockets of a cluster, or orders them about.
@@ -19,6 +19,9 @@ struct Flags {
     /// A file with the credentials for NATS, as nsc writes it
     #[arg(long, env = "SOCIABLE_NATS_CREDENTIALS", value_name = "FILE")]
     nats_credentials: Option<PathBuf>,
+    /// The nodes have JetStream keep events: so that clients that are away get what is emitted when they come back
+    #[arg(long, env = "SOCIABLE_JETSTREAM")]
+    jetstream: bool,
     /// The name of the cluster
     #[arg(long, env = "SOCIABLE_CLUSTER", default_value = "sociable")]
     cluster: String,
@@ -97,6 +100,9 @@ async fn run(flags: Flags) -> Result<(), Failed> {
     let mut options = NatsOptions::new(&*flags.nats).cluster(&*flags.cluster);
     if let Some(file) = flags.nats_credentials {
         options = options.auth(NatsAuth::Credentials(file));
+    }
+    if flags.jetstream {
+        options = options.jetstream(JetStreamOptions::default());
     }
     let mut emitter = Emitter::connect(options).await?.of(&flags.namespace);
     if flags.msgpack {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use sociable::{NatsAdapter, NatsAuth, NatsError, NatsOptions};
+use sociable::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions};
 
 #[derive(Debug, Args)]
 pub(crate) struct ClusterFlags {
@@ -18,6 +18,14 @@ pub(crate) struct ClusterFlags {
     /// Where a balancer reaches this node, HOST:PORT; it is announced to the cluster
     #[arg(long, env = "SOCIABLE_ADVERTISE", value_name = "ADDRESS")]
     advertise: Option<String>,
+
+    /// Has JetStream keep events and sessions, so that clients may come back to another node; all nodes of the cluster have to agree
+    #[arg(long, env = "SOCIABLE_JETSTREAM", requires_all = ["nats", "recovery"])]
+    jetstream: bool,
+
+    /// On how many NATS servers JetStream keeps them: three by default, or one where there is one
+    #[arg(long, env = "SOCIABLE_JETSTREAM_REPLICAS", value_name = "N", requires = "jetstream")]
+    jetstream_replicas: Option<usize>,
 
     /// The name of this node for NATS
     #[arg(long, env = "SOCIABLE_NATS_USER", value_name = "NAME", requires = "nats_password", conflicts_with_all = ["nats_token", "nats_nkey", "nats_credentials"])]
@@ -65,6 +73,10 @@ impl ClusterFlags {
         }
         if let (Some(certificate), Some(key)) = (&self.nats_cert, &self.nats_key) {
             options = options.client_certificate(certificate, key);
+        }
+        if self.jetstream {
+            let kept = JetStreamOptions::default();
+            options = options.jetstream(self.jetstream_replicas.map_or(kept.clone(), |replicas| kept.replicas(replicas)));
         }
         NatsAdapter::connect(options).await.map(Some)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
-use sociable::{Cors, Server, ServerBuilder};
+use sociable::{Cors, Recovery, Server, ServerBuilder};
 
 use crate::cluster::ClusterFlags;
 use crate::log;
@@ -51,6 +51,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
     max_outbox: usize,
 
+    /// For how long a client whose connection was lost may come back as the socket that it was; not at all if not given
+    #[arg(long, env = "SOCIABLE_RECOVERY", value_name = "S", value_parser = within(DAY_SECS))]
+    recovery: Option<u64>,
+
     /// An origin whose pages may use this node, such as `https://example.com`; `*` is every origin. May be given several times
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
@@ -89,6 +93,10 @@ impl Flags {
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
             .cors(self.cors());
+        let builder = match self.recovery {
+            Some(seconds) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_secs(seconds))),
+            None => builder,
+        };
         match &self.serve_client {
             Some(folder) => builder.serve_client(folder),
             None => builder,

@@ -1,0 +1,245 @@
+//! What the server sends on when it has kept it. What did not come is read from the stream.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
+use async_nats::{Client, HeaderMap, HeaderName};
+use bytes::Bytes;
+use futures_util::StreamExt;
+use tokio::time::MissedTickBehavior;
+
+use super::store::{From, Store, Trouble};
+use super::{Log, PER_MESSAGE, StreamHistory};
+use crate::nats::wire::{self, HEAD, Head, Reader, Record};
+use crate::nats::{Shared, incoming};
+use crate::{Message, Operation};
+
+/// How often it is looked whether something did not come.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long nothing is tried after it failed.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Publishers whose messages are counted.
+const MAX_HEADS: usize = 10_000;
+
+/// Takes what comes.
+pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>, client: Client) {
+    let mut loaded = false;
+    loop {
+        let listened = Inbound { history: &history, shared: &shared, missing: 0 }.listen(&client, &mut loaded).await;
+        if let Err(error) = listened {
+            shared.counters.restarted.one();
+            tracing::warn!(target: "sociable::recovery", %error, "what other nodes keep can't be heard now");
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+struct Inbound<'a> {
+    history: &'a Arc<StreamHistory>,
+    shared: &'a Arc<Shared>,
+    /// When it was looked last, this was the last message for all: by the next time it has come, or has to be read.
+    missing: u64,
+}
+
+impl Inbound<'_> {
+    async fn listen(&mut self, client: &Client, loaded: &mut bool) -> Result<(), Trouble> {
+        let store = self.history.store()?;
+        let mut live = client.subscribe(store.subjects.live.clone()).await?;
+        client.flush().await?;
+        if !*loaded {
+            self.load(store).await?;
+            *loaded = true;
+        }
+        self.look(store, false).await?;
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                message = live.next() => {
+                    let message = message.ok_or("the subscription has ended")?;
+                    self.hear(store, message.headers.as_ref(), &message.payload).await?;
+                }
+                // A server that can't be asked now is asked again: what comes is taken meanwhile.
+                _ = look.tick() => self.try_look(store, true).await,
+                () = self.history.wake.notified() => self.try_look(store, false).await,
+            }
+        }
+    }
+
+    async fn try_look(&mut self, store: &Store, patient: bool) {
+        if let Err(error) = self.look(store, patient).await {
+            tracing::debug!(target: "sociable::recovery", %error, "the stream can't be asked now");
+        }
+    }
+
+    /// Takes what was kept before this node began.
+    async fn load(&mut self, store: &Store) -> Result<(), Trouble> {
+        let (_, first, last) = store.range().await?;
+        self.history.begins_behind(first.saturating_sub(1));
+        let age = self.history.limits.event_age;
+        store.read(&store.subjects.all, From::Age(age), |sequence, payload| self.take(sequence, &payload, false)).await?;
+        tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
+        Ok(())
+    }
+
+    /// A message was sent on. If one for all is missing before it, that is read first.
+    async fn hear(&mut self, store: &Store, headers: Option<&HeaderMap>, payload: &Bytes) -> Result<(), Trouble> {
+        let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
+        let Some((sequence, before)) = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE)) else {
+            self.shared.counters.malformed.one();
+            return Ok(());
+        };
+        if before > self.known() {
+            self.fill(store).await?;
+        }
+        self.take(sequence, payload, true);
+        Ok(())
+    }
+
+    /// Up to this message of the stream all for all has been taken.
+    fn known(&self) -> u64 {
+        self.history.log.lock().place / PER_MESSAGE
+    }
+
+    /// Looks whether something did not come. One who is patient gives it until the next time.
+    async fn look(&mut self, store: &Store, patient: bool) -> Result<(), Trouble> {
+        let (epoch, _, last) = match store.range().await {
+            Ok(range) => range,
+            Err(error) => {
+                // If it is gone it is made anew, which is seen the next time.
+                let options = self.shared.options.jetstream.clone().unwrap_or_default();
+                if store.is_gone().await {
+                    drop(Store::open(&self.shared_client(store), &self.shared.options.cluster, &options).await);
+                }
+                return Err(error);
+            }
+        };
+        if epoch != self.history.log.lock().epoch {
+            return self.begin_anew(store).await;
+        }
+        let known = self.known();
+        if last <= known {
+            return Ok(());
+        }
+        let for_all = store.last_of(&store.subjects.all).await?;
+        if for_all > self.known() {
+            if !patient || self.missing > self.known() {
+                self.fill(store).await?;
+            }
+            self.missing = for_all;
+            return Ok(());
+        }
+        // The rest was for single nodes.
+        self.history.nothing_up_to(last, self.shared);
+        Ok(())
+    }
+
+    fn shared_client(&self, store: &Store) -> Client {
+        store.context.client()
+    }
+
+    /// Reads what did not come.
+    async fn fill(&mut self, store: &Store) -> Result<(), Trouble> {
+        let (_, first, _) = store.range().await?;
+        let known = self.known();
+        self.shared.counters.resynced.one();
+        tracing::info!(target: "sociable::recovery", behind = known, "messages of other nodes did not come, and are read from the stream");
+        if first > known + 1 {
+            // Among those that are not kept any more may be some for all.
+            self.lost();
+            self.history.begins_behind(first - 1);
+        }
+        store.read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.take(sequence, &payload, true)).await
+    }
+
+    /// The stream is another one: nothing of what was is left.
+    async fn begin_anew(&mut self, store: &Store) -> Result<(), Trouble> {
+        let (epoch, first, _) = store.range().await?;
+        tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
+        self.history.begin_anew(epoch, first.saturating_sub(1));
+        self.lost();
+        store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.take(sequence, &payload, true)).await
+    }
+
+    /// Something is lost for good.
+    fn lost(&self) {
+        self.shared.counters.gaps.one();
+        if let Some(node) = self.shared.node.get() {
+            node.fall_behind();
+        }
+    }
+
+    /// Takes a message. What is `live` is done; what is not was done before this node began.
+    fn take(&self, sequence: u64, payload: &Bytes, live: bool) {
+        let (history, shared) = (self.history, self.shared);
+        let mut log = history.log.lock();
+        if sequence <= log.place / PER_MESSAGE {
+            return;
+        }
+        let Ok(head) = Head::read(&mut Reader::new(payload)) else {
+            shared.counters.malformed.one();
+            log.place = place_behind(sequence);
+            return;
+        };
+        let expected = log.heads.get(&head.publisher).map(|last| last + 1);
+        if log.heads.len() > MAX_HEADS {
+            log.heads.clear();
+        }
+        if head.sequence > 0 {
+            log.heads.insert(head.publisher, head.sequence);
+        }
+        if head.publisher == history.me {
+            history.outbound.stands(head.order, Some(sequence));
+        } else {
+            self.take_records(&mut log, &head, sequence, payload, live);
+        }
+        log.place = place_behind(sequence);
+        drop(log);
+        history.moved.send_replace(sequence);
+        if expected.is_some_and(|expected| head.sequence > expected) {
+            // What its node could not get kept.
+            self.lost();
+        }
+    }
+
+    fn take_records(&self, log: &mut Log, head: &Head, sequence: u64, payload: &Bytes, live: bool) {
+        let (history, shared) = (self.history, self.shared);
+        let Some(node) = shared.node.get() else { return };
+        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
+        let mut at = 0;
+        while let Some(record) = reader.record() {
+            let place = sequence * PER_MESSAGE + at;
+            let understood = match record {
+                Ok(Record::Kept(kept)) => {
+                    at += 1;
+                    history.take_event(log, head.publisher.tag, place, kept, live.then_some(node)).is_some()
+                }
+                // From a process that has no sockets: it writes no offset.
+                Ok(Record::Tell(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
+                    at += 1;
+                    let number = head.order.saturating_mul(PER_MESSAGE) + at;
+                    let reached = crate::Position { tag: Some(history.me.tag), own: log.number, place };
+                    let frames = node.write_offset(&namespace, &frames, &super::offset::write(log.epoch, &reached));
+                    let kept = wire::Kept { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
+                    history.take_event(log, head.publisher.tag, place, kept, live.then_some(node)).is_some()
+                }
+                Ok(record) => {
+                    if live {
+                        incoming::perform(shared, node, head.publisher, record);
+                    }
+                    true
+                }
+                Err(_) => false,
+            };
+            if !understood || at >= PER_MESSAGE - 1 {
+                shared.counters.malformed.one();
+            }
+        }
+    }
+}
+
+/// The place behind all events of a message.
+pub(super) fn place_behind(sequence: u64) -> u64 {
+    sequence.saturating_mul(PER_MESSAGE).saturating_add(PER_MESSAGE - 1)
+}

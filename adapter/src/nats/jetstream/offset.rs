@@ -1,0 +1,133 @@
+//! Positions as clients are shown them.
+//!
+//! All offsets of events have the same length, so that a node can put its own in the place of another's without writing the packet anew. A
+//! client that comes back is shown longer ones with what it missed: they tell besides which events of single nodes it has by now.
+
+use sociable_protocol::NodeTag;
+
+use crate::history::Position;
+
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+const EPOCH: usize = 6;
+const PLACE: usize = 11;
+const TAG: usize = 4;
+const OWN: usize = 8;
+/// The length of the offset of an event.
+pub(crate) const WIDTH: usize = EPOCH + PLACE + TAG + OWN;
+/// What the tag of nobody is written as: it is none that is drawn.
+const NOBODY: &str = "....";
+/// So many nodes may be told of besides.
+const MAX_BESIDES: usize = 256;
+
+/// Tells the offsets of one stream from those of another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Epoch([u8; EPOCH]);
+
+impl Epoch {
+    /// That of a stream that was made at this time.
+    pub(crate) fn of(created: i128) -> Self {
+        // Streams are made seconds apart, if ever: what changes from one to the next is in the lower bits.
+        let mut text = String::new();
+        put(&mut text, (created as u64) >> 10, EPOCH);
+        let mut epoch = [b'-'; EPOCH];
+        epoch.copy_from_slice(text.as_bytes());
+        Self(epoch)
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        std::str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+/// Writes a number in so many characters; what does not fit is cut off.
+fn put(text: &mut String, number: u64, width: usize) {
+    for at in (0..width).rev() {
+        let sextet = if at * 6 < 64 { (number >> (at * 6)) & 63 } else { 0 };
+        text.push(char::from(ALPHABET[sextet as usize]));
+    }
+}
+
+fn take<'a>(text: &mut &'a str, width: usize) -> Option<&'a str> {
+    let (taken, rest) = text.split_at_checked(width)?;
+    *text = rest;
+    Some(taken)
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.bytes().try_fold(0u64, |number, byte| {
+        let sextet = ALPHABET.iter().position(|known| *known == byte)?;
+        Some(number << 6 | sextet as u64)
+    })
+}
+
+/// The offset of a position.
+pub(crate) fn write(epoch: Epoch, position: &Position) -> String {
+    let mut text = String::with_capacity(WIDTH);
+    text.push_str(epoch.as_str());
+    put(&mut text, position.place, PLACE);
+    text.push_str(position.tag.as_ref().map_or(NOBODY, NodeTag::as_str));
+    put(&mut text, position.own, OWN);
+    text
+}
+
+/// The offset of who has got to a position and, besides, has events of these nodes.
+pub(crate) fn write_besides(epoch: Epoch, position: &Position, besides: &[(NodeTag, u64)]) -> String {
+    let mut text = write(epoch, position);
+    for (tag, own) in besides {
+        text.push_str(tag.as_str());
+        put(&mut text, *own, OWN);
+    }
+    text
+}
+
+/// The positions that an offset tells.
+pub(crate) fn read(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
+    let text = &mut text;
+    if take(text, EPOCH)? != epoch.as_str() {
+        return None;
+    }
+    let place = number(take(text, PLACE)?)?;
+    let tag = take(text, TAG)?;
+    let tag = if tag == NOBODY { None } else { Some(NodeTag::try_from(tag).ok()?) };
+    let mut positions = vec![Position { tag, own: number(take(text, OWN)?)?, place }];
+    while !text.is_empty() {
+        if positions.len() > MAX_BESIDES {
+            return None;
+        }
+        let tag = NodeTag::try_from(take(text, TAG)?).ok()?;
+        positions.push(Position { tag: Some(tag), own: number(take(text, OWN)?)?, place: 0 });
+    }
+    Some(positions)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back_and_nothing_of_another_stream() {
+        let (epoch, tag, other) = (Epoch::of(1_700_000_000_123_456_789), NodeTag::random(), NodeTag::random());
+        let position = Position { tag: Some(tag), own: 77, place: u64::MAX >> 1 };
+        let text = write(epoch, &position);
+        assert_eq!(text.len(), WIDTH);
+        assert_eq!(read(epoch, &text), Some(vec![position]));
+        assert_eq!(read(Epoch::of(1_700_000_001_123_456_789), &text), None);
+        let nobody = Position { tag: None, own: 0, place: 5 };
+        assert_eq!(read(epoch, &write(epoch, &nobody)), Some(vec![nobody]));
+        let besides = write_besides(epoch, &position, &[(other, 3)]);
+        assert_eq!(read(epoch, &besides), Some(vec![position, Position { tag: Some(other), own: 3, place: 0 }]));
+        assert_eq!(read(epoch, &besides[..besides.len() - 1]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_client_shows_is_read_or_not(text in ".{0,80}") {
+            let epoch = Epoch::of(1);
+            let _ = read(epoch, &text);
+            let _ = read(epoch, &format!("{}{text}", epoch.as_str()));
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! What waits to be kept by the server, and the task that publishes it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::jetstream::message::PublishMessage;
+use bytes::Bytes;
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, join_all};
+use parking_lot::Mutex;
+use rustc_hash::FxHashMap;
+use tokio::sync::{Notify, watch};
+
+use super::{PER_MESSAGE, StreamHistory};
+use crate::nats::stats::Counters;
+use crate::nats::wire::{HEAD, Head, Publisher};
+use crate::nats::{Shared, link::Link};
+use crate::{AdapterError, Entry};
+
+/// What waits together travels in one message up to this length.
+const MESSAGE: usize = 256 << 10;
+/// What an item takes besides its record.
+const OVERHEAD: usize = 96;
+/// How long nothing is tried after it failed, at first and at most.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+/// Whom something is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Lane {
+    /// All nodes.
+    All,
+    /// Sockets of this node, and those that were when they come back elsewhere.
+    Own,
+}
+
+#[derive(Debug)]
+struct Item {
+    lane: Lane,
+    record: Vec<u8>,
+    entry: Option<Arc<Entry>>,
+    since: Instant,
+}
+
+impl Item {
+    fn cost(&self) -> usize {
+        self.record.capacity() + OVERHEAD
+    }
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    items: VecDeque<Item>,
+    bytes: usize,
+    pushed: u64,
+    /// Messages so far, and those to all.
+    order: u64,
+    to_all: u64,
+}
+
+/// How many items have been dealt with, and how many of them are lost.
+#[derive(Clone, Copy, Debug, Default)]
+struct Done {
+    items: u64,
+    lost: u64,
+}
+
+/// What waits to be kept.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    waiting: Mutex<Waiting>,
+    wake: Notify,
+    done: watch::Sender<Done>,
+    /// Events of messages that were published, by their orders: whoever hears first where a message stands tells them.
+    under_way: Mutex<FxHashMap<u64, Vec<Arc<Entry>>>>,
+    limit: usize,
+    deadline: Duration,
+}
+
+/// A message that is being packed.
+struct Packed {
+    lane: Lane,
+    payload: Vec<u8>,
+    entries: Vec<Arc<Entry>>,
+    items: u64,
+    cost: usize,
+    since: Instant,
+}
+
+impl Packed {
+    fn new(lane: Lane) -> Self {
+        Self { lane, payload: vec![], entries: vec![], items: 0, cost: 0, since: Instant::now() }
+    }
+
+    fn add(&mut self, item: Item) {
+        self.cost += item.cost();
+        if self.items == 0 {
+            (self.payload, self.since) = (item.record, item.since);
+        } else {
+            self.payload.extend_from_slice(&item.record[HEAD..]);
+        }
+        self.entries.extend(item.entry);
+        self.items += 1;
+    }
+}
+
+/// A message that is ready to be published.
+struct Parcel {
+    lane: Lane,
+    order: u64,
+    payload: Bytes,
+    since: Instant,
+    items: u64,
+    cost: usize,
+}
+
+impl Outbound {
+    pub(crate) fn new(limit: usize, deadline: Duration) -> Self {
+        Self {
+            waiting: Mutex::default(),
+            wake: Notify::new(),
+            done: watch::Sender::new(Done::default()),
+            under_way: Mutex::default(),
+            limit,
+            deadline,
+        }
+    }
+
+    /// Queues a record that `wire` wrote.
+    pub(crate) fn push(
+        &self,
+        lane: Lane,
+        record: Vec<u8>,
+        entry: Option<Arc<Entry>>,
+        longest: usize,
+        counters: &Counters,
+    ) -> Result<(), AdapterError> {
+        let bytes = record.len() - HEAD;
+        if bytes > longest {
+            counters.too_large.one();
+            return Err(AdapterError::TooLarge { bytes, limit: longest });
+        }
+        let item = Item { lane, record, entry, since: Instant::now() };
+        let mut waiting = self.waiting.lock();
+        if waiting.bytes + item.cost() > self.limit {
+            counters.refused.one();
+            return Err(AdapterError::Full { limit: self.limit });
+        }
+        waiting.bytes += item.cost();
+        waiting.pushed += 1;
+        waiting.items.push_back(item);
+        drop(waiting);
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Ends when all that was queued before is kept.
+    pub(crate) fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {
+        let (target, mut done) = (self.waiting.lock().pushed, self.done.subscribe());
+        let lost = done.borrow().lost;
+        async move {
+            match done.wait_for(|done| done.items >= target).await {
+                Ok(done) if done.lost == lost => Ok(()),
+                Ok(_) => Err(AdapterError::Unreachable("not all was kept in time".into())),
+                Err(_) => Err(AdapterError::Unreachable("this process has taken leave".into())),
+            }
+        }
+        .boxed()
+    }
+
+    /// Packs what waits: one message for each lane.
+    fn pack(&self, publisher: Publisher, longest: usize) -> Vec<Parcel> {
+        let mut waiting = self.waiting.lock();
+        let waiting = &mut *waiting;
+        let longest = MESSAGE.min(longest + HEAD);
+        let mut packed = [Lane::All, Lane::Own].map(Packed::new);
+        while let Some(next) = waiting.items.front() {
+            let packed = &mut packed[usize::from(next.lane == Lane::Own)];
+            // The first may be longer than what is packed together.
+            let too_long = packed.items > 0 && packed.payload.len() + next.record.len() - HEAD > longest;
+            if too_long || packed.entries.len() as u64 >= PER_MESSAGE - 1 {
+                break;
+            }
+            let Some(item) = waiting.items.pop_front() else { break };
+            packed.add(item);
+        }
+        let mut parcels = vec![];
+        for Packed { lane, mut payload, entries, items, cost, since } in packed.into_iter().filter(|packed| packed.items > 0) {
+            waiting.order += 1;
+            let order = waiting.order;
+            let sequence = match lane {
+                Lane::All => {
+                    waiting.to_all += 1;
+                    waiting.to_all
+                }
+                Lane::Own => 0,
+            };
+            if let Some(head) = payload.first_chunk_mut() {
+                Head { publisher, order, sequence }.write(head);
+            }
+            self.under_way.lock().insert(order, entries);
+            parcels.push(Parcel { lane, order, payload: payload.into(), since, items, cost });
+        }
+        parcels
+    }
+
+    /// A message of this node stands here in the stream; `None` if it will never.
+    pub(crate) fn stands(&self, order: u64, sequence: Option<u64>) {
+        let Some(entries) = self.under_way.lock().remove(&order) else { return };
+        for (at, entry) in entries.iter().enumerate() {
+            entry.place(sequence.map(|sequence| sequence * PER_MESSAGE + at as u64));
+        }
+    }
+}
+
+/// Publishes what waits.
+pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
+    let outbound = &history.outbound;
+    loop {
+        let parcels = outbound.pack(history.me, shared.outgoing.max_record());
+        if parcels.is_empty() {
+            outbound.wake.notified().await;
+            continue;
+        }
+        let kept = join_all(parcels.iter().map(|parcel| publish(&history, &shared, parcel))).await;
+        // What is under way counts until it is kept.
+        outbound.waiting.lock().bytes -= parcels.iter().map(|parcel| parcel.cost).sum::<usize>();
+        outbound.done.send_modify(|done| {
+            for (parcel, kept) in parcels.iter().zip(kept) {
+                done.items += parcel.items;
+                done.lost += if kept { 0 } else { parcel.items };
+            }
+        });
+    }
+}
+
+/// Publishes one message until it is kept. False if that takes too long.
+async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> bool {
+    let mut pause = PAUSE.0;
+    loop {
+        match try_publish(history, shared, parcel).await {
+            Ok(sequence) => {
+                history.outbound.stands(parcel.order, Some(sequence));
+                shared.counters.kept.one();
+                return true;
+            }
+            Err(error) if parcel.since.elapsed() < history.outbound.deadline => {
+                shared.counters.kept_again.one();
+                tracing::debug!(target: "sociable::recovery", %error, "events are not kept yet, and are published again");
+            }
+            Err(error) => {
+                history.outbound.stands(parcel.order, None);
+                shared.counters.not_kept.add(parcel.items);
+                tracing::error!(target: "sociable::recovery", %error, events = parcel.items, "events could not be kept in time, and do not reach other nodes");
+                return false;
+            }
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE.1);
+    }
+}
+
+async fn try_publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> Result<u64, super::store::Trouble> {
+    let store = history.store()?;
+    // The client would hold it while the link is down, and send it however late.
+    let patience = history.outbound.deadline.saturating_sub(parcel.since.elapsed());
+    tokio::time::timeout(patience, shared.links.is_up(Link::History)).await.map_err(|_| "the link to NATS is down")?;
+    let subject = match parcel.lane {
+        Lane::All => store.subjects.all.clone(),
+        Lane::Own => store.subjects.own(history.me.tag),
+    };
+    // Published again, it is kept once.
+    let id = format!("{}.{}.{}", history.me.tag, history.me.epoch, parcel.order);
+    let message = PublishMessage::build().payload(parcel.payload.clone()).message_id(id);
+    let kept = store.context.send_publish(subject, message).await?.await?;
+    Ok(kept.sequence)
+}

@@ -1,0 +1,212 @@
+//! The stream of events and the bucket of sessions, as the server keeps them.
+
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::{DeliverPolicy, pull};
+use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType, Stream};
+use async_nats::jetstream::{Context, ContextBuilder, ErrorCode, kv};
+use bytes::Bytes;
+use futures_util::StreamExt;
+
+use super::JetStreamOptions;
+use super::offset::Epoch;
+use crate::nats::NatsError;
+
+/// How long the server has to confirm what is published: an election takes longer, and it is asked again then.
+const ACK: Duration = Duration::from_secs(2);
+/// How long one request may take.
+const REQUEST: Duration = Duration::from_secs(3);
+/// How long a server that has just started may take until it can keep something.
+const START: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(250);
+/// How long the server may be silent while it reads out of the stream.
+const SILENCE: Duration = Duration::from_secs(5);
+/// What is published twice within this time is kept once. It is longer than anything is retried.
+const DUPLICATES: Duration = Duration::from_secs(120);
+/// How long a session is kept without being refreshed, at least.
+const SESSION_AGE: Duration = Duration::from_secs(600);
+
+/// Why something could not be done on the server.
+pub(crate) type Trouble = Box<dyn std::error::Error + Send + Sync>;
+
+/// What the server keeps for the cluster.
+#[derive(Clone)]
+pub(crate) struct Store {
+    pub(crate) context: Context,
+    pub(crate) stream: Stream,
+    pub(crate) sessions: kv::Store,
+    pub(crate) epoch: Epoch,
+    pub(crate) subjects: Subjects,
+}
+
+/// The subjects of the stream.
+#[derive(Clone, Debug)]
+pub(crate) struct Subjects {
+    /// What is for all nodes is published here.
+    pub(crate) all: String,
+    /// Here the server sends it on when it is kept.
+    pub(crate) live: String,
+    /// Before the tag of a node: what is for its own sockets alone.
+    own: String,
+    any: String,
+}
+
+impl Subjects {
+    fn new(cluster: &str) -> Self {
+        let subject = |rest: &str| format!("sociable.{cluster}.{rest}");
+        Self { all: subject("kept.all"), live: subject("live"), own: subject("kept.of"), any: subject("kept.>") }
+    }
+
+    pub(crate) fn own(&self, tag: sociable_protocol::NodeTag) -> String {
+        format!("{}.{tag}", self.own)
+    }
+}
+
+/// From where the stream is read.
+pub(crate) enum From {
+    Sequence(u64),
+    Age(Duration),
+}
+
+impl Store {
+    /// Finds stream and bucket, or makes them.
+    pub(crate) async fn open(client: &Client, cluster: &str, options: &JetStreamOptions) -> Result<Self, NatsError> {
+        let context = ContextBuilder::new().timeout(REQUEST).ack_timeout(ACK).build(client.clone());
+        let begun = std::time::Instant::now();
+        loop {
+            match Self::try_open(&context, cluster, options, begun.elapsed() > START / 2).await {
+                Ok(store) => return Ok(store),
+                // The servers of a cluster that was just started have to find their leader first.
+                Err(_) if begun.elapsed() < START => tokio::time::sleep(PAUSE).await,
+                Err(error) => return Err(NatsError::JetStream(error.to_string())),
+            }
+        }
+    }
+
+    async fn try_open(context: &Context, cluster: &str, options: &JetStreamOptions, patient: bool) -> Result<Self, Trouble> {
+        let subjects = Subjects::new(cluster);
+        let name = format!("sociable-{cluster}");
+        let config = |replicas| Config {
+            name: name.clone(),
+            description: Some("Events of a Sociable cluster".into()),
+            subjects: vec![subjects.any.clone()],
+            max_age: options.max_age,
+            max_bytes: options.max_bytes,
+            discard: DiscardPolicy::Old,
+            storage: options.storage(),
+            num_replicas: replicas,
+            duplicate_window: DUPLICATES.min(options.max_age),
+            allow_direct: true,
+            republish: Some(Republish { source: subjects.all.clone(), destination: subjects.live.clone(), headers_only: false }),
+            ..Config::default()
+        };
+        let mut replicas = options.replicas.unwrap_or(3);
+        let stream = loop {
+            match context.create_stream(config(replicas)).await {
+                Ok(stream) => break stream,
+                // Somebody wanted other limits, which are as good.
+                Err(error) if code(&error) == Some(ErrorCode::STREAM_NAME_EXIST) => break context.get_stream(&name).await?,
+                // One server alone has no replicas; several may not have found each other yet.
+                Err(error) if replicas > 1 && options.replicas.is_none() && (is_alone(&error) || patient) => replicas = 1,
+                Err(error) => return Err(error.into()),
+            }
+        };
+        let info = stream.get_info().await?;
+        let sent_on = info.config.republish.as_ref().is_some_and(|republish| republish.destination == subjects.live);
+        if !sent_on {
+            return Err(format!("the stream {name} does not send on what it keeps: delete it, or let this process make it").into());
+        }
+        let bucket = format!("sociable-{cluster}-sessions");
+        let config = kv::Config {
+            bucket: bucket.clone(),
+            description: "Sessions of a Sociable cluster".into(),
+            history: 1,
+            max_age: SESSION_AGE,
+            storage: options.storage(),
+            num_replicas: info.config.num_replicas,
+            ..kv::Config::default()
+        };
+        let sessions = match context.create_key_value(config).await {
+            Ok(sessions) => sessions,
+            Err(error) => context.get_key_value(bucket).await.map_err(|_| error)?,
+        };
+        let epoch = Epoch::of(info.created.unix_timestamp_nanos());
+        Ok(Self { context: context.clone(), stream, sessions, epoch, subjects })
+    }
+
+    /// Sees to it that events and sessions are kept for at least so long.
+    pub(crate) async fn keep_for(&self, events: Duration, sessions: Duration) -> Result<(), Trouble> {
+        for (stream, age) in [(&self.stream, events), (&self.sessions.stream, sessions)] {
+            let config = stream.get_info().await?.config;
+            if config.max_age < age {
+                self.context.update_stream(Config { max_age: age, ..config }).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The first and the last sequence that are kept.
+    pub(crate) async fn range(&self) -> Result<(Epoch, u64, u64), Trouble> {
+        let info = self.stream.get_info().await?;
+        Ok((Epoch::of(info.created.unix_timestamp_nanos()), info.state.first_sequence, info.state.last_sequence))
+    }
+
+    /// True if the stream was deleted.
+    pub(crate) async fn is_gone(&self) -> bool {
+        let gone = |error: GetStreamError| matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND);
+        self.context.get_stream(&self.stream.cached_info().config.name).await.is_err_and(gone)
+    }
+
+    /// The sequence of the last message of a subject, 0 if there is none.
+    pub(crate) async fn last_of(&self, subject: &str) -> Result<u64, Trouble> {
+        match self.stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => Ok(message.sequence),
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(0),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Reads what the stream has of a subject.
+    pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), Trouble> {
+        let deliver_policy = match from {
+            From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
+            From::Age(age) => DeliverPolicy::ByStartTime { start_time: (std::time::SystemTime::now() - age).into() },
+        };
+        let config = pull::OrderedConfig { filter_subject: subject.to_owned(), deliver_policy, ..pull::OrderedConfig::default() };
+        let consumer = self.stream.create_consumer(config).await?;
+        let (name, mut pending) = (consumer.cached_info().name.clone(), consumer.cached_info().num_pending);
+        if pending > 0 {
+            let mut messages = consumer.messages().await?;
+            while pending > 0 {
+                let next = tokio::time::timeout(SILENCE, messages.next()).await.map_err(|_| "the stream is silent while it is read")?;
+                let message = next.ok_or("the stream ended while it was read")??;
+                let info = message.info()?;
+                let sequence = info.stream_sequence;
+                pending = info.pending;
+                each(sequence, message.message.payload);
+            }
+        }
+        // If that fails, it goes by itself after a while.
+        drop(self.stream.delete_consumer(&name).await);
+        Ok(())
+    }
+}
+
+fn code(error: &CreateStreamError) -> Option<ErrorCode> {
+    match error.kind() {
+        CreateStreamErrorKind::JetStream(error) => Some(error.error_code()),
+        _ => None,
+    }
+}
+
+fn is_alone(error: &CreateStreamError) -> bool {
+    code(error) == Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED)
+}
+
+impl JetStreamOptions {
+    fn storage(&self) -> StorageType {
+        if self.in_memory { StorageType::Memory } else { StorageType::File }
+    }
+}
