@@ -46,6 +46,11 @@ impl Nats {
         Self { process, folder, port, options: options.to_owned() }
     }
 
+    /// One that keeps what it is given to keep.
+    pub fn keeping() -> Self {
+        Self::with("jetstream { store_dir: \"STORE\" }")
+    }
+
     /// Three that are one.
     pub fn cluster() -> [Self; 3] {
         let routes: [u16; 3] = std::array::from_fn(|_| free_port());
@@ -55,7 +60,7 @@ impl Nats {
 
     fn run(folder: &std::path::Path, port: u16, options: &str) -> Child {
         let file = folder.join("nats.conf");
-        fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{options}\n")).unwrap();
+        fs::write(&file, format!("listen: \"127.0.0.1:{port}\"\n{}\n", options.replace("STORE", &folder.to_string_lossy()))).unwrap();
         let program = std::env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into());
         let log = fs::File::create(folder.join("log")).unwrap();
         let started = Command::new(&program).arg("--config").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();

@@ -318,6 +318,12 @@ impl TestClient {
         let _ = self.send(Body::Disconnect);
     }
 
+    /// What it would keep if it lost its connection now: to come back while the server still takes the connection for a good one, or to have got only
+    /// so much of what came.
+    pub fn as_lost(&self) -> LostClient {
+        LostClient { pid: self.pid.clone(), offset: self.shared.state.lock().offset.clone() }
+    }
+
     /// Loses the connection, without a word to the server.
     pub fn drop_connection(self) -> LostClient {
         // If it has ended, it is lost.

@@ -230,7 +230,7 @@ impl StreamHistory {
 
     /// Ends when all events and sessions are kept.
     pub(crate) async fn all_is_kept(&self) {
-        drop(self.outbound.flushed().await);
+        drop(self.flushed().await);
         self.sessions.settled(None).await;
     }
 
@@ -410,7 +410,7 @@ impl History for StreamHistory {
         }
         let limit = self.shared.upgrade().map_or(0, |shared| shared.outgoing.max_record());
         let epoch = self.log.lock().epoch;
-        self.sessions.save(&session, self.me, epoch, limit)
+        self.sessions.save(&session, self.me, epoch, limit, self.outbound.pushed())
     }
 
     fn keeps_living(&self) -> Option<Duration> {
@@ -435,7 +435,7 @@ impl History for StreamHistory {
     }
 
     fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {
-        self.outbound.flushed()
+        self.outbound.flushed(self.outbound.pushed())
     }
 
     fn sweep(&self) {

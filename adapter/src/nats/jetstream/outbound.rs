@@ -154,9 +154,14 @@ impl Outbound {
         Ok(())
     }
 
-    /// Ends when all that was queued before is kept.
-    pub(crate) fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {
-        let (target, mut done) = (self.waiting.lock().pushed, self.done.subscribe());
+    /// How much has been queued.
+    pub(crate) fn pushed(&self) -> u64 {
+        self.waiting.lock().pushed
+    }
+
+    /// Ends when so much of what was queued is kept.
+    pub(crate) fn flushed(&self, target: u64) -> BoxFuture<'static, Result<(), AdapterError>> {
+        let mut done = self.done.subscribe();
         let lost = done.borrow().lost;
         async move {
             match done.wait_for(|done| done.items >= target).await {

@@ -38,10 +38,10 @@ const GUARD: Duration = Duration::from_secs(1);
 /// How long nothing is tried after it failed, and how often.
 const PAUSE: Duration = Duration::from_millis(200);
 const TRIES: usize = 150;
-/// How long the node that has a session is given to give it up: one that lives does so in milliseconds.
-const PATIENCE: Duration = Duration::from_millis(1500);
+/// How long the node that has a session is given to give it up: milliseconds are enough but while the servers elect a leader, or it is frozen.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a client that comes back may wait for its session.
-const TAKE: Duration = Duration::from_secs(8);
+const TAKE: Duration = Duration::from_secs(12);
 /// How long what was kept for all may be under way, before it is read from the stream.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 /// Nodes that had a session before are remembered, as what they sent to it alone may have to be sent again.
@@ -112,7 +112,8 @@ fn now() -> u64 {
 /// What is to become of a key.
 #[derive(Debug)]
 enum Write {
-    Put(Bytes),
+    /// When so much is kept of what this node sent.
+    Put(Bytes, u64),
     Delete,
 }
 
@@ -145,7 +146,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn save(&self, session: &SavedSession, me: Publisher, epoch: Epoch, limit: usize) -> bool {
+    pub(crate) fn save(&self, session: &SavedSession, me: Publisher, epoch: Epoch, limit: usize, pushed: u64) -> bool {
         let mut known = self.known.lock();
         let past = known.get(&session.pid).map(|known| known.past.clone()).unwrap_or_default();
         let saved = Saved {
@@ -166,7 +167,9 @@ impl Sessions {
         let Some(bytes) = wire::pack(&saved).filter(|bytes| bytes.len() <= limit) else { return false };
         let entry = known.entry(session.pid).or_default();
         (entry.lost, entry.bytes) = (session.lost, bytes.len());
-        self.write(session.pid, entry, Write::Put(bytes.into()));
+        // Who takes over one that is lost has to find in the stream what was sent to it.
+        let after = if session.lost.is_some() { pushed } else { 0 };
+        self.write(session.pid, entry, Write::Put(bytes.into(), after));
         true
     }
 
@@ -281,6 +284,10 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
 
 /// Writes a session until it is kept, deleted, or found to be another node's. Gives its revision.
 async fn write_one(history: &StreamHistory, shared: &Shared, pid: &Id, write: &Write, mut revision: Option<u64>) -> Option<u64> {
+    if let Write::Put(_, after) = write {
+        // What could not be kept is told where that is found.
+        drop(history.outbound.flushed(*after).await);
+    }
     for _ in 0..TRIES {
         shared.links.is_up(Link::History).await;
         match try_write(history, pid, write, revision).await {
@@ -297,11 +304,11 @@ async fn write_one(history: &StreamHistory, shared: &Shared, pid: &Id, write: &W
                 Ok(Some((saved, known))) if saved.is_of(history.me) => revision = Some(known),
                 Ok(None) => match write {
                     Write::Delete => return None,
-                    Write::Put(_) => revision = None,
+                    Write::Put(..) => revision = None,
                 },
                 Ok(Some(_)) => {
                     shared.counters.fenced.one();
-                    if let (Write::Put(_), Some(node)) = (write, shared.node.get()) {
+                    if let (Write::Put(..), Some(node)) = (write, shared.node.get()) {
                         node.fence(pid);
                     }
                     return None;
@@ -327,13 +334,13 @@ enum Refused {
 async fn try_write(history: &StreamHistory, pid: &Id, write: &Write, revision: Option<u64>) -> Result<Option<u64>, Refused> {
     let store = history.store().map_err(Refused::Other)?;
     match (write, revision) {
-        (Write::Put(bytes), None) => {
+        (Write::Put(bytes, _), None) => {
             store.sessions.create(pid.as_str(), bytes.clone()).await.map(Some).map_err(|error| match error.kind() {
                 CreateErrorKind::AlreadyExists => Refused::Changed,
                 _ => Refused::Other(error.into()),
             })
         }
-        (Write::Put(bytes), Some(revision)) => {
+        (Write::Put(bytes, _), Some(revision)) => {
             store.sessions.update(pid.as_str(), bytes.clone(), revision).await.map(Some).map_err(|error| match error.kind() {
                 UpdateErrorKind::WrongLastRevision => Refused::Changed,
                 _ => Refused::Other(error.into()),
@@ -424,7 +431,13 @@ async fn try_take(
     let mut asked = false;
     let mut owner = None;
     loop {
-        let Some((mut saved, entry)) = read(history, &pid).await? else { return Ok(None) };
+        let Some((mut saved, entry)) = read(history, &pid).await? else {
+            // It may be so new that it has not been saved yet where it was made.
+            if !std::mem::replace(&mut asked, true) && ask_to_give_up(history, shared, pid.tag(), &pid).await {
+                continue;
+            }
+            return Ok(None);
+        };
         if *saved.namespace != *namespace || saved.epoch != history.log.lock().epoch.as_str() {
             return Ok(None);
         }
@@ -432,8 +445,7 @@ async fn try_take(
             // Another was faster.
             return Ok(None);
         }
-        if saved.lost.is_none() && !saved.is_of(history.me) && !asked {
-            asked = true;
+        if saved.lost.is_none() && !saved.is_of(history.me) && !std::mem::replace(&mut asked, true) {
             if ask_to_give_up(history, shared, saved.owner, &pid).await {
                 continue;
             }
@@ -447,6 +459,7 @@ async fn try_take(
         saved.past.retain(|tag| *tag != before);
         saved.past.push(before);
         saved.past.drain(..saved.past.len().saturating_sub(MAX_PAST));
+        let lost = saved.lost.take();
         (saved.owner, saved.owner_epoch) = (history.me.tag, history.me.epoch);
         saved.shown = shown.iter().map(|shown| (*shown).into()).collect();
         let Some(bytes) = wire::pack(&saved) else { return Ok(None) };
@@ -457,7 +470,7 @@ async fn try_take(
                 catch_up(history, shared, &past).await?;
                 let known = Known { revision: Some(revision), past, bytes: length, ..Known::default() };
                 history.sessions.known.lock().insert(pid, known);
-                return Ok(Some(saved.into_session(pid, shown)));
+                return Ok(Some(Saved { lost, ..saved }.into_session(pid, shown)));
             }
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
             Err(error) => return Err(error.into()),
@@ -467,6 +480,9 @@ async fn try_take(
 
 /// Asks the node that has a session to give it up. False if it is dead, or does not answer.
 async fn ask_to_give_up(history: &StreamHistory, shared: &Shared, owner: NodeTag, pid: &Id) -> bool {
+    if owner == history.me.tag {
+        return false;
+    }
     let Ok(store) = history.store() else { return false };
     let client = store.context.client();
     let request = client.request(shared.subject(&format!("give.{owner}")), Bytes::copy_from_slice(pid.as_str().as_bytes()));
@@ -510,7 +526,7 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
                     drop(history.flushed().await);
                     history.sessions.settled(Some(&pid)).await;
                 };
-                if tokio::time::timeout(PATIENCE, kept).await.is_ok() {
+                if tokio::time::timeout(TAKE, kept).await.is_ok() {
                     drop(client.publish(reply, Bytes::new()).await);
                 }
             });

@@ -119,19 +119,28 @@ impl Store {
             return Err(format!("the stream {name} does not send on what it keeps: delete it, or let this process make it").into());
         }
         let bucket = format!("sociable-{cluster}-sessions");
-        let config = kv::Config {
-            bucket: bucket.clone(),
-            description: "Sessions of a Sociable cluster".into(),
-            history: 1,
+        // Not by what the client has for it, which asks for the limits of the account and does not understand what servers before 2.10 answer.
+        let config = Config {
+            name: format!("KV_{bucket}"),
+            description: Some("Sessions of a Sociable cluster".into()),
+            subjects: vec![format!("$KV.{bucket}.>")],
+            max_messages_per_subject: 1,
             max_age: SESSION_AGE,
+            max_bytes: -1,
+            discard: DiscardPolicy::New,
             storage: options.storage(),
             num_replicas: info.config.num_replicas,
-            ..kv::Config::default()
+            duplicate_window: DUPLICATES,
+            deny_delete: true,
+            allow_rollup: true,
+            allow_direct: true,
+            ..Config::default()
         };
-        let sessions = match context.create_key_value(config).await {
-            Ok(sessions) => sessions,
-            Err(error) => context.get_key_value(bucket).await.map_err(|_| error)?,
-        };
+        match context.create_stream(config).await {
+            Err(error) if code(&error) != Some(ErrorCode::STREAM_NAME_EXIST) => return Err(error.into()),
+            _ => {}
+        }
+        let sessions = context.get_key_value(bucket).await?;
         let epoch = Epoch::of(info.created.unix_timestamp_nanos());
         Ok(Self { context: context.clone(), stream, sessions, epoch, subjects })
     }

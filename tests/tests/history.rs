@@ -1,0 +1,257 @@
+//! Nodes that share their history by JetStream: clients come back to other nodes, with all that they missed, once and in order.
+#![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
+
+use std::time::Duration;
+
+use serde_json::json;
+use sociable::adapter::Emitter;
+use sociable::adapter::conformance::{Peer, check_all};
+use sociable::adapter::{Adapter, Limits};
+use sociable::testing::{TestClient, TestServer};
+use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
+use sociable_tests::{Nats, eventually, patience, within};
+
+const LIMITS: Limits = Limits {
+    session_age: Duration::from_secs(60),
+    event_age: Duration::from_secs(60),
+    session_bytes: 1 << 20,
+    total_bytes: 1 << 26,
+};
+
+/// A node of a cluster.
+struct Member {
+    io: Server,
+    server: TestServer,
+    adapter: NatsAdapter,
+}
+
+fn log() {
+    let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
+}
+
+fn keeping() -> Nats {
+    log();
+    Nats::keeping()
+}
+
+fn options(nats: &Nats) -> NatsOptions {
+    NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default())
+}
+
+async fn start(options: NatsOptions) -> Member {
+    let adapter = NatsAdapter::connect(options).await.unwrap();
+    let io = Server::builder()
+        .adapter(adapter.clone())
+        .recovery(Recovery::default())
+        .request_timeout(patience())
+        .ack_timeout(patience())
+        .build()
+        .unwrap();
+    io.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+        socket.join(room);
+        ack.send(())
+    });
+    io.on("name", async |socket: Socket, Data(name): Data<String>, ack: Ack| {
+        socket.set_data(&name).ok();
+        ack.send(())
+    });
+    io.on("tell me", async |socket: Socket, Data(n): Data<u64>, ack: Ack| {
+        socket.emit("n", n).ok();
+        ack.send(())
+    });
+    let server = TestServer::start(&io).unwrap();
+    Member { io, server, adapter }
+}
+
+async fn cluster<const N: usize>(nats: &Nats) -> [Member; N] {
+    let mut members = vec![];
+    for _ in 0..N {
+        members.push(start(options(nats)).await);
+    }
+    for member in &members {
+        eventually("the nodes know each other", || member.adapter.members().len() == N - 1).await;
+    }
+    members.try_into().ok().unwrap()
+}
+
+/// The numbers that a client gets up to one.
+async fn numbers(client: &TestClient, last: u64) -> Vec<u64> {
+    let mut numbers = vec![];
+    while numbers.last() != Some(&last) {
+        numbers.push(client.expect("n").await.unwrap().data().unwrap());
+    }
+    numbers
+}
+
+/// So many numbers.
+async fn some(client: &TestClient, count: usize) -> Vec<u64> {
+    let mut numbers = vec![];
+    while numbers.len() < count {
+        numbers.push(client.expect("n").await.unwrap().data().unwrap());
+    }
+    numbers
+}
+
+#[tokio::test]
+async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
+    log();
+    let nats = keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    client.emit_with_ack("join", "red").await.unwrap();
+    client.emit_with_ack("name", "Ann").await.unwrap();
+    let near = b.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    assert_eq!((numbers(&client, 1).await, numbers(&near, 1).await), (vec![1], vec![1]));
+    let id = client.id().to_owned();
+    let lost = client.drop_connection();
+    a.io.to("red").emit("n", 2).unwrap();
+    b.io.to("red").emit("n", 3).unwrap();
+    b.io.to("blue").emit("n", 4).unwrap();
+    a.io.to(&*id).emit("n", 5).unwrap();
+    b.io.emit("n", 6).unwrap();
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    assert_eq!((client.recovered(), client.id()), (true, &*id));
+    let missed = some(&client, 4).await;
+    // Of each node in its order.
+    assert_eq!(missed.iter().copied().filter(|n| [2, 5].contains(n)).collect::<Vec<_>>(), [2, 5]);
+    assert_eq!(missed.iter().copied().filter(|n| [3, 6].contains(n)).collect::<Vec<_>>(), [3, 6]);
+    let sockets = a.io.to("red").fetch_sockets().await.unwrap();
+    assert_eq!(sockets.len(), 1);
+    assert_eq!(serde_json::to_value(sockets[0].data()).unwrap(), json!("Ann"));
+    a.io.to("red").emit("n", 7).unwrap();
+    a.io.to(&*id).emit("n", 8).unwrap();
+    assert_eq!(numbers(&client, 8).await, [7, 8]);
+    // And again to the first, where its id leads.
+    let lost = client.drop_connection();
+    b.io.to("red").emit("n", 9).unwrap();
+    let client = a.server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    b.io.to(&*id).emit("n", 10).unwrap();
+    assert_eq!(some(&client, 2).await, [9, 10]);
+    client.sync().await.unwrap();
+    assert!(client.pending().is_empty());
+}
+
+#[tokio::test]
+async fn the_adapter_does_what_every_adapter_has_to_also_by_the_stream() {
+    let nats = keeping();
+    let connect = async || {
+        let adapter = NatsAdapter::connect(options(&nats)).await.unwrap();
+        drop(adapter.history(LIMITS));
+        Peer::start(adapter)
+    };
+    within("the checks", check_all(connect)).await;
+}
+
+/// What a node says to its own socket alone is kept for its return, too, and not doubled.
+#[tokio::test]
+async fn what_was_said_to_one_client_alone_is_not_lost_with_its_node() {
+    let nats = keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    for n in 1..=20 {
+        client.emit_with_ack("tell me", n).await.unwrap();
+    }
+    assert_eq!(numbers(&client, 20).await, (1..=20).collect::<Vec<_>>());
+    let (id, lost) = (client.id().to_owned(), client.as_lost());
+    client.emit_with_ack("tell me", 21).await.unwrap();
+    a.io.emit("n", 22).unwrap();
+    client.emit_with_ack("tell me", 23).await.unwrap();
+    // As if all behind the twentieth had been lost with the connection; the first node has not noticed.
+    let back = b.server.client().recover(lost).connect().await.unwrap();
+    assert_eq!((back.recovered(), back.id()), (true, &*id));
+    assert_eq!(numbers(&back, 23).await, [21, 22, 23]);
+    eventually("the first node has let it go", || a.io.socket_count() == 0).await;
+    a.io.emit("n", 24).unwrap();
+    assert_eq!(numbers(&back, 24).await, [24]);
+    back.sync().await.unwrap();
+    assert!(back.pending().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_who_show_the_same_one_comes_back() {
+    let nats = keeping();
+    let [a, b, c] = cluster(&nats).await;
+    for _ in 0..10 {
+        let client = a.server.connect().await.unwrap();
+        a.io.emit("n", 1).unwrap();
+        numbers(&client, 1).await;
+        let lost = client.drop_connection();
+        eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+        let claim = async |member: &Member| member.server.client().recover(lost.clone()).connect().await.unwrap();
+        let (first, second) = tokio::join!(claim(&b), claim(&c));
+        // One may have it after the other, if it comes when the other is there: then that one's connection is ended.
+        assert!(first.recovered() || second.recovered());
+        let both = first.recovered() && second.recovered();
+        eventually("nobody is there twice", || b.io.socket_count() + c.io.socket_count() == if both { 1 } else { 2 }).await;
+        (first.disconnect(), second.disconnect());
+        eventually("all are gone", || b.io.socket_count() + c.io.socket_count() == 0).await;
+    }
+}
+
+/// While nothing can be kept, events wait; they come when it can, once and in order.
+#[tokio::test]
+async fn what_is_sent_while_the_server_is_away_comes_later_once_and_in_order() {
+    let mut nats = keeping();
+    let [a, b] = cluster(&nats).await;
+    let (near, far) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
+    for n in 1..=300 {
+        match n {
+            100 => nats.kill(),
+            200 => nats.restart(),
+            _ => {}
+        }
+        a.io.emit("n", n).unwrap();
+        if n % 10 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let all: Vec<_> = (1..=300).collect();
+    assert_eq!(numbers(&near, 300).await, all);
+    assert_eq!(numbers(&far, 300).await, all);
+    assert_eq!(a.adapter.stats().not_kept, 0);
+}
+
+/// The stream was deleted: who could come back can't any more, and is told so.
+#[tokio::test]
+async fn without_its_history_nobody_is_recovered_and_nobody_misses_something_unknowingly() {
+    let nats = keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    let other = b.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let server = async_nats::connect(nats.url()).await.unwrap();
+    async_nats::jetstream::new(server).delete_stream("sociable-sociable").await.unwrap();
+    // Who is connected begins anew.
+    other.disconnected().await.unwrap();
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(!client.recovered());
+    eventually("all is well again", || a.io.is_connected()).await;
+    a.io.emit("n", 2).unwrap();
+    assert_eq!(numbers(&client, 2).await, [2]);
+}
+
+#[tokio::test]
+async fn what_an_emitter_sends_is_kept_for_those_who_are_away() {
+    let nats = keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    client.emit_with_ack("join", "red").await.unwrap();
+    let emitter = Emitter::connect(options(&nats)).await.unwrap();
+    emitter.to("red").emit("n", &1).unwrap();
+    assert_eq!(numbers(&client, 1).await, [1]);
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    emitter.to("red").emit("n", &2).unwrap();
+    emitter.emit("n", &3).unwrap();
+    emitter.close().await;
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    assert_eq!(numbers(&client, 3).await, [2, 3]);
+    client.sync().await.unwrap();
+    assert!(client.pending().is_empty());
+}
