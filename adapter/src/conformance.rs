@@ -75,7 +75,10 @@ impl Node for Recorder {
         }
     }
 
-    fn keep(&self, _: &Arc<Entry>) {}
+    fn keep(&self, entry: &Arc<Entry>) {
+        let operation = Operation::Emit { frames: entry.frames.clone(), volatile: false, compress: entry.compress };
+        self.deliver(Message { namespace: entry.namespace.clone(), target: entry.target.clone(), operation });
+    }
 
     fn write_offset(&self, _: &ByteString, frames: &Frames, _: &str) -> Frames {
         frames.clone()

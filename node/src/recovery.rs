@@ -261,7 +261,7 @@ impl Recoveries {
     async fn end_earlier(&self, namespace: &Namespace, pid: &Id) {
         let earlier = self.live.lock().get(pid).filter(|socket| socket.namespace == *namespace).cloned();
         if let Some(earlier) = earlier {
-            cut_off(earlier).await;
+            let _ = cut_off(earlier).await;
         }
     }
 
@@ -269,7 +269,7 @@ impl Recoveries {
     pub(crate) async fn give_up(&self, pid: &Id) {
         let socket = self.live.lock().get(pid).cloned();
         if let Some(socket) = socket {
-            cut_off(socket).await;
+            let _ = cut_off(socket).await;
         }
     }
 
@@ -279,7 +279,7 @@ impl Recoveries {
         if let Some(socket) = socket {
             socket.namespace.engine().count(Count::SessionsFenced);
             tracing::warn!(target: "sociable::recovery", id = %socket.id, "another node has the session of this client, which is cut off");
-            drop(void(socket));
+            void(socket);
         }
     }
 
@@ -288,7 +288,7 @@ impl Recoveries {
         let sockets: Vec<_> = self.live.lock().values().cloned().collect();
         for socket in sockets {
             socket.namespace.engine().count(Count::SessionsVoided);
-            drop(void(socket));
+            void(socket);
         }
     }
 
@@ -389,23 +389,22 @@ impl Recoveries {
     }
 }
 
-/// Ends the connection of a socket, whose loss nobody noticed. Ends when that is done.
-async fn cut_off(socket: Arc<SocketInner>) {
+/// Ends the connection of a socket, whose loss nobody noticed. What is given is dropped when that is done, one way or another.
+fn cut_off(socket: Arc<SocketInner>) -> oneshot::Receiver<()> {
     let (done, ended) = oneshot::channel::<()>();
     Socket(socket).end_session(move |session| {
         session.end(CloseReason::TransportClose, Ending::Abrupt);
         drop(done);
     });
-    // It is dropped, one way or another.
-    let _ = ended.await;
+    ended
 }
 
 /// Ends the connection of a socket, of which nothing is saved.
-fn void(socket: Arc<SocketInner>) -> impl Future<Output = ()> {
+fn void(socket: Arc<SocketInner>) {
     if let Some(ticket) = &socket.ticket {
         ticket.void.store(true, Ordering::Release);
     }
-    cut_off(socket)
+    drop(cut_off(socket));
 }
 
 impl Namespace {

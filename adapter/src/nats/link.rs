@@ -215,11 +215,14 @@ fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mut Join
         incoming::run(shared, client, listening)
     }));
     start_sending(shared, data, tasks);
-    let (at, client) = (Arc::clone(shared), control.clone());
-    let member = supervised("membership", Arc::clone(shared), move || membership::run(Arc::clone(&at), client.clone()));
+    let (at, of, client) = (Arc::clone(shared), Arc::clone(shared), control.clone());
+    let member = supervised("membership", Arc::clone(shared), move || membership::run(Arc::clone(&of), client.clone()));
     tasks.spawn(async move {
         // It is no member before it listens.
         drop(is_listening.await);
+        if let Some(history) = at.history.get() {
+            history.listening().await;
+        }
         member.await;
     });
 }

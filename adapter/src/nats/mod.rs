@@ -262,8 +262,8 @@ impl Adapter for NatsAdapter {
         // A server event has no sockets, so that its target means nothing.
         let lane = match (&message.operation, lane(&message.target)) {
             // Only where a node of the tag lives is it sure to be for a socket: rooms may be named like ids.
-            // In order with the events that the server keeps. What is volatile need not be.
-            (operation, _) if self.keeps() && !matches!(operation, Operation::Emit { volatile: true, .. }) => Lane::Kept,
+            // In order with the events that the server keeps.
+            _ if self.keeps() => Lane::Kept,
             (Operation::ServerEvent { .. }, _) => Lane::All,
             (_, Lane::Socket(id)) if !self.shared.is_owned(&id) => Lane::All,
             (_, lane) => lane,

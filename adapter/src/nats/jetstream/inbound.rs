@@ -52,6 +52,7 @@ impl Inbound<'_> {
             *loaded = true;
         }
         self.look(store, false).await?;
+        self.history.listens.send_replace(true);
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {

@@ -131,6 +131,8 @@ pub(crate) struct StreamHistory {
     wake: Notify,
     /// Told when more of the stream has been taken.
     moved: watch::Sender<u64>,
+    /// What other nodes keep is heard.
+    listens: watch::Sender<bool>,
     catching_up: sessions::CatchingUp,
     store: OnceLock<Store>,
     /// Where the offset of an event will be, while it is written: nobody can send it by chance or guess it.
@@ -207,6 +209,7 @@ impl StreamHistory {
             sessions: Sessions::default(),
             wake: Notify::new(),
             moved: watch::Sender::new(0),
+            listens: watch::Sender::new(false),
             catching_up: sessions::CatchingUp::default(),
             store: OnceLock::from(store),
             blank: blank[..WIDTH].to_owned(),
@@ -226,6 +229,11 @@ impl StreamHistory {
         // Nothing may get between the number of an event and its record.
         let _log = self.log.lock();
         self.outbound.push(Lane::All, record, None, limit, counters)
+    }
+
+    /// Ends when what other nodes keep is heard.
+    pub(crate) async fn listening(&self) {
+        drop(self.listens.subscribe().wait_for(|listens| *listens).await);
     }
 
     /// Ends when all events and sessions are kept.
