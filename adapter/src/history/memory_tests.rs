@@ -104,7 +104,7 @@ fn an_event_for_several_rooms_is_missed_once_and_one_that_leaves_a_room_out_is_n
 fn a_session_that_is_given_back_keeps_the_time_of_its_loss() {
     let mut bench = Bench::new(Limits { session_age: Duration::from_secs(60), ..LIMITS });
     let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(61)) else { return };
-    let session = SavedSession { lost: long_ago, ..bench.session(&[]) };
+    let session = SavedSession { lost: Some(long_ago), ..bench.session(&[]) };
     let fresh = bench.session(&[]);
     bench.history.save(fresh);
     bench.history.save(session.clone());
@@ -130,8 +130,8 @@ fn an_offset_of_another_history_or_of_none_says_that_nothing_came() {
     let before = bench.append("red", 1);
     bench.append("red", 1);
     bench.append("red", 1);
-    let foreign = MemoryHistory::new(LIMITS).offset(3);
-    for offset in ["", "3", ".3", "text", &foreign, &before, &bench.history.offset(99)] {
+    let foreign = MemoryHistory::new(LIMITS).offset(&at(&bench, 3));
+    for offset in ["", "3", ".3", "text", &foreign, &before, &bench.history.offset(&at(&bench, 99))] {
         assert_eq!(bench.missed(&session, Some(offset)), Some(vec![2, 3]), "{offset}");
     }
 }
@@ -156,7 +156,7 @@ fn a_session_is_given_back_once_and_to_its_namespace() {
     let session = bench.session(&["red"]);
     assert!(bench.history.save(session.clone()));
     assert!(bench.history.holds(&session.pid));
-    assert_eq!(bench.history.take("/other", &session.pid).now_or_never(), Some(None));
+    assert_eq!(bench.history.take("/other", &session.pid, None).now_or_never(), Some(None));
     assert_eq!(bench.take(&session), Some(session.clone()));
     assert_eq!(bench.take(&session), None);
     assert_eq!(bench.history.usage(), Usage::default());
