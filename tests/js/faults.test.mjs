@@ -1,7 +1,8 @@
 // Faults on real processes: three nodes, three NATS servers, 300 clients of which a third poll, 100 broadcasts a second. One after the other a
 // node is killed, a NATS server is killed, and a node is cut off from NATS for 20 s by a link that swallows everything.
 //
-// The live lane promises at most once, in order. What is lost is counted, by the clients and by the nodes, and printed.
+// The live lane promises at most once, in order: what is lost is counted and printed. With a history on JetStream nothing may be lost, and the
+// clients of the killed node come back to others as the sockets that they were.
 import { after, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -29,16 +30,24 @@ after(() => {
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** Three NATS servers that are one. They tell clients nothing of each other, so that each link is one that can be cut. */
-async function startNats() {
-  const ports = await Promise.all(Array.from({ length: NODES * 2 }, freePort));
-  const routes = ports.slice(NODES).map((port) => `nats://127.0.0.1:${port}`).join(", ");
+async function startNats(jetstream) {
+  const ports = await Promise.all(Array.from({ length: NODES * 3 }, freePort));
+  const routes = ports.slice(NODES, NODES * 2).map((port) => `nats://127.0.0.1:${port}`).join(", ");
   const servers = [];
   for (let i = 0; i < NODES; i++) {
     const file = path.join(folder, `nats-${i}.conf`);
-    writeFileSync(file, `listen: "127.0.0.1:${ports[i]}"\ncluster { name: faults, listen: "127.0.0.1:${ports[NODES + i]}", routes: [${routes}], no_advertise: true }\n`);
+    const monitor = ports[NODES * 2 + i];
+    const lines = [
+      `server_name: "nats-${i}"`,
+      `listen: "127.0.0.1:${ports[i]}"`,
+      `http: "127.0.0.1:${monitor}"`,
+      `cluster { name: faults, listen: "127.0.0.1:${ports[NODES + i]}", routes: [${routes}], no_advertise: true }`,
+      ...(jetstream ? [`jetstream { store_dir: "${path.join(folder, `store-${i}`)}" }`] : []),
+    ];
+    writeFileSync(file, lines.join("\n"));
     const process_ = spawn(process.env.NATS_SERVER ?? "nats-server", ["--config", file], { stdio: "ignore" });
     cleanup.push(() => process_.kill("SIGKILL"));
-    servers.push({ port: ports[i], process: process_ });
+    servers.push({ port: ports[i], monitor, process: process_ });
   }
   for (const { port } of servers) {
     await until(() => new Promise((resolve) => {
@@ -46,6 +55,17 @@ async function startNats() {
     }), "NATS listens");
   }
   return servers;
+}
+
+/** The NATS server that leads the stream of events. */
+async function leader(servers) {
+  for (const { monitor } of servers) {
+    const state = await fetch(`http://127.0.0.1:${monitor}/jsz?streams=1`).then((response) => response.json(), () => undefined);
+    const streams = (state?.account_details ?? []).flatMap((account) => account.stream_detail ?? []);
+    const name = streams.find((stream) => !stream.name.startsWith("KV_"))?.cluster?.leader;
+    if (name) return servers[Number(name.split("-")[1])];
+  }
+  throw new Error("no server knows who leads the stream");
 }
 
 /** Links of one node to a NATS server. While it is cut, what comes is swallowed, in both directions, and nobody is told. */
@@ -70,6 +90,9 @@ async function startLink(target) {
 /** A client that notes what it hears, and goes to another node when its own is gone. */
 class Client {
   last = -1;
+  /** Times that it came back as the socket that it was, and as another. */
+  recovered = 0;
+  renewed = 0;
   doubled = 0;
   disordered = 0;
   heard = new Set();
@@ -80,6 +103,7 @@ class Client {
     });
     this.manager.on("reconnect_attempt", () => { this.manager.uri = urls[++at % urls.length]; });
     this.socket = this.manager.socket("/api");
+    this.socket.once("connect", () => this.socket.on("connect", () => { this.socket.recovered ? this.recovered++ : this.renewed++; }));
     this.socket.on("news", (n) => {
       if (this.heard.has(n)) this.doubled++;
       else if (n < this.last) this.disordered++;
@@ -91,33 +115,42 @@ class Client {
   close() { this.socket.disconnect(); }
 }
 
-test("a cluster that loses a node, a NATS server and a link", { timeout: 240_000 }, async () => {
-  const nats = await startNats();
+for (const jetstream of [false, true]) {
+  test(`a cluster that loses a node, a NATS server and a link${jetstream ? ", with a history" : ""}`, { timeout: 300_000 }, () => lose(jetstream));
+}
+
+async function lose(jetstream) {
+  const nats = await startNats(jetstream);
   const nodes = [];
   for (let i = 0; i < NODES; i++) {
     // Each prefers a server of its own.
     const links = await Promise.all(nats.map((_, n) => startLink(nats[(i + n) % NODES].port)));
     const urls = links.map(({ port }) => `nats://127.0.0.1:${port}`).join(",");
-    const server = await Server.start("ACCEPTANCE", ["--nats", urls, "--cluster", `faults-${process.pid}`, "--node-name", `node-${i}`]);
+    const history = jetstream ? ["--recovery", "120000", "--jetstream"] : [];
+    const server = await Server.start("ACCEPTANCE", ["--nats", urls, "--cluster", `faults-${process.pid}`, "--node-name", `node-${i}`, ...history]);
     cleanup.push(() => server.child.kill("SIGKILL"));
     nodes.push({ links, server, url: server.url });
   }
   const urls = nodes.map(({ url }) => url);
 
+  let publishing;
   const publisher = new Manager(urls[0], { transports: ["websocket"] }).socket("/api");
   cleanup.push(() => publisher.disconnect());
   const clients = Array.from({ length: CLIENTS }, (_, i) => new Client(urls, i, i % 3 === 0));
-  cleanup.push(() => clients.forEach((client) => client.close()));
+  const close = () => { clearInterval(publishing); publisher.disconnect(); clients.forEach((client) => client.close()); };
+  cleanup.push(close);
   const allThere = () => until(() => publisher.connected && clients.every(({ socket }) => socket.connected), "all are connected", HEAL_MS);
   await allThere();
   await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES, "the nodes know each other");
 
-  let sent = 0;
+  // Something has come to each: it can say what it has.
+  await publisher.emitWithAck("op", { do: "emit", event: "news", args: [0] });
+  await until(() => clients.every(({ heard }) => heard.has(0)), "all hear the first");
+  let sent = 1;
   const emit = () => publisher.emit("op", { do: "emit", event: "news", args: [sent++] }, () => {});
   const began = Date.now();
   // A clock that ticks late makes up for it.
-  const publishing = setInterval(() => { while (sent < ((Date.now() - began) * RATE) / 1000) emit(); }, 1000 / RATE);
-  cleanup.push(() => clearInterval(publishing));
+  publishing = setInterval(() => { while (sent < ((Date.now() - began) * RATE) / 1000) emit(); }, 1000 / RATE);
 
   /** Runs a fault, waits until the cluster is whole again, and tells what it cost. */
   const during = async (what, fault) => {
@@ -138,6 +171,7 @@ test("a cluster that loses a node, a NATS server and a link", { timeout: 240_000
     const losers = lost.filter((n) => n > 0).length;
     const total = lost.reduce((sum, n) => sum + n, 0);
     console.log(`${what}: whole after ${(whole / 1000).toFixed(1)} s, ${due} broadcasts, ${total} of ${due * CLIENTS} deliveries lost, by ${losers} clients`);
+    if (jetstream) assert.equal(total, 0, `nothing is lost when ${what}`);
     return { losers, total };
   };
 
@@ -145,14 +179,24 @@ test("a cluster that loses a node, a NATS server and a link", { timeout: 240_000
   assert.equal(quiet.losers, 0, "nobody loses anything while nothing happens");
 
   const ofLast = (client) => client.manager.uri === urls[2];
-  const killed = clients.filter(ofLast).length;
+  const killedClients = clients.filter(ofLast);
+  const killed = killedClients.length;
   const kill = await during("a node is killed", async () => { nodes[2].server.child.kill("SIGKILL"); await pause(2000); });
   assert.ok(kill.losers <= killed, "only clients of the killed node lose anything");
   await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES - 1, "it is found to be dead", HEAL_MS);
   const fetched = await publisher.emitWithAck("op", { do: "fetchSockets" });
   assert.equal(fetched.value.length, CLIENTS + 1, "all are told of, without waiting for the dead");
 
-  await during("a NATS server is killed", async () => { nats[0].process.kill("SIGKILL"); await pause(2000); });
+  if (jetstream) {
+    const { recovered, renewed } = killedClients.reduce((sum, client) => ({ recovered: sum.recovered + client.recovered, renewed: sum.renewed + client.renewed }), { recovered: 0, renewed: 0 });
+    console.log(`${recovered} of ${killed} clients of the killed node came back as who they were, ${renewed} as others`);
+    assert.ok(recovered >= 0.99 * killed, "nearly all clients of the killed node come back");
+  }
+
+  await during("a NATS server is killed", async () => {
+    (jetstream ? await leader(nats) : nats[0]).process.kill("SIGKILL");
+    await pause(2000);
+  });
 
   await during(`a node is cut off from NATS for ${CUT_MS / 1000} s`, async () => {
     nodes[1].links.forEach((link) => { link.cut = true; });
@@ -167,4 +211,7 @@ test("a cluster that loses a node, a NATS server and a link", { timeout: 240_000
   console.log(`${sent} broadcasts in all: ${doubled} came twice, ${disordered} out of order`);
   assert.equal(doubled, 0, "nothing comes twice");
   assert.equal(disordered, 0, "nothing comes out of order");
-});
+  close();
+  nodes.forEach(({ server }) => server.child.kill("SIGKILL"));
+  nats.forEach((server) => server.process.kill("SIGKILL"));
+}
