@@ -181,7 +181,14 @@ async function lose(jetstream) {
   const ofLast = (client) => client.manager.uri === urls[2];
   const killedClients = clients.filter(ofLast);
   const killed = killedClients.length;
-  const kill = await during("a node is killed", async () => { nodes[2].server.child.kill("SIGKILL"); await pause(2000); });
+  const kill = await during("a node is killed", async () => {
+    nodes[2].server.child.kill("SIGKILL");
+    await until(() => killedClients.every(({ socket }) => !socket.connected), "its clients notice");
+    const noticed = Date.now();
+    await allThere();
+    console.log(`the ${killed} clients of the killed node are connected again after ${((Date.now() - noticed) / 1000).toFixed(1)} s`);
+    await pause(2000);
+  });
   assert.ok(kill.losers <= killed, "only clients of the killed node lose anything");
   await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES - 1, "it is found to be dead", HEAL_MS);
   const fetched = await publisher.emitWithAck("op", { do: "fetchSockets" });

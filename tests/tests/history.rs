@@ -11,12 +11,8 @@ use sociable::testing::{TestClient, TestServer};
 use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
 use sociable_tests::{Nats, eventually, patience, within};
 
-const LIMITS: Limits = Limits {
-    session_age: Duration::from_secs(60),
-    event_age: Duration::from_secs(60),
-    session_bytes: 1 << 20,
-    total_bytes: 1 << 26,
-};
+const LIMITS: Limits =
+    Limits { session_age: Duration::from_secs(60), event_age: Duration::from_secs(60), session_bytes: 1 << 20, total_bytes: 1 << 26 };
 
 /// A node of a cluster.
 struct Member {
