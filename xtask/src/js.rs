@@ -51,7 +51,7 @@ pub(crate) fn interop(report: &mut Report) {
 pub(crate) fn faults(report: &mut Report) {
     const NAME: &str = "faults of a cluster";
     match tools::ensure_nats() {
-        Ok(nats) => node_test(report, NAME, &["faults.test.mjs"], |command| {
+        Ok(nats) => node_test(report, NAME, &["faults.test.mjs", "history.test.mjs"], |command| {
             command.env("NATS_SERVER", &nats);
         }),
         Err(why) => report.skip(NAME, &why),

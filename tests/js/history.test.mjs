@@ -1,0 +1,156 @@
+// The history that nodes share by JetStream, on real processes: nodes that are killed, frozen or stopped, and clients that come back to others as
+// the sockets that they were.
+import { after, test } from "node:test";
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
+import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { Manager } from "socket.io-client";
+import { collect, connected, done, freePort, freshApp, until } from "./lib.mjs";
+
+const folder = mkdtempSync(path.join(tmpdir(), "sociable-history-"));
+let nats;
+after(() => {
+  nats?.process.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function natsServer() {
+  if (!nats) {
+    const [port, monitor] = [await freePort(), await freePort()];
+    const args = ["-a", "127.0.0.1", "-p", String(port), "-m", String(monitor), "-js", "-sd", folder];
+    nats = { port, monitor, process: spawn(process.env.NATS_SERVER ?? "nats-server", args, { stdio: "ignore" }) };
+    await until(() => new Promise((resolve) => {
+      const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
+    }), "NATS listens");
+  }
+  return `nats://127.0.0.1:${nats.port}`;
+}
+
+let clusters = 0;
+
+/** Nodes that know each other. */
+async function nodes(t, count, ...flags) {
+  const cluster = `history-${process.pid}-${++clusters}`;
+  const args = ["--nats", await natsServer(), "--cluster", cluster, "--recovery", "60000", "--jetstream", ...flags];
+  const all = [];
+  for (let i = 0; i < count; i++) all.push(await freshApp(t, ...args, "--node-name", `node-${i}`));
+  return Object.assign(all, { cluster });
+}
+
+/** Waits until the server keeps so many sessions, and has written as often: that is soon, not at once. Tells how often it has. */
+async function kept({ cluster }, count, writes = 0) {
+  return await until(async () => {
+    const state = await fetch(`http://127.0.0.1:${nats.monitor}/jsz?streams=1`).then((response) => response.json());
+    const bucket = state.account_details?.flatMap((account) => account.stream_detail).find(({ name }) => name === `KV_sociable-${cluster}-sessions`);
+    return bucket?.state.messages >= count && bucket.state.last_seq >= writes && bucket.state.last_seq;
+  }, `${count} sessions are kept`);
+}
+
+/** A client that goes on to the next address when its connection is lost. */
+function wanderer(t, apps, options = {}) {
+  const manager = new Manager(apps[0].url, { transports: ["websocket"], reconnectionDelay: 50, reconnectionDelayMax: 200, ...options });
+  let at = 0;
+  manager.on("reconnect_attempt", () => { manager.uri = apps[++at % apps.length].url; });
+  t.after(() => manager._close());
+  return manager;
+}
+
+/** A socket, when it is connected and has got something, so that it can say what it has. */
+async function settled(manager, namespace = "/api") {
+  const socket = manager.socket(namespace);
+  const heard = collect(socket, "news");
+  await connected(socket);
+  await done(socket, { do: "emit", from: "self", event: "news", args: ["first"] });
+  await until(() => heard.length === 1, "the first event");
+  return { socket, heard, id: socket.id };
+}
+
+const again = (socket) => new Promise((resolve) => socket.once("connect", resolve));
+
+for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
+  test(`a node is killed, and its clients by ${transports} lose nothing`, async (t) => {
+    const all = await nodes(t, 2);
+    const [a, b] = all;
+    const clients = await Promise.all(Array.from({ length: 10 }, () => settled(wanderer(t, [a, b], { transports }))));
+    const other = await settled(wanderer(t, [b]));
+    const writes = await kept(all, 11);
+    await Promise.all(clients.map(({ socket }) => done(socket, { do: "join", rooms: ["red"] })));
+    await kept(all, 11, writes + clients.length);
+    const back = clients.map(({ socket }) => again(socket));
+    a.child.kill("SIGKILL");
+    for (let n = 0; n < 20; n++) await done(other.socket, { do: "emit", to: ["red"], event: "news", args: [n] });
+    await Promise.all(back);
+    for (let n = 20; n < 30; n++) await done(other.socket, { do: "emit", to: ["red"], event: "news", args: [n] });
+    for (const { socket, heard, id } of clients) {
+      assert.equal(socket.recovered, true);
+      assert.equal(socket.id, id);
+      await until(() => heard.length >= 31, "all events");
+      assert.deepEqual(heard.map(([first]) => first), ["first", ...Array.from({ length: 30 }, (_, n) => n)]);
+    }
+  });
+}
+
+test("a node that was frozen finds its clients elsewhere, and lets go of them", async (t) => {
+  const all = await nodes(t, 2, "--ping-interval", "400", "--ping-timeout", "400");
+  const [a, b] = all;
+  const clients = await Promise.all(Array.from({ length: 10 }, () => settled(wanderer(t, [a, b]))));
+  const other = await settled(wanderer(t, [b]));
+  await kept(all, 11);
+  const back = clients.map(({ socket }) => again(socket));
+  a.child.kill("SIGSTOP");
+  t.after(() => a.child.kill("SIGCONT"));
+  await Promise.all(back);
+  for (const { socket, id } of clients) assert.deepEqual([socket.recovered, socket.id], [true, id]);
+  a.child.kill("SIGCONT");
+  const ids = clients.map(({ id }) => id).concat(other.id).sort();
+  await until(async () => {
+    const sockets = await done(other.socket, { do: "fetchSockets" }).catch(() => []);
+    return sockets.length === ids.length;
+  }, "nobody is there twice");
+  // And it is a node like any other again.
+  const late = await settled(wanderer(t, [a]));
+  await done(late.socket, { do: "emit", event: "news", args: ["from the one that was frozen"] });
+  await until(() => clients.every(({ heard }) => heard.length === 2), "its events reach those who left it");
+});
+
+test("a node that stops hands its clients on", async (t) => {
+  const all = await nodes(t, 2);
+  const [a, b] = all;
+  const { socket, heard, id } = await settled(wanderer(t, [a, b]));
+  const other = await settled(wanderer(t, [b]));
+  const back = again(socket);
+  await Promise.all([a.stop("SIGTERM"), done(other.socket, { do: "emit", event: "news", args: ["meanwhile"] })]);
+  await back;
+  assert.deepEqual([socket.recovered, socket.id], [true, id]);
+  await until(() => heard.length === 2, "what was sent meanwhile");
+});
+
+test("several namespaces of one client come back together", async (t) => {
+  const all = await nodes(t, 2);
+  const [a, b] = all;
+  const manager = wanderer(t, [a, b]);
+  const sockets = await Promise.all(["/api", "/dyn-1", "/dyn-2"].map((namespace) => settled(manager, namespace)));
+  await kept(all, 3);
+  const back = sockets.map(({ socket }) => again(socket));
+  a.child.kill("SIGKILL");
+  await Promise.all(back);
+  for (const { socket, id } of sockets) assert.deepEqual([socket.recovered, socket.id], [true, id]);
+});
+
+test("a client that said goodbye does not come back", async (t) => {
+  const all = await nodes(t, 2);
+  const [a, b] = all;
+  const manager = wanderer(t, [a]);
+  const { socket, id } = await settled(manager);
+  const { _pid: pid, _lastOffset: offset } = socket;
+  assert.ok(pid && offset, "the client has something to show");
+  socket.disconnect();
+  const other = new Manager(b.url, { transports: ["websocket"] }).socket("/api", { auth: { pid, offset } });
+  t.after(() => other.io._close());
+  await connected(other);
+  assert.notEqual(other.id, id);
+  assert.equal(other.recovered, false);
+});
