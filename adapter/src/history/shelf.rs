@@ -146,6 +146,15 @@ impl Shelf {
         }
     }
 
+    /// Drops what is too old, then what is too much.
+    #[cfg(feature = "nats")]
+    pub(crate) fn trim(&mut self, age: Duration, bytes: usize, now: Instant) {
+        self.expire(age, now);
+        while self.bytes > bytes && self.oldest().is_some() {
+            self.drop_oldest();
+        }
+    }
+
     pub(crate) fn shrink(&mut self) {
         if self.entries.len() < self.entries.capacity() / 8 {
             self.entries.shrink_to_fit();

@@ -1,9 +1,10 @@
 //! The server of the benchmarks: echo, acknowledgements, rooms, broadcasts; and nothing that is not measured.
 //!
 //! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves in a plain `HttpServer` instead of by raw streams. `NATS=nats://…` makes it one of a cluster.
+//! `RECOVERY=1` lets clients come back to it, and `JETSTREAM=1` to any node of the cluster.
 
 use actix_web::{App, HttpServer};
-use sociable::{Ack, Data, NatsAdapter, NatsOptions, RawArgs, Server, Socket};
+use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, RawArgs, Recovery, Server, Socket};
 
 async fn echo(socket: Socket, args: RawArgs, ack: Option<Ack>) {
     match ack {
@@ -26,10 +27,16 @@ async fn broadcast(socket: Socket, args: RawArgs) {
 #[actix_web::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let port = std::env::var("PORT").ok().and_then(|port| port.parse().ok()).unwrap_or(3000);
-    let builder = match std::env::var("NATS") {
-        Ok(servers) => Server::builder().adapter(NatsAdapter::connect(NatsOptions::new(servers)).await?),
-        Err(_) => Server::builder(),
-    };
+    let is_set = |name: &str| std::env::var_os(name).is_some();
+    let mut builder = Server::builder();
+    if let Ok(servers) = std::env::var("NATS") {
+        let options = NatsOptions::new(servers);
+        let options = if is_set("JETSTREAM") { options.jetstream(JetStreamOptions::default()) } else { options };
+        builder = builder.adapter(NatsAdapter::connect(options).await?);
+    }
+    if is_set("RECOVERY") || is_set("JETSTREAM") {
+        builder = builder.recovery(Recovery::default());
+    }
     let io = builder.build()?;
     io.on("echo", echo).on("join", join).on("broadcast", broadcast);
     let service = io.service();

@@ -9,18 +9,17 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use tokio::time::MissedTickBehavior;
 
+use super::StreamHistory;
+use super::log::{Log, PER_MESSAGE, place_in};
 use super::store::{From, Store, Trouble};
-use super::{Log, PER_MESSAGE, StreamHistory};
 use crate::nats::wire::{self, HEAD, Head, Reader, Record};
 use crate::nats::{Shared, incoming};
-use crate::{Message, Operation};
+use crate::{Entry, Message, Operation};
 
 /// How often it is looked whether something did not come.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long nothing is tried after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Publishers whose messages are counted.
-const MAX_HEADS: usize = 10_000;
 
 /// Takes what comes.
 pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>, client: Client) {
@@ -77,7 +76,7 @@ impl Inbound<'_> {
     /// Takes what was kept before this node began.
     async fn load(&mut self, store: &Store) -> Result<(), Trouble> {
         let (_, first, last) = store.range().await?;
-        self.history.begins_behind(first.saturating_sub(1));
+        self.history.log.lock().begins_behind(first.saturating_sub(1));
         let age = self.history.limits.event_age;
         store.read(&store.subjects.all, From::Age(age), |sequence, payload| self.take(sequence, &payload, false)).await?;
         tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
@@ -100,7 +99,7 @@ impl Inbound<'_> {
 
     /// Up to this message of the stream all for all has been taken.
     fn known(&self) -> u64 {
-        self.history.log.lock().place / PER_MESSAGE
+        self.history.log.lock().sequence()
     }
 
     /// Looks whether something did not come. One who is patient gives it until the next time.
@@ -116,7 +115,7 @@ impl Inbound<'_> {
                 return Err(error);
             }
         };
-        if epoch != self.history.log.lock().epoch {
+        if epoch != self.history.log.lock().epoch() {
             return self.begin_anew(store).await;
         }
         let known = self.known();
@@ -149,7 +148,7 @@ impl Inbound<'_> {
         if first > known + 1 {
             // Among those that are not kept any more may be some for all.
             self.lost();
-            self.history.begins_behind(first - 1);
+            self.history.log.lock().begins_behind(first - 1);
         }
         store.read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.take(sequence, &payload, true)).await
     }
@@ -158,7 +157,7 @@ impl Inbound<'_> {
     async fn begin_anew(&mut self, store: &Store) -> Result<(), Trouble> {
         let (epoch, first, _) = store.range().await?;
         tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
-        self.history.begin_anew(epoch, first.saturating_sub(1));
+        self.history.log.lock().begin_anew(epoch, first.saturating_sub(1));
         self.lost();
         store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.take(sequence, &payload, true)).await
     }
@@ -175,30 +174,24 @@ impl Inbound<'_> {
     fn take(&self, sequence: u64, payload: &Bytes, live: bool) {
         let (history, shared) = (self.history, self.shared);
         let mut log = history.log.lock();
-        if sequence <= log.place / PER_MESSAGE {
+        if sequence <= log.sequence() {
             return;
         }
         let Ok(head) = Head::read(&mut Reader::new(payload)) else {
             shared.counters.malformed.one();
-            log.place = place_behind(sequence);
+            log.has_taken(sequence);
             return;
         };
-        let expected = log.heads.get(&head.publisher).map(|last| last + 1);
-        if log.heads.len() > MAX_HEADS {
-            log.heads.clear();
-        }
-        if head.sequence > 0 {
-            log.heads.insert(head.publisher, head.sequence);
-        }
+        let misses = log.misses(head.publisher, head.sequence);
         if head.publisher == history.me {
             history.outbound.stands(head.order, Some(sequence));
         } else {
             self.take_records(&mut log, &head, sequence, payload, live);
         }
-        log.place = place_behind(sequence);
+        log.has_taken(sequence);
         drop(log);
         history.moved.send_replace(sequence);
-        if expected.is_some_and(|expected| head.sequence > expected) {
+        if misses {
             // What its node could not get kept.
             self.lost();
         }
@@ -209,21 +202,30 @@ impl Inbound<'_> {
         let Some(node) = shared.node.get() else { return };
         let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
         let mut at = 0;
+        let keep = |entry: Option<Arc<Entry>>| {
+            if let Some(entry) = entry.as_ref().filter(|_| live) {
+                node.keep(entry);
+            }
+            entry.is_some()
+        };
         while let Some(record) = reader.record() {
-            let place = sequence * PER_MESSAGE + at;
+            if at >= PER_MESSAGE - 1 {
+                shared.counters.malformed.one();
+                break;
+            }
+            let (place, publisher) = (place_in(sequence, at), head.publisher.tag);
             let understood = match record {
                 Ok(Record::Kept(kept)) => {
                     at += 1;
-                    history.take_event(log, head.publisher.tag, place, kept, live.then_some(node)).is_some()
+                    keep(log.take(publisher, place, kept, &history.limits))
                 }
                 // From a process that has no sockets: it writes no offset.
                 Ok(Record::Tell(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
                     at += 1;
-                    let number = head.order.saturating_mul(PER_MESSAGE) + at;
-                    let reached = crate::Position { tag: Some(history.me.tag), own: log.number, place };
-                    let frames = node.write_offset(&namespace, &frames, &super::offset::write(log.epoch, &reached));
+                    let frames = node.write_offset(&namespace, &frames, &log.offset(&log.reached(place)));
+                    let number = place_in(head.order, at);
                     let kept = wire::Kept { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
-                    history.take_event(log, head.publisher.tag, place, kept, live.then_some(node)).is_some()
+                    keep(log.take(publisher, place, kept, &history.limits))
                 }
                 Ok(record) => {
                     if live {
@@ -233,14 +235,9 @@ impl Inbound<'_> {
                 }
                 Err(_) => false,
             };
-            if !understood || at >= PER_MESSAGE - 1 {
+            if !understood {
                 shared.counters.malformed.one();
             }
         }
     }
-}
-
-/// The place behind all events of a message.
-pub(super) fn place_behind(sequence: u64) -> u64 {
-    sequence.saturating_mul(PER_MESSAGE).saturating_add(PER_MESSAGE - 1)
 }

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 
-use super::{PER_MESSAGE, StreamHistory};
+use super::StreamHistory;
+use super::log::{PER_MESSAGE, place_in};
 use crate::nats::stats::Counters;
 use crate::nats::wire::{HEAD, Head, Publisher};
 use crate::nats::{Shared, link::Link};
@@ -213,7 +214,7 @@ impl Outbound {
     pub(crate) fn stands(&self, order: u64, sequence: Option<u64>) {
         let Some(entries) = self.under_way.lock().remove(&order) else { return };
         for (at, entry) in entries.iter().enumerate() {
-            entry.place(sequence.map(|sequence| sequence * PER_MESSAGE + at as u64));
+            entry.place(sequence.map(|sequence| place_in(sequence, at as u64)));
         }
     }
 }

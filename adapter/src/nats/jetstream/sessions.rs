@@ -18,15 +18,13 @@ use sociable_protocol::{Id, NodeTag, Value};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-use super::inbound::place_behind;
 use super::offset::Epoch;
 use super::store::{From, Trouble};
-use super::{MAX_SHOWN, Others, PER_MESSAGE, StreamHistory};
+use super::{MAX_SHOWN, StreamHistory};
 use crate::history::Position;
-use crate::history::shelf::Shelf;
 use crate::nats::Shared;
 use crate::nats::link::Link;
-use crate::nats::wire::{self, HEAD, Head, Publisher, Reader, Record};
+use crate::nats::wire::{self, HEAD, Publisher, Reader, Record};
 use crate::{History, Room, SavedSession};
 
 /// Sessions that are written at the same time.
@@ -438,7 +436,7 @@ async fn try_take(
             }
             return Ok(None);
         };
-        if *saved.namespace != *namespace || saved.epoch != history.log.lock().epoch.as_str() {
+        if *saved.namespace != *namespace || saved.epoch != history.log.lock().epoch().as_str() {
             return Ok(None);
         }
         if owner.get_or_insert((saved.owner, saved.owner_epoch)) != &(saved.owner, saved.owner_epoch) {
@@ -554,7 +552,7 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
         let has_come = |known: &u64| *known >= for_all;
         let mut moved = history.moved.subscribe();
         // What comes by itself does so at once.
-        let come = |moved: &u64| has_come(moved) || history.log.lock().place / PER_MESSAGE >= for_all;
+        let come = |moved: &u64| has_come(moved) || history.log.lock().sequence() >= for_all;
         if tokio::time::timeout(UNDER_WAY, moved.wait_for(come)).await.is_err() {
             history.wake.notify_one();
             moved.wait_for(come).await?;
@@ -572,37 +570,19 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
 async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Trouble> {
     let store = history.store()?;
     let subject = store.subjects.own(tag);
-    let read = history.log.lock().others.get(&tag).map_or(0, |others| others.read);
-    let last = store.last_of(&subject).await?;
-    if last <= read {
+    let read = history.log.lock().has_read(tag);
+    if store.last_of(&subject).await? <= read {
         return Ok(());
     }
     let (_, first, _) = store.range().await?;
-    let begin = Position { tag: Some(history.me.tag), own: 0, place: 0 };
     store
         .read(&subject, From::Sequence(read + 1), |sequence, payload| {
-            let mut log = history.log.lock();
-            let epoch = log.epoch;
-            let new = || Others { shelf: Shelf::new(history.me.tag, place_behind(first.saturating_sub(1))), read: 0 };
-            let others = log.others.entry(tag).or_insert_with(new);
-            if sequence <= others.read {
-                return;
-            }
-            others.read = sequence;
-            let mut reader = Reader::new(&payload);
-            let Ok(head) = Head::read(&mut reader) else { return };
             let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
-            let mut at = 0;
-            while let Some(record) = reader.record() {
-                let Ok(Record::Kept(kept)) = record else { continue };
-                let place = sequence * PER_MESSAGE + at;
-                at += 1;
-                let reached = Position { place, ..begin };
-                if let Some(entry) = super::read_event(epoch, head.publisher.tag, place, kept, reached) {
-                    others.shelf.push(&Arc::new(entry), Instant::now());
-                }
-            }
-            log.trim(&history.limits, Instant::now());
+            let events = std::iter::from_fn(|| reader.record()).filter_map(|record| match record {
+                Ok(Record::Kept(kept)) => Some(kept),
+                _ => None,
+            });
+            history.log.lock().take_others(tag, first, sequence, events, &history.limits);
         })
         .await
 }

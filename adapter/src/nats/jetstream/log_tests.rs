@@ -1,0 +1,355 @@
+//! A cluster in miniature, without a server: nodes send, publish and take in any order, nodes die, clients lose what is on its way to them and come
+//! back anywhere, also in the midst of what they are told again. Each gets each event for it once, those of one publisher in their order.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use proptest::prelude::*;
+use sociable_protocol::{Id, IdSource};
+
+use super::*;
+use crate::Target;
+
+const LIMITS: Limits =
+    Limits { session_age: Duration::from_secs(600), event_age: Duration::from_secs(600), session_bytes: 1 << 24, total_bytes: 1 << 28 };
+const NODES: usize = 3;
+const CLIENTS: usize = 4;
+
+#[derive(Clone, Debug)]
+enum Op {
+    /// A node sends an event to all, or to a room.
+    Emit { node: usize, room: bool },
+    /// A node sends an event to one of its clients.
+    Tell { client: usize },
+    /// What waits on a node is published, so much of it.
+    Publish { node: usize, count: usize },
+    /// A node takes so many messages.
+    Take { node: usize, count: usize },
+    /// From now on nothing reaches a client.
+    Cut { client: usize },
+    /// Its node notices that.
+    Notice { client: usize },
+    /// A client comes back to a node, and gets so much of what it is told again before its connection is cut anew.
+    Return { client: usize, node: usize, gets: usize },
+    /// Sessions are saved while they live.
+    Refresh { client: usize },
+    /// A node dies.
+    Kill { node: usize },
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let (node, client) = (0..NODES, 0..CLIENTS);
+    prop_oneof![
+        6 => (node.clone(), any::<bool>()).prop_map(|(node, room)| Op::Emit { node, room }),
+        3 => client.clone().prop_map(|client| Op::Tell { client }),
+        6 => (node.clone(), 1..5usize).prop_map(|(node, count)| Op::Publish { node, count }),
+        8 => (node.clone(), 1..5usize).prop_map(|(node, count)| Op::Take { node, count }),
+        2 => client.clone().prop_map(|client| Op::Cut { client }),
+        1 => client.clone().prop_map(|client| Op::Notice { client }),
+        3 => (client.clone(), node.clone(), prop_oneof![Just(usize::MAX), 0..4usize]).prop_map(|(client, node, gets)| Op::Return { client, node, gets }),
+        1 => client.prop_map(|client| Op::Refresh { client }),
+        1 => node.prop_map(|node| Op::Kill { node }),
+    ]
+}
+
+/// A message of the stream.
+struct Message {
+    publisher: usize,
+    own: bool,
+    events: Vec<Arc<Entry>>,
+}
+
+struct Node {
+    log: Log,
+    waiting: VecDeque<(bool, Arc<Entry>)>,
+    /// Messages of the stream that it has looked at.
+    taken: usize,
+    /// The last that it delivered.
+    cursor: Position,
+    alive: bool,
+}
+
+struct Client {
+    id: Id,
+    in_room: bool,
+    /// Where it is, as that node knows it.
+    at: Option<usize>,
+    past: BTreeSet<usize>,
+    cut: bool,
+    sent: Option<Position>,
+    served: Position,
+    shown: Vec<Position>,
+    kept: SavedSession,
+    offset: Option<String>,
+    heard: Vec<(NodeTag, u64)>,
+    /// What it has to hear.
+    due: BTreeSet<(NodeTag, u64)>,
+}
+
+struct Cluster {
+    nodes: Vec<Node>,
+    clients: Vec<Client>,
+    stream: Vec<Message>,
+}
+
+fn unlike(tags: &[NodeTag]) -> NodeTag {
+    std::iter::repeat_with(NodeTag::random).find(|tag| !tags.contains(tag)).unwrap()
+}
+
+impl Cluster {
+    fn new() -> Self {
+        let mut tags = vec![];
+        (0..NODES).for_each(|_| tags.push(unlike(&tags)));
+        let node = |tag| Node {
+            log: Log::new(tag, Epoch::of(1 << 40)),
+            waiting: VecDeque::new(),
+            taken: 0,
+            cursor: Position::default(),
+            alive: true,
+        };
+        let mut cluster = Self { nodes: tags.into_iter().map(node).collect(), clients: vec![], stream: vec![] };
+        for at in 0..CLIENTS {
+            let (node, in_room) = (at % NODES, at % 2 == 0);
+            let mut ids = IdSource::new(cluster.nodes[node].log.me);
+            let (id, pid) = (ids.draw(), ids.draw());
+            let since = cluster.nodes[node].log.position();
+            let rooms = if in_room { vec![(ByteString::from("red"), since)] } else { vec![] };
+            let kept = SavedSession {
+                namespace: "/".into(),
+                pid,
+                id,
+                rooms,
+                data: None,
+                since,
+                sent: None,
+                until: since,
+                shown: vec![],
+                lost: None,
+            };
+            let client = Client {
+                id,
+                in_room,
+                at: Some(node),
+                past: BTreeSet::from([node]),
+                cut: false,
+                sent: None,
+                served: Position::default(),
+                shown: vec![],
+                kept,
+                offset: None,
+                heard: vec![],
+                due: BTreeSet::new(),
+            };
+            cluster.clients.push(client);
+        }
+        cluster
+    }
+
+    fn emit(&mut self, node: usize, rooms: Vec<ByteString>, own: bool) -> Arc<Entry> {
+        let sender = &mut self.nodes[node];
+        let (number, reached) = sender.log.next();
+        let target = Target { rooms, except: vec![] };
+        let entry = Arc::new(Entry::new("/".into(), target, Frames::text("x"), true, number, reached, true));
+        sender.waiting.push_back((own, Arc::clone(&entry)));
+        sender.log.add(&entry, &LIMITS);
+        self.deliver(node, &entry);
+        entry
+    }
+
+    /// As a worker thread does.
+    fn deliver(&mut self, node: usize, entry: &Entry) {
+        let sender = &mut self.nodes[node];
+        sender.cursor = entry.reached;
+        let offset = sender.log.offset(&entry.reached);
+        for client in self.clients.iter_mut().filter(|client| client.at == Some(node)) {
+            let met = |room: &str| room == client.id.as_str() || client.in_room && room == "red";
+            let mark = entry.mark();
+            let has_got = client.served.covers(&mark) || client.shown.iter().any(|shown| shown.covers(&mark));
+            if entry.target.includes(met) && !has_got {
+                client.sent = Some(mark);
+                if !client.cut {
+                    client.heard.push((entry.publisher, entry.number));
+                    client.offset = Some(offset.clone());
+                }
+            }
+        }
+    }
+
+    fn publish(&mut self, node: usize, count: usize) {
+        let sender = &mut self.nodes[node];
+        if !sender.alive {
+            return;
+        }
+        let count = count.min(sender.waiting.len());
+        let (mut all, mut own) = (vec![], vec![]);
+        for (is_own, entry) in sender.waiting.drain(..count) {
+            if is_own { own.push(entry) } else { all.push(entry) }
+        }
+        for (own, events) in [(false, all), (true, own)] {
+            if !events.is_empty() {
+                self.stream.push(Message { publisher: node, own, events });
+                let sequence = self.stream.len() as u64;
+                let message = &self.stream[self.stream.len() - 1];
+                message.events.iter().enumerate().for_each(|(at, entry)| entry.place(Some(place_in(sequence, at as u64))));
+            }
+        }
+    }
+
+    fn take(&mut self, node: usize, count: usize) {
+        for _ in 0..count {
+            let taken = self.nodes[node].taken;
+            let Some(message) = self.stream.get(taken).filter(|_| self.nodes[node].alive) else { return };
+            self.nodes[node].taken += 1;
+            let sequence = taken as u64 + 1;
+            if message.own {
+                continue;
+            }
+            if message.publisher != node {
+                let publisher = self.nodes[message.publisher].log.me;
+                for (at, event) in message.events.clone().iter().enumerate() {
+                    let entry = self.nodes[node].log.take(publisher, place_in(sequence, at as u64), record(event), &LIMITS).unwrap();
+                    self.deliver(node, &entry);
+                }
+            }
+            self.nodes[node].log.has_taken(sequence);
+        }
+    }
+
+    fn save(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        let Some(node) = client.at else { return };
+        client.kept.sent = client.sent;
+        client.kept.until = client.served.later(self.nodes[node].cursor);
+        client.kept.shown.clone_from(&client.shown);
+    }
+
+    /// The node of a client lets it go.
+    fn notice(&mut self, client: usize) {
+        self.save(client);
+        self.clients[client].at = None;
+    }
+
+    fn come_back(&mut self, client: usize, node: usize, gets: usize) {
+        if !self.nodes[node].alive {
+            return;
+        }
+        if let Some(before) = self.clients[client].at {
+            if self.nodes[before].alive {
+                self.notice(client);
+            }
+        }
+        // Whoever had it has published what was sent to it.
+        for past in self.clients[client].past.clone() {
+            self.publish(past, usize::MAX);
+        }
+        self.take(node, usize::MAX);
+        let last = self.stream.len() as u64;
+        self.nodes[node].log.has_taken(last);
+        for past in self.clients[client].past.clone().into_iter().filter(|past| *past != node) {
+            let tag = self.nodes[past].log.me;
+            for (at, message) in self.stream.iter().enumerate().filter(|(_, message)| message.own && message.publisher == past) {
+                self.nodes[node].log.take_others(tag, 1, at as u64 + 1, message.events.iter().map(|event| record(event)), &LIMITS);
+            }
+        }
+        let log = &self.nodes[node].log;
+        let client = &mut self.clients[client];
+        let seen = log.seen(client.offset.as_deref());
+        client.kept.shown.extend(seen.iter().copied());
+        let missed = log.missed(&client.kept, &seen, &LIMITS).expect("all is kept");
+        client.cut = false;
+        for (at, (entry, offset)) in missed.entries.iter().zip(&missed.offsets).enumerate() {
+            client.cut |= at >= gets;
+            client.sent = Some(entry.mark());
+            if !client.cut {
+                client.heard.push((entry.publisher, entry.number));
+                client.offset = Some(offset.clone());
+            }
+        }
+        client.served = missed.head;
+        client.shown.clone_from(&client.kept.shown);
+        client.past.insert(node);
+        client.at = Some(node);
+        // Taken over is saved.
+        client.kept.sent = client.sent;
+        client.kept.until = client.served;
+    }
+
+    fn kill(&mut self, node: usize) {
+        if self.nodes.iter().filter(|node| node.alive).count() == 1 {
+            return;
+        }
+        self.nodes[node].alive = false;
+        // What it had not published nobody else will hear.
+        for (_, entry) in std::mem::take(&mut self.nodes[node].waiting) {
+            let gone = (entry.publisher, entry.number);
+            self.clients.iter_mut().for_each(|client| {
+                client.due.remove(&gone);
+            });
+        }
+    }
+
+    fn act(&mut self, op: &Op) {
+        match *op {
+            Op::Emit { node, room } if self.nodes[node].alive => {
+                let rooms = if room { vec!["red".into()] } else { vec![] };
+                let entry = self.emit(node, rooms, false);
+                let due = (entry.publisher, entry.number);
+                self.clients.iter_mut().filter(|client| client.in_room || !room).for_each(|client| {
+                    client.due.insert(due);
+                });
+            }
+            Op::Tell { client } => {
+                let (id, at) = (self.clients[client].id, self.clients[client].at);
+                if let Some(node) = at.filter(|node| self.nodes[*node].alive) {
+                    let entry = self.emit(node, vec![id.as_str().into()], true);
+                    self.clients[client].due.insert((entry.publisher, entry.number));
+                }
+            }
+            Op::Publish { node, count } => self.publish(node, count),
+            Op::Take { node, count } => self.take(node, count),
+            Op::Cut { client } => self.clients[client].cut = true,
+            Op::Notice { client } if self.clients[client].cut && self.clients[client].at.is_some_and(|node| self.nodes[node].alive) => {
+                self.notice(client);
+            }
+            Op::Return { client, node, gets } => self.come_back(client, node, gets),
+            Op::Refresh { client } if self.clients[client].at.is_some_and(|node| self.nodes[node].alive) => self.save(client),
+            Op::Kill { node } => self.kill(node),
+            Op::Emit { .. } | Op::Notice { .. } | Op::Refresh { .. } => {}
+        }
+    }
+}
+
+fn record(entry: &Entry) -> Kept {
+    Kept {
+        number: entry.number,
+        at: None,
+        namespace: entry.namespace.clone(),
+        target: entry.target.clone(),
+        compress: true,
+        frames: entry.frames.as_bytes().clone(),
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn whatever_happens_each_client_hears_each_event_once_and_in_order(ops in prop::collection::vec(op(), 0..120)) {
+        let mut cluster = Cluster::new();
+        ops.iter().for_each(|op| cluster.act(op));
+        (0..NODES).for_each(|node| cluster.publish(node, usize::MAX));
+        (0..NODES).for_each(|node| cluster.take(node, usize::MAX));
+        let refuge = cluster.nodes.iter().position(|node| node.alive).unwrap();
+        (0..CLIENTS).for_each(|client| cluster.come_back(client, refuge, usize::MAX));
+        for client in &cluster.clients {
+            let heard: BTreeSet<_> = client.heard.iter().copied().collect();
+            prop_assert_eq!(heard.len(), client.heard.len(), "nothing comes twice");
+            prop_assert!(client.due.is_subset(&heard), "nothing is lost: {:?}", client.due.difference(&heard).collect::<Vec<_>>());
+            for node in &cluster.nodes {
+                let numbers = client.heard.iter().filter(|(tag, _)| *tag == node.log.me).map(|(_, number)| number);
+                prop_assert!(numbers.is_sorted(), "of one publisher in order");
+            }
+        }
+    }
+}
