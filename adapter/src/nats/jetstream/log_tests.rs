@@ -36,6 +36,8 @@ enum Op {
     Refresh { client: usize },
     /// A node dies.
     Kill { node: usize },
+    /// A node does nothing for a while, or goes on.
+    Freeze { node: usize },
 }
 
 fn op() -> impl Strategy<Value = Op> {
@@ -49,7 +51,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => client.clone().prop_map(|client| Op::Notice { client }),
         3 => (client.clone(), node.clone(), prop_oneof![Just(usize::MAX), 0..4usize]).prop_map(|(client, node, gets)| Op::Return { client, node, gets }),
         1 => client.prop_map(|client| Op::Refresh { client }),
-        1 => node.prop_map(|node| Op::Kill { node }),
+        1 => node.clone().prop_map(|node| Op::Kill { node }),
+        2 => node.prop_map(|node| Op::Freeze { node }),
     ]
 }
 
@@ -68,6 +71,13 @@ struct Node {
     /// The last that it delivered.
     cursor: Position,
     alive: bool,
+    frozen: bool,
+}
+
+impl Node {
+    fn acts(&self) -> bool {
+        self.alive && !self.frozen
+    }
 }
 
 struct Client {
@@ -107,6 +117,7 @@ impl Cluster {
             taken: 0,
             cursor: Position::default(),
             alive: true,
+            frozen: false,
         };
         let mut cluster = Self { nodes: tags.into_iter().map(node).collect(), clients: vec![], stream: vec![] };
         for at in 0..CLIENTS {
@@ -178,7 +189,7 @@ impl Cluster {
 
     fn publish(&mut self, node: usize, count: usize) {
         let sender = &mut self.nodes[node];
-        if !sender.alive {
+        if !sender.acts() {
             return;
         }
         let count = count.min(sender.waiting.len());
@@ -199,7 +210,7 @@ impl Cluster {
     fn take(&mut self, node: usize, count: usize) {
         for _ in 0..count {
             let taken = self.nodes[node].taken;
-            let Some(message) = self.stream.get(taken).filter(|_| self.nodes[node].alive) else { return };
+            let Some(message) = self.stream.get(taken).filter(|_| self.nodes[node].acts()) else { return };
             self.nodes[node].taken += 1;
             let sequence = taken as u64 + 1;
             if message.own {
@@ -231,12 +242,17 @@ impl Cluster {
     }
 
     fn come_back(&mut self, client: usize, node: usize, gets: usize) {
-        if !self.nodes[node].alive {
+        if !self.nodes[node].acts() {
             return;
         }
-        if let Some(before) = self.clients[client].at {
-            if self.nodes[before].alive {
-                self.notice(client);
+        if self.clients[client].at.is_some_and(|before| self.nodes[before].acts()) {
+            self.notice(client);
+        }
+        // What a node that is frozen had to say to it alone, and had not published, it says to somebody who is not there any more.
+        let own = ByteString::from(self.clients[client].id.as_str());
+        for frozen in self.nodes.iter().filter(|node| node.frozen) {
+            for (_, entry) in frozen.waiting.iter().filter(|(_, entry)| entry.target.rooms.contains(&own)) {
+                self.clients[client].due.remove(&(entry.publisher, entry.number));
             }
         }
         // Whoever had it has published what was sent to it.
@@ -279,7 +295,7 @@ impl Cluster {
         if self.nodes.iter().filter(|node| node.alive).count() == 1 {
             return;
         }
-        self.nodes[node].alive = false;
+        (self.nodes[node].alive, self.nodes[node].frozen) = (false, false);
         // What it had not published nobody else will hear.
         for (_, entry) in std::mem::take(&mut self.nodes[node].waiting) {
             let gone = (entry.publisher, entry.number);
@@ -291,7 +307,7 @@ impl Cluster {
 
     fn act(&mut self, op: &Op) {
         match *op {
-            Op::Emit { node, room } if self.nodes[node].alive => {
+            Op::Emit { node, room } if self.nodes[node].acts() => {
                 let rooms = if room { vec!["red".into()] } else { vec![] };
                 let entry = self.emit(node, rooms, false);
                 let due = (entry.publisher, entry.number);
@@ -301,7 +317,7 @@ impl Cluster {
             }
             Op::Tell { client } => {
                 let (id, at) = (self.clients[client].id, self.clients[client].at);
-                if let Some(node) = at.filter(|node| self.nodes[*node].alive) {
+                if let Some(node) = at.filter(|node| self.nodes[*node].acts()) {
                     let entry = self.emit(node, vec![id.as_str().into()], true);
                     self.clients[client].due.insert((entry.publisher, entry.number));
                 }
@@ -309,13 +325,14 @@ impl Cluster {
             Op::Publish { node, count } => self.publish(node, count),
             Op::Take { node, count } => self.take(node, count),
             Op::Cut { client } => self.clients[client].cut = true,
-            Op::Notice { client } if self.clients[client].cut && self.clients[client].at.is_some_and(|node| self.nodes[node].alive) => {
+            Op::Notice { client } if self.clients[client].cut && self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => {
                 self.notice(client);
             }
             Op::Return { client, node, gets } => self.come_back(client, node, gets),
-            Op::Refresh { client } if self.clients[client].at.is_some_and(|node| self.nodes[node].alive) => self.save(client),
+            Op::Refresh { client } if self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => self.save(client),
             Op::Kill { node } => self.kill(node),
-            Op::Emit { .. } | Op::Notice { .. } | Op::Refresh { .. } => {}
+            Op::Freeze { node } if self.nodes[node].alive => self.nodes[node].frozen ^= true,
+            Op::Emit { .. } | Op::Notice { .. } | Op::Refresh { .. } | Op::Freeze { .. } => {}
         }
     }
 }
@@ -338,6 +355,7 @@ proptest! {
     fn whatever_happens_each_client_hears_each_event_once_and_in_order(ops in prop::collection::vec(op(), 0..120)) {
         let mut cluster = Cluster::new();
         ops.iter().for_each(|op| cluster.act(op));
+        cluster.nodes.iter_mut().for_each(|node| node.frozen = false);
         (0..NODES).for_each(|node| cluster.publish(node, usize::MAX));
         (0..NODES).for_each(|node| cluster.take(node, usize::MAX));
         let refuge = cluster.nodes.iter().position(|node| node.alive).unwrap();
