@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::json;
 use sociable::adapter::conformance::{Peer, check_all};
-use sociable::adapter::{AdapterError, Emitter};
+use sociable::adapter::{Adapter, AdapterError, Answer, Emitter, Message, Request};
 use sociable::protocol::Id;
 use sociable::testing::TestServer;
 use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
@@ -322,6 +323,64 @@ async fn a_flood_from_a_node_that_never_stops_is_bounded_in_its_queue() {
     let refused = (0..100_000).filter(|_| one.io.emit("n", "x".repeat(100)).is_err()).count();
     assert_eq!(one.adapter.stats().refused, refused as u64);
     eventually("the queue drains", || one.io.emit("n", 1).is_ok()).await;
+}
+
+/// A node that is held up at the first message.
+struct HeldUp {
+    heard: AtomicUsize,
+    go_on: parking_lot::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl sociable::adapter::Node for HeldUp {
+    fn deliver(&self, _: Message) {
+        if self.heard.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.go_on.lock().recv().unwrap();
+        }
+    }
+
+    fn answer(&self, _: Request) -> BoxStream<'static, Answer> {
+        futures_util::stream::empty().boxed()
+    }
+
+    fn session_count(&self) -> usize {
+        0
+    }
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
+    let nats = Nats::start();
+    let adapter = NatsAdapter::connect(options(&nats, "a")).await.unwrap();
+    let (go_on, wait) = std::sync::mpsc::channel();
+    let node = Arc::new(HeldUp { heard: AtomicUsize::new(0), go_on: parking_lot::Mutex::new(wait) });
+    let started: Arc<dyn sociable::adapter::Node> = Arc::<HeldUp>::clone(&node);
+    adapter.start(started);
+    let mut n = 0_u64;
+    // Far shorter than an event: nothing in fewer bytes is more messages.
+    let mut envelope = || {
+        n += 1;
+        let head = [&[1][..], b"abcd", &[0; 8], &n.to_be_bytes(), &n.to_be_bytes()].concat();
+        bytes::Bytes::from([&head[..], &[0, 0, 0, 15, 4, 0, 0, 0, 1, b'/'], &[0; 9]].concat())
+    };
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let begun = std::time::Instant::now();
+    while node.heard.load(Ordering::Relaxed) == 0 {
+        assert!(begun.elapsed() < patience(), "it listens");
+        stranger.publish("sociable.sociable.all", envelope()).await.unwrap();
+        stranger.flush().await.unwrap();
+    }
+    let burst = 20_000;
+    for _ in 0..burst {
+        stranger.publish("sociable.sociable.all", envelope()).await.unwrap();
+    }
+    stranger.flush().await.unwrap();
+    go_on.send(()).unwrap();
+    eventually("all of it comes", || node.heard.load(Ordering::Relaxed) > burst).await;
+    assert_eq!((adapter.stats().slow_consumer, adapter.stats().gaps), (0, 0));
 }
 
 #[tokio::test]

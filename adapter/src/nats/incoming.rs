@@ -1,5 +1,6 @@
 //! What comes from the other nodes: taken off the subscriptions, put in order, handed to the node.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,6 +25,10 @@ use crate::{Answer, Request};
 
 /// Others get their turn on this thread after so many envelopes.
 const TURN: usize = 64;
+/// But not the client while so many bytes wait here: what it does not read waits at the server, which is told so by TCP.
+const MAX_BACKLOG: usize = 8 << 20;
+/// What an envelope takes besides its bytes.
+const OVERHEAD: usize = 128;
 /// Questions of other nodes that are being answered at the same time.
 const MAX_ANSWERING: usize = 10_000;
 /// How long a queue that is full may hold up an answer.
@@ -128,29 +133,54 @@ pub(super) async fn run(shared: Arc<Shared>, client: Client, listening: Option<o
     if let Some(listening) = listening {
         let _ = listening.send(());
     }
+    let mut backlog = Backlog::default();
     loop {
-        let first = tokio::select! {
-            message = lanes.next() => match message {
-                Some(message) => message,
-                None => return,
-            },
-            () = shared.adopted.wake.notified() => {
-                follow_adoptions(&shared, &client, &mut lanes, &mut adopted).await;
-                continue;
-            }
-        };
+        follow_adoptions(&shared, &client, &mut lanes, &mut adopted).await;
         let mut heap = Vec::new();
-        take(&shared, first, &mut heap);
+        if backlog.envelopes.is_empty() {
+            tokio::select! {
+                message = lanes.next() => match message {
+                    Some(message) => take(&shared, message, &mut heap),
+                    None => return,
+                },
+                () = shared.adopted.wake.notified() => continue,
+            }
+        }
         // Without the budget of a task, which could end this before the queues are empty: see `order`.
         while let Some(Some(next)) = tokio::task::unconstrained(lanes.next()).now_or_never() {
             take(&shared, next, &mut heap);
         }
-        for (done, arrival) in in_order(heap).into_iter().enumerate() {
-            if done % TURN == TURN - 1 {
-                tokio::task::yield_now().await;
-            }
-            open(&shared, &arrival);
+        // What was there before had come before.
+        backlog.extend(in_order(heap));
+        while backlog.turn(|arrival| open(&shared, &arrival)) {}
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What has come, in its order, and is not done yet.
+///
+/// The queues of the client are emptied into it each time that the client has read: they need to hold no more than it reads in one go. The
+/// client reads on only while little waits here, so that a node that is behind holds what the bound says and what was read in one go.
+#[derive(Debug, Default)]
+struct Backlog {
+    envelopes: VecDeque<Arrival<Bytes>>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn extend(&mut self, arrivals: Vec<Arrival<Bytes>>) {
+        self.bytes += arrivals.iter().map(|arrival| arrival.rest.len() + OVERHEAD).sum::<usize>();
+        self.envelopes.extend(arrivals);
+    }
+
+    /// Does some of it. True if so much is left that nothing else may come in between.
+    fn turn(&mut self, mut each: impl FnMut(Arrival<Bytes>)) -> bool {
+        for _ in 0..TURN {
+            let Some(arrival) = self.envelopes.pop_front() else { break };
+            self.bytes -= arrival.rest.len() + OVERHEAD;
+            each(arrival);
         }
+        self.bytes > MAX_BACKLOG
     }
 }
 
@@ -297,6 +327,18 @@ mod tests {
 
     fn head(publisher: Publisher, sequence: u64) -> Head {
         Head { publisher, order: sequence, sequence }
+    }
+
+    #[test]
+    fn nothing_comes_in_between_while_too_much_waits() {
+        let publisher = Publisher { tag: NodeTag::random(), epoch: 1 };
+        let arrival = |n| Arrival { subscription: FOR_ALL, head: head(publisher, n), rest: Bytes::from(vec![0; 1 << 20]) };
+        let (mut backlog, mut done) = (Backlog::default(), vec![]);
+        backlog.extend((0..3 * TURN as u64).map(arrival).collect());
+        assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert!(!backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert_eq!((done, backlog.bytes), ((0..3 * TURN as u64).collect(), 0));
     }
 
     #[test]
