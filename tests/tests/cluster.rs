@@ -239,6 +239,30 @@ async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_taken_for_dead_gets_its_answers() {
+    let nats = Nats::start();
+    let [a, b] = start([&nats, &nats]).await;
+    let held = Arc::new(parking_lot::Mutex::new(None));
+    let hold = Arc::clone(&held);
+    b.io.on_server_event("hold", move |ack: Ack| {
+        *hold.lock() = Some(ack);
+        std::future::ready(())
+    });
+    let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
+    eventually("it is asked", || held.lock().is_some()).await;
+    // Another that bears the tag: the one before must be dead. But it is not, and says so.
+    let tag = Id::try_from(client(&a, &[]).await.id()).unwrap().tag();
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let alive = json!({ "occasion": "alive", "tag": tag, "epoch": 1 });
+    stranger.publish("sociable.sociable.members", alive.to_string().into()).await.unwrap();
+    stranger.flush().await.unwrap();
+    eventually("it is taken for dead", || b.adapter.stats().lost_nodes > 0).await;
+    held.lock().take().unwrap().send("late").unwrap();
+    let answers = within("it is answered", waiting).await.unwrap().unwrap();
+    assert_eq!(answers.len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
     let nats = Nats::with("max_payload: 4096");
     let [a, b] = start([&nats, &nats]).await;

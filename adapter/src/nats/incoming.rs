@@ -111,7 +111,7 @@ fn note_gap(missing: u64, publisher: Publisher, counters: &Counters) {
 pub(crate) struct Answering(Mutex<FxHashMap<(Publisher, u64), AbortHandle>>);
 
 impl Answering {
-    /// A node is gone: nobody waits for its answers.
+    /// A node is gone: nobody waits for the answers to it.
     pub(crate) fn forget(&self, publisher: Publisher) {
         self.0.lock().retain(|(asker, _), task| {
             let keep = *asker != publisher;

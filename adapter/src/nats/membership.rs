@@ -152,7 +152,7 @@ fn look_for_the_dead(shared: &Arc<Shared>, control: &Client) {
 }
 
 /// Another node spoke.
-fn hear(shared: &Shared, other: &Announcement) {
+fn hear(shared: &Arc<Shared>, other: &Announcement) {
     match other.occasion {
         Occasion::Claim => {}
         Occasion::Bye => shared.gone(other.tag, other.epoch, true),

@@ -207,7 +207,7 @@ impl Shared {
     }
 
     /// A node is gone; `left` if it said so.
-    fn gone(&self, tag: NodeTag, epoch: u64, left: bool) {
+    fn gone(self: &Arc<Self>, tag: NodeTag, epoch: u64, left: bool) {
         let Some(name) = self.members.lock().remove(tag, epoch) else { return };
         if left {
             tracing::info!(target: "sociable::adapter", node = %name, "a node has left");
@@ -217,8 +217,23 @@ impl Shared {
         }
         let publisher = Publisher { tag, epoch };
         self.heads.forget(publisher);
-        self.answering.forget(publisher);
+        if left {
+            self.answering.forget(publisher);
+        } else {
+            self.forget_later(publisher);
+        }
         self.questions.gone(tag, left);
+    }
+
+    /// A node that is silent may live, and wait for answers: it is answered for as long as it has to make itself heard again.
+    fn forget_later(self: &Arc<Self>, publisher: Publisher) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(shared.options.heartbeat_timeout).await;
+            if shared.members.lock().get(publisher.tag).is_none_or(|member| member.epoch != publisher.epoch) {
+                shared.answering.forget(publisher);
+            }
+        });
     }
 }
 
