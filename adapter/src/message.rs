@@ -147,7 +147,7 @@ pub enum Answer {
     Asked(Vec<ByteString>),
     /// Added by the adapter: this node has given its last answer, or has taken leave.
     Done(ByteString),
-    /// Added by the adapter: this node was lost before it gave its last answer. Clients of it that had not answered are [`Gone`](Self::Gone).
+    /// Added by the adapter: this node was lost before it gave its last answer, or refused to give it. Clients of it that had not answered are [`Gone`](Self::Gone).
     Lost(ByteString),
 }
 

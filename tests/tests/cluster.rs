@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::json;
 use sociable::adapter::conformance::{Peer, check_all};
-use sociable::adapter::{Adapter, AdapterError, Answer, Emitter, Message, Request};
+use sociable::adapter::{Adapter, AdapterError, Answer, Ask, Emitter, Message, Request, Target};
 use sociable::protocol::Id;
 use sociable::testing::TestServer;
 use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
@@ -349,10 +349,20 @@ async fn a_flood_from_a_node_that_never_stops_is_bounded_in_its_queue() {
     eventually("the queue drains", || one.io.emit("n", 1).is_ok()).await;
 }
 
-/// A node that is held up at the first message.
+/// A node that is held up at the first message, and answers nothing.
 struct HeldUp {
     heard: AtomicUsize,
     go_on: parking_lot::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl HeldUp {
+    fn start(adapter: &NatsAdapter) -> (Arc<Self>, std::sync::mpsc::Sender<()>) {
+        let (go_on, wait) = std::sync::mpsc::channel();
+        let node = Arc::new(Self { heard: AtomicUsize::new(0), go_on: parking_lot::Mutex::new(wait) });
+        let started: Arc<dyn sociable::adapter::Node> = Arc::<Self>::clone(&node);
+        adapter.start(started);
+        (node, go_on)
+    }
 }
 
 impl sociable::adapter::Node for HeldUp {
@@ -363,7 +373,7 @@ impl sociable::adapter::Node for HeldUp {
     }
 
     fn answer(&self, _: Request) -> BoxStream<'static, Answer> {
-        futures_util::stream::empty().boxed()
+        futures_util::stream::pending().boxed()
     }
 
     fn session_count(&self) -> usize {
@@ -379,10 +389,7 @@ impl sociable::adapter::Node for HeldUp {
 async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
     let nats = Nats::start();
     let adapter = NatsAdapter::connect(options(&nats, "a")).await.unwrap();
-    let (go_on, wait) = std::sync::mpsc::channel();
-    let node = Arc::new(HeldUp { heard: AtomicUsize::new(0), go_on: parking_lot::Mutex::new(wait) });
-    let started: Arc<dyn sociable::adapter::Node> = Arc::<HeldUp>::clone(&node);
-    adapter.start(started);
+    let (node, go_on) = HeldUp::start(&adapter);
     let mut n = 0_u64;
     // Far shorter than an event: nothing in fewer bytes is more messages.
     let mut envelope = || {
@@ -405,6 +412,42 @@ async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
     go_on.send(()).unwrap();
     eventually("all of it comes", || node.heard.load(Ordering::Relaxed) > burst).await;
     assert_eq!((adapter.stats().slow_consumer, adapter.stats().gaps), (0, 0));
+}
+
+#[tokio::test]
+async fn a_node_that_has_too_much_to_answer_says_so() {
+    let nats = Nats::start();
+    let (a, b) = (NatsAdapter::connect(options(&nats, "a")).await.unwrap(), NatsAdapter::connect(options(&nats, "b")).await.unwrap());
+    let _kept = (HeldUp::start(&a), HeldUp::start(&b));
+    eventually("the nodes know each other", || a.members().len() == 1 && b.members().len() == 1).await;
+    let ask = || a.request(Request { namespace: "/".into(), ask: Ask::Sockets { target: Target::default() } });
+    let waiting: Vec<_> = (0..10_000).map(|_| ask()).collect();
+    let answers = within("it is refused", ask().collect::<Vec<_>>()).await;
+    assert_eq!(answers, [Answer::Asked(vec!["b".into()]), Answer::Lost("b".into())]);
+    assert_eq!(b.stats().unanswered, 1);
+    drop(waiting);
+}
+
+#[tokio::test]
+async fn what_clients_were_asked_is_called_off_when_all_have_answered() {
+    let nats = Nats::start();
+    let [a, _b, _c] = start([&nats, &nats, &nats]).await;
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let mut heard = stranger.subscribe("sociable.sociable.all").await.unwrap();
+    // A flush does not wait for the server; what is asked behind it does.
+    stranger.request("nobody", "".into()).await.unwrap_err();
+    assert_eq!(within("nobody is there", a.io.emit_with_ack("q", 1)).await, Ok(vec![]));
+    let mut kinds = vec![];
+    while kinds.last() != Some(&19) {
+        let message = within("it is called off", heard.next()).await.unwrap();
+        let mut records = &message.payload[29..];
+        while let Some((length, rest)) = records.split_first_chunk() {
+            let (record, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+            kinds.push(record[0]);
+            records = rest;
+        }
+    }
+    assert_eq!(kinds, [16, 19]);
 }
 
 #[tokio::test]

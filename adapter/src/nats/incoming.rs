@@ -252,6 +252,7 @@ fn open(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) {
             }
             Ok(Record::Answer(id, answer)) => shared.questions.answer(from.tag, id, answer),
             Ok(Record::End(id)) => shared.questions.done(from.tag, id),
+            Ok(Record::Refused(id)) => shared.questions.refused(from.tag, id),
             Err(error) => malformed(shared, error),
         }
     }
@@ -264,7 +265,8 @@ fn answer(shared: &Arc<Shared>, asker: Publisher, id: u64, request: Request) {
     if answering.len() >= MAX_ANSWERING {
         drop(answering);
         shared.counters.unanswered.one();
-        return;
+        // If that can't be told either, the other node waits for as long as it wanted to.
+        return drop(shared.push(Lane::Node(asker.tag), wire::refused(id)));
     }
     // It is asked at once, so that what comes later can't overtake the question.
     let mut answers = node.answer(request);
@@ -274,10 +276,8 @@ fn answer(shared: &Arc<Shared>, asker: Publisher, id: u64, request: Request) {
         while let Some(answer) = answers.next().await {
             told &= tell(&at, asker, id, &answer).await;
         }
-        // If something could not be told, there is no last word: the other node takes this one for late.
-        if told {
-            pass_on(&at, asker, wire::end(id)).await;
-        }
+        // If something could not be told, the other node must not take the rest for all.
+        pass_on(&at, asker, if told { wire::end(id) } else { wire::refused(id) }).await;
         at.answering.0.lock().remove(&(asker, id));
     });
     answering.insert((asker, id), task.abort_handle());

@@ -281,12 +281,16 @@ impl Adapter for NatsAdapter {
         };
         let nobody = nodes.is_empty();
         let cancelling = Arc::clone(&shared);
-        let cancel = move |id| {
-            // If it can't be told, the others stop when their clients have answered or left.
-            drop(cancelling.push(lane, wire::cancel(id)));
+        // Nodes that are not waited for, since they came just then, may have asked their clients all the same: they would wait for these for ever.
+        let overheard = lane == Lane::All && !nobody && matches!(request.ask, Ask::Ack { .. });
+        let ended = move |id, open| {
+            if open || overheard {
+                // If it can't be told, the others stop when their clients have answered or left.
+                drop(cancelling.push(lane, wire::cancel(id)));
+            }
         };
         // Who goes from here on ends the wait for it: the members are held until the question is open.
-        let (id, answers) = shared.questions.open(nodes, cancel);
+        let (id, answers) = shared.questions.open(nodes, ended);
         drop(members);
         if !nobody && shared.push(lane, wire::ask(id, &request)).is_err() {
             shared.questions.withdraw(id);
