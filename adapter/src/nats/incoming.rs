@@ -77,21 +77,21 @@ impl Heads {
         note_gap(missing, head.publisher, counters);
     }
 
-    /// A node tells how many envelopes to all it has sent. What it told the time before has come by now, or is lost.
+    /// A node tells how many envelopes to all it has sent. What it told a while before has come by now, or is lost.
     pub(crate) fn promised(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) {
         let mut heads = self.0.lock();
         let now = Instant::now();
         let expected = heads.entry(publisher).or_insert(Expected { all: None, me: None, heard: now });
         expected.heard = now;
-        let next = expected.all.unwrap_or(0);
-        let (least, missing) = match change {
-            // What it sent before it was known here is not missed.
-            Change::Came => (sent.saturating_add(1), 0),
-            Change::Stayed { sent_before } => (sent_before.saturating_add(1), sent_before.saturating_add(1).saturating_sub(next)),
+        // What it sent before it was known here is not missed; but one that was only silent has gone on.
+        let next = expected.all.unwrap_or(sent.saturating_add(1));
+        let least = match change {
+            Change::Came => 0,
+            Change::Stayed { settled } => settled.saturating_add(1),
         };
         expected.all = Some(next.max(least));
         drop(heads);
-        note_gap(missing, publisher, counters);
+        note_gap(least.saturating_sub(next), publisher, counters);
     }
 
     pub(crate) fn forget(&self, publisher: Publisher) {
@@ -351,12 +351,19 @@ mod tests {
         assert_eq!(counters.gaps.get(), 0, "what was sent before is not missed");
         heads.came(&head(other, 14), FOR_ALL, &counters);
         assert_eq!(counters.gaps.get(), 2);
-        heads.promised(other, 16, &Change::Stayed { sent_before: 14 }, &counters);
+        heads.promised(other, 16, &Change::Stayed { settled: 14 }, &counters);
         assert_eq!(counters.gaps.get(), 2, "the last two may be under way");
-        heads.promised(other, 16, &Change::Stayed { sent_before: 16 }, &counters);
+        heads.promised(other, 16, &Change::Stayed { settled: 16 }, &counters);
         assert_eq!(counters.gaps.get(), 4);
+        // It was silent for so long that it was taken for dead.
+        heads.promised(other, 19, &Change::Came, &counters);
+        assert_eq!(counters.gaps.get(), 4, "the last three may be under way");
+        heads.came(&head(other, 18), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 5);
+        heads.came(&head(other, 20), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 6);
         heads.came(&head(other, 1), FOR_ME, &counters);
         heads.came(&head(other, 3), FOR_ME, &counters);
-        assert_eq!(counters.gaps.get(), 5, "what is for this node is counted apart");
+        assert_eq!(counters.gaps.get(), 7, "what is for this node is counted apart");
     }
 }

@@ -216,8 +216,8 @@ impl Shared {
             tracing::warn!(target: "sociable::adapter", node = %name, "a node is lost");
         }
         let publisher = Publisher { tag, epoch };
-        self.heads.forget(publisher);
         if left {
+            self.heads.forget(publisher);
             self.answering.forget(publisher);
         } else {
             self.forget_later(publisher);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Notify;
 
@@ -30,6 +30,17 @@ pub(crate) enum Lane {
     Socket(Id),
 }
 
+impl Lane {
+    /// The node whose envelopes are counted apart.
+    fn tag(self) -> Option<NodeTag> {
+        match self {
+            Self::All => None,
+            Self::Node(tag) => Some(tag),
+            Self::Socket(id) => Some(id.tag()),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Entry {
     lane: Lane,
@@ -47,6 +58,16 @@ struct Queue {
     to_all: u64,
     /// Envelopes so far to each node that has been a member.
     to_one: FxHashMap<NodeTag, u64>,
+}
+
+impl Queue {
+    /// How many envelopes have been sent to a node, or to all, if that is counted.
+    fn sent(&mut self, to: Option<NodeTag>) -> Option<&mut u64> {
+        match to {
+            None => Some(&mut self.to_all),
+            Some(tag) => self.to_one.get_mut(&tag),
+        }
+    }
 }
 
 /// What waits to be sent.
@@ -133,19 +154,22 @@ impl Outgoing {
     /// Drops what has waited too long.
     pub(crate) fn expire(&self, counters: &Counters) {
         let mut queue = self.queue.lock();
-        let mut late = 0;
+        let queue = &mut *queue;
+        let (mut late, mut lanes) = (0, FxHashSet::default());
         while queue.entries.front().is_some_and(|first| first.since.elapsed() > self.deadline) {
             if let Some(entry) = queue.entries.pop_front() {
                 queue.bytes -= entry.record.capacity() + OVERHEAD;
                 late += 1;
+                lanes.insert(entry.lane.tag());
             }
         }
-        if late > 0 {
-            // The others see a gap.
-            queue.to_all += 1;
-            queue.to_one.values_mut().for_each(|sent| *sent += 1);
-            counters.late.add(late);
+        // Those it was for see a gap.
+        for lane in lanes {
+            if let Some(sent) = queue.sent(lane) {
+                *sent += 1;
+            }
         }
+        counters.late.add(late);
     }
 
     /// Packs what waits for one lane, as far as nothing else comes in between.
@@ -161,12 +185,7 @@ impl Outgoing {
             envelope.extend_from_slice(&next.record[HEAD..]);
         }
         queue.order += 1;
-        let counter = match lane {
-            Lane::All => Some(&mut queue.to_all),
-            Lane::Node(tag) => queue.to_one.get_mut(&tag),
-            Lane::Socket(id) => queue.to_one.get_mut(&id.tag()),
-        };
-        let sequence = counter.map_or(0, |sent| {
+        let sequence = queue.sent(lane.tag()).map_or(0, |sent| {
             *sent += 1;
             *sent
         });
@@ -223,16 +242,22 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_too_long_is_dropped_and_leaves_a_gap() {
+    fn what_waits_too_long_is_dropped_and_leaves_a_gap_where_it_was_for() {
         let (mut outgoing, counters, me) = outgoing(1 << 20);
         outgoing.deadline = Duration::ZERO;
+        let (slow, other) = (NodeTag::random(), NodeTag::random());
+        outgoing.count_for(slow);
+        outgoing.count_for(other);
         outgoing.push(Lane::All, wire::end(1), &counters).unwrap();
+        outgoing.push(Lane::Node(slow), wire::end(1), &counters).unwrap();
         while outgoing.patience() > Duration::ZERO || !outgoing.is_empty() {
             outgoing.expire(&counters);
         }
-        assert_eq!(counters.late.get(), 1);
-        outgoing.push(Lane::All, wire::end(2), &counters).unwrap();
-        let (_, envelope) = outgoing.pack(me).unwrap();
-        assert_eq!(read(&envelope).0.sequence, 2);
+        assert_eq!(counters.late.get(), 2);
+        for (lane, sequence) in [(Lane::All, 2), (Lane::Node(slow), 2), (Lane::Node(other), 1)] {
+            outgoing.push(lane, wire::end(2), &counters).unwrap();
+            let (_, envelope) = outgoing.pack(me).unwrap();
+            assert_eq!(read(&envelope).0.sequence, sequence, "{lane:?}");
+        }
     }
 }
