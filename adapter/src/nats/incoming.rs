@@ -129,7 +129,8 @@ pub(super) async fn run(shared: Arc<Shared>, client: Client, listening: Option<o
         Ok(lanes) => lanes,
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "the other nodes can't be heard"),
     };
-    drop(client.flush().await);
+    // A flush would not wait for the server: it has to know of the subscriptions before the others know of this node.
+    link::arrived(&shared, &client).await;
     if let Some(listening) = listening {
         let _ = listening.send(());
     }

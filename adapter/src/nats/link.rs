@@ -247,6 +247,6 @@ async fn leave(shared: &Arc<Shared>, data: &Client, control: &Client, sending: b
 }
 
 /// Waits until the server has read what was sent: nobody listens to what is asked, which the server says behind all that came before.
-async fn arrived(shared: &Shared, client: &Client) {
+pub(super) async fn arrived(shared: &Shared, client: &Client) {
     drop(client.request(shared.subject("nobody"), bytes::Bytes::new()).await);
 }
