@@ -80,7 +80,8 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     fn publish(&self, message: Message) -> Result<(), AdapterError>;
 
     /// Asks all other nodes something. The stream gives their answers as they come, and ends when every node that was there at the
-    /// beginning has given its last one or is gone. The one who asks has a deadline of its own, and drops the stream when it is over.
+    /// beginning has given its last one or is gone. The one who asks has a deadline of its own, and drops the stream when it is over. What can't be sent is
+    /// answered by [`Answer::Failed`].
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
 
     /// This node has members of a room that bears a socket's id with the tag of another node: a socket that was recovered here, or one that

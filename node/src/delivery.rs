@@ -125,7 +125,7 @@ impl Namespace {
         let reports = self.ask_sockets(target, frames, id, flags, answers);
         let awaited = Awaited { namespace: self.clone(), id, reports, sockets: FxHashSet::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
-        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false };
+        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false, failed: None };
         collect.run(timeout).boxed()
     }
 
@@ -160,8 +160,8 @@ impl Namespace {
             };
             let in_time = tokio::time::timeout(timeout, collect).await.is_ok();
             match asked.missing(in_time) {
-                missing if missing.is_empty() && in_time => Ok(sockets),
-                missing => Err(FetchError { sockets, missing }),
+                (missing, None) if missing.is_empty() && in_time => Ok(sockets),
+                (missing, error) => Err(FetchError { sockets, missing, error }),
             }
         }
         .boxed()
@@ -243,6 +243,8 @@ struct Collect {
     gone: Vec<Id>,
     /// A node was lost before all its sockets had answered.
     lost: bool,
+    /// The other nodes could not be asked.
+    failed: Option<EmitError>,
 }
 
 impl Collect {
@@ -271,14 +273,16 @@ impl Collect {
                 () = &mut deadline => {
                     let missing: Vec<_> = self.gone.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
                     self.awaited.namespace.engine().count(Count::AcksTimedOut);
-                    return Err(BroadcastAckError { replies: self.replies, missing, reason: AckError::Timeout });
+                    let reason = self.failed.map_or(AckError::Timeout, AckError::Emit);
+                    return Err(BroadcastAckError { replies: self.replies, missing, reason });
                 }
             }
         }
         if self.gone.is_empty() && !self.lost {
             Ok(self.replies)
         } else {
-            Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason: AckError::Disconnected })
+            let reason = self.failed.map_or(AckError::Disconnected, AckError::Emit);
+            Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason })
         }
     }
 
@@ -289,6 +293,7 @@ impl Collect {
             Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.gone.push(id),
             // What clients of it had not answered is told by itself; but it may not even have told who they are.
             Answer::Lost(_) => self.lost = true,
+            Answer::Failed(error) => self.failed = Some(error.into()),
             _ => {}
         }
     }

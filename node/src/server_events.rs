@@ -54,8 +54,8 @@ impl Namespace {
             };
             let in_time = tokio::time::timeout(timeout, collect).await.is_ok();
             match asked.missing(in_time) {
-                missing if missing.is_empty() && in_time => Ok(responses),
-                missing => Err(ServerAckError { responses, missing, error: None }),
+                (missing, None) if missing.is_empty() && in_time => Ok(responses),
+                (missing, error) => Err(ServerAckError { responses, missing, error }),
             }
         }
         .boxed()
@@ -84,6 +84,7 @@ impl Namespace {
 pub(crate) struct AskedNodes {
     open: Vec<ByteString>,
     lost: Vec<ByteString>,
+    failed: Option<EmitError>,
 }
 
 impl AskedNodes {
@@ -96,6 +97,7 @@ impl AskedNodes {
                 self.close(node);
                 self.lost.push(node.clone());
             }
+            Answer::Failed(error) => self.failed = Some(error.clone().into()),
             _ => {}
         }
     }
@@ -107,10 +109,10 @@ impl AskedNodes {
         }
     }
 
-    /// Who did not answer: who was lost, and, if there was no more time, who was not done.
-    pub(crate) fn missing(self, in_time: bool) -> Vec<String> {
+    /// Who did not answer: who was lost, and, if there was no more time, who was not done. And why nobody was asked, if that was it.
+    pub(crate) fn missing(self, in_time: bool) -> (Vec<String>, Option<EmitError>) {
         let open = self.open.into_iter().filter(|_| !in_time);
-        open.chain(self.lost).map(|node| node.to_string()).collect()
+        (open.chain(self.lost).map(|node| node.to_string()).collect(), self.failed)
     }
 }
 

@@ -13,7 +13,7 @@ use sociable::adapter::conformance::{Peer, check_all};
 use sociable::adapter::{Adapter, AdapterError, Answer, Ask, Emitter, Message, Request, Target};
 use sociable::protocol::Id;
 use sociable::testing::TestServer;
-use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
+use sociable::{Ack, AckError, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
 use sociable_tests::{Client, Nats, Node, eventually, get, patience, within};
 
 const LAST: &str = r#"2["last"]"#;
@@ -273,7 +273,15 @@ async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
     a.io.emit("n", 2).unwrap();
     assert_eq!(heard(&a.io, &mut far).await, [r#"2["n",2]"#]);
     assert_eq!(heard(&a.io, &mut near).await.len(), 2, "this node's own clients got both");
-    assert_eq!((a.adapter.stats().too_large, a.adapter.stats().disconnected), (1, 0));
+    let too_large = |error: &EmitError| matches!(error, EmitError::Adapter(AdapterError::TooLarge { limit, .. }) if *limit < 4096);
+    let error = within("nobody is waited for", a.io.to("nobody").emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
+    assert!(matches!(&error.reason, AckError::Emit(error) if too_large(error)), "{error}");
+    let error = within("nobody is waited for", a.io.server_side_emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
+    assert!(error.error.as_ref().is_some_and(too_large), "{error}");
+    assert_eq!(error.missing, ["node-1"]);
+    let error = within("nobody is waited for", a.io.to("x".repeat(5000)).fetch_sockets()).await.unwrap_err();
+    assert!(error.error.as_ref().is_some_and(too_large), "{error}");
+    assert_eq!((a.adapter.stats().too_large, a.adapter.stats().disconnected), (4, 0));
 
     // Many sockets are told of in several messages.
     let many = Client::connect_many(b.node.addr, 60).await;

@@ -292,8 +292,8 @@ impl Adapter for NatsAdapter {
         // Who goes from here on ends the wait for it: the members are held until the question is open.
         let (id, answers) = shared.questions.open(nodes, ended);
         drop(members);
-        if !nobody && shared.push(lane, wire::ask(id, &request)).is_err() {
-            shared.questions.withdraw(id);
+        if !nobody && let Err(error) = shared.push(lane, wire::ask(id, &request)) {
+            shared.questions.withdraw(id, error);
         }
         answers
     }

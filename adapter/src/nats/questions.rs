@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::mpsc;
 
-use crate::Answer;
+use crate::{AdapterError, Answer};
 
 /// What is asked and not yet wholly answered.
 #[derive(Debug, Default)]
@@ -112,8 +112,9 @@ impl Questions {
     }
 
     /// The question could not be put.
-    pub(crate) fn withdraw(&self, id: u64) {
+    pub(crate) fn withdraw(&self, id: u64, error: AdapterError) {
         if let Some(mut question) = self.open.lock().remove(&id) {
+            drop(question.answers.send(Answer::Failed(error)));
             for node in question.waiting.keys().copied().collect::<Vec<_>>() {
                 question.finish(node, Answer::Lost);
             }

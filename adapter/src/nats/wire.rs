@@ -220,7 +220,7 @@ pub(crate) fn answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u8>> {
             put_ack(out, args);
         })],
         // What an adapter adds to the answers that come is not sent.
-        Answer::Asked(_) | Answer::Done(_) | Answer::Lost(_) => vec![],
+        Answer::Asked(_) | Answer::Done(_) | Answer::Lost(_) | Answer::Failed(_) => vec![],
     }
 }
 
