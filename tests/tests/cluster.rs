@@ -567,6 +567,28 @@ async fn only_who_may_is_let_in() {
 }
 
 #[tokio::test]
+async fn what_the_server_denies_is_counted() {
+    let nats = Nats::with(
+        "authorization { users: [ { user: node, password: p, permissions: { publish: { deny: \"sociable.sociable.all\" } } } ] }",
+    );
+    let one = start_with(options(&nats, "a").auth(NatsAuth::User("node".into(), "p".into())), |builder| builder).await;
+    assert_eq!(one.adapter.stats().server_errors, 0);
+    one.io.emit("n", 1).unwrap();
+    eventually("it is told", || one.adapter.stats().server_errors == 1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_less_than_the_one_before_is_asked_for_no_more() {
+    let mut nats = Nats::start();
+    let one = start_with(options(&nats, "a"), |builder| builder).await;
+    one.io.emit("n", "x".repeat(5000)).unwrap();
+    nats.kill();
+    nats.restart_with("max_payload: 4096");
+    eventually("its limit is known", || one.io.emit("n", "x".repeat(5000)).is_err()).await;
+    assert_eq!(one.adapter.stats().too_large, 1);
+}
+
+#[tokio::test]
 async fn a_link_may_be_private() {
     let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     let folder = std::env::temp_dir().join(format!("sociable-tls-{}", std::process::id()));

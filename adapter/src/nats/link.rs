@@ -5,9 +5,9 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::{Client, Event};
+use async_nats::{Client, ClientError, ConnectErrorKind, Event};
 use sociable_protocol::NodeTag;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -19,6 +19,9 @@ use super::{Command, NatsError, Shared, incoming, membership};
 const LEAVE: Duration = Duration::from_millis(1500);
 /// How long a task that died is not begun anew.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after an error of the server that was logged none is.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// One of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,12 +131,15 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
         Link::Data => "data",
         Link::Control => "control",
     };
+    let last_error = Arc::new(parking_lot::Mutex::new(None));
     let on_event = move |event: Event| {
         let Some(shared) = told.upgrade() else { return };
         match event {
             Event::Connected => {
                 tracing::info!(target: "sociable::adapter", role, "the link to NATS is up");
                 shared.links.set(link, true);
+                // It may be another server: the task that sends looks at what it takes.
+                shared.outgoing.wake.notify_one();
             }
             Event::Disconnected | Event::Closed => {
                 shared.counters.disconnected.one();
@@ -144,15 +150,33 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
                 shared.counters.slow_consumer.one();
                 tracing::warn!(target: "sociable::adapter", role, "NATS messages were dropped since this node is too slow to take them");
             }
+            event if is_server_error(&event) => {
+                shared.counters.server_errors.one();
+                // There may be one for each envelope.
+                let mut told = last_error.lock();
+                if told.is_none_or(|told: Instant| told.elapsed() > QUIET) {
+                    *told = Some(Instant::now());
+                    tracing::error!(target: "sociable::adapter", role, %event, "the NATS server refuses something; has this node the permissions that it needs?");
+                }
+            }
             other => tracing::debug!(target: "sociable::adapter", role, event = %other, "NATS"),
         }
     };
     let client = shared.options.connect(role, on_event).await?;
     if link == Link::Data {
-        shared.outgoing.set_max_payload(client.server_info().max_payload);
+        shared.outgoing.set_max_payload(client.max_payload());
     }
     shared.links.set(link, true);
     Ok(client)
+}
+
+/// True if the server told it.
+fn is_server_error(event: &Event) -> bool {
+    match event {
+        Event::ServerError(_) => true,
+        Event::ClientError(ClientError::Other(error)) => *error == ConnectErrorKind::AuthorizationViolation.to_string(),
+        _ => false,
+    }
 }
 
 fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mut JoinSet<()>) {
@@ -204,6 +228,7 @@ async fn send(shared: Arc<Shared>, client: Client) {
         if tokio::time::timeout(shared.outgoing.patience(), shared.links.data_up()).await.is_err() {
             continue;
         }
+        shared.outgoing.set_max_payload(client.max_payload());
         let Some((lane, envelope)) = shared.outgoing.pack(me) else { continue };
         let subject = match lane {
             Lane::All => all.clone(),

@@ -68,6 +68,8 @@ counters! {
     malformed,
     /// How often the client dropped messages since this node was too slow to take them.
     slow_consumer,
+    /// Errors that the NATS server told: subjects that this node has no permission for, credentials that hold no more.
+    server_errors,
     /// Connections that were lost.
     disconnected,
     /// Nodes that fell silent.
