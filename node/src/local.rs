@@ -188,10 +188,15 @@ pub(crate) struct LocalNamespace {
 impl LocalNamespace {
     /// Tells listeners what became of rooms.
     fn tell(&self, socket: &LocalSocket, changes: Vec<Change>, joined: bool) {
-        for Change { room, edge } in changes {
-            let edge = edge && self.namespace.room_edge(&room, joined);
+        for Change { room, edge } in self.noted(changes, joined) {
             self.tell_one(socket, room, edge, joined);
         }
+    }
+
+    /// Notes which rooms came to the node, or went from it. All of them, before anybody is told of one: a listener may join and leave them.
+    fn noted(&self, changes: Vec<Change>, joined: bool) -> Vec<Change> {
+        let note = |Change { room, edge }| Change { edge: edge && self.namespace.room_edge(&room, joined), room };
+        changes.into_iter().map(note).collect()
     }
 
     fn tell_one(&self, socket: &LocalSocket, room: ByteString, edge: bool, joined: bool) {
@@ -309,9 +314,11 @@ impl LocalSocket {
             all.insert(Rc::clone(self));
             all.join(self, rooms)
         });
-        let own = ByteString::from(self.shared.id.as_str());
-        self.namespace.tell_one(self, own, true, true);
-        self.namespace.tell(self, changes.unwrap_or_default(), true);
+        let own = Change { room: ByteString::from(self.shared.id.as_str()), edge: true };
+        let changes = self.namespace.noted(changes.unwrap_or_default(), true);
+        for Change { room, edge } in std::iter::once(own).chain(changes) {
+            self.namespace.tell_one(self, room, edge, true);
+        }
         self.session.worker().counters.one(Count::SocketsOpened);
     }
 
