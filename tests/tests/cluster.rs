@@ -327,6 +327,9 @@ async fn a_node_that_is_cut_off_serves_its_own_and_says_so_and_comes_back() {
     eventually("it is noticed", || !a.io.is_connected() && !b.io.is_connected()).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(near.packet().await, r#"2["n",1]"#);
+    a.io.volatile().emit("n", 0).unwrap();
+    assert_eq!(a.adapter.stats().volatile_dropped, 1, "it does not wait for the link");
+    assert_eq!(near.packet().await, r#"2["n",0]"#, "this node's own clients get it");
     let error = (0..1000).find_map(|_| a.io.emit("x", "x".repeat(1000)).err()).unwrap();
     assert!(matches!(error, EmitError::Adapter(AdapterError::Full { limit: 200_000 })), "{error}");
     eventually("what waits too long is dropped", || a.adapter.stats().late > 0).await;

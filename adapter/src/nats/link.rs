@@ -52,6 +52,11 @@ impl Links {
         self.data.load(Ordering::Acquire) && self.control.load(Ordering::Acquire)
     }
 
+    /// True if events can be sent at once.
+    pub(crate) fn data_is_up(&self) -> bool {
+        self.data.load(Ordering::Acquire)
+    }
+
     fn set(&self, link: Link, up: bool) {
         self.of(link).store(up, Ordering::Release);
         self.changed.notify_waiters();
@@ -63,7 +68,7 @@ impl Links {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.data.load(Ordering::Acquire) {
+            if self.data_is_up() {
                 return;
             }
             changed.await;

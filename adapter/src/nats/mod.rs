@@ -253,6 +253,10 @@ impl Adapter for NatsAdapter {
     }
 
     fn publish(&self, message: Message) -> Result<(), AdapterError> {
+        if matches!(message.operation, Operation::Emit { volatile: true, .. }) && !self.shared.links.data_is_up() {
+            self.shared.counters.volatile_dropped.one();
+            return Ok(());
+        }
         // A server event has no sockets, so that its target means nothing.
         let lane = match (&message.operation, lane(&message.target)) {
             // Only where a node of the tag lives is it sure to be for a socket: rooms may be named like ids.

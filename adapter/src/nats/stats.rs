@@ -60,6 +60,8 @@ counters! {
     too_large,
     /// Records that waited too long for the server, and were dropped.
     late,
+    /// Volatile events that were dropped since the link was down.
+    volatile_dropped,
     /// Envelopes that were taken over for sending and then could not be sent.
     unsent,
     /// Envelopes of other nodes that never came.
