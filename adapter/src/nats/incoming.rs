@@ -15,7 +15,7 @@ use sociable_protocol::Id;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::members::Change;
+use super::members::{Change, MAX_MEMBERS};
 use super::order::{Arrival, in_order};
 use super::outgoing::Lane;
 use super::stats::Counters;
@@ -33,9 +33,13 @@ const OVERHEAD: usize = 128;
 const MAX_ANSWERING: usize = 10_000;
 /// How long a queue that is full may hold up an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Publishers that are remembered though they are no members, and how long one that is silent is.
-const STRANGERS: usize = 1024;
+/// Beyond so many publishers, those that have been silent for so long are forgotten, which is looked for no more often than this.
+const MANY: usize = 1024;
 const MEMORY: Duration = Duration::from_secs(300);
+const SWEEP: Duration = Duration::from_secs(1);
+/// Of more publishers it is not counted what is missing: more than there can be members, and a bound for what a bus that is not one's own could
+/// make this node remember.
+const MAX_HEADS: usize = 2 * MAX_MEMBERS;
 
 /// The subscription of what is for all, for this node, and from here on for each adopted id.
 const FOR_ALL: usize = 0;
@@ -46,7 +50,32 @@ type Lanes = SelectAll<BoxStream<'static, (usize, Bytes)>>;
 
 /// What has come from each publisher.
 #[derive(Debug, Default)]
-pub(crate) struct Heads(Mutex<FxHashMap<Publisher, Expected>>);
+pub(crate) struct Heads(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    publishers: FxHashMap<Publisher, Expected>,
+    swept: Option<Instant>,
+}
+
+impl Known {
+    /// What is expected of a publisher that was just heard, unless there are too many.
+    fn heard(&mut self, publisher: Publisher) -> Option<&mut Expected> {
+        let (now, publishers) = (Instant::now(), &mut self.publishers);
+        if publishers.len() >= MANY && !publishers.contains_key(&publisher) {
+            if self.swept.is_none_or(|swept| now.duration_since(swept) > SWEEP) {
+                publishers.retain(|_, expected| now.duration_since(expected.heard) < MEMORY);
+                self.swept = Some(now);
+            }
+            if publishers.len() >= MAX_HEADS {
+                return None;
+            }
+        }
+        let expected = publishers.entry(publisher).or_insert(Expected { all: None, me: None, heard: now });
+        expected.heard = now;
+        Some(expected)
+    }
+}
 
 #[derive(Debug)]
 struct Expected {
@@ -64,12 +93,7 @@ impl Heads {
             return;
         }
         let mut heads = self.0.lock();
-        let now = Instant::now();
-        if heads.len() > STRANGERS && !heads.contains_key(&head.publisher) {
-            heads.retain(|_, expected| now.duration_since(expected.heard) < MEMORY);
-        }
-        let expected = heads.entry(head.publisher).or_insert(Expected { all: None, me: None, heard: now });
-        expected.heard = now;
+        let Some(expected) = heads.heard(head.publisher) else { return };
         let next = if subscription == FOR_ALL { &mut expected.all } else { &mut expected.me };
         let missing = next.map_or(0, |next| head.sequence.saturating_sub(next));
         *next = Some(next.unwrap_or(0).max(head.sequence.saturating_add(1)));
@@ -80,9 +104,7 @@ impl Heads {
     /// A node tells how many envelopes to all it has sent. What it told a while before has come by now, or is lost.
     pub(crate) fn promised(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) {
         let mut heads = self.0.lock();
-        let now = Instant::now();
-        let expected = heads.entry(publisher).or_insert(Expected { all: None, me: None, heard: now });
-        expected.heard = now;
+        let Some(expected) = heads.heard(publisher) else { return };
         // What it sent before it was known here is not missed; but one that was only silent has gone on.
         let next = expected.all.unwrap_or(sent.saturating_add(1));
         let least = match change {
@@ -95,7 +117,7 @@ impl Heads {
     }
 
     pub(crate) fn forget(&self, publisher: Publisher) {
-        self.0.lock().remove(&publisher);
+        self.0.lock().publishers.remove(&publisher);
     }
 }
 
@@ -340,6 +362,19 @@ mod tests {
         assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
         assert!(!backlog.turn(|arrival| done.push(arrival.head.order)));
         assert_eq!((done, backlog.bytes), ((0..3 * TURN as u64).collect(), 0));
+    }
+
+    #[test]
+    fn what_is_remembered_of_publishers_is_bounded() {
+        let (heads, counters) = (Heads::default(), Counters::default());
+        let known = Publisher { tag: NodeTag::random(), epoch: 0 };
+        heads.came(&head(known, 1), FOR_ALL, &counters);
+        for epoch in 1..MAX_HEADS as u64 + 1000 {
+            heads.came(&head(Publisher { tag: known.tag, epoch }, 1), FOR_ALL, &counters);
+        }
+        assert_eq!(heads.0.lock().publishers.len(), MAX_HEADS);
+        heads.came(&head(known, 3), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 1, "who was known is counted all the same");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use sociable_protocol::{Announcement, NodeTag};
 /// What a node had sent when it spoke has come after so long: it travels on another connection than what is said of life.
 const SETTLED: Duration = Duration::from_secs(1);
 /// Far more than meet in one cluster: a bound for what a bus that is not one's own could make this node remember.
-const MAX_MEMBERS: usize = 10_000;
+pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// Another node.
 #[derive(Debug)]

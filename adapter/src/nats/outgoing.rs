@@ -10,6 +10,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Notify;
 
+use super::members::MAX_MEMBERS;
 use super::stats::Counters;
 use super::wire::{HEAD, Head, Publisher};
 use crate::AdapterError;
@@ -18,6 +19,9 @@ use crate::AdapterError;
 const ENVELOPE: usize = 32 << 10;
 /// What an entry of the queue takes besides its record.
 const OVERHEAD: usize = 64;
+
+/// Envelopes to so many nodes are counted. Beyond it those that are no members are forgotten; there are fewer members than that.
+const MAX_COUNTED: usize = 2 * MAX_MEMBERS;
 
 /// Who is to hear something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,7 +60,7 @@ struct Queue {
     order: u64,
     /// Envelopes so far to all.
     to_all: u64,
-    /// Envelopes so far to each node that has been a member.
+    /// Envelopes so far to each node that is a member, or has been one.
     to_one: FxHashMap<NodeTag, u64>,
 }
 
@@ -117,9 +121,14 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Numbers what goes to a node from now on, so that it sees what it misses.
-    pub(crate) fn count_for(&self, tag: NodeTag) {
-        self.queue.lock().to_one.entry(tag).or_default();
+    /// Numbers what goes to a node from now on, so that it sees what it misses. One that fell silent is numbered on, if it comes back before
+    /// there are too many.
+    pub(crate) fn count_for(&self, tag: NodeTag, is_member: impl Fn(NodeTag) -> bool) {
+        let mut queue = self.queue.lock();
+        if queue.to_one.len() >= MAX_COUNTED && !queue.to_one.contains_key(&tag) {
+            queue.to_one.retain(|tag, _| is_member(*tag));
+        }
+        queue.to_one.entry(tag).or_default();
     }
 
     /// How many envelopes have been sent to all.
@@ -215,7 +224,7 @@ mod tests {
     fn what_waits_for_one_lane_travels_together_and_in_order() {
         let (outgoing, counters, me) = outgoing(1 << 20);
         let other = NodeTag::random();
-        outgoing.count_for(other);
+        outgoing.count_for(other, |_| true);
         for (lane, id) in [(Lane::All, 1), (Lane::All, 2), (Lane::Node(other), 3), (Lane::All, 4)] {
             outgoing.push(lane, wire::end(id), &counters).unwrap();
         }
@@ -242,12 +251,23 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_are_gone_are_forgotten_when_there_were_too_many() {
+        let (outgoing, ..) = outgoing(1 << 20);
+        let members: Vec<_> = std::iter::repeat_with(NodeTag::random).take(3).collect();
+        for tag in members.iter().copied().chain(std::iter::repeat_with(NodeTag::random).take(2 * MAX_COUNTED)) {
+            outgoing.count_for(tag, |tag| members.contains(&tag));
+        }
+        let counted = &outgoing.queue.lock().to_one;
+        assert!(counted.len() <= MAX_COUNTED && members.iter().all(|tag| counted.contains_key(tag)));
+    }
+
+    #[test]
     fn what_waits_too_long_is_dropped_and_leaves_a_gap_where_it_was_for() {
         let (mut outgoing, counters, me) = outgoing(1 << 20);
         outgoing.deadline = Duration::ZERO;
         let (slow, other) = (NodeTag::random(), NodeTag::random());
-        outgoing.count_for(slow);
-        outgoing.count_for(other);
+        outgoing.count_for(slow, |_| true);
+        outgoing.count_for(other, |_| true);
         outgoing.push(Lane::All, wire::end(1), &counters).unwrap();
         outgoing.push(Lane::Node(slow), wire::end(1), &counters).unwrap();
         while outgoing.patience() > Duration::ZERO || !outgoing.is_empty() {
