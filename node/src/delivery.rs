@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
 use rustc_hash::FxHashSet;
-use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Request, Target};
+use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Request, Room, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::mpsc;
 
@@ -45,7 +45,7 @@ impl Namespace {
         let meant = |index: usize| only.is_none_or(|only| only == index);
         let mut result = Ok(());
         if engine.worker_count() > usize::from(here.is_some()) {
-            let bytes = if let Operation::Emit { frames, .. } = &operation { frames.len() } else { 0 };
+            let bytes = cost(&target, &operation);
             let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
             let job = Arc::new((self.clone(), target.clone(), operation.clone(), joining));
             for (index, worker) in engine.workers().iter().enumerate() {
@@ -355,6 +355,17 @@ impl LocalNamespace {
         listened.iter().for_each(|socket| socket.tell_outgoing(frames));
         slow.iter().for_each(|socket| socket.session.end_slow());
     }
+}
+
+/// About what it takes to keep this for a thread.
+fn cost(target: &Target, operation: &Operation) -> usize {
+    let names = |rooms: &[Room]| rooms.iter().map(|room| size_of::<Room>() + room.len()).sum::<usize>();
+    let content = match operation {
+        Operation::Emit { frames, .. } => frames.len(),
+        Operation::Join(rooms) | Operation::Leave(rooms) => names(rooms),
+        Operation::Disconnect { .. } | Operation::ServerEvent { .. } => 0,
+    };
+    256 + names(&target.rooms) + names(&target.except) + content
 }
 
 /// Does on this thread what is to be done.

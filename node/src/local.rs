@@ -255,10 +255,9 @@ pub(crate) struct SocketActor {
 }
 
 /// What an event costs while it waits: its bytes, and about as much as is kept of it besides.
-fn cost(context: &EventContext) -> usize {
-    let args = &context.args;
+pub(crate) fn cost(name: &str, args: &Args) -> usize {
     let encoded = args.raw_json().map_or_else(|| args.raw_msgpack().map_or(0, <[u8]>::len), str::len);
-    256 + context.name.len() + encoded + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
+    256 + name.len() + encoded + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
 }
 
 /// What is to be done with an event, once the actor is free again.
@@ -436,7 +435,7 @@ impl LocalSocket {
         let mut context = Some(context);
         self.call(|actor| {
             if actor.held || !actor.waiting.is_empty() || self.session.is_full() {
-                actor.waiting.extend(context.take().map(|context| (self.session.wait(cost(&context)), context)));
+                actor.waiting.extend(context.take().map(|context| (self.session.wait(cost(&context.name, &context.args)), context)));
             }
         });
         if let Some(context) = context {

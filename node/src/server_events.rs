@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::ack::Ack;
 use crate::emit::EmitError;
 use crate::handler::ServerEventContext;
+use crate::local::cost;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
 use crate::server::ServerInner;
@@ -65,8 +66,9 @@ impl Namespace {
     fn handle_server_event(&self, name: ByteString, args: Args, ack: Option<Ack>) {
         let context = ServerEventContext { namespace: self.clone(), name, args, ack };
         let Some(handlers) = self.setup_snapshot().server_events.get(&context.name).cloned() else { return };
-        // Any thread will do; always the same keeps the order.
-        let _ = self.engine().run_on(0, 0, move |_| {
+        let bytes = cost(&context.name, &context.args);
+        // Any thread will do; always the same keeps the order. One that is too far behind counts what it refuses.
+        let _ = self.engine().run_on(0, bytes, move |_| {
             for handler in handlers {
                 let (context, name) = (context.clone(), context.name.clone());
                 actix_rt::spawn(async move {
