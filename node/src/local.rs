@@ -585,7 +585,7 @@ impl LocalSocket {
         }
         tracing::debug!(target: "sociable::socket", id = %self.shared.id, namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
         // Before the handlers: who asks them how many are left must not count this one.
-        self.shared.namespace.left();
+        self.shared.namespace.left(self.marks.is_some() && reason.is_recoverable());
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
         if let Ok(mut actor) = self.actor.end() {
             actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));
@@ -617,7 +617,7 @@ impl LocalSocket {
         let local = Local::of(self.session.worker());
         local.remove(self);
         local.left(&self.namespace);
-        self.shared.namespace.left();
+        self.shared.namespace.left(false);
     }
 
     fn call_disconnect(self: &Rc<Self>, handlers: Vec<Erased<DisconnectContext>>, reason: DisconnectReason) {

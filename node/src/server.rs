@@ -70,6 +70,8 @@ pub(crate) struct ServerInner {
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
     cleanup_empty_child_namespaces: bool,
+    /// How long a lost client may come back, if it may.
+    max_away: Option<Duration>,
     pub(crate) answer_errors: bool,
     client_files: Option<Arc<ClientFiles>>,
     /// What the handshake of a client shows that sent nothing.
@@ -154,7 +156,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a namespace that was made for a pattern goes when its last socket has left: no by default.
+    /// Whether a namespace that was made for a pattern goes when its last socket has left: no by default. With [`recovery`](Self::recovery) it stays
+    /// for as long as the client of one that was lost may come back.
     pub fn cleanup_empty_child_namespaces(mut self, clean_up: bool) -> Self {
         self.cleanup_empty_child_namespaces = clean_up;
         self
@@ -203,6 +206,7 @@ impl ServerBuilder {
         let alone = self.adapter.is_none();
         let adapter = self.adapter.unwrap_or_else(|| Arc::new(Alone));
         let tag = adapter.tag().unwrap_or_else(NodeTag::random);
+        let max_away = self.recovery.as_ref().map(|options| options.limits(Duration::ZERO, 0).session_age);
         let recoveries = self.recovery.map(|options| {
             let history = adapter.history(options.limits(config.ping_interval.saturating_add(config.ping_timeout), config.max_outbox));
             Arc::new(Recoveries::new(&options, history))
@@ -225,6 +229,7 @@ impl ServerBuilder {
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
                 cleanup_empty_child_namespaces: self.cleanup_empty_child_namespaces,
+                max_away,
                 answer_errors: self.answer_errors,
                 client_files: files.map(Arc::new),
                 no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),
@@ -475,11 +480,16 @@ impl ServerInner {
         Some(namespace.clone())
     }
 
+    /// How long a namespace that was made for a pattern has to stay for a client that was lost, if it would go otherwise.
+    pub(crate) fn stays(&self) -> Option<Duration> {
+        self.max_away.filter(|_| self.cleanup_empty_child_namespaces)
+    }
+
     /// Drops a namespace that was made for a pattern, if it is empty and that is wanted.
     pub(crate) fn clean_up(&self, namespace: &Namespace) {
         if self.cleanup_empty_child_namespaces {
             let mut namespaces = self.namespaces.write();
-            if namespace.socket_count() == 0 && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
+            if namespace.is_empty() && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
                 namespaces.remove(namespace.name());
                 tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace dropped");
             }

@@ -526,6 +526,26 @@ async fn a_client_that_comes_back_to_its_node_has_missed_nothing_of_another() {
 }
 
 #[tokio::test]
+async fn a_namespace_stays_for_the_client_that_it_lost() {
+    let nats = Nats::start();
+    let recovering = |builder: ServerBuilder| builder.recovery(Recovery::default()).cleanup_empty_child_namespaces(true);
+    let a = start_with(options(&nats, "a"), recovering).await;
+    let b = start_with(options(&nats, "b"), recovering).await;
+    acquainted(&[&a, &b]).await;
+    b.io.of_pattern(regex::Regex::new("^/document-").unwrap());
+    let server = TestServer::start(&b.io).unwrap();
+    let client = server.client().namespace("/document-1").connect().await.unwrap();
+    a.io.of("/document-1").emit("n", 0).unwrap();
+    client.expect("n").await.unwrap();
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || b.io.recovery_usage().sessions == 1).await;
+    a.io.of("/document-1").emit("n", 1).unwrap();
+    eventually("it has come", || b.io.recovery_usage().events == 2).await;
+    let client = server.client().namespace("/document-1").recover(lost).connect().await.unwrap();
+    assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_room_of_the_name_of_a_socket_elsewhere_is_asked_in_both_places() {
     let nats = Nats::start();
     let [a, b, c] = start([&nats, &nats, &nats]).await;
