@@ -30,7 +30,7 @@ impl Namespace {
             Some(server) => {
                 let message = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
                 trace::published(&message);
-                server.adapter.publish(message).map_err(EmitError::from)
+                server.cluster().publish(message).map_err(EmitError::from)
             }
             None => Ok(()),
         };
@@ -117,7 +117,7 @@ impl Namespace {
         };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Ack { target: target.clone(), name: name.clone(), args: args.clone(), compress: flags.compress };
-            server.adapter.request(Request { namespace: self.name().clone(), ask })
+            server.cluster().request(Request { namespace: self.name().clone(), ask })
         });
         let id = self.next_ack_id();
         let frames = self.event_frames(&name, args, Some(id));
@@ -142,7 +142,7 @@ impl Namespace {
         let Some(server) = self.server_inner() else { return ready(Ok(vec![])).boxed() };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Sockets { target: target.clone() };
-            server.adapter.request(Request { namespace: self.name().clone(), ask })
+            server.cluster().request(Request { namespace: self.name().clone(), ask })
         });
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.tell_sockets(target, answers);

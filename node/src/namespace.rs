@@ -240,7 +240,7 @@ impl Namespace {
         let operation = Operation::ServerEvent { name, args };
         let message = Message { namespace: self.0.name.clone(), target: Target::default(), operation };
         trace::published(&message);
-        Ok(server.adapter.publish(message)?)
+        Ok(server.cluster().publish(message)?)
     }
 
     /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's

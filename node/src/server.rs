@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -25,7 +25,7 @@ use crate::parent::{Matcher, ParentNamespace};
 use crate::reason::CloseReason;
 use crate::recovery::{Recoveries, Recovery};
 use crate::serve::{Serve, stop};
-use crate::server_events;
+use crate::server_events::{Inbound, leave_when_closed};
 use crate::socket::SocketInner;
 use crate::trace;
 
@@ -63,6 +63,7 @@ pub(crate) struct ServerInner {
     engine: Engine,
     pub(crate) parser: Arc<dyn Parser>,
     pub(crate) adapter: Arc<dyn Adapter>,
+    joined: Once,
     /// There are no other nodes, so nothing is published.
     pub(crate) alone: bool,
     recoveries: Option<Arc<Recoveries>>,
@@ -127,6 +128,9 @@ impl ServerBuilder {
     }
 
     /// What carries messages to the other nodes. By default the node is alone.
+    ///
+    /// The others know of this node, and tell and ask it what they tell and ask all, when its first worker thread runs: before that it could not
+    /// answer. One that sends them something, asks them, or counts them before it serves is known from then on.
     pub fn adapter(mut self, adapter: impl Adapter) -> Self {
         self.adapter = Some(Arc::new(adapter));
         self
@@ -224,6 +228,7 @@ impl ServerBuilder {
                 parser: self.parser,
                 alone,
                 adapter,
+                joined: Once::new(),
                 recoveries,
                 connect_timeout: self.connect_timeout,
                 ack_timeout: self.ack_timeout,
@@ -240,7 +245,7 @@ impl ServerBuilder {
                 new_namespace: RwLock::default(),
             }
         });
-        server_events::start(&inner);
+        leave_when_closed(&inner);
         Ok(Server::from_inner(inner))
     }
 }
@@ -393,7 +398,7 @@ impl Server {
 
     /// The number of nodes that live, this one included.
     pub async fn server_count(&self) -> usize {
-        self.inner.adapter.server_count().await
+        self.inner.cluster().server_count().await
     }
 
     /// False while the other nodes can't be reached, as far as is known. Its own clients are served meanwhile; whether it should get new ones is
@@ -426,6 +431,12 @@ impl Deref for Server {
 impl ServerInner {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.engine.0
+    }
+
+    /// The other nodes, of which this one is a member from here on.
+    pub(crate) fn cluster(&self) -> &Arc<dyn Adapter> {
+        self.joined.call_once(|| self.adapter.start(Arc::new(Inbound(Weak::clone(&self.this)))));
+        &self.adapter
     }
 
     fn of(&self, name: ByteString) -> Namespace {

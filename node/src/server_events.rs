@@ -41,7 +41,7 @@ impl Namespace {
             Err(error) => return ready(Err(ServerAckError { responses: vec![], missing: vec![], error: Some(error) })).boxed(),
         };
         let Some(server) = self.server_inner() else { return ready(Ok(vec![])).boxed() };
-        let mut answers = server.adapter.request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args } });
+        let mut answers = server.cluster().request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args } });
         let timeout = server.request_timeout;
         async move {
             let (mut responses, mut asked) = (vec![], AskedNodes::default());
@@ -174,9 +174,9 @@ impl Node for Inbound {
     }
 }
 
-pub(crate) fn start(server: &Arc<ServerInner>) {
+/// Has the node take leave of the others when its sessions are closed.
+pub(crate) fn leave_when_closed(server: &ServerInner) {
     // What sockets tell the others when they end goes out before the leave.
     let adapter = Arc::clone(&server.adapter);
     server.shared().after_close(move || adapter.close());
-    server.adapter.start(Arc::new(Inbound(Arc::downgrade(server))));
 }

@@ -358,6 +358,19 @@ mod elsewhere {
     }
 
     #[tokio::test]
+    async fn a_node_is_a_member_when_it_can_answer_or_has_something_to_say() {
+        let (serving, telling) = (Others::default(), Others::default());
+        let io = Server::builder().adapter(serving.clone()).build().unwrap();
+        assert!(serving.0.get().is_none(), "no thread of it would answer");
+        let _node = Node::raw(&io, 1);
+        eventually("it is a member", || serving.0.get().is_some()).await;
+
+        let io = Server::builder().adapter(telling.clone()).build().unwrap();
+        io.emit("n", 1).unwrap();
+        assert!(telling.0.get().is_some());
+    }
+
+    #[tokio::test]
     async fn what_other_nodes_ask_of_a_thread_that_is_held_up_is_bounded() {
         let long = "x".repeat(1 << 20);
         let event = Operation::ServerEvent { name: "note".into(), args: Args::encode(Encoding::Json, &long).unwrap() };
