@@ -20,13 +20,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use futures_util::FutureExt;
-use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty, iter, pending};
 use parking_lot::Mutex;
 use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, Value};
 
-use crate::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Position, Request, SocketInfo, Target};
+use crate::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Request, SocketInfo, Target};
 
 /// How long anything may take: it only decides how soon a failure is told.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -79,20 +77,6 @@ impl Node for Recorder {
         let operation = Operation::Emit { frames: entry.frames.clone(), volatile: false, compress: entry.compress };
         self.deliver(Message { namespace: entry.namespace.clone(), target: entry.target.clone(), operation });
     }
-
-    fn write_offset(&self, _: &ByteString, frames: &Frames, _: &str) -> Frames {
-        frames.clone()
-    }
-
-    fn reached(&self, _: Position) {}
-
-    fn give_up(&self, _: &Id) -> BoxFuture<'static, ()> {
-        ready(()).boxed()
-    }
-
-    fn fence(&self, _: &Id) {}
-
-    fn fall_behind(&self) {}
 
     fn session_count(&self) -> usize {
         2

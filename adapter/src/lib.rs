@@ -23,7 +23,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use bytestring::ByteString;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::BoxStream;
 use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
@@ -81,7 +81,8 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     fn publish(&self, message: Message) -> Result<(), AdapterError>;
 
     /// Asks all other nodes something. The stream gives their answers as they come, and ends when every node that was there at the
-    /// beginning has given its last one or is gone. The one who asks has a deadline of its own, and drops the stream when it is over.
+    /// beginning has given its last one or is gone. The one who asks has a deadline of its own, and drops the stream when it is over. What can't be sent is
+    /// answered by [`Answer::Failed`].
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
 
     /// This node has members of a room that bears a socket's id with the tag of another node: a socket that was recovered here, or one that
@@ -113,7 +114,7 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A node, as an adapter sees it. All calls return at once.
+/// A node, as an adapter sees it. All calls return at once. Those with a default are about a shared history: only who has one makes them.
 pub trait Node: Send + Sync + 'static {
     /// Does on this node what another one asked for.
     fn deliver(&self, message: Message);
@@ -122,24 +123,36 @@ pub trait Node: Send + Sync + 'static {
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
 
     /// Sends an event of another node on that has come by a [shared](History::is_shared) history. Called in the order of the history.
-    fn keep(&self, entry: &Arc<Entry>);
+    fn keep(&self, entry: &Arc<Entry>) {
+        let _ = entry;
+    }
 
     /// An event of a process that has no sockets, with an offset behind its arguments. What is no event is given back as it is.
-    fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames;
+    fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
+        let _ = (namespace, offset);
+        frames.clone()
+    }
 
     /// All events up to here have come by a shared history: those who are served have got so far, though nothing was for them.
-    fn reached(&self, position: Position);
+    fn reached(&self, position: Position) {
+        let _ = position;
+    }
 
     /// A client of this node has come back to another one: ends its connection, whose loss was not noticed yet. Ends when the session is saved.
-    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()>;
+    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()> {
+        let _ = pid;
+        ready(()).boxed()
+    }
 
     /// Another node has taken the session of this one's client, who was not heard of: whoever still uses it here is cut off, and nothing of it is
     /// saved.
-    fn fence(&self, pid: &Id);
+    fn fence(&self, pid: &Id) {
+        let _ = pid;
+    }
 
     /// Events of other nodes are lost for good that clients of this node may have been promised. Connections that can be recovered are closed, and
     /// their clients come back as new ones.
-    fn fall_behind(&self);
+    fn fall_behind(&self) {}
 
     /// The sessions of this node, for those who place new ones.
     fn session_count(&self) -> usize;

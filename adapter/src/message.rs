@@ -4,6 +4,8 @@ use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
 use sociable_protocol::{Args, Frames, Id, Value};
 
+use crate::AdapterError;
+
 /// The name of a room. Every socket is in the room that bears its id.
 pub type Room = ByteString;
 
@@ -147,8 +149,10 @@ pub enum Answer {
     Asked(Vec<ByteString>),
     /// Added by the adapter: this node has given its last answer, or has taken leave.
     Done(ByteString),
-    /// Added by the adapter: this node was lost before it gave its last answer. Clients of it that had not answered are [`Gone`](Self::Gone).
+    /// Added by the adapter: this node was lost before it gave its last answer, or refused to give it. Clients of it that had not answered are [`Gone`](Self::Gone).
     Lost(ByteString),
+    /// Added by the adapter: the other nodes could not be asked, for this reason. Each of them is [`Lost`](Self::Lost) then.
+    Failed(AdapterError),
 }
 
 /// What is known of a socket elsewhere.

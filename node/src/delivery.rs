@@ -7,7 +7,7 @@ use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
 use rustc_hash::FxHashSet;
-use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Position, Request, Target};
+use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Position, Request, Room, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::mpsc;
 
@@ -30,7 +30,7 @@ impl Namespace {
             Some(server) => {
                 let message = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
                 trace::published(&message);
-                server.adapter.publish(message).map_err(EmitError::from)
+                server.cluster().publish(message).map_err(EmitError::from)
             }
             None => Ok(()),
         };
@@ -45,7 +45,7 @@ impl Namespace {
         let meant = |index: usize| only.is_none_or(|only| only == index);
         let mut result = Ok(());
         if engine.worker_count() > usize::from(here.is_some()) {
-            let bytes = if let Operation::Emit { frames, .. } = &operation { frames.len() } else { 0 };
+            let bytes = cost(&target, &operation);
             let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
             let job = Arc::new((self.clone(), target.clone(), operation.clone(), joining));
             for (index, worker) in engine.workers().iter().enumerate() {
@@ -117,7 +117,7 @@ impl Namespace {
         };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Ack { target: target.clone(), name: name.clone(), args: args.clone(), compress: flags.compress };
-            server.adapter.request(Request { namespace: self.name().clone(), ask })
+            server.cluster().request(Request { namespace: self.name().clone(), ask })
         });
         let id = self.next_ack_id();
         let frames = self.event_frames(&name, args, Some(id));
@@ -125,7 +125,7 @@ impl Namespace {
         let reports = self.ask_sockets(target, frames, id, flags, answers);
         let awaited = Awaited { namespace: self.clone(), id, reports, sockets: FxHashSet::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
-        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false };
+        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false, failed: None };
         collect.run(timeout).boxed()
     }
 
@@ -142,7 +142,7 @@ impl Namespace {
         let Some(server) = self.server_inner() else { return ready(Ok(vec![])).boxed() };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Sockets { target: target.clone() };
-            server.adapter.request(Request { namespace: self.name().clone(), ask })
+            server.cluster().request(Request { namespace: self.name().clone(), ask })
         });
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.tell_sockets(target, answers);
@@ -160,8 +160,8 @@ impl Namespace {
             };
             let in_time = tokio::time::timeout(timeout, collect).await.is_ok();
             match asked.missing(in_time) {
-                missing if missing.is_empty() && in_time => Ok(sockets),
-                missing => Err(FetchError { sockets, missing }),
+                (missing, None) if missing.is_empty() && in_time => Ok(sockets),
+                (missing, error) => Err(FetchError { sockets, missing, error }),
             }
         }
         .boxed()
@@ -243,6 +243,8 @@ struct Collect {
     gone: Vec<Id>,
     /// A node was lost before all its sockets had answered.
     lost: bool,
+    /// The other nodes could not be asked.
+    failed: Option<EmitError>,
 }
 
 impl Collect {
@@ -271,14 +273,16 @@ impl Collect {
                 () = &mut deadline => {
                     let missing: Vec<_> = self.gone.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
                     self.awaited.namespace.engine().count(Count::AcksTimedOut);
-                    return Err(BroadcastAckError { replies: self.replies, missing, reason: AckError::Timeout });
+                    let reason = self.failed.map_or(AckError::Timeout, AckError::Emit);
+                    return Err(BroadcastAckError { replies: self.replies, missing, reason });
                 }
             }
         }
         if self.gone.is_empty() && !self.lost {
             Ok(self.replies)
         } else {
-            Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason: AckError::Disconnected })
+            let reason = self.failed.map_or(AckError::Disconnected, AckError::Emit);
+            Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason })
         }
     }
 
@@ -289,6 +293,7 @@ impl Collect {
             Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.gone.push(id),
             // What clients of it had not answered is told by itself; but it may not even have told who they are.
             Answer::Lost(_) => self.lost = true,
+            Answer::Failed(error) => self.failed = Some(error.into()),
             _ => {}
         }
     }
@@ -358,6 +363,17 @@ impl LocalNamespace {
         listened.iter().for_each(|socket| socket.tell_outgoing(frames));
         slow.iter().for_each(|socket| socket.session.end_slow());
     }
+}
+
+/// About what it takes to keep this for a thread.
+fn cost(target: &Target, operation: &Operation) -> usize {
+    let names = |rooms: &[Room]| rooms.iter().map(|room| size_of::<Room>() + room.len()).sum::<usize>();
+    let content = match operation {
+        Operation::Emit { frames, .. } => frames.len(),
+        Operation::Join(rooms) | Operation::Leave(rooms) => names(rooms),
+        Operation::Disconnect { .. } | Operation::ServerEvent { .. } => 0,
+    };
+    256 + names(&target.rooms) + names(&target.except) + content
 }
 
 /// Does on this thread what is to be done.

@@ -259,10 +259,15 @@ pub(crate) struct LocalNamespace {
 impl LocalNamespace {
     /// Tells listeners what became of rooms.
     fn tell(&self, socket: &LocalSocket, changes: Vec<Change>, joined: bool) {
-        for Change { room, edge } in changes {
-            let edge = edge && self.namespace.room_edge(&room, joined);
+        for Change { room, edge } in self.noted(changes, joined) {
             self.tell_one(socket, room, edge, joined);
         }
+    }
+
+    /// Notes which rooms came to the node, or went from it. All of them, before anybody is told of one: a listener may join and leave them.
+    fn noted(&self, changes: Vec<Change>, joined: bool) -> Vec<Change> {
+        let note = |Change { room, edge }| Change { edge: edge && self.namespace.room_edge(&room, joined), room };
+        changes.into_iter().map(note).collect()
     }
 
     fn tell_one(&self, socket: &LocalSocket, room: ByteString, edge: bool, joined: bool) {
@@ -321,10 +326,9 @@ pub(crate) struct SocketActor {
 }
 
 /// What an event costs while it waits: its bytes, and about as much as is kept of it besides.
-fn cost(context: &EventContext) -> usize {
-    let args = &context.args;
+pub(crate) fn cost(name: &str, args: &Args) -> usize {
     let encoded = args.raw_json().map_or_else(|| args.raw_msgpack().map_or(0, <[u8]>::len), str::len);
-    256 + context.name.len() + encoded + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
+    256 + name.len() + encoded + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
 }
 
 /// What is to be done with an event, once the actor is free again.
@@ -380,9 +384,11 @@ impl LocalSocket {
             all.insert(Rc::clone(self));
             all.join(self, rooms)
         });
-        let own = ByteString::from(self.shared.id.as_str());
-        self.namespace.tell_one(self, own, true, true);
-        self.namespace.tell(self, changes.unwrap_or_default(), true);
+        let own = Change { room: ByteString::from(self.shared.id.as_str()), edge: true };
+        let changes = self.namespace.noted(changes.unwrap_or_default(), true);
+        for Change { room, edge } in std::iter::once(own).chain(changes) {
+            self.namespace.tell_one(self, room, edge, true);
+        }
         self.changed();
         self.session.worker().counters.one(Count::SocketsOpened);
     }
@@ -517,7 +523,7 @@ impl LocalSocket {
         let mut context = Some(context);
         self.call(|actor| {
             if actor.held || !actor.waiting.is_empty() || self.session.is_full() {
-                actor.waiting.extend(context.take().map(|context| (self.session.wait(cost(&context)), context)));
+                actor.waiting.extend(context.take().map(|context| (self.session.wait(cost(&context.name, &context.args)), context)));
             }
         });
         if let Some(context) = context {
@@ -667,7 +673,7 @@ impl LocalSocket {
         }
         tracing::debug!(target: "sociable::socket", id = %self.shared.id, namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
         // Before the handlers: who asks them how many are left must not count this one.
-        self.shared.namespace.left();
+        self.shared.namespace.left(self.marks.is_some() && reason.is_recoverable());
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
         if let Ok(mut actor) = self.actor.end() {
             actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));
@@ -699,7 +705,7 @@ impl LocalSocket {
         let local = Local::of(self.session.worker());
         local.remove(self);
         local.left(&self.namespace);
-        self.shared.namespace.left();
+        self.shared.namespace.left(false);
     }
 
     fn call_disconnect(self: &Rc<Self>, handlers: Vec<Erased<DisconnectContext>>, reason: DisconnectReason) {

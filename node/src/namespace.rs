@@ -13,6 +13,7 @@ use sociable_adapter::{Message, Operation, Room, Target, own_room};
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::ack::{AckReply, BroadcastAckError, event};
 use crate::emit::{EmitArgs, EmitError, check_name};
@@ -24,6 +25,7 @@ use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server::{Server, ServerInner};
 use crate::server_events::ServerAckError;
 use crate::setup::{Setup, SharedSetup, listeners};
+use crate::timers::after;
 use crate::trace;
 
 /// A namespace. Cheap to clone; every clone is the same namespace.
@@ -66,6 +68,8 @@ struct Inner {
     rooms_like_ids: AtomicUsize,
     /// Sockets that are in it or on their way in.
     sockets: AtomicUsize,
+    /// Until then a client may come back that was lost. A task waits for it.
+    awaits_lost: Mutex<Option<Instant>>,
 }
 
 impl fmt::Debug for Namespace {
@@ -104,6 +108,7 @@ impl Namespace {
             rooms: Mutex::default(),
             rooms_like_ids: AtomicUsize::new(0),
             sockets: AtomicUsize::new(0),
+            awaits_lost: Mutex::default(),
         }))
     }
 
@@ -235,7 +240,7 @@ impl Namespace {
         let operation = Operation::ServerEvent { name, args };
         let message = Message { namespace: self.0.name.clone(), target: Target::default(), operation };
         trace::published(&message);
-        Ok(server.adapter.publish(message)?)
+        Ok(server.cluster().publish(message)?)
     }
 
     /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's
@@ -399,13 +404,43 @@ impl Namespace {
         self.0.sockets.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// A socket has left, or was not let in.
-    pub(crate) fn left(&self) {
+    /// True if it has no sockets, and waits for none that was lost.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.socket_count() == 0 && self.0.awaits_lost.lock().is_none()
+    }
+
+    /// A socket has left, or was not let in. If it was `lost`, its client may come back.
+    pub(crate) fn left(&self, lost: bool) {
+        let server = if self.0.parent.is_some() { self.server_inner() } else { None };
+        if let Some(stays) = server.as_ref().and_then(|server| server.stays()).filter(|_| lost) {
+            // What other nodes send to its rooms meanwhile is kept only where the namespace is.
+            let until = after(Instant::now(), stays);
+            if self.0.awaits_lost.lock().replace(until).is_none() {
+                actix_rt::spawn(self.clone().await_lost(until));
+            }
+        }
         if self.0.sockets.fetch_sub(1, Ordering::AcqRel) == 1
-            && self.0.parent.is_some()
-            && let Some(server) = self.server_inner()
+            && let Some(server) = server
         {
             server.clean_up(self);
+        }
+    }
+
+    /// Waits until no lost client can come back. Each that is lost meanwhile puts that off.
+    async fn await_lost(self, mut until: Instant) {
+        loop {
+            tokio::time::sleep_until(until).await;
+            let mut awaited = self.0.awaits_lost.lock();
+            match *awaited {
+                Some(later) if later > until => until = later,
+                _ => {
+                    *awaited = None;
+                    break;
+                }
+            }
+        }
+        if let Some(server) = self.server_inner() {
+            server.clean_up(&self);
         }
     }
 }

@@ -21,12 +21,14 @@ pub struct RemoteSocket {
 
 /// Not all nodes told of their sockets in time.
 #[derive(Clone, Debug, Error)]
-#[error("timeout reached: missing {} responses", .missing.len().max(1))]
+#[error("{}", .error.as_ref().map_or_else(|| format!("timeout reached: missing {} responses", .missing.len().max(1)), ToString::to_string))]
 pub struct FetchError {
     /// The sockets of the nodes that answered.
     pub sockets: Vec<RemoteSocket>,
     /// The names of the nodes that did not answer, or were lost before they did.
     pub missing: Vec<String>,
+    /// Why the other nodes were not asked, if that was it.
+    pub error: Option<EmitError>,
 }
 
 impl RemoteSocket {

@@ -5,7 +5,7 @@ use std::fmt;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -25,7 +25,7 @@ use crate::parent::{Matcher, ParentNamespace};
 use crate::reason::CloseReason;
 use crate::recovery::{Recoveries, Recovery};
 use crate::serve::{Serve, stop};
-use crate::server_events;
+use crate::server_events::{Inbound, leave_when_closed};
 use crate::socket::SocketInner;
 use crate::trace;
 
@@ -63,6 +63,7 @@ pub(crate) struct ServerInner {
     engine: Engine,
     pub(crate) parser: Arc<dyn Parser>,
     pub(crate) adapter: Arc<dyn Adapter>,
+    joined: Once,
     /// There are no other nodes, so nothing is published.
     pub(crate) alone: bool,
     pub(crate) recoveries: Option<Arc<Recoveries>>,
@@ -70,6 +71,8 @@ pub(crate) struct ServerInner {
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
     cleanup_empty_child_namespaces: bool,
+    /// How long a lost client may come back, if it may.
+    max_away: Option<Duration>,
     pub(crate) answer_errors: bool,
     client_files: Option<Arc<ClientFiles>>,
     /// What the handshake of a client shows that sent nothing.
@@ -125,6 +128,9 @@ impl ServerBuilder {
     }
 
     /// What carries messages to the other nodes. By default the node is alone.
+    ///
+    /// The others know of this node, and tell and ask it what they tell and ask all, when its first worker thread runs: before that it could not
+    /// answer. One that sends them something, asks them, or counts them before it serves is known from then on.
     pub fn adapter(mut self, adapter: impl Adapter) -> Self {
         self.adapter = Some(Arc::new(adapter));
         self
@@ -154,7 +160,8 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a namespace that was made for a pattern goes when its last socket has left: no by default.
+    /// Whether a namespace that was made for a pattern goes when its last socket has left: no by default. With [`recovery`](Self::recovery) it stays
+    /// for as long as the client of one that was lost may come back.
     pub fn cleanup_empty_child_namespaces(mut self, clean_up: bool) -> Self {
         self.cleanup_empty_child_namespaces = clean_up;
         self
@@ -203,6 +210,7 @@ impl ServerBuilder {
         let alone = self.adapter.is_none();
         let adapter = self.adapter.unwrap_or_else(|| Arc::new(Alone));
         let tag = adapter.tag().unwrap_or_else(NodeTag::random);
+        let max_away = self.recovery.as_ref().map(|options| options.limits(Duration::ZERO, 0).session_age);
         let recoveries = self.recovery.map(|options| {
             let history = adapter.history(options.limits(config.ping_interval.saturating_add(config.ping_timeout), config.max_outbox));
             Arc::new(Recoveries::new(&options, history))
@@ -220,11 +228,13 @@ impl ServerBuilder {
                 parser: self.parser,
                 alone,
                 adapter,
+                joined: Once::new(),
                 recoveries,
                 connect_timeout: self.connect_timeout,
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
                 cleanup_empty_child_namespaces: self.cleanup_empty_child_namespaces,
+                max_away,
                 answer_errors: self.answer_errors,
                 client_files: files.map(Arc::new),
                 no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),
@@ -235,7 +245,7 @@ impl ServerBuilder {
                 new_namespace: RwLock::default(),
             }
         });
-        server_events::start(&inner);
+        leave_when_closed(&inner);
         Ok(Server::from_inner(inner))
     }
 }
@@ -388,7 +398,7 @@ impl Server {
 
     /// The number of nodes that live, this one included.
     pub async fn server_count(&self) -> usize {
-        self.inner.adapter.server_count().await
+        self.inner.cluster().server_count().await
     }
 
     /// False while the other nodes can't be reached, as far as is known. Its own clients are served meanwhile; whether it should get new ones is
@@ -421,6 +431,12 @@ impl Deref for Server {
 impl ServerInner {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.engine.0
+    }
+
+    /// The other nodes, of which this one is a member from here on.
+    pub(crate) fn cluster(&self) -> &Arc<dyn Adapter> {
+        self.joined.call_once(|| self.adapter.start(Arc::new(Inbound(Weak::clone(&self.this)))));
+        &self.adapter
     }
 
     fn of(&self, name: ByteString) -> Namespace {
@@ -475,11 +491,16 @@ impl ServerInner {
         Some(namespace.clone())
     }
 
+    /// How long a namespace that was made for a pattern has to stay for a client that was lost, if it would go otherwise.
+    pub(crate) fn stays(&self) -> Option<Duration> {
+        self.max_away.filter(|_| self.cleanup_empty_child_namespaces)
+    }
+
     /// Drops a namespace that was made for a pattern, if it is empty and that is wanted.
     pub(crate) fn clean_up(&self, namespace: &Namespace) {
         if self.cleanup_empty_child_namespaces {
             let mut namespaces = self.namespaces.write();
-            if namespace.socket_count() == 0 && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
+            if namespace.is_empty() && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
                 namespaces.remove(namespace.name());
                 tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace dropped");
             }

@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::ack::Ack;
 use crate::emit::EmitError;
 use crate::handler::ServerEventContext;
-use crate::local::Local;
+use crate::local::{Local, cost};
 use crate::namespace::Namespace;
 use crate::operator::Flags;
 use crate::recovery::Recoveries;
@@ -43,7 +43,7 @@ impl Namespace {
             Err(error) => return ready(Err(ServerAckError { responses: vec![], missing: vec![], error: Some(error) })).boxed(),
         };
         let Some(server) = self.server_inner() else { return ready(Ok(vec![])).boxed() };
-        let mut answers = server.adapter.request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args } });
+        let mut answers = server.cluster().request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args } });
         let timeout = server.request_timeout;
         async move {
             let (mut responses, mut asked) = (vec![], AskedNodes::default());
@@ -57,8 +57,8 @@ impl Namespace {
             };
             let in_time = tokio::time::timeout(timeout, collect).await.is_ok();
             match asked.missing(in_time) {
-                missing if missing.is_empty() && in_time => Ok(responses),
-                missing => Err(ServerAckError { responses, missing, error: None }),
+                (missing, None) if missing.is_empty() && in_time => Ok(responses),
+                (missing, error) => Err(ServerAckError { responses, missing, error }),
             }
         }
         .boxed()
@@ -68,8 +68,9 @@ impl Namespace {
     fn handle_server_event(&self, name: ByteString, args: Args, ack: Option<Ack>) {
         let context = ServerEventContext { namespace: self.clone(), name, args, ack };
         let Some(handlers) = self.setup_snapshot().server_events.get(&context.name).cloned() else { return };
-        // Any thread will do; always the same keeps the order.
-        let _ = self.engine().run_on(0, 0, move |_| {
+        let bytes = cost(&context.name, &context.args);
+        // Any thread will do; always the same keeps the order. One that is too far behind counts what it refuses.
+        let _ = self.engine().run_on(0, bytes, move |_| {
             for handler in handlers {
                 let (context, name) = (context.clone(), context.name.clone());
                 actix_rt::spawn(async move {
@@ -87,6 +88,7 @@ impl Namespace {
 pub(crate) struct AskedNodes {
     open: Vec<ByteString>,
     lost: Vec<ByteString>,
+    failed: Option<EmitError>,
 }
 
 impl AskedNodes {
@@ -99,6 +101,7 @@ impl AskedNodes {
                 self.close(node);
                 self.lost.push(node.clone());
             }
+            Answer::Failed(error) => self.failed = Some(error.clone().into()),
             _ => {}
         }
     }
@@ -110,10 +113,10 @@ impl AskedNodes {
         }
     }
 
-    /// Who did not answer: who was lost, and, if there was no more time, who was not done.
-    pub(crate) fn missing(self, in_time: bool) -> Vec<String> {
+    /// Who did not answer: who was lost, and, if there was no more time, who was not done. And why nobody was asked, if that was it.
+    pub(crate) fn missing(self, in_time: bool) -> (Vec<String>, Option<EmitError>) {
         let open = self.open.into_iter().filter(|_| !in_time);
-        open.chain(self.lost).map(|node| node.to_string()).collect()
+        (open.chain(self.lost).map(|node| node.to_string()).collect(), self.failed)
     }
 }
 
@@ -223,9 +226,9 @@ impl Node for Inbound {
     }
 }
 
-pub(crate) fn start(server: &Arc<ServerInner>) {
+/// Has the node take leave of the others when its sessions are closed.
+pub(crate) fn leave_when_closed(server: &ServerInner) {
     // What sockets tell the others when they end goes out before the leave.
     let adapter = Arc::clone(&server.adapter);
     server.shared().after_close(move || adapter.close());
-    server.adapter.start(Arc::new(Inbound(Arc::downgrade(server))));
 }

@@ -91,6 +91,12 @@ impl Nats {
         self.process.wait().unwrap();
     }
 
+    /// Starts it anew, on its port, with other options.
+    pub fn restart_with(&mut self, options: &str) {
+        options.clone_into(&mut self.options);
+        self.restart();
+    }
+
     /// Starts it anew, on its port.
     pub fn restart(&mut self) {
         self.process = Self::run(&self.folder, self.port, &self.options);

@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::json;
 use sociable::adapter::conformance::{Peer, check_all};
-use sociable::adapter::{AdapterError, Emitter};
+use sociable::adapter::{Adapter, AdapterError, Answer, Ask, Emitter, Message, Request, Target};
 use sociable::protocol::Id;
 use sociable::testing::TestServer;
-use sociable::{Ack, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
+use sociable::{Ack, AckError, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
 use sociable_tests::{Client, Nats, Node, eventually, get, patience, within};
 
 const LAST: &str = r#"2["last"]"#;
@@ -238,6 +239,30 @@ async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_taken_for_dead_gets_its_answers() {
+    let nats = Nats::start();
+    let [a, b] = start([&nats, &nats]).await;
+    let held = Arc::new(parking_lot::Mutex::new(None));
+    let hold = Arc::clone(&held);
+    b.io.on_server_event("hold", move |ack: Ack| {
+        *hold.lock() = Some(ack);
+        std::future::ready(())
+    });
+    let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
+    eventually("it is asked", || held.lock().is_some()).await;
+    // Another that bears the tag: the one before must be dead. But it is not, and says so.
+    let tag = Id::try_from(client(&a, &[]).await.id()).unwrap().tag();
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let alive = json!({ "occasion": "alive", "tag": tag, "epoch": 1 });
+    stranger.publish("sociable.sociable.members", alive.to_string().into()).await.unwrap();
+    stranger.flush().await.unwrap();
+    eventually("it is taken for dead", || b.adapter.stats().lost_nodes > 0).await;
+    held.lock().take().unwrap().send("late").unwrap();
+    let answers = within("it is answered", waiting).await.unwrap().unwrap();
+    assert_eq!(answers.len(), 1);
+}
+
+#[tokio::test]
 async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
     let nats = Nats::with("max_payload: 4096");
     let [a, b] = start([&nats, &nats]).await;
@@ -248,7 +273,15 @@ async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
     a.io.emit("n", 2).unwrap();
     assert_eq!(heard(&a.io, &mut far).await, [r#"2["n",2]"#]);
     assert_eq!(heard(&a.io, &mut near).await.len(), 2, "this node's own clients got both");
-    assert_eq!((a.adapter.stats().too_large, a.adapter.stats().disconnected), (1, 0));
+    let too_large = |error: &EmitError| matches!(error, EmitError::Adapter(AdapterError::TooLarge { limit, .. }) if *limit < 4096);
+    let error = within("nobody is waited for", a.io.to("nobody").emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
+    assert!(matches!(&error.reason, AckError::Emit(error) if too_large(error)), "{error}");
+    let error = within("nobody is waited for", a.io.server_side_emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
+    assert!(error.error.as_ref().is_some_and(too_large), "{error}");
+    assert_eq!(error.missing, ["node-1"]);
+    let error = within("nobody is waited for", a.io.to("x".repeat(5000)).fetch_sockets()).await.unwrap_err();
+    assert!(error.error.as_ref().is_some_and(too_large), "{error}");
+    assert_eq!((a.adapter.stats().too_large, a.adapter.stats().disconnected), (4, 0));
 
     // Many sockets are told of in several messages.
     let many = Client::connect_many(b.node.addr, 60).await;
@@ -294,6 +327,9 @@ async fn a_node_that_is_cut_off_serves_its_own_and_says_so_and_comes_back() {
     eventually("it is noticed", || !a.io.is_connected() && !b.io.is_connected()).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(near.packet().await, r#"2["n",1]"#);
+    a.io.volatile().emit("n", 0).unwrap();
+    assert_eq!(a.adapter.stats().volatile_dropped, 1, "it does not wait for the link");
+    assert_eq!(near.packet().await, r#"2["n",0]"#, "this node's own clients get it");
     let error = (0..1000).find_map(|_| a.io.emit("x", "x".repeat(1000)).err()).unwrap();
     assert!(matches!(error, EmitError::Adapter(AdapterError::Full { limit: 200_000 })), "{error}");
     eventually("what waits too long is dropped", || a.adapter.stats().late > 0).await;
@@ -322,6 +358,107 @@ async fn a_flood_from_a_node_that_never_stops_is_bounded_in_its_queue() {
     let refused = (0..100_000).filter(|_| one.io.emit("n", "x".repeat(100)).is_err()).count();
     assert_eq!(one.adapter.stats().refused, refused as u64);
     eventually("the queue drains", || one.io.emit("n", 1).is_ok()).await;
+}
+
+/// A node that is held up at the first message, and answers nothing.
+struct HeldUp {
+    heard: AtomicUsize,
+    go_on: parking_lot::Mutex<std::sync::mpsc::Receiver<()>>,
+}
+
+impl HeldUp {
+    fn start(adapter: &NatsAdapter) -> (Arc<Self>, std::sync::mpsc::Sender<()>) {
+        let (go_on, wait) = std::sync::mpsc::channel();
+        let node = Arc::new(Self { heard: AtomicUsize::new(0), go_on: parking_lot::Mutex::new(wait) });
+        let started: Arc<dyn sociable::adapter::Node> = Arc::<Self>::clone(&node);
+        adapter.start(started);
+        (node, go_on)
+    }
+}
+
+impl sociable::adapter::Node for HeldUp {
+    fn deliver(&self, _: Message) {
+        if self.heard.fetch_add(1, Ordering::Relaxed) == 0 {
+            self.go_on.lock().recv().unwrap();
+        }
+    }
+
+    fn answer(&self, _: Request) -> BoxStream<'static, Answer> {
+        futures_util::stream::pending().boxed()
+    }
+
+    fn session_count(&self) -> usize {
+        0
+    }
+
+    fn is_draining(&self) -> bool {
+        false
+    }
+}
+
+#[tokio::test]
+async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
+    let nats = Nats::start();
+    let adapter = NatsAdapter::connect(options(&nats, "a")).await.unwrap();
+    let (node, go_on) = HeldUp::start(&adapter);
+    let mut n = 0_u64;
+    // Far shorter than an event: nothing in fewer bytes is more messages.
+    let mut envelope = || {
+        n += 1;
+        let head = [&[1][..], b"abcd", &[0; 8], &n.to_be_bytes(), &n.to_be_bytes()].concat();
+        bytes::Bytes::from([&head[..], &[0, 0, 0, 15, 4, 0, 0, 0, 1, b'/'], &[0; 9]].concat())
+    };
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let begun = std::time::Instant::now();
+    while node.heard.load(Ordering::Relaxed) == 0 {
+        assert!(begun.elapsed() < patience(), "it listens");
+        stranger.publish("sociable.sociable.all", envelope()).await.unwrap();
+        stranger.flush().await.unwrap();
+    }
+    let burst = 20_000;
+    for _ in 0..burst {
+        stranger.publish("sociable.sociable.all", envelope()).await.unwrap();
+    }
+    stranger.flush().await.unwrap();
+    go_on.send(()).unwrap();
+    eventually("all of it comes", || node.heard.load(Ordering::Relaxed) > burst).await;
+    assert_eq!((adapter.stats().slow_consumer, adapter.stats().gaps), (0, 0));
+}
+
+#[tokio::test]
+async fn a_node_that_has_too_much_to_answer_says_so() {
+    let nats = Nats::start();
+    let (a, b) = (NatsAdapter::connect(options(&nats, "a")).await.unwrap(), NatsAdapter::connect(options(&nats, "b")).await.unwrap());
+    let _kept = (HeldUp::start(&a), HeldUp::start(&b));
+    eventually("the nodes know each other", || a.members().len() == 1 && b.members().len() == 1).await;
+    let ask = || a.request(Request { namespace: "/".into(), ask: Ask::Sockets { target: Target::default() } });
+    let waiting: Vec<_> = (0..10_000).map(|_| ask()).collect();
+    let answers = within("it is refused", ask().collect::<Vec<_>>()).await;
+    assert_eq!(answers, [Answer::Asked(vec!["b".into()]), Answer::Lost("b".into())]);
+    assert_eq!(b.stats().unanswered, 1);
+    drop(waiting);
+}
+
+#[tokio::test]
+async fn what_clients_were_asked_is_called_off_when_all_have_answered() {
+    let nats = Nats::start();
+    let [a, _b, _c] = start([&nats, &nats, &nats]).await;
+    let stranger = async_nats::connect(nats.url()).await.unwrap();
+    let mut heard = stranger.subscribe("sociable.sociable.all").await.unwrap();
+    // A flush does not wait for the server; what is asked behind it does.
+    stranger.request("nobody", "".into()).await.unwrap_err();
+    assert_eq!(within("nobody is there", a.io.emit_with_ack("q", 1)).await, Ok(vec![]));
+    let mut kinds = vec![];
+    while kinds.last() != Some(&19) {
+        let message = within("it is called off", heard.next()).await.unwrap();
+        let mut records = &message.payload[29..];
+        while let Some((length, rest)) = records.split_first_chunk() {
+            let (record, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);
+            kinds.push(record[0]);
+            records = rest;
+        }
+    }
+    assert_eq!(kinds, [16, 19]);
 }
 
 #[tokio::test]
@@ -389,6 +526,26 @@ async fn a_client_that_comes_back_to_its_node_has_missed_nothing_of_another() {
 }
 
 #[tokio::test]
+async fn a_namespace_stays_for_the_client_that_it_lost() {
+    let nats = Nats::start();
+    let recovering = |builder: ServerBuilder| builder.recovery(Recovery::default()).cleanup_empty_child_namespaces(true);
+    let a = start_with(options(&nats, "a"), recovering).await;
+    let b = start_with(options(&nats, "b"), recovering).await;
+    acquainted(&[&a, &b]).await;
+    b.io.of_pattern(regex::Regex::new("^/document-").unwrap());
+    let server = TestServer::start(&b.io).unwrap();
+    let client = server.client().namespace("/document-1").connect().await.unwrap();
+    a.io.of("/document-1").emit("n", 0).unwrap();
+    client.expect("n").await.unwrap();
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || b.io.recovery_usage().sessions == 1).await;
+    a.io.of("/document-1").emit("n", 1).unwrap();
+    eventually("it has come", || b.io.recovery_usage().events == 2).await;
+    let client = server.client().namespace("/document-1").recover(lost).connect().await.unwrap();
+    assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 1);
+}
+
+#[tokio::test]
 async fn a_room_of_the_name_of_a_socket_elsewhere_is_asked_in_both_places() {
     let nats = Nats::start();
     let [a, b, c] = start([&nats, &nats, &nats]).await;
@@ -430,6 +587,28 @@ async fn only_who_may_is_let_in() {
     let nats = Nats::with("authorization { token: \"a token\" }");
     NatsAdapter::connect(options(&nats, "a").auth(NatsAuth::Token("another".into()))).await.unwrap_err();
     NatsAdapter::connect(options(&nats, "a").auth(NatsAuth::Token("a token".into()))).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_the_server_denies_is_counted() {
+    let nats = Nats::with(
+        "authorization { users: [ { user: node, password: p, permissions: { publish: { deny: \"sociable.sociable.all\" } } } ] }",
+    );
+    let one = start_with(options(&nats, "a").auth(NatsAuth::User("node".into(), "p".into())), |builder| builder).await;
+    assert_eq!(one.adapter.stats().server_errors, 0);
+    one.io.emit("n", 1).unwrap();
+    eventually("it is told", || one.adapter.stats().server_errors == 1).await;
+}
+
+#[tokio::test]
+async fn a_server_that_takes_less_than_the_one_before_is_asked_for_no_more() {
+    let mut nats = Nats::start();
+    let one = start_with(options(&nats, "a"), |builder| builder).await;
+    one.io.emit("n", "x".repeat(5000)).unwrap();
+    nats.kill();
+    nats.restart_with("max_payload: 4096");
+    eventually("its limit is known", || one.io.emit("n", "x".repeat(5000)).is_err()).await;
+    assert_eq!(one.adapter.stats().too_large, 1);
 }
 
 #[tokio::test]

@@ -1,6 +1,8 @@
 //! Recovery where it is about to go wrong: rooms that were joined late, and more than fits into an outbox.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::time::Duration;
+
 use serde_json::json;
 use sociable::testing::TestServer;
 use sociable::{Ack, Data, Recovery, Server, ServerBuilder, Socket};
@@ -95,4 +97,19 @@ async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
     let recovered = server.client().auth(&json!({ "pid": pids[0] })).connect().await.unwrap();
     io.to("red").emit("last", ()).unwrap();
     recovered.expect("last").await.unwrap();
+}
+
+#[tokio::test]
+async fn a_namespace_that_lost_its_last_client_goes_when_that_can_not_come_back() {
+    let io = Server::builder()
+        .recovery(Recovery::default().max_disconnection_duration(Duration::from_millis(1)))
+        .cleanup_empty_child_namespaces(true)
+        .build()
+        .unwrap();
+    io.of_pattern(regex::Regex::new("^/document-").unwrap());
+    let server = TestServer::start(&io).unwrap();
+    let client = server.client().namespace("/document-1").connect().await.unwrap();
+    assert_eq!(io.namespaces().len(), 2);
+    drop(client.drop_connection());
+    eventually("it goes", || io.namespaces().len() == 1).await;
 }

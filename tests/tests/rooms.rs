@@ -261,6 +261,24 @@ async fn a_room_is_counted_over_all_threads() {
 }
 
 #[tokio::test]
+async fn a_listener_that_takes_a_room_back_does_not_confuse_the_count() {
+    let (io, node) = start(1);
+    let (events, event) = note();
+    let at = io.clone();
+    io.on_room_event(move |what| match what {
+        RoomEvent::Join(room, id) if room == "a" => at.to(id).sockets_leave("b").unwrap(),
+        RoomEvent::Create(room) if room == "b" => event("create"),
+        RoomEvent::Delete(room) if room == "b" => event("delete"),
+        _ => {}
+    });
+    let [_first, mut second] = clients(&node, [&["a", "b"], &[]]).await;
+    events.lock().unwrap().clear();
+    second.ask("join", r#"["b"]"#).await;
+    second.ask("leave", r#"["b"]"#).await;
+    assert_eq!(*events.lock().unwrap(), ["create", "delete"]);
+}
+
+#[tokio::test]
 async fn all_sockets_can_be_asked_after_and_acted_on() {
     let (io, node) = start(4);
     io.on_connect(async |socket: Socket| socket.set_data(&json!({"n": 7})).map_err(|error| error.to_string()));

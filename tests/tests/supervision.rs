@@ -313,3 +313,93 @@ mod other_threads {
         assert_unharmed(&mut clients[0]).await;
     }
 }
+
+mod elsewhere {
+    use std::sync::{Arc, OnceLock};
+
+    use futures_util::FutureExt;
+    use futures_util::future::{BoxFuture, ready};
+    use futures_util::stream::{BoxStream, StreamExt, empty};
+    use sociable::adapter::{Adapter, AdapterError, Answer, Message, Operation, Request, Target};
+    use sociable::protocol::{Args, Encoding};
+
+    use super::*;
+
+    /// Keeps the node, so that a test can be all others.
+    #[derive(Clone, Default)]
+    struct Others(Arc<OnceLock<Arc<dyn sociable::adapter::Node>>>);
+
+    impl std::fmt::Debug for Others {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Others")
+        }
+    }
+
+    impl Adapter for Others {
+        fn start(&self, node: Arc<dyn sociable::adapter::Node>) {
+            self.0.set(node).ok().unwrap();
+        }
+
+        fn publish(&self, _: Message) -> Result<(), AdapterError> {
+            Ok(())
+        }
+
+        fn request(&self, _: Request) -> BoxStream<'static, Answer> {
+            empty().boxed()
+        }
+
+        fn server_count(&self) -> BoxFuture<'static, usize> {
+            ready(2).boxed()
+        }
+
+        fn close(&self) -> BoxFuture<'static, ()> {
+            ready(()).boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_node_is_a_member_when_it_can_answer_or_has_something_to_say() {
+        let (serving, telling) = (Others::default(), Others::default());
+        let io = Server::builder().adapter(serving.clone()).build().unwrap();
+        assert!(serving.0.get().is_none(), "no thread of it would answer");
+        let _node = Node::raw(&io, 1);
+        eventually("it is a member", || serving.0.get().is_some()).await;
+
+        let io = Server::builder().adapter(telling.clone()).build().unwrap();
+        io.emit("n", 1).unwrap();
+        assert!(telling.0.get().is_some());
+    }
+
+    #[tokio::test]
+    async fn what_other_nodes_ask_of_a_thread_that_is_held_up_is_bounded() {
+        let long = "x".repeat(1 << 20);
+        let event = Operation::ServerEvent { name: "note".into(), args: Args::encode(Encoding::Json, &long).unwrap() };
+        for operation in [event, Operation::Join(vec![long.into()])] {
+            let others = Others::default();
+            let io = Server::builder().adapter(others.clone()).build().unwrap();
+            io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
+            io.on_server_event("note", || std::future::ready(()));
+            let (go_on, wait) = mpsc::channel::<()>();
+            let (tell, held) = tokio::sync::oneshot::channel();
+            let hold = std::sync::Mutex::new(Some((tell, wait)));
+            io.on("hold", move || {
+                let (tell, wait) = hold.lock().unwrap().take().unwrap();
+                tell.send(()).unwrap();
+                wait.recv().unwrap();
+                std::future::ready(())
+            });
+            let node = Node::raw(&io, 1);
+            let mut client = Client::connect(node.addr).await;
+            client.send(r#"2["hold"]"#).await;
+            within("its thread is held up", held).await.unwrap();
+            let inbound = others.0.get().unwrap();
+            for _ in 0..100 {
+                let (target, operation) = (Target::default(), operation.clone());
+                inbound.deliver(Message { namespace: "/".into(), target, operation });
+            }
+            assert!(io.stats().inbox_full > 30);
+            go_on.send(()).unwrap();
+            assert_unharmed(&mut client).await;
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! What comes from the other nodes: taken off the subscriptions, put in order, handed to the node.
 
+use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use sociable_protocol::Id;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
-use super::members::Change;
+use super::members::{Change, MAX_MEMBERS};
 use super::order::{Arrival, in_order};
 use super::outgoing::Lane;
 use super::stats::Counters;
@@ -24,13 +25,21 @@ use crate::{Answer, Node, Request};
 
 /// Others get their turn on this thread after so many envelopes.
 const TURN: usize = 64;
+/// But not the client while so many bytes wait here: what it does not read waits at the server, which is told so by TCP.
+const MAX_BACKLOG: usize = 8 << 20;
+/// What an envelope takes besides its bytes.
+const OVERHEAD: usize = 128;
 /// Questions of other nodes that are being answered at the same time.
 const MAX_ANSWERING: usize = 10_000;
 /// How long a queue that is full may hold up an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// Publishers that are remembered though they are no members, and how long one that is silent is.
-const STRANGERS: usize = 1024;
+/// Beyond so many publishers, those that have been silent for so long are forgotten, which is looked for no more often than this.
+const MANY: usize = 1024;
 const MEMORY: Duration = Duration::from_secs(300);
+const SWEEP: Duration = Duration::from_secs(1);
+/// Of more publishers it is not counted what is missing: more than there can be members, and a bound for what a bus that is not one's own could
+/// make this node remember.
+const MAX_HEADS: usize = 2 * MAX_MEMBERS;
 
 /// The subscription of what is for all, for this node, and from here on for each adopted id.
 const FOR_ALL: usize = 0;
@@ -41,7 +50,32 @@ type Lanes = SelectAll<BoxStream<'static, (usize, Bytes)>>;
 
 /// What has come from each publisher.
 #[derive(Debug, Default)]
-pub(crate) struct Heads(Mutex<FxHashMap<Publisher, Expected>>);
+pub(crate) struct Heads(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    publishers: FxHashMap<Publisher, Expected>,
+    swept: Option<Instant>,
+}
+
+impl Known {
+    /// What is expected of a publisher that was just heard, unless there are too many.
+    fn heard(&mut self, publisher: Publisher) -> Option<&mut Expected> {
+        let (now, publishers) = (Instant::now(), &mut self.publishers);
+        if publishers.len() >= MANY && !publishers.contains_key(&publisher) {
+            if self.swept.is_none_or(|swept| now.duration_since(swept) > SWEEP) {
+                publishers.retain(|_, expected| now.duration_since(expected.heard) < MEMORY);
+                self.swept = Some(now);
+            }
+            if publishers.len() >= MAX_HEADS {
+                return None;
+            }
+        }
+        let expected = publishers.entry(publisher).or_insert(Expected { all: None, me: None, heard: now });
+        expected.heard = now;
+        Some(expected)
+    }
+}
 
 #[derive(Debug)]
 struct Expected {
@@ -59,12 +93,7 @@ impl Heads {
             return;
         }
         let mut heads = self.0.lock();
-        let now = Instant::now();
-        if heads.len() > STRANGERS && !heads.contains_key(&head.publisher) {
-            heads.retain(|_, expected| now.duration_since(expected.heard) < MEMORY);
-        }
-        let expected = heads.entry(head.publisher).or_insert(Expected { all: None, me: None, heard: now });
-        expected.heard = now;
+        let Some(expected) = heads.heard(head.publisher) else { return };
         let next = if subscription == FOR_ALL { &mut expected.all } else { &mut expected.me };
         let missing = next.map_or(0, |next| head.sequence.saturating_sub(next));
         *next = Some(next.unwrap_or(0).max(head.sequence.saturating_add(1)));
@@ -72,25 +101,23 @@ impl Heads {
         note_gap(missing, head.publisher, counters);
     }
 
-    /// A node tells how many envelopes to all it has sent. What it told the time before has come by now, or is lost.
+    /// A node tells how many envelopes to all it has sent. What it told a while before has come by now, or is lost.
     pub(crate) fn promised(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) {
         let mut heads = self.0.lock();
-        let now = Instant::now();
-        let expected = heads.entry(publisher).or_insert(Expected { all: None, me: None, heard: now });
-        expected.heard = now;
-        let next = expected.all.unwrap_or(0);
-        let (least, missing) = match change {
-            // What it sent before it was known here is not missed.
-            Change::Came => (sent.saturating_add(1), 0),
-            Change::Stayed { sent_before } => (sent_before.saturating_add(1), sent_before.saturating_add(1).saturating_sub(next)),
+        let Some(expected) = heads.heard(publisher) else { return };
+        // What it sent before it was known here is not missed; but one that was only silent has gone on.
+        let next = expected.all.unwrap_or(sent.saturating_add(1));
+        let least = match change {
+            Change::Came => 0,
+            Change::Stayed { settled } => settled.saturating_add(1),
         };
         expected.all = Some(next.max(least));
         drop(heads);
-        note_gap(missing, publisher, counters);
+        note_gap(least.saturating_sub(next), publisher, counters);
     }
 
     pub(crate) fn forget(&self, publisher: Publisher) {
-        self.0.lock().remove(&publisher);
+        self.0.lock().publishers.remove(&publisher);
     }
 }
 
@@ -106,7 +133,7 @@ fn note_gap(missing: u64, publisher: Publisher, counters: &Counters) {
 pub(crate) struct Answering(Mutex<FxHashMap<(Publisher, u64), AbortHandle>>);
 
 impl Answering {
-    /// A node is gone: nobody waits for its answers.
+    /// A node is gone: nobody waits for the answers to it.
     pub(crate) fn forget(&self, publisher: Publisher) {
         self.0.lock().retain(|(asker, _), task| {
             let keep = *asker != publisher;
@@ -124,33 +151,59 @@ pub(super) async fn run(shared: Arc<Shared>, client: Client, listening: Option<o
         Ok(lanes) => lanes,
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "the other nodes can't be heard"),
     };
-    drop(client.flush().await);
+    // A flush would not wait for the server: it has to know of the subscriptions before the others know of this node.
+    link::arrived(&shared, &client).await;
     if let Some(listening) = listening {
         let _ = listening.send(());
     }
+    let mut backlog = Backlog::default();
     loop {
-        let first = tokio::select! {
-            message = lanes.next() => match message {
-                Some(message) => message,
-                None => return,
-            },
-            () = shared.adopted.wake.notified() => {
-                follow_adoptions(&shared, &client, &mut lanes, &mut adopted).await;
-                continue;
-            }
-        };
+        follow_adoptions(&shared, &client, &mut lanes, &mut adopted).await;
         let mut heap = Vec::new();
-        take(&shared, first, &mut heap);
+        if backlog.envelopes.is_empty() {
+            tokio::select! {
+                message = lanes.next() => match message {
+                    Some(message) => take(&shared, message, &mut heap),
+                    None => return,
+                },
+                () = shared.adopted.wake.notified() => continue,
+            }
+        }
         // Without the budget of a task, which could end this before the queues are empty: see `order`.
         while let Some(Some(next)) = tokio::task::unconstrained(lanes.next()).now_or_never() {
             take(&shared, next, &mut heap);
         }
-        for (done, arrival) in in_order(heap).into_iter().enumerate() {
-            if done % TURN == TURN - 1 {
-                tokio::task::yield_now().await;
-            }
-            open(&shared, &arrival);
+        // What was there before had come before.
+        backlog.extend(in_order(heap));
+        while backlog.turn(|arrival| open(&shared, &arrival)) {}
+        tokio::task::yield_now().await;
+    }
+}
+
+/// What has come, in its order, and is not done yet.
+///
+/// The queues of the client are emptied into it each time that the client has read: they need to hold no more than it reads in one go. The
+/// client reads on only while little waits here, so that a node that is behind holds what the bound says and what was read in one go.
+#[derive(Debug, Default)]
+struct Backlog {
+    envelopes: VecDeque<Arrival<Bytes>>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn extend(&mut self, arrivals: Vec<Arrival<Bytes>>) {
+        self.bytes += arrivals.iter().map(|arrival| arrival.rest.len() + OVERHEAD).sum::<usize>();
+        self.envelopes.extend(arrivals);
+    }
+
+    /// Does some of it. True if so much is left that nothing else may come in between.
+    fn turn(&mut self, mut each: impl FnMut(Arrival<Bytes>)) -> bool {
+        for _ in 0..TURN {
+            let Some(arrival) = self.envelopes.pop_front() else { break };
+            self.bytes -= arrival.rest.len() + OVERHEAD;
+            each(arrival);
         }
+        self.bytes > MAX_BACKLOG
     }
 }
 
@@ -233,6 +286,7 @@ pub(super) fn perform(shared: &Arc<Shared>, node: &Arc<dyn Node>, from: Publishe
         }
         Record::Answer(id, answer) => shared.questions.answer(from.tag, id, answer),
         Record::End(id) => shared.questions.done(from.tag, id),
+        Record::Refused(id) => shared.questions.refused(from.tag, id),
     }
 }
 
@@ -243,7 +297,8 @@ fn answer(shared: &Arc<Shared>, asker: Publisher, id: u64, request: Request) {
     if answering.len() >= MAX_ANSWERING {
         drop(answering);
         shared.counters.unanswered.one();
-        return;
+        // If that can't be told either, the other node waits for as long as it wanted to.
+        return drop(shared.push(Lane::Node(asker.tag), wire::refused(id)));
     }
     // It is asked at once, so that what comes later can't overtake the question.
     let mut answers = node.answer(request);
@@ -253,10 +308,8 @@ fn answer(shared: &Arc<Shared>, asker: Publisher, id: u64, request: Request) {
         while let Some(answer) = answers.next().await {
             told &= tell(&at, asker, id, &answer).await;
         }
-        // If something could not be told, there is no last word: the other node takes this one for late.
-        if told {
-            pass_on(&at, asker, wire::end(id)).await;
-        }
+        // If something could not be told, the other node must not take the rest for all.
+        pass_on(&at, asker, if told { wire::end(id) } else { wire::refused(id) }).await;
         at.answering.0.lock().remove(&(asker, id));
     });
     answering.insert((asker, id), task.abort_handle());
@@ -309,6 +362,31 @@ mod tests {
     }
 
     #[test]
+    fn nothing_comes_in_between_while_too_much_waits() {
+        let publisher = Publisher { tag: NodeTag::random(), epoch: 1 };
+        let arrival = |n| Arrival { subscription: FOR_ALL, head: head(publisher, n), rest: Bytes::from(vec![0; 1 << 20]) };
+        let (mut backlog, mut done) = (Backlog::default(), vec![]);
+        backlog.extend((0..3 * TURN as u64).map(arrival).collect());
+        assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert!(!backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert_eq!((done, backlog.bytes), ((0..3 * TURN as u64).collect(), 0));
+    }
+
+    #[test]
+    fn what_is_remembered_of_publishers_is_bounded() {
+        let (heads, counters) = (Heads::default(), Counters::default());
+        let known = Publisher { tag: NodeTag::random(), epoch: 0 };
+        heads.came(&head(known, 1), FOR_ALL, &counters);
+        for epoch in 1..MAX_HEADS as u64 + 1000 {
+            heads.came(&head(Publisher { tag: known.tag, epoch }, 1), FOR_ALL, &counters);
+        }
+        assert_eq!(heads.0.lock().publishers.len(), MAX_HEADS);
+        heads.came(&head(known, 3), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 1, "who was known is counted all the same");
+    }
+
+    #[test]
     fn what_never_came_is_counted_once() {
         let (heads, counters) = (Heads::default(), Counters::default());
         let other = Publisher { tag: NodeTag::random(), epoch: 1 };
@@ -318,12 +396,19 @@ mod tests {
         assert_eq!(counters.gaps.get(), 0, "what was sent before is not missed");
         heads.came(&head(other, 14), FOR_ALL, &counters);
         assert_eq!(counters.gaps.get(), 2);
-        heads.promised(other, 16, &Change::Stayed { sent_before: 14 }, &counters);
+        heads.promised(other, 16, &Change::Stayed { settled: 14 }, &counters);
         assert_eq!(counters.gaps.get(), 2, "the last two may be under way");
-        heads.promised(other, 16, &Change::Stayed { sent_before: 16 }, &counters);
+        heads.promised(other, 16, &Change::Stayed { settled: 16 }, &counters);
         assert_eq!(counters.gaps.get(), 4);
+        // It was silent for so long that it was taken for dead.
+        heads.promised(other, 19, &Change::Came, &counters);
+        assert_eq!(counters.gaps.get(), 4, "the last three may be under way");
+        heads.came(&head(other, 18), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 5);
+        heads.came(&head(other, 20), FOR_ALL, &counters);
+        assert_eq!(counters.gaps.get(), 6);
         heads.came(&head(other, 1), FOR_ME, &counters);
         heads.came(&head(other, 3), FOR_ME, &counters);
-        assert_eq!(counters.gaps.get(), 5, "what is for this node is counted apart");
+        assert_eq!(counters.gaps.get(), 7, "what is for this node is counted apart");
     }
 }

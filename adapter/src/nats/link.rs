@@ -5,9 +5,9 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use async_nats::{Client, Event};
+use async_nats::{Client, ClientError, ConnectErrorKind, Event};
 use sociable_protocol::NodeTag;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -24,6 +24,9 @@ const LEAVE: Duration = Duration::from_millis(1500);
 const LAST_KEPT: Duration = Duration::from_secs(5);
 /// How long a task that died is not begun anew.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// How long after an error of the server that was logged none is.
+const QUIET: Duration = Duration::from_secs(1);
 
 /// One of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +61,11 @@ impl Links {
     pub(crate) fn are_up(&self) -> bool {
         let up = |link| self.of(link).load(Ordering::Acquire);
         up(Link::Data) && up(Link::Control) && (up(Link::History) || !self.keeps.load(Ordering::Acquire))
+    }
+
+    /// True if events can be sent at once.
+    pub(crate) fn data_is_up(&self) -> bool {
+        self.data.load(Ordering::Acquire)
     }
 
     fn set(&self, link: Link, up: bool) {
@@ -179,12 +187,15 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
         Link::Control => "control",
         Link::History => "history",
     };
+    let last_error = Arc::new(parking_lot::Mutex::new(None));
     let on_event = move |event: Event| {
         let Some(shared) = told.upgrade() else { return };
         match event {
             Event::Connected => {
                 tracing::info!(target: "sociable::adapter", role, "the link to NATS is up");
                 shared.links.set(link, true);
+                // It may be another server: the task that sends looks at what it takes.
+                shared.outgoing.wake.notify_one();
             }
             Event::Disconnected | Event::Closed => {
                 shared.counters.disconnected.one();
@@ -195,15 +206,33 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
                 shared.counters.slow_consumer.one();
                 tracing::warn!(target: "sociable::adapter", role, "NATS messages were dropped since this node is too slow to take them");
             }
+            event if is_server_error(&event) => {
+                shared.counters.server_errors.one();
+                // There may be one for each envelope.
+                let mut told = last_error.lock();
+                if told.is_none_or(|told: Instant| told.elapsed() > QUIET) {
+                    *told = Some(Instant::now());
+                    tracing::error!(target: "sociable::adapter", role, %event, "the NATS server refuses something; has this node the permissions that it needs?");
+                }
+            }
             other => tracing::debug!(target: "sociable::adapter", role, event = %other, "NATS"),
         }
     };
     let client = shared.options.connect(role, on_event).await?;
     if link == Link::Data {
-        shared.outgoing.set_max_payload(client.server_info().max_payload);
+        shared.outgoing.set_max_payload(client.max_payload());
     }
     shared.links.set(link, true);
     Ok(client)
+}
+
+/// True if the server told it.
+fn is_server_error(event: &Event) -> bool {
+    match event {
+        Event::ServerError(_) => true,
+        Event::ClientError(ClientError::Other(error)) => *error == ConnectErrorKind::AuthorizationViolation.to_string(),
+        _ => false,
+    }
 }
 
 fn start(shared: &Arc<Shared>, data: &Client, control: &Client, tasks: &mut JoinSet<()>) {
@@ -258,6 +287,7 @@ async fn send(shared: Arc<Shared>, client: Client) {
         if tokio::time::timeout(shared.outgoing.patience(), shared.links.is_up(Link::Data)).await.is_err() {
             continue;
         }
+        shared.outgoing.set_max_payload(client.max_payload());
         let Some((lane, envelope)) = shared.outgoing.pack(me) else { continue };
         let subject = match lane {
             Lane::All | Lane::Kept => all.clone(),
@@ -306,6 +336,6 @@ async fn leave(shared: &Arc<Shared>, data: &Client, control: &Client, sending: b
 }
 
 /// Waits until the server has read what was sent: nobody listens to what is asked, which the server says behind all that came before.
-async fn arrived(shared: &Shared, client: &Client) {
+pub(super) async fn arrived(shared: &Shared, client: &Client) {
     drop(client.request(shared.subject("nobody"), bytes::Bytes::new()).await);
 }

@@ -6,8 +6,10 @@ use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 use sociable_protocol::{Announcement, NodeTag};
 
+/// What a node had sent when it spoke has come after so long: it travels on another connection than what is said of life.
+const SETTLED: Duration = Duration::from_secs(1);
 /// Far more than meet in one cluster: a bound for what a bus that is not one's own could make this node remember.
-const MAX_MEMBERS: usize = 10_000;
+pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// Another node.
 #[derive(Debug)]
@@ -20,8 +22,9 @@ pub(crate) struct Member {
     strikes: u32,
     /// It may have members of rooms that bear ids of others.
     pub(crate) adopts: bool,
-    /// How many envelopes to all it had sent when it last spoke: by the time it speaks again, they must have come.
-    pub(crate) sent: u64,
+    /// How many envelopes to all it had sent when it spoke a while ago: when it speaks again behind `SETTLED`, they must have come.
+    sent: u64,
+    sent_at: Instant,
 }
 
 /// The nodes that live, but for this one.
@@ -33,8 +36,8 @@ pub(crate) struct Members(FxHashMap<NodeTag, Member>);
 pub(crate) enum Change {
     /// It was not known.
     Came,
-    /// It was known. Up to this envelope all had been sent when it spoke before.
-    Stayed { sent_before: u64 },
+    /// It was known. All up to this envelope had been sent so long ago that they must have come.
+    Stayed { settled: u64 },
 }
 
 impl Members {
@@ -42,11 +45,15 @@ impl Members {
     pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
         let Announcement { tag, epoch, name, sent, adopted, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
-        let member = Member { epoch: *epoch, name, heard: now, probed: None, strikes: 0, adopts: *adopted > 0, sent: *sent };
-        match self.0.insert(*tag, member) {
-            Some(before) if before.epoch == *epoch => Change::Stayed { sent_before: before.sent },
-            _ => Change::Came,
-        }
+        let before = self.0.get(tag).filter(|before| before.epoch == *epoch);
+        let (change, (sent, sent_at)) = match before {
+            None => (Change::Came, (*sent, now)),
+            Some(before) if now.duration_since(before.sent_at) < SETTLED => (Change::Stayed { settled: 0 }, (before.sent, before.sent_at)),
+            Some(before) => (Change::Stayed { settled: before.sent }, (*sent, now)),
+        };
+        let member = Member { epoch: *epoch, name, heard: now, probed: None, strikes: 0, adopts: *adopted > 0, sent, sent_at };
+        self.0.insert(*tag, member);
+        change
     }
 
     /// Gives the epoch of one that is to be asked whether it is there: not again before `pause` is over.
@@ -127,7 +134,9 @@ mod tests {
     fn who_falls_silent_is_found_and_who_was_started_anew_is_another() {
         let (mut members, tag, begin) = (Members::default(), NodeTag::random(), Instant::now());
         assert_eq!(members.heard(&announcement(tag, 1, 5), begin), Change::Came);
-        assert_eq!(members.heard(&announcement(tag, 1, 9), begin), Change::Stayed { sent_before: 5 });
+        assert_eq!(members.heard(&announcement(tag, 1, 9), begin), Change::Stayed { settled: 0 }, "five may be under way");
+        assert_eq!(members.heard(&announcement(tag, 1, 12), begin + SETTLED), Change::Stayed { settled: 5 });
+        assert_eq!(members.heard(&announcement(tag, 1, 12), begin + 2 * SETTLED), Change::Stayed { settled: 12 });
         assert_eq!(members.heard(&announcement(tag, 2, 0), begin), Change::Came);
         assert_eq!(members.remove(tag, 1), None, "the one before is gone already");
         let later = begin + Duration::from_secs(3);

@@ -152,7 +152,7 @@ fn look_for_the_dead(shared: &Arc<Shared>, control: &Client) {
 }
 
 /// Another node spoke.
-fn hear(shared: &Shared, other: &Announcement) {
+fn hear(shared: &Arc<Shared>, other: &Announcement) {
     match other.occasion {
         Occasion::Claim => {}
         Occasion::Bye => shared.gone(other.tag, other.epoch, true),
@@ -166,8 +166,10 @@ fn hear(shared: &Shared, other: &Announcement) {
                 // The process before is gone, and what it owed with it.
                 shared.gone(other.tag, before, false);
             }
-            shared.outgoing.count_for(other.tag);
-            let change = shared.members.lock().heard(other, Instant::now());
+            let mut members = shared.members.lock();
+            shared.outgoing.count_for(other.tag, |tag| members.get(tag).is_some());
+            let change = members.heard(other, Instant::now());
+            drop(members);
             if change == Change::Came {
                 tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
             }

@@ -228,7 +228,7 @@ impl Shared {
     }
 
     /// A node is gone; `left` if it said so.
-    fn gone(&self, tag: NodeTag, epoch: u64, left: bool) {
+    fn gone(self: &Arc<Self>, tag: NodeTag, epoch: u64, left: bool) {
         let Some(name) = self.members.lock().remove(tag, epoch) else { return };
         if left {
             tracing::info!(target: "sociable::adapter", node = %name, "a node has left");
@@ -237,9 +237,24 @@ impl Shared {
             tracing::warn!(target: "sociable::adapter", node = %name, "a node is lost");
         }
         let publisher = Publisher { tag, epoch };
-        self.heads.forget(publisher);
-        self.answering.forget(publisher);
+        if left {
+            self.heads.forget(publisher);
+            self.answering.forget(publisher);
+        } else {
+            self.forget_later(publisher);
+        }
         self.questions.gone(tag, left);
+    }
+
+    /// A node that is silent may live, and wait for answers: it is answered for as long as it has to make itself heard again.
+    fn forget_later(self: &Arc<Self>, publisher: Publisher) {
+        let shared = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(shared.options.heartbeat_timeout).await;
+            if shared.members.lock().get(publisher.tag).is_none_or(|member| member.epoch != publisher.epoch) {
+                shared.answering.forget(publisher);
+            }
+        });
     }
 }
 
@@ -259,6 +274,10 @@ impl Adapter for NatsAdapter {
     }
 
     fn publish(&self, message: Message) -> Result<(), AdapterError> {
+        if matches!(message.operation, Operation::Emit { volatile: true, .. }) && !self.shared.links.data_is_up() {
+            self.shared.counters.volatile_dropped.one();
+            return Ok(());
+        }
         // A server event has no sockets, so that its target means nothing.
         let lane = match (&message.operation, lane(&message.target)) {
             // Only where a node of the tag lives is it sure to be for a socket: rooms may be named like ids.
@@ -290,15 +309,19 @@ impl Adapter for NatsAdapter {
         };
         let nobody = nodes.is_empty();
         let cancelling = Arc::clone(&shared);
-        let cancel = move |id| {
-            // If it can't be told, the others stop when their clients have answered or left.
-            drop(cancelling.push(lane, wire::cancel(id)));
+        // Nodes that are not waited for, since they came just then, may have asked their clients all the same: they would wait for these for ever.
+        let overheard = lane == Lane::All && !nobody && matches!(request.ask, Ask::Ack { .. });
+        let ended = move |id, open| {
+            if open || overheard {
+                // If it can't be told, the others stop when their clients have answered or left.
+                drop(cancelling.push(lane, wire::cancel(id)));
+            }
         };
         // Who goes from here on ends the wait for it: the members are held until the question is open.
-        let (id, answers) = shared.questions.open(nodes, cancel);
+        let (id, answers) = shared.questions.open(nodes, ended);
         drop(members);
-        if !nobody && shared.push(lane, wire::ask(id, &request)).is_err() {
-            shared.questions.withdraw(id);
+        if !nobody && let Err(error) = shared.push(lane, wire::ask(id, &request)) {
+            shared.questions.withdraw(id, error);
         }
         answers
     }

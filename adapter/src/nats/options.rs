@@ -8,8 +8,10 @@ use thiserror::Error;
 
 use super::JetStreamOptions;
 
-/// How many envelopes this node may be behind on one subscription. Beyond it the client drops what comes, which is counted and seen as a gap.
-const MAX_BEHIND: usize = 4096;
+/// How many messages the queue of one subscription takes. Beyond it the client drops what comes, which is counted and seen as a gap. It has to hold what
+/// the client reads in one go, before anybody else gets a turn on its thread: 128 times its buffer of 64 KiB, which is as many messages if
+/// each is of 128 bytes, about the shortest that a node sends. Its memory is bounded by that too (see `Backlog`), and taken only while messages wait.
+const MAX_BEHIND: usize = 65_536;
 
 /// How many envelopes the client may hold that it has not written: they are sent after a break, however late.
 const MAX_HANDED_OVER: usize = 128;

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Notify;
 
+use super::members::MAX_MEMBERS;
 use super::stats::Counters;
 use super::wire::{HEAD, Head, Publisher};
 use crate::AdapterError;
@@ -18,6 +19,9 @@ use crate::AdapterError;
 const ENVELOPE: usize = 32 << 10;
 /// What an entry of the queue takes besides its record.
 const OVERHEAD: usize = 64;
+
+/// Envelopes to so many nodes are counted. Beyond it those that are no members are forgotten; there are fewer members than that.
+const MAX_COUNTED: usize = 2 * MAX_MEMBERS;
 
 /// Who is to hear something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +34,17 @@ pub(crate) enum Lane {
     Socket(Id),
     /// Every node, by the stream of the server: never in this queue.
     Kept,
+}
+
+impl Lane {
+    /// The node whose envelopes are counted apart.
+    fn tag(self) -> Option<NodeTag> {
+        match self {
+            Self::All | Self::Kept => None,
+            Self::Node(tag) => Some(tag),
+            Self::Socket(id) => Some(id.tag()),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -47,8 +62,18 @@ struct Queue {
     order: u64,
     /// Envelopes so far to all.
     to_all: u64,
-    /// Envelopes so far to each node that has been a member.
+    /// Envelopes so far to each node that is a member, or has been one.
     to_one: FxHashMap<NodeTag, u64>,
+}
+
+impl Queue {
+    /// How many envelopes have been sent to a node, or to all, if that is counted.
+    fn sent(&mut self, to: Option<NodeTag>) -> Option<&mut u64> {
+        match to {
+            None => Some(&mut self.to_all),
+            Some(tag) => self.to_one.get_mut(&tag),
+        }
+    }
 }
 
 /// What waits to be sent.
@@ -98,9 +123,14 @@ impl Outgoing {
         Ok(())
     }
 
-    /// Numbers what goes to a node from now on, so that it sees what it misses.
-    pub(crate) fn count_for(&self, tag: NodeTag) {
-        self.queue.lock().to_one.entry(tag).or_default();
+    /// Numbers what goes to a node from now on, so that it sees what it misses. One that fell silent is numbered on, if it comes back before
+    /// there are too many.
+    pub(crate) fn count_for(&self, tag: NodeTag, is_member: impl Fn(NodeTag) -> bool) {
+        let mut queue = self.queue.lock();
+        if queue.to_one.len() >= MAX_COUNTED && !queue.to_one.contains_key(&tag) {
+            queue.to_one.retain(|tag, _| is_member(*tag));
+        }
+        queue.to_one.entry(tag).or_default();
     }
 
     /// How many envelopes have been sent to all.
@@ -135,19 +165,22 @@ impl Outgoing {
     /// Drops what has waited too long.
     pub(crate) fn expire(&self, counters: &Counters) {
         let mut queue = self.queue.lock();
-        let mut late = 0;
+        let queue = &mut *queue;
+        let (mut late, mut lanes) = (0, FxHashSet::default());
         while queue.entries.front().is_some_and(|first| first.since.elapsed() > self.deadline) {
             if let Some(entry) = queue.entries.pop_front() {
                 queue.bytes -= entry.record.capacity() + OVERHEAD;
                 late += 1;
+                lanes.insert(entry.lane.tag());
             }
         }
-        if late > 0 {
-            // The others see a gap.
-            queue.to_all += 1;
-            queue.to_one.values_mut().for_each(|sent| *sent += 1);
-            counters.late.add(late);
+        // Those it was for see a gap.
+        for lane in lanes {
+            if let Some(sent) = queue.sent(lane) {
+                *sent += 1;
+            }
         }
+        counters.late.add(late);
     }
 
     /// Packs what waits for one lane, as far as nothing else comes in between.
@@ -163,12 +196,7 @@ impl Outgoing {
             envelope.extend_from_slice(&next.record[HEAD..]);
         }
         queue.order += 1;
-        let counter = match lane {
-            Lane::All | Lane::Kept => Some(&mut queue.to_all),
-            Lane::Node(tag) => queue.to_one.get_mut(&tag),
-            Lane::Socket(id) => queue.to_one.get_mut(&id.tag()),
-        };
-        let sequence = counter.map_or(0, |sent| {
+        let sequence = queue.sent(lane.tag()).map_or(0, |sent| {
             *sent += 1;
             *sent
         });
@@ -198,7 +226,7 @@ mod tests {
     fn what_waits_for_one_lane_travels_together_and_in_order() {
         let (outgoing, counters, me) = outgoing(1 << 20);
         let other = NodeTag::random();
-        outgoing.count_for(other);
+        outgoing.count_for(other, |_| true);
         for (lane, id) in [(Lane::All, 1), (Lane::All, 2), (Lane::Node(other), 3), (Lane::All, 4)] {
             outgoing.push(lane, wire::end(id), &counters).unwrap();
         }
@@ -225,16 +253,33 @@ mod tests {
     }
 
     #[test]
-    fn what_waits_too_long_is_dropped_and_leaves_a_gap() {
+    fn nodes_that_are_gone_are_forgotten_when_there_were_too_many() {
+        let (outgoing, ..) = outgoing(1 << 20);
+        let members: Vec<_> = std::iter::repeat_with(NodeTag::random).take(3).collect();
+        for tag in members.iter().copied().chain(std::iter::repeat_with(NodeTag::random).take(2 * MAX_COUNTED)) {
+            outgoing.count_for(tag, |tag| members.contains(&tag));
+        }
+        let counted = &outgoing.queue.lock().to_one;
+        assert!(counted.len() <= MAX_COUNTED && members.iter().all(|tag| counted.contains_key(tag)));
+    }
+
+    #[test]
+    fn what_waits_too_long_is_dropped_and_leaves_a_gap_where_it_was_for() {
         let (mut outgoing, counters, me) = outgoing(1 << 20);
         outgoing.deadline = Duration::ZERO;
+        let (slow, other) = (NodeTag::random(), NodeTag::random());
+        outgoing.count_for(slow, |_| true);
+        outgoing.count_for(other, |_| true);
         outgoing.push(Lane::All, wire::end(1), &counters).unwrap();
+        outgoing.push(Lane::Node(slow), wire::end(1), &counters).unwrap();
         while outgoing.patience() > Duration::ZERO || !outgoing.is_empty() {
             outgoing.expire(&counters);
         }
-        assert_eq!(counters.late.get(), 1);
-        outgoing.push(Lane::All, wire::end(2), &counters).unwrap();
-        let (_, envelope) = outgoing.pack(me).unwrap();
-        assert_eq!(read(&envelope).0.sequence, 2);
+        assert_eq!(counters.late.get(), 2);
+        for (lane, sequence) in [(Lane::All, 2), (Lane::Node(slow), 2), (Lane::Node(other), 1)] {
+            outgoing.push(lane, wire::end(2), &counters).unwrap();
+            let (_, envelope) = outgoing.pack(me).unwrap();
+            assert_eq!(read(&envelope).0.sequence, sequence, "{lane:?}");
+        }
     }
 }

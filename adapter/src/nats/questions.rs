@@ -11,7 +11,7 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::mpsc;
 
-use crate::Answer;
+use crate::{AdapterError, Answer};
 
 /// What is asked and not yet wholly answered.
 #[derive(Debug, Default)]
@@ -36,27 +36,27 @@ struct Asked {
 }
 
 /// Forgets a question when nobody waits any more, and has the others told.
-struct Waiting<F: FnOnce(u64)> {
+struct Waiting<F: FnOnce(u64, bool)> {
     questions: Arc<Questions>,
     id: u64,
-    cancel: Option<F>,
+    ended: Option<F>,
 }
 
-impl<F: FnOnce(u64)> Drop for Waiting<F> {
+impl<F: FnOnce(u64, bool)> Drop for Waiting<F> {
     fn drop(&mut self) {
         let open = self.questions.open.lock().remove(&self.id).is_some();
-        if open && let Some(cancel) = self.cancel.take() {
-            cancel(self.id);
+        if let Some(ended) = self.ended.take() {
+            ended(self.id, open);
         }
     }
 }
 
 impl Questions {
-    /// Opens a question to these nodes. `cancel` is called if the stream is dropped before all have answered.
+    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, and told whether some have not answered.
     pub(crate) fn open(
         self: &Arc<Self>,
         nodes: Vec<(NodeTag, ByteString)>,
-        cancel: impl FnOnce(u64) + Send + 'static,
+        ended: impl FnOnce(u64, bool) + Send + 'static,
     ) -> (u64, BoxStream<'static, Answer>) {
         let id = self.last.fetch_add(1, Ordering::Relaxed) + 1;
         let (answers, answered) = mpsc::unbounded_channel();
@@ -66,7 +66,7 @@ impl Questions {
         if !waiting.is_empty() {
             self.open.lock().insert(id, Question { answers, waiting, since: Instant::now() });
         }
-        let waiting = Waiting { questions: Arc::clone(self), id, cancel: Some(cancel) };
+        let waiting = Waiting { questions: Arc::clone(self), id, ended: Some(ended) };
         let stream = unfold((answered, waiting), |(mut answered, waiting)| async { Some((answered.recv().await?, (answered, waiting))) });
         (id, stream.boxed())
     }
@@ -95,6 +95,16 @@ impl Questions {
         }
     }
 
+    /// A node will not answer, or not wholly.
+    pub(crate) fn refused(&self, from: NodeTag, id: u64) {
+        let mut open = self.open.lock();
+        if let Some(question) = open.get_mut(&id)
+            && question.finish(from, Answer::Lost)
+        {
+            open.remove(&id);
+        }
+    }
+
     /// A node is gone; `left` if it said so, which ends its sockets for all.
     pub(crate) fn gone(&self, node: NodeTag, left: bool) {
         let last = if left { Answer::Done } else { Answer::Lost };
@@ -102,8 +112,9 @@ impl Questions {
     }
 
     /// The question could not be put.
-    pub(crate) fn withdraw(&self, id: u64) {
+    pub(crate) fn withdraw(&self, id: u64, error: AdapterError) {
         if let Some(mut question) = self.open.lock().remove(&id) {
+            drop(question.answers.send(Answer::Failed(error)));
             for node in question.waiting.keys().copied().collect::<Vec<_>>() {
                 question.finish(node, Answer::Lost);
             }
@@ -146,7 +157,7 @@ mod tests {
         let questions = Arc::new(Questions::default());
         let nodes = nodes(2);
         let [(a, _), (b, _)] = [nodes[0].clone(), nodes[1].clone()];
-        let (id, answers) = questions.open(nodes, |_| panic!("all have answered"));
+        let (id, answers) = questions.open(nodes, |_, open| assert!(!open, "all have answered"));
         let mut ids = IdSource::new(b);
         let (first, second) = (ids.draw(), ids.draw());
         questions.done(a, id);
@@ -163,7 +174,7 @@ mod tests {
 
     #[test]
     fn nobody_to_ask_is_answered_at_once() {
-        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_| panic!("nobody was asked"));
+        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_, open| assert!(!open, "nobody was asked"));
         assert_eq!(answers.collect::<Vec<_>>().now_or_never(), Some(vec![Answer::Asked(vec![])]));
     }
 
@@ -172,7 +183,7 @@ mod tests {
         let questions = Arc::new(Questions::default());
         let told = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&told);
-        let (_, answers) = questions.open(nodes(1), move |_| tell.store(true, Ordering::Relaxed));
+        let (_, answers) = questions.open(nodes(1), move |_, open| tell.store(open, Ordering::Relaxed));
         drop(answers);
         assert!(told.load(Ordering::Relaxed));
         assert!(questions.open.lock().is_empty());

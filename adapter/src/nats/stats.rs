@@ -60,6 +60,8 @@ counters! {
     too_large,
     /// Records that waited too long for the server, and were dropped.
     late,
+    /// Volatile events that were dropped since the link was down.
+    volatile_dropped,
     /// Envelopes that were taken over for sending and then could not be sent.
     unsent,
     /// Envelopes of other nodes that never came.
@@ -68,6 +70,8 @@ counters! {
     malformed,
     /// How often the client dropped messages since this node was too slow to take them.
     slow_consumer,
+    /// Errors that the NATS server told: subjects that this node has no permission for, credentials that hold no more.
+    server_errors,
     /// Connections that were lost.
     disconnected,
     /// Nodes that fell silent.

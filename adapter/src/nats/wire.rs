@@ -76,6 +76,8 @@ pub(crate) enum Record {
     Answer(u64, Answer),
     /// The last answer has been given.
     End(u64),
+    /// What was asked under this number is not answered, or not wholly.
+    Refused(u64),
 }
 
 /// An event of the history that nodes share, as its node wrote it.
@@ -122,6 +124,7 @@ mod kind {
     pub(super) const SOCKETS: u8 = 35;
     pub(super) const SERVER_ACK: u8 = 36;
     pub(super) const END: u8 = 37;
+    pub(super) const REFUSED: u8 = 38;
 }
 
 const VOLATILE: u8 = 1;
@@ -206,6 +209,10 @@ pub(crate) fn end(id: u64) -> Vec<u8> {
     record(kind::END, 8, |out| out.put_u64(id))
 }
 
+pub(crate) fn refused(id: u64) -> Vec<u8> {
+    record(kind::REFUSED, 8, |out| out.put_u64(id))
+}
+
 /// The records of an answer: several where one would be longer than `limit` and can be parted. One that can't be is given as it is.
 pub(crate) fn answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u8>> {
     match answer {
@@ -256,7 +263,7 @@ pub(crate) fn answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u8>> {
             put_ack(out, args);
         })],
         // What an adapter adds to the answers that come is not sent.
-        Answer::Asked(_) | Answer::Done(_) | Answer::Lost(_) => vec![],
+        Answer::Asked(_) | Answer::Done(_) | Answer::Lost(_) | Answer::Failed(_) => vec![],
     }
 }
 
@@ -479,6 +486,7 @@ impl<'a> Reader<'a> {
             }
             kind::SERVER_ACK => Ok(Record::Answer(self.u64()?, Answer::ServerAck(self.args()?))),
             kind::END => Ok(Record::End(self.u64()?)),
+            kind::REFUSED => Ok(Record::Refused(self.u64()?)),
             other => Err(WireError::Kind(other)),
         }
     }

@@ -83,6 +83,7 @@ fn answers_survive() {
         assert_eq!(read(&records[0]), Record::Answer(9, answer));
     }
     assert_eq!(read(&end(9)), Record::End(9));
+    assert_eq!(read(&refused(9)), Record::Refused(9));
     let many = Answer::Sockets(vec![socket; 10]);
     let records = super::answer(9, &many, 600);
     assert!(records.len() > 3 && records.iter().all(|record| record.len() - HEAD <= 600));

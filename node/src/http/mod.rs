@@ -70,6 +70,10 @@ impl HttpServiceFactory for EngineService {
         Worker::attach(&self.engine);
         let pattern = format!("{}{{tail:.*}}", self.engine.config.path);
         let Self { engine, kept, files } = self;
+        if let Some(server) = &kept {
+            // Now there is a thread that answers the other nodes.
+            server.cluster();
+        }
         let answer = move |request: HttpRequest, body: web::Payload| {
             let _ = &kept;
             answer(Arc::clone(&engine), files.clone(), request, body)
