@@ -114,7 +114,7 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A node, as an adapter sees it. All calls return at once. Those with a default are about a shared history: only who has one makes them.
+/// A node, as an adapter sees it. All calls return at once. Those with a default are about recovery.
 pub trait Node: Send + Sync + 'static {
     /// Does on this node what another one asked for.
     fn deliver(&self, message: Message);
@@ -150,8 +150,9 @@ pub trait Node: Send + Sync + 'static {
         let _ = pid;
     }
 
-    /// Events of other nodes are lost for good that clients of this node may have been promised. Connections that can be recovered are closed, and
-    /// their clients come back as new ones.
+    /// Events of other nodes are lost for good. Where nodes share a history, connections that can be recovered are closed, and their clients
+    /// come back as new ones: they were promised all. Where each has its own, what was lost would be missing in it: who is away does not come back as
+    /// who it was.
     fn fall_behind(&self) {}
 
     /// The sessions of this node, for those who place new ones.

@@ -283,8 +283,12 @@ impl Recoveries {
         }
     }
 
-    /// Ends all connections that could be recovered: what they were promised can't be held.
-    pub(crate) fn void_all(&self) {
+    /// Events of other nodes are lost: nobody may come back and believe to have got all.
+    pub(crate) fn fall_behind(&self) {
+        if !self.history.is_shared() {
+            return self.history.break_off();
+        }
+        tracing::error!(target: "sociable::recovery", "events of other nodes are lost: clients that can come back are cut off, and begin anew");
         let sockets: Vec<_> = self.live.lock().values().cloned().collect();
         for socket in sockets {
             socket.namespace.engine().count(Count::SessionsVoided);
@@ -419,7 +423,7 @@ impl Namespace {
                     Some(server) => {
                         let frames = self.event_frames(name, args, None);
                         let operation = Operation::Emit { frames, volatile, compress };
-                        Ok(server.adapter.publish(sociable_adapter::Message { namespace: self.name().clone(), target, operation })?)
+                        Ok(server.cluster().publish(sociable_adapter::Message { namespace: self.name().clone(), target, operation })?)
                     }
                     None => Ok(()),
                 }

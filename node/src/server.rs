@@ -17,6 +17,7 @@ use sociable_protocol::{Args, Body, Frames, JsonParser, NodeTag, Packet, Parser,
 
 use crate::client::Client;
 use crate::config::{Config, ConfigError, engine_options};
+use crate::emit::EmitError;
 use crate::engine::{Connection, Engine, Session, Shared};
 use crate::http::{ClientFiles, EngineService};
 use crate::metrics::Stats;
@@ -405,6 +406,32 @@ impl Server {
     /// for whoever places them to decide.
     pub fn is_connected(&self) -> bool {
         self.inner.adapter.is_connected()
+    }
+
+    /// Ends when all that was emitted on this node before, of what can be recovered, is kept by those who survive it: with JetStream, when a NATS server has
+    /// confirmed it. Without, there is nobody to wait for. A handler that acknowledges an event only then can promise that what it emitted is not
+    /// lost with this node.
+    ///
+    /// ```
+    /// # use sociable::{Ack, Data, Server, Socket};
+    /// # let io = Server::builder().build()?;
+    /// io.on("order", async |socket: Socket, Data(order): Data<String>, ack: Ack| {
+    ///     let io = socket.namespace().server().ok_or("the server is gone")?;
+    ///     io.to("kitchen").emit("ordered", &order)?;
+    ///     io.flushed().await?;
+    ///     Ok::<_, Box<dyn std::error::Error>>(ack.send("it will be cooked")?)
+    /// });
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Some of it could not be kept in time, and does not reach other nodes.
+    pub async fn flushed(&self) -> Result<(), EmitError> {
+        match &self.inner.recoveries {
+            Some(recoveries) => Ok(recoveries.history.flushed().await?),
+            None => Ok(()),
+        }
     }
 
     /// The namespaces of this node.

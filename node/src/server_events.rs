@@ -212,8 +212,7 @@ impl Node for Inbound {
 
     fn fall_behind(&self) {
         if let Some(recoveries) = self.recoveries() {
-            tracing::error!(target: "sociable::recovery", "events of other nodes are lost: clients that can come back are cut off, and begin anew");
-            recoveries.void_all();
+            recoveries.fall_behind();
         }
     }
 

@@ -647,3 +647,32 @@ async fn a_tag_that_is_taken_is_not_taken_again() {
         }
     }
 }
+
+/// Each node has a history of its own: what did not come is missing in it, and nobody may come back as if it were not.
+#[tokio::test]
+async fn who_was_away_while_a_link_was_down_comes_back_as_somebody_new() {
+    let mut nats = Nats::start();
+    let member = start_with(options(&nats, "node"), |builder| builder.recovery(Recovery::default())).await;
+    let server = TestServer::start(&member.io).unwrap();
+    let client = server.connect().await.unwrap();
+    member.io.emit("n", 1).unwrap();
+    client.expect("n").await.unwrap();
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || member.io.recovery_usage().sessions == 1).await;
+    let client = server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered(), "all is there");
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || member.io.recovery_usage().sessions == 1).await;
+    nats.kill();
+    eventually("the link is down", || !member.io.is_connected()).await;
+    nats.restart();
+    eventually("the link is up", || member.io.is_connected()).await;
+    let client = server.client().recover(lost).connect().await.unwrap();
+    assert!(!client.recovered(), "somebody may have sent something meanwhile");
+    member.io.emit("n", 2).unwrap();
+    client.expect("n").await.unwrap();
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || member.io.recovery_usage().sessions >= 1).await;
+    let client = server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered(), "from then on all is there");
+}

@@ -21,15 +21,6 @@ struct Member {
     adapter: NatsAdapter,
 }
 
-fn log() {
-    let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_test_writer().try_init();
-}
-
-fn keeping() -> Nats {
-    log();
-    Nats::keeping()
-}
-
 fn options(nats: &Nats) -> NatsOptions {
     NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default())
 }
@@ -90,8 +81,7 @@ async fn some(client: &TestClient, count: usize) -> Vec<u64> {
 
 #[tokio::test]
 async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
-    log();
-    let nats = keeping();
+    let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
     client.emit_with_ack("join", "red").await.unwrap();
@@ -131,7 +121,7 @@ async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
 
 #[tokio::test]
 async fn the_adapter_does_what_every_adapter_has_to_also_by_the_stream() {
-    let nats = keeping();
+    let nats = Nats::keeping();
     let connect = async || {
         let adapter = NatsAdapter::connect(options(&nats)).await.unwrap();
         drop(adapter.history(LIMITS));
@@ -143,7 +133,7 @@ async fn the_adapter_does_what_every_adapter_has_to_also_by_the_stream() {
 /// What a node says to its own socket alone is kept for its return, too, and not doubled.
 #[tokio::test]
 async fn what_was_said_to_one_client_alone_is_not_lost_with_its_node() {
-    let nats = keeping();
+    let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
     for n in 1..=20 {
@@ -165,9 +155,28 @@ async fn what_was_said_to_one_client_alone_is_not_lost_with_its_node() {
     assert!(back.pending().is_empty());
 }
 
+/// What a node has confirmed survives it.
+#[tokio::test]
+async fn what_is_flushed_is_kept() {
+    let mut nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let far = b.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    a.io.flushed().await.unwrap();
+    assert!(a.adapter.stats().kept > 0);
+    assert_eq!(numbers(&far, 1).await, [1]);
+    nats.kill();
+    a.io.emit("n", 2).unwrap();
+    let mut flushed = Box::pin(a.io.flushed());
+    assert!(futures_util::poll!(&mut flushed).is_pending());
+    nats.restart();
+    flushed.await.unwrap();
+    assert_eq!(numbers(&far, 2).await, [2]);
+}
+
 #[tokio::test]
 async fn of_two_who_show_the_same_one_comes_back() {
-    let nats = keeping();
+    let nats = Nats::keeping();
     let [a, b, c] = cluster(&nats).await;
     for _ in 0..10 {
         let client = a.server.connect().await.unwrap();
@@ -189,7 +198,7 @@ async fn of_two_who_show_the_same_one_comes_back() {
 /// While nothing can be kept, events wait; they come when it can, once and in order.
 #[tokio::test]
 async fn what_is_sent_while_the_server_is_away_comes_later_once_and_in_order() {
-    let mut nats = keeping();
+    let mut nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let (near, far) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
     for n in 1..=300 {
@@ -212,7 +221,7 @@ async fn what_is_sent_while_the_server_is_away_comes_later_once_and_in_order() {
 /// The stream was deleted: who could come back can't any more, and is told so.
 #[tokio::test]
 async fn without_its_history_nobody_is_recovered_and_nobody_misses_something_unknowingly() {
-    let nats = keeping();
+    let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
     let other = b.server.connect().await.unwrap();
@@ -233,7 +242,7 @@ async fn without_its_history_nobody_is_recovered_and_nobody_misses_something_unk
 
 #[tokio::test]
 async fn what_an_emitter_sends_is_kept_for_those_who_are_away() {
-    let nats = keeping();
+    let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
     client.emit_with_ack("join", "red").await.unwrap();

@@ -164,6 +164,14 @@ impl History for MemoryHistory {
         true
     }
 
+    fn break_off(&self) {
+        let mut kept = self.kept.lock();
+        // The next event is the first of those that are all there.
+        kept.head += 1;
+        let head = kept.head;
+        kept.shelf.owns_behind(head);
+    }
+
     fn holds(&self, pid: &Id) -> bool {
         self.kept.lock().sessions.contains_key(pid)
     }

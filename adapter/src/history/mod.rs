@@ -208,6 +208,9 @@ pub trait History: Send + Sync + Debug + 'static {
         None
     }
 
+    /// Something is missing of what came until now: who was lost before now can't be told all that it missed.
+    fn break_off(&self) {}
+
     /// A session is over: its client does not come back.
     fn forget(&self, pid: &Id) {
         let _ = pid;

@@ -71,8 +71,7 @@ impl Shelf {
         self.dropped.all = self.dropped.all.max(place);
     }
 
-    /// What this node sent up to this number is missing.
-    #[cfg(feature = "nats")]
+    /// What this node sent up to this number may be missing.
     pub(crate) fn owns_behind(&mut self, number: u64) {
         self.dropped.own = self.dropped.own.max(number);
     }

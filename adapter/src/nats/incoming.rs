@@ -87,24 +87,25 @@ struct Expected {
 }
 
 impl Heads {
-    /// An envelope has come. Those before it that have not are lost.
-    fn came(&self, head: &Head, subscription: usize, counters: &Counters) {
+    /// An envelope has come. Those before it that have not are lost: true if there are any.
+    fn came(&self, head: &Head, subscription: usize, counters: &Counters) -> bool {
         if head.sequence == 0 || subscription >= FOR_ADOPTED {
-            return;
+            return false;
         }
         let mut heads = self.0.lock();
-        let Some(expected) = heads.heard(head.publisher) else { return };
+        let Some(expected) = heads.heard(head.publisher) else { return false };
         let next = if subscription == FOR_ALL { &mut expected.all } else { &mut expected.me };
         let missing = next.map_or(0, |next| head.sequence.saturating_sub(next));
         *next = Some(next.unwrap_or(0).max(head.sequence.saturating_add(1)));
         drop(heads);
-        note_gap(missing, head.publisher, counters);
+        note_gap(missing, head.publisher, counters)
     }
 
-    /// A node tells how many envelopes to all it has sent. What it told a while before has come by now, or is lost.
-    pub(crate) fn promised(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) {
+    /// A node tells how many envelopes to all it has sent. What it told a while before has come by now, or is lost: true if
+    /// some is.
+    pub(crate) fn promised(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) -> bool {
         let mut heads = self.0.lock();
-        let Some(expected) = heads.heard(publisher) else { return };
+        let Some(expected) = heads.heard(publisher) else { return false };
         // What it sent before it was known here is not missed; but one that was only silent has gone on.
         let next = expected.all.unwrap_or(sent.saturating_add(1));
         let least = match change {
@@ -113,7 +114,7 @@ impl Heads {
         };
         expected.all = Some(next.max(least));
         drop(heads);
-        note_gap(least.saturating_sub(next), publisher, counters);
+        note_gap(least.saturating_sub(next), publisher, counters)
     }
 
     pub(crate) fn forget(&self, publisher: Publisher) {
@@ -121,11 +122,12 @@ impl Heads {
     }
 }
 
-fn note_gap(missing: u64, publisher: Publisher, counters: &Counters) {
+fn note_gap(missing: u64, publisher: Publisher, counters: &Counters) -> bool {
     if missing > 0 {
         counters.gaps.add(missing);
         tracing::warn!(target: "sociable::adapter", tag = %publisher.tag, missing, "envelopes of a node were lost");
     }
+    missing > 0
 }
 
 /// Questions of other nodes that are being answered.
@@ -260,7 +262,9 @@ fn malformed(shared: &Shared, error: wire::WireError) {
 
 /// Does what the records of an envelope ask for.
 fn open(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) {
-    shared.heads.came(&arrival.head, arrival.subscription, &shared.counters);
+    if shared.heads.came(&arrival.head, arrival.subscription, &shared.counters) {
+        shared.missed_something();
+    }
     let Some(node) = shared.node.get() else { return };
     let mut reader = Reader::new(arrival.rest.get(wire::HEAD..).unwrap_or_default());
     let from = arrival.head.publisher;

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::jetstream::{self, Store, StreamHistory};
+use super::options::{MAX_BEHIND, MAX_KEPT_BEHIND};
 use super::outgoing::Lane;
 use super::{Command, NatsError, Shared, incoming, membership};
 use crate::Limits;
@@ -59,13 +60,12 @@ impl Links {
     }
 
     pub(crate) fn are_up(&self) -> bool {
-        let up = |link| self.of(link).load(Ordering::Acquire);
-        up(Link::Data) && up(Link::Control) && (up(Link::History) || !self.keeps.load(Ordering::Acquire))
+        self.is(Link::Data) && self.is(Link::Control) && (self.is(Link::History) || !self.keeps.load(Ordering::Acquire))
     }
 
-    /// True if events can be sent at once.
-    pub(crate) fn data_is_up(&self) -> bool {
-        self.data.load(Ordering::Acquire)
+    /// True if a connection is up.
+    pub(crate) fn is(&self, link: Link) -> bool {
+        self.of(link).load(Ordering::Acquire)
     }
 
     fn set(&self, link: Link, up: bool) {
@@ -79,7 +79,7 @@ impl Links {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            if self.of(link).load(Ordering::Acquire) {
+            if self.is(link) {
                 return;
             }
             changed.await;
@@ -182,10 +182,10 @@ async fn establish(shared: &Arc<Shared>) -> Result<Clients, NatsError> {
 
 async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> {
     let told = Arc::downgrade(shared);
-    let role = match link {
-        Link::Data => "data",
-        Link::Control => "control",
-        Link::History => "history",
+    let (role, capacity) = match link {
+        Link::Data => ("data", MAX_BEHIND),
+        Link::Control => ("control", MAX_BEHIND),
+        Link::History => ("history", MAX_KEPT_BEHIND),
     };
     let last_error = Arc::new(parking_lot::Mutex::new(None));
     let on_event = move |event: Event| {
@@ -201,6 +201,9 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
                 shared.counters.disconnected.one();
                 tracing::warn!(target: "sociable::adapter", role, "the link to NATS is down");
                 shared.links.set(link, false);
+                if link == Link::Data {
+                    shared.missed_something();
+                }
             }
             Event::SlowConsumer(_) => {
                 shared.counters.slow_consumer.one();
@@ -218,7 +221,7 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
             other => tracing::debug!(target: "sociable::adapter", role, event = %other, "NATS"),
         }
     };
-    let client = shared.options.connect(role, on_event).await?;
+    let client = shared.options.connect(role, capacity, on_event).await?;
     if link == Link::Data {
         shared.outgoing.set_max_payload(client.max_payload());
     }

@@ -173,7 +173,9 @@ fn hear(shared: &Arc<Shared>, other: &Announcement) {
             if change == Change::Came {
                 tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
             }
-            shared.heads.promised(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &shared.counters);
+            if shared.heads.promised(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &shared.counters) {
+                shared.missed_something();
+            }
         }
     }
 }

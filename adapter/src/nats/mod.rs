@@ -45,7 +45,7 @@ pub use stats::NatsStats;
 
 use self::incoming::{Answering, Heads};
 use self::jetstream::{Store, StreamHistory};
-use self::link::Links;
+use self::link::{Link, Links};
 use self::members::{Member, Members};
 use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
@@ -227,6 +227,21 @@ impl Shared {
         self.me.get().is_some_and(|me| me.tag == id.tag()) || self.members.lock().get(id.tag()).is_some()
     }
 
+    /// False if what is published now would have to wait.
+    fn can_send_at_once(&self) -> bool {
+        match self.history.get() {
+            Some(history) => self.links.is(Link::History) && history.keeps_up(),
+            None => self.links.is(Link::Data),
+        }
+    }
+
+    /// What others sent may not have come. Where the server keeps it, it is read from there.
+    fn missed_something(&self) {
+        if let Some(node) = self.node.get().filter(|_| self.history.get().is_none()) {
+            node.fall_behind();
+        }
+    }
+
     /// A node is gone; `left` if it said so.
     fn gone(self: &Arc<Self>, tag: NodeTag, epoch: u64, left: bool) {
         let Some(name) = self.members.lock().remove(tag, epoch) else { return };
@@ -274,7 +289,7 @@ impl Adapter for NatsAdapter {
     }
 
     fn publish(&self, message: Message) -> Result<(), AdapterError> {
-        if matches!(message.operation, Operation::Emit { volatile: true, .. }) && !self.shared.links.data_is_up() {
+        if matches!(message.operation, Operation::Emit { volatile: true, .. }) && !self.shared.can_send_at_once() {
             self.shared.counters.volatile_dropped.one();
             return Ok(());
         }

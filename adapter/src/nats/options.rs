@@ -11,7 +11,10 @@ use super::JetStreamOptions;
 /// How many messages the queue of one subscription takes. Beyond it the client drops what comes, which is counted and seen as a gap. It has to hold what
 /// the client reads in one go, before anybody else gets a turn on its thread: 128 times its buffer of 64 KiB, which is as many messages if
 /// each is of 128 bytes, about the shortest that a node sends. Its memory is bounded by that too (see `Backlog`), and taken only while messages wait.
-const MAX_BEHIND: usize = 65_536;
+pub(crate) const MAX_BEHIND: usize = 65_536;
+
+/// The same for what the server keeps, whose messages are longer, up to 256 KiB. What the client drops of them is read from the stream.
+pub(crate) const MAX_KEPT_BEHIND: usize = 1024;
 
 /// How many envelopes the client may hold that it has not written: they are sent after a break, however late.
 const MAX_HANDED_OVER: usize = 128;
@@ -243,17 +246,18 @@ impl NatsOptions {
         self.servers.split(',').map(read).collect()
     }
 
-    /// Opens one connection. `role` is what the server shows of it; `on_event` is told of its ups and downs.
+    /// Opens one connection. `role` is what the server shows of it, `capacity` the number of messages that one subscription may hold; `on_event` is told of its ups and downs.
     pub(crate) async fn connect(
         &self,
         role: &str,
+        capacity: usize,
         on_event: impl Fn(async_nats::Event) + Clone + Send + Sync + 'static,
     ) -> Result<Client, NatsError> {
         let servers = self.check()?;
         let mut options = ConnectOptions::new()
             .name(format!("sociable {} {role}", self.cluster))
             .no_echo()
-            .subscription_capacity(MAX_BEHIND)
+            .subscription_capacity(capacity)
             .client_capacity(MAX_HANDED_OVER)
             .ping_interval(self.ping_interval)
             .connection_timeout(Duration::from_secs(5))

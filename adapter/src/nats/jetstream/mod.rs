@@ -178,6 +178,11 @@ impl StreamHistory {
         self.outbound.push(Lane::All, record, None, limit, counters)
     }
 
+    /// False if what is told now would have to wait for what was told long before.
+    pub(crate) fn keeps_up(&self) -> bool {
+        self.outbound.keeps_up()
+    }
+
     /// Ends when what other nodes keep is heard.
     pub(crate) async fn listening(&self) {
         drop(self.listens.subscribe().wait_for(|listens| *listens).await);

@@ -23,6 +23,8 @@ use crate::{AdapterError, Entry};
 const MESSAGE: usize = 256 << 10;
 /// What an item takes besides its record.
 const OVERHEAD: usize = 96;
+/// How long it takes at most until something is kept, if all goes well.
+const LATE: Duration = Duration::from_millis(250);
 /// How long nothing is tried after it failed, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
@@ -153,6 +155,11 @@ impl Outbound {
         drop(waiting);
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// False if what waits has waited for longer than it takes to be kept.
+    pub(crate) fn keeps_up(&self) -> bool {
+        self.waiting.lock().items.front().is_none_or(|first| first.since.elapsed() < LATE)
     }
 
     /// How much has been queued.
