@@ -11,6 +11,8 @@ use crate::{clients, js, tally, tools, workspace};
 const AREAS: &str = "engineio-http,engineio-ws,protocol,api-single,recovery,abuse";
 /// The area of several nodes, and how they meet.
 const CLUSTER: &str = "cluster";
+/// Areas that are run once more, with a history that the nodes share.
+const WITH_JETSTREAM: &str = "cluster,recovery";
 /// The area whose client is in Python.
 const PYTHON: &str = "python";
 /// Below the ports that connections are given: one of those could be connected to itself.
@@ -42,16 +44,22 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
             }
             Err(why) => report.skip("acceptance cases in Python", &why),
         }
-        match tools::ensure_nats() {
+        let nats = tools::ensure_nats();
+        match &nats {
             Ok(nats) => {
                 areas = format!("{areas},{CLUSTER}");
-                let broker = format!("\"{}\" -a 127.0.0.1 -p {BROKER_PORT}", nats.display());
-                command.env("APP_BROKER_CMD", broker).env("APP_CLUSTER_ARGS", format!("--nats nats://127.0.0.1:{BROKER_PORT}"));
+                in_clusters(&mut command, nats, "");
             }
-            Err(why) => report.skip("acceptance cases of clusters", &why),
+            Err(why) => report.skip("acceptance cases of clusters", why),
         }
         command.args(["--only", &areas, "--jobs", "2"]);
         report.tests("acceptance cases", &mut command, tally::acceptance);
+        if let Ok(nats) = &nats {
+            let mut command = suite(&copy, "run.mjs");
+            in_clusters(&mut command, nats, "--jetstream");
+            command.args(["--only", WITH_JETSTREAM, "--jobs", "2"]);
+            report.tests("acceptance cases with a history on JetStream", &mut command, tally::acceptance);
+        }
     }
     if official {
         const NAME: &str = "official suites";
@@ -65,6 +73,12 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
             None => report.skip(NAME, workspace::NO_REPOSITORY),
         }
     }
+}
+
+/// Where nodes meet in the cases that have several.
+fn in_clusters(command: &mut Command, nats: &Path, flags: &str) {
+    let broker = format!("\"{}\" -a 127.0.0.1 -p {BROKER_PORT} -js -sd STORE_DIR", nats.display());
+    command.env("APP_BROKER_CMD", broker).env("APP_CLUSTER_ARGS", format!("--nats nats://127.0.0.1:{BROKER_PORT} {flags}"));
 }
 
 fn suite(folder: &Path, script: &str) -> Command {
