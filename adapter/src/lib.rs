@@ -28,7 +28,7 @@ use futures_util::stream::BoxStream;
 use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
 
-pub use history::{Entry, History, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Usage};
+pub use history::{Entry, History, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Stay, Usage};
 pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
@@ -154,6 +154,11 @@ pub trait Node: Send + Sync + 'static {
     /// come back as new ones: they were promised all. Where each has its own, what was lost would be missing in it: who is away does not come back as
     /// who it was.
     fn fall_behind(&self) {}
+
+    /// False while threads are so far behind that they should not be given more of what [`keep`](Self::keep) brings.
+    fn keeps_up(&self) -> bool {
+        true
+    }
 
     /// The sessions of this node, for those who place new ones.
     fn session_count(&self) -> usize;

@@ -197,7 +197,7 @@ impl Client {
         for middleware in socket.setup().middleware.iter().filter(|_| asked) {
             if let Err(error) = middleware(&context).await {
                 // Who is refused has nothing to come back to.
-                claimed.as_mut().and_then(Claimed::spend);
+                claimed.as_mut().map(Claimed::discard);
                 return Err(error.into_failure());
             }
         }
@@ -214,7 +214,10 @@ impl Client {
             Some((Some(missed), Some(session))) if self.session.has_room_for(missed.entries.iter().map(|entry| entry.frames.len())) => {
                 Some((session, missed))
             }
-            Some(_) => {
+            Some((_, session)) => {
+                if let (Some(recoveries), Some(session)) = (recoveries, session) {
+                    recoveries.history.forget(&session.pid);
+                }
                 // It was there a moment ago, or is too much by now. The client comes back, as somebody new.
                 self.session.end(CloseReason::ForcedClose, Ending::Graceful);
                 return Ok(());

@@ -209,6 +209,13 @@ impl Claimed {
         self.recoveries.history.missed(self.session.as_ref()?, self.offset.as_deref())
     }
 
+    /// It may not be used, now or later.
+    pub(crate) fn discard(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.recoveries.history.forget(&session.pid);
+        }
+    }
+
     /// It has been used, or may not be.
     pub(crate) fn spend(&mut self) -> Option<SavedSession> {
         self.session.take()
@@ -249,9 +256,7 @@ impl Recoveries {
             (true, false) => Count::RecoveriesIncomplete,
             (false, _) => Count::RecoveriesUnknown,
         };
-        if claimed.spend().is_some() {
-            self.history.forget(&pid);
-        }
+        claimed.discard();
         namespace.engine().count(count);
         tracing::debug!(target: "sociable::recovery", namespace = %trace::plain(namespace.name()), ?count, "session not recovered");
         None
@@ -358,6 +363,8 @@ impl Recoveries {
             sent: marks.sent.get(),
             until: marks.until(cursor),
             shown: marks.shown.borrow().clone(),
+            // The history knows.
+            past: vec![],
         };
         if !self.history.save(session) {
             socket.namespace.engine().count(Count::SessionsTooLarge);

@@ -181,6 +181,10 @@ impl Node for Inbound {
         }
     }
 
+    fn keeps_up(&self) -> bool {
+        self.0.upgrade().is_none_or(|server| !server.shared().workers().iter().any(|worker| worker.is_full()))
+    }
+
     fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
         // Any will do, since all have the same parser: the one that is meant may not be here.
         let any = self.namespace(&MAIN_NAMESPACE.into());

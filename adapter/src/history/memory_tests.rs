@@ -30,6 +30,7 @@ impl Bench {
             sent: None,
             until: Position::default(),
             shown: vec![],
+            past: vec![],
             lost: Some(lost),
         }
     }

@@ -50,6 +50,8 @@ pub struct Entry {
     pub publisher: NodeTag,
     /// Its number there.
     pub number: u64,
+    /// Whom it can be for.
+    pub reach: Reach,
     /// How far a client has got that has it and all before it that this node sent.
     pub reached: Position,
     place: AtomicU64,
@@ -59,7 +61,6 @@ impl Entry {
     /// It has no shared place yet.
     const PENDING: u64 = u64::MAX;
     /// It will never have one.
-    #[cfg(feature = "nats")]
     const LOST: u64 = u64::MAX - 1;
 
     /// An event that this node is about to send. `shared` if it will be given a place among those of the other nodes.
@@ -74,7 +75,13 @@ impl Entry {
     ) -> Self {
         let publisher = reached.tag.unwrap_or_else(NodeTag::random);
         let place = AtomicU64::new(if shared { Self::PENDING } else { number });
-        Self { namespace, target, frames, compress, publisher, number, reached, place }
+        Self { namespace, target, frames, compress, publisher, number, reach: Reach::Everywhere, reached, place }
+    }
+
+    /// An event that can be for these.
+    #[cfg(feature = "nats")]
+    pub(crate) fn reaching(self, reach: Reach) -> Self {
+        Self { reach, ..self }
     }
 
     /// An event that has its place.
@@ -97,6 +104,11 @@ impl Entry {
 
     pub(crate) fn is_pending(&self) -> bool {
         self.place.load(Ordering::Acquire) == Self::PENDING
+    }
+
+    /// True if it will never have a place.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.place.load(Ordering::Acquire) == Self::LOST
     }
 }
 
@@ -122,9 +134,22 @@ pub struct SavedSession {
     pub until: Position,
     /// Positions that its client has shown when it came back before.
     pub shown: Vec<Position>,
+    /// Its stays on nodes, where nodes share their history.
+    pub past: Vec<Stay>,
     /// When its connection was lost, if it was: see [`History::keeps_living`]. One that is saved again, since its client did not get to be
     /// connected, keeps the time of its loss.
     pub lost: Option<Instant>,
+}
+
+/// A time in which a socket was on a node: what the node sent to its own sockets then was for it, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stay {
+    /// The node.
+    pub tag: NodeTag,
+    /// The number of the node's last event before it came.
+    pub from: u64,
+    /// The number of the last before it left; the highest there is while it is there, or as long as that is not known.
+    pub to: u64,
 }
 
 /// What a client that comes back has to be sent.

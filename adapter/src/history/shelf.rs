@@ -8,7 +8,7 @@ use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 use sociable_protocol::NodeTag;
 
-use super::{Entry, OVERHEAD, Position, SavedSession};
+use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
 use crate::message::Room;
 
 /// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
@@ -20,8 +20,9 @@ pub(crate) struct Shelf {
     entries: VecDeque<(Instant, Arc<Entry>)>,
     /// Where the first of them stands among all that ever were here.
     first: u64,
-    /// Where those of this node stand that have a shared place, or will.
-    mine: VecDeque<u64>,
+    /// Where those of this node stand that have a shared place, or will: those for all, and those for its own sockets. Either have their places in the
+    /// order of their numbers.
+    mine: [VecDeque<u64>; 2],
     /// By namespace, where those for all of it and, by room, those for rooms stand. The oldest are the first.
     lists: FxHashMap<ByteString, Lists>,
     /// The last that was dropped: of this node, of others, and of all by their shared places.
@@ -57,7 +58,7 @@ impl Shelf {
             tag,
             entries: VecDeque::new(),
             first: 0,
-            mine: VecDeque::new(),
+            mine: [VecDeque::new(), VecDeque::new()],
             lists: FxHashMap::default(),
             dropped: Dropped { own: 0, others: behind, all: behind },
             bytes: 0,
@@ -93,7 +94,7 @@ impl Shelf {
         let place = self.first + self.entries.len() as u64;
         self.bytes += entry.cost();
         if entry.is_pending() {
-            self.mine.push_back(place);
+            self.mine[usize::from(entry.reach == Reach::Here)].push_back(place);
         }
         let lists = self.lists.entry(entry.namespace.clone()).or_default();
         if entry.target.rooms.is_empty() {
@@ -112,7 +113,9 @@ impl Shelf {
         self.first += 1;
         self.bytes -= entry.cost();
         let mark = entry.mark();
-        self.dropped.all = self.dropped.all.max(mark.place);
+        if !entry.is_lost() {
+            self.dropped.all = self.dropped.all.max(mark.place);
+        }
         if entry.publisher == self.tag {
             self.dropped.own = mark.own;
         } else {
@@ -120,7 +123,7 @@ impl Shelf {
         }
         // It is the oldest, so that it is the first wherever it stands. A room that was named twice has it twice.
         let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= gone).is_some() {};
-        drop_from(&mut self.mine);
+        self.mine.iter_mut().for_each(drop_from);
         let Some(lists) = self.lists.get_mut(&entry.namespace) else { return };
         if entry.target.rooms.is_empty() {
             drop_from(&mut lists.for_all);
@@ -191,7 +194,10 @@ impl Shelf {
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
             let Entry { target, .. } = &**entry;
-            !known.iter().any(|position| position.covers(&mark))
+            // What is lost nobody is told who was not there.
+            !entry.is_lost()
+                && !known.iter().any(|position| position.covers(&mark))
+                && (entry.reach == Reach::Everywhere || self.was_there(session, &mark))
                 && (if target.rooms.is_empty() { !session.since.covers(&mark) } else { target.rooms.iter().any(|room| met(room, &mark)) })
                 && !target.except.iter().any(|room| met(room, &mark))
         };
@@ -203,6 +209,13 @@ impl Shelf {
     #[cfg(test)]
     pub(crate) fn listed(&self, namespace: &str) -> usize {
         self.lists.get(namespace).map_or(0, |lists| lists.for_all.len() + lists.for_rooms.len())
+    }
+
+    /// True if a session was on the node of an event for the node's own sockets.
+    fn was_there(&self, session: &SavedSession, mark: &Position) -> bool {
+        let during = |stay: &Stay| Some(stay.tag) == mark.tag && stay.from < mark.own && mark.own <= stay.to;
+        // Where nodes do not share their histories, it was nowhere else.
+        session.past.is_empty() || session.past.iter().any(during)
     }
 
     /// All before this is covered by the position.
@@ -217,7 +230,7 @@ impl Shelf {
             let entry = self.entries.get((place - self.first) as usize);
             entry.is_none_or(|(_, entry)| entry.mark().place <= position.place)
         };
-        let mine = self.mine.get(self.mine.partition_point(placed)).copied();
+        let mine = self.mine.iter().filter_map(|mine| mine.get(mine.partition_point(placed)).copied()).min();
         mine.map_or(others, |mine| mine.min(others))
     }
 }

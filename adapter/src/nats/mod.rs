@@ -358,7 +358,7 @@ impl Adapter for NatsAdapter {
     }
 
     fn is_connected(&self) -> bool {
-        self.shared.links.are_up()
+        self.shared.links.are_up() && self.shared.history.get().is_none_or(|history| history.listens())
     }
 
     fn server_count(&self) -> BoxFuture<'static, usize> {

@@ -1,7 +1,7 @@
 //! What the server sends on when it has kept it. What did not come is read from the stream.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
 use async_nats::{Client, HeaderMap, HeaderName};
@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use tokio::time::MissedTickBehavior;
 
 use super::StreamHistory;
-use super::log::{Log, PER_MESSAGE, place_in};
+use super::log::{Follows, Log, PER_MESSAGE, place_in};
 use super::store::{From, Store, Trouble};
 use crate::nats::wire::{self, HEAD, Head, Reader, Record};
 use crate::nats::{Shared, incoming};
@@ -18,6 +18,11 @@ use crate::{Entry, Message, Operation};
 
 /// How often it is looked whether something did not come.
 const LOOK: Duration = Duration::from_secs(1);
+/// A message so far ahead of the last is looked at twice: only the server tells where messages stand, but anybody could have said it.
+const FAR: u64 = 100_000;
+/// How long threads that are behind are waited for, before they get more nevertheless.
+const PATIENCE: Duration = Duration::from_secs(5);
+const NAP: Duration = Duration::from_millis(5);
 /// How long nothing is tried after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -25,7 +30,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>, client: Client) {
     let mut loaded = false;
     loop {
-        let listened = Inbound { history: &history, shared: &shared, missing: 0 }.listen(&client, &mut loaded).await;
+        let listened = Inbound { history: &history, shared: &shared, missing: 0, back: false }.listen(&client, &mut loaded).await;
         if let Err(error) = listened {
             shared.counters.restarted.one();
             tracing::warn!(target: "sociable::recovery", %error, "what other nodes keep can't be heard now");
@@ -39,6 +44,8 @@ struct Inbound<'a> {
     shared: &'a Arc<Shared>,
     /// When it was looked last, this was the last message for all: by the next time it has come, or has to be read.
     missing: u64,
+    /// When it was looked last, the stream ended before what is known of it.
+    back: bool,
 }
 
 impl Inbound<'_> {
@@ -75,10 +82,18 @@ impl Inbound<'_> {
 
     /// Takes what was kept before this node began.
     async fn load(&mut self, store: &Store) -> Result<(), Trouble> {
-        let (_, first, last) = store.range().await?;
-        self.history.log.lock().begins_behind(first.saturating_sub(1));
-        let age = self.history.limits.event_age;
-        store.read(&store.subjects.all, From::Age(age), |sequence, payload| self.take(sequence, &payload, false)).await?;
+        let (_, _, last) = store.range().await?;
+        let mut begin = None;
+        let read = store.read(&store.subjects.all, From::Age(self.history.max_age()), |sequence, payload| {
+            begin.get_or_insert(sequence);
+            // What is published meanwhile comes to those who are here meanwhile.
+            self.take(sequence, &payload, sequence > last);
+        });
+        read.await?;
+        let (_, first, _) = store.range().await?;
+        // What is before that, or went while it was read, is not here.
+        let before = begin.map_or(last, |begin| begin.max(first).saturating_sub(1));
+        self.history.log.lock().breaks_off_at(before);
         tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
         Ok(())
     }
@@ -90,8 +105,16 @@ impl Inbound<'_> {
             self.shared.counters.malformed.one();
             return Ok(());
         };
+        if sequence > self.known().saturating_add(FAR) && store.range().await?.2 < sequence {
+            self.shared.counters.malformed.one();
+            return Ok(());
+        }
         if before > self.known() {
             self.fill(store).await?;
+        }
+        let begun = Instant::now();
+        while self.shared.node.get().is_some_and(|node| !node.keeps_up()) && begun.elapsed() < PATIENCE {
+            tokio::time::sleep(NAP).await;
         }
         self.take(sequence, payload, true);
         Ok(())
@@ -110,7 +133,7 @@ impl Inbound<'_> {
                 // If it is gone it is made anew, which is seen the next time.
                 let options = self.shared.options.jetstream.clone().unwrap_or_default();
                 if store.is_gone().await {
-                    drop(Store::open(&self.shared_client(store), &self.shared.options.cluster, &options).await);
+                    drop(Store::open(&store.context.client(), &self.shared.options.cluster, &options).await);
                 }
                 return Err(error);
             }
@@ -119,6 +142,11 @@ impl Inbound<'_> {
             return self.begin_anew(store).await;
         }
         let known = self.known();
+        let was_back = std::mem::replace(&mut self.back, last < known);
+        if self.back && was_back {
+            // The server has lost what it had confirmed, or was given an older copy.
+            return self.begin_anew(store).await;
+        }
         if last <= known {
             return Ok(());
         }
@@ -135,29 +163,33 @@ impl Inbound<'_> {
         Ok(())
     }
 
-    fn shared_client(&self, store: &Store) -> Client {
-        store.context.client()
-    }
-
     /// Reads what did not come.
     async fn fill(&mut self, store: &Store) -> Result<(), Trouble> {
-        let (_, first, _) = store.range().await?;
         let known = self.known();
         self.shared.counters.resynced.one();
         tracing::info!(target: "sociable::recovery", behind = known, "messages of other nodes did not come, and are read from the stream");
+        store.read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.take(sequence, &payload, true)).await?;
+        let (_, first, _) = store.range().await?;
         if first > known + 1 {
             // Among those that are not kept any more may be some for all.
-            self.lost();
             self.history.log.lock().begins_behind(first - 1);
+            self.lost();
         }
-        store.read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.take(sequence, &payload, true)).await
+        Ok(())
     }
 
     /// The stream is another one: nothing of what was is left.
     async fn begin_anew(&mut self, store: &Store) -> Result<(), Trouble> {
         let (epoch, first, _) = store.range().await?;
         tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
-        self.history.log.lock().begin_anew(epoch, first.saturating_sub(1));
+        self.back = false;
+        {
+            let mut log = self.history.log.lock();
+            log.begin_anew(epoch, first.saturating_sub(1));
+            if let Some(node) = self.shared.node.get() {
+                node.reached(log.position());
+            }
+        }
         self.lost();
         store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.take(sequence, &payload, true)).await
     }
@@ -182,17 +214,20 @@ impl Inbound<'_> {
             log.has_taken(sequence);
             return;
         };
-        let misses = log.misses(head.publisher, head.sequence);
+        let follows = log.count(head.publisher, head.sequence);
         if head.publisher == history.me {
             history.outbound.stands(head.order, Some(sequence));
-        } else {
+        } else if follows != Follows::Again {
             self.take_records(&mut log, &head, sequence, payload, live);
         }
         log.has_taken(sequence);
-        drop(log);
-        history.moved.send_replace(sequence);
-        if misses {
+        if follows == Follows::Gap {
             // What its node could not get kept.
+            log.breaks_off_at(sequence);
+        }
+        drop(log);
+        history.moved.send_replace(());
+        if follows == Follows::Gap && live {
             self.lost();
         }
     }

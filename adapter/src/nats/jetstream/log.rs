@@ -11,10 +11,12 @@ use super::offset::{self, Epoch, WIDTH};
 use crate::history::shelf::{self, Shelf};
 use crate::history::{OVERHEAD, Position};
 use crate::nats::wire::{Kept, Publisher};
-use crate::{Entry, Limits, Missed, SavedSession};
+use crate::{Entry, Limits, Missed, Reach, SavedSession};
 
 /// So many events may be in one message: the lower bits of a place tell which of them it is.
 pub(super) const PER_MESSAGE: u64 = 1 << 12;
+/// Nodes of which it is remembered how far they have been read, though nothing is left of them.
+const MAX_OTHERS: usize = 1024;
 /// Publishers whose messages are counted.
 const MAX_PUBLISHERS: usize = 10_000;
 
@@ -41,26 +43,56 @@ pub(super) struct Log {
     number: u64,
     /// All for all nodes up to this place has been taken.
     place: u64,
+    /// What stood here or before when this node began is not for those who have connected to it.
+    began: u64,
     /// Messages of each publisher so far.
     messages: FxHashMap<Publisher, u64>,
+}
+
+/// How a message follows on the one of its publisher before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Follows {
+    Next,
+    /// Some between them will never come.
+    Gap,
+    /// It came before.
+    Again,
 }
 
 #[derive(Debug)]
 struct Others {
     shelf: Shelf,
-    /// Up to this sequence it has been read.
+    /// Up to this sequence it has been read, and the number of the last event there.
     read: u64,
+    number: u64,
+}
+
+impl Others {
+    fn new(me: NodeTag) -> Self {
+        Self { shelf: Shelf::new(me, 0), read: 0, number: 0 }
+    }
 }
 
 impl Log {
-    pub(super) fn new(me: NodeTag, epoch: Epoch) -> Self {
-        Self { me, epoch, shelf: Shelf::new(me, 0), others: FxHashMap::default(), number: 0, place: 0, messages: FxHashMap::default() }
+    /// One of a stream whose last message is `last`.
+    pub(super) fn new(me: NodeTag, epoch: Epoch, last: u64) -> Self {
+        Self {
+            me,
+            epoch,
+            shelf: Shelf::new(me, 0),
+            others: FxHashMap::default(),
+            number: 0,
+            place: 0,
+            began: place_behind(last),
+            messages: FxHashMap::default(),
+        }
     }
 
     /// The stream is another one, of which this message and those before are not here.
     pub(super) fn begin_anew(&mut self, epoch: Epoch, sequence: u64) {
-        let number = self.number;
-        *self = Self::new(self.me, epoch);
+        // A number that no event bears: who has got here has got further than before, though the places begin anew.
+        let number = self.number + 1;
+        *self = Self::new(self.me, epoch, 0);
         self.number = number;
         self.shelf.owns_behind(number);
         self.begins_behind(sequence);
@@ -68,8 +100,19 @@ impl Log {
 
     /// What is for all up to this message is not here.
     pub(super) fn begins_behind(&mut self, sequence: u64) {
-        self.shelf.begins_behind(place_behind(sequence));
+        self.breaks_off_at(sequence);
         self.has_taken(sequence);
+    }
+
+    /// Something is missing before this message, or in it.
+    pub(super) fn breaks_off_at(&mut self, sequence: u64) {
+        self.shelf.begins_behind(place_behind(sequence));
+    }
+
+    /// Events of this node up to this number are lost for the others: who is away now can't be told all.
+    pub(super) fn has_lost(&mut self, number: u64) {
+        self.shelf.owns_behind(number);
+        self.shelf.begins_behind(self.position().place);
     }
 
     pub(super) fn epoch(&self) -> Epoch {
@@ -78,7 +121,7 @@ impl Log {
 
     /// How far this node has got.
     pub(super) fn position(&self) -> Position {
-        Position { tag: Some(self.me), own: self.number, place: self.place }
+        Position { tag: Some(self.me), own: self.number, place: self.place.max(self.began) }
     }
 
     /// Up to this message of the stream all for all has been taken.
@@ -91,12 +134,17 @@ impl Log {
         self.place = self.place.max(place_behind(sequence));
     }
 
-    /// Counts a message to all; true if one of its publisher is missing that came before it.
-    pub(super) fn misses(&mut self, publisher: Publisher, message: u64) -> bool {
+    /// Counts a message to all. Tells how it follows on the one of its publisher before.
+    pub(super) fn count(&mut self, publisher: Publisher, message: u64) -> Follows {
         if self.messages.len() >= MAX_PUBLISHERS && !self.messages.contains_key(&publisher) {
             self.messages.clear();
         }
-        message > 0 && self.messages.insert(publisher, message).is_some_and(|last| message > last.saturating_add(1))
+        let last = self.messages.get(&publisher).copied();
+        if message == 0 || last.is_some_and(|last| message <= last) {
+            return if message == 0 { Follows::Next } else { Follows::Again };
+        }
+        self.messages.insert(publisher, message);
+        if last.is_some_and(|last| message > last.saturating_add(1)) { Follows::Gap } else { Follows::Next }
     }
 
     /// The offset of a position.
@@ -120,12 +168,12 @@ impl Log {
 
     /// How far one has got who has the event at this place, which is the next that is taken.
     pub(super) fn reached(&self, place: u64) -> Position {
-        Position { place, ..self.position() }
+        Position { place: place.max(self.began), ..self.position() }
     }
 
     /// Takes the next event of another node. `None` if it is malformed.
     pub(super) fn take(&mut self, publisher: NodeTag, place: u64, kept: Kept, limits: &Limits) -> Option<Arc<Entry>> {
-        let entry = Arc::new(self.read(publisher, place, kept, self.reached(place))?);
+        let entry = Arc::new(self.read(publisher, place, kept, self.reached(place), Reach::Everywhere)?);
         let now = Instant::now();
         self.place = place;
         self.shelf.push(&entry, now);
@@ -138,18 +186,23 @@ impl Log {
         self.others.get(&node).map_or(0, |others| others.read)
     }
 
-    /// Takes what a node sent to its own sockets, of a stream that begins with the message `first`.
-    pub(super) fn take_others(&mut self, node: NodeTag, first: u64, sequence: u64, events: impl Iterator<Item = Kept>, limits: &Limits) {
-        let new = || Others { shelf: Shelf::new(self.me, place_behind(first.saturating_sub(1))), read: 0 };
-        let read = self.others.entry(node).or_insert_with(new).read;
+    /// The number of the last event that a node is known to have sent to its own sockets.
+    pub(super) fn last_of(&self, node: NodeTag) -> u64 {
+        if node == self.me { self.number } else { self.others.get(&node).map_or(0, |others| others.number) }
+    }
+
+    /// Takes what a node sent to its own sockets. What it sent before the first message that is taken is not here.
+    pub(super) fn take_others(&mut self, node: NodeTag, sequence: u64, events: impl Iterator<Item = Kept>, limits: &Limits) {
+        let read = self.others.entry(node).or_insert_with(|| Others::new(self.me)).read;
         if sequence <= read {
             return;
         }
         let now = Instant::now();
         for (at, kept) in (0..PER_MESSAGE - 1).zip(events) {
             let place = place_in(sequence, at);
-            let entry = self.read(node, place, kept, Position { tag: Some(self.me), own: 0, place });
+            let entry = self.read(node, place, kept, Position { tag: Some(self.me), own: 0, place }, Reach::Here);
             if let (Some(entry), Some(others)) = (entry, self.others.get_mut(&node)) {
+                others.number = others.number.max(entry.number);
                 others.shelf.push(&Arc::new(entry), now);
             }
         }
@@ -159,15 +212,22 @@ impl Log {
         self.trim(limits, now);
     }
 
+    /// What a node sent to its own sockets up to this message may be missing.
+    pub(super) fn others_begin_behind(&mut self, node: NodeTag, sequence: u64) {
+        let others = self.others.entry(node).or_insert_with(|| Others::new(self.me));
+        others.shelf.begins_behind(place_behind(sequence));
+        others.read = others.read.max(sequence);
+    }
+
     /// An event out of its record, with the offset that clients of this node are shown.
-    fn read(&self, publisher: NodeTag, place: u64, kept: Kept, reached: Position) -> Option<Entry> {
+    fn read(&self, publisher: NodeTag, place: u64, kept: Kept, reached: Position, reach: Reach) -> Option<Entry> {
         let Kept { number, at, namespace, target, compress, frames } = kept;
         let mut bytes = frames.to_vec();
         if let Some(at) = at {
             bytes.get_mut(at..at.checked_add(WIDTH)?)?.copy_from_slice(self.offset(&reached).as_bytes());
         }
         let frames = Frames::read(Bytes::from(bytes))?;
-        Some(Entry::new(namespace, target, frames, compress, number, reached, true).placed(publisher, place))
+        Some(Entry::new(namespace, target, frames, compress, number, reached, true).placed(publisher, place).reaching(reach))
     }
 
     fn trim(&mut self, limits: &Limits, now: Instant) {
@@ -180,7 +240,9 @@ impl Log {
     pub(super) fn sweep(&mut self, limits: &Limits) {
         self.trim(limits, Instant::now());
         self.shelf.shrink();
-        self.others.retain(|_, others| others.shelf.len() > 0);
+        if self.others.len() > MAX_OTHERS {
+            self.others.retain(|_, others| others.shelf.len() > 0);
+        }
     }
 
     /// Events, and the bytes that they take.
@@ -204,7 +266,16 @@ impl Log {
             // It has all that it was sent, so that there is nothing for it up to where it was served.
             known.push(session.until);
         }
-        let shelves = || self.others.values().map(|others| &others.shelf).chain([&self.shelf]);
+        // Positions of a stream that is not there any more say nothing.
+        let head = self.position();
+        if session.since.place > head.place || session.until.place > head.place {
+            return None;
+        }
+        let others = |tag: &NodeTag| self.others.get(tag).map(|others| &others.shelf);
+        let mut tags: Vec<NodeTag> = session.past.iter().map(|stay| stay.tag).collect();
+        tags.sort_unstable();
+        tags.dedup();
+        let shelves = || tags.iter().filter_map(others).chain([&self.shelf]);
         if !shelves().all(|shelf| shelf.is_complete_behind(&known)) {
             return None;
         }
@@ -227,7 +298,7 @@ impl Log {
             offset::write_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
-        Some(Missed { entries, offsets, head: self.position() })
+        (besides.len() <= offset::MAX_BESIDES).then_some(Missed { entries, offsets, head })
     }
 }
 

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use sociable_protocol::{Id, IdSource};
 
 use super::*;
-use crate::Target;
+use crate::{Stay, Target};
 
 const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(600), event_age: Duration::from_secs(600), session_bytes: 1 << 24, total_bytes: 1 << 28 };
@@ -22,8 +22,10 @@ enum Op {
     Emit { node: usize, room: bool },
     /// A node sends an event to one of its clients.
     Tell { client: usize },
-    /// What waits on a node is published, so much of it.
-    Publish { node: usize, count: usize },
+    /// A node sends an event to its own clients alone.
+    Local { node: usize },
+    /// What waits on a node is published, so much of it: that for all first, or that for its own sockets, or only one of them for now.
+    Publish { node: usize, count: usize, own_first: bool, other_later: bool },
     /// A node takes so many messages.
     Take { node: usize, count: usize },
     /// From now on nothing reaches a client.
@@ -45,7 +47,9 @@ fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         6 => (node.clone(), any::<bool>()).prop_map(|(node, room)| Op::Emit { node, room }),
         3 => client.clone().prop_map(|client| Op::Tell { client }),
-        6 => (node.clone(), 1..5usize).prop_map(|(node, count)| Op::Publish { node, count }),
+        1 => node.clone().prop_map(|node| Op::Local { node }),
+        6 => (node.clone(), 1..5usize, any::<bool>(), any::<bool>())
+            .prop_map(|(node, count, own_first, other_later)| Op::Publish { node, count, own_first, other_later }),
         8 => (node.clone(), 1..5usize).prop_map(|(node, count)| Op::Take { node, count }),
         2 => client.clone().prop_map(|client| Op::Cut { client }),
         1 => client.clone().prop_map(|client| Op::Notice { client }),
@@ -66,6 +70,8 @@ struct Message {
 struct Node {
     log: Log,
     waiting: VecDeque<(bool, Arc<Entry>)>,
+    /// A message that is under way to the stream.
+    under_way: Option<Message>,
     /// Messages of the stream that it has looked at.
     taken: usize,
     /// The last that it delivered.
@@ -86,6 +92,8 @@ struct Client {
     /// Where it is, as that node knows it.
     at: Option<usize>,
     past: BTreeSet<usize>,
+    /// Who has its session, and up to which event it was there.
+    owner: (usize, u64),
     cut: bool,
     sent: Option<Position>,
     served: Position,
@@ -112,8 +120,9 @@ impl Cluster {
         let mut tags = vec![];
         (0..NODES).for_each(|_| tags.push(unlike(&tags)));
         let node = |tag| Node {
-            log: Log::new(tag, Epoch::of(1 << 40)),
+            log: Log::new(tag, Epoch::of(1 << 40), 0),
             waiting: VecDeque::new(),
+            under_way: None,
             taken: 0,
             cursor: Position::default(),
             alive: true,
@@ -136,6 +145,7 @@ impl Cluster {
                 sent: None,
                 until: since,
                 shown: vec![],
+                past: vec![],
                 lost: None,
             };
             let client = Client {
@@ -143,6 +153,7 @@ impl Cluster {
                 in_room,
                 at: Some(node),
                 past: BTreeSet::from([node]),
+                owner: (node, u64::MAX),
                 cut: false,
                 sent: None,
                 served: Position::default(),
@@ -161,7 +172,8 @@ impl Cluster {
         let sender = &mut self.nodes[node];
         let (number, reached) = sender.log.next();
         let target = Target { rooms, except: vec![] };
-        let entry = Arc::new(Entry::new("/".into(), target, Frames::text("x"), true, number, reached, true));
+        let reach = if own { Reach::Here } else { Reach::Everywhere };
+        let entry = Arc::new(Entry::new("/".into(), target, Frames::text("x"), true, number, reached, true).reaching(reach));
         sender.waiting.push_back((own, Arc::clone(&entry)));
         sender.log.add(&entry, &LIMITS);
         self.deliver(node, &entry);
@@ -187,23 +199,37 @@ impl Cluster {
         }
     }
 
-    fn publish(&mut self, node: usize, count: usize) {
+    fn flush(&mut self, node: usize) {
+        self.publish(node, usize::MAX, false, false);
+    }
+
+    fn place(&mut self, message: Message) {
+        let sequence = self.stream.len() as u64 + 1;
+        message.events.iter().enumerate().for_each(|(at, entry)| entry.place(Some(place_in(sequence, at as u64))));
+        self.stream.push(message);
+    }
+
+    fn publish(&mut self, node: usize, count: usize, own_first: bool, other_later: bool) {
         let sender = &mut self.nodes[node];
         if !sender.acts() {
             return;
         }
+        if let Some(message) = sender.under_way.take() {
+            self.place(message);
+        }
+        let sender = &mut self.nodes[node];
         let count = count.min(sender.waiting.len());
         let (mut all, mut own) = (vec![], vec![]);
         for (is_own, entry) in sender.waiting.drain(..count) {
             if is_own { own.push(entry) } else { all.push(entry) }
         }
-        for (own, events) in [(false, all), (true, own)] {
-            if !events.is_empty() {
-                self.stream.push(Message { publisher: node, own, events });
-                let sequence = self.stream.len() as u64;
-                let message = &self.stream[self.stream.len() - 1];
-                message.events.iter().enumerate().for_each(|(at, entry)| entry.place(Some(place_in(sequence, at as u64))));
-            }
+        let mut messages = [(false, all), (true, own)].map(|(own, events)| Message { publisher: node, own, events });
+        if own_first {
+            messages.reverse();
+        }
+        let messages = messages.into_iter().filter(|message| !message.events.is_empty());
+        for (at, message) in messages.enumerate() {
+            if at == 1 && other_later { self.nodes[node].under_way = Some(message) } else { self.place(message) }
         }
     }
 
@@ -238,7 +264,9 @@ impl Cluster {
     /// The node of a client lets it go.
     fn notice(&mut self, client: usize) {
         self.save(client);
-        self.clients[client].at = None;
+        let client = &mut self.clients[client];
+        client.owner.1 = client.kept.until.own;
+        client.at = None;
     }
 
     fn come_back(&mut self, client: usize, node: usize, gets: usize) {
@@ -251,13 +279,14 @@ impl Cluster {
         // What a node that is frozen had to say to it alone, and had not published, it says to somebody who is not there any more.
         let own = ByteString::from(self.clients[client].id.as_str());
         for frozen in self.nodes.iter().filter(|node| node.frozen) {
-            for (_, entry) in frozen.waiting.iter().filter(|(_, entry)| entry.target.rooms.contains(&own)) {
+            let under_way = frozen.under_way.iter().flat_map(|message| &message.events);
+            for entry in frozen.waiting.iter().map(|(_, entry)| entry).chain(under_way).filter(|entry| entry.reach == Reach::Here) {
                 self.clients[client].due.remove(&(entry.publisher, entry.number));
             }
         }
         // Whoever had it has published what was sent to it.
         for past in self.clients[client].past.clone() {
-            self.publish(past, usize::MAX);
+            self.flush(past);
         }
         self.take(node, usize::MAX);
         let last = self.stream.len() as u64;
@@ -265,9 +294,20 @@ impl Cluster {
         for past in self.clients[client].past.clone().into_iter().filter(|past| *past != node) {
             let tag = self.nodes[past].log.me;
             for (at, message) in self.stream.iter().enumerate().filter(|(_, message)| message.own && message.publisher == past) {
-                self.nodes[node].log.take_others(tag, 1, at as u64 + 1, message.events.iter().map(|event| record(event)), &LIMITS);
+                self.nodes[node].log.take_others(tag, at as u64 + 1, message.events.iter().map(|event| record(event)), &LIMITS);
             }
         }
+        let (owner, to) = self.clients[client].owner;
+        let log = &self.nodes[node].log;
+        let past = &mut self.clients[client].kept.past;
+        let tag = self.nodes[owner].log.me;
+        match past.last_mut().filter(|stay| stay.tag == tag) {
+            Some(stay) => stay.to = to,
+            None => past.push(Stay { tag, from: 0, to }),
+        }
+        past.iter_mut().filter(|stay| stay.to == u64::MAX).for_each(|stay| stay.to = log.last_of(stay.tag));
+        past.push(Stay { tag: log.me, from: log.position().own, to: u64::MAX });
+        self.clients[client].owner = (node, u64::MAX);
         let log = &self.nodes[node].log;
         let client = &mut self.clients[client];
         let seen = log.seen(client.offset.as_deref());
@@ -297,7 +337,9 @@ impl Cluster {
         }
         (self.nodes[node].alive, self.nodes[node].frozen) = (false, false);
         // What it had not published nobody else will hear.
-        for (_, entry) in std::mem::take(&mut self.nodes[node].waiting) {
+        let under_way = self.nodes[node].under_way.take().map_or(vec![], |message| message.events);
+        let waiting = std::mem::take(&mut self.nodes[node].waiting);
+        for entry in waiting.into_iter().map(|(_, entry)| entry).chain(under_way) {
             let gone = (entry.publisher, entry.number);
             self.clients.iter_mut().for_each(|client| {
                 client.due.remove(&gone);
@@ -322,7 +364,15 @@ impl Cluster {
                     self.clients[client].due.insert((entry.publisher, entry.number));
                 }
             }
-            Op::Publish { node, count } => self.publish(node, count),
+            Op::Local { node } if self.nodes[node].acts() => {
+                let entry = self.emit(node, vec![], true);
+                let due = (entry.publisher, entry.number);
+                let here = self.clients.iter_mut().filter(|client| client.at == Some(node));
+                here.for_each(|client| {
+                    client.due.insert(due);
+                });
+            }
+            Op::Publish { node, count, own_first, other_later } => self.publish(node, count, own_first, other_later),
             Op::Take { node, count } => self.take(node, count),
             Op::Cut { client } => self.clients[client].cut = true,
             Op::Notice { client } if self.clients[client].cut && self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => {
@@ -332,7 +382,7 @@ impl Cluster {
             Op::Refresh { client } if self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => self.save(client),
             Op::Kill { node } => self.kill(node),
             Op::Freeze { node } if self.nodes[node].alive => self.nodes[node].frozen ^= true,
-            Op::Emit { .. } | Op::Notice { .. } | Op::Refresh { .. } | Op::Freeze { .. } => {}
+            Op::Emit { .. } | Op::Local { .. } | Op::Notice { .. } | Op::Refresh { .. } | Op::Freeze { .. } => {}
         }
     }
 }
@@ -356,7 +406,7 @@ proptest! {
         let mut cluster = Cluster::new();
         ops.iter().for_each(|op| cluster.act(op));
         cluster.nodes.iter_mut().for_each(|node| node.frozen = false);
-        (0..NODES).for_each(|node| cluster.publish(node, usize::MAX));
+        (0..NODES).for_each(|node| cluster.flush(node));
         (0..NODES).for_each(|node| cluster.take(node, usize::MAX));
         let refuge = cluster.nodes.iter().position(|node| node.alive).unwrap();
         (0..CLIENTS).for_each(|client| cluster.come_back(client, refuge, usize::MAX));

@@ -24,14 +24,14 @@ mod store;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sociable_protocol::{Frames, Id, NodeTag};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 
 use self::log::Log;
 use self::offset::WIDTH;
@@ -48,8 +48,10 @@ use crate::{AdapterError, Entry, History, Limits, Missed, Reach, SavedSession, U
 const REFRESH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
 /// What an event may be late by when its age is reckoned.
 const SLACK: Duration = Duration::from_secs(60);
+/// Nothing is kept for longer.
+const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
 /// How many positions that a client has shown are remembered. What they tell matters for seconds.
-const MAX_SHOWN: usize = 32;
+const MAX_SHOWN: usize = 2 * offset::MAX_BESIDES;
 
 /// How the events and sessions of a cluster are kept by JetStream.
 ///
@@ -91,10 +93,10 @@ impl JetStreamOptions {
         self
     }
 
-    /// How long events are kept, 10 minutes by default; longer by itself where clients may be away for longer.
+    /// How long events are kept, 10 minutes by default, and 2 minutes at least; longer by itself where clients may be away for longer.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
-        self.max_age = age;
+        self.max_age = age.max(store::DUPLICATES);
         self
     }
 
@@ -126,7 +128,7 @@ pub(crate) struct StreamHistory {
     /// What is asked for has to be looked after now.
     wake: Notify,
     /// Told when more of the stream has been taken.
-    moved: watch::Sender<u64>,
+    moved: watch::Sender<()>,
     /// What other nodes keep is heard.
     listens: watch::Sender<bool>,
     catching_up: sessions::CatchingUp,
@@ -144,7 +146,7 @@ impl fmt::Debug for StreamHistory {
 impl StreamHistory {
     pub(crate) fn new(shared: &Arc<Shared>, store: Store, limits: Limits) -> Self {
         let me = shared.me();
-        let log = Log::new(me.tag, store.epoch);
+        let log = Log::new(me.tag, store.epoch, store.last);
         let blank = std::iter::repeat_with(NodeTag::random).map(|tag| tag.to_string()).take(WIDTH.div_ceil(4)).collect::<String>();
         let options = shared.options.jetstream.clone().unwrap_or_default();
         Self {
@@ -155,7 +157,7 @@ impl StreamHistory {
             outbound: Outbound::new(shared.options.queue_bytes, options.deadline),
             sessions: Sessions::default(),
             wake: Notify::new(),
-            moved: watch::Sender::new(0),
+            moved: watch::Sender::new(()),
             listens: watch::Sender::new(false),
             catching_up: sessions::CatchingUp::default(),
             store: OnceLock::from(store),
@@ -171,6 +173,12 @@ impl StreamHistory {
         (self.limits.session_age / 2).clamp(REFRESH.0, REFRESH.1)
     }
 
+    /// How old an event may be that somebody has missed who comes back.
+    fn max_age(&self) -> Duration {
+        let session = self.limits.session_age.saturating_add(self.refresh());
+        self.limits.event_age.max(session).saturating_add(SLACK).min(FOREVER)
+    }
+
     /// Tells all nodes something that is no event of the history, in order with those that are.
     pub(crate) fn tell(&self, record: Vec<u8>, limit: usize, counters: &Counters) -> Result<(), AdapterError> {
         // Nothing may get between the number of an event and its record.
@@ -183,6 +191,11 @@ impl StreamHistory {
         self.outbound.keeps_up()
     }
 
+    /// True if what other nodes keep is heard.
+    pub(crate) fn listens(&self) -> bool {
+        *self.listens.borrow()
+    }
+
     /// Ends when what other nodes keep is heard.
     pub(crate) async fn listening(&self) {
         drop(self.listens.subscribe().wait_for(|listens| *listens).await);
@@ -191,14 +204,14 @@ impl StreamHistory {
     /// Ends when all events and sessions are kept.
     pub(crate) async fn all_is_kept(&self) {
         drop(self.flushed().await);
-        self.sessions.settled(None).await;
+        self.sessions.all_settled().await;
     }
 
     /// Does what has to be done for as long as the node lives.
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, client: async_nats::Client) {
         if let Some(store) = self.store.get() {
-            let (events, sessions) = (self.limits.event_age + SLACK, self.limits.session_age + 3 * self.refresh());
-            if let Err(error) = store.keep_for(events, sessions).await {
+            let sessions = self.limits.session_age.saturating_add(3 * self.refresh()).min(FOREVER);
+            if let Err(error) = store.keep_for(self.max_age(), sessions).await {
                 tracing::warn!(target: "sociable::recovery", %error, "events may be kept for a shorter time than clients may be away");
             }
         }
@@ -223,7 +236,7 @@ impl StreamHistory {
             node.reached(log.position());
         }
         drop(log);
-        self.moved.send_replace(sequence);
+        self.moved.send_replace(());
     }
 }
 
@@ -258,7 +271,7 @@ impl History for StreamHistory {
         let Some(frames) = Frames::read(bytes.into()) else {
             return Err(AdapterError::Unreachable("a packet could not be written".into()));
         };
-        let entry = Arc::new(Entry::new(namespace.clone(), target, frames, compress, number, reached, true));
+        let entry = Arc::new(Entry::new(namespace.clone(), target, frames, compress, number, reached, true).reaching(reach));
         let lane = match reach {
             Reach::Everywhere => Lane::All,
             Reach::Here => Lane::Own,
@@ -287,12 +300,15 @@ impl History for StreamHistory {
     }
 
     fn save(&self, session: SavedSession) -> bool {
-        if session.cost() > self.limits.session_bytes {
-            return false;
-        }
         let limit = self.shared.upgrade().map_or(0, |shared| shared.outgoing.max_record());
         let epoch = self.log.lock().epoch();
-        self.sessions.save(&session, self.me, epoch, limit, self.outbound.pushed())
+        let saved =
+            session.cost() <= self.limits.session_bytes && self.sessions.save(&session, self.me, epoch, limit, self.outbound.pushed());
+        if !saved {
+            // It must not come back as it was before.
+            self.sessions.forget(&session.pid);
+        }
+        saved
     }
 
     fn keeps_living(&self) -> Option<Duration> {
@@ -311,9 +327,17 @@ impl History for StreamHistory {
         let Some(shared) = self.shared.upgrade() else { return futures_util::future::ready(None).boxed() };
         let Some(this) = shared.history.get().cloned() else { return futures_util::future::ready(None).boxed() };
         let seen = self.log.lock().seen(offset);
+        let (tell, told) = oneshot::channel();
+        let taking = sessions::take(Arc::clone(&this), Arc::clone(&shared), namespace.into(), *pid, seen);
         // On the thread of the adapter, whatever runtime this one has.
-        let taken = shared.runtime.spawn(sessions::take(this, Arc::clone(&shared), namespace.into(), *pid, seen));
-        async move { taken.await.ok().flatten() }.boxed()
+        shared.runtime.spawn(async move {
+            if let Err(Some(mut session)) = tell.send(taking.await) {
+                // The client has gone meanwhile.
+                session.lost.get_or_insert_with(Instant::now);
+                this.save(session);
+            }
+        });
+        async move { told.await.ok().flatten() }.boxed()
     }
 
     fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {

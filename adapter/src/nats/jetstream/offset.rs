@@ -18,7 +18,7 @@ pub(crate) const WIDTH: usize = EPOCH + PLACE + TAG + OWN;
 /// What the tag of nobody is written as: it is none that is drawn.
 const NOBODY: &str = "....";
 /// So many nodes may be told of besides.
-const MAX_BESIDES: usize = 256;
+pub(super) const MAX_BESIDES: usize = 256;
 
 /// Tells the offsets of one stream from those of another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -74,6 +74,8 @@ pub(crate) struct Outbound {
     waiting: Mutex<Waiting>,
     wake: Notify,
     done: watch::Sender<Done>,
+    /// Messages that are being published. They outlive the task that does it.
+    parcels: Mutex<Vec<Arc<Parcel>>>,
     /// Events of messages that were published, by their orders: whoever hears first where a message stands tells them.
     under_way: Mutex<FxHashMap<u64, Vec<Arc<Entry>>>>,
     limit: usize,
@@ -108,6 +110,7 @@ impl Packed {
 }
 
 /// A message that is ready to be published.
+#[derive(Debug)]
 struct Parcel {
     lane: Lane,
     order: u64,
@@ -123,6 +126,7 @@ impl Outbound {
             waiting: Mutex::default(),
             wake: Notify::new(),
             done: watch::Sender::new(Done::default()),
+            parcels: Mutex::default(),
             under_way: Mutex::default(),
             limit,
             deadline,
@@ -191,7 +195,7 @@ impl Outbound {
             let packed = &mut packed[usize::from(next.lane == Lane::Own)];
             // The first may be longer than what is packed together.
             let too_long = packed.items > 0 && packed.payload.len() + next.record.len() - HEAD > longest;
-            if too_long || packed.entries.len() as u64 >= PER_MESSAGE - 1 {
+            if too_long || packed.items >= PER_MESSAGE - 1 {
                 break;
             }
             let Some(item) = waiting.items.pop_front() else { break };
@@ -217,12 +221,22 @@ impl Outbound {
         parcels
     }
 
-    /// A message of this node stands here in the stream; `None` if it will never.
-    pub(crate) fn stands(&self, order: u64, sequence: Option<u64>) {
-        let Some(entries) = self.under_way.lock().remove(&order) else { return };
+    /// A message of this node stands here in the stream; `None` if it will never. Tells the number of its last event, if it was not known before.
+    pub(crate) fn stands(&self, order: u64, sequence: Option<u64>) -> Option<u64> {
+        let entries = self.under_way.lock().remove(&order)?;
         for (at, entry) in entries.iter().enumerate() {
             entry.place(sequence.map(|sequence| place_in(sequence, at as u64)));
         }
+        entries.last().map(|entry| entry.number)
+    }
+
+    /// What is to be published now.
+    fn next(&self, publisher: Publisher, longest: usize) -> Vec<Arc<Parcel>> {
+        let mut parcels = self.parcels.lock();
+        if parcels.is_empty() {
+            *parcels = self.pack(publisher, longest).into_iter().map(Arc::new).collect();
+        }
+        parcels.clone()
     }
 }
 
@@ -230,12 +244,13 @@ impl Outbound {
 pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
     let outbound = &history.outbound;
     loop {
-        let parcels = outbound.pack(history.me, shared.outgoing.max_record());
+        let parcels = outbound.next(history.me, shared.outgoing.max_record());
         if parcels.is_empty() {
             outbound.wake.notified().await;
             continue;
         }
         let kept = join_all(parcels.iter().map(|parcel| publish(&history, &shared, parcel))).await;
+        outbound.parcels.lock().clear();
         // What is under way counts until it is kept.
         outbound.waiting.lock().bytes -= parcels.iter().map(|parcel| parcel.cost).sum::<usize>();
         outbound.done.send_modify(|done| {
@@ -262,7 +277,13 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
                 tracing::debug!(target: "sociable::recovery", %error, "events are not kept yet, and are published again");
             }
             Err(error) => {
-                history.outbound.stands(parcel.order, None);
+                // Nobody may come back, here or elsewhere, and believe to have got all.
+                if let Some(number) = history.outbound.stands(parcel.order, None) {
+                    history.log.lock().has_lost(number);
+                }
+                if let Some(node) = shared.node.get() {
+                    node.fall_behind();
+                }
                 shared.counters.not_kept.add(parcel.items);
                 tracing::error!(target: "sociable::recovery", %error, events = parcel.items, "events could not be kept in time, and do not reach other nodes");
                 return false;

@@ -7,30 +7,32 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use async_nats::Client;
-use async_nats::jetstream::kv::{self, CreateErrorKind, UpdateErrorKind};
+use async_nats::jetstream::kv::{UpdateError, UpdateErrorKind};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use sociable_protocol::{Id, NodeTag, Value};
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use super::offset::Epoch;
-use super::store::{From, Trouble};
+use super::store::{From, Session, Store, Trouble};
 use super::{MAX_SHOWN, StreamHistory};
 use crate::history::Position;
 use crate::nats::Shared;
 use crate::nats::link::Link;
 use crate::nats::wire::{self, HEAD, Publisher, Reader, Record};
-use crate::{History, Room, SavedSession};
+use crate::{History, Room, SavedSession, Stay};
 
 /// Sessions that are written at the same time.
 const WRITERS: usize = 128;
 /// Sessions that are given up at the same time.
-const GIVING_UP: usize = 1024;
+const GIVING_UP: usize = 20_000;
+/// How often it is looked whether all is written.
+const NAP: Duration = Duration::from_millis(10);
 /// How often it is looked whether this node was away.
 const GUARD: Duration = Duration::from_secs(1);
 /// How long nothing is tried after it failed, and how often.
@@ -43,7 +45,7 @@ const TAKE: Duration = Duration::from_secs(12);
 /// How long what was kept for all may be under way, before it is read from the stream.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 /// Nodes that had a session before are remembered, as what they sent to it alone may have to be sent again.
-const MAX_PAST: usize = 8;
+const MAX_PAST: usize = 16;
 
 /// A session as the server keeps it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -51,7 +53,8 @@ struct Saved {
     epoch: String,
     owner: NodeTag,
     owner_epoch: u64,
-    past: Vec<NodeTag>,
+    /// Its stays on nodes: tag, from, to.
+    past: Vec<(NodeTag, u64, u64)>,
     /// When its connection was lost, in milliseconds since the Unix epoch, if it was.
     lost: Option<u64>,
     namespace: ByteString,
@@ -98,6 +101,7 @@ impl Saved {
             sent: self.sent.map(Position::from),
             until: self.until.into(),
             shown,
+            past: self.past.into_iter().map(|(tag, from, to)| Stay { tag, from, to }).collect(),
             lost: ago.map(|ago| Instant::now().checked_sub(ago).unwrap_or_else(Instant::now)),
         }
     }
@@ -123,8 +127,16 @@ struct Known {
     next: Option<Write>,
     under_way: bool,
     lost: Option<Instant>,
-    past: Vec<NodeTag>,
+    past: Vec<Stay>,
     bytes: usize,
+    /// Told when nothing is to be written any more.
+    settled: Arc<Notify>,
+}
+
+impl Known {
+    fn is_settled(&self) -> bool {
+        self.next.is_none() && !self.under_way
+    }
 }
 
 /// The sessions that this node has.
@@ -133,25 +145,25 @@ pub(crate) struct Sessions {
     known: Mutex<FxHashMap<Id, Known>>,
     changed: mpsc::UnboundedSender<Id>,
     changes: tokio::sync::Mutex<mpsc::UnboundedReceiver<Id>>,
-    settled: Notify,
+    /// Sessions that are being taken over.
+    taking: Mutex<FxHashSet<Id>>,
 }
 
 impl Default for Sessions {
     fn default() -> Self {
         let (changed, changes) = mpsc::unbounded_channel();
-        Self { known: Mutex::default(), changed, changes: tokio::sync::Mutex::new(changes), settled: Notify::new() }
+        Self { known: Mutex::default(), changed, changes: tokio::sync::Mutex::new(changes), taking: Mutex::default() }
     }
 }
 
 impl Sessions {
     pub(crate) fn save(&self, session: &SavedSession, me: Publisher, epoch: Epoch, limit: usize, pushed: u64) -> bool {
-        let mut known = self.known.lock();
-        let past = known.get(&session.pid).map(|known| known.past.clone()).unwrap_or_default();
+        let past = self.known.lock().get(&session.pid).map_or_else(|| session.past.clone(), |known| known.past.clone());
         let saved = Saved {
             epoch: epoch.as_str().to_owned(),
             owner: me.tag,
             owner_epoch: me.epoch,
-            past,
+            past: past.iter().map(|stay| (stay.tag, stay.from, stay.to)).collect(),
             lost: session.lost.map(|lost| now().saturating_sub(lost.elapsed().as_millis() as u64)),
             namespace: session.namespace.clone(),
             id: session.id,
@@ -163,6 +175,7 @@ impl Sessions {
             shown: session.shown.iter().map(|shown| (*shown).into()).collect(),
         };
         let Some(bytes) = wire::pack(&saved).filter(|bytes| bytes.len() <= limit) else { return false };
+        let mut known = self.known.lock();
         let entry = known.entry(session.pid).or_default();
         (entry.lost, entry.bytes) = (session.lost, bytes.len());
         // Who takes over one that is lost has to find in the stream what was sent to it.
@@ -206,26 +219,30 @@ impl Sessions {
         lost.fold((0, 0), |(sessions, bytes), known| (sessions + 1, bytes + known.bytes))
     }
 
-    /// Ends when nothing of a session is to be written; of any, if none is named.
-    pub(crate) async fn settled(&self, pid: Option<&Id>) {
+    /// Ends when nothing of a session is to be written.
+    pub(crate) async fn settled(&self, pid: &Id) {
         loop {
-            let settled = self.settled.notified();
-            tokio::pin!(settled);
-            settled.as_mut().enable();
-            if self.is_settled(pid) {
+            let Some(settled) = self.known.lock().get(pid).map(|known| Arc::clone(&known.settled)) else { return };
+            let told = settled.notified();
+            tokio::pin!(told);
+            told.as_mut().enable();
+            if self.known.lock().get(pid).is_none_or(Known::is_settled) {
                 return;
             }
-            settled.await;
+            told.await;
         }
     }
 
-    fn is_settled(&self, pid: Option<&Id>) -> bool {
-        let is_settled = |known: &Known| known.next.is_none() && !known.under_way;
-        let known = self.known.lock();
-        match pid {
-            Some(pid) => known.get(pid).is_none_or(is_settled),
-            None => known.values().all(is_settled),
+    /// Ends when nothing of any session is to be written.
+    pub(crate) async fn all_settled(&self) {
+        while !self.known.lock().values().all(Known::is_settled) {
+            tokio::time::sleep(NAP).await;
         }
+    }
+
+    /// True while this node has a session: a socket of it lives here, or is about to.
+    fn has_living(&self, pid: &Id) -> bool {
+        self.known.lock().get(pid).is_some_and(|known| known.lost.is_none())
     }
 
     /// What is to be written now.
@@ -239,8 +256,10 @@ impl Sessions {
 
     /// What was being written may be or not: it is written anew when it changes, or after a while.
     fn interrupted(&self) {
-        self.known.lock().values_mut().for_each(|known| known.under_way = false);
-        self.settled.notify_waiters();
+        for known in self.known.lock().values_mut() {
+            known.under_way = false;
+            known.settled.notify_waiters();
+        }
     }
 
     /// It was written; tells whether there is more.
@@ -248,12 +267,12 @@ impl Sessions {
         let mut known = self.known.lock();
         let Some(entry) = known.get_mut(pid) else { return false };
         (entry.under_way, entry.revision) = (false, revision);
-        let more = entry.next.is_some();
+        let (more, settled) = (entry.next.is_some(), Arc::clone(&entry.settled));
         if !more && revision.is_none() {
             known.remove(pid);
         }
         drop(known);
-        self.settled.notify_waiters();
+        settled.notify_waiters();
         more
     }
 }
@@ -281,10 +300,12 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
 }
 
 /// Writes a session until it is kept, deleted, or found to be another node's. Gives its revision.
-async fn write_one(history: &StreamHistory, shared: &Shared, pid: &Id, write: &Write, mut revision: Option<u64>) -> Option<u64> {
-    if let Write::Put(_, after) = write {
-        // What could not be kept is told where that is found.
-        drop(history.outbound.flushed(*after).await);
+async fn write_one(history: &StreamHistory, shared: &Shared, pid: &Id, mut write: &Write, mut revision: Option<u64>) -> Option<u64> {
+    if let Write::Put(_, after) = write
+        && history.outbound.flushed(*after).await.is_err()
+    {
+        // Not all that was sent to it is in the stream: it can't come back.
+        write = &Write::Delete;
     }
     for _ in 0..TRIES {
         shared.links.is_up(Link::History).await;
@@ -293,34 +314,53 @@ async fn write_one(history: &StreamHistory, shared: &Shared, pid: &Id, write: &W
                 shared.counters.sessions_saved.one();
                 return written;
             }
-            Err(Refused::Other(error)) => {
-                tracing::debug!(target: "sociable::recovery", %error, "a session is not saved yet");
-                tokio::time::sleep(PAUSE).await;
-            }
-            Err(Refused::Changed) => match owner(history, pid).await {
+            Err(Refused::Changed) => match kept(history, pid).await {
                 // What this node had written before, without hearing of it.
-                Ok(Some((saved, known))) if saved.is_of(history.me) => revision = Some(known),
-                Ok(None) => match write {
-                    Write::Delete => return None,
-                    Write::Put(..) => revision = None,
-                },
-                Ok(Some(_)) => {
-                    shared.counters.fenced.one();
-                    if let (Write::Put(..), Some(node)) = (write, shared.node.get()) {
-                        node.fence(pid);
+                Ok(Kept::Session(saved, session)) if saved.is_of(history.me) => revision = Some(session.revision),
+                Ok(Kept::Nothing) => revision = None,
+                Ok(Kept::Session(..) | Kept::Deleted) => {
+                    if matches!(write, Write::Put(..)) {
+                        fence(shared, pid);
                     }
                     return None;
                 }
-                Err(error) => {
-                    tracing::debug!(target: "sociable::recovery", %error, "a session can't be read now");
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(error) => tracing::debug!(target: "sociable::recovery", %error, "a session can't be read now"),
             },
+            Err(Refused::Other(error)) => {
+                tracing::debug!(target: "sociable::recovery", %error, "a session is not saved yet");
+                history.mend(shared).await;
+            }
         }
+        if matches!((write, revision), (Write::Delete, None)) {
+            return None;
+        }
+        tokio::time::sleep(PAUSE).await;
     }
     shared.counters.sessions_unsaved.one();
     tracing::warn!(target: "sociable::recovery", "a session could not be saved");
-    revision
+    if matches!(write, Write::Delete) { None } else { revision }
+}
+
+/// Another node has a session of this one.
+fn fence(shared: &Shared, pid: &Id) {
+    shared.counters.fenced.one();
+    if let Some(node) = shared.node.get() {
+        node.fence(pid);
+    }
+}
+
+impl StreamHistory {
+    /// Makes the bucket anew if it was deleted.
+    async fn mend(&self, shared: &Shared) {
+        // One does it for all.
+        let Ok(_mending) = self.catching_up.mending.try_lock() else { return };
+        let Ok(store) = self.store() else { return };
+        if store.sessions_are_gone().await {
+            tracing::error!(target: "sociable::recovery", "the bucket of sessions is gone, and is made anew");
+            let options = shared.options.jetstream.clone().unwrap_or_default();
+            drop(Store::open(&store.context.client(), &shared.options.cluster, &options).await);
+        }
+    }
 }
 
 enum Refused {
@@ -329,29 +369,37 @@ enum Refused {
     Other(Trouble),
 }
 
-async fn try_write(history: &StreamHistory, pid: &Id, write: &Write, revision: Option<u64>) -> Result<Option<u64>, Refused> {
-    let store = history.store().map_err(Refused::Other)?;
-    match (write, revision) {
-        (Write::Put(bytes, _), None) => {
-            store.sessions.create(pid.as_str(), bytes.clone()).await.map(Some).map_err(|error| match error.kind() {
-                CreateErrorKind::AlreadyExists => Refused::Changed,
-                _ => Refused::Other(error.into()),
-            })
-        }
-        (Write::Put(bytes, _), Some(revision)) => {
-            store.sessions.update(pid.as_str(), bytes.clone(), revision).await.map(Some).map_err(|error| match error.kind() {
-                UpdateErrorKind::WrongLastRevision => Refused::Changed,
-                _ => Refused::Other(error.into()),
-            })
-        }
-        (Write::Delete, None) => Ok(None),
-        (Write::Delete, Some(revision)) => {
-            store.sessions.delete_expect_revision(pid.as_str(), Some(revision)).await.map(|()| None).map_err(|error| match error.kind() {
-                UpdateErrorKind::WrongLastRevision => Refused::Changed,
-                _ => Refused::Other(error.into()),
-            })
+impl std::convert::From<UpdateError> for Refused {
+    fn from(error: UpdateError) -> Self {
+        match error.kind() {
+            UpdateErrorKind::WrongLastRevision => Self::Changed,
+            _ => Self::Other(error.into()),
         }
     }
+}
+
+async fn try_write(history: &StreamHistory, pid: &Id, write: &Write, revision: Option<u64>) -> Result<Option<u64>, Refused> {
+    let sessions = &history.store().map_err(Refused::Other)?.sessions;
+    match (write, revision) {
+        // Not if there ever was one: whoever deleted it had taken it over.
+        (Write::Put(bytes, _), revision) => Ok(Some(sessions.update(pid.as_str(), bytes.clone(), revision.unwrap_or(0)).await?)),
+        (Write::Delete, None) => Ok(None),
+        (Write::Delete, Some(revision)) => Ok(sessions.delete_expect_revision(pid.as_str(), Some(revision)).await.map(|()| None)?),
+    }
+}
+
+/// What the server has of a session.
+enum Kept {
+    /// It was never written, or is too old.
+    Nothing,
+    Deleted,
+    Session(Box<Saved>, Session),
+}
+
+async fn kept(history: &StreamHistory, pid: &Id) -> Result<Kept, Trouble> {
+    let Some(session) = history.store()?.session(pid).await? else { return Ok(Kept::Nothing) };
+    let Some(value) = &session.value else { return Ok(Kept::Deleted) };
+    Ok(wire::unpack(value).map_or(Kept::Nothing, |saved| Kept::Session(Box::new(saved), session)))
 }
 
 /// Looks whether other nodes have taken sessions, after a time in which this one may have been taken for dead.
@@ -373,28 +421,19 @@ pub(super) async fn guard(history: Arc<StreamHistory>, shared: Arc<Shared>) {
 async fn check(history: &Arc<StreamHistory>, shared: &Arc<Shared>) {
     let mine: Vec<Id> = history.sessions.known.lock().iter().filter(|(_, known)| known.revision.is_some()).map(|(pid, _)| *pid).collect();
     let check_one = |pid: Id| async move {
-        if let Ok(Some((saved, _))) = owner(history, &pid).await
-            && !saved.is_of(history.me)
-        {
-            shared.counters.fenced.one();
+        // What is being written finds it out by itself.
+        history.sessions.settled(&pid).await;
+        let is_mine = match kept(history, &pid).await {
+            Ok(Kept::Session(saved, _)) => saved.is_of(history.me),
+            Ok(Kept::Deleted) => !history.sessions.known.lock().contains_key(&pid),
+            Ok(Kept::Nothing) | Err(_) => true,
+        };
+        if !is_mine {
             history.sessions.known.lock().remove(&pid);
-            if let Some(node) = shared.node.get() {
-                node.fence(&pid);
-            }
+            fence(shared, &pid);
         }
     };
     futures_util::stream::iter(mine).for_each_concurrent(WRITERS, check_one).await;
-}
-
-/// A session as it is kept, with its revision.
-async fn owner(history: &StreamHistory, pid: &Id) -> Result<Option<(Saved, u64)>, Trouble> {
-    Ok(read(history, pid).await?.map(|(saved, entry)| (saved, entry.revision)))
-}
-
-async fn read(history: &StreamHistory, pid: &Id) -> Result<Option<(Saved, kv::Entry)>, Trouble> {
-    let entry = history.store()?.sessions.entry(pid.as_str()).await?;
-    let Some(entry) = entry.filter(|entry| entry.operation == kv::Operation::Put) else { return Ok(None) };
-    Ok(wire::unpack(&entry.value).map(|saved| (saved, entry)))
 }
 
 /// Takes a session over, whose client has come to this node.
@@ -405,74 +444,131 @@ pub(super) async fn take(
     pid: Id,
     seen: Vec<Position>,
 ) -> Option<SavedSession> {
-    match tokio::time::timeout(TAKE, try_take(&history, &shared, &namespace, pid, seen)).await {
-        Ok(Ok(session)) => session,
-        Ok(Err(error)) => {
-            tracing::warn!(target: "sociable::recovery", %error, "a session can't be taken over");
-            None
-        }
-        Err(_) => {
-            tracing::warn!(target: "sociable::recovery", "a session can't be taken over in time");
-            None
-        }
+    // Who shows the same a second time is another.
+    if !history.sessions.taking.lock().insert(pid) {
+        return None;
     }
+    let taken = async {
+        history.listening().await;
+        Taking { history: &history, shared: &shared, pid, asked: false, owner: None, tried: false }.take(&namespace, &seen).await
+    };
+    let taken = tokio::time::timeout(TAKE, taken).await;
+    history.sessions.taking.lock().remove(&pid);
+    if taken.is_err() {
+        tracing::warn!(target: "sociable::recovery", "a session can't be taken over in time");
+        history.sessions.forget(&pid);
+    }
+    taken.ok().flatten()
 }
 
-async fn try_take(
-    history: &Arc<StreamHistory>,
-    shared: &Arc<Shared>,
-    namespace: &str,
+/// A session that is being taken over.
+struct Taking<'a> {
+    history: &'a Arc<StreamHistory>,
+    shared: &'a Arc<Shared>,
     pid: Id,
-    seen: Vec<Position>,
-) -> Result<Option<SavedSession>, Trouble> {
-    history.sessions.settled(Some(&pid)).await;
-    let mut asked = false;
-    let mut owner = None;
-    loop {
-        let Some((mut saved, entry)) = read(history, &pid).await? else {
-            // It may be so new that it has not been saved yet where it was made.
-            if !std::mem::replace(&mut asked, true) && ask_to_give_up(history, shared, pid.tag(), &pid).await {
-                continue;
+    /// Its node was asked to give it up.
+    asked: bool,
+    /// Who had it at first.
+    owner: Option<(NodeTag, u64)>,
+    /// It may have been written, though nobody said so.
+    tried: bool,
+}
+
+impl Taking<'_> {
+    async fn take(&mut self, namespace: &str, seen: &[Position]) -> Option<SavedSession> {
+        self.history.sessions.settled(&self.pid).await;
+        loop {
+            match self.try_take(namespace, seen).await {
+                Ok(Some(taken)) => return taken,
+                // Anew, with what is there now.
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(target: "sociable::recovery", %error, "a session is not taken over yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
             }
-            return Ok(None);
+        }
+    }
+
+    /// Gives what has come of it, `None` if it has to be tried again.
+    async fn try_take(&mut self, namespace: &str, seen: &[Position]) -> Result<Option<Option<SavedSession>>, Trouble> {
+        let (history, pid) = (self.history, self.pid);
+        let (mut saved, session) = match kept(history, &pid).await? {
+            Kept::Session(saved, session) => (saved, session),
+            Kept::Deleted => return Ok(Some(None)),
+            // It may be so new that it has not been saved yet where it was made.
+            Kept::Nothing => return Ok(if self.give_up(pid.tag()).await { None } else { Some(None) }),
         };
         if *saved.namespace != *namespace || saved.epoch != history.log.lock().epoch().as_str() {
+            return Ok(Some(None));
+        }
+        let (owner, is_mine) = ((saved.owner, saved.owner_epoch), saved.is_of(history.me));
+        if is_mine && self.tried {
+            // It was written, though nobody said so.
+            return Ok(Some(self.taken(*saved, session.revision).await));
+        }
+        // Another was faster, or has it here.
+        let has_it = is_mine && saved.lost.is_none() && history.sessions.has_living(&pid);
+        if has_it || *self.owner.get_or_insert(owner) != owner {
+            return Ok(Some(None));
+        }
+        if saved.lost.is_none() && !is_mine && self.give_up(saved.owner).await {
             return Ok(None);
         }
-        if owner.get_or_insert((saved.owner, saved.owner_epoch)) != &(saved.owner, saved.owner_epoch) {
-            // Another was faster.
-            return Ok(None);
+        if is_too_old(history, &saved, session.written) {
+            return Ok(Some(None));
         }
-        if saved.lost.is_none() && !saved.is_of(history.me) && !std::mem::replace(&mut asked, true) {
-            if ask_to_give_up(history, shared, saved.owner, &pid).await {
-                continue;
-            }
+        // What its node sends to its own sockets from now on is not for it.
+        let to = if saved.lost.is_some() && saved.until.0 == Some(saved.owner) { saved.until.1 } else { u64::MAX };
+        match saved.past.last_mut().filter(|(tag, ..)| *tag == saved.owner) {
+            Some(stay) => stay.2 = to,
+            // It has been there from the beginning.
+            None => saved.past.push((saved.owner, 0, to)),
         }
-        if is_too_old(history, &saved, &entry) {
-            return Ok(None);
-        }
-        let before = saved.owner;
-        let mut shown: Vec<Position> = saved.shown.iter().map(|shown| (*shown).into()).chain(seen.iter().copied()).collect();
-        shown.drain(..shown.len().saturating_sub(MAX_SHOWN));
-        saved.past.retain(|tag| *tag != before);
-        saved.past.push(before);
+        saved.past.push((history.me.tag, history.log.lock().position().own, u64::MAX));
         saved.past.drain(..saved.past.len().saturating_sub(MAX_PAST));
-        let lost = saved.lost.take();
         (saved.owner, saved.owner_epoch) = (history.me.tag, history.me.epoch);
-        saved.shown = shown.iter().map(|shown| (*shown).into()).collect();
-        let Some(bytes) = wire::pack(&saved) else { return Ok(None) };
-        let length = bytes.len();
-        match history.store()?.sessions.update(pid.as_str(), bytes.into(), entry.revision).await {
-            Ok(revision) => {
-                let past = saved.past.clone();
-                catch_up(history, shared, &past).await?;
-                let known = Known { revision: Some(revision), past, bytes: length, ..Known::default() };
-                history.sessions.known.lock().insert(pid, known);
-                return Ok(Some(Saved { lost, ..saved }.into_session(pid, shown)));
+        saved.shown.extend(seen.iter().map(|seen| Place::from(*seen)));
+        saved.shown.drain(..saved.shown.len().saturating_sub(MAX_SHOWN));
+        let lost = saved.lost.take();
+        let Some(bytes) = wire::pack(&*saved) else { return Ok(Some(None)) };
+        self.tried = true;
+        match history.store()?.sessions.update(pid.as_str(), bytes.into(), session.revision).await {
+            Ok(revision) => Ok(Some(self.taken(Saved { lost, ..*saved }, revision).await)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                self.tried = false;
+                Ok(None)
             }
-            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
+    }
+
+    /// Asks a node once to give it up. True if it did.
+    async fn give_up(&mut self, owner: NodeTag) -> bool {
+        !std::mem::replace(&mut self.asked, true) && ask_to_give_up(self.history, self.shared, owner, &self.pid).await
+    }
+
+    /// This node has it: sees to it that all is there that it may have missed.
+    async fn taken(&self, saved: Saved, revision: u64) -> Option<SavedSession> {
+        let (history, pid) = (self.history, self.pid);
+        let past: Vec<NodeTag> = saved.past.iter().map(|(tag, ..)| *tag).collect();
+        history.sessions.known.lock().insert(pid, Known { revision: Some(revision), ..Known::default() });
+        while let Err(error) = catch_up(history, self.shared, &past).await {
+            tracing::debug!(target: "sociable::recovery", %error, "what a session has missed can't be read now");
+            tokio::time::sleep(PAUSE).await;
+        }
+        // A node that could not say when it let it go, being dead or frozen: what it sends from now on is not for it.
+        let mut saved = saved;
+        let before = saved.past.len().saturating_sub(1);
+        for (tag, _, to) in saved.past[..before].iter_mut().filter(|(.., to)| *to == u64::MAX) {
+            *to = history.log.lock().last_of(*tag);
+        }
+        let shown = saved.shown.iter().map(|shown| (*shown).into()).collect();
+        let session = saved.into_session(pid, shown);
+        if let Some(known) = history.sessions.known.lock().get_mut(&pid) {
+            known.past.clone_from(&session.past);
+        }
+        Some(session)
     }
 }
 
@@ -487,12 +583,12 @@ async fn ask_to_give_up(history: &StreamHistory, shared: &Shared, owner: NodeTag
     matches!(tokio::time::timeout(PATIENCE, request).await, Ok(Ok(_)))
 }
 
-fn is_too_old(history: &StreamHistory, saved: &Saved, entry: &kv::Entry) -> bool {
+fn is_too_old(history: &StreamHistory, saved: &Saved, written: i128) -> bool {
     let age = match saved.lost {
         Some(lost) => now().saturating_sub(lost),
         // Nobody has seen its loss. It lived when it was refreshed last.
         None => {
-            let written = u64::try_from(entry.created.unix_timestamp_nanos() / 1_000_000).unwrap_or(0);
+            let written = u64::try_from(written).unwrap_or(0);
             now().saturating_sub(written).saturating_sub(history.refresh().as_millis() as u64)
         }
     };
@@ -522,7 +618,7 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
                 // What was sent to it before has to be found in the stream.
                 let kept = async {
                     drop(history.flushed().await);
-                    history.sessions.settled(Some(&pid)).await;
+                    history.sessions.settled(&pid).await;
                 };
                 if tokio::time::timeout(TAKE, kept).await.is_ok() {
                     drop(client.publish(reply, Bytes::new()).await);
@@ -538,6 +634,7 @@ pub(crate) struct CatchingUp {
     asked: AtomicU64,
     /// The last question that was there when it was done last.
     done: tokio::sync::Mutex<u64>,
+    mending: tokio::sync::Mutex<()>,
 }
 
 /// Ends when all that was kept before has come, and what these nodes sent to their own sockets.
@@ -549,10 +646,9 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
         let store = history.store()?;
         let (_, _, last) = store.range().await?;
         let for_all = store.last_of(&store.subjects.all).await?;
-        let has_come = |known: &u64| *known >= for_all;
+        let come = |(): &()| history.log.lock().sequence() >= for_all;
         let mut moved = history.moved.subscribe();
         // What comes by itself does so at once.
-        let come = |moved: &u64| has_come(moved) || history.log.lock().sequence() >= for_all;
         if tokio::time::timeout(UNDER_WAY, moved.wait_for(come)).await.is_err() {
             history.wake.notify_one();
             moved.wait_for(come).await?;
@@ -571,18 +667,27 @@ async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Troubl
     let store = history.store()?;
     let subject = store.subjects.own(tag);
     let read = history.log.lock().has_read(tag);
-    if store.last_of(&subject).await? <= read {
+    let last = store.last_of(&subject).await?;
+    if last <= read {
         return Ok(());
     }
+    let from = if read == 0 { From::Age(history.max_age()) } else { From::Sequence(read + 1) };
+    let mut begin = None;
+    let reading = store.read(&subject, from, |sequence, payload| {
+        begin.get_or_insert(sequence);
+        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
+        let events = std::iter::from_fn(|| reader.record()).filter_map(|record| match record {
+            Ok(Record::Kept(kept)) => Some(kept),
+            _ => None,
+        });
+        history.log.lock().take_others(tag, sequence, events, &history.limits);
+    });
+    reading.await?;
     let (_, first, _) = store.range().await?;
-    store
-        .read(&subject, From::Sequence(read + 1), |sequence, payload| {
-            let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
-            let events = std::iter::from_fn(|| reader.record()).filter_map(|record| match record {
-                Ok(Record::Kept(kept)) => Some(kept),
-                _ => None,
-            });
-            history.log.lock().take_others(tag, first, sequence, events, &history.limits);
-        })
-        .await
+    // What was before, or went while it was read, is not here.
+    let before = if read == 0 { begin.unwrap_or(last + 1) } else { 0 };
+    if before.max(first) > read + 1 {
+        history.log.lock().others_begin_behind(tag, before.max(first) - 1);
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKi
 use async_nats::jetstream::{Context, ContextBuilder, ErrorCode, kv};
 use bytes::Bytes;
 use futures_util::StreamExt;
+use sociable_protocol::Id;
 
 use super::JetStreamOptions;
 use super::offset::Epoch;
@@ -24,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long the server may be silent while it reads out of the stream.
 const SILENCE: Duration = Duration::from_secs(5);
 /// What is published twice within this time is kept once. It is longer than anything is retried.
-const DUPLICATES: Duration = Duration::from_secs(120);
+pub(super) const DUPLICATES: Duration = Duration::from_secs(120);
 /// How long a session is kept without being refreshed, at least.
 const SESSION_AGE: Duration = Duration::from_secs(600);
 
@@ -38,7 +39,19 @@ pub(crate) struct Store {
     pub(crate) stream: Stream,
     pub(crate) sessions: kv::Store,
     pub(crate) epoch: Epoch,
+    /// The last message of the stream when it was opened.
+    pub(crate) last: u64,
     pub(crate) subjects: Subjects,
+}
+
+/// A session as it is kept.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) revision: u64,
+    /// When it was written, in milliseconds since the Unix epoch.
+    pub(crate) written: i128,
+    /// `None` if it was deleted.
+    pub(crate) value: Option<Bytes>,
 }
 
 /// The subjects of the stream.
@@ -97,7 +110,7 @@ impl Store {
             discard: DiscardPolicy::Old,
             storage: options.storage(),
             num_replicas: replicas,
-            duplicate_window: DUPLICATES.min(options.max_age),
+            duplicate_window: DUPLICATES,
             allow_direct: true,
             republish: Some(Republish { source: subjects.all.clone(), destination: subjects.live.clone(), headers_only: false }),
             ..Config::default()
@@ -108,8 +121,14 @@ impl Store {
                 Ok(stream) => break stream,
                 // Somebody wanted other limits, which are as good.
                 Err(error) if code(&error) == Some(ErrorCode::STREAM_NAME_EXIST) => break context.get_stream(&name).await?,
-                // One server alone has no replicas; several may not have found each other yet.
-                Err(error) if replicas > 1 && options.replicas.is_none() && (is_alone(&error) || patient) => replicas = 1,
+                // One server alone has no replicas. Several may not have found each other yet.
+                Err(error) if replicas > 1 && options.replicas.is_none() && is_alone(&error) => replicas = 1,
+                Err(error)
+                    if replicas > 1 && options.replicas.is_none() && patient && code(&error) == Some(ErrorCode::CLUSTER_NO_PEERS) =>
+                {
+                    tracing::warn!(target: "sociable::recovery", "there are too few NATS servers: events and sessions are kept on one alone");
+                    replicas = 1;
+                }
                 Err(error) => return Err(error.into()),
             }
         };
@@ -142,14 +161,15 @@ impl Store {
         }
         let sessions = context.get_key_value(bucket).await?;
         let epoch = Epoch::of(info.created.unix_timestamp_nanos());
-        Ok(Self { context: context.clone(), stream, sessions, epoch, subjects })
+        Ok(Self { context: context.clone(), stream, sessions, epoch, last: info.state.last_sequence, subjects })
     }
 
     /// Sees to it that events and sessions are kept for at least so long.
     pub(crate) async fn keep_for(&self, events: Duration, sessions: Duration) -> Result<(), Trouble> {
         for (stream, age) in [(&self.stream, events), (&self.sessions.stream, sessions)] {
             let config = stream.get_info().await?.config;
-            if config.max_age < age {
+            // Without a limit it is kept for ever.
+            if config.max_age < age && !config.max_age.is_zero() {
                 self.context.update_stream(Config { max_age: age, ..config }).await?;
             }
         }
@@ -164,8 +184,34 @@ impl Store {
 
     /// True if the stream was deleted.
     pub(crate) async fn is_gone(&self) -> bool {
-        let gone = |error: GetStreamError| matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND);
-        self.context.get_stream(&self.stream.cached_info().config.name).await.is_err_and(gone)
+        self.is_missing(&self.stream.cached_info().config.name).await
+    }
+
+    async fn is_missing(&self, stream: &str) -> bool {
+        let gone = |error: GetStreamError| match error.kind() {
+            GetStreamErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
+            _ => false,
+        };
+        self.context.get_stream(stream).await.is_err_and(gone)
+    }
+
+    /// A session as its leader has it, with its revision. `None` if nothing was ever written, or it is too old.
+    pub(crate) async fn session(&self, pid: &Id) -> Result<Option<Session>, Trouble> {
+        let subject = format!("{}{pid}", self.sessions.prefix);
+        match self.sessions.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => Ok(Some(Session {
+                revision: message.sequence,
+                written: message.time.unix_timestamp_nanos() / 1_000_000,
+                value: message.headers.get("KV-Operation").is_none().then_some(message.payload),
+            })),
+            Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// True if the bucket of sessions was deleted.
+    pub(crate) async fn sessions_are_gone(&self) -> bool {
+        self.is_missing(&self.sessions.stream_name).await
     }
 
     /// The sequence of the last message of a subject, 0 if there is none.
@@ -181,7 +227,10 @@ impl Store {
     pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), Trouble> {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
-            From::Age(age) => DeliverPolicy::ByStartTime { start_time: (std::time::SystemTime::now() - age).into() },
+            From::Age(age) => match std::time::SystemTime::now().checked_sub(age) {
+                Some(start) => DeliverPolicy::ByStartTime { start_time: start.into() },
+                None => DeliverPolicy::All,
+            },
         };
         let config = pull::OrderedConfig { filter_subject: subject.to_owned(), deliver_policy, ..pull::OrderedConfig::default() };
         let consumer = self.stream.create_consumer(config).await?;
