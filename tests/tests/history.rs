@@ -1,14 +1,17 @@
 //! Nodes that share their history by JetStream: clients come back to other nodes, with all that they missed, once and in order.
 #![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use serde_json::json;
 use sociable::adapter::Emitter;
 use sociable::adapter::conformance::{Peer, check_all};
 use sociable::adapter::{Adapter, Limits};
 use sociable::testing::{TestClient, TestServer};
-use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
+use sociable::{Ack, Data, Failure, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
 use sociable_tests::{Nats, eventually, patience, within};
 
 const LIMITS: Limits =
@@ -259,4 +262,275 @@ async fn what_an_emitter_sends_is_kept_for_those_who_are_away() {
     assert_eq!(numbers(&client, 3).await, [2, 3]);
     client.sync().await.unwrap();
     assert!(client.pending().is_empty());
+}
+
+#[tokio::test]
+async fn of_two_who_show_the_same_to_one_node_one_comes_back() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    for _ in 0..10 {
+        let client = a.server.connect().await.unwrap();
+        a.io.emit("n", 1).unwrap();
+        numbers(&client, 1).await;
+        let lost = client.drop_connection();
+        eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+        let claim = async |member: &Member| member.server.client().recover(lost.clone()).connect().await.unwrap();
+        let (first, second) = tokio::join!(claim(&b), claim(&b));
+        assert!(first.recovered() || second.recovered());
+        if first.recovered() && second.recovered() {
+            // One after the other.
+            eventually("one is left", || b.io.socket_count() == 1).await;
+        }
+        (first.disconnect(), second.disconnect());
+        eventually("all are gone", || b.io.socket_count() == 0).await;
+    }
+}
+
+/// What could not be kept in time is lost for the other nodes: those who were there are told so, and those who were away.
+#[tokio::test]
+async fn what_could_not_be_kept_is_a_hole_that_everybody_is_told_of() {
+    let mut nats = Nats::keeping();
+    let options = || options(&nats).jetstream(JetStreamOptions::default().deadline(Duration::from_millis(500)));
+    let (a, b) = (start(options()).await, start(options()).await);
+    eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
+    let (near, far, away) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap(), b.server.connect().await.unwrap());
+    a.io.emit("n", 1).unwrap();
+    for client in [&near, &far, &away] {
+        numbers(client, 1).await;
+    }
+    let near_lost = near.as_lost();
+    let lost = away.drop_connection();
+    eventually("the loss is noticed", || b.io.socket_count() == 1).await;
+    b.io.flushed().await.unwrap();
+    nats.kill();
+    eventually("the link is down", || !a.io.is_connected() && !b.io.is_connected()).await;
+    near.emit("tell me", 2).unwrap();
+    assert_eq!(numbers(&near, 2).await, [2]);
+    a.io.emit("n", 3).unwrap();
+    near.disconnected().await.unwrap();
+    assert!(a.adapter.stats().not_kept > 0);
+    nats.restart();
+    eventually("the link is up", || a.io.is_connected() && b.io.is_connected()).await;
+    a.io.emit("n", 4).unwrap();
+    far.disconnected().await.unwrap();
+    let away = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(!away.recovered(), "it would miss something");
+    let near = b.server.client().recover(near_lost).connect().await.unwrap();
+    assert!(!near.recovered(), "what was said to it alone is not kept");
+}
+
+/// The places of the stream begin anew; what was known of the one before must not hide what comes.
+#[tokio::test]
+async fn in_a_stream_that_was_made_anew_all_is_kept_as_before() {
+    let nats = Nats::keeping();
+    let [a, b, c] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    for n in 1..=50 {
+        c.io.emit("n", n).unwrap();
+        numbers(&client, n).await;
+    }
+    let server = async_nats::connect(nats.url()).await.unwrap();
+    async_nats::jetstream::new(server).delete_stream("sociable-sociable").await.unwrap();
+    client.disconnected().await.unwrap();
+    let others = [b.server.connect().await.unwrap(), c.server.connect().await.unwrap()];
+    eventually("it is gone", || a.io.socket_count() == 0).await;
+    let client = a.server.connect().await.unwrap();
+    // Each node has found out when what it sends reaches the others.
+    for (member, n) in [(&a, 51), (&b, 52), (&c, 53)] {
+        eventually("it is a member of the new stream", || member.io.emit("n", n).is_ok()).await;
+    }
+    numbers(&client, 53).await;
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    c.io.emit("n", 101).unwrap();
+    c.io.emit("n", 102).unwrap();
+    c.io.flushed().await.unwrap();
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    if client.recovered() {
+        assert!(numbers(&client, 102).await.ends_with(&[101, 102]));
+    }
+    drop(others);
+}
+
+#[tokio::test]
+async fn a_burst_of_an_emitter_comes_whole() {
+    let mut nats = Nats::keeping();
+    let [a] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    let emitter = Emitter::connect(options(&nats)).await.unwrap();
+    nats.kill();
+    for n in 1..=6000 {
+        emitter.emit("n", &n).unwrap();
+    }
+    nats.restart();
+    assert_eq!(numbers(&client, 6000).await, (1..=6000).collect::<Vec<_>>());
+    assert_eq!(a.adapter.stats().malformed, 0);
+}
+
+#[tokio::test]
+async fn what_a_node_says_to_its_own_is_not_told_to_those_who_were_elsewhere() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let (mover, client) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
+    b.io.emit("n", 1).unwrap();
+    assert_eq!((numbers(&client, 1).await, numbers(&mover, 1).await), (vec![1], vec![1]));
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || b.io.socket_count() == 0).await;
+    let before = mover.as_lost();
+    a.io.local().emit("n", 2).unwrap();
+    assert_eq!(numbers(&mover, 2).await, [2]);
+    // As if that had been lost.
+    let mover = b.server.client().recover(before).connect().await.unwrap();
+    assert_eq!(numbers(&mover, 2).await, [2]);
+    b.io.emit("n", 3).unwrap();
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    assert_eq!(numbers(&client, 3).await, [3]);
+}
+
+#[tokio::test]
+async fn a_session_that_became_too_large_is_not_restored_as_it_was_before() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    client.emit_with_ack("name", "Ann").await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    client.emit_with_ack("name", "x".repeat(900_000)).await.unwrap();
+    client.emit_with_ack("join", "x".repeat(900_000)).await.unwrap();
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(!client.recovered());
+}
+
+/// Another node took the session while this one was frozen, and the client has left for good there.
+#[tokio::test]
+async fn a_session_that_ended_elsewhere_is_not_brought_back_to_life() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    let lost = client.as_lost();
+    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    let server = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let bucket = server.get_key_value("sociable-sociable-sessions").await.unwrap();
+    let keys: Vec<String> = bucket.keys().await.unwrap().try_collect().await.unwrap();
+    bucket.delete(&keys[0]).await.unwrap();
+    client.emit("join", "red").unwrap();
+    client.disconnected().await.unwrap();
+    assert_eq!(bucket.get(&keys[0]).await.unwrap(), None);
+    let back = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(!back.recovered());
+}
+
+#[tokio::test]
+async fn who_was_refused_has_nothing_to_come_back_to() {
+    let nats = Nats::keeping();
+    let a = start(options(&nats)).await;
+    let refuses = Arc::new(AtomicBool::new(true));
+    let adapter = NatsAdapter::connect(options(&nats)).await.unwrap();
+    let io = Server::builder().adapter(adapter).recovery(Recovery::default().skip_middlewares(false)).build().unwrap();
+    let asked = Arc::clone(&refuses);
+    io.middleware(move |_: Socket| {
+        let refuses = asked.load(Ordering::SeqCst);
+        async move { if refuses { Err(Failure::new("no")) } else { Ok(()) } }
+    });
+    let b = TestServer::start(&io).unwrap();
+    let client = a.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    assert!(b.client().recover(lost.clone()).connect().await.is_err());
+    refuses.store(false, Ordering::SeqCst);
+    let back = b.client().recover(lost).connect().await.unwrap();
+    assert!(!back.recovered());
+}
+
+/// What the client's session is kept on is away for a while when it comes back.
+#[tokio::test]
+async fn who_comes_back_while_nobody_can_be_asked_waits() {
+    let mut nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let saved = a.adapter.stats().sessions_saved;
+    eventually("it is saved as lost", || a.adapter.stats().sessions_saved >= saved.max(1)).await;
+    a.io.flushed().await.unwrap();
+    nats.kill();
+    eventually("the link is down", || !b.io.is_connected()).await;
+    let back = b.server.client().recover(lost).patience(patience());
+    let back = tokio::spawn(async move { back.connect().await });
+    tokio::task::yield_now().await;
+    nats.restart();
+    assert!(back.await.unwrap().unwrap().recovered());
+}
+
+/// Only the server says where messages stand; but whoever may publish could try.
+#[tokio::test]
+async fn a_message_that_was_never_kept_deafens_nobody() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = b.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    let server = async_nats::connect(nats.url()).await.unwrap();
+    for (sequence, before) in [("99999999999", "0"), ("5", "99999999999"), ("x", "y")] {
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Nats-Sequence", sequence);
+        headers.insert("Nats-Last-Sequence", before);
+        server.publish_with_headers("sociable.sociable.live", headers, "x".into()).await.unwrap();
+    }
+    server.publish("sociable.sociable.live", "without anything".into()).await.unwrap();
+    server.flush().await.unwrap();
+    for n in 2..10 {
+        a.io.emit("n", n).unwrap();
+    }
+    assert_eq!(numbers(&client, 9).await, (2..10).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_bucket_that_was_deleted_is_made_anew() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let server = async_nats::connect(nats.url()).await.unwrap();
+    async_nats::jetstream::new(server).delete_stream("KV_sociable-sociable-sessions").await.unwrap();
+    let client = a.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    let lost = client.drop_connection();
+    let back = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(back.recovered());
+}
+
+/// Events go on while a node that comes reads what was before.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
+    let nats = Nats::keeping();
+    let [a] = cluster(&nats).await;
+    for _ in 0..300 {
+        while a.io.to("nobody").emit("fill", "x".repeat(200_000)).is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    let sent = Arc::new(AtomicU64::new(0));
+    let (io, at) = (a.io.clone(), Arc::clone(&sent));
+    let sending = tokio::spawn(async move {
+        loop {
+            io.emit("n", at.fetch_add(1, Ordering::SeqCst) + 1).ok();
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    let b = start(options(&nats)).await;
+    let client = b.server.connect().await.unwrap();
+    let heard = some(&client, 100).await;
+    sending.abort();
+    assert!(heard.windows(2).all(|pair| pair[1] == pair[0] + 1), "in a row: {heard:?}");
 }

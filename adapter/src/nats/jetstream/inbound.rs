@@ -11,7 +11,7 @@ use tokio::time::MissedTickBehavior;
 
 use super::StreamHistory;
 use super::log::{Follows, Log, PER_MESSAGE, place_in};
-use super::store::{From, Store, Trouble};
+use super::store::{From, Range, Store, Trouble};
 use crate::nats::wire::{self, HEAD, Head, Reader, Record};
 use crate::nats::{Shared, incoming};
 use crate::{Entry, Message, Operation};
@@ -82,18 +82,15 @@ impl Inbound<'_> {
 
     /// Takes what was kept before this node began.
     async fn load(&mut self, store: &Store) -> Result<(), Trouble> {
-        let (_, _, last) = store.range().await?;
-        let mut begin = None;
-        let read = store.read(&store.subjects.all, From::Age(self.history.max_age()), |sequence, payload| {
-            begin.get_or_insert(sequence);
+        let (last, age) = (store.range().await?.last, self.history.max_age());
+        let read = store.read(&store.subjects.all, From::Age(age), |sequence, payload| {
             // What is published meanwhile comes to those who are here meanwhile.
             self.take(sequence, &payload, sequence > last);
         });
         read.await?;
-        let (_, first, _) = store.range().await?;
-        // What is before that, or went while it was read, is not here.
-        let before = begin.map_or(last, |begin| begin.max(first).saturating_sub(1));
-        self.history.log.lock().breaks_off_at(before);
+        // What went, if only while it was read, is not here.
+        let lacks = store.range().await?.lacks(age);
+        self.history.log.lock().breaks_off_at(lacks);
         tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
         Ok(())
     }
@@ -105,7 +102,7 @@ impl Inbound<'_> {
             self.shared.counters.malformed.one();
             return Ok(());
         };
-        if sequence > self.known().saturating_add(FAR) && store.range().await?.2 < sequence {
+        if sequence > self.known().saturating_add(FAR) && store.range().await?.last < sequence {
             self.shared.counters.malformed.one();
             return Ok(());
         }
@@ -127,7 +124,7 @@ impl Inbound<'_> {
 
     /// Looks whether something did not come. One who is patient gives it until the next time.
     async fn look(&mut self, store: &Store, patient: bool) -> Result<(), Trouble> {
-        let (epoch, _, last) = match store.range().await {
+        let Range { epoch, last, .. } = match store.range().await {
             Ok(range) => range,
             Err(error) => {
                 // If it is gone it is made anew, which is seen the next time.
@@ -169,7 +166,7 @@ impl Inbound<'_> {
         self.shared.counters.resynced.one();
         tracing::info!(target: "sociable::recovery", behind = known, "messages of other nodes did not come, and are read from the stream");
         store.read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.take(sequence, &payload, true)).await?;
-        let (_, first, _) = store.range().await?;
+        let first = store.range().await?.first;
         if first > known + 1 {
             // Among those that are not kept any more may be some for all.
             self.history.log.lock().begins_behind(first - 1);
@@ -180,7 +177,7 @@ impl Inbound<'_> {
 
     /// The stream is another one: nothing of what was is left.
     async fn begin_anew(&mut self, store: &Store) -> Result<(), Trouble> {
-        let (epoch, first, _) = store.range().await?;
+        let Range { epoch, first, .. } = store.range().await?;
         tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
         self.back = false;
         {

@@ -216,7 +216,6 @@ impl Log {
     pub(super) fn others_begin_behind(&mut self, node: NodeTag, sequence: u64) {
         let others = self.others.entry(node).or_insert_with(|| Others::new(self.me));
         others.shelf.begins_behind(place_behind(sequence));
-        others.read = others.read.max(sequence);
     }
 
     /// An event out of its record, with the offset that clients of this node are shown.

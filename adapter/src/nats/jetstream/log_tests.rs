@@ -229,7 +229,8 @@ impl Cluster {
         }
         let messages = messages.into_iter().filter(|message| !message.events.is_empty());
         for (at, message) in messages.enumerate() {
-            if at == 1 && other_later { self.nodes[node].under_way = Some(message) } else { self.place(message) }
+            // Both are given to the server at once, that for all first: only what has to be tried again is overtaken.
+            if at == 1 && other_later && !own_first { self.nodes[node].under_way = Some(message) } else { self.place(message) }
         }
     }
 
@@ -261,8 +262,11 @@ impl Cluster {
         client.kept.shown.clone_from(&client.shown);
     }
 
-    /// The node of a client lets it go.
+    /// The node of a client lets it go. It is saved as lost when what was sent to it before is in the stream.
     fn notice(&mut self, client: usize) {
+        if let Some(node) = self.clients[client].at {
+            self.flush(node);
+        }
         self.save(client);
         let client = &mut self.clients[client];
         client.owner.1 = client.kept.until.own;
@@ -277,7 +281,6 @@ impl Cluster {
             self.notice(client);
         }
         // What a node that is frozen had to say to it alone, and had not published, it says to somebody who is not there any more.
-        let own = ByteString::from(self.clients[client].id.as_str());
         for frozen in self.nodes.iter().filter(|node| node.frozen) {
             let under_way = frozen.under_way.iter().flat_map(|message| &message.events);
             for entry in frozen.waiting.iter().map(|(_, entry)| entry).chain(under_way).filter(|entry| entry.reach == Reach::Here) {
@@ -420,4 +423,49 @@ proptest! {
             }
         }
     }
+}
+
+fn session(tag: NodeTag, since: Position, until: Position) -> SavedSession {
+    let mut ids = IdSource::new(tag);
+    let (namespace, rooms) = ("/".into(), vec![]);
+    let (pid, id) = (ids.draw(), ids.draw());
+    SavedSession { namespace, pid, id, rooms, data: None, since, sent: None, until, shown: vec![], past: vec![], lost: None }
+}
+
+fn add(log: &mut Log, reach: Reach) -> Arc<Entry> {
+    let (number, reached) = log.next();
+    let entry = Arc::new(Entry::new("/".into(), Target::default(), Frames::text("x"), true, number, reached, true).reaching(reach));
+    log.add(&entry, &LIMITS);
+    entry
+}
+
+/// What is for all and what is for a node's own sockets is published at the same time: neither waits for the other.
+#[test]
+fn what_stands_late_in_the_stream_is_found_behind_what_stands_early() {
+    let (mine, other) = (NodeTag::random(), NodeTag::random());
+    let mut log = Log::new(mine, Epoch::of(1 << 40), 0);
+    let (first, second) = (add(&mut log, Reach::Everywhere), add(&mut log, Reach::Here));
+    second.place(Some(place_in(10, 0)));
+    log.has_taken(11);
+    first.place(Some(place_in(12, 0)));
+    let at = |place| Position { tag: Some(other), own: 0, place };
+    let missed = log.missed(&session(other, at(0), at(place_behind(11))), &[], &LIMITS).unwrap();
+    assert_eq!(missed.entries.iter().map(|entry| entry.number).collect::<Vec<_>>(), [1]);
+}
+
+#[test]
+fn what_is_lost_is_told_to_nobody_and_hinders_nobody_later() {
+    let (mine, other) = (NodeTag::random(), NodeTag::random());
+    let mut log = Log::new(mine, Epoch::of(1 << 40), 0);
+    let lost = add(&mut log, Reach::Everywhere);
+    lost.place(None);
+    log.has_taken(10);
+    log.has_lost(lost.number);
+    let at = |place| Position { tag: Some(other), own: 0, place };
+    assert!(log.missed(&session(other, at(0), at(place_in(10, 0))), &[], &LIMITS).is_none(), "who was away has a hole");
+    log.has_taken(20);
+    let later = session(other, at(0), at(place_behind(20)));
+    assert_eq!(log.missed(&later, &[], &LIMITS).unwrap().entries.len(), 0);
+    log.trim(&Limits { total_bytes: 0, ..LIMITS }, Instant::now());
+    assert!(log.missed(&later, &[], &LIMITS).is_some());
 }

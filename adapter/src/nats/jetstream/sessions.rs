@@ -644,7 +644,7 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
     if *done < mine {
         let asked = history.catching_up.asked.load(Ordering::Acquire);
         let store = history.store()?;
-        let (_, _, last) = store.range().await?;
+        let last = store.range().await?.last;
         let for_all = store.last_of(&store.subjects.all).await?;
         let come = |(): &()| history.log.lock().sequence() >= for_all;
         let mut moved = history.moved.subscribe();
@@ -667,14 +667,12 @@ async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Troubl
     let store = history.store()?;
     let subject = store.subjects.own(tag);
     let read = history.log.lock().has_read(tag);
-    let last = store.last_of(&subject).await?;
-    if last <= read {
+    if store.last_of(&subject).await? <= read {
         return Ok(());
     }
-    let from = if read == 0 { From::Age(history.max_age()) } else { From::Sequence(read + 1) };
-    let mut begin = None;
+    let age = history.max_age();
+    let from = if read == 0 { From::Age(age) } else { From::Sequence(read + 1) };
     let reading = store.read(&subject, from, |sequence, payload| {
-        begin.get_or_insert(sequence);
         let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
         let events = std::iter::from_fn(|| reader.record()).filter_map(|record| match record {
             Ok(Record::Kept(kept)) => Some(kept),
@@ -683,11 +681,10 @@ async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Troubl
         history.log.lock().take_others(tag, sequence, events, &history.limits);
     });
     reading.await?;
-    let (_, first, _) = store.range().await?;
-    // What was before, or went while it was read, is not here.
-    let before = if read == 0 { begin.unwrap_or(last + 1) } else { 0 };
-    if before.max(first) > read + 1 {
-        history.log.lock().others_begin_behind(tag, before.max(first) - 1);
+    // What went, if only while it was read, is not here.
+    let lacks = store.range().await?.lacks(age);
+    if lacks > read {
+        history.log.lock().others_begin_behind(tag, lacks);
     }
     Ok(())
 }

@@ -44,6 +44,23 @@ pub(crate) struct Store {
     pub(crate) subjects: Subjects,
 }
 
+/// What the stream holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Range {
+    pub(crate) epoch: Epoch,
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    /// From the first to the last.
+    span: Duration,
+}
+
+impl Range {
+    /// The last message that is not there any more though it is younger than this. What is older nobody has missed who may come back.
+    pub(crate) fn lacks(&self, age: Duration) -> u64 {
+        if self.span < age { self.first.saturating_sub(1) } else { 0 }
+    }
+}
+
 /// A session as it is kept.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -176,10 +193,16 @@ impl Store {
         Ok(())
     }
 
-    /// The first and the last sequence that are kept.
-    pub(crate) async fn range(&self) -> Result<(Epoch, u64, u64), Trouble> {
+    /// What is kept now.
+    pub(crate) async fn range(&self) -> Result<Range, Trouble> {
         let info = self.stream.get_info().await?;
-        Ok((Epoch::of(info.created.unix_timestamp_nanos()), info.state.first_sequence, info.state.last_sequence))
+        let span = info.state.last_timestamp.unix_timestamp_nanos() - info.state.first_timestamp.unix_timestamp_nanos();
+        Ok(Range {
+            epoch: Epoch::of(info.created.unix_timestamp_nanos()),
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+            span: Duration::from_nanos(u64::try_from(span).unwrap_or(0)),
+        })
     }
 
     /// True if the stream was deleted.
