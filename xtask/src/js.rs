@@ -47,14 +47,18 @@ pub(crate) fn interop(report: &mut Report) {
     );
 }
 
-/// Faults on real processes: nodes and NATS servers that are killed, links that are cut.
+/// Faults on real processes: nodes and NATS servers that are killed, links that are cut. They take long, so one NATS server has to do: that of
+/// today, if it can be had.
 pub(crate) fn faults(report: &mut Report) {
-    const NAME: &str = "faults of a cluster";
-    match tools::ensure_nats() {
-        Ok(nats) => node_test(report, NAME, &["faults.test.mjs"], |command| {
-            command.env("NATS_SERVER", &nats);
+    let nats = tools::ensure_current_nats().or_else(|why| {
+        report.skip("faults, current NATS", &why);
+        tools::ensure_nats()
+    });
+    match nats {
+        Ok(nats) => node_test(report, &format!("faults, NATS {}", nats.version), &["faults.test.mjs"], |command| {
+            command.env("NATS_SERVER", &nats.program);
         }),
-        Err(why) => report.skip(NAME, &why),
+        Err(why) => report.skip("faults of a cluster", &why),
     }
 }
 

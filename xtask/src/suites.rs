@@ -45,7 +45,7 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
         match tools::ensure_nats() {
             Ok(nats) => {
                 areas = format!("{areas},{CLUSTER}");
-                let broker = format!("\"{}\" -a 127.0.0.1 -p {BROKER_PORT}", nats.display());
+                let broker = format!("\"{}\" -a 127.0.0.1 -p {BROKER_PORT}", nats.program.display());
                 command.env("APP_BROKER_CMD", broker).env("APP_CLUSTER_ARGS", format!("--nats nats://127.0.0.1:{BROKER_PORT}"));
             }
             Err(why) => report.skip("acceptance cases of clusters", &why),
