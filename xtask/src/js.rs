@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::report::Report;
-use crate::{tally, tools, workspace};
+use crate::{clients, tally, tools, workspace};
 
 /// Far above what a suite takes when all goes slowly: it only ends what hangs.
 const SUITE_LIMIT_SECS: u32 = 900;
@@ -45,6 +45,20 @@ pub(crate) fn interop(report: &mut Report) {
         &["client-files.test.mjs", "interop.test.mjs", "log.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"],
         |_| {},
     );
+}
+
+/// Processes that emit without being a node: `sociable-emit` and the example in Python.
+pub(crate) fn emitters(report: &mut Report) {
+    const NAME: &str = "emitters beside socket.io-client";
+    let needed = tools::ensure_nats().and_then(|nats| Ok((nats, clients::python_environment(report)?)));
+    let (nats, python) = match needed {
+        Ok(needed) => needed,
+        Err(why) => return report.skip(NAME, &why),
+    };
+    node_test(report, NAME, &["emitters.test.mjs"], |command| {
+        command.env("NATS_SERVER", nats.program).env("PYTHON", python);
+        command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_EMIT", workspace::emit_binary());
+    });
 }
 
 /// Faults on real processes: nodes and NATS servers that are killed, links that are cut. They take long, so one NATS server has to do: that of
