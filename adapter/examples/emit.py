@@ -1,19 +1,23 @@
-"""Emits to the sockets of a Sociable cluster from Python: the wire format of docs/wire-format.md in a page.
+"""Emits to the sockets of a Sociable cluster from Python, and orders them about: the wire format of docs/wire-format.md in two pages.
 
     pip install nats-py
-    python emit.py nats://127.0.0.1:4222 sociable lobby news '{"hello": "from Python"}'
+    python emit.py --to lobby emit news '{"hello": "from Python"}'
+    python emit.py --to lobby --except vip join queue
+    python emit.py --to banned disconnect --close
+    python emit.py server reload
 """
 
+import argparse
 import asyncio
 import json
 import secrets
 import struct
-import sys
 
 import nats
 
-EMIT, JOIN, LEAVE, DISCONNECT = 1, 2, 3, 4
+EMIT, JOIN, LEAVE, DISCONNECT, SERVER = 1, 2, 3, 4, 5
 COMPRESS = 2
+JSON = b"\0"
 
 
 def text(value):
@@ -35,8 +39,15 @@ def text_frame(payload):
     return struct.pack(">BBQ", 0x81, 127, len(payload)) + payload
 
 
+def event_frame(event, args, namespace="/"):
+    """An event as the clients get it: an Engine.IO message that holds a packet of Socket.IO."""
+    return text_frame("42" + ("" if namespace == "/" else namespace + ",") + json.dumps([event, *args]))
+
+
 class Emitter:
-    def __init__(self, connection, cluster):
+    """Everything it is told to do is done in that order. A target without rooms is all sockets of the namespace."""
+
+    def __init__(self, connection, cluster="sociable"):
         self.connection, self.subject = connection, f"sociable.{cluster}.all"
         self.tag = secrets.token_urlsafe(3).encode()
         self.epoch, self.sent = secrets.randbits(53), 0
@@ -48,8 +59,7 @@ class Emitter:
         await self.connection.publish(self.subject, head + struct.pack(">I", len(record)) + record)
 
     async def emit(self, event, *args, namespace="/", rooms=(), excepted=()):
-        packet = "42" + ("" if namespace == "/" else namespace + ",") + json.dumps([event, *args])
-        frames = text_frame(packet)
+        frames = event_frame(event, args, namespace)
         await self.tell(EMIT, text(namespace) + texts(rooms) + texts(excepted) + bytes([COMPRESS]) + frames)
 
     async def join(self, joined, namespace="/", rooms=(), excepted=()):
@@ -61,12 +71,52 @@ class Emitter:
     async def disconnect(self, close=False, namespace="/", rooms=(), excepted=()):
         await self.tell(DISCONNECT, text(namespace) + texts(rooms) + texts(excepted) + bytes([close]))
 
+    async def server_side_emit(self, event, *args, namespace="/"):
+        await self.tell(SERVER, text(namespace) + JSON + event_frame(event, args))
 
-async def main(url, cluster, room, event, *args):
-    connection = await nats.connect(url)
-    await Emitter(connection, cluster).emit(event, *map(json.loads, args), rooms=[room])
+
+def value(argument):
+    """What is no JSON is taken for text."""
+    try:
+        return json.loads(argument)
+    except ValueError:
+        return argument
+
+
+def arguments():
+    parser = argparse.ArgumentParser(description="Emits to the sockets of a Sociable cluster, or orders them about.")
+    parser.add_argument("--nats", default="nats://127.0.0.1:4222", help="the NATS servers, with commas between them")
+    parser.add_argument("--cluster", default="sociable")
+    parser.add_argument("--namespace", default="/")
+    parser.add_argument("--to", action="append", default=[], metavar="ROOM", help="a room or the id of a socket; may be repeated")
+    parser.add_argument("--except", action="append", default=[], metavar="ROOM", dest="excepted")
+    what = parser.add_subparsers(dest="what", required=True)
+    for name in ("emit", "server"):
+        command = what.add_parser(name)
+        command.add_argument("event")
+        command.add_argument("args", nargs="*", type=value)
+    for name in ("join", "leave"):
+        what.add_parser(name).add_argument("rooms", nargs="+")
+    what.add_parser("disconnect").add_argument("--close", action="store_true")
+    return parser.parse_args()
+
+
+async def main(asked):
+    connection = await nats.connect(asked.nats.split(","))
+    emitter = Emitter(connection, asked.cluster)
+    target = {"namespace": asked.namespace, "rooms": asked.to, "excepted": asked.excepted}
+    if asked.what == "emit":
+        await emitter.emit(asked.event, *asked.args, **target)
+    elif asked.what == "server":
+        await emitter.server_side_emit(asked.event, *asked.args, namespace=asked.namespace)
+    elif asked.what == "join":
+        await emitter.join(asked.rooms, **target)
+    elif asked.what == "leave":
+        await emitter.leave(asked.rooms, **target)
+    else:
+        await emitter.disconnect(asked.close, **target)
     await connection.drain()
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    asyncio.run(main(arguments()))

@@ -576,20 +576,6 @@ async fn clusters_of_other_names_share_nothing() {
 }
 
 #[tokio::test]
-async fn only_who_may_is_let_in() {
-    let nats = Nats::with("authorization { users: [ { user: node, password: \"pass word\" } ] }");
-    let refused = NatsAdapter::connect(options(&nats, "a")).await.unwrap_err();
-    assert!(refused.to_string().contains("are the credentials right") || refused.to_string().contains("authorization"), "{refused}");
-    let wrong = NatsAuth::User("node".into(), "wrong".into());
-    NatsAdapter::connect(options(&nats, "a").auth(wrong)).await.unwrap_err();
-    NatsAdapter::connect(options(&nats, "a").auth(NatsAuth::User("node".into(), "pass word".into()))).await.unwrap();
-
-    let nats = Nats::with("authorization { token: \"a token\" }");
-    NatsAdapter::connect(options(&nats, "a").auth(NatsAuth::Token("another".into()))).await.unwrap_err();
-    NatsAdapter::connect(options(&nats, "a").auth(NatsAuth::Token("a token".into()))).await.unwrap();
-}
-
-#[tokio::test]
 async fn what_the_server_denies_is_counted() {
     let nats = Nats::with(
         "authorization { users: [ { user: node, password: p, permissions: { publish: { deny: \"sociable.sociable.all\" } } } ] }",
@@ -609,22 +595,6 @@ async fn a_server_that_takes_less_than_the_one_before_is_asked_for_no_more() {
     nats.restart_with("max_payload: 4096");
     eventually("its limit is known", || one.io.emit("n", "x".repeat(5000)).is_err()).await;
     assert_eq!(one.adapter.stats().too_large, 1);
-}
-
-#[tokio::test]
-async fn a_link_may_be_private() {
-    let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
-    let folder = std::env::temp_dir().join(format!("sociable-tls-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let (certificate, secret) = (folder.join("certificate.pem"), folder.join("key.pem"));
-    std::fs::write(&certificate, key.cert.pem()).unwrap();
-    std::fs::write(&secret, key.signing_key.serialize_pem()).unwrap();
-    let nats = Nats::with(&format!("tls {{ cert_file: {certificate:?}, key_file: {secret:?} }}"));
-    let open = NatsOptions::new(format!("tls://localhost:{}", nats.port()));
-    NatsAdapter::connect(open.clone()).await.expect_err("nobody known vouches for it");
-    let adapter = NatsAdapter::connect(open.root_certificates(&certificate)).await.unwrap();
-    drop(adapter);
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::report::Report;
-use crate::{tally, tools, workspace};
+use crate::{clients, tally, tools, workspace};
 
 /// Far above what a suite takes when all goes slowly: it only ends what hangs.
 const SUITE_LIMIT_SECS: u32 = 900;
@@ -37,24 +37,48 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
     installed
 }
 
-/// The real `socket.io-client`, with both parsers, and raw bytes.
+/// The tests with a step of their own, because of what they need.
+const APART: [&str; 5] = ["browser.test.mjs", "differential.test.mjs", "emitters.test.mjs", "faults.test.mjs", "history.test.mjs"];
+
+/// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
 pub(crate) fn interop(report: &mut Report) {
-    node_test(
-        report,
-        "interop with socket.io-client",
-        &["client-files.test.mjs", "interop.test.mjs", "log.test.mjs", "msgpack.test.mjs", "regressions.test.mjs"],
-        |_| {},
-    );
+    const NAME: &str = "interop with socket.io-client";
+    let entries = match fs::read_dir(folder()) {
+        Ok(entries) => entries,
+        Err(error) => return report.skip(NAME, &format!("{}: {error}", folder().display())),
+    };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let mut files: Vec<_> = names.filter(|name| name.ends_with(".test.mjs") && !APART.contains(&name.as_str())).collect();
+    files.sort();
+    node_test(report, NAME, &files.iter().map(String::as_str).collect::<Vec<_>>(), |_| {});
 }
 
-/// Faults on real processes: nodes and NATS servers that are killed, links that are cut.
+/// Processes that emit without being a node: `sociable-emit` and the example in Python.
+pub(crate) fn emitters(report: &mut Report) {
+    const NAME: &str = "emitters beside socket.io-client";
+    let needed = tools::ensure_nats().and_then(|nats| Ok((nats, clients::python_environment(report)?)));
+    let (nats, python) = match needed {
+        Ok(needed) => needed,
+        Err(why) => return report.skip(NAME, &why),
+    };
+    node_test(report, NAME, &["emitters.test.mjs"], |command| {
+        command.env("NATS_SERVER", nats.program).env("PYTHON", python);
+        command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_EMIT", workspace::emit_binary());
+    });
+}
+
+/// Faults on real processes: nodes and NATS servers that are killed, links that are cut. They take long, so one NATS server has to do: that of
+/// today, if it can be had.
 pub(crate) fn faults(report: &mut Report) {
-    const NAME: &str = "faults of a cluster";
-    match tools::ensure_nats() {
-        Ok(nats) => node_test(report, NAME, &["faults.test.mjs", "history.test.mjs"], |command| {
-            command.env("NATS_SERVER", &nats);
+    let nats = tools::ensure_current_nats().or_else(|why| {
+        report.skip("faults, current NATS", &why);
+        tools::ensure_nats()
+    });
+    match nats {
+        Ok(nats) => node_test(report, &format!("faults, NATS {}", nats.version), &["faults.test.mjs", "history.test.mjs"], |command| {
+            command.env("NATS_SERVER", &nats.program);
         }),
-        Err(why) => report.skip(NAME, &why),
+        Err(why) => report.skip("faults of a cluster", &why),
     }
 }
 

@@ -7,7 +7,7 @@
 //! - `tidy`: the rules of the house that no compiler checks
 //! - `fuzz`: made-up inputs for the decoders
 //! - `report`: runs commands as steps, counts their tests, prints the summary
-//! - `tools`: finds or installs Node, Chromium and Python
+//! - `tools`: finds or installs Node, Chromium, Python and NATS servers
 //! - `workspace`: where things are
 
 mod ci;

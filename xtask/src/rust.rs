@@ -1,7 +1,8 @@
 //! What cargo builds and tests.
 
-use std::env;
+use std::path::PathBuf;
 use std::process::Command;
+use std::{env, fs};
 
 use crate::report::Report;
 use crate::{tally, tools, workspace};
@@ -15,15 +16,39 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
 
 /// All Rust tests, doc tests included. One failing crate does not hide what the others say.
 pub(crate) fn test(report: &mut Report) {
-    let mut tests = cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
-    match tools::ensure_nats() {
-        Ok(nats) => tests.env("NATS_SERVER", nats),
+    let all = || cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
+    let mut tests = all();
+    let name = match tools::ensure_nats() {
+        Ok(nats) => {
+            tests.env("NATS_SERVER", nats.program);
+            format!("rust tests, NATS {}", nats.version)
+        }
         Err(why) => {
             eprintln!("there is no NATS server, and the tests of clusters will fail: {why}");
-            &mut tests
+            "rust tests".into()
         }
     };
-    report.tests("rust tests", &mut tests, tally::cargo);
+    report.tests(&name, &mut tests, tally::cargo);
+
+    match tools::ensure_current_nats() {
+        // All else as above, so that nothing is compiled anew.
+        Ok(nats) => {
+            let mut tests = all();
+            tests.args(over_nats().iter().flat_map(|name| ["--test", name])).env("NATS_SERVER", nats.program);
+            report.tests(&format!("clusters, NATS {}", nats.version), &mut tests, tally::cargo);
+        }
+        Err(why) => report.skip("clusters, current NATS", &why),
+    }
+}
+
+/// The tests that start NATS servers. None has to be named to be run.
+fn over_nats() -> Vec<String> {
+    let files = fs::read_dir(workspace::root().join("tests/tests")).into_iter().flatten().flatten();
+    let starts_nats = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains("Nats::"));
+    let name = |path: PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
+    let mut names: Vec<_> = files.map(|file| file.path()).filter(starts_nats).filter_map(name).collect();
+    names.sort();
+    names
 }
 
 /// The binaries and examples that the JavaScript suites drive.

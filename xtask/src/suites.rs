@@ -48,7 +48,7 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
         match &nats {
             Ok(nats) => {
                 areas = format!("{areas},{CLUSTER}");
-                in_clusters(&mut command, nats, "");
+                in_clusters(&mut command, &nats.program, "");
             }
             Err(why) => report.skip("acceptance cases of clusters", why),
         }
@@ -56,7 +56,7 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
         report.tests("acceptance cases", &mut command, tally::acceptance);
         if let Ok(nats) = &nats {
             let mut command = suite(&copy, "run.mjs");
-            in_clusters(&mut command, nats, "--jetstream");
+            in_clusters(&mut command, &nats.program, "--jetstream");
             command.args(["--only", WITH_JETSTREAM, "--jobs", "2"]);
             report.tests("acceptance cases with a history on JetStream", &mut command, tally::acceptance);
         }

@@ -60,6 +60,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         if wanted(Part::Js) {
             js::differential(report);
             js::interop(report);
+            js::emitters(report);
         }
         if wanted(Part::Faults) {
             js::faults(report);

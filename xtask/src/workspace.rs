@@ -35,6 +35,11 @@ pub(crate) fn node_binary() -> PathBuf {
     target().join("debug/sociable-node")
 }
 
+/// The program that emits without being a node.
+pub(crate) fn emit_binary() -> PathBuf {
+    target().join("debug/sociable-emit")
+}
+
 /// The program that tells what our parsers make of packets.
 pub(crate) fn parse_program() -> PathBuf {
     target().join("debug/examples/parse")

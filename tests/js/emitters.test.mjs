@@ -1,0 +1,115 @@
+// Processes that emit without being a node, from outside: `sociable-emit` and the example in Python. Two nodes, and the real client on each.
+import { after, before, describe, test } from "node:test";
+import assert from "node:assert/strict";
+import { execFile, spawn } from "node:child_process";
+import net from "node:net";
+import { promisify } from "node:util";
+import { PATIENCE, Server, ask, collect, connect, connected, done, freePort, once, ownNamespace, settle, until } from "./lib.mjs";
+
+const run = promisify(execFile);
+const env = (name) => process.env[name] ?? assert.fail(`${name} is not set (\`cargo xtask test\` sets it)`);
+
+const EMITTERS = {
+  "sociable-emit": { program: env("SOCIABLE_EMIT"), args: [] },
+  "emit.py": { program: env("PYTHON"), args: ["-B", env("EMIT_PY")] },
+};
+
+let nats;
+const nodes = [];
+let url;
+
+before(async () => {
+  const port = await freePort();
+  url = `nats://127.0.0.1:${port}`;
+  nats = spawn(env("NATS_SERVER"), ["-a", "127.0.0.1", "-p", String(port)], { stdio: "ignore" });
+  process.on("exit", () => nats.kill("SIGKILL"));
+  await until(() => new Promise((resolve) => {
+    const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
+  }), "NATS listens");
+  for (const name of ["a", "b"]) nodes.push(await Server.start("ACCEPTANCE", ["--nats", url, "--cluster", "emitters", "--node-name", name]));
+});
+after(() => nats.kill("SIGKILL"));
+
+for (const [name, { program, args }] of Object.entries(EMITTERS)) {
+  describe(name, () => {
+    /** Returns when NATS has what it says. */
+    const tell = (...more) => run(program, [...args, "--nats", url, "--cluster", "emitters", ...more], { timeout: PATIENCE });
+
+    /** Two clients on each node; the first of each is in the room `red`. Nodes know of all. */
+    async function clients(t, nsp = "/api") {
+      const all = [];
+      for (const node of nodes) all.push(await connect(t, node, nsp), await connect(t, node, nsp));
+      const [a, other, b, stranger] = all;
+      for (const socket of [a, b]) await ask(socket, "join", "red");
+      await until(async () => (await done(a, { do: "fetchSockets" })).length === all.length, "the nodes know each other");
+      return { a, other, b, stranger, all };
+    }
+
+    /** The rooms of a client, but for its own. */
+    const rooms = async (socket) => (await done(socket, { do: "rooms" })).filter((room) => room !== socket.id);
+    /** What it is told for last: all that it was told before, by whatever process, has come. */
+    async function last(...sockets) {
+      const ends = sockets.map((socket) => once(socket, "last"));
+      await tell("--namespace", sockets[0].nsp, "emit", "last");
+      await Promise.all(ends);
+    }
+
+    test("an event reaches the sockets of a room on all nodes, with all its arguments", async (t) => {
+      const { other, b, all } = await clients(t);
+      const heard = all.map((socket) => collect(socket, "news"));
+      const long = "é🦀".repeat(20_000);
+      for (const payload of ['{"hello": "from outside", "n": 1.5}', "no JSON", JSON.stringify("x".repeat(200)), JSON.stringify(long)]) {
+        await tell("--namespace", "/api", "--to", "red", "emit", "news", payload, "2");
+      }
+      await tell("--namespace", "/api", "--except", "red", "emit", "news", "0");
+      await tell("--namespace", "/api", "--to", b.id, "--to", other.id, "emit", "news");
+      await tell("--namespace", "/other", "emit", "news", "99");
+      await last(...all);
+      const inRed = [[{ hello: "from outside", n: 1.5 }, 2], ["no JSON", 2], ["x".repeat(200), 2], [long, 2]];
+      assert.deepEqual(heard, [inRed, [0, []], [...inRed, []], [0]]);
+    });
+
+    test("an event reaches the namespace /", async (t) => {
+      const both = await Promise.all(nodes.map((node) => connect(t, node, "/")));
+      for (const socket of both) await ask(socket, "join", "red");
+      const heard = both.map((socket) => once(socket, "news"));
+      await tell("--to", "red", "emit", "news", "[1]");
+      assert.deepEqual(await Promise.all(heard), [[[1]], [[1]]]);
+    });
+
+    test("sockets join and leave rooms", async (t) => {
+      const { a, other, b, stranger, all } = await clients(t);
+      await tell("--namespace", "/api", "--to", "red", "--except", a.id, "join", "blue", "green");
+      await tell("--namespace", "/api", "join", "all");
+      await last(...all);
+      assert.deepEqual(await Promise.all([a, other, b, stranger].map(rooms)), [["all", "red"], ["all"], ["all", "blue", "green", "red"], ["all"]]);
+      await tell("--namespace", "/api", "--to", "blue", "leave", "blue", "red");
+      await last(...all);
+      assert.deepEqual(await Promise.all([a, b].map(rooms)), [["all", "red"], ["all", "green"]]);
+    });
+
+    test("sockets are disconnected, with and without their connection", async (t) => {
+      const { a, other, b, stranger, all } = await clients(t);
+      // Each is in another namespace too, by the same connection.
+      const [besideA, besideOther, besideB, besideStranger] = all.map((socket) => socket.io.socket(ownNamespace()));
+      await Promise.all([besideA, besideOther, besideB, besideStranger].map(connected));
+      const ends = [a, b].map((socket) => once(socket, "disconnect"));
+      await tell("--namespace", "/api", "--to", "red", "disconnect");
+      for (const [reason] of await Promise.all(ends)) assert.equal(reason, "io server disconnect");
+      await settle(besideA, besideB);
+      assert.ok(other.connected && stranger.connected, "the others stay");
+
+      const closed = [besideOther, besideStranger].map((socket) => once(socket, "disconnect"));
+      await tell("--namespace", "/api", "disconnect", "--close");
+      await Promise.all(closed);
+      await settle(besideA, besideB);
+    });
+
+    test("the application of every node is told", async (t) => {
+      const { a, b } = await clients(t);
+      const notes = async (socket) => (await done(socket, { do: "log" })).notes.filter((note) => note[0]?.from === name);
+      await tell("--namespace", "/api", "server", "note", JSON.stringify({ from: name }));
+      await until(async () => (await notes(a)).length === 1 && (await notes(b)).length === 1, "both were told");
+    });
+  });
+}
