@@ -193,7 +193,8 @@ async fn of_two_who_show_the_same_one_comes_back() {
         assert!(first.recovered() || second.recovered());
         let both = first.recovered() && second.recovered();
         eventually("nobody is there twice", || b.io.socket_count() + c.io.socket_count() == if both { 1 } else { 2 }).await;
-        (first.disconnect(), second.disconnect());
+        first.disconnect();
+        second.disconnect();
         eventually("all are gone", || b.io.socket_count() + c.io.socket_count() == 0).await;
     }
 }
@@ -281,7 +282,8 @@ async fn of_two_who_show_the_same_to_one_node_one_comes_back() {
             // One after the other.
             eventually("one is left", || b.io.socket_count() == 1).await;
         }
-        (first.disconnect(), second.disconnect());
+        first.disconnect();
+        second.disconnect();
         eventually("all are gone", || b.io.socket_count() == 0).await;
     }
 }
