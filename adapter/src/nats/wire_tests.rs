@@ -42,6 +42,19 @@ fn messages_survive() {
 }
 
 #[test]
+fn events_of_the_history_and_what_is_packed_survive() {
+    for at in [None, Some(9)] {
+        let frames = Frames::text("42[\"a\",\"offset\"]").into_bytes();
+        let event = Kept { number: u64::MAX - 1, at, namespace: "/odd-a,b?c".into(), target: target(), compress: at.is_some(), frames };
+        assert_eq!(read(&kept(event.number, at, &event.namespace, &event.target, event.compress, &event.frames)), Record::Kept(event));
+    }
+    let value = (Value::Binary(Bytes::from_static(&[0, 255])), u64::MAX, Some("€"), vec![NodeTag::random()]);
+    let packed = pack(&value).unwrap();
+    assert_eq!(unpack::<(Value, u64, Option<String>, Vec<NodeTag>)>(&packed), Some((value.0, value.1, Some("€".into()), value.3)));
+    assert_eq!(unpack::<(Value, u64, Option<String>, Vec<NodeTag>)>(&packed[..packed.len() - 1]), None);
+}
+
+#[test]
 fn questions_survive() {
     let asks = [
         Ask::Ack { target: target(), name: "q".into(), args: args(Encoding::Json), compress: true },

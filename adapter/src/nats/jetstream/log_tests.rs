@@ -469,3 +469,19 @@ fn what_is_lost_is_told_to_nobody_and_hinders_nobody_later() {
     log.trim(&Limits { total_bytes: 0, ..LIMITS }, Instant::now());
     assert!(log.missed(&later, &[], &LIMITS).is_some());
 }
+
+proptest! {
+    #[test]
+    fn whatever_the_stream_brings_does_no_harm(bytes in prop::collection::vec(any::<u8>(), 0..80), at in prop::option::of(any::<usize>()), place: u64) {
+        let mut log = Log::new(NodeTag::random(), Epoch::of(1), 0);
+        let text = Frames::text(std::str::from_utf8(&bytes).unwrap_or("4text")).into_bytes();
+        for frames in [bytes.into(), text] {
+            let kept = Kept { number: u64::MAX, at, namespace: "/".into(), target: Target::default(), compress: true, frames };
+            drop(log.take(NodeTag::random(), place, kept.clone(), &LIMITS));
+            log.take_others(NodeTag::random(), place, [kept].into_iter(), &LIMITS);
+        }
+        log.has_taken(u64::MAX);
+        log.begins_behind(u64::MAX);
+        let _ = (log.next(), log.position(), log.seen(Some("nonsense")));
+    }
+}

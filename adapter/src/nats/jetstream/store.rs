@@ -104,12 +104,17 @@ impl Store {
     /// Finds stream and bucket, or makes them.
     pub(crate) async fn open(client: &Client, cluster: &str, options: &JetStreamOptions) -> Result<Self, NatsError> {
         let context = ContextBuilder::new().timeout(REQUEST).ack_timeout(ACK).build(client.clone());
-        let begun = std::time::Instant::now();
+        let (begun, mut told) = (std::time::Instant::now(), false);
         loop {
             match Self::try_open(&context, cluster, options, begun.elapsed() > START / 2).await {
                 Ok(store) => return Ok(store),
                 // The servers of a cluster that was just started have to find their leader first.
-                Err(_) if begun.elapsed() < START => tokio::time::sleep(PAUSE).await,
+                Err(error) if begun.elapsed() < START => {
+                    if !std::mem::replace(&mut told, true) {
+                        tracing::warn!(target: "sociable::recovery", %error, "JetStream can't be used yet: is it enabled (`nats-server -js`)?");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
                 Err(error) => return Err(NatsError::JetStream(error.to_string())),
             }
         }
