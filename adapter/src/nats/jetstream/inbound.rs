@@ -98,7 +98,9 @@ impl Inbound<'_> {
     /// A message was sent on. If one for all is missing before it, that is read first.
     async fn hear(&mut self, store: &Store, headers: Option<&HeaderMap>, payload: &Bytes) -> Result<(), Trouble> {
         let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
-        let Some((sequence, before)) = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE)) else {
+        let places = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE));
+        // If the server sent it, it is found when the next one comes.
+        let Some((sequence, before)) = places.filter(|_| Head::read(&mut Reader::new(payload)).is_ok()) else {
             self.shared.counters.malformed.one();
             return Ok(());
         };
@@ -107,7 +109,8 @@ impl Inbound<'_> {
             return Ok(());
         }
         if before > self.known() {
-            self.fill(store).await?;
+            // With this one, if it is what it says.
+            return self.fill(store).await;
         }
         let begun = Instant::now();
         while self.shared.node.get().is_some_and(|node| !node.keeps_up()) && begun.elapsed() < PATIENCE {

@@ -44,6 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const TAKE: Duration = Duration::from_secs(12);
 /// How long what was kept for all may be under way, before it is read from the stream.
 const UNDER_WAY: Duration = Duration::from_millis(200);
+/// Nodes of which it is remembered when they were read.
+const MAX_READ: usize = 1024;
 /// Nodes that had a session before are remembered, as what they sent to it alone may have to be sent again.
 const MAX_PAST: usize = 16;
 
@@ -632,8 +634,8 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
 #[derive(Debug, Default)]
 pub(crate) struct CatchingUp {
     asked: AtomicU64,
-    /// The last question that was there when it was done last.
-    done: tokio::sync::Mutex<u64>,
+    /// The last question that was there when it was done last, and when each node was read last.
+    done: tokio::sync::Mutex<(u64, FxHashMap<NodeTag, u64>)>,
     mending: tokio::sync::Mutex<()>,
 }
 
@@ -641,7 +643,7 @@ pub(crate) struct CatchingUp {
 async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[NodeTag]) -> Result<(), Trouble> {
     let mine = history.catching_up.asked.fetch_add(1, Ordering::AcqRel) + 1;
     let mut done = history.catching_up.done.lock().await;
-    if *done < mine {
+    if done.0 < mine {
         let asked = history.catching_up.asked.load(Ordering::Acquire);
         let store = history.store()?;
         let last = store.range().await?.last;
@@ -654,10 +656,17 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
             moved.wait_for(come).await?;
         }
         history.nothing_up_to(last, shared);
-        *done = asked;
+        done.0 = asked;
     }
     for tag in past.iter().filter(|tag| **tag != history.me.tag) {
-        read_others(history, *tag).await?;
+        if done.1.get(tag).is_none_or(|read| *read < mine) {
+            let asked = history.catching_up.asked.load(Ordering::Acquire);
+            read_others(history, *tag).await?;
+            if done.1.len() >= MAX_READ {
+                done.1.clear();
+            }
+            done.1.insert(*tag, asked);
+        }
     }
     Ok(())
 }
