@@ -13,19 +13,18 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::hash::{BuildHasher, Hasher};
-use std::net::{TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, Barrier};
-use std::time::{Duration, Instant};
-use std::{env, fs, thread};
+use std::time::Duration;
+use std::{env, thread};
 
 use async_nats::{Client, ConnectOptions, Subscriber};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures_util::StreamExt;
 use futures_util::stream::SelectAll;
 use rustc_hash::FxBuildHasher;
+use sociable_bench::process::{Nats, cpu, median};
 
 const LANES: u64 = 128;
 const ROOMS: [usize; 4] = [10, 100, 1_000, 10_000];
@@ -222,17 +221,7 @@ struct Figures {
     wanted: f64,
 }
 
-/// CPU time of a process: of all its threads, which have to live on.
-fn cpu(process: u32) -> Duration {
-    let tasks = fs::read_dir(format!("/proc/{process}/task")).unwrap();
-    let time = |task: fs::DirEntry| -> Option<u64> {
-        let stat = fs::read_to_string(task.path().join("schedstat")).ok()?;
-        stat.split(' ').next()?.parse().ok()
-    };
-    Duration::from_nanos(tasks.flatten().filter_map(time).sum())
-}
-
-fn run(case: Case, server: &Server) -> Figures {
+fn run(case: Case, server: &Nats) -> Figures {
     let counts = Arc::new(Counts::default());
     let heard: Vec<_> = (0..case.nodes).map(|node| case.subjects(node)).collect();
     // All are ready; all have sent; all may end.
@@ -290,57 +279,14 @@ fn run(case: Case, server: &Server) -> Figures {
     }
 }
 
-/// A nats-server that ends with its handle.
-struct Server {
-    process: Child,
-    port: u16,
-}
-
-impl Server {
-    fn program() -> std::ffi::OsString {
-        env::var_os("NATS_SERVER").unwrap_or_else(|| "nats-server".into())
-    }
-
-    fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let mut command = Command::new(Self::program());
-        command.args(["-a", "127.0.0.1", "-p", &port.to_string()]).stdout(Stdio::null()).stderr(Stdio::null());
-        let process = command.spawn().unwrap();
-        let begun = Instant::now();
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(begun.elapsed() < Duration::from_secs(10), "nats-server does not listen");
-            thread::sleep(Duration::from_millis(10));
-        }
-        Self { process, port }
-    }
-
-    fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
 fn main() {
     let batch = env::args().nth(1).map_or(1, |batch| batch.parse().unwrap());
-    let version = Command::new(Server::program()).arg("--version").output().unwrap();
-    println!("{}, {batch} waiting for each envelope, CPU in µs for each broadcast\n", String::from_utf8_lossy(&version.stdout).trim());
+    println!("{}, {batch} waiting for each envelope, CPU in µs for each broadcast\n", Nats::version());
     println!(
         "| nodes | members of a room | rooms | a node: one lane | {LANES} lanes | the server: one lane | {LANES} lanes | read by a node: one lane | {LANES} lanes |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    let server = Server::start();
+    let server = Nats::start(None);
     for nodes in NODES {
         for members in [Members::OnOneNode, Members::OnAllNodes] {
             // A single node has all members either way.

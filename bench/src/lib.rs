@@ -10,7 +10,11 @@
 //! * `benches/actors.rs`: a message to an actor, as `node` does it, and by `actix`.
 //! * `benches/memory.rs`: what such an actor and such a message take of memory. It counts allocations, which would slow the others down.
 //!
-//! This library holds what they share.
+//! * `examples/lanes.rs`: subjects of NATS. `examples/rooms.rs`: a cluster as its rooms grow. They start what they measure.
+//!
+//! This library holds what they share; `process.rs` is for the examples.
+
+pub mod process;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
