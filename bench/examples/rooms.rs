@@ -4,11 +4,13 @@
 //! cargo build --release -p sociable --example bench
 //! cargo build --release -p sociable-bench --example rooms
 //! taskset -c 1 target/release/examples/rooms target/release/examples/bench
+//! taskset -c 1 target/release/examples/rooms target/release/examples/bench histories
 //! ```
 //!
 //! 200 clients are spread over the nodes, and each room has 20 of them, on all nodes: with 10 rooms a client is in one, with 10,000 in a thousand. They send
 //! broadcasts to random rooms of theirs: as fast as 64 under way at a time go, and then 200 a second. The nodes have one core; NATS the other, and the clients too (`taskset -c 1`).
 //! What is sent, and by whom, is the same for every number of rooms but for the rooms. A run takes five minutes.
+//! With `histories` it is measured what it costs that clients can come back: to the node that they left, or to any.
 #![allow(clippy::unwrap_used, reason = "a measurement that fails is none")]
 
 use std::cell::RefCell;
@@ -169,11 +171,15 @@ impl Load {
     }
 }
 
+/// What clients can come back to, with the variable that has the server do it.
+const HISTORIES: [(&str, Option<&str>); 3] = [("nothing", None), ("its node", Some("RECOVERY")), ("any node", Some("JETSTREAM"))];
+
 /// A node, and its port.
-fn node(server: &str, nats: &Nats) -> (Process, u16) {
+fn node(server: &str, nats: &Nats, history: Option<&str>) -> (Process, u16) {
     let port = free_port();
     let mut command = pinned(server.into(), Some("0"));
-    (Process::listening(command.env("PORT", port.to_string()).env("NATS", nats.url()), port), port)
+    command.env("PORT", port.to_string()).env("NATS", nats.url()).envs(history.map(|history| (history, "1")));
+    (Process::listening(&mut command, port), port)
 }
 
 fn of_all(nodes: &[(Process, u16)]) -> Duration {
@@ -195,18 +201,18 @@ async fn load(nodes: &[(Process, u16)], rooms: usize) -> Load {
     Load { clients, state, done, rooms, seed: 0x9e37_79b9_7f4a_7c15 }
 }
 
-/// CPU of all nodes for each delivery, in microseconds: as fast as it goes, and at the rate.
-async fn measure(server: &str, nodes: usize, rooms: usize) -> [f64; 2] {
+/// CPU of all nodes for each delivery, in microseconds: as fast as it goes, and at the rate; and that of the NATS server.
+async fn measure(server: &str, nodes: usize, rooms: usize, history: Option<&str>) -> [[f64; 2]; 2] {
     let nats = Nats::start(Some("1"));
-    let nodes: Vec<_> = (0..nodes).map(|_| node(server, &nats)).collect();
+    let nodes: Vec<_> = (0..nodes).map(|_| node(server, &nats, history)).collect();
     let mut load = load(&nodes, rooms).await;
-    let mut taken = [0.0; 2];
+    let mut taken = [[0.0; 2]; 2];
     for (rate, taken) in [None, Some(RATE)].into_iter().zip(&mut taken) {
         load.run(rate, WARM_UP).await;
-        let (before, received) = (of_all(&nodes), load.state.borrow().received);
+        let (before, of_nats, received) = (of_all(&nodes), cpu(nats.process.id()), load.state.borrow().received);
         load.run(rate, SLICE).await;
         let deliveries = load.state.borrow().received - received;
-        *taken = (of_all(&nodes) - before).as_secs_f64() * 1e6 / deliveries as f64;
+        *taken = [of_all(&nodes) - before, cpu(nats.process.id()) - of_nats].map(|time| time.as_secs_f64() * 1e6 / deliveries as f64);
         load.settle().await;
     }
     taken
@@ -215,7 +221,7 @@ async fn measure(server: &str, nodes: usize, rooms: usize) -> [f64; 2] {
 /// CPU of a node without clients for each broadcast of another, in microseconds, without what it takes when nobody sends.
 async fn bystander(server: &str, rooms: usize) -> [f64; 2] {
     let nats = Nats::start(Some("1"));
-    let (busy, other) = ([node(server, &nats)], [node(server, &nats)]);
+    let (busy, other) = ([node(server, &nats, None)], [node(server, &nats, None)]);
     let mut load = load(&busy, rooms).await;
     let before = of_all(&other);
     tokio::time::sleep(SLICE).await;
@@ -237,9 +243,31 @@ fn shown(figures: Vec<f64>) -> String {
     format!("{:.2} ({low:.2}–{high:.2})", median(figures))
 }
 
+/// What it costs that clients can come back.
+async fn histories(server: &str) {
+    const NODES: usize = 2;
+    println!("{}, {NODES} nodes, CPU in µs for each delivery, lowest and highest in brackets\n", Nats::version());
+    println!("| clients can come back to | as fast as it goes | NATS | {RATE} broadcasts a second | NATS |");
+    println!("|---|---|---|---|---|");
+    let mut taken = HISTORIES.map(|_| [vec![], vec![], vec![], vec![]]);
+    for _ in 0..ROUNDS {
+        for ((_, history), taken) in HISTORIES.into_iter().zip(&mut taken) {
+            let figures = tokio::task::LocalSet::new().run_until(measure(server, NODES, ROOMS[1], history)).await;
+            taken.iter_mut().zip(figures.as_flattened()).for_each(|(taken, figure)| taken.push(*figure));
+        }
+    }
+    for ((name, _), taken) in HISTORIES.into_iter().zip(taken) {
+        let [fast, of_nats, slow, slow_of_nats] = taken.map(shown);
+        println!("| {name} | {fast} | {of_nats} | {slow} | {slow_of_nats} |");
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let server = std::env::args().nth(1).expect("the path of the server");
+    if std::env::args().nth(2).is_some_and(|what| what == "histories") {
+        return histories(&server).await;
+    }
     println!("{}, CPU of all nodes in µs for each delivery, lowest and highest in brackets\n", Nats::version());
     println!("| nodes | rooms | as fast as it goes | {RATE} broadcasts a second |");
     println!("|---|---|---|---|");
@@ -248,8 +276,8 @@ async fn main() {
     // In turns: what else the machine does falls on all alike.
     for _ in 0..ROUNDS {
         for (&(nodes, rooms), taken) in cases.iter().zip(&mut taken) {
-            let figures = tokio::task::LocalSet::new().run_until(measure(&server, nodes, rooms)).await;
-            taken.iter_mut().zip(figures).for_each(|(taken, figure)| taken.push(figure));
+            let figures = tokio::task::LocalSet::new().run_until(measure(&server, nodes, rooms, None)).await;
+            taken.iter_mut().zip(figures).for_each(|(taken, [figure, _])| taken.push(figure));
         }
     }
     for ((nodes, rooms), taken) in cases.into_iter().zip(taken) {

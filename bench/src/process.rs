@@ -3,6 +3,7 @@
 
 use std::ffi::OsString;
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
@@ -64,6 +65,14 @@ pub struct Nats {
     /// The process.
     pub process: Process,
     port: u16,
+    folder: PathBuf,
+}
+
+impl Drop for Nats {
+    fn drop(&mut self) {
+        // What it still writes is left where temporary files are.
+        let _ = fs::remove_dir_all(&self.folder);
+    }
 }
 
 impl Nats {
@@ -81,8 +90,9 @@ impl Nats {
     pub fn start(cores: Option<&str>) -> Self {
         let port = free_port();
         let mut command = pinned(Self::program(), cores);
-        let process = Process::listening(command.args(["-a", "127.0.0.1", "-p", &port.to_string()]), port);
-        Self { process, port }
+        let folder = env::temp_dir().join(format!("sociable-bench-{port}"));
+        let process = Process::listening(command.args(["-a", "127.0.0.1", "-p", &port.to_string(), "-js", "-sd"]).arg(&folder), port);
+        Self { process, port, folder }
     }
 
     /// Where it listens.

@@ -6,7 +6,7 @@
 //! * `outbound`: what waits to be kept by the server, and the task that publishes it: one message at a time for each subject, each until it is
 //!   confirmed, so that nothing is lost, doubled or exchanged while the servers elect a leader.
 //! * `inbound`: what the server sends on when it has kept it. Who finds that something did not come reads it from the stream.
-//! * `sessions`: who the clients of this node are, in a bucket, while they live; and who takes one over.
+//! * `sessions`: who the clients of this node are, in a bucket, while they live. `takeover`: how one is taken over from another node.
 //! * `log`: the events, as far as this node knows them. `store`: stream and bucket. `offset`: positions as clients are shown them.
 //!
 //! # Two numbers
@@ -21,6 +21,7 @@ mod offset;
 mod outbound;
 mod sessions;
 mod store;
+mod takeover;
 
 use std::fmt;
 use std::sync::{Arc, OnceLock, Weak};
@@ -131,7 +132,7 @@ pub(crate) struct StreamHistory {
     moved: watch::Sender<()>,
     /// What other nodes keep is heard.
     listens: watch::Sender<bool>,
-    catching_up: sessions::CatchingUp,
+    catching_up: takeover::CatchingUp,
     store: OnceLock<Store>,
     /// Where the offset of an event will be, while it is written: nobody can send it by chance or guess it.
     blank: String,
@@ -159,7 +160,7 @@ impl StreamHistory {
             wake: Notify::new(),
             moved: watch::Sender::new(()),
             listens: watch::Sender::new(false),
-            catching_up: sessions::CatchingUp::default(),
+            catching_up: takeover::CatchingUp::default(),
             store: OnceLock::from(store),
             blank: blank[..WIDTH].to_owned(),
         }
@@ -220,7 +221,7 @@ impl StreamHistory {
             inbound::run(Arc::clone(&self), Arc::clone(&shared), client.clone()),
             sessions::run(Arc::clone(&self), Arc::clone(&shared)),
             sessions::guard(Arc::clone(&self), Arc::clone(&shared)),
-            sessions::give_up(Arc::clone(&self), Arc::clone(&shared), client),
+            takeover::give_up(Arc::clone(&self), Arc::clone(&shared), client),
         );
     }
 
@@ -328,7 +329,7 @@ impl History for StreamHistory {
         let Some(this) = shared.history.get().cloned() else { return futures_util::future::ready(None).boxed() };
         let seen = self.log.lock().seen(offset);
         let (tell, told) = oneshot::channel();
-        let taking = sessions::take(Arc::clone(&this), Arc::clone(&shared), namespace.into(), *pid, seen);
+        let taking = takeover::take(Arc::clone(&this), Arc::clone(&shared), namespace.into(), *pid, seen);
         // On the thread of the adapter, whatever runtime this one has.
         shared.runtime.spawn(async move {
             if let Err(Some(mut session)) = tell.send(taking.await) {
