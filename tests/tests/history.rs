@@ -11,7 +11,7 @@ use sociable::adapter::Emitter;
 use sociable::adapter::conformance::{Peer, check_all};
 use sociable::adapter::{Adapter, Limits};
 use sociable::testing::{TestClient, TestServer};
-use sociable::{Ack, Data, Failure, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
+use sociable::{Ack, Data, Failure, JetStreamOptions, NatsAdapter, NatsAuth, NatsOptions, Recovery, Server, Socket};
 use sociable_tests::{Nats, eventually, patience, within};
 
 const LIMITS: Limits =
@@ -535,4 +535,27 @@ async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
     let heard = some(&client, 100).await;
     sending.abort();
     assert!(heard.windows(2).all(|pair| pair[1] == pair[0] + 1), "in a row: {heard:?}");
+}
+
+#[tokio::test]
+async fn a_node_needs_no_more_than_the_guide_says() {
+    let nats = Nats::with(
+        r#"jetstream { store_dir: "STORE" }
+        authorization { users: [ { user: node, password: p, permissions: {
+            publish: ["sociable.sociable.>", "_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$KV.sociable-sociable-sessions.>"]
+            subscribe: ["sociable.sociable.>", "_INBOX.>"]
+        } } ] }"#,
+    );
+    let options = || options(&nats).auth(NatsAuth::User("node".into(), "p".into()));
+    let (a, b) = (start(options()).await, start(options()).await);
+    eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
+    let client = a.server.connect().await.unwrap();
+    a.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    let lost = client.as_lost();
+    client.emit_with_ack("tell me", 2).await.unwrap();
+    let client = b.server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    assert_eq!(numbers(&client, 2).await, [2]);
+    assert_eq!((a.adapter.stats().server_errors, b.adapter.stats().server_errors), (0, 0));
 }
