@@ -4,6 +4,7 @@
     python emit.py --to lobby emit news '{"hello": "from Python"}'
     python emit.py --to lobby --except vip join queue
     python emit.py --to banned disconnect --close
+    python emit.py --jetstream emit news kept
     python emit.py server reload
 """
 
@@ -47,8 +48,11 @@ def event_frame(event, args, namespace="/"):
 class Emitter:
     """Everything it is told to do is done in that order. A target without rooms is all sockets of the namespace."""
 
-    def __init__(self, connection, cluster="sociable"):
+    def __init__(self, connection, cluster="sociable", jetstream=False):
         self.connection, self.subject = connection, f"sociable.{cluster}.all"
+        # The stream of nodes that share their history: what it has confirmed reaches those who are away, too.
+        self.stream = connection.jetstream() if jetstream else None
+        self.kept = f"sociable.{cluster}.kept.all"
         self.tag = secrets.token_urlsafe(3).encode()
         self.epoch, self.sent = secrets.randbits(53), 0
 
@@ -56,7 +60,11 @@ class Emitter:
         self.sent += 1
         head = struct.pack(">B4sQQQ", 1, self.tag, self.epoch, self.sent, self.sent)
         record = bytes([kind]) + body
-        await self.connection.publish(self.subject, head + struct.pack(">I", len(record)) + record)
+        envelope = head + struct.pack(">I", len(record)) + record
+        if self.stream is None:
+            return await self.connection.publish(self.subject, envelope)
+        # Published again, it is kept once.
+        await self.stream.publish(self.kept, envelope, headers={"Nats-Msg-Id": f"{self.tag.decode()}.{self.epoch}.{self.sent}"})
 
     async def emit(self, event, *args, namespace="/", rooms=(), excepted=()):
         frames = event_frame(event, args, namespace)
@@ -87,6 +95,7 @@ def arguments():
     parser = argparse.ArgumentParser(description="Emits to the sockets of a Sociable cluster, or orders them about.")
     parser.add_argument("--nats", default="nats://127.0.0.1:4222", help="the NATS servers, with commas between them")
     parser.add_argument("--cluster", default="sociable")
+    parser.add_argument("--jetstream", action="store_true", help="the nodes have JetStream keep events")
     parser.add_argument("--namespace", default="/")
     parser.add_argument("--to", action="append", default=[], metavar="ROOM", help="a room or the id of a socket; may be repeated")
     parser.add_argument("--except", action="append", default=[], metavar="ROOM", dest="excepted")
@@ -103,7 +112,7 @@ def arguments():
 
 async def main(asked):
     connection = await nats.connect(asked.nats.split(","))
-    emitter = Emitter(connection, asked.cluster)
+    emitter = Emitter(connection, asked.cluster, asked.jetstream)
     target = {"namespace": asked.namespace, "rooms": asked.to, "excepted": asked.excepted}
     if asked.what == "emit":
         await emitter.emit(asked.event, *asked.args, **target)

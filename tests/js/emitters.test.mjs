@@ -1,10 +1,14 @@
-// Processes that emit without being a node, from outside: `sociable-emit` and the example in Python. Two nodes, and the real client on each.
+// Processes that emit without being a node, from outside: `sociable-emit` and the example in Python. Two nodes, and the real client on each; once by the
+// live lane, and once by the history that the nodes share.
 import { after, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
+import { mkdtempSync, rmSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { promisify } from "node:util";
-import { PATIENCE, Server, ask, collect, connect, connected, done, freePort, once, ownNamespace, settle, until } from "./lib.mjs";
+import { PATIENCE, Server, ask, connect, connected, done, freePort, once, ownNamespace, settle, until } from "./lib.mjs";
 
 const run = promisify(execFile);
 const env = (name) => process.env[name] ?? assert.fail(`${name} is not set (\`cargo xtask test\` sets it)`);
@@ -14,26 +18,50 @@ const EMITTERS = {
   "emit.py": { program: env("PYTHON"), args: ["-B", env("EMIT_PY")] },
 };
 
+/** How nodes and emitters of each cluster are started. */
+const CLUSTERS = {
+  "the live lane": { cluster: "emitters", nodeFlags: [], flags: [], nodes: [] },
+  "a history": { cluster: "emitters-kept", nodeFlags: ["--recovery", "60000", "--jetstream"], flags: ["--jetstream"], nodes: [] },
+};
+
+const folder = mkdtempSync(path.join(tmpdir(), "sociable-emitters-"));
 let nats;
-const nodes = [];
 let url;
 
 before(async () => {
   const port = await freePort();
   url = `nats://127.0.0.1:${port}`;
-  nats = spawn(env("NATS_SERVER"), ["-a", "127.0.0.1", "-p", String(port)], { stdio: "ignore" });
+  nats = spawn(env("NATS_SERVER"), ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", folder], { stdio: "ignore" });
   process.on("exit", () => nats.kill("SIGKILL"));
   await until(() => new Promise((resolve) => {
     const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
   }), "NATS listens");
-  for (const name of ["a", "b"]) nodes.push(await Server.start("ACCEPTANCE", ["--nats", url, "--cluster", "emitters", "--node-name", name]));
+  for (const { cluster, nodeFlags, nodes } of Object.values(CLUSTERS)) {
+    for (const name of ["a", "b"]) {
+      nodes.push(await Server.start("ACCEPTANCE", ["--nats", url, "--cluster", cluster, "--node-name", name, ...nodeFlags]));
+    }
+  }
 });
-after(() => nats.kill("SIGKILL"));
+after(() => {
+  nats.kill("SIGKILL");
+  rmSync(folder, { recursive: true, force: true });
+});
 
-for (const [name, { program, args }] of Object.entries(EMITTERS)) {
+const cases = Object.entries(EMITTERS).flatMap(([name, emitter]) => Object.entries(CLUSTERS).map(([way, cluster]) => [`${name}, by ${way}`, emitter, cluster]));
+for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
   describe(name, () => {
     /** Returns when NATS has what it says. */
-    const tell = (...more) => run(program, [...args, "--nats", url, "--cluster", "emitters", ...more], { timeout: PATIENCE });
+    const tell = (...more) => run(program, [...args, "--nats", url, "--cluster", cluster, ...flags, ...more], { timeout: PATIENCE });
+
+    /** All the news that a client hears. With a history each event has its offset behind its arguments. */
+    function news(socket) {
+      const heard = [];
+      socket.on("news", (...args) => {
+        if (flags.length > 0) args.pop();
+        heard.push(args.length === 1 ? args[0] : args);
+      });
+      return heard;
+    }
 
     /** Two clients on each node; the first of each is in the room `red`. Nodes know of all. */
     async function clients(t, nsp = "/api") {
@@ -56,7 +84,7 @@ for (const [name, { program, args }] of Object.entries(EMITTERS)) {
 
     test("an event reaches the sockets of a room on all nodes, with all its arguments", async (t) => {
       const { other, b, all } = await clients(t);
-      const heard = all.map((socket) => collect(socket, "news"));
+      const heard = all.map(news);
       const long = "é🦀".repeat(20_000);
       for (const payload of ['{"hello": "from outside", "n": 1.5}', "no JSON", JSON.stringify("x".repeat(200)), JSON.stringify(long)]) {
         await tell("--namespace", "/api", "--to", "red", "emit", "news", payload, "2");
@@ -72,9 +100,10 @@ for (const [name, { program, args }] of Object.entries(EMITTERS)) {
     test("an event reaches the namespace /", async (t) => {
       const both = await Promise.all(nodes.map((node) => connect(t, node, "/")));
       for (const socket of both) await ask(socket, "join", "red");
-      const heard = both.map((socket) => once(socket, "news"));
+      const heard = both.map(news);
       await tell("--to", "red", "emit", "news", "[1]");
-      assert.deepEqual(await Promise.all(heard), [[[1]], [[1]]]);
+      await until(() => heard.every(({ length }) => length === 1), "both hear it");
+      assert.deepEqual(heard, [[[1]], [[1]]]);
     });
 
     test("sockets join and leave rooms", async (t) => {
@@ -103,6 +132,22 @@ for (const [name, { program, args }] of Object.entries(EMITTERS)) {
       await tell("--namespace", "/api", "disconnect", "--close");
       await Promise.all(closed);
       await settle(besideA, besideB);
+    });
+
+    test("who is away gets it when it comes back, where there is a history", { skip: flags.length === 0 }, async (t) => {
+      const socket = await connect(t, nodes[0], "/api", { reconnection: true, reconnectionDelay: 50 });
+      const { id } = socket;
+      const heard = news(socket);
+      await tell("--namespace", "/api", "--to", id, "emit", "news", "1");
+      await until(() => heard.length === 1, "the first");
+      const back = once(socket, "connect");
+      socket.io.uri = nodes[1].url;
+      socket.io.engine.close();
+      await tell("--namespace", "/api", "--to", id, "emit", "news", "2");
+      await back;
+      assert.equal(socket.recovered, true);
+      await until(() => heard.length === 2, "the second");
+      assert.deepEqual(heard, [1, 2]);
     });
 
     test("the application of every node is told", async (t) => {
