@@ -10,7 +10,7 @@ use serde_json::json;
 use sociable::adapter::Emitter;
 use sociable::adapter::conformance::{Peer, check_all};
 use sociable::adapter::{Adapter, Limits};
-use sociable::testing::{TestClient, TestServer};
+use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{Ack, Data, Failure, JetStreamOptions, NatsAdapter, NatsAuth, NatsOptions, Recovery, Server, Socket};
 use sociable_tests::{Nats, eventually, patience, within};
 
@@ -71,6 +71,21 @@ async fn numbers(client: &TestClient, last: u64) -> Vec<u64> {
         numbers.push(client.expect("n").await.unwrap().data().unwrap());
     }
     numbers
+}
+
+/// A client of a node that has got something, so that it can say what it has.
+async fn served(member: &Member) -> TestClient {
+    let client = member.server.connect().await.unwrap();
+    member.io.emit("n", 1).unwrap();
+    numbers(&client, 1).await;
+    client
+}
+
+/// The only client of a node loses its connection, which the node notices.
+async fn lose(member: &Member, client: TestClient) -> LostClient {
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || member.io.socket_count() == 0).await;
+    lost
 }
 
 /// So many numbers.
@@ -182,11 +197,8 @@ async fn of_two_who_show_the_same_one_comes_back() {
     let nats = Nats::keeping();
     let [a, b, c] = cluster(&nats).await;
     for _ in 0..10 {
-        let client = a.server.connect().await.unwrap();
-        a.io.emit("n", 1).unwrap();
-        numbers(&client, 1).await;
-        let lost = client.drop_connection();
-        eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+        let client = served(&a).await;
+        let lost = lose(&a, client).await;
         let claim = async |member: &Member| member.server.client().recover(lost.clone()).connect().await.unwrap();
         let (first, second) = tokio::join!(claim(&b), claim(&c));
         // One may have it after the other, if it comes when the other is there: then that one's connection is ended.
@@ -231,8 +243,7 @@ async fn without_its_history_nobody_is_recovered_and_nobody_misses_something_unk
     let other = b.server.connect().await.unwrap();
     a.io.emit("n", 1).unwrap();
     numbers(&client, 1).await;
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let lost = lose(&a, client).await;
     let server = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(server).delete_stream("sociable-sociable").await.unwrap();
     // Who is connected begins anew.
@@ -253,8 +264,7 @@ async fn what_an_emitter_sends_is_kept_for_those_who_are_away() {
     let emitter = Emitter::connect(options(&nats)).await.unwrap();
     emitter.to("red").emit("n", &1).unwrap();
     assert_eq!(numbers(&client, 1).await, [1]);
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let lost = lose(&a, client).await;
     emitter.to("red").emit("n", &2).unwrap();
     emitter.emit("n", &3).unwrap();
     emitter.close().await;
@@ -270,11 +280,8 @@ async fn of_two_who_show_the_same_to_one_node_one_comes_back() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     for _ in 0..10 {
-        let client = a.server.connect().await.unwrap();
-        a.io.emit("n", 1).unwrap();
-        numbers(&client, 1).await;
-        let lost = client.drop_connection();
-        eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+        let client = served(&a).await;
+        let lost = lose(&a, client).await;
         let claim = async |member: &Member| member.server.client().recover(lost.clone()).connect().await.unwrap();
         let (first, second) = tokio::join!(claim(&b), claim(&b));
         assert!(first.recovered() || second.recovered());
@@ -342,8 +349,7 @@ async fn in_a_stream_that_was_made_anew_all_is_kept_as_before() {
         eventually("it is a member of the new stream", || member.io.emit("n", n).is_ok()).await;
     }
     numbers(&client, 53).await;
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let lost = lose(&a, client).await;
     c.io.emit("n", 101).unwrap();
     c.io.emit("n", 102).unwrap();
     c.io.flushed().await.unwrap();
@@ -376,8 +382,7 @@ async fn what_a_node_says_to_its_own_is_not_told_to_those_who_were_elsewhere() {
     let (mover, client) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
     b.io.emit("n", 1).unwrap();
     assert_eq!((numbers(&client, 1).await, numbers(&mover, 1).await), (vec![1], vec![1]));
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || b.io.socket_count() == 0).await;
+    let lost = lose(&b, client).await;
     let before = mover.as_lost();
     a.io.local().emit("n", 2).unwrap();
     assert_eq!(numbers(&mover, 2).await, [2]);
@@ -401,8 +406,7 @@ async fn a_session_that_became_too_large_is_not_restored_as_it_was_before() {
     eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
     client.emit_with_ack("name", "x".repeat(900_000)).await.unwrap();
     client.emit_with_ack("join", "x".repeat(900_000)).await.unwrap();
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let lost = lose(&a, client).await;
     let client = b.server.client().recover(lost).connect().await.unwrap();
     assert!(!client.recovered());
 }
@@ -412,9 +416,7 @@ async fn a_session_that_became_too_large_is_not_restored_as_it_was_before() {
 async fn a_session_that_ended_elsewhere_is_not_brought_back_to_life() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
-    let client = a.server.connect().await.unwrap();
-    a.io.emit("n", 1).unwrap();
-    numbers(&client, 1).await;
+    let client = served(&a).await;
     let lost = client.as_lost();
     eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
     let server = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
@@ -441,11 +443,8 @@ async fn who_was_refused_has_nothing_to_come_back_to() {
         async move { if refuses { Err(Failure::new("no")) } else { Ok(()) } }
     });
     let b = TestServer::start(&io).unwrap();
-    let client = a.server.connect().await.unwrap();
-    a.io.emit("n", 1).unwrap();
-    numbers(&client, 1).await;
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let client = served(&a).await;
+    let lost = lose(&a, client).await;
     assert!(b.client().recover(lost.clone()).connect().await.is_err());
     refuses.store(false, Ordering::SeqCst);
     let back = b.client().recover(lost).connect().await.unwrap();
@@ -457,11 +456,8 @@ async fn who_was_refused_has_nothing_to_come_back_to() {
 async fn who_comes_back_while_nobody_can_be_asked_waits() {
     let mut nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
-    let client = a.server.connect().await.unwrap();
-    a.io.emit("n", 1).unwrap();
-    numbers(&client, 1).await;
-    let lost = client.drop_connection();
-    eventually("the loss is noticed", || a.io.socket_count() == 0).await;
+    let client = served(&a).await;
+    let lost = lose(&a, client).await;
     let saved = a.adapter.stats().sessions_saved;
     eventually("it is saved as lost", || a.adapter.stats().sessions_saved >= saved.max(1)).await;
     a.io.flushed().await.unwrap();
@@ -503,9 +499,7 @@ async fn a_bucket_that_was_deleted_is_made_anew() {
     let [a, b] = cluster(&nats).await;
     let server = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(server).delete_stream("KV_sociable-sociable-sessions").await.unwrap();
-    let client = a.server.connect().await.unwrap();
-    a.io.emit("n", 1).unwrap();
-    numbers(&client, 1).await;
+    let client = served(&a).await;
     eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
     let lost = client.drop_connection();
     let back = b.server.client().recover(lost).connect().await.unwrap();
@@ -549,9 +543,7 @@ async fn a_node_needs_no_more_than_the_guide_says() {
     let options = || options(&nats).auth(NatsAuth::User("node".into(), "p".into()));
     let (a, b) = (start(options()).await, start(options()).await);
     eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
-    let client = a.server.connect().await.unwrap();
-    a.io.emit("n", 1).unwrap();
-    numbers(&client, 1).await;
+    let client = served(&a).await;
     let lost = client.as_lost();
     client.emit_with_ack("tell me", 2).await.unwrap();
     let client = b.server.client().recover(lost).connect().await.unwrap();
