@@ -216,7 +216,8 @@ impl Local {
         }
     }
 
-    fn save_changed(&self) {
+    /// Saves the sockets that have changed since they were saved.
+    pub(crate) fn save_changed(&self) {
         for socket in self.changed.take() {
             let (Some(marks), Some(recoveries)) = (&socket.marks, socket.shared.namespace.recoveries()) else { continue };
             marks.changed.set(false);

@@ -20,6 +20,7 @@ use crate::config::{Config, ConfigError, engine_options};
 use crate::emit::EmitError;
 use crate::engine::{Connection, Engine, Session, Shared};
 use crate::http::{ClientFiles, EngineService};
+use crate::local::Local;
 use crate::metrics::Stats;
 use crate::namespace::Namespace;
 use crate::parent::{Matcher, ParentNamespace};
@@ -408,9 +409,9 @@ impl Server {
         self.inner.adapter.is_connected()
     }
 
-    /// Ends when all that was emitted on this node before, of what can be recovered, is kept by those who survive it: with JetStream, when a NATS server has
-    /// confirmed it. Without, there is nobody to wait for. A handler that acknowledges an event only then can promise that what it emitted is not
-    /// lost with this node.
+    /// Ends when all that was done on this node before, of what can be recovered (events, and the rooms and data of sockets), is kept by those who
+    /// survive it: with JetStream, when a NATS server has confirmed it. Without, there is nobody to wait for. A handler that acknowledges an event only
+    /// then can promise that what it did is not lost with this node.
     ///
     /// ```
     /// # use sociable::{Ack, Data, Server, Socket};
@@ -428,10 +429,27 @@ impl Server {
     ///
     /// Some of it could not be kept in time, and does not reach other nodes.
     pub async fn flushed(&self) -> Result<(), EmitError> {
-        match &self.inner.recoveries {
-            Some(recoveries) => Ok(recoveries.history.flushed().await?),
-            None => Ok(()),
+        let Some(recoveries) = &self.inner.recoveries else { return Ok(()) };
+        if recoveries.history.keeps_living().is_some() {
+            self.save_sockets().await;
         }
+        Ok(recoveries.history.flushed().await?)
+    }
+
+    /// Has the threads save what has changed of their sockets.
+    async fn save_sockets(&self) {
+        let (saved, mut all_saved) = tokio::sync::mpsc::channel::<()>(1);
+        for worker in self.inner.shared().workers() {
+            let saved = saved.clone();
+            // A thread that has ended has no sockets.
+            let _ = worker.run(0, move |worker| {
+                Local::of(worker).save_changed();
+                drop(saved);
+            });
+        }
+        drop(saved);
+        // It ends when the last has dropped its end.
+        all_saved.recv().await;
     }
 
     /// The namespaces of this node.

@@ -37,6 +37,9 @@ pub struct Announcement {
     /// Ids of other nodes whose rooms have members there: who asks for such a room asks this node too.
     #[serde(default)]
     pub adopted: usize,
+    /// True if it shares a history with the others, by which its events go: all nodes of a cluster have to agree.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keeps: bool,
     /// How many envelopes it has sent to all: who has fewer has missed some.
     #[serde(default)]
     pub sent: u64,

@@ -551,3 +551,42 @@ async fn a_node_needs_no_more_than_the_guide_says() {
     assert_eq!(numbers(&client, 2).await, [2]);
     assert_eq!((a.adapter.stats().server_errors, b.adapter.stats().server_errors), (0, 0));
 }
+
+/// A room that was joined a moment ago, too.
+#[tokio::test]
+async fn what_is_flushed_of_a_socket_is_kept() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    a.io.on("sit down", async |socket: Socket, ack: Ack| {
+        socket.join("red");
+        socket.set_data("Ann").ok();
+        let io = socket.namespace().server().ok_or("the server is gone")?;
+        io.flushed().await?;
+        Ok::<_, Box<dyn std::error::Error>>(ack.send(())?)
+    });
+    let server = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let bucket = server.get_key_value("sociable-sociable-sessions").await.unwrap();
+    for _ in 0..10 {
+        let client = served(&a).await;
+        client.emit_with_ack("sit down", ()).await.unwrap();
+        // As a node would find it that takes the client over when this one is dead.
+        let keys: Vec<String> = bucket.keys().await.unwrap().try_collect().await.unwrap();
+        let kept = bucket.get(&keys[0]).await.unwrap().unwrap();
+        assert!(kept.windows(3).any(|bytes| bytes == b"red") && kept.windows(3).any(|bytes| bytes == b"Ann"));
+        client.disconnect();
+        eventually("it is forgotten", || a.io.recovery_usage().sessions == 0 && a.io.socket_count() == 0).await;
+        a.io.flushed().await.unwrap();
+    }
+    drop(b);
+}
+
+#[tokio::test]
+async fn nodes_that_do_not_agree_on_the_history_are_told() {
+    let nats = Nats::keeping();
+    let [a] = cluster(&nats).await;
+    let b = start(NatsOptions::new(nats.url())).await;
+    eventually("both are told", || [&a, &b].iter().all(|member| member.adapter.stats().disagreeing == 1)).await;
+    let emitter = Emitter::connect(NatsOptions::new(nats.url())).await.unwrap();
+    emitter.emit("n", &1).unwrap();
+    eventually("it is counted", || a.adapter.stats().not_for_history == 1).await;
+}

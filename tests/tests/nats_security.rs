@@ -150,6 +150,17 @@ async fn a_file_of_credentials_that_can_not_be_read_is_named() {
 }
 
 #[tokio::test]
+async fn who_it_is_may_be_part_of_the_address() {
+    let nats = Nats::with("authorization { users: [ { user: node, password: pass } ] }");
+    let address = |who: &str| NatsOptions::new(format!("nats://{who}127.0.0.1:{}", nats.port()));
+    NatsAdapter::connect(address("node:pass@")).await.unwrap();
+    NatsAdapter::connect(address("node:wrong@")).await.unwrap_err();
+    NatsAdapter::connect(address("")).await.unwrap_err();
+    let nats = Nats::with("authorization { token: secret }");
+    NatsAdapter::connect(NatsOptions::new(format!("nats://secret@127.0.0.1:{}", nats.port()))).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_node_needs_no_more_than_the_guide_says() {
     let (account, node) = (KeyPair::new_account(), KeyPair::new_user());
     let nats = server_of_an_operator(&account);

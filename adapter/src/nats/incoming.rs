@@ -21,7 +21,7 @@ use super::outgoing::Lane;
 use super::stats::Counters;
 use super::wire::{self, Head, Publisher, Reader, Record};
 use super::{Shared, link};
-use crate::{Answer, Node, Request};
+use crate::{Answer, Node, Operation, Request};
 
 /// Others get their turn on this thread after so many envelopes.
 const TURN: usize = 64;
@@ -279,7 +279,13 @@ fn open(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) {
 /// Does what a record asks for.
 pub(super) fn perform(shared: &Arc<Shared>, node: &Arc<dyn Node>, from: Publisher, record: Record) {
     match record {
-        Record::Tell(message) => node.deliver(message),
+        Record::Tell(message) => {
+            if shared.history.get().is_some() && matches!(message.operation, Operation::Emit { volatile: false, .. }) {
+                shared.counters.not_for_history.one();
+                tracing::warn!(target: "sociable::recovery", tag = %from.tag, "an event came without the history that the nodes share: who is away does not get it; has its process been told of JetStream?");
+            }
+            node.deliver(message);
+        }
         // It comes by the stream alone.
         Record::Kept(_) => shared.counters.malformed.one(),
         Record::Ask(id, request) => answer(shared, from, id, request),

@@ -118,6 +118,7 @@ mod tests {
 
     fn announcement(tag: NodeTag, epoch: u64, sent: u64) -> Announcement {
         Announcement {
+            keeps: false,
             occasion: Occasion::Alive,
             tag,
             epoch,

@@ -172,6 +172,10 @@ fn hear(shared: &Arc<Shared>, other: &Announcement) {
             drop(members);
             if change == Change::Came {
                 tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
+                if other.keeps != shared.history.get().is_some() {
+                    shared.counters.disagreeing.one();
+                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "a node does not agree on the history: what it and this one send does not reach the other's clients as it should; start all nodes with JetStream, or none");
+                }
             }
             if shared.heads.promised(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &shared.counters) {
                 shared.missed_something();
@@ -199,6 +203,7 @@ async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasio
     }
     let node = shared.node.get();
     let announcement = Announcement {
+        keeps: shared.history.get().is_some(),
         occasion,
         tag: me.tag,
         epoch: me.epoch,

@@ -54,7 +54,7 @@ pub enum NatsError {
         error: std::io::Error,
     },
     /// The server can't keep events and sessions. Is JetStream enabled (`nats-server -js`), and is this process allowed to use it?
-    #[error("JetStream can't be used: {0}")]
+    #[error("JetStream can't be used: {0}; is it enabled (`nats-server -js`), and is this process allowed to use it?")]
     JetStream(String),
     /// No tag was free in several tries, or the thread of the adapter could not be started.
     #[error("the adapter can't be started: {0}")]
@@ -122,7 +122,8 @@ pub struct NatsOptions {
 }
 
 impl NatsOptions {
-    /// The addresses of the NATS servers, with commas between them. A name and a password in an address are taken for that server.
+    /// The addresses of the NATS servers, with commas between them. A name and a password in one of them,
+    /// or a token, are taken for all, if there is no other [`auth`](Self::auth).
     pub fn new(servers: impl Into<String>) -> Self {
         Self {
             servers: servers.into(),
@@ -266,8 +267,13 @@ impl NatsOptions {
                 on_event(event);
                 std::future::ready(())
             });
+        let in_address = servers.iter().find_map(|server| Some((server.username()?.to_owned(), server.password().map(str::to_owned))));
         options = match &self.auth {
-            NatsAuth::None => options,
+            NatsAuth::None => match in_address {
+                Some((name, Some(password))) => options.user_and_password(name, password),
+                Some((token, None)) => options.token(token),
+                None => options,
+            },
             NatsAuth::User(name, password) => options.user_and_password(name.clone(), password.clone()),
             NatsAuth::Token(token) => options.token(token.clone()),
             NatsAuth::Nkey(seed) => options.nkey(seed.clone()),

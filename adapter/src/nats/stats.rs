@@ -94,6 +94,10 @@ counters! {
     sessions_unsaved,
     /// Sessions that were found to be another node's.
     fenced,
+    /// Nodes that came and share no history though this one does, or the other way round.
+    disagreeing,
+    /// Events that a process sent to this node without its history, so that who is away does not get them.
+    not_for_history,
     /// Tasks of the adapter that died and were begun anew.
     restarted,
 }

@@ -204,7 +204,7 @@ impl StreamHistory {
 
     /// Ends when all events and sessions are kept.
     pub(crate) async fn all_is_kept(&self) {
-        drop(self.flushed().await);
+        drop(self.outbound.flushed(self.outbound.pushed()).await);
         self.sessions.all_settled().await;
     }
 
@@ -342,7 +342,17 @@ impl History for StreamHistory {
     }
 
     fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {
-        self.outbound.flushed(self.outbound.pushed())
+        let kept = self.outbound.flushed(self.outbound.pushed());
+        let Some(this) = self.shared.upgrade().and_then(|shared| shared.history.get().cloned()) else { return kept };
+        let unsettled = self.sessions.unsettled();
+        async move {
+            kept.await?;
+            for pid in &unsettled {
+                this.sessions.settled(pid).await;
+            }
+            Ok(())
+        }
+        .boxed()
     }
 
     fn sweep(&self) {

@@ -229,6 +229,11 @@ impl Sessions {
         }
     }
 
+    /// The sessions of which something is to be written.
+    pub(super) fn unsettled(&self) -> Vec<Id> {
+        self.known.lock().iter().filter(|(_, known)| !known.is_settled()).map(|(pid, _)| *pid).collect()
+    }
+
     /// Ends when nothing of any session is to be written.
     pub(crate) async fn all_settled(&self) {
         while !self.known.lock().values().all(Known::is_settled) {

@@ -16,10 +16,10 @@ use tokio::sync::Semaphore;
 use super::sessions::{Kept, PAUSE, Place, Saved, kept, now};
 use super::store::{From, Trouble};
 use super::{MAX_SHOWN, StreamHistory};
+use crate::SavedSession;
 use crate::history::Position;
 use crate::nats::Shared;
 use crate::nats::wire::{self, HEAD, Reader, Record};
-use crate::{History, SavedSession};
 
 /// Sessions that are given up at the same time.
 const GIVING_UP: usize = 20_000;
@@ -216,7 +216,7 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
                 node.give_up(&pid).await;
                 // What was sent to it before has to be found in the stream.
                 let kept = async {
-                    drop(history.flushed().await);
+                    drop(history.outbound.flushed(history.outbound.pushed()).await);
                     history.sessions.settled(&pid).await;
                 };
                 if tokio::time::timeout(TAKE, kept).await.is_ok() {

@@ -24,8 +24,8 @@ pub(crate) struct ClusterFlags {
     jetstream: bool,
 
     /// On how many NATS servers JetStream keeps them: three by default, or one where there is one
-    #[arg(long, env = "SOCIABLE_JETSTREAM_REPLICAS", value_name = "N", requires = "jetstream")]
-    jetstream_replicas: Option<usize>,
+    #[arg(long, env = "SOCIABLE_JETSTREAM_REPLICAS", value_name = "N", requires = "jetstream", value_parser = clap::value_parser!(u8).range(1..=5))]
+    jetstream_replicas: Option<u8>,
 
     /// The name of this node for NATS
     #[arg(long, env = "SOCIABLE_NATS_USER", value_name = "NAME", requires = "nats_password", conflicts_with_all = ["nats_token", "nats_nkey", "nats_credentials"])]
@@ -76,7 +76,7 @@ impl ClusterFlags {
         }
         if self.jetstream {
             let kept = JetStreamOptions::default();
-            options = options.jetstream(self.jetstream_replicas.map_or(kept.clone(), |replicas| kept.replicas(replicas)));
+            options = options.jetstream(self.jetstream_replicas.map_or(kept.clone(), |replicas| kept.replicas(replicas.into())));
         }
         NatsAdapter::connect(options).await.map(Some)
     }
