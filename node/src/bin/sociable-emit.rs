@@ -1,13 +1,17 @@
 //! `sociable-emit`: sends an event to the sockets of a cluster, or orders them about, from a shell.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sociable::adapter::{Emitter, EmitterError};
 use sociable::protocol::Encoding;
-use sociable::{JetStreamOptions, NatsAuth, NatsError, NatsOptions, RawArgs};
+use sociable::{JetStreamOptions, NatsError, NatsOptions, RawArgs};
 use thiserror::Error;
+
+#[path = "sociable-node/nats.rs"]
+mod nats;
+
+use nats::NatsFlags;
 
 /// Sends an event to the sockets of a cluster, or orders them about.
 #[derive(Debug, Parser)]
@@ -16,9 +20,8 @@ struct Flags {
     /// The NATS servers, with commas between them
     #[arg(long, env = "SOCIABLE_NATS", default_value = "nats://127.0.0.1:4222")]
     nats: String,
-    /// A file with the credentials for NATS, as nsc writes it
-    #[arg(long, env = "SOCIABLE_NATS_CREDENTIALS", value_name = "FILE")]
-    nats_credentials: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: NatsFlags,
     /// The nodes have JetStream keep events: so that clients that are away get what is emitted when they come back
     #[arg(long, env = "SOCIABLE_JETSTREAM")]
     jetstream: bool,
@@ -97,10 +100,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: Flags) -> Result<(), Failed> {
-    let mut options = NatsOptions::new(&*flags.nats).cluster(&*flags.cluster);
-    if let Some(file) = flags.nats_credentials {
-        options = options.auth(NatsAuth::Credentials(file));
-    }
+    let mut options = flags.credentials.apply(NatsOptions::new(&*flags.nats).cluster(&*flags.cluster));
     if flags.jetstream {
         options = options.jetstream(JetStreamOptions::default());
     }

@@ -9,6 +9,7 @@ mod demo;
 mod figures;
 mod flags;
 mod log;
+mod nats;
 mod page;
 mod panics;
 
