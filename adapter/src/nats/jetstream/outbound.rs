@@ -277,6 +277,8 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
                 tracing::debug!(target: "sociable::recovery", %error, "events are not kept yet, and are published again");
             }
             Err(error) => {
+                shared.counters.not_kept.add(parcel.items);
+                tracing::error!(target: "sociable::recovery", %error, events = parcel.items, "events could not be kept in time, and do not reach other nodes");
                 // Nobody may come back, here or elsewhere, and believe to have got all.
                 if let Some(number) = history.outbound.stands(parcel.order, None) {
                     history.log.lock().has_lost(number);
@@ -284,8 +286,6 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
                 if let Some(node) = shared.node.get() {
                     node.fall_behind();
                 }
-                shared.counters.not_kept.add(parcel.items);
-                tracing::error!(target: "sociable::recovery", %error, events = parcel.items, "events could not be kept in time, and do not reach other nodes");
                 return false;
             }
         }
