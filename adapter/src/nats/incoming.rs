@@ -282,7 +282,11 @@ pub(super) fn perform(shared: &Arc<Shared>, node: &Arc<dyn Node>, from: Publishe
         Record::Tell(message) => {
             if shared.history.get().is_some() && matches!(message.operation, Operation::Emit { volatile: false, .. }) {
                 shared.counters.not_for_history.one();
-                tracing::warn!(target: "sociable::recovery", tag = %from.tag, "an event came without the history that the nodes share: who is away does not get it; has its process been told of JetStream?");
+                // The more there were the less often it is said: it is for each event.
+                let events = shared.counters.not_for_history.get();
+                if events.is_power_of_two() {
+                    tracing::warn!(target: "sociable::recovery", tag = %from.tag, events, "an event came without the history that the nodes share: who is away does not get it; has its process been told of JetStream?");
+                }
             }
             node.deliver(message);
         }

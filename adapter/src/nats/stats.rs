@@ -76,7 +76,7 @@ counters! {
     disconnected,
     /// Nodes that fell silent.
     lost_nodes,
-    /// Questions of other nodes that were refused since too many were being answered.
+    /// Questions of other nodes, and sessions that they asked for, that were refused since too many were being answered.
     unanswered,
     /// Answers that are longer than the server takes, and were left out.
     answers_too_large,

@@ -221,7 +221,7 @@ impl Log {
     /// An event out of its record, with the offset that clients of this node are shown.
     fn read(&self, publisher: NodeTag, place: u64, kept: Kept, reached: Position, reach: Reach) -> Option<Entry> {
         let Kept { number, at, namespace, target, compress, frames } = kept;
-        let mut bytes = frames.to_vec();
+        let mut bytes = Vec::from(frames);
         if let Some(at) = at {
             bytes.get_mut(at..at.checked_add(WIDTH)?)?.copy_from_slice(self.offset(&reached).as_bytes());
         }

@@ -262,7 +262,8 @@ impl History for StreamHistory {
         let limit = shared.outgoing.max_record();
         let mut log = self.log.lock();
         let (number, reached) = log.next();
-        let mut bytes = write(&self.blank).into_bytes().to_vec();
+        // Nobody else has it yet: it is not copied.
+        let mut bytes = Vec::from(write(&self.blank).into_bytes());
         // It is nearly always at the end.
         let at = bytes.windows(WIDTH).rposition(|window| window == self.blank.as_bytes());
         if let Some(at) = at {

@@ -209,7 +209,10 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
                 continue;
             };
             // Who asks waits only for so long anyway.
-            let Ok(permit) = Arc::clone(&giving).try_acquire_owned() else { continue };
+            let Ok(permit) = Arc::clone(&giving).try_acquire_owned() else {
+                shared.counters.unanswered.one();
+                continue;
+            };
             let (history, client) = (Arc::clone(&history), client.clone());
             tokio::spawn(async move {
                 let _permit = permit;
