@@ -31,6 +31,7 @@
 mod announcement;
 pub mod args;
 pub mod engine;
+mod health;
 pub mod id;
 mod msgpack;
 pub mod packet;
@@ -40,6 +41,7 @@ pub mod websocket;
 
 pub use announcement::{Announcement, Occasion};
 pub use args::{Args, ArgsBuilder, ArgsError, EncodeError, Encoding, Raw};
+pub use health::Health;
 pub use id::{Id, IdError, IdSource, NodeTag};
 pub use packet::{Body, Packet};
 pub use parser::{DecodeError, Decoder, JsonParser, Limits, MsgPackParser, Parser};

@@ -1,0 +1,8 @@
+//! The balancer of Sociable: every request of a session reaches the node that owns it.
+//!
+//! A session id bears the tag of the node that made it, so nothing has to be remembered, and any number of replicas agree without a word:
+//! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
+
+mod table;
+
+pub use table::{Counted, Limits, Load, Node, State, Table};
