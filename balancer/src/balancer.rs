@@ -1,0 +1,152 @@
+//! A balancer: threads that serve what listeners accept, and the handle by which it is changed and stopped.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::accept::{self, Accepted, Source};
+use crate::limits::Bucket;
+use crate::options::{Options, OptionsError};
+use crate::registry::Reports;
+use crate::serve;
+use crate::shared::Shared;
+use crate::table::Table;
+use crate::tcp;
+
+/// Connections that wait for one worker. If there are more, none is accepted for a while.
+const WAITING: usize = 1024;
+
+/// A balancer that does not run yet.
+#[derive(Debug)]
+pub struct Balancer {
+    shared: Arc<Shared>,
+    sources: Vec<Source>,
+    workers: usize,
+}
+
+impl Balancer {
+    /// A balancer for the nodes of this table, which reports what it sees of them.
+    ///
+    /// # Errors
+    ///
+    /// The options make no sense.
+    pub fn new(options: Options, table: Arc<ArcSwap<Table>>, reports: Reports) -> Result<Self, OptionsError> {
+        options.check()?;
+        let workers = thread::available_parallelism().map_or(1, usize::from);
+        Ok(Self { shared: Arc::new(Shared::new(options, table, reports)), sources: vec![], workers })
+    }
+
+    /// How many threads serve: as many as the machine has cores by default.
+    #[must_use]
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Listens on this address.
+    ///
+    /// # Errors
+    ///
+    /// It can't be listened on.
+    pub fn bind(self, address: SocketAddr, tls: Option<Arc<ServerConfig>>, proxied: bool) -> io::Result<Self> {
+        Ok(self.listen(tcp::listen(address)?, tls, proxied))
+    }
+
+    /// Serves what comes to this listener: with TLS, if it is given, and behind a header of the PROXY protocol if `proxied`.
+    #[must_use]
+    pub fn listen(mut self, listener: TcpListener, tls: Option<Arc<ServerConfig>>, proxied: bool) -> Self {
+        self.sources.push(Source { listener, tls, proxied });
+        self
+    }
+
+    /// Starts it.
+    ///
+    /// # Errors
+    ///
+    /// A thread can't be started.
+    pub fn start(self) -> io::Result<Handle> {
+        let (leave, _) = watch::channel(None);
+        let (mut threads, mut senders) = (vec![], vec![]);
+        for index in 0..self.workers {
+            let (sender, accepted) = mpsc::channel::<Accepted>(WAITING);
+            threads.push(serve::start(index, Arc::clone(&self.shared), accepted, leave.subscribe())?);
+            senders.push(sender);
+        }
+        let listeners = self.sources.iter().map(|source| source.listener.try_clone()).collect::<io::Result<Vec<_>>>()?;
+        let (accepts, mut stop) = watch::channel(true);
+        let (shared, sources) = (Arc::clone(&self.shared), self.sources);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        threads.push(thread::Builder::new().name("balancer-accept".into()).spawn(move || {
+            runtime.block_on(async move {
+                let rate = shared.options().accept_rate;
+                let rate = Arc::new(Bucket::new(rate, rate));
+                let mut accepting = JoinSet::new();
+                for source in sources {
+                    accepting.spawn(accept::accept(source, Arc::clone(&shared), senders.clone(), Arc::clone(&rate)));
+                }
+                drop(senders);
+                // Ends when it is told, and when nobody is left to tell it.
+                let _ = stop.wait_for(|accepts| !accepts).await;
+            });
+        })?);
+        Ok(Handle { shared: self.shared, listeners, leave, accepts, threads })
+    }
+}
+
+/// A balancer that runs. It ends when this is dropped; [`stop`](Self::stop) ends it with grace.
+#[derive(Debug)]
+pub struct Handle {
+    pub(crate) shared: Arc<Shared>,
+    listeners: Vec<TcpListener>,
+    leave: watch::Sender<Option<Duration>>,
+    accepts: watch::Sender<bool>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Handle {
+    /// The addresses that it listens on: for a port of 0, the one that was given.
+    pub fn addrs(&self) -> Vec<SocketAddr> {
+        self.listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect()
+    }
+
+    /// The sockets that it listens on, in the order in which they were added: to be handed to another process.
+    pub fn listeners(&self) -> &[TcpListener] {
+        &self.listeners
+    }
+
+    /// Takes other options, without touching any connection.
+    ///
+    /// # Errors
+    ///
+    /// They make no sense: the old ones hold.
+    pub fn reload(&self, options: Options) -> Result<(), OptionsError> {
+        let checked = options.check();
+        match &checked {
+            Ok(()) => {
+                self.shared.change(options);
+                self.shared.metrics.reloads.inc();
+            }
+            Err(_) => drop(self.shared.metrics.reloads_failed.inc()),
+        }
+        checked
+    }
+
+    /// Accepts no more, closes the connections evenly within this time, and cuts off what is left then.
+    ///
+    /// Connections end behind the answer that they wait for, WebSockets when it is their turn.
+    pub async fn stop(mut self, time: Duration) {
+        self.listeners.clear();
+        self.accepts.send_replace(false);
+        self.leave.send_replace(Some(time));
+        let threads = std::mem::take(&mut self.threads);
+        let ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
+        let _ = ended.await;
+    }
+}

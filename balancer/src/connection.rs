@@ -1,0 +1,291 @@
+//! The connection of a client that speaks HTTP/1.1: one request after the other, each to the node that it is for.
+
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::task::spawn_local;
+
+use crate::exchange::{End, Exchange};
+use crate::http::Framing;
+use crate::http::head::{Record, Request};
+use crate::http::refusal::Refusal;
+use crate::permit::Permit;
+use crate::reach::Reached;
+use crate::roll::{Fate, Place};
+use crate::stream::{Out, Stream, Wire};
+use crate::tunnel::Tunnel;
+use crate::worker::Worker;
+
+/// How long a client that was refused has to take its answer, and how much it may send meanwhile, so that it is not cut off before it could read.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A connection.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    worker: Rc<Worker>,
+    stream: Stream,
+    /// Who is connected, as a trusted proxy tells.
+    peer: SocketAddr,
+    place: Place,
+    /// What was read and not used.
+    carry: Vec<u8>,
+    /// Counts it against the bound on connections.
+    permit: Permit,
+}
+
+/// What comes after a request.
+enum Next {
+    /// Another.
+    Request,
+    Close,
+    /// The client may be sending still: it gets time to read.
+    Linger,
+}
+
+impl Connection {
+    /// Serves it until it ends. What was read of it already comes first.
+    pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, carry: Vec<u8>, permit: Permit) {
+        let place = worker.roll.enter(worker.shared.options().header_timeout);
+        let mut connection = Self { worker, stream, peer, place, carry, permit };
+        loop {
+            let request = match poll_fn(|cx| connection.poll_request(cx)).await {
+                Ok(Some(request)) => request,
+                Ok(None) => return,
+                Err(refusal) => {
+                    connection.refuse(refusal, false, true, None).await;
+                    return connection.linger().await;
+                }
+            };
+            // Boxed, since it is large, and an idle connection has none.
+            let next = if request.upgrade.is_some() {
+                return Box::pin(connection.upgrade(request)).await;
+            } else {
+                Box::pin(connection.forward(request)).await
+            };
+            match next {
+                Next::Request => {}
+                Next::Close => return,
+                Next::Linger => return connection.linger().await,
+            }
+            connection.place.give(connection.worker.shared.options().keep_alive);
+        }
+    }
+
+    /// Reads the next request. There is none if the connection ended, or was idle for too long.
+    fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
+        let worker = Rc::clone(&self.worker);
+        let options = worker.shared.options();
+        loop {
+            if !self.carry.is_empty()
+                && let Some((request, length)) = Request::read(&self.carry, &options.reading(self.peer, self.is_encrypted()))?
+            {
+                self.carry.drain(..length);
+                if self.carry.is_empty() {
+                    // An idle connection holds nothing.
+                    self.carry = vec![];
+                }
+                return Poll::Ready(Ok(Some(request)));
+            }
+            match self.place.fate(cx) {
+                Fate::Late if !self.carry.is_empty() => return Poll::Ready(Err(Refusal::Slow)),
+                Fate::Leaves if !self.carry.is_empty() => {}
+                Fate::Late | Fate::Leaves => return Poll::Ready(Ok(None)),
+                Fate::Stays => {}
+            }
+            let mut buffer = worker.buffer();
+            let length = match self.stream.poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(Ok(length)) => length,
+                Poll::Ready(Err(_)) => 0,
+            };
+            if length == 0 {
+                return Poll::Ready(Ok(None));
+            }
+            let input = &buffer[..length];
+            if !self.carry.is_empty() {
+                self.carry.extend_from_slice(input);
+                continue;
+            }
+            // Nearly always the whole head is there: then it is not even copied.
+            if let Some((request, length)) = Request::read(input, &options.reading(self.peer, self.is_encrypted()))? {
+                self.carry.extend_from_slice(&input[length..]);
+                return Poll::Ready(Ok(Some(request)));
+            }
+            self.carry.extend_from_slice(input);
+            // From its first byte a head has this long, however it is dealt out.
+            self.place.give(options.header_timeout);
+        }
+    }
+
+    /// Sends a request to its node, and the answer back.
+    async fn forward(&mut self, mut request: Request) -> Next {
+        let worker = Rc::clone(&self.worker);
+        let record = request.record.take();
+        let close = !request.keep_alive || worker.leaving.get() || self.place.leaves();
+        let Reached { node, mut stream, counted: _counted } = match worker.reach(&request).await {
+            Ok(reached) => reached,
+            Err(refusal) => return self.refuse_request(refusal, &request, close, record).await,
+        };
+        let most = node.limits.max_payload.unwrap_or(u64::MAX).min(worker.shared.options().max_body);
+        if matches!(request.body, Framing::Length(length) if length > most) {
+            worker.pool.put(node.address, stream, worker.roll.now());
+            return self.refuse_request(Refusal::LongBody, &request, close, record).await;
+        }
+        if request.expects_continue && self.carry.is_empty() {
+            // A connection that takes no line is found to be broken when it is to take the answer.
+            let _ = self.send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await;
+        }
+        let (kind, begun) = (request.kind(), Instant::now());
+        let mut exchange = Exchange::new(&worker, &self.place, &mut self.stream, &mut stream, &mut self.carry, &mut request, (close, most));
+        let end = poll_fn(|cx| exchange.poll(cx)).await;
+        let (status, free) = (exchange.status(), exchange.node_is_free());
+        worker.shared.metrics.answered(kind, begun, exchange.first_byte());
+        if free {
+            worker.pool.put(node.address, stream, worker.roll.now());
+        } else {
+            // The node learns at once that nobody waits for its answer.
+            drop(stream);
+        }
+        if status == 503 {
+            worker.shared.refused_by(&node, &request);
+        }
+        match end {
+            End::Answered { whole } => {
+                self.log(record, status, node.tag.as_str());
+                match (close, whole) {
+                    (false, true) => Next::Request,
+                    (true, true) => Next::Close,
+                    // The node did not want the rest of the body.
+                    (_, false) => Next::Linger,
+                }
+            }
+            End::Refused(refusal) => {
+                self.refuse(refusal, false, true, record).await;
+                Next::Linger
+            }
+            End::ClientGone | End::Broken | End::Switched(_) => {
+                if matches!(end, End::Broken) {
+                    worker.shared.metrics.broken.inc();
+                }
+                self.log(record, 0, node.tag.as_str());
+                Next::Close
+            }
+        }
+    }
+
+    /// Opens a WebSocket: the connection becomes a tunnel, a task of its own and smaller than this one, or ends behind the refusal.
+    async fn upgrade(mut self, mut request: Request) {
+        let worker = Rc::clone(&self.worker);
+        let record = request.record.take();
+        let Reached { node, mut stream, counted: _counted } = match worker.reach(&request).await {
+            Ok(reached) => reached,
+            Err(refusal) => {
+                self.refuse(refusal, true, true, record).await;
+                return self.linger().await;
+            }
+        };
+        let (kind, begun) = (request.kind(), Instant::now());
+        // What comes behind the head stays here until the node has agreed.
+        let mut exchange = Exchange::new(&worker, &self.place, &mut self.stream, &mut stream, &mut self.carry, &mut request, (true, 0));
+        let end = poll_fn(|cx| exchange.poll(cx)).await;
+        let status = exchange.status();
+        worker.shared.metrics.answered(kind, begun, exchange.first_byte());
+        self.log(record, status, node.tag.as_str());
+        match end {
+            End::Switched(down) => {
+                worker.shared.metrics.upgrades.inc();
+                let idle = worker.shared.options().tunnel_idle(&node);
+                let Self { stream: client, place, carry, permit, .. } = self;
+                let tunnel =
+                    Tunnel::new(Rc::clone(&worker), client, stream, place, idle, (node.load.tunnel(), permit)).waiting(carry, down);
+                spawn_local(tunnel);
+            }
+            End::Refused(refusal) => {
+                self.refuse(refusal, true, true, None).await;
+                self.linger().await;
+            }
+            End::Answered { .. } => {
+                if status == 503 {
+                    worker.shared.refused_by(&node, &request);
+                }
+                self.linger().await;
+            }
+            End::ClientGone | End::Broken => {}
+        }
+    }
+
+    /// Tells the client why its request goes nowhere.
+    async fn refuse_request(&mut self, refusal: Refusal, request: &Request, close: bool, record: Option<Box<Record>>) -> Next {
+        // A body that is to come would be read as the next request.
+        let (close, linger) = if request.body == Framing::Empty { (close, false) } else { (true, true) };
+        let sent = self.refuse(refusal, false, close, record).await;
+        match (sent, linger, close) {
+            (true, true, _) => Next::Linger,
+            (true, false, false) => Next::Request,
+            _ => Next::Close,
+        }
+    }
+
+    /// Writes a refusal. False if the client does not take it.
+    async fn refuse(&mut self, refusal: Refusal, websocket: bool, close: bool, record: Option<Box<Record>>) -> bool {
+        self.worker.shared.metrics.refused(refusal);
+        self.log(record, refusal.status().0, refusal.cause());
+        let mut answer = self.worker.memory();
+        refusal.write(websocket, close, self.worker.shared.retry_after(), &mut answer);
+        self.place.give(self.worker.shared.options().write_timeout);
+        self.send(answer).await.is_ok()
+    }
+
+    async fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
+        let mut out = Out::new(bytes);
+        poll_fn(|cx| match self.place.fate(cx) {
+            Fate::Late => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Fate::Stays | Fate::Leaves => out.poll_send(cx, &mut self.stream),
+        })
+        .await?;
+        self.worker.give(out.take_memory());
+        Ok(())
+    }
+
+    /// Ends a connection on which something may come still. To close it at once would take the answer away from the client.
+    async fn linger(mut self) {
+        self.place.give(LINGER);
+        let mut left = LINGER_BYTES;
+        let mut shut = false;
+        poll_fn(|cx| {
+            if !shut {
+                match self.stream.poll_shutdown(cx) {
+                    Poll::Ready(Ok(())) => shut = true,
+                    Poll::Ready(Err(_)) => return Poll::Ready(()),
+                    Poll::Pending => {}
+                }
+            }
+            loop {
+                if self.place.fate(cx) == Fate::Late {
+                    return Poll::Ready(());
+                }
+                match self.stream.poll_read(cx, &mut self.worker.buffer()) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Ok(length)) if (1..=left).contains(&length) => left -= length,
+                    Poll::Ready(_) => return Poll::Ready(()),
+                }
+            }
+        })
+        .await;
+    }
+
+    fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    fn log(&self, record: Option<Box<Record>>, status: u16, by: &str) {
+        if let Some(record) = record {
+            record.log(self.peer.ip(), status, by);
+        }
+    }
+}

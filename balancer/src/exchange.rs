@@ -1,0 +1,355 @@
+//! One request and its answer, between a client and a node.
+//!
+//! Both directions go at once: a node may answer before it has all of the body. Nothing is kept but what could not be written yet, at most
+//! one read of each side.
+
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpStream;
+
+use crate::http::answer::{self, Answer, Asked};
+use crate::http::head::Request;
+use crate::http::refusal::Refusal;
+use crate::http::{Decoder, Framing, encode, finish};
+use crate::roll::{Fate, Place};
+use crate::stream::{Out, Stream, Wire};
+use crate::worker::Worker;
+
+/// The most that is read ahead from a client that does not wait for its answer.
+const MAX_AHEAD: usize = 16 * 1024;
+
+/// How an exchange ended.
+#[derive(Debug)]
+pub(crate) enum End {
+    /// The client has the answer.
+    Answered {
+        /// All of the request was read: another may follow.
+        whole: bool,
+    },
+    /// The WebSocket is open. The answer is not written yet.
+    Switched(Out),
+    /// The client is gone, or does not take its answer.
+    ClientGone,
+    /// The answer broke off, and the client has a part of it.
+    Broken,
+    /// The client has nothing yet, and is to be told why.
+    Refused(Refusal),
+}
+
+/// A request on its way to a node.
+#[derive(Debug)]
+pub(crate) struct Exchange<'a> {
+    worker: &'a Worker,
+    place: &'a Place,
+    client: &'a mut Stream,
+    node: &'a mut TcpStream,
+    /// What was read of the client and not used.
+    carry: &'a mut Vec<u8>,
+    asked: Asked,
+    times: Times,
+    up: Up,
+    down: Down,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Times {
+    /// For an answer, and between two pieces of it.
+    answer: Duration,
+    /// For what was read of an answer to be taken by the client.
+    write: Duration,
+    /// For a body: this long, and as long as it takes at the lowest rate.
+    body: Duration,
+    rate: u64,
+    begun: u32,
+}
+
+/// To the node.
+#[derive(Debug)]
+struct Up {
+    out: Out,
+    framing: Framing,
+    decoder: Decoder,
+    /// All is encoded.
+    encoded: bool,
+    /// All is written, or will never be.
+    over: bool,
+    received: u64,
+    most: u64,
+}
+
+/// To the client.
+#[derive(Debug, Default)]
+struct Down {
+    out: Out,
+    /// The begin of a head.
+    head: Vec<u8>,
+    answer: Option<(Answer, Framing, Decoder)>,
+    /// All is encoded.
+    encoded: bool,
+    /// Something was written.
+    begun: bool,
+    status: u16,
+    first_byte: Option<Instant>,
+}
+
+impl<'a> Exchange<'a> {
+    /// Begins one. The body may be `most` bytes long, where its head did not say how long it is.
+    pub(crate) fn new(
+        worker: &'a Worker,
+        place: &'a Place,
+        client: &'a mut Stream,
+        node: &'a mut TcpStream,
+        carry: &'a mut Vec<u8>,
+        request: &mut Request,
+        (close, most): (bool, u64),
+    ) -> Self {
+        let options = worker.shared.options();
+        let times = Times {
+            answer: options.answer_timeout,
+            write: options.write_timeout,
+            body: options.body_timeout,
+            rate: options.min_body_rate.max(1),
+            begun: place.now(),
+        };
+        let asked = Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close };
+        let out = Out::new(std::mem::take(&mut request.head));
+        let empty = request.body == Framing::Empty;
+        place.give(if empty { times.answer } else { times.body });
+        let up = Up { out, framing: request.body, decoder: Decoder::new(request.body), encoded: empty, over: false, received: 0, most };
+        Self { worker, place, client, node, carry, asked, times, up, down: Down::default() }
+    }
+
+    /// The status of the answer, if one came.
+    pub(crate) fn status(&self) -> u16 {
+        self.down.status
+    }
+
+    /// When the answer began, if one came.
+    pub(crate) fn first_byte(&self) -> Option<Instant> {
+        self.down.first_byte
+    }
+
+    /// True if the node's connection may serve another request.
+    pub(crate) fn node_is_free(&self) -> bool {
+        self.up.over && self.down.encoded && self.down.answer.is_some_and(|(answer, ..)| answer.keep_alive)
+    }
+
+    /// Goes on with it.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.place.fate(cx) == Fate::Late {
+            return Poll::Ready(self.late());
+        }
+        if let Err(end) = self.poll_up(cx) {
+            return Poll::Ready(end);
+        }
+        self.poll_down(cx)
+    }
+
+    fn late(&mut self) -> End {
+        if !self.down.out.is_empty() {
+            End::ClientGone
+        } else if !self.up.over {
+            self.refuse(Refusal::Slow)
+        } else {
+            self.refuse(Refusal::NoAnswer)
+        }
+    }
+
+    /// The client is told, if it has no part of an answer yet.
+    fn refuse(&self, refusal: Refusal) -> End {
+        if self.down.begun || !self.down.out.is_empty() { End::Broken } else { End::Refused(refusal) }
+    }
+
+    fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        while !self.up.over {
+            match self.up.out.poll_send(cx, self.node) {
+                Poll::Pending => return Ok(()),
+                // It may have answered before it closed.
+                Poll::Ready(Err(_)) => {
+                    self.up.over = true;
+                    self.place.give(self.times.answer);
+                    break;
+                }
+                Poll::Ready(Ok(())) => self.worker.give(self.up.out.take_memory()),
+            }
+            if self.up.encoded {
+                self.up.over = true;
+                self.place.give(self.times.answer);
+                break;
+            }
+            self.read_body(cx)?;
+            if self.up.out.is_empty() && !self.up.encoded {
+                return Ok(());
+            }
+        }
+        self.watch(cx)
+    }
+
+    /// Reads some of the body, if there is any.
+    fn read_body(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if self.up.out.bytes().capacity() == 0 {
+            *self.up.out.bytes() = self.worker.memory();
+        }
+        if self.carry.is_empty() {
+            let mut buffer = self.worker.buffer();
+            match self.client.poll_read(cx, &mut buffer) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Ok(length)) if length > 0 => {
+                    let mut input = &buffer[..length];
+                    self.up.take(&mut input).map_err(|refusal| self.refuse(refusal))?;
+                    self.carry.extend_from_slice(input);
+                }
+                Poll::Ready(_) => return Err(End::ClientGone),
+            }
+        } else {
+            let mut input = &self.carry[..];
+            let taken = self.up.take(&mut input);
+            let left = input.len();
+            self.carry.drain(..self.carry.len() - left);
+            taken.map_err(|refusal| self.refuse(refusal))?;
+        }
+        // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more.
+        let at_lowest = Duration::from_secs(self.up.received / self.times.rate);
+        self.place.until(self.times.begun, self.times.body + at_lowest);
+        Ok(())
+    }
+
+    /// Nothing more is read from the client but to see that it goes: its request ends with it, as the node has to know.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+        if !self.carry.is_empty() {
+            return Ok(());
+        }
+        let mut buffer = self.worker.buffer();
+        match self.client.poll_read(cx, &mut buffer[..MAX_AHEAD]) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(length)) if length > 0 => {
+                self.carry.extend_from_slice(&buffer[..length]);
+                Ok(())
+            }
+            Poll::Ready(_) => Err(End::ClientGone),
+        }
+    }
+
+    fn poll_down(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        loop {
+            if !self.down.out.is_empty() {
+                self.down.begun = true;
+                match self.down.out.poll_send(cx, self.client) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(_)) => return Poll::Ready(End::ClientGone),
+                    Poll::Ready(Ok(())) => {}
+                }
+                self.place.give(self.times.answer);
+            }
+            self.worker.give(self.down.out.take_memory());
+            if self.down.encoded {
+                return Poll::Ready(End::Answered { whole: self.up.encoded });
+            }
+            let mut buffer = self.worker.buffer();
+            let length = match self.node.poll_read(cx, &mut buffer) {
+                Poll::Pending => return Poll::Pending,
+                Poll::Ready(length) => length,
+            };
+            *self.down.out.bytes() = self.worker.memory();
+            if let Err(end) = self.down.take(length, &buffer, &self.asked) {
+                drop(buffer);
+                return Poll::Ready(match end {
+                    Unfit::Switched => End::Switched(std::mem::take(&mut self.down.out)),
+                    Unfit::Bad if self.down.begun => End::Broken,
+                    Unfit::Bad => End::Refused(Refusal::BadAnswer),
+                });
+            }
+            if !self.down.out.is_empty() {
+                // Who does not take it within that time takes it too slowly, however it is dealt out.
+                self.place.give(self.times.write);
+            }
+        }
+    }
+}
+
+impl Up {
+    /// Takes what belongs to the body.
+    fn take(&mut self, input: &mut &[u8]) -> Result<(), Refusal> {
+        while let Some(piece) = self.decoder.next(input).map_err(|_| Refusal::Ambiguous)? {
+            self.received += piece.len() as u64;
+            if self.received > self.most {
+                return Err(Refusal::LongBody);
+            }
+            encode(self.framing, piece, self.out.bytes());
+        }
+        if self.decoder.is_done() && !self.encoded {
+            finish(self.framing, self.out.bytes());
+            self.encoded = true;
+        }
+        Ok(())
+    }
+}
+
+/// Why an answer ends otherwise than with its body.
+enum Unfit {
+    Switched,
+    Bad,
+}
+
+impl Down {
+    /// Takes what was read from the node.
+    fn take(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked) -> Result<(), Unfit> {
+        let length = length.map_err(|_| Unfit::Bad)?;
+        if length == 0 {
+            let ends = self.answer.is_some_and(|(answer, ..)| answer.body == Framing::Close);
+            return if ends { self.finish() } else { Err(Unfit::Bad) };
+        }
+        let mut input = &buffer[..length];
+        // The begin of a head that did not come at once.
+        let mut head = std::mem::take(&mut self.head);
+        if self.answer.is_none() {
+            if !head.is_empty() {
+                head.extend_from_slice(input);
+                input = &head;
+            }
+            match answer::read(input, asked, self.out.bytes()) {
+                Ok(Some((answer, framing, length))) => {
+                    self.status = answer.status;
+                    self.first_byte = Some(Instant::now());
+                    self.answer = Some((answer, framing, Decoder::new(answer.body)));
+                    input = &input[length..];
+                    if answer.switched {
+                        self.out.bytes().extend_from_slice(input);
+                        return Err(Unfit::Switched);
+                    }
+                }
+                Ok(None) => {
+                    self.head = if head.is_empty() { input.to_vec() } else { head };
+                    return Ok(());
+                }
+                Err(error) => {
+                    tracing::warn!(target: "sociable::balancer", %error, "an answer of a node can't be passed on");
+                    return Err(Unfit::Bad);
+                }
+            }
+        }
+        let Some((_, framing, decoder)) = &mut self.answer else { return Err(Unfit::Bad) };
+        while let Some(piece) = decoder.next(&mut input).map_err(|_| Unfit::Bad)? {
+            encode(*framing, piece, self.out.bytes());
+        }
+        let (done, behind) = (decoder.is_done(), !input.is_empty());
+        if done {
+            self.finish()?;
+            // What is behind an answer belongs to nobody: the connection is not used again.
+            if behind && let Some((answer, ..)) = &mut self.answer {
+                answer.keep_alive = false;
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self) -> Result<(), Unfit> {
+        if let Some((_, framing, _)) = self.answer {
+            finish(framing, self.out.bytes());
+        }
+        self.encoded = true;
+        Ok(())
+    }
+}

@@ -1,0 +1,225 @@
+//! The head of a node's answer: read, and written anew for the client.
+
+use std::io::Write as _;
+
+use thiserror::Error;
+
+use super::Framing;
+use super::head::{Accept, tokens, write_field};
+
+/// The longest head of an answer, and the most fields in it.
+pub(crate) const MAX_HEAD: usize = 64 * 1024;
+const MAX_FIELDS: usize = 100;
+
+/// Why an answer can't be passed on.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub(crate) enum BadAnswer {
+    #[error("it is no HTTP/1.1")]
+    Malformed,
+    #[error("its head is too long")]
+    LongHead,
+    #[error("it is not clear where it ends")]
+    Ambiguous,
+    #[error("it switches to a protocol that was not asked for")]
+    Switch,
+}
+
+/// An answer, as far as its head tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Framing,
+    /// The WebSocket is open.
+    pub(crate) switched: bool,
+    /// Whether the node's connection may go on behind it.
+    pub(crate) keep_alive: bool,
+}
+
+/// What an answer is read for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    /// What has to be answered to open the WebSocket that was asked for.
+    pub(crate) upgrade: Option<Accept>,
+    /// The answer has no body whatever it says.
+    pub(crate) bodiless: bool,
+    /// The client understands chunks.
+    pub(crate) chunks: bool,
+    /// The client's connection ends behind it.
+    pub(crate) close: bool,
+}
+
+/// Reads the head of the answer that begins the input and writes it anew. Tells the length of what was read and how the body goes to the
+/// client, or that more has to come. Interim answers are read and not passed on.
+pub(crate) fn read(input: &[u8], asked: &Asked, out: &mut Vec<u8>) -> Result<Option<(Answer, Framing, usize)>, BadAnswer> {
+    let mut begin = 0;
+    loop {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut parsed = httparse::Response::new(&mut fields);
+        let length = match parsed.parse(&input[begin..]) {
+            Ok(httparse::Status::Complete(length)) => length,
+            Ok(httparse::Status::Partial) if input.len() - begin >= MAX_HEAD => return Err(BadAnswer::LongHead),
+            Ok(httparse::Status::Partial) => return Ok(None),
+            Err(httparse::Error::TooManyHeaders) => return Err(BadAnswer::LongHead),
+            Err(_) => return Err(BadAnswer::Malformed),
+        };
+        begin += length;
+        let status = parsed.code.ok_or(BadAnswer::Malformed)?;
+        if status < 200 && status != 101 {
+            continue;
+        }
+        let answer = understand(&parsed, status, asked)?;
+        let framing = write(&parsed, &answer, asked, out);
+        return Ok(Some((answer, framing, begin)));
+    }
+}
+
+fn understand(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) -> Result<Answer, BadAnswer> {
+    let (mut length, mut chunked, mut keep_alive, mut upgraded, mut accepted) = (None, false, parsed.version == Some(1), false, false);
+    for field in parsed.headers.iter() {
+        let name = field.name;
+        if name.eq_ignore_ascii_case("content-length") {
+            let text = std::str::from_utf8(field.value).map_err(|_| BadAnswer::Ambiguous)?;
+            let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+            let value: u64 = text.parse().ok().filter(|_| digits).ok_or(BadAnswer::Ambiguous)?;
+            if length.replace(value).is_some_and(|first| first != value) {
+                return Err(BadAnswer::Ambiguous);
+            }
+        } else if name.eq_ignore_ascii_case("transfer-encoding") {
+            if chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+                return Err(BadAnswer::Ambiguous);
+            }
+            chunked = true;
+        } else if name.eq_ignore_ascii_case("connection") {
+            keep_alive &= !tokens(field.value).any(|token| token.eq_ignore_ascii_case(b"close"));
+        } else if name.eq_ignore_ascii_case("upgrade") {
+            upgraded |= field.value.eq_ignore_ascii_case(b"websocket");
+        } else if name.eq_ignore_ascii_case("sec-websocket-accept") {
+            accepted |= asked.upgrade.is_some_and(|accept| field.value == accept);
+        }
+    }
+    if status == 101 {
+        return match upgraded && accepted && length.unwrap_or(0) == 0 && !chunked {
+            true => Ok(Answer { status, body: Framing::Empty, switched: true, keep_alive: false }),
+            false => Err(BadAnswer::Switch),
+        };
+    }
+    let body = match (length, chunked) {
+        _ if asked.bodiless || status == 204 || status == 304 => Framing::Empty,
+        (Some(_), true) => return Err(BadAnswer::Ambiguous),
+        (Some(0), false) => Framing::Empty,
+        (Some(length), false) => Framing::Length(length),
+        (None, true) => Framing::Chunked,
+        (None, false) => Framing::Close,
+    };
+    Ok(Answer { status, body, switched: false, keep_alive: keep_alive && body != Framing::Close })
+}
+
+/// Writes the head for the client. Tells how the body goes there.
+fn write(parsed: &httparse::Response<'_, '_>, answer: &Answer, asked: &Asked, out: &mut Vec<u8>) -> Framing {
+    // Writing to a vector does not fail.
+    let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, parsed.reason.unwrap_or_default());
+    for field in parsed.headers.iter().filter(|field| !is_of_the_connection(field.name)) {
+        // Where there is no body, the length tells of the one that there would be.
+        if !field.name.eq_ignore_ascii_case("content-length") || answer.body == Framing::Empty && answer.status != 204 && !answer.switched {
+            write_field(field.name, field.value, out);
+        }
+    }
+    let framing = match answer.body {
+        Framing::Chunked | Framing::Close if asked.chunks => Framing::Chunked,
+        Framing::Chunked | Framing::Close => Framing::Close,
+        framing => framing,
+    };
+    match framing {
+        Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),
+        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        Framing::Empty | Framing::Close => {}
+    }
+    if answer.switched {
+        out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+    } else if asked.close || framing == Framing::Close {
+        out.extend_from_slice(b"connection: close\r\n");
+    }
+    out.extend_from_slice(b"\r\n");
+    framing
+}
+
+fn is_of_the_connection(name: &str) -> bool {
+    ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
+        .into_iter()
+        .any(|known| known.eq_ignore_ascii_case(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: Asked = Asked { upgrade: None, bodiless: false, chunks: true, close: false };
+
+    fn answer(input: &str, asked: &Asked) -> Result<Option<(Answer, Framing, String)>, BadAnswer> {
+        let mut out = vec![];
+        let read = read(input.as_bytes(), asked, &mut out)?;
+        Ok(read.map(|(answer, framing, length)| {
+            assert_eq!(length, input.find("\r\n\r\nBODY").map_or(input.len(), |at| at + 4));
+            (answer, framing, String::from_utf8(out).unwrap())
+        }))
+    }
+
+    #[test]
+    fn an_answer_is_written_anew() {
+        let input = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-A: b\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive\r\n\r\nBODY";
+        let (read, framing, head) = answer(input, &PLAIN).unwrap().unwrap();
+        assert_eq!(read, Answer { status: 200, body: Framing::Length(4), switched: false, keep_alive: true });
+        assert_eq!((framing, &*head), (Framing::Length(4), "HTTP/1.1 200 OK\r\nX-A: b\r\ncontent-length: 4\r\n\r\n"));
+
+        let (_, _, head) = answer(input, &Asked { close: true, ..PLAIN }).unwrap().unwrap();
+        assert!(head.ends_with("connection: close\r\n\r\n"));
+        let (read, framing, head) = answer(input, &Asked { bodiless: true, ..PLAIN }).unwrap().unwrap();
+        assert_eq!((read.body, framing), (Framing::Empty, Framing::Empty));
+        assert!(head.contains("Content-Length: 4"), "{head}");
+    }
+
+    #[test]
+    fn bodies_without_a_length_get_chunks_where_they_are_understood() {
+        for input in ["HTTP/1.1 200 OK\r\n\r\nBODY", "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\nBODY"] {
+            let (_, framing, head) = answer(input, &PLAIN).unwrap().unwrap();
+            assert_eq!((framing, &*head), (Framing::Chunked, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"));
+            let (_, framing, head) = answer(input, &Asked { chunks: false, ..PLAIN }).unwrap().unwrap();
+            assert_eq!((framing, &*head), (Framing::Close, "HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n"));
+        }
+    }
+
+    #[test]
+    fn interim_answers_are_passed_by() {
+        let input = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
+        let (read, _, head) = answer(input, &PLAIN).unwrap().unwrap();
+        assert_eq!((read.status, read.body, &*head), (204, Framing::Empty, "HTTP/1.1 204 No Content\r\n\r\n"));
+        assert_eq!(answer("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 20", &PLAIN), Ok(None));
+    }
+
+    #[test]
+    fn a_switch_has_to_be_the_one_that_was_asked_for() {
+        let asked = Asked { upgrade: Some(super::super::head::accept(b"dGhlIHNhbXBsZSBub25jZQ==")), ..PLAIN };
+        let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
+        let good = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{accept}\r\n\r\n");
+        let (read, _, head) = answer(&good, &asked).unwrap().unwrap();
+        assert!(read.switched && head.contains(accept) && head.contains("upgrade: websocket"), "{head}");
+        assert_eq!(answer(&good, &PLAIN), Err(BadAnswer::Switch));
+        assert_eq!(answer(&good.replace("s3p", "x3p"), &asked), Err(BadAnswer::Switch));
+        assert_eq!(answer(&good.replace("websocket\r\n", "h2c\r\n"), &asked), Err(BadAnswer::Switch));
+        assert_eq!(answer(&good.replace(accept, &format!("{accept}\r\ncontent-length: 5")), &asked), Err(BadAnswer::Switch));
+    }
+
+    #[test]
+    fn an_ambiguous_answer_is_not_passed_on() {
+        for fields in [
+            "content-length: 4\r\ntransfer-encoding: chunked",
+            "content-length: 4\r\ncontent-length: 5",
+            "content-length: +4",
+            "transfer-encoding: gzip, chunked",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked",
+        ] {
+            assert_eq!(answer(&format!("HTTP/1.1 200 OK\r\n{fields}\r\n\r\nBODY"), &PLAIN), Err(BadAnswer::Ambiguous), "{fields}");
+        }
+        assert_eq!(answer("SSH-2.0-x\r\n", &PLAIN), Err(BadAnswer::Malformed));
+    }
+}

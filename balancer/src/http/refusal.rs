@@ -1,0 +1,160 @@
+//! Why a request gets no further, and what the client is told.
+
+use std::fmt::Write as _;
+
+/// Why the balancer answers a request itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Refusal {
+    /// It is no HTTP/1.1.
+    Malformed,
+    /// Two servers could read it in two ways: where it ends, or whom it is for.
+    Ambiguous,
+    /// The target is too long.
+    LongTarget,
+    /// The head is too long, or has too many fields.
+    LongHead,
+    /// The head or the body did not come in time.
+    Slow,
+    /// The body is longer than the node takes.
+    LongBody,
+    /// A method or an expectation that is not served.
+    Unsupported,
+    /// A version of HTTP or of the WebSocket protocol that is not spoken.
+    Version,
+    /// No WebSocket can be opened in this way.
+    WebSocket,
+    /// The session id is none that a node could have made.
+    BadSession,
+    /// No node has the tag of the session id.
+    UnknownSession,
+    /// Too many sessions were asked for by this address.
+    TooManySessions,
+    /// Too many session ids of this address were wrong.
+    TooManyGuesses,
+    /// No node takes it.
+    NoNode,
+    /// The owner of the session can't be reached now.
+    Unreachable,
+    /// The node broke off, or said what is no HTTP.
+    BadAnswer,
+    /// The node did not answer in time.
+    NoAnswer,
+    /// The balancer has as many connections as it may have.
+    Overloaded,
+}
+
+impl Refusal {
+    /// All of them, for metrics.
+    pub(crate) const ALL: [Self; 18] = [
+        Self::Malformed,
+        Self::Ambiguous,
+        Self::LongTarget,
+        Self::LongHead,
+        Self::Slow,
+        Self::LongBody,
+        Self::Unsupported,
+        Self::Version,
+        Self::WebSocket,
+        Self::BadSession,
+        Self::UnknownSession,
+        Self::TooManySessions,
+        Self::TooManyGuesses,
+        Self::NoNode,
+        Self::Unreachable,
+        Self::BadAnswer,
+        Self::NoAnswer,
+        Self::Overloaded,
+    ];
+
+    /// Its name in metrics and logs.
+    pub(crate) fn cause(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Ambiguous => "ambiguous",
+            Self::LongTarget => "long_target",
+            Self::LongHead => "long_head",
+            Self::Slow => "slow",
+            Self::LongBody => "long_body",
+            Self::Unsupported => "unsupported",
+            Self::Version => "version",
+            Self::WebSocket => "websocket",
+            Self::BadSession => "bad_session",
+            Self::UnknownSession => "unknown_session",
+            Self::TooManySessions => "too_many_sessions",
+            Self::TooManyGuesses => "too_many_guesses",
+            Self::NoNode => "no_node",
+            Self::Unreachable => "unreachable",
+            Self::BadAnswer => "bad_answer",
+            Self::NoAnswer => "no_answer",
+            Self::Overloaded => "overloaded",
+        }
+    }
+
+    /// Status and reason.
+    pub(crate) fn status(self) -> (u16, &'static str) {
+        match self {
+            Self::Malformed | Self::Ambiguous | Self::WebSocket | Self::BadSession | Self::UnknownSession => (400, "Bad Request"),
+            Self::LongTarget => (414, "URI Too Long"),
+            Self::LongHead => (431, "Request Header Fields Too Large"),
+            Self::Slow => (408, "Request Timeout"),
+            Self::LongBody => (413, "Content Too Large"),
+            Self::Unsupported => (501, "Not Implemented"),
+            Self::Version => (426, "Upgrade Required"),
+            Self::TooManySessions | Self::TooManyGuesses => (429, "Too Many Requests"),
+            Self::NoNode | Self::Unreachable | Self::Overloaded => (503, "Service Unavailable"),
+            Self::BadAnswer => (502, "Bad Gateway"),
+            Self::NoAnswer => (504, "Gateway Timeout"),
+        }
+    }
+
+    /// What the client is told.
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::Malformed => "This is no HTTP/1.1 request.",
+            Self::Ambiguous => "It is not clear where this request ends or whom it is for.",
+            Self::LongTarget => "The target of the request is too long.",
+            Self::LongHead => "The head of the request is too long.",
+            Self::Slow => "The request did not come in time.",
+            Self::LongBody => "The body of the request is too long.",
+            Self::Unsupported => "This method or expectation is not served here.",
+            Self::Version => "Version 13 of the WebSocket protocol is spoken here.",
+            Self::WebSocket => "No WebSocket can be opened by this request.",
+            Self::BadSession | Self::UnknownSession => "Session ID unknown",
+            Self::TooManySessions => "This address opened too many sessions. Try again later.",
+            Self::TooManyGuesses => "This address showed too many wrong session ids. Try again later.",
+            Self::NoNode => "No node takes this request now. Try again soon.",
+            Self::Unreachable => "The node of this session can't be reached now. Try again soon.",
+            Self::BadAnswer => "The node broke off.",
+            Self::NoAnswer => "The node did not answer.",
+            Self::Overloaded => "The balancer has too much to do. Try again soon.",
+        }
+    }
+
+    /// True if the session id was wrong: what is limited by address.
+    pub(crate) fn is_wrong_session(self) -> bool {
+        matches!(self, Self::BadSession | Self::UnknownSession)
+    }
+
+    /// The whole answer, behind which the connection is closed or goes on. `retry_after` is in seconds, for those who may come again.
+    ///
+    /// Who asked for a WebSocket gets the bare text, as from a node; who polls gets the error of Engine.IO.
+    pub(crate) fn write(self, websocket: bool, close: bool, retry_after: u32, out: &mut Vec<u8>) {
+        let (status, reason) = self.status();
+        let engine = self.is_wrong_session() && !websocket;
+        let body = if engine { r#"{"code":1,"message":"Session ID unknown"}"# } else { self.text() };
+        let kind = if engine { "application/json" } else { "text/plain; charset=utf-8" };
+        let mut head = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n", body.len());
+        if matches!(status, 429 | 503) {
+            let _ = write!(head, "retry-after: {retry_after}\r\n");
+        }
+        if self == Self::Version {
+            head.push_str("sec-websocket-version: 13\r\nupgrade: websocket\r\n");
+        }
+        if close {
+            head.push_str("connection: close\r\n");
+        }
+        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(body.as_bytes());
+    }
+}

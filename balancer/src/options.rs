@@ -1,0 +1,193 @@
+//! How a balancer behaves. What may change while it runs is all in here.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use thiserror::Error;
+
+use crate::affinity::Affinity;
+use crate::forwarded::Trusted;
+use crate::http::head::Reading;
+use crate::http::target::EnginePaths;
+use crate::placement::Placement;
+use crate::table::Node;
+
+/// How a balancer behaves. All of it may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
+///
+/// ```
+/// use std::time::Duration;
+/// use sociable_balancer::Options;
+///
+/// let options = Options { keep_alive: Duration::from_secs(120), ..Options::default() };
+/// assert!(options.check().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The paths of Engine.IO: `/socket.io/` by default. Requests for others are spread over all nodes.
+    pub engine_paths: Vec<String>,
+    /// By what new sessions are placed: by nothing by default, which spreads them best.
+    pub affinity: Affinity,
+    /// The most sessions that a node gets by its affinity, as a multiple of the average: 1.25 by default.
+    pub bound: f64,
+    /// For how long a node that is new gets fewer new sessions: 20 s by default.
+    pub slow_start: Duration,
+    /// The networks of the proxies in front, whose word on who is behind them is taken: none by default.
+    pub trusted: Vec<IpNet>,
+    /// How long the head of a request may take, from the connection or its first byte: 10 s by default.
+    pub header_timeout: Duration,
+    /// How long the body of a request may take, besides what it needs at the lowest rate: 30 s by default.
+    pub body_timeout: Duration,
+    /// The lowest rate at which a body may come, in bytes a second: 1,024 by default.
+    pub min_body_rate: u64,
+    /// How long a connection may wait for its next request: 75 s by default.
+    pub keep_alive: Duration,
+    /// How long a node may take for an answer, and between two pieces of it: 75 s by default, which is more than `ping_interval` and
+    /// `ping_timeout` together.
+    pub answer_timeout: Duration,
+    /// How long a client may take for what it was sent, at most 64 KiB at a time: 30 s by default.
+    pub write_timeout: Duration,
+    /// How long nothing may come through an open WebSocket: 75 s by default, or 30 s more than the node's `ping_interval` and `ping_timeout` if
+    /// that is longer.
+    pub tunnel_idle: Duration,
+    /// How long one side of a WebSocket may go on when the other has ended: 10 s by default.
+    pub half_close: Duration,
+    /// How long it may take to connect to a node: 2 s by default.
+    pub connect_timeout: Duration,
+    /// How long a connection to a node is kept for its next request: 4 s by default, which is less than the 5 s after which many servers
+    /// close it.
+    pub pool_idle: Duration,
+    /// The longest body, in bytes: 16 MiB by default, or what the node says that it takes if that is less.
+    pub max_body: u64,
+    /// The most connections of clients: 100,000 by default, or what the descriptors of the process suffice for if that is less. Those beyond
+    /// get 503.
+    pub max_connections: usize,
+    /// How many connections are accepted in a second: 5,000 by default. Those beyond wait.
+    pub accept_rate: f64,
+    /// How many sessions one address may open in a second: 1,000 by default, and ten times as many at once. IPv6 addresses count by their /64.
+    pub session_rate: f64,
+    /// How many wrong session ids one address may show in a second: 100 by default, and ten times as many at once.
+    pub guess_rate: f64,
+    /// In what time the connections are closed when the balancer is stopped: 20 s by default.
+    pub drain_time: Duration,
+    /// In what time they are closed when another process has taken over: 10 minutes by default.
+    pub handover_time: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            engine_paths: vec!["/socket.io/".into()],
+            affinity: Affinity::None,
+            bound: 1.25,
+            slow_start: Duration::from_secs(20),
+            trusted: vec![],
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            min_body_rate: 1024,
+            keep_alive: Duration::from_secs(75),
+            answer_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            tunnel_idle: Duration::from_secs(75),
+            half_close: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(2),
+            pool_idle: Duration::from_secs(4),
+            max_body: 16 << 20,
+            max_connections: 100_000,
+            accept_rate: 5_000.0,
+            session_rate: 1_000.0,
+            guess_rate: 100.0,
+            drain_time: Duration::from_secs(20),
+            handover_time: Duration::from_secs(600),
+        }
+    }
+}
+
+/// Options that don't go together.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{}", .0.join("; "))]
+pub struct OptionsError(Vec<String>);
+
+impl Options {
+    /// Checks that they make sense.
+    ///
+    /// # Errors
+    ///
+    /// All that is wrong.
+    pub fn check(&self) -> Result<(), OptionsError> {
+        let mut wrong = vec![];
+        let mut require = |right: bool, text: &str| {
+            if !right {
+                wrong.push(text.to_owned());
+            }
+        };
+        require(!self.engine_paths.is_empty(), "engine_paths: give at least one");
+        require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each begins with a slash");
+        require(self.bound >= 1.0 && self.bound.is_finite(), "bound: give at least 1");
+        require(self.max_connections > 0, "max_connections: give at least 1");
+        require(self.min_body_rate > 0, "min_body_rate: give at least 1");
+        for (name, rate) in [("accept_rate", self.accept_rate), ("session_rate", self.session_rate), ("guess_rate", self.guess_rate)] {
+            require(rate > 0.0 && rate.is_finite(), &format!("{name}: give more than 0"));
+        }
+        for (name, time) in [
+            ("header_timeout", self.header_timeout),
+            ("body_timeout", self.body_timeout),
+            ("keep_alive", self.keep_alive),
+            ("answer_timeout", self.answer_timeout),
+            ("write_timeout", self.write_timeout),
+            ("tunnel_idle", self.tunnel_idle),
+            ("half_close", self.half_close),
+        ] {
+            require(time >= Duration::from_secs(1), &format!("{name}: give at least 1 s, which is how exact times are"));
+        }
+        require(!self.connect_timeout.is_zero(), "connect_timeout: give more than 0");
+        if wrong.is_empty() { Ok(()) } else { Err(OptionsError(wrong)) }
+    }
+}
+
+/// The options as they are used.
+#[derive(Debug)]
+pub(crate) struct Rules {
+    options: Options,
+    engine: EnginePaths,
+    trusted: Trusted,
+    pub(crate) placement: Placement,
+}
+
+impl std::ops::Deref for Rules {
+    type Target = Options;
+
+    fn deref(&self) -> &Options {
+        &self.options
+    }
+}
+
+impl Rules {
+    pub(crate) fn new(options: Options) -> Self {
+        Self {
+            engine: EnginePaths::new(options.engine_paths.iter().map(String::as_str)),
+            trusted: Trusted::new(options.trusted.clone()),
+            placement: Placement::new(options.affinity.clone(), options.bound, options.slow_start),
+            options,
+        }
+    }
+
+    /// By what requests of this peer are read.
+    pub(crate) fn reading(&self, peer: SocketAddr, tls: bool) -> Reading<'_> {
+        Reading {
+            engine: &self.engine,
+            affinity: self.placement.affinity(),
+            trusted: &self.trusted,
+            peer,
+            tls,
+            recorded: tracing::enabled!(target: "sociable::access", tracing::Level::INFO),
+        }
+    }
+
+    /// For how long nothing may come through a tunnel to this node.
+    pub(crate) fn tunnel_idle(&self, node: &Node) -> Duration {
+        let silence = node.limits.max_silence.map_or(Duration::ZERO, Duration::from_millis);
+        self.tunnel_idle.max(silence.saturating_add(Duration::from_secs(30)))
+    }
+}

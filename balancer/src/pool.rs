@@ -1,0 +1,80 @@
+//! Connections to nodes that wait for their next request.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::task::{Context, Waker};
+use std::time::Duration;
+
+use rustc_hash::FxHashMap;
+use tokio::net::TcpStream;
+
+/// The most that are kept for one node, by each worker. Those beyond it are closed.
+const MAX_IDLE: usize = 512;
+
+/// The connections of one worker. The last that came is the first to go: the others get old and are closed.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    idle: RefCell<FxHashMap<SocketAddr, Vec<Idle>>>,
+    count: Cell<usize>,
+}
+
+#[derive(Debug)]
+struct Idle {
+    stream: TcpStream,
+    /// The second of the worker in which it came.
+    since: u32,
+}
+
+impl Pool {
+    /// A connection to this node on which nothing has come, not even its end.
+    pub(crate) fn take(&self, address: SocketAddr) -> Option<TcpStream> {
+        let mut idle = self.idle.borrow_mut();
+        let waiting = idle.get_mut(&address)?;
+        while let Some(Idle { stream, .. }) = waiting.pop() {
+            self.count.set(self.count.get() - 1);
+            if is_quiet(&stream) {
+                return Some(stream);
+            }
+        }
+        None
+    }
+
+    /// Keeps a connection of which all was read that was asked for. One on which something comes unasked is closed: whose it is nobody knows.
+    pub(crate) fn put(&self, address: SocketAddr, stream: TcpStream, now: u32) {
+        // The look takes the place of the waker of the task that had it.
+        if !is_quiet(&stream) {
+            return;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let waiting = idle.entry(address).or_default();
+        if waiting.len() < MAX_IDLE {
+            waiting.push(Idle { stream, since: now });
+            self.count.set(self.count.get() + 1);
+        }
+    }
+
+    /// Closes those that have waited for longer. A node closes them too, and a request that comes at that moment would be lost: so it is done
+    /// here well before.
+    pub(crate) fn sweep(&self, now: u32, longest: Duration) {
+        self.idle.borrow_mut().retain(|_, waiting| {
+            let before = waiting.len();
+            waiting.retain(|idle| u64::from(now.saturating_sub(idle.since)) < longest.as_secs());
+            self.count.set(self.count.get() - (before - waiting.len()));
+            !waiting.is_empty()
+        });
+    }
+
+    /// Closes all.
+    pub(crate) fn clear(&self) {
+        self.idle.borrow_mut().clear();
+        self.count.set(0);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.count.get()
+    }
+}
+
+fn is_quiet(stream: &TcpStream) -> bool {
+    stream.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending()
+}

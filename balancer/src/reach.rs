@@ -1,0 +1,84 @@
+//! A connection to the node that a request is for.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use crate::http::head::Request;
+use crate::http::refusal::Refusal;
+use crate::http::target::Route;
+use crate::table::{Counted, Node};
+use crate::tcp;
+use crate::worker::Worker;
+
+/// How many other nodes are tried for a request that no node owns.
+const RETRIES: usize = 2;
+/// At most one request in so many is tried again, beyond the first few: if all nodes fail, trying more makes it worse.
+const RETRY_BUDGET: u64 = 10;
+const FREE_RETRIES: u64 = 20;
+
+/// A connection to a node, which is counted as busy.
+#[derive(Debug)]
+pub(crate) struct Reached {
+    pub(crate) node: Arc<Node>,
+    pub(crate) stream: TcpStream,
+    pub(crate) counted: Counted,
+}
+
+impl Worker {
+    /// Connects to the node that a request is for. Only a request that no node owns is tried at another, and only as long as nothing was sent.
+    pub(crate) async fn reach(&self, request: &Request) -> Result<Reached, Refusal> {
+        let mut node = self.shared.assign(request)?;
+        let mut tried = vec![];
+        loop {
+            let counted = node.load.request();
+            match self.connect(&node).await {
+                Some(stream) => return Ok(Reached { node, stream, counted }),
+                None if matches!(request.route, Route::Session(_)) => return Err(Refusal::Unreachable),
+                None if tried.len() == RETRIES || !self.may_retry() => return Err(Refusal::NoNode),
+                None => {}
+            }
+            tried.push(node);
+            node = self.shared.other(request, &tried).ok_or(Refusal::NoNode)?;
+            if request.route == Route::Handshake {
+                node.load.place();
+            }
+            self.shared.metrics.retries.inc();
+        }
+    }
+
+    async fn connect(&self, node: &Node) -> Option<TcpStream> {
+        if let Some(stream) = self.pool.take(node.address) {
+            return Some(stream);
+        }
+        let metrics = &self.shared.metrics;
+        metrics.connects.inc();
+        let limit = self.shared.options().connect_timeout;
+        let error = match timeout(limit, connect(node.address)).await {
+            Ok(Ok(stream)) => return Some(stream),
+            Ok(Err(error)) => error,
+            Err(_) => std::io::ErrorKind::TimedOut.into(),
+        };
+        metrics.connects_failed.inc();
+        tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "a node can't be reached");
+        self.shared.reports.connect_failed(node.tag);
+        None
+    }
+
+    fn may_retry(&self) -> bool {
+        let metrics = &self.shared.metrics;
+        let may = metrics.retries.get() < FREE_RETRIES + metrics.placements.get() / RETRY_BUDGET;
+        if !may {
+            metrics.retries_refused.inc();
+        }
+        may
+    }
+}
+
+async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    tcp::prepare(socket2::SockRef::from(&stream))?;
+    Ok(stream)
+}

@@ -1,0 +1,128 @@
+//! What all workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Instant;
+
+use arc_swap::{ArcSwap, Guard};
+
+use crate::http::head::Request;
+use crate::http::refusal::Refusal;
+use crate::http::target::Route;
+use crate::limits::Buckets;
+use crate::metrics::Metrics;
+use crate::options::{Options, Rules};
+use crate::registry::Reports;
+use crate::table::{Node, State, Table};
+
+/// The most addresses whose sessions and guesses are counted: beyond it, those that were quiet for longest are forgotten.
+const MAX_ADDRESSES: usize = 100_000;
+/// Those who are told to come back do so after this many seconds, and at most so many later.
+const RETRY_AFTER: u32 = 1;
+const RETRY_SPREAD: u32 = 5;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    rules: ArcSwap<Rules>,
+    pub(crate) table: Arc<ArcSwap<Table>>,
+    pub(crate) reports: Reports,
+    pub(crate) metrics: Metrics,
+    sessions: ArcSwap<Buckets>,
+    guesses: ArcSwap<Buckets>,
+    /// Where the next request for another path goes.
+    turn: AtomicUsize,
+}
+
+impl Shared {
+    pub(crate) fn new(options: Options, table: Arc<ArcSwap<Table>>, reports: Reports) -> Self {
+        Self {
+            sessions: ArcSwap::from_pointee(buckets(options.session_rate)),
+            guesses: ArcSwap::from_pointee(buckets(options.guess_rate)),
+            rules: ArcSwap::from_pointee(Rules::new(options)),
+            table,
+            reports,
+            metrics: Metrics::default(),
+            turn: AtomicUsize::new(0),
+        }
+    }
+
+    /// The options of now.
+    pub(crate) fn options(&self) -> Guard<Arc<Rules>> {
+        self.rules.load()
+    }
+
+    /// Takes other options. Who counts by a rate that stays goes on counting.
+    pub(crate) fn change(&self, options: Options) {
+        let before = self.options();
+        if before.session_rate != options.session_rate {
+            self.sessions.store(Arc::new(buckets(options.session_rate)));
+        }
+        if before.guess_rate != options.guess_rate {
+            self.guesses.store(Arc::new(buckets(options.guess_rate)));
+        }
+        self.rules.store(Arc::new(Rules::new(options)));
+    }
+
+    /// The node that a request is for.
+    pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
+        match request.route {
+            Route::Session(tag) => match self.table.load().owner(tag) {
+                Some(node) => Ok(Arc::clone(node)),
+                None => Err(self.wrong(request, Refusal::UnknownSession)),
+            },
+            Route::BadSession => Err(self.wrong(request, Refusal::BadSession)),
+            Route::Handshake => {
+                if self.sessions.load().take(request.client, Instant::now()).is_err() {
+                    return Err(Refusal::TooManySessions);
+                }
+                let node = self.other(request, &[]).ok_or(Refusal::NoNode)?;
+                self.metrics.placements.inc();
+                node.load.place();
+                Ok(node)
+            }
+            Route::Other => self.other(request, &[]).ok_or(Refusal::NoNode),
+        }
+    }
+
+    /// A node for what no node owns, which is none of those that were tried.
+    pub(crate) fn other(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
+        let table = self.table.load();
+        let fresh = |node: &&Arc<Node>| !tried.iter().any(|tried| tried.tag == node.tag);
+        if request.route == Route::Handshake {
+            let tags: Vec<_> = tried.iter().map(|node| node.tag).collect();
+            return self.options().placement.choose_except(&tags, &table, request.affinity.as_deref(), Instant::now());
+        }
+        // In turn, among those that are well; and one that goes still serves, if there is no other.
+        let well: Vec<_> = table.ready().filter(fresh).collect();
+        let turn = self.turn.fetch_add(1, Relaxed);
+        match well.len() {
+            0 => table.nodes().iter().filter(fresh).find(|node| node.state != State::Unwell).cloned(),
+            many => Some(Arc::clone(well[turn % many])),
+        }
+    }
+
+    /// Counts a wrong session id. Who shows too many is told no more than that.
+    fn wrong(&self, request: &Request, refusal: Refusal) -> Refusal {
+        match self.guesses.load().take(request.client, Instant::now()) {
+            Ok(()) => refusal,
+            Err(_) => Refusal::TooManyGuesses,
+        }
+    }
+
+    /// A node answered that it can't serve.
+    pub(crate) fn refused_by(&self, node: &Node, request: &Request) {
+        if request.route == Route::Handshake {
+            self.reports.refused(node.tag);
+        }
+    }
+
+    /// After how many seconds one may try again: not all at once.
+    pub(crate) fn retry_after(&self) -> u32 {
+        RETRY_AFTER + self.turn.fetch_add(1, Relaxed) as u32 % RETRY_SPREAD
+    }
+}
+
+fn buckets(rate: f64) -> Buckets {
+    Buckets::new(rate, rate * 10.0, MAX_ADDRESSES)
+}

@@ -1,0 +1,161 @@
+//! An open WebSocket: bytes from one side to the other.
+//!
+//! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while one side does not take
+//! what the other sent: at most as much as one read gives, in each direction. Then it reads no more from there.
+
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+
+use crate::permit::Permit;
+use crate::roll::{Fate, Place};
+use crate::stream::{Out, Stream, Wire};
+use crate::table::Counted;
+use crate::worker::Worker;
+
+/// A tunnel, as the future that ends with it.
+#[derive(Debug)]
+pub(crate) struct Tunnel {
+    worker: Rc<Worker>,
+    client: Stream,
+    node: TcpStream,
+    up: Way,
+    down: Way,
+    place: Place,
+    /// For how long nothing may come.
+    idle: Duration,
+    /// What it counts as, for as long as it is there.
+    _counted: (Counted, Permit),
+}
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    waiting: Out,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Open,
+    /// Its source ended; the other side has to be told.
+    Ending,
+    Ended,
+}
+
+impl Tunnel {
+    /// A tunnel between these two, of which some is read already.
+    pub(crate) fn new(
+        worker: Rc<Worker>,
+        client: Stream,
+        node: TcpStream,
+        place: Place,
+        idle: Duration,
+        counted: (Counted, Permit),
+    ) -> Self {
+        place.give(idle);
+        Self { worker, client, node, up: Way::default(), down: Way::default(), place, idle, _counted: counted }
+    }
+
+    /// What the client sent before the tunnel was open, and what the node did.
+    pub(crate) fn waiting(mut self, up: Vec<u8>, down: Out) -> Self {
+        self.up.waiting = Out::new(up);
+        self.down.waiting = down;
+        self
+    }
+}
+
+impl Future for Tunnel {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let tunnel = self.get_mut();
+        match tunnel.place.fate(cx) {
+            Fate::Stays => {}
+            Fate::Late => {
+                tunnel.worker.shared.metrics.tunnels_late.inc();
+                return Poll::Ready(());
+            }
+            Fate::Leaves => {
+                // Whoever is told so comes back elsewhere.
+                let _ = (tunnel.client.poll_shutdown(cx), tunnel.node.poll_shutdown(cx));
+                return Poll::Ready(());
+            }
+        }
+        let before = (tunnel.up.state, tunnel.down.state);
+        let up = tunnel.worker.carry(cx, &mut tunnel.client, &mut tunnel.node, &mut tunnel.up);
+        let down = tunnel.worker.carry(cx, &mut tunnel.node, &mut tunnel.client, &mut tunnel.down);
+        let (Ok(up), Ok(down)) = (up, down) else {
+            // Nothing can be told through a connection that is broken: both end.
+            return Poll::Ready(());
+        };
+        match (tunnel.up.state, tunnel.down.state) {
+            (State::Ended, State::Ended) => return Poll::Ready(()),
+            (State::Open, State::Open) if up || down => tunnel.place.give(tunnel.idle),
+            // The other direction may go on for a while. It is not given more with what comes.
+            after if after != before => tunnel.place.give(tunnel.worker.shared.options().half_close),
+            _ => {}
+        }
+        Poll::Pending
+    }
+}
+
+impl Worker {
+    /// Carries what there is in one direction. Tells whether there was any.
+    fn carry<S: Wire, D: Wire>(&self, cx: &mut Context<'_>, source: &mut S, sink: &mut D, way: &mut Way) -> io::Result<bool> {
+        let mut any = false;
+        loop {
+            if !way.waiting.is_empty() {
+                match way.waiting.poll_send(cx, sink) {
+                    Poll::Pending => return Ok(any),
+                    Poll::Ready(sent) => sent?,
+                }
+                any = true;
+                // Not into a store of buffers: idle tunnels hold none, and neither do many of them together.
+                drop(way.waiting.take_memory());
+            }
+            match way.state {
+                State::Open => {}
+                State::Ending => {
+                    if sink.poll_shutdown(cx)?.is_pending() {
+                        return Ok(any);
+                    }
+                    way.state = State::Ended;
+                    return Ok(any);
+                }
+                State::Ended => return Ok(any),
+            }
+            let mut buffer = self.buffer();
+            let length = match source.poll_read(cx, &mut buffer) {
+                Poll::Pending => break,
+                Poll::Ready(length) => length?,
+            };
+            if length == 0 {
+                way.state = State::Ending;
+                continue;
+            }
+            any = true;
+            let sent = match sink.poll_write(cx, &buffer[..length]) {
+                Poll::Pending => 0,
+                Poll::Ready(sent) => sent?,
+            };
+            if sent < length {
+                way.waiting = Out::new(buffer[sent..length].to_vec());
+            }
+        }
+        // What TLS has taken may wait in it.
+        match sink.poll_flush(cx) {
+            Poll::Ready(Err(error)) => Err(error),
+            _ => Ok(any),
+        }
+    }
+}
+
+const _: () = assert!(mem::size_of::<Tunnel>() <= 256, "there is one for each WebSocket");
