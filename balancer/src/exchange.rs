@@ -164,56 +164,52 @@ impl<'a> Exchange<'a> {
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         while !self.up.over {
-            match self.up.out.poll_send(cx, self.node) {
+            // What came with the head goes with it.
+            self.take_carried()?;
+            let written = match self.up.out.poll_send(cx, self.node) {
                 Poll::Pending => return Ok(()),
-                // It may have answered before it closed.
-                Poll::Ready(Err(_)) => {
-                    self.up.over = true;
-                    self.place.give(self.times.answer);
-                    break;
-                }
-                Poll::Ready(Ok(())) => self.worker.give(self.up.out.take_memory()),
-            }
-            if self.up.encoded {
+                Poll::Ready(written) => written,
+            };
+            self.worker.give(self.up.out.take_memory());
+            // It may have answered before it closed.
+            if self.up.encoded || written.is_err() {
                 self.up.over = true;
                 self.place.give(self.times.answer);
-                break;
-            }
-            self.read_body(cx)?;
-            if self.up.out.is_empty() && !self.up.encoded {
+            } else if !self.read_body(cx)? {
                 return Ok(());
             }
         }
         self.watch(cx)
     }
 
-    /// Reads some of the body, if there is any.
-    fn read_body(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
-        if self.up.out.bytes().capacity() == 0 {
-            *self.up.out.bytes() = self.worker.memory();
+    /// Takes what is there of the body already.
+    fn take_carried(&mut self) -> Result<(), End> {
+        if self.carry.is_empty() || self.up.encoded {
+            return Ok(());
         }
-        if self.carry.is_empty() {
-            let mut buffer = self.worker.buffer();
-            match self.client.poll_read(cx, &mut buffer) {
-                Poll::Pending => return Ok(()),
-                Poll::Ready(Ok(length)) if length > 0 => {
-                    let mut input = &buffer[..length];
-                    self.up.take(&mut input).map_err(|refusal| self.refuse(refusal))?;
-                    self.carry.extend_from_slice(input);
-                }
-                Poll::Ready(_) => return Err(End::ClientGone),
-            }
-        } else {
-            let mut input = &self.carry[..];
-            let taken = self.up.take(&mut input);
-            let left = input.len();
-            self.carry.drain(..self.carry.len() - left);
-            taken.map_err(|refusal| self.refuse(refusal))?;
-        }
+        let mut input = &self.carry[..];
+        let taken = self.up.take(&mut input);
+        let used = self.carry.len() - input.len();
+        self.carry.drain(..used);
+        taken.map_err(|refusal| self.refuse(refusal))
+    }
+
+    /// Reads some of the body. False if there is none now.
+    fn read_body(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
+        *self.up.out.bytes() = self.worker.memory();
+        let mut buffer = self.worker.buffer();
+        let mut input = match self.client.poll_read(cx, &mut buffer) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(length)) if length > 0 => &buffer[..length],
+            Poll::Ready(_) => return Err(End::ClientGone),
+        };
+        let taken = self.up.take(&mut input);
+        self.carry.extend_from_slice(input);
+        taken.map_err(|refusal| self.refuse(refusal))?;
         // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more.
         let at_lowest = Duration::from_secs(self.up.received / self.times.rate);
         self.place.until(self.times.begun, self.times.body + at_lowest);
-        Ok(())
+        Ok(true)
     }
 
     /// Nothing more is read from the client but to see that it goes: its request ends with it, as the node has to know.

@@ -13,7 +13,7 @@ use sha1::{Digest as _, Sha1};
 
 use super::Framing;
 use super::refusal::Refusal;
-use super::target::{self, EnginePaths, Route};
+use super::target::{EnginePaths, Route};
 use crate::affinity::Affinity;
 use crate::forwarded::{Forwarded, Trusted};
 use crate::metrics::Kind;
@@ -167,7 +167,14 @@ impl Request {
         }
         head.extend_from_slice(b"\r\n");
 
-        let affinity = (route == Route::Handshake).then(|| key(reading.affinity, client, target, parsed.headers)).flatten();
+        let affinity = match route {
+            Route::Handshake => {
+                let field = |name: &str| parsed.headers.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value);
+                let query = target.split_once('?').map(|(_, query)| query);
+                reading.affinity.key(client, query, field).map(|key| key.into_owned().into())
+            }
+            _ => None,
+        };
         let record = reading.recorded.then(|| Box::new(Record { method: method.into(), target: target.into(), begun: Instant::now() }));
         Ok(Self {
             route,
@@ -413,22 +420,4 @@ pub(super) fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-/// By what a new session is placed.
-fn key(affinity: &Affinity, client: IpAddr, target: &str, fields: &[httparse::Header<'_>]) -> Option<Box<[u8]>> {
-    let field = |name: &str| fields.iter().find(|field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value);
-    match affinity {
-        Affinity::None => None,
-        Affinity::Address => Some(client.to_string().into_bytes().into()),
-        Affinity::Header(name) => field(name).map(Into::into),
-        Affinity::Query(name) => {
-            let (_, query) = target.split_once('?')?;
-            target::values(query, name).next().map(|value| value.as_bytes().into())
-        }
-        Affinity::Cookie(name) => field("cookie")?.split(|byte| *byte == b';').find_map(|cookie| {
-            let at = memchr::memchr(b'=', cookie)?;
-            (cookie[..at].trim_ascii() == name.as_bytes()).then(|| cookie[at + 1..].trim_ascii().into())
-        }),
-    }
 }

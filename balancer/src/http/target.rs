@@ -40,7 +40,8 @@ impl EnginePaths {
             return Ok(Route::Other);
         };
         let mut sid: Option<Cow<'_, str>> = None;
-        for value in values(query, "sid").filter(|value| !value.is_empty()) {
+        let parameters = form_urlencoded::parse(query.as_bytes());
+        for (_, value) in parameters.filter(|(name, value)| name == "sid" && !value.is_empty()) {
             // Which of them counts would be up to whoever reads it.
             if sid.replace(value.clone()).is_some_and(|first| first != value) {
                 return Err(TwoSessions);
@@ -53,11 +54,6 @@ impl EnginePaths {
             None => Route::Other,
         })
     }
-}
-
-/// The decoded values of a parameter of a query.
-pub(crate) fn values<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Cow<'a, str>> {
-    form_urlencoded::parse(query.as_bytes()).filter(move |(key, _)| key == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]

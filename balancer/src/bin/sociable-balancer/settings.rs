@@ -1,0 +1,361 @@
+//! What the balancer is told: by flags, by the environment, by a file. Each setting has the same name in all three, and the first that has it
+//! wins, in this order.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Args, Parser};
+use ipnet::IpNet;
+use serde::Deserialize;
+use sociable_balancer::{Affinity, Options};
+use thiserror::Error;
+
+/// Brings every request of a Socket.IO session to the node that owns it.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Flags {
+    /// A file with settings (TOML): each flag without its dashes, such as `listen = ["0.0.0.0:8080"]`. Flags and the environment win over it
+    #[arg(long, env = "SOCIABLE_BALANCER_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Checks all settings, tells what is wrong with them, and ends
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    #[command(flatten)]
+    pub(crate) settings: Settings,
+}
+
+/// Defines the settings once: as flags, as variables of the environment, as keys of a file.
+macro_rules! settings {
+    ($($(#[doc = $doc:literal])* #[arg($env:literal $(, $($arg:tt)*)?)] $name:ident: $kind:ty,)*) => {
+        /// All settings, as far as they are given.
+        #[derive(Clone, Debug, Default, PartialEq, Args, Deserialize)]
+        #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+        pub(crate) struct Settings {
+            $($(#[doc = $doc])* #[arg(long, env = $env $(, $($arg)*)?)] pub(crate) $name: Option<$kind>,)*
+        }
+
+        impl Settings {
+            /// These, and where one is missing that of the others.
+            fn or(self, others: Self) -> Self {
+                Self { $($name: self.$name.or(others.$name),)* }
+            }
+        }
+    };
+}
+
+settings! {
+    /// The addresses to listen on, with commas between them: 127.0.0.1:8080 if neither this nor --tls-listen is given
+    #[arg("SOCIABLE_BALANCER_LISTEN", value_name = "ADDRESSES", value_delimiter = ',')]
+    listen: Vec<SocketAddr>,
+
+    /// The addresses to listen on for TLS, with commas between them
+    #[arg("SOCIABLE_BALANCER_TLS_LISTEN", value_name = "ADDRESSES", value_delimiter = ',', requires = "tls_cert")]
+    tls_listen: Vec<SocketAddr>,
+
+    /// Files with certificate chains (PEM), with commas between them; clients get the one that fits the name they ask for. They are read anew when they change
+    #[arg("SOCIABLE_BALANCER_TLS_CERT", value_name = "FILES", value_delimiter = ',', requires = "tls_key")]
+    tls_cert: Vec<PathBuf>,
+
+    /// Files with the keys (PEM) of these certificates, in the same order
+    #[arg("SOCIABLE_BALANCER_TLS_KEY", value_name = "FILES", value_delimiter = ',', requires = "tls_cert")]
+    tls_key: Vec<PathBuf>,
+
+    /// Every connection begins with a header of the PROXY protocol, version 2, from one of the --trusted networks
+    #[arg("SOCIABLE_BALANCER_PROXY_PROTOCOL", num_args = 0..=1, default_missing_value = "true")]
+    proxy_protocol: bool,
+
+    /// Nodes, with commas between them: HOST:PORT, or dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME
+    #[arg("SOCIABLE_BALANCER_NODES", value_name = "NODES", value_delimiter = ',')]
+    nodes: Vec<String>,
+
+    /// The NATS servers by which nodes announce themselves, with commas between them
+    #[arg("SOCIABLE_NATS", value_name = "URLS")]
+    nats: String,
+
+    /// The name of the cluster on NATS: `sociable` by default
+    #[arg("SOCIABLE_CLUSTER", value_name = "NAME")]
+    cluster: String,
+
+    /// The name of this process for NATS
+    #[arg("SOCIABLE_NATS_USER", value_name = "NAME", requires = "nats_password")]
+    nats_user: String,
+
+    /// The password of this process for NATS; by the environment, so that it is not in the list of processes
+    #[arg("SOCIABLE_NATS_PASSWORD", value_name = "PASSWORD", hide_env_values = true, requires = "nats_user")]
+    nats_password: String,
+
+    /// A token for NATS; by the environment, so that it is not in the list of processes
+    #[arg("SOCIABLE_NATS_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    nats_token: String,
+
+    /// The seed of an nkey for NATS; by the environment, so that it is not in the list of processes
+    #[arg("SOCIABLE_NATS_NKEY", value_name = "SEED", hide_env_values = true)]
+    nats_nkey: String,
+
+    /// A file with a JWT and an nkey for NATS, as nsc writes it
+    #[arg("SOCIABLE_NATS_CREDENTIALS", value_name = "FILE")]
+    nats_credentials: PathBuf,
+
+    /// A file with the certificates (PEM) of those who may vouch for the NATS servers; with it, only servers with TLS will do
+    #[arg("SOCIABLE_NATS_CA", value_name = "FILE")]
+    nats_ca: PathBuf,
+
+    /// A file with the certificate (PEM) by which this process shows NATS who it is
+    #[arg("SOCIABLE_NATS_CERT", value_name = "FILE", requires = "nats_key")]
+    nats_cert: PathBuf,
+
+    /// A file with the key (PEM) of that certificate
+    #[arg("SOCIABLE_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
+    nats_key: PathBuf,
+
+    /// The address of the status page, of /nodes, /metrics, /healthz and /readyz, such as 127.0.0.1:8081; none if not given
+    #[arg("SOCIABLE_BALANCER_ADMIN_ADDR", value_name = "ADDRESS")]
+    admin_addr: SocketAddr,
+
+    /// A path for a socket by which the next process takes over what this one listens on. If one listens there already, this one takes over from it
+    #[arg("SOCIABLE_BALANCER_HANDOVER", value_name = "PATH")]
+    handover: PathBuf,
+
+    /// How many threads serve: as many as the machine has cores by default
+    #[arg("SOCIABLE_BALANCER_WORKERS", value_parser = clap::value_parser!(u16).range(1..))]
+    workers: u16,
+
+    /// The paths of Socket.IO endpoints, with commas between them: /socket.io/ by default
+    #[arg("SOCIABLE_BALANCER_PATH", value_name = "PATHS", value_delimiter = ',')]
+    path: Vec<String>,
+
+    /// By what new sessions are placed: none (the default: where there are fewest), address, cookie:NAME, query:NAME or header:NAME
+    #[arg("SOCIABLE_BALANCER_AFFINITY", value_name = "KEY")]
+    affinity: Affinity,
+
+    /// The most sessions that a node gets by affinity, as a multiple of the average: 1.25 by default
+    #[arg("SOCIABLE_BALANCER_BOUND", value_name = "FACTOR")]
+    bound: f64,
+
+    /// For how many seconds a new node gets fewer new sessions: 20 by default
+    #[arg("SOCIABLE_BALANCER_SLOW_START", value_name = "S")]
+    slow_start: u64,
+
+    /// The networks of the proxies in front, such as 10.0.0.0/8, with commas between them: what they say of who is behind them is believed
+    #[arg("SOCIABLE_BALANCER_TRUSTED", value_name = "NETWORKS", value_delimiter = ',')]
+    trusted: Vec<IpNet>,
+
+    /// For how many seconds nodes may be silent until they are taken out of the table: 10 by default
+    #[arg("SOCIABLE_BALANCER_DEAD_AFTER", value_name = "S")]
+    dead_after: u64,
+
+    /// How many seconds the head of a request may take: 10 by default
+    #[arg("SOCIABLE_BALANCER_HEADER_TIMEOUT", value_name = "S")]
+    header_timeout: u64,
+
+    /// How many seconds the body of a request may take, besides what it needs at the lowest rate: 30 by default
+    #[arg("SOCIABLE_BALANCER_BODY_TIMEOUT", value_name = "S")]
+    body_timeout: u64,
+
+    /// The lowest rate at which a body may come, in bytes a second: 1024 by default
+    #[arg("SOCIABLE_BALANCER_MIN_BODY_RATE", value_name = "BYTES")]
+    min_body_rate: u64,
+
+    /// How many seconds a connection may wait for its next request: 75 by default
+    #[arg("SOCIABLE_BALANCER_KEEP_ALIVE", value_name = "S")]
+    keep_alive: u64,
+
+    /// How many seconds a node may take for an answer, and between two pieces of it: 75 by default. It has to be more than the nodes' ping interval
+    #[arg("SOCIABLE_BALANCER_ANSWER_TIMEOUT", value_name = "S")]
+    answer_timeout: u64,
+
+    /// How many seconds a client may take for what it was sent, at most 64 KiB at a time: 30 by default
+    #[arg("SOCIABLE_BALANCER_WRITE_TIMEOUT", value_name = "S")]
+    write_timeout: u64,
+
+    /// How many seconds nothing may come through a WebSocket: 75 by default, or 30 more than the node's pings take if that is longer
+    #[arg("SOCIABLE_BALANCER_TUNNEL_IDLE", value_name = "S")]
+    tunnel_idle: u64,
+
+    /// How many seconds one side of a WebSocket may go on when the other has ended: 10 by default
+    #[arg("SOCIABLE_BALANCER_HALF_CLOSE", value_name = "S")]
+    half_close: u64,
+
+    /// How many milliseconds it may take to connect to a node: 2000 by default
+    #[arg("SOCIABLE_BALANCER_CONNECT_TIMEOUT", value_name = "MS")]
+    connect_timeout: u64,
+
+    /// How many seconds a connection to a node waits for its next request: 4 by default. It has to be less than the nodes' own time for it
+    #[arg("SOCIABLE_BALANCER_POOL_IDLE", value_name = "S")]
+    pool_idle: u64,
+
+    /// The longest body: 16777216 by default, or what the node takes if that is less
+    #[arg("SOCIABLE_BALANCER_MAX_BODY", value_name = "BYTES")]
+    max_body: u64,
+
+    /// The most connections of clients: 100000 by default, or what the descriptors of the process suffice for
+    #[arg("SOCIABLE_BALANCER_MAX_CONNECTIONS", value_name = "N")]
+    max_connections: usize,
+
+    /// How many connections are accepted in a second: 5000 by default
+    #[arg("SOCIABLE_BALANCER_ACCEPT_RATE", value_name = "N")]
+    accept_rate: f64,
+
+    /// How many sessions one address may open in a second, and ten times as many at once: 1000 by default
+    #[arg("SOCIABLE_BALANCER_SESSION_RATE", value_name = "N")]
+    session_rate: f64,
+
+    /// How many wrong session ids one address may show in a second, and ten times as many at once: 100 by default
+    #[arg("SOCIABLE_BALANCER_GUESS_RATE", value_name = "N")]
+    guess_rate: f64,
+
+    /// In how many seconds connections are closed when the balancer is stopped: 20 by default
+    #[arg("SOCIABLE_BALANCER_DRAIN_TIME", value_name = "S")]
+    drain_time: u64,
+
+    /// In how many seconds they are closed when another process has taken over: 600 by default
+    #[arg("SOCIABLE_BALANCER_HANDOVER_TIME", value_name = "S")]
+    handover_time: u64,
+
+    /// Every request is logged
+    #[arg("SOCIABLE_BALANCER_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true")]
+    access_log: bool,
+
+    /// What is logged, e.g. `warn` or `info,sociable::balancer=debug`: `info` by default
+    #[arg("SOCIABLE_BALANCER_LOG", value_name = "FILTER")]
+    log: String,
+}
+
+/// Why a file can't be used.
+#[derive(Debug, Error)]
+pub(crate) enum FileError {
+    #[error("{}: {error}", .path.display())]
+    Read { path: PathBuf, error: io::Error },
+    #[error("{}: {error}", .path.display())]
+    Parse { path: PathBuf, error: toml::de::Error },
+}
+
+impl Flags {
+    /// All settings: those of flags and environment, and behind them those of the file, which is read now.
+    pub(crate) fn settings(&self) -> Result<Settings, FileError> {
+        let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        Ok(self.settings.clone().or(file))
+    }
+}
+
+impl Settings {
+    fn read(path: &Path) -> Result<Self, FileError> {
+        let text = fs::read_to_string(path).map_err(|error| FileError::Read { path: path.into(), error })?;
+        toml::from_str(&text).map_err(|error| FileError::Parse { path: path.into(), error })
+    }
+
+    /// Where it listens without TLS.
+    pub(crate) fn plain(&self) -> Vec<SocketAddr> {
+        match (&self.listen, &self.tls_listen) {
+            (None, None) => vec![SocketAddr::from(([127, 0, 0, 1], 8080))],
+            (listen, _) => listen.clone().unwrap_or_default(),
+        }
+    }
+
+    /// What is logged.
+    pub(crate) fn filter(&self) -> String {
+        let filter = self.log.as_deref().unwrap_or("info");
+        // Requests are many: who wants them says so.
+        let access = if self.access_log == Some(true) { "info" } else { "off" };
+        format!("{filter},sociable::access={access}")
+    }
+
+    /// How the balancer behaves.
+    pub(crate) fn options(&self) -> Options {
+        let mut options = Options::default();
+        fn set<T: Clone>(option: &mut T, setting: &Option<T>) {
+            if let Some(setting) = setting {
+                option.clone_from(setting);
+            }
+        }
+        let seconds = |option: &mut Duration, setting: Option<u64>| set(option, &setting.map(Duration::from_secs));
+        set(&mut options.engine_paths, &self.path);
+        set(&mut options.affinity, &self.affinity);
+        set(&mut options.bound, &self.bound);
+        seconds(&mut options.slow_start, self.slow_start);
+        set(&mut options.trusted, &self.trusted);
+        seconds(&mut options.header_timeout, self.header_timeout);
+        seconds(&mut options.body_timeout, self.body_timeout);
+        set(&mut options.min_body_rate, &self.min_body_rate);
+        seconds(&mut options.keep_alive, self.keep_alive);
+        seconds(&mut options.answer_timeout, self.answer_timeout);
+        seconds(&mut options.write_timeout, self.write_timeout);
+        seconds(&mut options.tunnel_idle, self.tunnel_idle);
+        seconds(&mut options.half_close, self.half_close);
+        set(&mut options.connect_timeout, &self.connect_timeout.map(Duration::from_millis));
+        seconds(&mut options.pool_idle, self.pool_idle);
+        set(&mut options.max_body, &self.max_body);
+        set(&mut options.max_connections, &self.max_connections);
+        set(&mut options.accept_rate, &self.accept_rate);
+        set(&mut options.session_rate, &self.session_rate);
+        set(&mut options.guess_rate, &self.guess_rate);
+        seconds(&mut options.drain_time, self.drain_time);
+        seconds(&mut options.handover_time, self.handover_time);
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn flags(args: &[&str]) -> Settings {
+        Flags::try_parse_from([&["sociable-balancer"], args].concat()).unwrap().settings
+    }
+
+    #[test]
+    fn the_flags_fit_together() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn every_setting_has_its_environment_variable() {
+        for flag in Flags::command().get_arguments().filter(|flag| flag.get_id() != "check") {
+            let name = flag.get_id().as_str().to_uppercase();
+            let shared = ["NATS", "CLUSTER"].iter().any(|shared| name.starts_with(shared));
+            let variable = if shared { format!("SOCIABLE_{name}") } else { format!("SOCIABLE_BALANCER_{name}") };
+            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(&*variable));
+        }
+    }
+
+    #[test]
+    fn a_file_says_what_flags_say() {
+        let file = r#"
+            listen = ["0.0.0.0:80", "[::]:80"]
+            nodes = ["a:3000", "dns://b:3000"]
+            affinity = "cookie:user"
+            bound = 1.5
+            drain-time = 5
+            access-log = true
+            trusted = ["10.0.0.0/8"]
+        "#;
+        let args = [
+            "--listen=0.0.0.0:80,[::]:80",
+            "--nodes=a:3000,dns://b:3000",
+            "--affinity=cookie:user",
+            "--bound=1.5",
+            "--drain-time=5",
+            "--access-log",
+            "--trusted=10.0.0.0/8",
+        ];
+        assert_eq!(toml::from_str::<Settings>(file).unwrap(), flags(&args));
+        let merged = flags(&["--bound=2", "--no-such"].map(|arg| if arg == "--no-such" { "--access-log=false" } else { arg }));
+        let merged = merged.or(toml::from_str(file).unwrap());
+        assert_eq!((merged.bound, merged.access_log, merged.drain_time), (Some(2.0), Some(false), Some(5)));
+    }
+
+    #[test]
+    fn a_wrong_file_is_refused() {
+        let error = |file: &str| toml::from_str::<Settings>(file).unwrap_err().to_string();
+        assert!(error("listne = []").contains("listne"));
+        assert!(error("bound = \"x\"").contains("f64"), "{}", error("bound = \"x\""));
+        assert!(error("affinity = \"cokie:x\"").contains("cokie"), "{}", error("affinity = \"cokie:x\""));
+    }
+}
