@@ -3,6 +3,10 @@
 //! A session id bears the tag of the node that made it, so nothing has to be remembered, and any number of replicas agree without a word:
 //! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
 
+pub mod affinity;
+pub mod network;
+pub mod placement;
+mod ring;
 mod table;
 
 pub use table::{Counted, Limits, Load, Node, State, Table};
