@@ -4,8 +4,10 @@
 //! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
 
 pub mod affinity;
+pub mod limits;
 pub mod network;
 pub mod placement;
+pub mod proxy_protocol;
 mod ring;
 mod table;
 
