@@ -4,6 +4,7 @@
 //! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
 
 pub mod affinity;
+pub mod forwarded;
 pub mod limits;
 pub mod network;
 pub mod placement;
