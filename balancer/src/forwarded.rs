@@ -44,14 +44,14 @@ pub struct Origin<'a> {
     /// By what the peer came.
     tls: bool,
     /// What the peer asked for.
-    host: Option<&'a [u8]>,
+    peer_host: Option<&'a [u8]>,
     /// Those before the peer, nearest first.
     chain: Vec<IpAddr>,
     /// The place of the client in `chain`, if it is not the peer.
     client: Option<usize>,
     /// By what the client came, and what it asked for.
     secure: bool,
-    client_host: Option<&'a [u8]>,
+    host: Option<&'a [u8]>,
 }
 
 /// What a trusted peer says.
@@ -84,7 +84,7 @@ impl Forwarding {
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone,
     ) -> Origin<'a> {
         let peer = peer.to_canonical();
-        let host = host.filter(|host| is_host(host));
+        let peer_host = host.filter(|host| is_host(host));
         let peer_is_trusted = self.trusts(peer);
         let said = match self.dialect {
             _ if !peer_is_trusted => Said::default(),
@@ -95,9 +95,9 @@ impl Forwarding {
             peer,
             peer_is_trusted,
             tls,
-            host,
+            peer_host,
             secure: said.proto.and_then(is_secure).unwrap_or(tls),
-            client_host: said.host.filter(|host| is_host(host)).or(host),
+            host: said.host.filter(|host| is_host(host)).or(peer_host),
             chain: said.chain,
             client: said.client,
         }
@@ -158,7 +158,7 @@ impl<'a> Origin<'a> {
 
     /// The host that the client asked for, if it is one.
     pub fn host(&self) -> Option<&'a [u8]> {
-        self.client_host
+        self.host
     }
 
     /// True if a field must not be copied to the node: those that [`write`](Self::write) writes, and whatever else a peer that is not
@@ -179,7 +179,7 @@ impl<'a> Origin<'a> {
             print(out, format_args!("{address}, "));
         }
         print(out, format_args!("{}\r\nX-Forwarded-Proto: {}\r\n", self.peer, scheme(self.secure)));
-        if let Some(host) = self.client_host {
+        if let Some(host) = self.host {
             out.extend_from_slice(b"X-Forwarded-Host: ");
             out.extend_from_slice(host);
             out.extend_from_slice(b"\r\n");
@@ -188,13 +188,13 @@ impl<'a> Origin<'a> {
         for (place, address) in self.chain.iter().enumerate().rev() {
             write_for(out, *address);
             if self.client == Some(place) {
-                write_request(out, self.secure, self.client_host);
+                write_request(out, self.secure, self.host);
             }
             out.extend_from_slice(b", ");
         }
         write_for(out, self.peer);
         // What the peer is said to have asked for, if it is the client; else what it did.
-        let host = if self.client.is_none() { self.client_host } else { self.host };
+        let host = if self.client.is_none() { self.host } else { self.peer_host };
         write_request(out, if self.client.is_none() { self.secure } else { self.tls }, host);
         out.extend_from_slice(b"\r\n");
     }

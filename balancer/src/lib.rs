@@ -11,5 +11,8 @@ pub mod placement;
 pub mod proxy_protocol;
 mod ring;
 mod table;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 
 pub use table::{Counted, Limits, Load, Node, State, Table};
