@@ -5,6 +5,7 @@
 
 pub mod affinity;
 pub mod forwarded;
+pub mod handover;
 pub mod limits;
 pub mod network;
 pub mod placement;
