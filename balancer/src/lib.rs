@@ -4,6 +4,7 @@
 //! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
 
 pub mod affinity;
+pub mod descriptors;
 pub mod forwarded;
 pub mod handover;
 pub mod limits;
