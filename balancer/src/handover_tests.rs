@@ -85,7 +85,10 @@ async fn if_the_next_dies_before_it_is_ready_nothing_has_happened() {
         drop(within(take_over(&path)).await.unwrap().unwrap());
         // Or one that connects and goes, or talks nonsense.
         drop(UnixStream::connect(&path).await.unwrap());
-        UnixStream::connect(&path).await.unwrap().write_all(&[VERSION, b'?']).await.unwrap();
+        let mut nonsense = UnixStream::connect(&path).await.unwrap();
+        nonsense.write_all(&[VERSION, b'?']).await.unwrap();
+        within(nonsense.read_to_end(&mut Vec::new())).await.unwrap();
+        assert!(path.exists());
         assert_eq!(within(greeting(address)).await, b'a');
     }
     let handover = within(take_over(&path)).await.unwrap().unwrap();
