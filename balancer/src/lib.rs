@@ -3,31 +3,19 @@
 //! A session id bears the tag of the node that made it, so nothing has to be remembered, and any number of replicas agree without a word:
 //! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
 
-mod accept;
-mod affinity;
-mod balancer;
-mod connection;
-mod exchange;
-mod forwarded;
-mod http;
-mod limits;
-mod metrics;
-mod network;
-mod options;
-mod permit;
-mod placement;
-mod pool;
-mod reach;
-mod registry;
+pub mod affinity;
+pub mod descriptors;
+pub mod forwarded;
+pub mod handover;
+pub mod limits;
+pub mod network;
+pub mod placement;
+pub mod proxy_protocol;
 mod ring;
-mod roll;
-mod serve;
-mod shared;
-mod stream;
 mod table;
-mod tcp;
-mod tunnel;
-mod worker;
+#[cfg(test)]
+mod testing;
+pub mod tls;
 
 pub use affinity::Affinity;
 pub use balancer::{Balancer, Handle};

@@ -394,6 +394,17 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_all_have_does_not_fill_a_node_that_is_new() {
+        let (table, came) = with_a_newcomer(1_000);
+        let now = came + SLOW_START / 2;
+        let newcomer = table.nodes()[3].tag;
+        let key = (0..).filter_map(own_key).find(|key| placement().choose(&table, Some(key), now).unwrap().tag == newcomer).unwrap();
+        place(&placement(), &table, 2_000, now, |_| Some(key.clone()));
+        // 5000 sessions, of which one that is half there may have half a share and a quarter of that: a share is two sevenths.
+        assert!((800..=893).contains(&sessions(&table)[3]), "{:?}", sessions(&table));
+    }
+
+    #[test]
     fn a_key_moves_once_to_a_node_that_is_new() {
         let placement = placement();
         let mut last: HashMap<u32, NodeTag> = HashMap::new();

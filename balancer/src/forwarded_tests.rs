@@ -1,0 +1,209 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn forwarding(dialect: Dialect) -> Forwarding {
+    Forwarding::new(["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).to_vec(), dialect)
+}
+
+fn read<'a>(dialect: Dialect, peer: &str, fields: &'a [(&'a str, &'a str)]) -> Origin<'a> {
+    let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
+    forwarding(dialect).read(peer.parse().unwrap(), false, Some(b"here:8080"), fields)
+}
+
+fn written(origin: &Origin<'_>) -> String {
+    let mut out = Vec::new();
+    origin.write(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+/// The client that this chain of `X-Forwarded-For` has, if a trusted peer tells it.
+fn client(chain: &str) -> String {
+    read(Dialect::XForwarded, "10.0.0.1", &[("X-Forwarded-For", chain)]).client().to_string()
+}
+
+/// The same of `Forwarded`.
+fn client_of(elements: &str) -> String {
+    read(Dialect::Forwarded, "10.0.0.1", &[("forwarded", elements)]).client().to_string()
+}
+
+const LIES: [(&str, &str); 5] = [
+    ("X-Forwarded-For", "198.51.100.7"),
+    ("X-Forwarded-Proto", "https"),
+    ("X-Forwarded-Host", "bank.example"),
+    ("Forwarded", "for=198.51.100.7;proto=https;host=bank.example"),
+    ("X-Real-IP", "198.51.100.7"),
+];
+
+#[test]
+fn who_is_not_trusted_is_the_client_whatever_it_says() {
+    for dialect in [Dialect::XForwarded, Dialect::Forwarded] {
+        let origin = read(dialect, "192.0.2.1", &LIES);
+        assert_eq!((origin.client().to_string().as_str(), origin.is_secure()), ("192.0.2.1", false));
+        assert_eq!(
+            written(&origin),
+            "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: here:8080\r\n\
+             Forwarded: for=192.0.2.1;proto=http;host=\"here:8080\"\r\n"
+        );
+        for name in LIES.map(|(name, _)| name).into_iter().chain(["x-forwarded-port", "X-FORWARDED-SERVER", "CF-Connecting-IP"]) {
+            assert!(origin.replaces(name.as_bytes()), "{name}");
+        }
+        assert!(!origin.replaces(b"x-forwarded") && !origin.replaces(b"Host") && !origin.replaces(b"X-Request-Id"));
+    }
+}
+
+#[test]
+fn who_is_trusted_is_appended_to_what_it_says() {
+    let fields = [
+        ("x-forwarded-for", "198.51.100.7, 192.0.2.9"),
+        ("X-Forwarded-For", "fd00::1"),
+        ("X-Forwarded-Proto", "https"),
+        ("X-Forwarded-Host", "chat.example"),
+        // It passes on what its client sent.
+        ("Forwarded", "for=203.0.113.1"),
+    ];
+    let origin = read(Dialect::XForwarded, "10.0.0.1", &fields);
+    assert_eq!((origin.client().to_string().as_str(), origin.is_secure(), origin.host()), ("192.0.2.9", true, Some(&b"chat.example"[..])));
+    assert_eq!(
+        written(&origin),
+        "X-Forwarded-For: 198.51.100.7, 192.0.2.9, fd00::1, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n\
+         X-Forwarded-Host: chat.example\r\n\
+         Forwarded: for=198.51.100.7, for=192.0.2.9;proto=https;host=\"chat.example\", for=\"[fd00::1]\", \
+         for=10.0.0.1;proto=http;host=\"here:8080\"\r\n"
+    );
+    assert!(origin.replaces(b"Forwarded") && origin.replaces(b"X-Forwarded-For"));
+    assert!(!origin.replaces(b"X-Forwarded-Port") && !origin.replaces(b"X-Real-IP"));
+}
+
+#[test]
+fn what_is_written_is_read_again() {
+    let fields = [("X-Forwarded-For", "198.51.100.7, fd00::1"), ("X-Forwarded-Proto", "wss"), ("X-Forwarded-Host", "[fd00::2]:80")];
+    let first = read(Dialect::XForwarded, "10.0.0.1", &fields);
+    let text = written(&first);
+    let fields: Vec<_> = text.lines().map(|line| line.split_once(": ").unwrap()).collect();
+    for dialect in [Dialect::XForwarded, Dialect::Forwarded] {
+        let second = read(dialect, "10.0.0.2", &fields);
+        assert_eq!((second.client(), second.is_secure(), second.host()), (first.client(), true, first.host()), "{dialect:?}");
+        assert!(written(&second).starts_with("X-Forwarded-For: 198.51.100.7, fd00::1, 10.0.0.1, 10.0.0.2\r\n"));
+    }
+}
+
+#[test]
+fn the_client_is_the_last_that_is_not_trusted() {
+    assert_eq!(client("198.51.100.7, 192.0.2.9"), "192.0.2.9");
+    assert_eq!(client("198.51.100.7, 192.0.2.9, 10.1.1.1,10.2.2.2"), "192.0.2.9");
+    assert_eq!(client("2001:db8::1"), "2001:db8::1");
+    // All are ours: it came from within.
+    assert_eq!(client("10.3.3.3, fd00::2"), "10.3.3.3");
+    assert_eq!(client(""), "10.0.0.1");
+    assert_eq!(client(" , ,"), "10.0.0.1");
+}
+
+#[test]
+fn addresses_are_read_with_ports_and_brackets() {
+    for (text, expected) in [
+        ("192.0.2.9:4711", "192.0.2.9"),
+        ("[2001:db8::1]", "2001:db8::1"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+        ("::ffff:192.0.2.9", "192.0.2.9"),
+        ("::ffff:10.0.0.9", "10.0.0.9"),
+    ] {
+        assert_eq!(client(text), expected);
+    }
+}
+
+#[test]
+fn what_is_no_address_ends_the_chain() {
+    for garbage in ["unknown", "_hidden", "1.2.3", "[192.0.2.1]", "fe80::1%eth0", "\u{e9}", "192.0.2.1 192.0.2.2", "\"192.0.2.1\""] {
+        assert_eq!(client(&format!("198.51.100.7, {garbage}")), "10.0.0.1", "{garbage}");
+        assert_eq!(client(&format!("198.51.100.7, {garbage}, 10.2.2.2")), "10.2.2.2", "{garbage}");
+        let chain = format!("198.51.100.7, {garbage}, 10.2.2.2");
+        let fields = [("X-Forwarded-For", chain.as_str())];
+        assert!(written(&read(Dialect::XForwarded, "10.0.0.1", &fields)).starts_with("X-Forwarded-For: 10.2.2.2, 10.0.0.1\r\n"));
+    }
+}
+
+#[test]
+fn schemes_and_hosts_belong_to_the_client() {
+    let of = |chain: &'static str, proto: &'static str| {
+        let fields = [("X-Forwarded-For", chain), ("X-Forwarded-Proto", proto)];
+        read(Dialect::XForwarded, "10.0.0.1", &fields).is_secure()
+    };
+    // One for each hop; one for all; nonsense, which leaves what is seen.
+    assert!(of("192.0.2.9, 10.2.2.2", "https, http"));
+    assert!(!of("192.0.2.9, 10.2.2.2", "http, https"));
+    assert!(!of("198.51.100.7, 192.0.2.9", "https, http"));
+    assert!(of("192.0.2.9, 10.2.2.2, 10.3.3.3", "https"));
+    assert!(of("", "HTTPS"));
+    assert!(!of("192.0.2.9", "javascript"));
+    for bad in ["a b", "a\"b", "a;b", "b\u{e4}r", "a/b", "user@host", &"a".repeat(262)] {
+        let fields = [("X-Forwarded-For", "192.0.2.9"), ("X-Forwarded-Host", bad)];
+        assert_eq!(read(Dialect::XForwarded, "10.0.0.1", &fields).host(), Some(&b"here:8080"[..]), "{bad}");
+    }
+}
+
+#[test]
+fn a_host_that_is_none_is_left_out() {
+    let origin = forwarding(Dialect::XForwarded).read("192.0.2.1".parse().unwrap(), true, Some(b"a\r\nb"), std::iter::empty());
+    assert_eq!(written(&origin), "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1;proto=https\r\n");
+}
+
+#[test]
+fn forwarded_is_read() {
+    assert_eq!(client_of("for=192.0.2.9"), "192.0.2.9");
+    assert_eq!(client_of("For=\"192.0.2.9:4711\""), "192.0.2.9");
+    assert_eq!(client_of("for=\"[2001:db8::1]:4711\";by=10.0.0.1"), "2001:db8::1");
+    assert_eq!(client_of("for=198.51.100.7, proto=https;by=\"a,b;c\";for=192.0.2.9 , for=10.2.2.2"), "192.0.2.9");
+    let fields = [("Forwarded", "for=198.51.100.7;proto=http, for=192.0.2.9;proto=https;host=\"chat.example:1\", for=10.2.2.2;proto=http")];
+    let origin = read(Dialect::Forwarded, "10.0.0.1", &fields);
+    assert_eq!((origin.is_secure(), origin.host()), (true, Some(&b"chat.example:1"[..])));
+    assert!(written(&origin).starts_with("X-Forwarded-For: 198.51.100.7, 192.0.2.9, 10.2.2.2, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"));
+}
+
+#[test]
+fn forwarded_that_is_not_understood_ends_the_chain() {
+    for garbage in ["for=unknown", "for=_x", "proto=https", "for=\"192.0.2.1\\\"\"", "for=\"[2001:db8::1\"", "for=1.2.3"] {
+        assert_eq!(client_of(&format!("for=198.51.100.7, {garbage}, for=10.2.2.2")), "10.2.2.2", "{garbage}");
+    }
+    // A client that opens a quotation, for what the proxy appends to close it.
+    for whole in ["for=\"", "for=\", for=198.51.100.7", "for=\"a, for=\"[2001:db8::1]\"", "for", "for=1.2.3.4;for=5.6.7.8", "=\"\"x"] {
+        assert_eq!(client_of(whole), "10.0.0.1", "{whole}");
+    }
+}
+
+#[test]
+fn a_long_chain_is_cut_at_its_beginning() {
+    let chain = vec!["198.51.100.7"; 3_000].join(",") + ",192.0.2.9" + &",10.2.2.2".repeat(MAX_CHAIN - 1);
+    assert_eq!(client(&chain), "192.0.2.9");
+    let origin = chain.split(',').map(|address| format!("for={address}")).collect::<Vec<_>>().join(",");
+    assert_eq!(client_of(&origin), "192.0.2.9");
+    let fields = [("X-Forwarded-For", chain.as_str())];
+    let text = written(&read(Dialect::XForwarded, "10.0.0.1", &fields));
+    assert_eq!(text.lines().next().unwrap().split(',').count(), MAX_CHAIN + 1);
+}
+
+proptest! {
+    /// Whatever comes, four lines at most go out, of visible characters; and only a trusted peer's word counts.
+    #[test]
+    fn whatever_comes_a_head_is_written(
+        lines in proptest::collection::vec((0..4_usize, prop_oneof![
+            proptest::collection::vec(any::<u8>(), 0..60),
+            "(for=|proto=|host=|by=|[0-9.:\\[\\]\"\\\\;, a-z]|192\\.0\\.2\\.9|10\\.2\\.2\\.2|https){0,20}".prop_map(String::into_bytes),
+        ]), 0..6),
+        dialect in prop_oneof![Just(Dialect::XForwarded), Just(Dialect::Forwarded)],
+        trusted in any::<bool>(),
+        host in proptest::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let names: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
+        let fields = lines.iter().map(|(name, value)| (names[*name], value.as_slice()));
+        let peer: IpAddr = if trusted { "10.0.0.1" } else { "192.0.2.1" }.parse().unwrap();
+        let origin = forwarding(dialect).read(peer, true, Some(&host), fields);
+        prop_assert!(trusted || origin.client() == peer);
+        let text = written(&origin);
+        prop_assert!((3..=4).contains(&text.lines().count()) && text.ends_with("\r\n"));
+        prop_assert!(text.bytes().all(|byte| byte == b'\r' || byte == b'\n' || (b' '..=b'~').contains(&byte)));
+        for line in text.lines() {
+            prop_assert!(names.iter().any(|name| line.to_ascii_lowercase().as_bytes().starts_with(name)));
+        }
+    }
+}

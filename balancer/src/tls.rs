@@ -1,0 +1,406 @@
+//! TLS to clients: certificates from files, chosen by the name that the client asks for, read again when the files change.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, SystemTime};
+
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use rustls::client::verify_server_name;
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls_pki_types::pem::{self, PemObject};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use thiserror::Error;
+use tokio::time::MissedTickBehavior;
+
+/// How often [`Tls::watch`] looks at the files, if nothing else is wanted.
+pub const LOOK: Duration = Duration::from_secs(5);
+/// The longest file that is read.
+const MAX_FILE: u64 = 1 << 20;
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
+
+/// Where a certificate and its key are, both as PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The certificate, then those that lead to one that clients know.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// Why certificates can't be used.
+#[derive(Debug, Error)]
+pub enum TlsError {
+    /// No pair was named.
+    #[error("TLS needs a certificate and its key: name the files of one pair at least")]
+    Empty,
+    /// A file can't be read.
+    #[error("{path} can't be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A file holds something else.
+    #[error("{path} holds no PEM {expected}: {source}")]
+    Pem {
+        /// The file.
+        path: PathBuf,
+        /// What it should hold.
+        expected: &'static str,
+        /// Why.
+        source: pem::Error,
+    },
+    /// The certificate or the key is of no use, or the two don't belong together.
+    #[error("the certificate {} and the key {} can't be used together: {source}", pair.certificate.display(), pair.key.display())]
+    Pair {
+        /// The files.
+        pair: Pair,
+        /// Why.
+        source: rustls::Error,
+    },
+    /// TLS itself could not be set up.
+    #[error("TLS can't be set up: {0}")]
+    Setup(#[from] rustls::Error),
+}
+
+/// The certificates of a server.
+#[derive(Debug)]
+pub struct Tls {
+    pairs: Vec<Pair>,
+    /// What the files of each pair were like when they were read last. Held while they are read: one at a time does.
+    seen: Mutex<Vec<[Option<Stamp>; 2]>>,
+    chosen: Arc<Certificates>,
+    config: Arc<ServerConfig>,
+    provider: Arc<CryptoProvider>,
+    loaded: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// What changes when a file does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Stamp {
+    modified: SystemTime,
+    length: u64,
+    device: u64,
+    inode: u64,
+}
+
+impl Stamp {
+    fn of(path: &Path) -> Option<Self> {
+        let metadata: Metadata = fs::metadata(path).ok()?;
+        Some(Self { modified: metadata.modified().ok()?, length: metadata.len(), device: metadata.dev(), inode: metadata.ino() })
+    }
+}
+
+impl Tls {
+    /// Reads the pairs. A client gets the first whose certificate is for the name that it asks for, or the very first if none is.
+    ///
+    /// Clients may speak HTTP/2 or HTTP/1.1. Sessions are resumed by tickets under keys that this process makes, changes every six hours and
+    /// tells nobody.
+    pub fn load(pairs: Vec<Pair>) -> Result<Self, TlsError> {
+        if pairs.is_empty() {
+            return Err(TlsError::Empty);
+        }
+        let provider = Arc::new(ring::default_provider());
+        // Before the files are read: if they change meanwhile they are read again.
+        let seen = pairs.iter().map(stamps).collect();
+        let keys = pairs.iter().map(|pair| read(pair, &provider)).collect::<Result<Vec<_>, _>>()?;
+        let chosen = Arc::new(Certificates(ArcSwap::from_pointee(keys)));
+        let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&VERSIONS)?
+            .with_no_client_auth()
+            .with_cert_resolver(Arc::clone(&chosen) as Arc<dyn ResolvesServerCert>);
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        config.ticketer = ring::Ticketer::new()?;
+        Ok(Self {
+            pairs,
+            seen: Mutex::new(seen),
+            chosen,
+            config: Arc::new(config),
+            provider,
+            loaded: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+        })
+    }
+
+    /// What handshakes are made with. It stays the same when certificates change: new handshakes get the new ones.
+    pub fn config(&self) -> Arc<ServerConfig> {
+        Arc::clone(&self.config)
+    }
+
+    /// Reads all pairs again. One that can't be used is logged and counted, and the one before stays; the first error is given. It waits
+    /// for the disk.
+    pub fn reload(&self) -> Result<(), TlsError> {
+        self.refresh(false)
+    }
+
+    /// Reads those pairs again whose files are not what they were. As [`reload`](Self::reload) otherwise.
+    pub fn reload_changed(&self) -> Result<(), TlsError> {
+        self.refresh(true)
+    }
+
+    /// Looks so often whether the files have changed, for ever. A file that is bad is logged once, not each time.
+    pub async fn watch(self: Arc<Self>, every: Duration) {
+        let mut look = tokio::time::interval(every);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            look.tick().await;
+            let this = Arc::clone(&self);
+            // What went wrong was logged.
+            drop(tokio::task::spawn_blocking(move || this.reload_changed()).await);
+        }
+    }
+
+    /// How often a pair was read again, and how often that failed.
+    pub fn reloads(&self) -> (u64, u64) {
+        (self.loaded.load(Relaxed), self.failed.load(Relaxed))
+    }
+
+    fn refresh(&self, only_changed: bool) -> Result<(), TlsError> {
+        let mut seen = self.seen.lock();
+        let mut keys = Vec::clone(&self.chosen.0.load());
+        let mut first = Ok(());
+        for ((pair, key), seen) in self.pairs.iter().zip(&mut keys).zip(seen.iter_mut()) {
+            let now = stamps(pair);
+            if only_changed && *seen == now {
+                continue;
+            }
+            *seen = now;
+            match read(pair, &self.provider) {
+                Ok(read) => {
+                    *key = read;
+                    self.loaded.fetch_add(1, Relaxed);
+                    tracing::info!(target: "sociable::balancer", certificate = %pair.certificate.display(), "a certificate was read again");
+                }
+                Err(error) => {
+                    self.failed.fetch_add(1, Relaxed);
+                    tracing::error!(target: "sociable::balancer", certificate = %pair.certificate.display(), %error, "a certificate can't be used: the one before stays until its files change");
+                    first = first.and(Err(error));
+                }
+            }
+        }
+        self.chosen.0.store(Arc::new(keys));
+        first
+    }
+}
+
+/// The keys of all pairs, in their order; there is always one.
+#[derive(Debug)]
+struct Certificates(ArcSwap<Vec<Arc<CertifiedKey>>>);
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let keys = self.0.load();
+        let name = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let is_for = |key: &&Arc<CertifiedKey>, name: &ServerName<'_>| {
+            let parsed = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+            parsed.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+        };
+        // A certificate is parsed in microseconds, and a handshake takes hundreds of them.
+        let asked_for = name.filter(|_| keys.len() > 1).and_then(|name| keys.iter().find(|key| is_for(key, &name)));
+        asked_for.or(keys.first()).cloned()
+    }
+}
+
+fn stamps(pair: &Pair) -> [Option<Stamp>; 2] {
+    [&pair.certificate, &pair.key].map(|path| Stamp::of(path))
+}
+
+fn read(pair: &Pair, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
+    let pem = |path: &Path, expected| {
+        let path = path.to_owned();
+        move |source| TlsError::Pem { path, expected, source }
+    };
+    let text = read_file(&pair.certificate)?;
+    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let chain = chain.and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) });
+    let chain = chain.map_err(pem(&pair.certificate, "certificate"))?;
+    let key = PrivateKeyDer::from_pem_slice(&read_file(&pair.key)?).map_err(pem(&pair.key, "private key"))?;
+    let unusable = |source| TlsError::Pair { pair: pair.clone(), source };
+    let certified = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
+    certified.end_entity_cert().and_then(ParsedCertificate::try_from).map_err(unusable)?;
+    Ok(Arc::new(certified))
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
+    let failed = |source| TlsError::Read { path: path.to_owned(), source };
+    let length = fs::metadata(path).map_err(failed)?.len();
+    if length > MAX_FILE {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB, and no certificate or key")));
+    }
+    fs::read(path).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls::{ClientConfig, RootCertStore};
+    use tokio_rustls::{TlsAcceptor, TlsConnector};
+
+    use super::*;
+    use crate::testing::Folder;
+
+    type Der = CertificateDer<'static>;
+
+    /// Puts a file in the place of another, as a renewal does.
+    fn put(path: &Path, contents: impl AsRef<[u8]>) {
+        let new = path.with_extension("new");
+        fs::write(&new, contents).unwrap();
+        fs::rename(&new, path).unwrap();
+    }
+
+    /// Writes a certificate for these names, and its key.
+    fn write(pair: &Pair, names: &[&str]) -> Der {
+        let made = rcgen::generate_simple_self_signed(names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>()).unwrap();
+        put(&pair.key, made.signing_key.serialize_pem());
+        put(&pair.certificate, made.cert.pem());
+        made.cert.der().clone()
+    }
+
+    fn pair(folder: &Folder, name: &str) -> Pair {
+        let file = |kind: &str| folder.path().join(format!("{name}.{kind}.pem"));
+        Pair { certificate: file("certificate"), key: file("key") }
+    }
+
+    /// What a client that trusts these gets, who asks for this name: the certificate and the protocol.
+    async fn handshake(tls: &Tls, trusted: &[&Der], name: &str, alpn: &[&str]) -> io::Result<(Der, Option<Vec<u8>>)> {
+        let mut roots = RootCertStore::empty();
+        trusted.iter().for_each(|certificate| roots.add((*certificate).clone()).unwrap());
+        let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        config.alpn_protocols = alpn.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        let (ours, theirs) = tokio::io::duplex(16 << 10);
+        let name = ServerName::try_from(name.to_owned()).unwrap();
+        let connect = TlsConnector::from(Arc::new(config)).connect(name, theirs);
+        let (_, connected) = tokio::join!(TlsAcceptor::from(tls.config()).accept(ours), connect);
+        let connected = connected?;
+        let session = connected.get_ref().1;
+        Ok((session.peer_certificates().unwrap()[0].clone(), session.alpn_protocol().map(<[u8]>::to_vec)))
+    }
+
+    #[tokio::test]
+    async fn clients_are_answered_in_http_2_or_1() {
+        let folder = Folder::new();
+        let files = pair(&folder, "one");
+        let one = write(&files, &["localhost"]);
+        let tls = Tls::load(vec![files]).unwrap();
+        for (offered, spoken) in
+            [(&["h2", "http/1.1"][..], Some("h2")), (&["http/1.1"], Some("http/1.1")), (&["http/1.1", "h2"], Some("h2")), (&[], None)]
+        {
+            let (certificate, protocol) = handshake(&tls, &[&one], "localhost", offered).await.unwrap();
+            assert_eq!((certificate, protocol.as_deref()), (one.clone(), spoken.map(str::as_bytes)));
+        }
+        assert!(handshake(&tls, &[&one], "localhost", &["spdy/1"]).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_certificate_is_for_the_name() {
+        let folder = Folder::new();
+        let files = ["one", "two", "three"].map(|name| pair(&folder, name));
+        let one = write(&files[0], &["one.example"]);
+        let two = write(&files[1], &["two.example", "*.two.example"]);
+        let three = write(&files[2], &["three.two.example", "three.example"]);
+        let all = [&one, &two, &three];
+        let tls = Tls::load(files.to_vec()).unwrap();
+        for (name, expected) in [
+            ("one.example", &one),
+            ("two.example", &two),
+            ("TWO.example", &two),
+            ("a.two.example", &two),
+            ("three.example", &three),
+            // The first that fits.
+            ("three.two.example", &two),
+        ] {
+            assert_eq!(&handshake(&tls, &all, name, &[]).await.unwrap().0, expected, "{name}");
+        }
+        // Nobody's name: the first is shown, and the client does not take it.
+        let error = handshake(&tls, &all, "other.example", &[]).await.unwrap_err().to_string();
+        assert!(error.contains("one.example"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn files_that_change_are_read_again() {
+        let folder = Folder::new();
+        let files = pair(&folder, "one");
+        let before = write(&files, &["localhost"]);
+        let tls = Tls::load(vec![files.clone()]).unwrap();
+        assert_eq!(handshake(&tls, &[&before], "localhost", &[]).await.unwrap().0, before);
+        tls.reload_changed().unwrap();
+        assert_eq!(tls.reloads(), (0, 0));
+        let after = write(&files, &["localhost"]);
+        tls.reload_changed().unwrap();
+        assert_eq!(handshake(&tls, &[&before, &after], "localhost", &[]).await.unwrap().0, after);
+        tls.reload().unwrap();
+        assert_eq!(tls.reloads(), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn a_bad_file_changes_nothing() {
+        let folder = Folder::new();
+        let files = ["one", "two"].map(|name| pair(&folder, name));
+        let (one, two) = (write(&files[0], &["one.example"]), write(&files[1], &["two.example"]));
+        let tls = Tls::load(files.to_vec()).unwrap();
+        let good = [&files[0].certificate, &files[0].key].map(|path| fs::read(path).unwrap());
+        let other = fs::read(&files[1].key).unwrap();
+        let breaks: [(&dyn Fn(), &str); 5] = [
+            (&|| put(&files[0].certificate, "nonsense"), "holds no PEM certificate"),
+            (&|| put(&files[0].key, ""), "holds no PEM private key"),
+            (&|| put(&files[0].key, &other), "can't be used together"),
+            (&|| put(&files[0].key, vec![b'x'; 2 << 20]), "longer than 1 MiB"),
+            (&|| fs::remove_file(&files[0].certificate).unwrap(), "can't be read"),
+        ];
+        for (count, (break_it, says)) in (1..).zip(breaks) {
+            break_it();
+            let error = tls.reload_changed().unwrap_err().to_string();
+            assert!(error.contains(says), "{error}");
+            // It is not tried again and again.
+            tls.reload_changed().unwrap();
+            assert_eq!(tls.reloads().1, count);
+            assert_eq!(handshake(&tls, &[&one], "one.example", &[]).await.unwrap().0, one);
+            put(&files[0].certificate, &good[0]);
+            put(&files[0].key, &good[1]);
+            tls.reload_changed().unwrap();
+        }
+        // Its neighbour is not held up by it.
+        put(&files[0].key, "");
+        let newer = write(&files[1], &["two.example"]);
+        assert!(tls.reload().is_err());
+        assert_eq!(handshake(&tls, &[&two, &newer], "two.example", &[]).await.unwrap().0, newer);
+    }
+
+    #[tokio::test]
+    async fn changes_are_noticed() {
+        let folder = Folder::new();
+        let files = pair(&folder, "one");
+        write(&files, &["localhost"]);
+        let tls = Arc::new(Tls::load(vec![files.clone()]).unwrap());
+        let watch = tokio::spawn(Arc::clone(&tls).watch(Duration::from_millis(5)));
+        let after = write(&files, &["localhost"]);
+        let noticed = async {
+            while !handshake(&tls, &[&after], "localhost", &[]).await.is_ok_and(|(certificate, _)| certificate == after) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), noticed).await.unwrap();
+        watch.abort();
+    }
+
+    #[test]
+    fn a_start_without_certificates_says_what_is_missing() {
+        assert!(matches!(Tls::load(Vec::new()), Err(TlsError::Empty)));
+        let folder = Folder::new();
+        let error = Tls::load(vec![pair(&folder, "none")]).unwrap_err().to_string();
+        assert!(error.contains("none.certificate.pem can't be read"), "{error}");
+    }
+}
