@@ -14,8 +14,9 @@
 //! * A node that announced itself and fell silent gets no new sessions, if others are heard: the fault is on its side. If NATS is down,
 //!   or nobody is heard, its silence says nothing, and only probes decide.
 //! * A list that is empty, or that could not be had, changes nothing.
-//! * If fewer than half of the nodes that could take sessions are well, the fault is likely here: health is ignored for placement. Nodes
-//!   that are leaving or full, and those that no probe ever reached, neither count nor get anything by this.
+//! * If fewer than half of the nodes that could take sessions can be reached, the fault is likely here: new sessions are sent to the rest
+//!   too. If there is none that is well and reaches the others, those that are cut off or silent get new sessions: NATS is down, and an
+//!   island is better than nothing. Nodes that are leaving or full, and those that no probe ever reached, neither count nor get anything by this.
 //!
 //! # Layout
 //!
@@ -45,6 +46,7 @@ use sociable_protocol::{Announcement, Health, NodeTag, Occasion};
 pub use self::sources::SourceId;
 pub use self::view::{NodeView, Overview, SourceView};
 
+use self::judge::Ignored;
 use self::place::Place;
 use self::process::Process;
 use self::sources::Sources;
@@ -74,7 +76,7 @@ pub struct Rules {
     pub connect_errors: u32,
     /// 5 s by default.
     pub connect_window: Duration,
-    /// True, by default, if health is ignored for placement while fewer than half of the nodes are well.
+    /// True, by default, if new sessions are sent also to nodes that can't be reached while fewer than half can.
     pub panic: bool,
     /// How many addresses are probed, and how many nodes known, at most: 4096 by default. What is more is refused and counted: those nodes get
     /// nothing.
@@ -165,7 +167,7 @@ pub struct Registry {
     urgent: Vec<SocketAddr>,
     /// Addresses that were refused at the last judgement.
     refused: usize,
-    panicking: bool,
+    ignored: Ignored,
     table: Arc<Table>,
     judged: Option<Instant>,
 }
@@ -182,7 +184,7 @@ impl Registry {
             farewells: FxHashMap::default(),
             urgent: vec![],
             refused: 0,
-            panicking: false,
+            ignored: Ignored::default(),
             table: Arc::default(),
             judged: None,
         }

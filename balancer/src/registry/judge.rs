@@ -77,7 +77,7 @@ impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Well => "it is well",
-            Self::HealthIgnored => "it is not well, but so few are that health is ignored",
+            Self::HealthIgnored => "it is not well, but so few are that this is ignored",
             Self::Leaving => "it says that it takes no new sessions",
             Self::Unnamed => "no source names it any more",
             Self::Full => "it takes no more sessions",
@@ -97,10 +97,22 @@ impl fmt::Display for Why {
 /// What speaks against sending new sessions to a node.
 struct Signs {
     leaves: Option<Why>,
-    ails: Option<Why>,
+    /// It can't be reached.
+    away: Option<Why>,
+    /// It can't reach the others.
+    alone: Option<Why>,
     full: bool,
-    /// A probe has reached it, so that it makes sense to ignore its health.
+    /// A probe has reached it once, so that it makes sense to try again.
     was_reached: bool,
+}
+
+/// What does not speak against it, since it is so for too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ignored {
+    /// Fewer than half can be reached: the fault is likely on this side.
+    pub(super) away: bool,
+    /// There is no node that is not alone: an island is better than nothing, and worse than anything else.
+    pub(super) alone: bool,
 }
 
 impl Signs {
@@ -109,17 +121,33 @@ impl Signs {
         self.leaves.is_none() && !self.full && self.was_reached
     }
 
-    fn verdict(&self, panicking: bool) -> Verdict {
-        let ignored = panicking && self.was_reached;
-        let (state, why) = match (self.leaves, self.ails) {
+    fn is_well(&self) -> bool {
+        self.away.is_none() && self.alone.is_none()
+    }
+
+    fn verdict(&self, ignored: Ignored) -> Verdict {
+        let away = self.away.filter(|_| !(ignored.away && self.was_reached));
+        let alone = self.alone.filter(|_| !ignored.alone);
+        let (state, why) = match (self.leaves, away.or(alone)) {
             (Some(why), _) => (State::Draining, why),
-            (None, Some(why)) if !ignored => (State::Unwell, why),
-            _ if self.full => (State::Full, Why::Full),
-            (None, Some(_)) => (State::Ready, Why::HealthIgnored),
-            (None, None) => (State::Ready, Why::Well),
+            (None, Some(why)) => (State::Unwell, why),
+            (None, None) if self.full => (State::Full, Why::Full),
+            (None, None) if self.is_well() => (State::Ready, Why::Well),
+            (None, None) => (State::Ready, Why::HealthIgnored),
         };
         Verdict { state, why }
     }
+}
+
+fn ignored<'a>(signs: impl Iterator<Item = &'a Signs>, panic: bool) -> Ignored {
+    let (mut all, mut here, mut alone, mut well) = (0, 0, 0, 0);
+    for signs in signs.filter(|signs| signs.counts()) {
+        all += 1;
+        here += usize::from(signs.away.is_none());
+        alone += usize::from(signs.alone.is_some());
+        well += usize::from(signs.is_well());
+    }
+    Ignored { away: panic && here * 2 < all, alone: alone > 0 && well == 0 }
 }
 
 impl Registry {
@@ -241,35 +269,41 @@ impl Registry {
             let at = answers.get(tag).into_iter().flatten().chain(&process.address);
             let named =
                 self.sources.nats().is_some() && process.announced.is_some() || at.into_iter().any(|address| listed.contains(address));
-            let ails = match process.stands {
+            let away = match process.stands {
                 None => Some(Why::Nowhere),
                 Some(standing) if !standing.is_good() => Some(Why::Stands(standing)),
-                _ if process.repels.is_some() => Some(Why::Repels),
-                _ if process.cut_off => Some(Why::CutOff),
-                _ if self.is_silent(process, others, now) => Some(Why::Silent),
-                _ => None,
+                _ => process.repels.map(|_| Why::Repels),
             };
+            let alone = if process.cut_off { Some(Why::CutOff) } else { self.is_silent(process, others, now).then_some(Why::Silent) };
             let leaves = if process.draining { Some(Why::Leaving) } else { (!named).then_some(Why::Unnamed) };
-            signs.push((*tag, Signs { leaves, ails, full: process.is_full(now), was_reached: process.was_reached }));
+            signs.push((*tag, Signs { leaves, away, alone, full: process.is_full(now), was_reached: process.was_reached }));
         }
-        let panicking = self.rules.panic && {
-            let counting = || signs.iter().filter(|(_, signs)| signs.counts());
-            counting().filter(|(_, signs)| signs.ails.is_none()).count() * 2 < counting().count()
-        };
-        if panicking != self.panicking {
-            self.panicking = panicking;
-            if panicking {
-                self.counters.panics.one();
-                tracing::error!(target: "sociable::balancer", "fewer than half of the nodes are well: health is ignored for new sessions");
-            } else {
-                tracing::info!(target: "sociable::balancer", "at least half of the nodes are well again");
-            }
-        }
+        let ignored = ignored(signs.iter().map(|(_, signs)| signs), self.rules.panic);
+        self.ignore(ignored);
         for (tag, signs) in signs {
-            let verdict = signs.verdict(panicking);
+            let verdict = signs.verdict(ignored);
             let Some(process) = self.processes.get_mut(&tag) else { continue };
             let before = process.verdict.replace(verdict);
             tell(tag, process, before, verdict);
+        }
+    }
+
+    fn ignore(&mut self, ignored: Ignored) {
+        let before = std::mem::replace(&mut self.ignored, ignored);
+        match (before.away, ignored.away) {
+            (false, true) => {
+                self.counters.panics.one();
+                tracing::error!(target: "sociable::balancer", "fewer than half of the nodes can be reached: new sessions are sent to the others too");
+            }
+            (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes can be reached again"),
+            _ => {}
+        }
+        match (before.alone, ignored.alone) {
+            (false, true) => {
+                tracing::warn!(target: "sociable::balancer", "no node is well and reaches the others: those that don't get new sessions too")
+            }
+            (true, false) => tracing::info!(target: "sociable::balancer", "there are nodes that are well and reach the others"),
+            _ => {}
         }
     }
 

@@ -16,8 +16,10 @@ use crate::table::State;
 pub struct Overview {
     /// That of the table.
     pub generation: u64,
-    /// True if so many nodes are unwell that health is ignored.
+    /// True if so few nodes can be reached that new sessions are sent to the others too.
     pub panicking: bool,
+    /// True if there is no node that is well and reaches the others, so that those that don't get new sessions.
+    pub all_cut_off: bool,
     /// All nodes, and all addresses where none was found.
     pub nodes: Vec<NodeView>,
     /// Who says which nodes there are.
@@ -71,7 +73,13 @@ impl Registry {
         let places = self.places.iter().filter(|(address, place)| nobody(place) && !vouched(address));
         let mut nodes: Vec<_> = processes.chain(places.map(|(address, place)| self.nobody(*address, place, now))).collect();
         nodes.sort_by_key(|node| (node.address, node.tag));
-        Overview { generation: self.table.generation(), panicking: self.panicking, nodes, sources: self.all_sources() }
+        Overview {
+            generation: self.table.generation(),
+            panicking: self.ignored.away,
+            all_cut_off: self.ignored.alone,
+            nodes,
+            sources: self.all_sources(),
+        }
     }
 
     fn node(&self, tag: NodeTag, process: &Process, now: Instant) -> NodeView {
