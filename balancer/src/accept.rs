@@ -47,6 +47,8 @@ pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sen
             metrics.accept_waits.inc();
             sleep(wait).await;
         }
+        // Taken before a connection is accepted: those for which there is no descriptor wait in the system's queue.
+        let held = shared.descriptors.hold_when_it_fits().await;
         let (stream, peer) = loop {
             // It leaves the runtime of this thread for that of its worker.
             match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
@@ -60,8 +62,7 @@ pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sen
             }
         };
         metrics.accepted.inc();
-        let most = shared.options().max_connections;
-        let Some(permit) = Permit::take(&shared, most) else {
+        let Some(permit) = Permit::take(&shared, held) else {
             metrics.shed.inc();
             if tls.is_none() {
                 shed(&stream, shared.retry_after());

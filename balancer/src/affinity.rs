@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use serde::Deserialize;
 use thiserror::Error;
 
 use crate::network::network;
@@ -13,14 +14,15 @@ use crate::network::network;
 /// is wrong if they don't.
 ///
 /// ```
-/// use sociable_balancer::affinity::Affinity;
+/// use sociable_balancer::Affinity;
 ///
 /// let affinity: Affinity = "cookie:user".parse()?;
 /// assert_eq!(affinity, Affinity::Cookie("user".to_owned()));
 /// assert!("cookie".parse::<Affinity>().is_err());
-/// # Ok::<(), sociable_balancer::affinity::AffinityError>(())
+/// # Ok::<(), sociable_balancer::AffinityError>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
 pub enum Affinity {
     /// Nothing: a session comes to where the fewest are.
     #[default]
@@ -68,6 +70,14 @@ impl Affinity {
 /// The value of the first cookie of this name.
 fn cookie<'a>(cookies: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
     cookies.split(|byte| *byte == b';').find_map(|cookie| cookie.trim_ascii().strip_prefix(name)?.strip_prefix(b"="))
+}
+
+impl TryFrom<String> for Affinity {
+    type Error = AffinityError;
+
+    fn try_from(text: String) -> Result<Self, AffinityError> {
+        text.parse()
+    }
 }
 
 impl FromStr for Affinity {

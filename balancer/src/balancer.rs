@@ -6,22 +6,23 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::accept::{self, Accepted, Source};
 use crate::limits::Bucket;
-use crate::options::{Options, OptionsError};
-use crate::registry::Reports;
+use crate::options::{Options, OptionsError, rate_of};
+use crate::lookout::{Reports, Tables};
 use crate::serve;
 use crate::shared::Shared;
-use crate::table::Table;
 use crate::tcp;
 
 /// Connections that wait for one worker. If there are more, none is accepted for a while.
 const WAITING: usize = 1024;
+
+/// How often it is looked whether all threads have ended.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A balancer that does not run yet.
 #[derive(Debug)]
@@ -37,10 +38,9 @@ impl Balancer {
     /// # Errors
     ///
     /// The options make no sense.
-    pub fn new(options: Options, table: Arc<ArcSwap<Table>>, reports: Reports) -> Result<Self, OptionsError> {
-        options.check()?;
+    pub fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { shared: Arc::new(Shared::new(options, table, reports)), sources: vec![], workers })
+        Ok(Self { shared: Arc::new(Shared::new(options, table, reports)?), sources: vec![], workers })
     }
 
     /// How many threads serve: as many as the machine has cores by default.
@@ -50,13 +50,22 @@ impl Balancer {
         self
     }
 
+    /// A socket that listens on this address, as a balancer wants it.
+    ///
+    /// # Errors
+    ///
+    /// It can't be listened on.
+    pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+        tcp::listen(address)
+    }
+
     /// Listens on this address.
     ///
     /// # Errors
     ///
     /// It can't be listened on.
     pub fn bind(self, address: SocketAddr, tls: Option<Arc<ServerConfig>>, proxied: bool) -> io::Result<Self> {
-        Ok(self.listen(tcp::listen(address)?, tls, proxied))
+        Ok(self.listen(Self::listener(address)?, tls, proxied))
     }
 
     /// Serves what comes to this listener: with TLS, if it is given, and behind a header of the PROXY protocol if `proxied`.
@@ -81,12 +90,12 @@ impl Balancer {
         }
         let listeners = self.sources.iter().map(|source| source.listener.try_clone()).collect::<io::Result<Vec<_>>>()?;
         let (accepts, mut stop) = watch::channel(true);
+        let rate = rate_of(self.shared.options().accept_rate, 1.0).map_err(io::Error::other)?;
+        let rate = Arc::new(Bucket::new(rate));
         let (shared, sources) = (Arc::clone(&self.shared), self.sources);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         threads.push(thread::Builder::new().name("balancer-accept".into()).spawn(move || {
             runtime.block_on(async move {
-                let rate = shared.options().accept_rate;
-                let rate = Arc::new(Bucket::new(rate, rate));
                 let mut accepting = JoinSet::new();
                 for source in sources {
                     accepting.spawn(accept::accept(source, Arc::clone(&shared), senders.clone(), Arc::clone(&rate)));
@@ -127,26 +136,42 @@ impl Handle {
     ///
     /// They make no sense: the old ones hold.
     pub fn reload(&self, options: Options) -> Result<(), OptionsError> {
-        let checked = options.check();
-        match &checked {
-            Ok(()) => {
-                self.shared.change(options);
-                self.shared.metrics.reloads.inc();
-            }
-            Err(_) => drop(self.shared.metrics.reloads_failed.inc()),
-        }
-        checked
+        let changed = self.shared.change(options);
+        let metrics = &self.shared.metrics;
+        if changed.is_ok() { metrics.reloads.inc() } else { metrics.reloads_failed.inc() };
+        changed
     }
 
-    /// Accepts no more, closes the connections evenly within this time, and cuts off what is left then.
+    /// Accepts no more, and closes the connections evenly within this time; what is left then is cut off. Said again, the new time counts
+    /// from now.
     ///
     /// Connections end behind the answer that they wait for, WebSockets when it is their turn.
-    pub async fn stop(mut self, time: Duration) {
+    pub fn leave(&mut self, time: Duration) {
         self.listeners.clear();
         self.accepts.send_replace(false);
         self.leave.send_replace(Some(time));
-        let threads = std::mem::take(&mut self.threads);
-        let ended = tokio::task::spawn_blocking(move || threads.into_iter().for_each(|thread| drop(thread.join())));
-        let _ = ended.await;
+    }
+
+    /// The options of now.
+    pub fn options(&self) -> Options {
+        self.shared.options().options().clone()
+    }
+
+    /// How many connections of clients there are.
+    pub fn connections(&self) -> usize {
+        usize::try_from(self.shared.metrics.connections.get()).unwrap_or_default()
+    }
+
+    /// Waits until it has ended after it was told to [`leave`](Self::leave).
+    pub async fn ended(&mut self) {
+        while !self.threads.iter().all(JoinHandle::is_finished) {
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
+    /// [Leaves](Self::leave), and waits until it has [ended](Self::ended).
+    pub async fn stop(mut self, time: Duration) {
+        self.leave(time);
+        self.ended().await;
     }
 }

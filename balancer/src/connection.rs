@@ -48,10 +48,10 @@ enum Next {
 }
 
 impl Connection {
-    /// Serves it until it ends. What was read of it already comes first.
-    pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, carry: Vec<u8>, permit: Permit) {
+    /// Serves it until it ends.
+    pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, permit: Permit) {
         let place = worker.roll.enter(worker.shared.options().header_timeout);
-        let mut connection = Self { worker, stream, peer, place, carry, permit };
+        let mut connection = Self { worker, stream, peer, place, carry: vec![], permit };
         loop {
             let request = match poll_fn(|cx| connection.poll_request(cx)).await {
                 Ok(Some(request)) => request,

@@ -7,9 +7,10 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::affinity::Affinity;
-use crate::forwarded::Trusted;
+use crate::forwarded::{Dialect, Forwarding};
 use crate::http::head::Reading;
 use crate::http::target::EnginePaths;
+use crate::limits::{Rate, RateError};
 use crate::placement::Placement;
 use crate::table::Node;
 
@@ -35,6 +36,8 @@ pub struct Options {
     pub slow_start: Duration,
     /// The networks of the proxies in front, whose word on who is behind them is taken: none by default.
     pub trusted: Vec<IpNet>,
+    /// By which header fields they say it: `X-Forwarded-For` and its like by default.
+    pub dialect: Dialect,
     /// How long the head of a request may take, from the connection or its first byte: 10 s by default.
     pub header_timeout: Duration,
     /// How long the body of a request may take, besides what it needs at the lowest rate: 30 s by default.
@@ -83,6 +86,7 @@ impl Default for Options {
             bound: 1.25,
             slow_start: Duration::from_secs(20),
             trusted: vec![],
+            dialect: Dialect::default(),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             min_body_rate: 1024,
@@ -109,6 +113,12 @@ impl Default for Options {
 #[error("{}", .0.join("; "))]
 pub struct OptionsError(Vec<String>);
 
+impl From<RateError> for OptionsError {
+    fn from(error: RateError) -> Self {
+        Self(vec![error.to_string()])
+    }
+}
+
 impl Options {
     /// Checks that they make sense.
     ///
@@ -128,7 +138,8 @@ impl Options {
         require(self.max_connections > 0, "max_connections: give at least 1");
         require(self.min_body_rate > 0, "min_body_rate: give at least 1");
         for (name, rate) in [("accept_rate", self.accept_rate), ("session_rate", self.session_rate), ("guess_rate", self.guess_rate)] {
-            require(rate > 0.0 && rate.is_finite(), &format!("{name}: give more than 0"));
+            let rate = rate_of(rate, 1.0);
+            require(rate.is_ok(), &rate.map_or_else(|error| format!("{name}: {error}"), |_| String::new()));
         }
         for (name, time) in [
             ("header_timeout", self.header_timeout),
@@ -146,16 +157,21 @@ impl Options {
     }
 }
 
+/// So many a second, and some seconds' worth of it at once.
+pub(crate) fn rate_of(per_second: f64, seconds: f64) -> Result<Rate, RateError> {
+    Rate::new(per_second, (per_second * seconds).ceil().clamp(1.0, 1e9) as u32)
+}
+
 /// The options as they are used.
 #[derive(Debug)]
-pub(crate) struct Rules {
+pub(crate) struct Policy {
     options: Options,
     engine: EnginePaths,
-    trusted: Trusted,
+    forwarding: Forwarding,
     pub(crate) placement: Placement,
 }
 
-impl std::ops::Deref for Rules {
+impl std::ops::Deref for Policy {
     type Target = Options;
 
     fn deref(&self) -> &Options {
@@ -163,14 +179,19 @@ impl std::ops::Deref for Rules {
     }
 }
 
-impl Rules {
+impl Policy {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             engine: EnginePaths::new(options.engine_paths.iter().map(String::as_str)),
-            trusted: Trusted::new(options.trusted.clone()),
+            forwarding: Forwarding::new(options.trusted.clone(), options.dialect),
             placement: Placement::new(options.affinity.clone(), options.bound, options.slow_start),
             options,
         }
+    }
+
+    /// What it was made of.
+    pub(crate) fn options(&self) -> &Options {
+        &self.options
     }
 
     /// By what requests of this peer are read.
@@ -178,11 +199,16 @@ impl Rules {
         Reading {
             engine: &self.engine,
             affinity: self.placement.affinity(),
-            trusted: &self.trusted,
+            forwarding: &self.forwarding,
             peer,
             tls,
             recorded: tracing::enabled!(target: "sociable::access", tracing::Level::INFO),
         }
+    }
+
+    /// True for one of the proxies in front.
+    pub(crate) fn trusts(&self, peer: SocketAddr) -> bool {
+        self.forwarding.trusts(peer.ip())
     }
 
     /// For how long nothing may come through a tunnel to this node.

@@ -66,7 +66,7 @@ impl Placement {
 
     /// A node for a new session, or none if none takes any. Whoever sends it there tells the [load](crate::Load::place) at once, so that
     /// the next choice knows.
-    pub fn choose(&self, table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
+    pub(crate) fn choose(&self, table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
         self.choose_except(&[], table, key, now)
     }
 

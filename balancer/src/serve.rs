@@ -1,22 +1,29 @@
 //! The life of a worker: it takes connections, looks after them once a second, and ends when it is told to and the last of them is gone.
 
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
-use tokio::time::{Instant, MissedTickBehavior, interval};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
 
 use crate::accept::Accepted;
 use crate::connection::Connection;
+use crate::proxy_protocol::{self, MAX_HEADER};
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::worker::Worker;
+
+/// How often it is looked whether a header that came in part has come whole: they nearly always do at once.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Starts a worker. It ends when it is told in what time, or when nobody is left who could send it a connection and the last is gone.
 pub(crate) fn start(
@@ -78,10 +85,52 @@ fn left(ends: Instant) -> Duration {
 
 /// What comes before HTTP.
 async fn begin(worker: Rc<Worker>, accepted: Accepted) {
-    let Accepted { stream, peer, tls: _, proxied: _, permit } = accepted;
-    let stream = match TcpStream::from_std(stream) {
-        Ok(stream) => stream,
-        Err(_) => return drop(worker.shared.metrics.accept_errors.inc()),
+    let Accepted { stream, mut peer, tls, proxied, permit } = accepted;
+    let metrics = &worker.shared.metrics;
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
+        metrics.accept_errors.inc();
+        return;
     };
-    Connection::serve(worker, Stream::Plain(stream), peer, vec![], permit).await;
+    let limit = worker.shared.options().header_timeout;
+    if proxied {
+        match timeout(limit, proxy_header(&worker, &mut stream, peer)).await {
+            Ok(Ok(client)) => peer = client,
+            refused => {
+                metrics.proxy_headers_refused.inc();
+                let why = refused.map_or_else(|_| String::from("it did not come in time"), |header| header.map_or_else(|error| error.to_string(), |_| String::new()));
+                return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
+            }
+        }
+    }
+    let Some(config) = tls else {
+        return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
+    };
+    match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) => Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await,
+        refused => {
+            metrics.tls_failed.inc();
+            let why = refused.map_or_else(|_| String::from("it did not come in time"), |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()));
+            tracing::debug!(target: "sociable::balancer", %peer, why, "a TLS handshake failed");
+        }
+    }
+}
+
+/// Reads the header of the PROXY protocol, and nothing behind it: who the client is.
+async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
+    if !worker.shared.options().trusts(peer) {
+        return Err(io::Error::other("only trusted networks may send one"));
+    }
+    let mut bytes = [0; MAX_HEADER];
+    loop {
+        let seen = stream.peek(&mut bytes).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(header) = proxy_protocol::parse(&bytes[..seen]).map_err(io::Error::other)? {
+            stream.read_exact(&mut bytes[..header.length]).await?;
+            return Ok(header.addresses.map_or(peer, |addresses| addresses.source));
+        }
+        // What was seen stays there, so that it is not told when more comes.
+        sleep(LOOK).await;
+    }
 }

@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use arc_swap::{ArcSwap, Guard};
 
+use crate::descriptors::Descriptors;
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::target::Route;
 use crate::limits::Buckets;
 use crate::metrics::Metrics;
-use crate::options::{Options, Rules};
-use crate::registry::Reports;
-use crate::table::{Node, State, Table};
+use crate::options::{Options, OptionsError, Policy, rate_of};
+use crate::lookout::{Reports, Tables};
+use crate::table::{Node, State};
 
 /// The most addresses whose sessions and guesses are counted: beyond it, those that were quiet for longest are forgotten.
 const MAX_ADDRESSES: usize = 100_000;
@@ -24,10 +25,11 @@ const RETRY_SPREAD: u32 = 5;
 /// What all workers share.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    rules: ArcSwap<Rules>,
-    pub(crate) table: Arc<ArcSwap<Table>>,
+    policy: ArcSwap<Policy>,
+    pub(crate) table: Tables,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
+    pub(crate) descriptors: Arc<Descriptors>,
     sessions: ArcSwap<Buckets>,
     guesses: ArcSwap<Buckets>,
     /// Where the next request for another path goes.
@@ -35,33 +37,37 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    pub(crate) fn new(options: Options, table: Arc<ArcSwap<Table>>, reports: Reports) -> Self {
-        Self {
-            sessions: ArcSwap::from_pointee(buckets(options.session_rate)),
-            guesses: ArcSwap::from_pointee(buckets(options.guess_rate)),
-            rules: ArcSwap::from_pointee(Rules::new(options)),
+    pub(crate) fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
+        options.check()?;
+        Ok(Self {
+            sessions: ArcSwap::from_pointee(buckets(options.session_rate)?),
+            guesses: ArcSwap::from_pointee(buckets(options.guess_rate)?),
+            policy: ArcSwap::from_pointee(Policy::new(options)),
             table,
             reports,
             metrics: Metrics::default(),
+            descriptors: Descriptors::of_this_process(),
             turn: AtomicUsize::new(0),
-        }
+        })
     }
 
     /// The options of now.
-    pub(crate) fn options(&self) -> Guard<Arc<Rules>> {
-        self.rules.load()
+    pub(crate) fn options(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
     }
 
     /// Takes other options. Who counts by a rate that stays goes on counting.
-    pub(crate) fn change(&self, options: Options) {
+    pub(crate) fn change(&self, options: Options) -> Result<(), OptionsError> {
+        options.check()?;
         let before = self.options();
         if before.session_rate != options.session_rate {
-            self.sessions.store(Arc::new(buckets(options.session_rate)));
+            self.sessions.store(Arc::new(buckets(options.session_rate)?));
         }
         if before.guess_rate != options.guess_rate {
-            self.guesses.store(Arc::new(buckets(options.guess_rate)));
+            self.guesses.store(Arc::new(buckets(options.guess_rate)?));
         }
-        self.rules.store(Arc::new(Rules::new(options)));
+        self.policy.store(Arc::new(Policy::new(options)));
+        Ok(())
     }
 
     /// The node that a request is for.
@@ -123,6 +129,6 @@ impl Shared {
     }
 }
 
-fn buckets(rate: f64) -> Buckets {
-    Buckets::new(rate, rate * 10.0, MAX_ADDRESSES)
+fn buckets(rate: f64) -> Result<Buckets, OptionsError> {
+    Ok(Buckets::new(rate_of(rate, 10.0)?, MAX_ADDRESSES))
 }

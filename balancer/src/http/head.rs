@@ -15,7 +15,7 @@ use super::Framing;
 use super::refusal::Refusal;
 use super::target::{EnginePaths, Route};
 use crate::affinity::Affinity;
-use crate::forwarded::{Forwarded, Trusted};
+use crate::forwarded::Forwarding;
 use crate::metrics::Kind;
 
 /// The longest head, and the most fields in it.
@@ -31,7 +31,7 @@ const MAX_CONNECTION_NAMES: usize = 16;
 pub(crate) struct Reading<'a> {
     pub(crate) engine: &'a EnginePaths,
     pub(crate) affinity: &'a Affinity,
-    pub(crate) trusted: &'a Trusted,
+    pub(crate) forwarding: &'a Forwarding,
     /// Who is connected.
     pub(crate) peer: SocketAddr,
     /// Whether by TLS.
@@ -140,9 +140,9 @@ impl Request {
         };
         let upgrade = fields.upgrade(method)?;
         let route = reading.engine.route(method, target).map_err(|_| Refusal::Ambiguous)?;
-        let forwarded =
-            Forwarded::read(reading.trusted, reading.peer, reading.tls, host, parsed.headers.iter().map(|field| (field.name, field.value)));
-        let client = forwarded.client();
+        let names = parsed.headers.iter().map(|field| (field.name.as_bytes(), field.value));
+        let origin = reading.forwarding.read(reading.peer.ip(), reading.tls, Some(host), names);
+        let client = origin.client();
 
         let mut head = Vec::with_capacity(1024);
         head.extend_from_slice(method.as_bytes());
@@ -151,10 +151,10 @@ impl Request {
         head.extend_from_slice(b" HTTP/1.1\r\nhost: ");
         head.extend_from_slice(host);
         head.extend_from_slice(b"\r\n");
-        for field in parsed.headers.iter().filter(|field| !fields.is_ours(field.name)) {
+        for field in parsed.headers.iter().filter(|field| !fields.is_ours(field.name) && !origin.replaces(field.name.as_bytes())) {
             write_field(field.name, field.value, &mut head);
         }
-        forwarded.write(&mut head);
+        origin.write(&mut head);
         if upgrade.is_some() {
             head.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
         }
@@ -294,7 +294,7 @@ impl<'a> Fields<'a> {
                 Some(Known::WebSocketKey) => once(&mut read.websocket_key, value)?,
                 Some(Known::Expect) if value.eq_ignore_ascii_case(b"100-continue") => read.expects_continue = true,
                 Some(Known::Expect) => return Err(Refusal::Unsupported),
-                Some(Known::OfTheConnection | Known::Forwarding) | None => {}
+                Some(Known::OfTheConnection) | None => {}
             }
         }
         if read.named.len() > MAX_CONNECTION_NAMES {
@@ -349,13 +349,11 @@ enum Known {
     Expect,
     /// For the next hop alone.
     OfTheConnection,
-    /// Who is behind.
-    Forwarding,
 }
 
 impl Known {
     fn of(name: &str) -> Option<Self> {
-        const NAMES: [(&str, Known); 19] = [
+        const NAMES: [(&str, Known); 14] = [
             ("host", Known::Host),
             ("content-length", Known::ContentLength),
             ("transfer-encoding", Known::TransferEncoding),
@@ -370,11 +368,6 @@ impl Known {
             ("te", Known::OfTheConnection),
             ("trailer", Known::OfTheConnection),
             ("http2-settings", Known::OfTheConnection),
-            ("forwarded", Known::Forwarding),
-            ("x-forwarded-for", Known::Forwarding),
-            ("x-forwarded-proto", Known::Forwarding),
-            ("x-forwarded-host", Known::Forwarding),
-            ("x-real-ip", Known::Forwarding),
         ];
         NAMES.into_iter().find_map(|(known, meaning)| known.eq_ignore_ascii_case(name).then_some(meaning))
     }

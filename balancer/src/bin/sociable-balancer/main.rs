@@ -1,39 +1,45 @@
-//! trial
-use sociable_balancer::*;
-use std::io::{Read, Write};
-use std::sync::Arc;
-use std::time::Instant;
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    let get = |n: &str| args.iter().position(|a| a == n).map(|i| args[i + 1].clone()).unwrap_or_default();
-    let mut nodes = vec![];
-    for b in get("--backends").split(',') {
-        let mut s = std::net::TcpStream::connect(b).unwrap();
-        s.write_all(format!("GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: {b}\r\nconnection: close\r\n\r\n").as_bytes())
-            .unwrap();
-        let mut t = String::new();
-        s.read_to_string(&mut t).unwrap();
-        let at = t.find("\"sid\":\"").unwrap() + 7;
-        nodes.push(Node {
-            tag: t[at..at + 4].parse().unwrap(),
-            name: b.into(),
-            address: b.parse().unwrap(),
-            state: State::Ready,
-            limits: Limits::default(),
-            since: Instant::now(),
-            load: Arc::default(),
-        });
+//! `sociable-balancer`: one address for a cluster.
+//!
+//! * `settings.rs`: what it is told. `life.rs`: how it starts, changes and ends.
+
+mod life;
+mod settings;
+
+use std::io::{self, IsTerminal};
+use std::process::ExitCode;
+
+use clap::Parser;
+use tracing_subscriber::EnvFilter;
+
+use self::settings::Flags;
+
+fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let settings = match flags.settings() {
+        Ok(settings) => settings,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let filter = match EnvFilter::builder().parse(settings.filter()) {
+        Ok(filter) => filter,
+        Err(error) => return fail(&format!("log: {error}")),
+    };
+    if flags.check {
+        return match life::Plan::new(&settings) {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => fail(&error.to_string()),
+        };
     }
-    let table = Arc::new(arc_swap::ArcSwap::from_pointee(Table::new(nodes, 1)));
-    let handle = Balancer::new(Options::default(), table, Reports)
-        .unwrap()
-        .workers(get("--workers").parse().unwrap_or(1))
-        .bind(get("--listen").parse().unwrap(), None, false)
-        .unwrap()
-        .start()
-        .unwrap();
-    println!("{:?}", handle.addrs());
-    loop {
-        std::thread::park()
+    tracing_subscriber::fmt().compact().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let lived = runtime.map_err(life::LifeError::Io).and_then(|runtime| runtime.block_on(life::live(&flags, &settings)));
+    match lived {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error.to_string()),
     }
+}
+
+/// Not by the log, whose filter may hide it.
+fn fail(error: &str) -> ExitCode {
+    eprintln!("{error}. `sociable-balancer --help` tells what each setting means.");
+    ExitCode::FAILURE
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use ipnet::IpNet;
 use serde::Deserialize;
-use sociable_balancer::{Affinity, Options};
+use sociable_balancer::{Affinity, Discovery, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
 use thiserror::Error;
 
 /// Brings every request of a Socket.IO session to the node that owns it.
@@ -226,6 +226,14 @@ settings! {
     log: String,
 }
 
+/// There is not a key for each certificate.
+#[derive(Debug, Error)]
+#[error("tls-cert has {certificates} files and tls-key {keys}: give one key for each certificate")]
+pub(crate) struct PairsError {
+    certificates: usize,
+    keys: usize,
+}
+
 /// Why a file can't be used.
 #[derive(Debug, Error)]
 pub(crate) enum FileError {
@@ -263,6 +271,47 @@ impl Settings {
         // Requests are many: who wants them says so.
         let access = if self.access_log == Some(true) { "info" } else { "off" };
         format!("{filter},sociable::access={access}")
+    }
+
+    /// How nodes are found.
+    pub(crate) fn discovery(&self) -> Result<Discovery, DiscoveryError> {
+        let mut discovery = Discovery::default();
+        for node in self.nodes.iter().flatten() {
+            if node.contains("://") { discovery.dns.push(node.parse()?) } else { discovery.nodes.push(node.parse()?) }
+        }
+        discovery.nats = self.nats.as_ref().map(|servers| self.nats_source(servers));
+        if let Some(seconds) = self.dead_after {
+            discovery.rules.dead_after = Duration::from_secs(seconds);
+        }
+        discovery.check()?;
+        Ok(discovery)
+    }
+
+    fn nats_source(&self, servers: &str) -> NatsSource {
+        let mut source = NatsSource::new(servers);
+        if let Some(cluster) = &self.cluster {
+            source.cluster.clone_from(cluster);
+        }
+        source.auth = match self {
+            Self { nats_user: Some(name), nats_password: Some(password), .. } => NatsAuth::User(name.clone(), password.clone()),
+            Self { nats_token: Some(token), .. } => NatsAuth::Token(token.clone()),
+            Self { nats_nkey: Some(seed), .. } => NatsAuth::Nkey(seed.clone()),
+            Self { nats_credentials: Some(file), .. } => NatsAuth::Credentials(file.clone()),
+            _ => NatsAuth::None,
+        };
+        source.require_tls = self.nats_ca.is_some();
+        source.root_certificates.clone_from(&self.nats_ca);
+        source.client_certificate = self.nats_cert.clone().zip(self.nats_key.clone());
+        source
+    }
+
+    /// The certificates, if it listens for TLS.
+    pub(crate) fn pairs(&self) -> Result<Vec<Pair>, PairsError> {
+        let (certificates, keys) = (self.tls_cert.as_deref().unwrap_or_default(), self.tls_key.as_deref().unwrap_or_default());
+        if certificates.len() != keys.len() {
+            return Err(PairsError { certificates: certificates.len(), keys: keys.len() });
+        }
+        Ok(certificates.iter().zip(keys).map(|(certificate, key)| Pair { certificate: certificate.clone(), key: key.clone() }).collect())
     }
 
     /// How the balancer behaves.

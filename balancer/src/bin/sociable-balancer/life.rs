@@ -1,0 +1,226 @@
+//! How a balancer starts, takes over, is changed, and ends.
+//!
+//! SIGHUP: the settings are read again. SIGTERM, SIGINT: it leaves, within its drain time; a second one ends it at once.
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sociable_balancer::{
+    Balancer, Discovery, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Lookout, Options, OptionsError, Tables, Tls,
+    TlsError, take_over,
+};
+use thiserror::Error;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::{Instant, sleep};
+
+use crate::settings::{FileError, Flags, PairsError, Settings};
+
+/// How long a start waits for the first nodes at most, and how long no further one may have come: who has no complete table takes sessions
+/// that live for lost.
+const FIRST_NODES: Duration = Duration::from_secs(10);
+const SETTLED: Duration = Duration::from_millis(1500);
+/// How often certificates are looked at.
+const CERTIFICATES: Duration = Duration::from_secs(5);
+
+/// Why a balancer can't run.
+#[derive(Debug, Error)]
+pub(crate) enum LifeError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Options(#[from] OptionsError),
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
+    #[error(transparent)]
+    Pairs(#[from] PairsError),
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    #[error("taking over: {0}")]
+    Handover(#[from] HandoverError),
+    #[error("{address} can't be listened on: {error}")]
+    Listen { address: SocketAddr, error: io::Error },
+    #[error("{0}")]
+    Io(io::Error),
+}
+
+/// Settings that make sense.
+pub(crate) struct Plan {
+    options: Options,
+    discovery: Discovery,
+    tls: Option<Arc<Tls>>,
+}
+
+impl Plan {
+    /// Checks settings. Certificates are read.
+    pub(crate) fn new(settings: &Settings) -> Result<Self, LifeError> {
+        let (options, discovery, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
+        options.check()?;
+        let tls = if pairs.is_empty() { None } else { Some(Arc::new(Tls::load(pairs)?)) };
+        Ok(Self { options, discovery, tls })
+    }
+}
+
+/// Runs until it is stopped, or the next process has taken over.
+pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeError> {
+    let Plan { options, discovery, tls } = Plan::new(settings)?;
+    let mut signals = Signals::new().map_err(LifeError::Io)?;
+    let lookout = Lookout::start(discovery)?;
+    let tables = lookout.tables();
+    tokio::select! {
+        () = first_nodes(&tables) => {}
+        _ = signals.end.recv() => return Ok(()),
+    }
+    let mut handover = match &settings.handover {
+        Some(path) => take_over(path).await?,
+        None => None,
+    };
+    let drain_time = options.drain_time;
+    let mut balancer = Balancer::new(options, lookout.tables(), lookout.reports())?;
+    if let Some(workers) = settings.workers {
+        balancer = balancer.workers(workers.into());
+    }
+    let proxied = settings.proxy_protocol == Some(true);
+    let mut taken = handover.as_mut().map(Handover::take_sockets).unwrap_or_default();
+    let mut names = vec![];
+    for address in settings.plain() {
+        let listener = listen("plain", address, &mut taken, &mut names)?;
+        balancer = balancer.listen(listener, None, proxied);
+    }
+    if let Some(tls) = &tls {
+        for address in settings.tls_listen.iter().flatten() {
+            let listener = listen("tls", *address, &mut taken, &mut names)?;
+            balancer = balancer.listen(listener, Some(tls.config()), proxied);
+        }
+        tokio::spawn(Arc::clone(tls).watch(CERTIFICATES));
+    }
+    let mut running = balancer.start().map_err(LifeError::Io)?;
+    for address in running.addrs() {
+        tracing::info!(target: "sociable::balancer", "listening on {address}");
+        // Whoever started it may have closed its output.
+        let _ = writeln!(io::stdout(), "listening on {address}");
+    }
+    if let Some(handover) = handover {
+        handover.ready().await?;
+    }
+    let sockets = names.into_iter().zip(running.listeners().iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>().map_err(LifeError::Io)?);
+    let sockets: Vec<_> = sockets.collect();
+    let successor = async {
+        match &settings.handover {
+            Some(path) => HandoverServer::bind(path)?.wait(&sockets).await,
+            None => std::future::pending().await,
+        }
+    };
+    let mut successor = Box::pin(successor);
+    let mut handed = false;
+    loop {
+        tokio::select! {
+            taken = &mut successor, if !handed => {
+                handed = true;
+                match taken {
+                    Ok(()) => break,
+                    Err(error) => tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one"),
+                }
+            }
+            _ = signals.reload.recv() => reload(flags, &running, &lookout, tls.as_ref()),
+            _ = signals.end.recv() => {
+                handed = false;
+                break;
+            }
+        }
+    }
+    // No copy of the sockets is kept: what waits there is for the next process.
+    drop(successor);
+    drop(sockets);
+    let time = if handed { running.options().handover_time } else { drain_time };
+    tracing::info!(target: "sociable::balancer", connections = running.connections(), seconds = time.as_secs(), handed, "leaving");
+    running.leave(time);
+    let mut ends = !handed;
+    loop {
+        tokio::select! {
+            () = running.ended() => break,
+            _ = signals.end.recv() => {
+                if ends {
+                    tracing::warn!(target: "sociable::balancer", connections = running.connections(), "told again to end: what is left is cut off");
+                    break;
+                }
+                ends = true;
+                running.leave(drain_time);
+            }
+        }
+    }
+    tracing::info!(target: "sociable::balancer", "stopped");
+    Ok(())
+}
+
+/// What was handed over under this name, or a new listener.
+fn listen(kind: &str, address: SocketAddr, taken: &mut Vec<(String, TcpListener)>, names: &mut Vec<String>) -> Result<TcpListener, LifeError> {
+    let name = format!("{kind} {address}");
+    let at = taken.iter().position(|(known, _)| *known == name);
+    names.push(name);
+    match at {
+        Some(at) => Ok(taken.swap_remove(at).1),
+        None => Balancer::listener(address).map_err(|error| LifeError::Listen { address, error }),
+    }
+}
+
+/// Waits until there are nodes and no more come, but not for ever.
+async fn first_nodes(tables: &Tables) {
+    let begun = Instant::now();
+    let mut last = (0, begun);
+    while begun.elapsed() < FIRST_NODES {
+        let nodes = tables.load().nodes().len();
+        if nodes != last.0 {
+            last = (nodes, Instant::now());
+        }
+        if nodes > 0 && last.1.elapsed() >= SETTLED {
+            return;
+        }
+        sleep(Duration::from_millis(50)).await;
+    }
+    tracing::warn!(target: "sociable::balancer", "no node was found yet: new sessions are refused until there is one");
+}
+
+/// Reads the settings again. What is wrong is logged, and what was holds.
+fn reload(flags: &Flags, running: &Handle, lookout: &Lookout, tls: Option<&Arc<Tls>>) {
+    let reloaded = (|| {
+        let settings = flags.settings()?;
+        let (options, discovery) = (settings.options(), settings.discovery()?);
+        running.reload(options)?;
+        lookout.reload(discovery)?;
+        if let Some(tls) = tls {
+            tls.reload()?;
+        }
+        Ok::<_, LifeError>(())
+    })();
+    match reloaded {
+        Ok(()) => tracing::info!(target: "sociable::balancer", "the settings were read again; addresses, workers and the log stay as they were"),
+        Err(error) => tracing::error!(target: "sociable::balancer", %error, "the settings can't be used: those before hold"),
+    }
+}
+
+/// What a balancer is told while it runs.
+struct Signals {
+    reload: Signal,
+    end: Ends,
+}
+
+/// SIGTERM and SIGINT.
+struct Ends(Signal, Signal);
+
+impl Ends {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.0.recv() => {}
+            _ = self.1.recv() => {}
+        }
+    }
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let end = Ends(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        Ok(Self { reload: signal(SignalKind::hangup())?, end })
+    }
+}

@@ -1,0 +1,180 @@
+//! How nodes are found: what the configuration says.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http::Uri;
+use thiserror::Error;
+
+use crate::registry::Rules;
+use crate::sources::{DnsTarget, HostPort, NatsSource};
+
+/// Why nodes can't be looked for.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum DiscoveryError {
+    /// Nothing says which nodes there are. Name some, a name in DNS, or NATS servers.
+    #[error("nothing says which nodes there are: name some, or a name in DNS, or NATS servers")]
+    Nothing,
+    /// This is no `HOST:PORT`.
+    #[error("{0:?} is no address of a node: write HOST:PORT, and an IPv6 address in brackets, as in [::1]:3000")]
+    HostPort(String),
+    /// This is no name to be looked up in DNS.
+    #[error("{0:?} can't be looked up: write dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME for its services")]
+    DnsTarget(String),
+    /// The address of a NATS server can't be read.
+    #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
+    NatsAddress {
+        /// What was given, without secrets.
+        address: String,
+        /// Why it can't be read.
+        error: String,
+    },
+    /// The name of the cluster is part of a subject.
+    #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
+    ClusterName(String),
+    /// This is no path.
+    #[error("{0:?} can't be the path of probes: it has to begin with a slash, as /healthz does")]
+    Path(String),
+    /// A number can't work.
+    #[error("{name} has to be {bound}")]
+    Number {
+        /// The field.
+        name: &'static str,
+        /// What it has to be.
+        bound: &'static str,
+    },
+    /// The thread that looks for nodes can't be started, or has ended.
+    #[error("the thread that looks for nodes can't be started: {0}")]
+    Thread(std::io::Error),
+    /// The thread that looks for nodes has ended. It is started with the process: start that anew.
+    #[error("the thread that looks for nodes has ended; the process has to be started anew")]
+    Ended,
+}
+
+/// How nodes are found, and found to be well. Sources may be mixed: what they say is merged by the tags of the nodes.
+///
+/// ```
+/// use sociable_balancer::Discovery;
+///
+/// let discovery = Discovery {
+///     nodes: vec!["10.0.0.1:3000".parse()?, "node-2:3000".parse()?],
+///     dns: vec!["dns://nodes.shop.svc.cluster.local:3000".parse()?],
+///     ..Discovery::default()
+/// };
+/// discovery.check()?;
+/// # Ok::<(), sociable_balancer::DiscoveryError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Discovery {
+    /// Nodes by their addresses. Names are looked up anew all the time.
+    pub nodes: Vec<HostPort>,
+    /// Names in DNS that stand for all nodes.
+    pub dns: Vec<DnsTarget>,
+    /// NATS, where nodes announce themselves.
+    pub nats: Option<NatsSource>,
+    /// The servers that are asked for names; those of the system if there are none.
+    pub nameservers: Vec<SocketAddr>,
+    /// How often names are looked up: 5 s by default. Nothing is cached here: who knows for how long an answer holds is the server that is asked.
+    pub resolve_every: Duration,
+    /// How nodes are asked for their health.
+    pub probe: Probing,
+    /// What follows from what is learnt.
+    pub rules: Rules,
+}
+
+impl Default for Discovery {
+    fn default() -> Self {
+        Self {
+            nodes: vec![],
+            dns: vec![],
+            nats: None,
+            nameservers: vec![],
+            resolve_every: Duration::from_secs(5),
+            probe: Probing::default(),
+            rules: Rules::default(),
+        }
+    }
+}
+
+/// How nodes are asked for their health.
+#[derive(Clone, Debug)]
+pub struct Probing {
+    /// What is asked for: `/healthz` by default.
+    pub path: String,
+    /// The pause between two probes: 1 s by default.
+    pub interval: Duration,
+    /// How long a probe may take, from connecting to the end of the answer: 1 s by default.
+    pub timeout: Duration,
+}
+
+impl Default for Probing {
+    fn default() -> Self {
+        Self { path: "/healthz".into(), interval: Duration::from_secs(1), timeout: Duration::from_secs(1) }
+    }
+}
+
+impl Discovery {
+    /// Checks what can be checked without asking anybody.
+    ///
+    /// # Errors
+    ///
+    /// It can't work: the error says why.
+    pub fn check(&self) -> Result<(), DiscoveryError> {
+        if self.nodes.is_empty() && self.dns.is_empty() && self.nats.is_none() {
+            return Err(DiscoveryError::Nothing);
+        }
+        if let Some(nats) = &self.nats {
+            nats.check()?;
+        }
+        if !self.probe.path.starts_with('/') || self.probe.path.parse::<Uri>().is_err() {
+            return Err(DiscoveryError::Path(self.probe.path.clone()));
+        }
+        let times = [
+            ("resolve_every", self.resolve_every),
+            ("probe.interval", self.probe.interval),
+            ("probe.timeout", self.probe.timeout),
+            ("rules.silence", self.rules.silence),
+        ];
+        let number = |name, bound| Err(DiscoveryError::Number { name, bound });
+        if let Some((name, _)) = times.into_iter().find(|(_, time)| time.is_zero()) {
+            return number(name, "above zero");
+        }
+        let counts =
+            [("rules.rise", self.rules.rise), ("rules.fall", self.rules.fall), ("rules.connect_errors", self.rules.connect_errors)];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return number(name, "1 at least");
+        }
+        if self.rules.most_addresses == 0 {
+            return number("rules.most_addresses", "1 at least");
+        }
+        if self.rules.dead_after <= self.probe.interval + self.probe.timeout {
+            return number("rules.dead_after", "longer than a probe and the pause behind it");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_can_not_work_is_told() {
+        let error = |change: fn(&mut Discovery)| {
+            let mut discovery = Discovery { nodes: vec!["127.0.0.1:1".parse().unwrap()], ..Discovery::default() };
+            assert!(discovery.check().is_ok());
+            change(&mut discovery);
+            discovery.check().unwrap_err().to_string()
+        };
+        assert!(error(|it| it.nodes.clear()).contains("name some"));
+        assert!(error(|it| it.probe.path = "healthz".into()).contains("slash"));
+        assert!(error(|it| it.probe.path = "/a b".into()).contains("slash"));
+        assert!(error(|it| it.probe.interval = Duration::ZERO).contains("probe.interval"));
+        assert!(error(|it| it.rules.fall = 0).contains("rules.fall"));
+        assert!(error(|it| it.rules.most_addresses = 0).contains("most_addresses"));
+        assert!(error(|it| it.rules.dead_after = Duration::from_secs(2)).contains("dead_after"));
+        assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1:no"))).contains("nats://HOST:PORT"));
+        assert!(error(|it| it.nats = Some(NatsSource { cluster: "a.b".into(), ..NatsSource::new("nats://127.0.0.1") })).contains("a.b"));
+    }
+}

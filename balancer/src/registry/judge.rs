@@ -1,0 +1,347 @@
+//! What follows from what is known: where each node is, who is gone, which addresses are probed, and the table.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustc_hash::{FxHashMap, FxHashSet};
+use sociable_protocol::NodeTag;
+
+use super::place::Place;
+use super::process::Process;
+use super::{FAREWELL, Registry};
+use crate::table::{Node, State, Table};
+
+/// A longer pause between two judgements means that this process was stopped, or starved: then silence is its own fault, and nobody's death.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How a node stands at an address, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Standing {
+    /// It answers there.
+    Answers,
+    /// Somebody answers there and does not tell its tag, and the node says that it is it.
+    Vouched,
+    /// It answered there, and does not now.
+    Fails,
+    /// It says to be there, and nobody has looked.
+    Unprobed,
+    /// It says to be there, and nobody has ever answered.
+    Unreached,
+    /// It says to be there, or was, and another answers.
+    Usurped,
+}
+
+impl Standing {
+    fn at(place: Option<&Place>, tag: NodeTag, announced: bool) -> Self {
+        let Some(place) = place else { return Self::Unprobed };
+        match (place.tag(), place.is_untagged() && announced) {
+            (Some(who), _) if who != tag => Self::Usurped,
+            (Some(_), _) if place.is_well() => Self::Answers,
+            (None, true) if place.is_well() => Self::Vouched,
+            (Some(_), _) | (None, true) => Self::Fails,
+            (None, false) if place.reached().is_some() => Self::Usurped,
+            (None, false) if place.trouble().is_some() => Self::Unreached,
+            (None, false) => Self::Unprobed,
+        }
+    }
+
+    fn is_good(self) -> bool {
+        self <= Self::Vouched
+    }
+}
+
+/// What a node may be sent, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) state: State,
+    pub(super) why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Well,
+    HealthIgnored,
+    Leaving,
+    Unnamed,
+    Full,
+    Nowhere,
+    Stands(Standing),
+    Repels,
+    CutOff,
+    Silent,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Well => "it is well",
+            Self::HealthIgnored => "it is not well, but so few are that this is ignored",
+            Self::Leaving => "it says that it takes no new sessions",
+            Self::Unnamed => "no source names it any more",
+            Self::Full => "it takes no more sessions",
+            Self::Nowhere => "it tells no address that can be used",
+            Self::Stands(Standing::Answers | Standing::Vouched) => "it answers",
+            Self::Stands(Standing::Fails) => "it does not answer any more",
+            Self::Stands(Standing::Unprobed) => "it was not probed yet",
+            Self::Stands(Standing::Unreached) => "nobody answers at its address",
+            Self::Stands(Standing::Usurped) => "another process answers at its address",
+            Self::Repels => "connecting to it failed too often",
+            Self::CutOff => "it can't reach the other nodes",
+            Self::Silent => "it is not heard on NATS, though others are",
+        })
+    }
+}
+
+/// What speaks against sending new sessions to a node.
+struct Signs {
+    leaves: Option<Why>,
+    /// It can't be reached.
+    away: Option<Why>,
+    /// It can't reach the others.
+    alone: Option<Why>,
+    full: bool,
+    /// A probe has reached it once, so that it makes sense to try again.
+    was_reached: bool,
+}
+
+/// What does not speak against it, since it is so for too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Ignored {
+    /// Fewer than half can be reached: the fault is likely on this side.
+    pub(super) away: bool,
+    /// There is no node that is not alone: an island is better than nothing, and worse than anything else.
+    pub(super) alone: bool,
+}
+
+impl Signs {
+    /// True if only its health matters.
+    fn counts(&self) -> bool {
+        self.leaves.is_none() && !self.full && self.was_reached
+    }
+
+    fn is_well(&self) -> bool {
+        self.away.is_none() && self.alone.is_none()
+    }
+
+    fn verdict(&self, ignored: Ignored) -> Verdict {
+        let away = self.away.filter(|_| !(ignored.away && self.was_reached));
+        let alone = self.alone.filter(|_| !ignored.alone);
+        let (state, why) = match (self.leaves, away.or(alone)) {
+            (Some(why), _) => (State::Draining, why),
+            (None, Some(why)) => (State::Unwell, why),
+            (None, None) if self.full => (State::Full, Why::Full),
+            (None, None) if self.is_well() => (State::Ready, Why::Well),
+            (None, None) => (State::Ready, Why::HealthIgnored),
+        };
+        Verdict { state, why }
+    }
+}
+
+fn ignored<'a>(signs: impl Iterator<Item = &'a Signs>, panic: bool) -> Ignored {
+    let (mut all, mut here, mut alone, mut well) = (0, 0, 0, 0);
+    for signs in signs.filter(|signs| signs.counts()) {
+        all += 1;
+        here += usize::from(signs.away.is_none());
+        alone += usize::from(signs.alone.is_some());
+        well += usize::from(signs.is_well());
+    }
+    Ignored { away: panic && here * 2 < all, alone: alone > 0 && well == 0 }
+}
+
+impl Registry {
+    /// Draws the conclusions. Gives a table if it is another than before. Has to be called whenever something was seen, and several times
+    /// a second besides, since time is a witness too.
+    pub fn judge(&mut self, now: Instant) -> Option<Arc<Table>> {
+        self.excuse_a_pause(now);
+        self.sources.settle(self.rules.silence, now);
+        self.farewells.retain(|_, farewell| now.duration_since(farewell.seen) < FAREWELL);
+        let listed = self.sources.addresses();
+        let answers = self.find_all();
+        self.bury(now);
+        self.follow(&listed);
+        self.decide(&listed, &answers, now);
+        self.publish()
+    }
+
+    fn excuse_a_pause(&mut self, now: Instant) {
+        let pause = self.judged.replace(now).map_or(Duration::ZERO, |before| now.duration_since(before));
+        if pause > PAUSE {
+            tracing::warn!(target: "sociable::balancer", ?pause, "this process was stopped or starved; the nodes are not blamed for the silence");
+            self.processes.values_mut().for_each(|process| process.excuse(pause));
+            self.sources.excuse(pause);
+        }
+    }
+
+    /// Finds where each process is best reached. Gives all addresses at which each answered.
+    fn find_all(&mut self) -> FxHashMap<NodeTag, Vec<SocketAddr>> {
+        let mut answers: FxHashMap<NodeTag, Vec<SocketAddr>> = FxHashMap::default();
+        for (address, place) in &self.places {
+            if let Some(tag) = place.tag() {
+                answers.entry(tag).or_default().push(*address);
+            }
+        }
+        for (tag, process) in &mut self.processes {
+            let announced = process.announced_at();
+            let candidates = answers.get(tag).into_iter().flatten().chain(announced).chain(&process.address);
+            // It stays where it is as long as that is no worse; else all replicas take the same.
+            let rank = |address: &&SocketAddr| {
+                let standing = Standing::at(self.places.get(address), *tag, announced.contains(address));
+                (standing, process.address != Some(**address), **address)
+            };
+            let best = candidates.min_by_key(rank).map(|address| (*address, rank(&address).0));
+            process.stands = best.map(|(_, standing)| standing);
+            process.address = best.map(|(address, _)| address);
+            process.was_reached |= process.stands.is_some_and(Standing::is_good);
+            let reached = process.address.and_then(|address| self.places.get(&address)?.reached());
+            process.repels.take_if(|since| reached.is_some_and(|reached| reached > *since));
+        }
+        answers
+    }
+
+    /// Takes out those of which nothing was heard for too long.
+    fn bury(&mut self, now: Instant) {
+        let others = self.somebody_is_heard(now);
+        let dead = |process: &Process| {
+            let vouched = match process.stands {
+                Some(Standing::Answers) => true,
+                // Only its announcements told that it is it who answers.
+                Some(Standing::Vouched) => !self.is_silent(process, others, now),
+                _ => false,
+            };
+            !vouched && now.duration_since(process.alive) > self.rules.dead_after
+        };
+        let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
+        for tag in dead {
+            self.counters.lost.one();
+            self.forget(tag, "nothing was heard of it for too long");
+        }
+    }
+
+    fn somebody_is_heard(&self, now: Instant) -> bool {
+        self.processes.values().any(|process| process.was_heard(self.rules.silence, now))
+    }
+
+    /// True if the fault is on its side: it announced itself, and does not any more, while this process is connected and hears others.
+    fn is_silent(&self, process: &Process, others: bool, now: Instant) -> bool {
+        let up_since = self.sources.nats().and_then(|nats| nats.up_since);
+        let Some((up_since, announced)) = up_since.zip(process.announced.as_ref()) else { return false };
+        others && now.duration_since(announced.heard.max(up_since)) > self.rules.silence
+    }
+
+    /// Keeps those addresses that matter: the listed ones, and those where nodes are or say to be.
+    fn follow(&mut self, listed: &FxHashSet<SocketAddr>) {
+        let processes = &self.processes;
+        let mut wanted: FxHashSet<SocketAddr> = FxHashSet::default();
+        for process in processes.values() {
+            wanted.extend(process.announced_at());
+            wanted.extend(process.address);
+        }
+        self.places.retain(|address, place| {
+            listed.contains(address) || wanted.contains(address) || place.tag().is_some_and(|tag| processes.contains_key(&tag))
+        });
+        let mut refused = 0;
+        for address in listed.iter().chain(&wanted) {
+            if self.places.contains_key(address) {
+                continue;
+            }
+            if self.places.len() < self.rules.most_addresses {
+                self.places.insert(*address, Place::default());
+            } else {
+                refused += 1;
+            }
+        }
+        if refused > self.refused {
+            self.counters.refused.add((refused - self.refused) as u64);
+            tracing::error!(
+                target: "sociable::balancer", refused, most = self.rules.most_addresses,
+                "there are more addresses than are probed: nodes at those that are left out get nothing"
+            );
+        }
+        self.refused = refused;
+    }
+
+    fn decide(&mut self, listed: &FxHashSet<SocketAddr>, answers: &FxHashMap<NodeTag, Vec<SocketAddr>>, now: Instant) {
+        let others = self.somebody_is_heard(now);
+        let mut signs: Vec<_> = Vec::with_capacity(self.processes.len());
+        for (tag, process) in &self.processes {
+            let at = answers.get(tag).into_iter().flatten().chain(&process.address);
+            let named =
+                self.sources.nats().is_some() && process.announced.is_some() || at.into_iter().any(|address| listed.contains(address));
+            let away = match process.stands {
+                None => Some(Why::Nowhere),
+                Some(standing) if !standing.is_good() => Some(Why::Stands(standing)),
+                _ => process.repels.map(|_| Why::Repels),
+            };
+            let alone = if process.cut_off { Some(Why::CutOff) } else { self.is_silent(process, others, now).then_some(Why::Silent) };
+            let leaves = if process.draining { Some(Why::Leaving) } else { (!named).then_some(Why::Unnamed) };
+            signs.push((*tag, Signs { leaves, away, alone, full: process.is_full(now), was_reached: process.was_reached }));
+        }
+        let ignored = ignored(signs.iter().map(|(_, signs)| signs), self.rules.panic);
+        self.ignore(ignored);
+        for (tag, signs) in signs {
+            let verdict = signs.verdict(ignored);
+            let Some(process) = self.processes.get_mut(&tag) else { continue };
+            let before = process.verdict.replace(verdict);
+            tell(tag, process, before, verdict);
+        }
+    }
+
+    fn ignore(&mut self, ignored: Ignored) {
+        let before = std::mem::replace(&mut self.ignored, ignored);
+        match (before.away, ignored.away) {
+            (false, true) => {
+                self.counters.panics.one();
+                tracing::error!(target: "sociable::balancer", "fewer than half of the nodes can be reached: new sessions are sent to the others too");
+            }
+            (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes can be reached again"),
+            _ => {}
+        }
+        match (before.alone, ignored.alone) {
+            (false, true) => {
+                tracing::warn!(target: "sociable::balancer", "no node is well and reaches the others: those that don't get new sessions too")
+            }
+            (true, false) => tracing::info!(target: "sociable::balancer", "there are nodes that are well and reach the others"),
+            _ => {}
+        }
+    }
+
+    /// Makes a table, if it is another than before.
+    fn publish(&mut self) -> Option<Arc<Table>> {
+        let nodes = self.processes.iter().filter_map(|(tag, process)| {
+            Some(Node {
+                tag: *tag,
+                name: process.name().to_owned(),
+                address: process.address?,
+                state: process.verdict?.state,
+                limits: process.limits,
+                since: process.since,
+                load: Arc::clone(&process.load),
+            })
+        });
+        let table = Table::new(nodes, self.table.generation() + 1);
+        let same = |(a, b): (&Arc<Node>, &Arc<Node>)| {
+            (a.tag, &a.name, a.address, a.state, a.limits, a.since) == (b.tag, &b.name, b.address, b.state, b.limits, b.since)
+        };
+        if table.nodes().len() == self.table.nodes().len() && table.nodes().iter().zip(self.table.nodes()).all(same) {
+            return None;
+        }
+        self.counters.tables.one();
+        self.table = Arc::new(table);
+        Some(Arc::clone(&self.table))
+    }
+}
+
+/// Tells what changed for a node.
+fn tell(tag: NodeTag, process: &Process, before: Option<Verdict>, verdict: Verdict) {
+    let (node, address, state, why) = (process.name(), process.address, verdict.state, verdict.why);
+    match before {
+        None => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "a node has come"),
+        Some(before) if before.state == state => {}
+        Some(_) if state == State::Unwell => {
+            tracing::warn!(target: "sociable::balancer", %tag, node, ?address, %why, "a node is unwell");
+        }
+        Some(_) => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "a node has changed"),
+    }
+}

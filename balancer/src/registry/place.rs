@@ -1,0 +1,70 @@
+//! An address, and how probes of it went.
+
+use std::time::Instant;
+
+use sociable_protocol::NodeTag;
+
+/// Where somebody may answer.
+#[derive(Debug, Default)]
+pub(super) struct Place {
+    /// Probes in a row that went this way.
+    good: u32,
+    bad: u32,
+    well: bool,
+    /// When somebody last answered.
+    reached: Option<Instant>,
+    /// Who did, if it told.
+    tag: Option<NodeTag>,
+    /// Why nobody answers.
+    trouble: Option<String>,
+    /// That it tells no tag was said.
+    untagged: bool,
+}
+
+impl Place {
+    /// Somebody answered. True if it did not say who it is, and that is news.
+    pub(super) fn answered(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
+        // Of one that was never seen here there is nothing bad to be forgotten.
+        let new = self.reached.is_none() || who.is_some() && who != self.tag;
+        (self.good, self.bad) = (self.good.saturating_add(1), 0);
+        self.well |= new || self.good >= rise;
+        (self.reached, self.tag, self.trouble) = (Some(now), who, None);
+        let news = who.is_none() && !self.untagged;
+        self.untagged = who.is_none();
+        news
+    }
+
+    /// Nobody did.
+    pub(super) fn failed(&mut self, trouble: String, fall: u32) {
+        (self.good, self.bad) = (0, self.bad.saturating_add(1));
+        self.well &= self.bad < fall;
+        self.trouble = Some(trouble);
+    }
+
+    /// True if requests may be sent there.
+    pub(super) fn is_well(&self) -> bool {
+        self.well
+    }
+
+    pub(super) fn reached(&self) -> Option<Instant> {
+        self.reached
+    }
+
+    /// Who answered last.
+    pub(super) fn tag(&self) -> Option<NodeTag> {
+        self.tag
+    }
+
+    pub(super) fn was_reached_as(&self, tag: NodeTag) -> bool {
+        self.tag == Some(tag)
+    }
+
+    /// True if who answers does not tell its tag.
+    pub(super) fn is_untagged(&self) -> bool {
+        self.untagged
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+}

@@ -1,0 +1,180 @@
+//! A node, and what it and others tell of it.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sociable_protocol::{Announcement, Health};
+
+use super::Rules;
+use super::judge::{Standing, Verdict};
+use crate::sources::HostPort;
+use crate::table::{Limits, Load};
+
+/// How many addresses one announced name may stand for. What is more is left out.
+const MAX_ADDRESSES: usize = 8;
+/// The longest name that is kept, in characters.
+const MAX_NAME: usize = 128;
+
+/// A process that bears a tag.
+#[derive(Debug)]
+pub(super) struct Process {
+    name: String,
+    pub(super) load: Arc<Load>,
+    pub(super) since: Instant,
+    /// When it last spoke or answered.
+    pub(super) alive: Instant,
+    pub(super) announced: Option<Announced>,
+    /// What it said last, on whatever way.
+    pub(super) draining: bool,
+    full: bool,
+    pub(super) cut_off: bool,
+    pub(super) limits: Limits,
+    /// Where it was at the last judgement.
+    pub(super) address: Option<SocketAddr>,
+    /// And how it stood there.
+    pub(super) stands: Option<Standing>,
+    /// A probe has reached it.
+    pub(super) was_reached: bool,
+    /// When connecting to it failed of late.
+    connect_errors: Vec<Instant>,
+    /// Since when that was too often.
+    pub(super) repels: Option<Instant>,
+    /// Until when it is taken for full, since it refused a session.
+    refuses_until: Option<Instant>,
+    pub(super) verdict: Option<Verdict>,
+}
+
+/// What a node said of itself on NATS.
+#[derive(Debug)]
+pub(super) struct Announced {
+    epoch: u64,
+    /// When it spoke last.
+    pub(super) heard: Instant,
+    /// Its address, as it said it.
+    pub(super) address: Option<String>,
+    /// What that stands for.
+    at: Vec<SocketAddr>,
+}
+
+impl Process {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            name: String::new(),
+            load: Arc::default(),
+            since: now,
+            alive: now,
+            announced: None,
+            draining: false,
+            full: false,
+            cut_off: false,
+            limits: Limits::default(),
+            address: None,
+            stands: None,
+            was_reached: false,
+            connect_errors: vec![],
+            repels: None,
+            refuses_until: None,
+            verdict: None,
+        }
+    }
+
+    /// It said on NATS that it lives.
+    pub(super) fn speaks(&mut self, announcement: &Announcement, now: Instant) {
+        self.alive = now;
+        self.be_called(&announcement.name);
+        self.draining = announcement.draining;
+        // The place for the word of the announcement, when there is one.
+        self.full = false;
+        self.load.tell(announcement.sessions);
+        let before = self.announced.take().filter(|before| before.address == announcement.address);
+        let at = match announcement.address.as_deref().and_then(|text| text.parse::<HostPort>().ok()?.socket_addr()) {
+            Some(address) => vec![address],
+            // A name: what it stands for is told later, and may have been before.
+            None => before.map(|before| before.at).unwrap_or_default(),
+        };
+        let address = announcement.address.clone();
+        self.announced = Some(Announced { epoch: announcement.epoch, heard: now, address, at });
+    }
+
+    /// The name that it announced was looked up. True if that is news.
+    pub(super) fn is_located(&mut self, announced: &str, mut addresses: Vec<SocketAddr>) -> bool {
+        let Some(known) = self.announced.as_mut().filter(|known| known.address.as_deref() == Some(announced)) else { return false };
+        addresses.truncate(MAX_ADDRESSES);
+        let news = !addresses.is_empty() && known.at != addresses;
+        if news {
+            known.at = addresses;
+        }
+        news
+    }
+
+    /// It answered a probe.
+    pub(super) fn answers(&mut self, health: &Health, now: Instant) {
+        self.alive = now;
+        self.be_called(&health.name);
+        self.draining = health.draining;
+        self.cut_off = health.cut_off;
+        self.limits = Limits {
+            max_sessions: health.max_sessions,
+            max_payload: health.max_payload,
+            max_silence: health.ping_interval.zip(health.ping_timeout).map(|(interval, timeout)| interval.saturating_add(timeout)),
+        };
+        self.load.tell(health.sessions);
+    }
+
+    fn be_called(&mut self, name: &str) {
+        if !name.is_empty() && name != self.name {
+            self.name = name.chars().take(MAX_NAME).collect();
+        }
+    }
+
+    /// A worker could not connect to it.
+    pub(super) fn connect_failed(&mut self, rules: &Rules, now: Instant) {
+        self.connect_errors.retain(|at| now.duration_since(*at) < rules.connect_window);
+        self.connect_errors.push(now);
+        if self.connect_errors.len() >= rules.connect_errors as usize {
+            self.connect_errors.clear();
+            self.repels = Some(now);
+        }
+    }
+
+    /// It refused a session, and gets none until then.
+    pub(super) fn refuses(&mut self, until: Instant) {
+        self.refuses_until = Some(until);
+    }
+
+    /// True if it takes no session more.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.full
+            || self.limits.max_sessions.is_some_and(|most| self.load.sessions() >= most)
+            || self.refuses_until.is_some_and(|until| now < until)
+    }
+
+    /// Its name, if it told one.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Where it said to be.
+    pub(super) fn announced_at(&self) -> &[SocketAddr] {
+        self.announced.as_ref().map_or(&[], |announced| &announced.at)
+    }
+
+    /// False if it announced itself as another start of a process.
+    pub(super) fn is_of(&self, epoch: u64) -> bool {
+        self.announced.as_ref().is_none_or(|announced| announced.epoch == epoch)
+    }
+
+    /// True if it spoke on NATS of late.
+    pub(super) fn was_heard(&self, silence: Duration, now: Instant) -> bool {
+        self.announced.as_ref().is_some_and(|announced| now.duration_since(announced.heard) <= silence)
+    }
+
+    /// Nobody could be heard for a while, which was not its fault.
+    pub(super) fn excuse(&mut self, pause: Duration) {
+        self.alive += pause;
+        if let Some(announced) = &mut self.announced {
+            announced.heard += pause;
+        }
+    }
+}

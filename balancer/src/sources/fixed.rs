@@ -1,0 +1,37 @@
+//! Nodes that the configuration names.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::{self, MissedTickBehavior};
+
+use super::names::{Found, HostPort, Memory, Names};
+use crate::registry::{Sighting, SourceId};
+
+/// Tells where they are, again and again if there are names among them.
+pub(super) async fn run(source: SourceId, nodes: Vec<HostPort>, every: Duration, names: Arc<Names>, sightings: mpsc::Sender<Sighting>) {
+    let mut memory = Memory::default();
+    let mut round = time::interval(every);
+    round.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        round.tick().await;
+        let (addresses, trouble) = resolve_all(&nodes, &names, &mut memory).await;
+        memory.sweep();
+        if sightings.send(Sighting::Listed { source, addresses, trouble }).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// The addresses of all of them. One that can't be had now is what it was last.
+pub(super) async fn resolve_all(nodes: &[HostPort], names: &Names, memory: &mut Memory) -> (Vec<SocketAddr>, Option<String>) {
+    let (mut addresses, mut trouble) = (vec![], None);
+    for node in nodes {
+        let Found { all, failure } = node.resolve(names, memory).await;
+        addresses.extend(all);
+        trouble = trouble.or(failure.map(|failure| failure.to_string()));
+    }
+    (addresses, trouble)
+}

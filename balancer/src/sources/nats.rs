@@ -1,0 +1,362 @@
+//! What nodes announce of themselves on NATS.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use sociable_protocol::{Announcement, NodeTag, Occasion};
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time;
+
+use super::names::{HostPort, Memory, Names};
+use crate::discovery::DiscoveryError;
+use crate::lookout::DiscoveryCounters;
+use crate::registry::{Sighting, SourceId};
+
+/// The longest announcement that is read.
+const MAX_ANNOUNCEMENT: usize = 16 << 10;
+/// How many announcements may wait to be read. What is more is dropped by the client: nodes speak again.
+const MAX_BEHIND: usize = 16_384;
+/// How many announced names are looked up at a time. What is more is put off until the node speaks again.
+const MAX_LOOKUPS: usize = 256;
+/// How long after an attempt that failed for good another is made.
+const PAUSE: Duration = Duration::from_secs(1);
+/// After so long without a link it is told that there is none.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long after an error of the server that was logged none is.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// How this process shows a NATS server who it is.
+#[derive(Clone, Default)]
+#[non_exhaustive]
+pub enum NatsAuth {
+    /// It does not, but by what the address holds.
+    #[default]
+    None,
+    /// By a name and a password.
+    User(String, String),
+    /// By a token.
+    Token(String),
+    /// By the seed of an nkey, which begins with `SU`.
+    Nkey(String),
+    /// By a file with a JWT and an nkey, as `nsc` writes it.
+    Credentials(PathBuf),
+}
+
+impl fmt::Debug for NatsAuth {
+    /// Tells the kind, never a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::User(..) => "User",
+            Self::Token(_) => "Token",
+            Self::Nkey(_) => "Nkey",
+            Self::Credentials(_) => "Credentials",
+        })
+    }
+}
+
+/// Where nodes announce themselves.
+///
+/// This process needs the permission to subscribe to `sociable.CLUSTER.members`. If it may publish there too, it asks who lives as soon as
+/// the link is up; else it waits until the nodes speak by themselves, 5 s at most.
+#[derive(Clone)]
+pub struct NatsSource {
+    /// The addresses of the NATS servers, with commas between them. A name and a password in one of them, or a token, are taken for all, if
+    /// there is no other `auth`.
+    pub servers: String,
+    /// The name of the cluster, as the nodes have it: `sociable` by default.
+    pub cluster: String,
+    /// How the server is shown who this is.
+    pub auth: NatsAuth,
+    /// True if servers have to speak TLS. Addresses with `tls://` say so by themselves.
+    pub require_tls: bool,
+    /// A file with the certificates (PEM) of those who may vouch for the server, besides those whom the system trusts.
+    pub root_certificates: Option<PathBuf>,
+    /// Files with the certificate and the key (PEM) by which this process shows who it is.
+    pub client_certificate: Option<(PathBuf, PathBuf)>,
+    /// How often the server is asked for a sign of life: 2 s by default. A link that swallows everything is noticed after about three times that.
+    pub ping_interval: Duration,
+}
+
+impl NatsSource {
+    /// With these servers, and all else by default.
+    pub fn new(servers: impl Into<String>) -> Self {
+        Self {
+            servers: servers.into(),
+            cluster: "sociable".into(),
+            auth: NatsAuth::None,
+            require_tls: false,
+            root_certificates: None,
+            client_certificate: None,
+            ping_interval: Duration::from_secs(2),
+        }
+    }
+
+    /// Checks what can be checked without connecting.
+    pub(crate) fn check(&self) -> Result<Vec<ServerAddr>, DiscoveryError> {
+        let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
+        if self.cluster.is_empty() || self.cluster.len() > 64 || !self.cluster.chars().all(fits) {
+            return Err(DiscoveryError::ClusterName(self.cluster.clone()));
+        }
+        if self.ping_interval.is_zero() {
+            return Err(DiscoveryError::Number { name: "nats.ping_interval", bound: "above zero" });
+        }
+        let read = |address: &str| {
+            let parsed = address.trim().parse();
+            parsed.map_err(|error: std::io::Error| DiscoveryError::NatsAddress { address: redact(address), error: error.to_string() })
+        };
+        self.servers.split(',').map(read).collect()
+    }
+
+    /// Begins to connect, and goes on until it is.
+    async fn connect(&self, on_event: impl Fn(Event) + Clone + Send + Sync + 'static) -> Result<Client, ConnectError> {
+        let servers = self.check()?;
+        let mut options = ConnectOptions::new()
+            .name(format!("sociable {} balancer", self.cluster))
+            .retry_on_initial_connect()
+            .no_echo()
+            .subscription_capacity(MAX_BEHIND)
+            .ping_interval(self.ping_interval)
+            .connection_timeout(Duration::from_secs(5))
+            .require_tls(self.require_tls)
+            .event_callback(move |event| {
+                on_event(event);
+                std::future::ready(())
+            });
+        let in_address = servers.iter().find_map(|server| Some((server.username()?.to_owned(), server.password().map(str::to_owned))));
+        options = match &self.auth {
+            NatsAuth::None => match in_address {
+                Some((name, Some(password))) => options.user_and_password(name, password),
+                Some((token, None)) => options.token(token),
+                None => options,
+            },
+            NatsAuth::User(name, password) => options.user_and_password(name.clone(), password.clone()),
+            NatsAuth::Token(token) => options.token(token.clone()),
+            NatsAuth::Nkey(seed) => options.nkey(seed.clone()),
+            NatsAuth::Credentials(path) => {
+                let read = options.credentials_file(path).await;
+                read.map_err(|error| ConnectError::Credentials { path: path.clone(), error })?
+            }
+        };
+        if let Some(file) = &self.root_certificates {
+            options = options.add_root_certificates(file.clone());
+        }
+        if let Some((certificate, key)) = &self.client_certificate {
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        Ok(options.connect(servers).await?)
+    }
+}
+
+impl fmt::Debug for NatsSource {
+    /// Tells no secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let servers = self.servers.split(',').map(redact).collect::<Vec<_>>();
+        f.debug_struct("NatsSource")
+            .field("servers", &servers)
+            .field("cluster", &self.cluster)
+            .field("auth", &self.auth)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An address without the secrets in it.
+fn redact(address: &str) -> String {
+    match address.rsplit_once('@') {
+        Some((before, host)) => format!("{}…@{host}", before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"))),
+        None => address.to_owned(),
+    }
+}
+
+/// Why connecting can't even be begun.
+#[derive(Debug, Error)]
+enum ConnectError {
+    #[error(transparent)]
+    Options(#[from] DiscoveryError),
+    #[error("{path}: {error}")]
+    Credentials { path: PathBuf, error: std::io::Error },
+    #[error(transparent)]
+    Connect(#[from] async_nats::ConnectError),
+    #[error(transparent)]
+    Subscribe(#[from] async_nats::SubscribeError),
+}
+
+/// Hears what nodes announce. That no server can be reached is no reason to end.
+pub(super) async fn run(
+    source: SourceId,
+    options: NatsSource,
+    names: Arc<Names>,
+    sightings: mpsc::Sender<Sighting>,
+    counters: Arc<DiscoveryCounters>,
+) {
+    let subject = format!("sociable.{}.members", options.cluster);
+    let mut told = false;
+    loop {
+        match Hearing::begin(&options, &subject, &counters).await {
+            Ok(hearing) => return hearing.run(source, &subject, names, sightings, counters).await,
+            // Files may come to be there.
+            Err(error) if !told => {
+                told = true;
+                tracing::error!(target: "sociable::balancer", %error, "nodes can't be heard on NATS; it is tried again and again");
+            }
+            Err(_) => {}
+        }
+        time::sleep(PAUSE).await;
+    }
+}
+
+/// A link to NATS that is up or will be.
+struct Hearing {
+    client: Client,
+    heard: Subscriber,
+    is_up: watch::Receiver<bool>,
+}
+
+impl Hearing {
+    async fn begin(options: &NatsSource, subject: &str, counters: &Arc<DiscoveryCounters>) -> Result<Self, ConnectError> {
+        let (up, is_up) = watch::channel(false);
+        let (up, counters, last_error) = (Arc::new(up), Arc::clone(counters), Arc::new(Mutex::new(None)));
+        let on_event = move |event: Event| match event {
+            Event::Connected => {
+                tracing::info!(target: "sociable::balancer", "the link to NATS is up");
+                up.send_replace(true);
+            }
+            Event::Disconnected | Event::Closed => {
+                counters.nats_disconnected.one();
+                tracing::warn!(target: "sociable::balancer", "the link to NATS is down: the nodes that were heard are kept, and probes decide");
+                up.send_replace(false);
+            }
+            Event::SlowConsumer(_) => {
+                tracing::warn!(target: "sociable::balancer", "announcements were dropped since this process is too slow to take them");
+            }
+            event if is_server_error(&event) => {
+                counters.nats_errors.one();
+                let mut told = last_error.lock();
+                if told.is_none_or(|told: Instant| told.elapsed() > QUIET) {
+                    *told = Some(Instant::now());
+                    tracing::error!(target: "sociable::balancer", %event, "the NATS server refuses something; has this process the permissions that it needs?");
+                }
+            }
+            other => tracing::debug!(target: "sociable::balancer", event = %other, "NATS"),
+        };
+        let client = options.connect(on_event).await?;
+        let heard = client.subscribe(subject.to_owned()).await?;
+        Ok(Self { client, heard, is_up })
+    }
+
+    async fn run(
+        mut self,
+        source: SourceId,
+        subject: &str,
+        names: Arc<Names>,
+        sightings: mpsc::Sender<Sighting>,
+        counters: Arc<DiscoveryCounters>,
+    ) {
+        let mut lookups = JoinSet::new();
+        let impatience = time::sleep(PATIENCE);
+        tokio::pin!(impatience);
+        let mut patient = true;
+        loop {
+            let sighting = tokio::select! {
+                biased;
+                changed = self.is_up.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let up = *self.is_up.borrow_and_update();
+                    if up {
+                        patient = false;
+                        self.ask_who_lives(subject).await;
+                    }
+                    Sighting::Link { source, up }
+                }
+                message = self.heard.next() => {
+                    // The client has ended for good.
+                    let Some(message) = message else { return };
+                    let Some(announcement) = read(&message.payload) else {
+                        counters.announcements_not_understood.one();
+                        continue;
+                    };
+                    counters.announcements.one();
+                    look_up(&announcement, &names, &mut lookups, &counters);
+                    Sighting::Announced { source, announcement }
+                }
+                Some(located) = lookups.join_next() => match located {
+                    Ok(Some(sighting)) => sighting,
+                    Ok(None) | Err(_) => continue,
+                },
+                () = &mut impatience, if patient => {
+                    patient = false;
+                    tracing::warn!(target: "sociable::balancer", "no NATS server lets this process in yet; it is tried again and again");
+                    continue;
+                }
+            };
+            if sightings.send(sighting).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Has all members say that they live, as they do when a node wants to become one: nobody ever hears of this one again.
+    async fn ask_who_lives(&self, subject: &str) {
+        let claim = serde_json::json!({ "occasion": Occasion::Claim, "tag": NodeTag::random(), "epoch": 0 });
+        drop(time::timeout(PAUSE, self.client.publish(subject.to_owned(), claim.to_string().into())).await);
+    }
+}
+
+/// Looks the announced address up, if it is a name.
+fn look_up(announcement: &Announcement, names: &Arc<Names>, lookups: &mut JoinSet<Option<Sighting>>, counters: &DiscoveryCounters) {
+    let tag = announcement.tag;
+    let Some(announced) = announcement.address.clone().filter(|_| matches!(announcement.occasion, Occasion::Hello | Occasion::Alive))
+    else {
+        return;
+    };
+    let Some(name) = announced.parse::<HostPort>().ok().filter(|name| name.socket_addr().is_none()) else { return };
+    if lookups.len() >= MAX_LOOKUPS {
+        counters.lookups_put_off.one();
+        return;
+    }
+    let names = Arc::clone(names);
+    lookups.spawn(async move {
+        let found = name.resolve(&names, &mut Memory::default()).await;
+        if let Some(failure) = found.failure {
+            tracing::debug!(target: "sociable::balancer", %tag, announced, %failure, "the name that a node announced can't be looked up");
+        }
+        (!found.all.is_empty()).then_some(Sighting::Located { tag, announced, addresses: found.all })
+    });
+}
+
+/// True if the server told it.
+fn is_server_error(event: &Event) -> bool {
+    match event {
+        Event::ServerError(_) => true,
+        Event::ClientError(async_nats::ClientError::Other(error)) => *error == ConnectErrorKind::AuthorizationViolation.to_string(),
+        _ => false,
+    }
+}
+
+fn read(payload: &[u8]) -> Option<Announcement> {
+    if payload.len() > MAX_ANNOUNCEMENT {
+        return None;
+    }
+    serde_json::from_slice(payload).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        let source = NatsSource { auth: NatsAuth::User("me".into(), "secret".into()), ..NatsSource::new("nats://me:secret@host:4222") };
+        let shown = format!("{source:?}");
+        assert!(shown.contains("nats://…@host:4222") && !shown.contains("secret"), "{shown}");
+    }
+}

@@ -1,0 +1,216 @@
+//! Nodes are found over real sockets: by lists, by DNS, and by what they answer.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod world;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use hickory_resolver::proto::op::ResponseCode;
+use sociable_balancer::{Answer, Discovery, Lookout, ProbeError, Probing, Rules, State, probe};
+use world::{Nameserver, Node, PATIENCE, eventually, health};
+
+/// Fast enough for a test, and patient enough for a machine that has much to do.
+fn discovery() -> Discovery {
+    let every = Duration::from_millis(20);
+    Discovery {
+        probe: Probing { interval: every, timeout: Duration::from_secs(5), ..Probing::default() },
+        resolve_every: every,
+        ..Discovery::default()
+    }
+}
+
+fn states(lookout: &Lookout) -> Vec<(String, State)> {
+    let table = lookout.tables().load_full();
+    table.nodes().iter().map(|node| (node.tag.to_string(), node.state)).collect()
+}
+
+fn becomes(lookout: &Lookout, expected: &[(&str, State)]) {
+    let expected: Vec<_> = expected.iter().map(|(tag, state)| ((*tag).to_owned(), *state)).collect();
+    let begun = std::time::Instant::now();
+    while states(lookout) != expected {
+        assert!(begun.elapsed() < PATIENCE, "{:?} does not become {expected:?}", states(lookout));
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}
+
+fn count(lookout: &Lookout, name: &str) -> u64 {
+    lookout.counters().iter().find(|(it, _)| *it == name).unwrap().1
+}
+
+async fn answer(says: &str) -> Result<Answer, ProbeError> {
+    let node = Node::start(says);
+    let probing = Probing { timeout: PATIENCE, ..Probing::default() };
+    let answer = probe(node.address, &probing).await;
+    assert_eq!(node.asked(), 1);
+    answer
+}
+
+#[tokio::test]
+async fn a_probe_takes_what_a_node_says_of_itself() {
+    for says in [
+        health("aaaa", r#","sessions":7,"later":[1]"#),
+        health("aaaa", r#","sessions":7"#).replace("200 OK", "503 Service Unavailable"),
+        // Until the end of the connection, and in chunks.
+        "HTTP/1.1 200 OK\r\n\r\n{\"tag\":\"aaaa\",\"sessions\":7}".into(),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n{\"tag\r\n19\r\n\":\"aaaa\",\"sessions\":7   }\r\n0\r\n\r\n".into(),
+    ] {
+        match answer(&says).await {
+            Ok(Answer::Health(health)) => assert_eq!((health.tag.as_str(), health.sessions), ("aaaa", 7), "{says}"),
+            other => panic!("{other:?} for {says}"),
+        }
+    }
+    let plain = answer("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
+    assert!(matches!(plain, Ok(Answer::Untagged)), "{plain:?}");
+    let empty = answer("HTTP/1.1 204 No Content\r\n\r\n").await;
+    assert!(matches!(empty, Ok(Answer::Untagged)), "{empty:?}");
+}
+
+#[tokio::test]
+async fn a_probe_tells_what_is_wrong() {
+    let refused = answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno").await;
+    assert!(matches!(refused, Err(ProbeError::Status(status)) if status == 503), "{refused:?}");
+    let other = answer("SSH-2.0-OpenSSH\r\n").await;
+    assert!(matches!(other, Err(ProbeError::Http(_))), "{other:?}");
+    let nothing = answer("").await;
+    assert!(matches!(nothing, Err(ProbeError::Http(_))), "{nothing:?}");
+    let short = answer("HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\nok").await;
+    assert!(matches!(short, Err(ProbeError::Body(_))), "{short:?}");
+    let long = answer(&format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(17 << 10))).await;
+    assert!(matches!(&long, Err(error @ ProbeError::Body(_)) if error.to_string().contains("longer than 16384")), "{long:?}");
+    let head = answer(&format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(64 << 10))).await;
+    assert!(matches!(head, Err(ProbeError::Http(_))), "{head:?}");
+    // It listens, and never accepts.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let probing = Probing { timeout: Duration::from_millis(50), ..Probing::default() };
+    let timeout = probe(silent.local_addr().unwrap(), &probing).await;
+    assert!(matches!(timeout, Err(ProbeError::Timeout)), "{timeout:?}");
+    let gone = Node::start("").address;
+    let refused = probe(gone, &Probing { timeout: PATIENCE, ..Probing::default() }).await;
+    assert!(matches!(refused, Err(ProbeError::Connect(_))), "{refused:?}");
+}
+
+#[test]
+fn nodes_of_a_list_are_found_and_followed() {
+    let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", r#","draining":true"#)));
+    let by_name = format!("localhost:{}", second.address.port()).parse().unwrap();
+    let lookout = Lookout::start(Discovery {
+        nodes: vec![first.address.into(), by_name],
+        rules: Rules { dead_after: Duration::from_secs(6), ..Rules::default() },
+        ..discovery()
+    })
+    .unwrap();
+    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
+    // A process that takes the place of another.
+    first.says(health("cccc", ""));
+    becomes(&lookout, &[("bbbb", State::Draining), ("cccc", State::Ready)]);
+    // Killed.
+    second.says(health("bbbb", ""));
+    becomes(&lookout, &[("bbbb", State::Ready), ("cccc", State::Ready)]);
+    drop(first);
+    becomes(&lookout, &[("bbbb", State::Ready), ("cccc", State::Unwell)]);
+    becomes(&lookout, &[("bbbb", State::Ready)]);
+    assert!(count(&lookout, "probe_failures") > 0 && count(&lookout, "lost") == 1);
+}
+
+#[test]
+fn workers_tell_what_they_find() {
+    let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
+    let rules = Rules { refused_for: 4 * PATIENCE, ..Rules::default() };
+    let nodes = vec![first.address.into(), second.address.into()];
+    let probe = Probing { interval: 4 * PATIENCE, ..discovery().probe };
+    let lookout = Lookout::start(Discovery { nodes, probe, rules: Rules { dead_after: 8 * PATIENCE, ..rules }, ..discovery() }).unwrap();
+    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Ready)]);
+    lookout.reports().refused("aaaa".parse().unwrap());
+    becomes(&lookout, &[("aaaa", State::Full), ("bbbb", State::Ready)]);
+    (0..3).for_each(|_| lookout.reports().connect_failed("bbbb".parse().unwrap()));
+    // It is the only one that could take sessions, and none of those is well.
+    eventually("it is unwell", || lookout.counters().panics.get() == 1);
+}
+
+#[test]
+fn all_addresses_of_a_name_are_nodes_and_a_failure_changes_nothing() {
+    let first = Node::start(health("aaaa", ""));
+    let second = Node::at(SocketAddr::from(([127, 0, 0, 2], first.address.port())), health("bbbb", ""));
+    let all = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
+    let names = Nameserver::start();
+    names.only_says(ResponseCode::NXDomain);
+    let target = format!("dns://nodes.test.:{}", first.address.port()).parse().unwrap();
+    let lookout = Lookout::start(Discovery { dns: vec![target], nameservers: vec![names.address], ..discovery() }).unwrap();
+    eventually("there is no such name", || count(&lookout, "source_failures") > 0);
+    names.addresses("nodes.test.", &all);
+    names.only_says(ResponseCode::NoError);
+    let both = [("aaaa", State::Ready), ("bbbb", State::Ready)];
+    becomes(&lookout, &both);
+    let generation = lookout.tables().load().generation();
+    let fails = |what: &str| {
+        let before = count(&lookout, "source_failures");
+        eventually(what, || count(&lookout, "source_failures") > before + 2);
+        becomes(&lookout, &both);
+    };
+    names.only_says(ResponseCode::NXDomain);
+    fails("there is no such name any more");
+    names.only_says(ResponseCode::ServFail);
+    fails("the server fails");
+    names.only_says(ResponseCode::NoError);
+    names.addresses("nodes.test.", &[]);
+    fails("the name stands for nothing");
+    assert_eq!(lookout.tables().load().generation(), generation);
+    // One has left the service, and its sessions have not ended.
+    names.addresses("nodes.test.", &all[..1]);
+    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
+    names.addresses("nodes.test.", &all);
+    becomes(&lookout, &both);
+    drop(second);
+}
+
+#[test]
+fn all_hosts_of_a_service_are_nodes() {
+    let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
+    let names = Nameserver::start();
+    let target = "srv://_socketio._tcp.nodes.test.".parse().unwrap();
+    names.addresses("first.test.", &[Ipv4Addr::LOCALHOST]);
+    names.services("_socketio._tcp.nodes.test.", &[("first.test.", first.address.port()), ("second.test.", second.address.port())]);
+    let lookout = Lookout::start(Discovery { dns: vec![target], nameservers: vec![names.address], ..discovery() }).unwrap();
+    becomes(&lookout, &[("aaaa", State::Ready)]);
+    assert!(count(&lookout, "source_failures") > 0, "one of them has no address");
+    names.addresses("second.test.", &[Ipv4Addr::LOCALHOST]);
+    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Ready)]);
+}
+
+#[tokio::test]
+async fn another_configuration_is_followed_when_it_has_spoken() {
+    let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
+    let names = Nameserver::start();
+    let lookout = Lookout::start(Discovery { nodes: vec![first.address.into()], ..discovery() }).unwrap();
+    becomes(&lookout, &[("aaaa", State::Ready)]);
+    assert!(lookout.reload(discovery()).unwrap_err().to_string().contains("name some"));
+    let target = format!("dns://nodes.test.:{}", second.address.port()).parse().unwrap();
+    lookout.reload(Discovery { dns: vec![target], nameservers: vec![names.address], ..discovery() }).unwrap();
+    eventually("the new source is asked", || count(&lookout, "source_failures") > 1);
+    becomes(&lookout, &[("aaaa", State::Ready)]);
+    names.addresses("nodes.test.", &[Ipv4Addr::LOCALHOST]);
+    becomes(&lookout, &[("aaaa", State::Draining), ("bbbb", State::Ready)]);
+    let overview = lookout.overview().await.unwrap();
+    let sources: Vec<_> = overview.sources.iter().map(|source| source.source.as_str()).collect();
+    assert_eq!(sources, [format!("dns://nodes.test.:{}", second.address.port())]);
+    assert_eq!(overview.nodes.len(), 2);
+}
+
+#[test]
+fn what_can_not_be_read_is_told() {
+    use sociable_balancer::{DnsTarget, HostPort};
+    for wrong in ["", "host", ":80", "host:", "host:0", "host:65536", "10.0.0.256:80", "::1:80", "a b:80", "http://host:80", "host:80/"] {
+        let error = wrong.parse::<HostPort>().unwrap_err().to_string();
+        assert!(error.contains("HOST:PORT"), "{error}");
+    }
+    for right in ["10.0.0.1:80", "[::1]:80", "node-1:3000", "node_1.shop.:3000"] {
+        assert_eq!(right.parse::<HostPort>().unwrap().to_string(), right);
+    }
+    for wrong in ["host:80", "dns://host", "dns://10.0.0.1:80", "srv://", "srv://a b", "http://host:80"] {
+        assert!(wrong.parse::<DnsTarget>().unwrap_err().to_string().contains("dns://NAME:PORT"));
+    }
+    for right in ["dns://nodes.shop:3000", "srv://_socketio._tcp.nodes.shop"] {
+        assert_eq!(right.parse::<DnsTarget>().unwrap().to_string(), right);
+    }
+}
