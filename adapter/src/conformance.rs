@@ -82,6 +82,10 @@ impl Node for Recorder {
         2
     }
 
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn is_draining(&self) -> bool {
         false
     }

@@ -104,6 +104,9 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     /// The number of nodes that live, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
 
+    /// How this node is has changed so that whoever places sessions has to know it now: that it is [draining](Node::is_draining).
+    fn announce(&self) {}
+
     /// Where lost sessions and what they miss are kept, if recovery is wanted. It is asked for once. By default the node keeps its own, in
     /// memory.
     fn history(&self, limits: Limits) -> Arc<dyn History> {
@@ -163,6 +166,9 @@ pub trait Node: Send + Sync + 'static {
     /// The sessions of this node, for those who place new ones.
     fn session_count(&self) -> usize;
 
-    /// True if it takes no new sessions.
+    /// True if it has as many sessions as it takes.
+    fn is_full(&self) -> bool;
+
+    /// True if new sessions should go elsewhere, because it is going.
     fn is_draining(&self) -> bool;
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use parking_lot::RwLock;
-use sociable_protocol::Id;
 use sociable_protocol::id::NodeTag;
+use sociable_protocol::{Health, Id};
 use tokio::sync::Notify;
 
 use crate::config::{Config, ConfigError, engine_options};
+use crate::drain;
 pub use crate::http::EngineRequest;
 use crate::http::EngineService;
 use crate::metrics::{Count, Counters, Stats};
@@ -96,9 +97,10 @@ impl Engine {
             workers: RwLock::default(),
             shards: OnceLock::new(),
             sessions: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             all_closed: Notify::new(),
-            after_close: OnceLock::new(),
+            above: OnceLock::new(),
             counters: Counters::default(),
         }))
     }
@@ -123,6 +125,16 @@ impl Engine {
         self.0.stats()
     }
 
+    /// How this process is, for those who send clients to it: see [`Server::health`](crate::Server::health).
+    pub fn health(&self) -> Health {
+        self.0.health(true)
+    }
+
+    /// Closes the sessions a few at a time, spread over `time`, while new ones are still taken: see [`Server::drain`](crate::Server::drain).
+    pub async fn drain(&self, time: Duration) {
+        drain::drain(&self.0, time).await;
+    }
+
     /// Closes all sessions, and refuses new ones from now on. Ends when every client has got its close packet, or after `grace`; what is
     /// left is cut off then.
     pub async fn close(&self, grace: Duration) {
@@ -130,7 +142,17 @@ impl Engine {
     }
 }
 
-type AfterClose = Box<dyn Fn() -> BoxFuture<'static, ()> + Send + Sync>;
+/// What the layer above has to do when this process is going.
+pub(crate) trait Above: Send + Sync {
+    /// Has those know who place sessions.
+    fn announce(&self);
+
+    /// Ends when the sessions that are open could go on elsewhere.
+    fn saved(&self) -> BoxFuture<'static, ()>;
+
+    /// Takes leave: all sessions are closed.
+    fn leave(&self) -> BoxFuture<'static, ()>;
+}
 
 /// What all threads of an engine share.
 pub(crate) struct Shared {
@@ -143,10 +165,10 @@ pub(crate) struct Shared {
     /// How many workers own sessions. It is settled by the first session, since ids lead to workers by it.
     shards: OnceLock<usize>,
     sessions: AtomicUsize,
+    draining: AtomicBool,
     closing: AtomicBool,
     all_closed: Notify,
-    /// What the layer above has to do when all sessions are closed.
-    after_close: OnceLock<AfterClose>,
+    above: OnceLock<Box<dyn Above>>,
     /// Counts of threads that are no workers.
     pub(crate) counters: Counters,
 }
@@ -208,6 +230,42 @@ impl Shared {
         self.closing.load(Ordering::Relaxed)
     }
 
+    /// True from when it is known that this process is going.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed) || self.is_closing()
+    }
+
+    pub(crate) fn begin_to_drain(&self) {
+        if !self.draining.swap(true, Ordering::Relaxed)
+            && let Some(above) = self.above.get()
+        {
+            above.announce();
+        }
+    }
+
+    /// Ends when the sessions that are open could go on elsewhere, if the layer above can see to that.
+    pub(crate) async fn saved(&self) {
+        if let Some(above) = self.above.get() {
+            above.saved().await;
+        }
+    }
+
+    /// How this process is; `connected` to others like it, or alone.
+    pub(crate) fn health(&self, connected: bool) -> Health {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Health {
+            tag: self.tag,
+            name: String::new(),
+            sessions: self.session_count(),
+            max_sessions: Some(self.config.max_sessions),
+            draining: self.is_draining(),
+            cut_off: !connected,
+            ping_interval: Some(millis(self.config.ping_interval)),
+            ping_timeout: Some(millis(self.config.ping_timeout)),
+            max_payload: Some(self.config.max_payload() as u64),
+        }
+    }
+
     pub(crate) fn session_count(&self) -> usize {
         self.sessions.load(Ordering::Relaxed)
     }
@@ -248,14 +306,14 @@ impl Shared {
         if self.session_count() > 0 && tokio::time::timeout(grace, all_closed).await.is_err() {
             self.end_all(Ending::Abrupt);
         }
-        if let Some(after_close) = self.after_close.get() {
-            after_close().await;
+        if let Some(above) = self.above.get() {
+            above.leave().await;
         }
     }
 
-    /// Has something done when all sessions are closed. Only the first call counts.
-    pub(crate) fn after_close(&self, act: impl Fn() -> BoxFuture<'static, ()> + Send + Sync + 'static) {
-        drop(self.after_close.set(Box::new(act)));
+    /// Names the layer above. Only the first call counts.
+    pub(crate) fn stand_below(&self, above: impl Above + 'static) {
+        drop(self.above.set(Box::new(above)));
     }
 
     fn end_all(self: &Arc<Self>, ending: Ending) {

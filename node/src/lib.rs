@@ -28,7 +28,7 @@
 //!
 //! In the order of a packet's way in, from the bottom to the top:
 //!
-//! * `serve/`: the server that hands WebSockets over as raw streams. `http/`: requests of Engine.IO, and their refusals.
+//! * `serve/`: the server that hands WebSockets over as raw streams. `drain.rs`: how it lets go of its clients. `http/`: requests of Engine.IO, and their refusals.
 //! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
 //! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them.
 //! * `worker.rs`: one thread and its hub. `actor.rs`: actors and their supervision.
@@ -49,6 +49,7 @@ mod client;
 mod config;
 mod cors;
 mod delivery;
+mod drain;
 mod emit;
 pub mod engine;
 pub mod handler;
@@ -83,7 +84,7 @@ pub use sociable_adapter::{self as adapter, Room};
 pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
 /// The arguments of an event or acknowledgement, still encoded as they came.
 pub use sociable_protocol::Args as RawArgs;
-pub use sociable_protocol::{self as protocol, Id, JsonParser, MsgPackParser, Parser, Value};
+pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, Value};
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
 pub use self::config::{ConfigError, Cookie, Refusal, Transport};

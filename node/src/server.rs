@@ -13,10 +13,11 @@ use parking_lot::RwLock;
 use rustc_hash::FxHashMap;
 use sociable_adapter::{Adapter, Local as Alone};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, Body, Frames, JsonParser, NodeTag, Packet, Parser, Value};
+use sociable_protocol::{Args, Body, Frames, Health, JsonParser, NodeTag, Packet, Parser, Value};
 
 use crate::client::Client;
 use crate::config::{Config, ConfigError, engine_options};
+use crate::drain;
 use crate::emit::EmitError;
 use crate::engine::{Connection, Engine, Session, Shared};
 use crate::http::{ClientFiles, EngineService};
@@ -26,8 +27,9 @@ use crate::namespace::Namespace;
 use crate::parent::{Matcher, ParentNamespace};
 use crate::reason::CloseReason;
 use crate::recovery::{Recoveries, Recovery};
-use crate::serve::{Serve, stop};
-use crate::server_events::{Inbound, leave_when_closed};
+use crate::serve::Serve;
+use crate::serve::stop::{self, Stop};
+use crate::server_events::{Departing, Inbound};
 use crate::socket::SocketInner;
 use crate::trace;
 
@@ -247,7 +249,7 @@ impl ServerBuilder {
                 new_namespace: RwLock::default(),
             }
         });
-        leave_when_closed(&inner);
+        Departing::watch(&inner);
         Ok(Server::from_inner(inner))
     }
 }
@@ -369,7 +371,7 @@ impl Server {
     ///
     /// The server ended with an error.
     pub async fn run(&self, server: actix_web::dev::Server, timeout: Duration) -> std::io::Result<()> {
-        stop::run(self.inner.shared(), server, timeout, true).await
+        stop::run(self.inner.shared(), server, Stop { drain: Duration::ZERO, timeout, signals: true }).await
     }
 
     /// State that was given to the builder.
@@ -409,6 +411,21 @@ impl Server {
         self.inner.adapter.is_connected()
     }
 
+    /// How this node is, for those who send clients to it: the answer to the `GET /healthz` of a balancer. A name is for the application to fill in.
+    ///
+    /// ```
+    /// use actix_web::{App, web};
+    /// use sociable::Server;
+    ///
+    /// let io = Server::builder().build()?;
+    /// let (service, health) = (io.service(), io.clone());
+    /// let app = App::new().service(service).route("/healthz", web::get().to(move || std::future::ready(web::Json(health.health()))));
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn health(&self) -> Health {
+        self.inner.shared().health(self.is_connected())
+    }
+
     /// Ends when all that was done on this node before, of what can be recovered (events, and the rooms and data of sockets), is kept by those who
     /// survive it: with JetStream, when a NATS server has confirmed it. Without, there is nobody to wait for. A handler that acknowledges an event only
     /// then can promise that what it did is not lost with this node.
@@ -429,32 +446,22 @@ impl Server {
     ///
     /// Some of it could not be kept in time, and does not reach other nodes.
     pub async fn flushed(&self) -> Result<(), EmitError> {
-        let Some(recoveries) = &self.inner.recoveries else { return Ok(()) };
-        if recoveries.history.keeps_living().is_some() {
-            self.save_sockets().await;
-        }
-        Ok(recoveries.history.flushed().await?)
-    }
-
-    /// Has the threads save what has changed of their sockets.
-    async fn save_sockets(&self) {
-        let (saved, mut all_saved) = tokio::sync::mpsc::channel::<()>(1);
-        for worker in self.inner.shared().workers() {
-            let saved = saved.clone();
-            // A thread that has ended has no sockets.
-            let _ = worker.run(0, move |worker| {
-                Local::of(worker).save_changed();
-                drop(saved);
-            });
-        }
-        drop(saved);
-        // It ends when the last has dropped its end.
-        all_saved.recv().await;
+        self.inner.flushed().await
     }
 
     /// The namespaces of this node.
     pub fn namespaces(&self) -> Vec<Namespace> {
         self.inner.namespaces.read().values().cloned().collect()
+    }
+
+    /// Closes the sessions a few at a time, spread over `time`, so that their clients come back to other nodes without falling upon them together.
+    /// To be called before [`close`](Self::close).
+    ///
+    /// From now on the node [says](Self::health) that it is draining, also to the others of its cluster; after a second, or a quarter of the time if that is less, the first sessions are closed. What a client needs to be
+    /// [recovered](Recovery) elsewhere is kept before, where nodes share their history. The node takes new sessions all the while, and closes them
+    /// too. Ends when there are none, or when the time is over. A time of zero only says that the node is draining.
+    pub async fn drain(&self, time: Duration) {
+        drain::drain(self.inner.shared(), time).await;
     }
 
     /// Closes the server: every socket leaves with the reason `server shutting down`, every client gets a close packet, and new ones are
@@ -482,6 +489,30 @@ impl ServerInner {
     pub(crate) fn cluster(&self) -> &Arc<dyn Adapter> {
         self.joined.call_once(|| self.adapter.start(Arc::new(Inbound(Weak::clone(&self.this)))));
         &self.adapter
+    }
+
+    pub(crate) async fn flushed(&self) -> Result<(), EmitError> {
+        let Some(recoveries) = &self.recoveries else { return Ok(()) };
+        if recoveries.history.keeps_living().is_some() {
+            self.save_sockets().await;
+        }
+        Ok(recoveries.history.flushed().await?)
+    }
+
+    /// Has the threads save what has changed of their sockets.
+    async fn save_sockets(&self) {
+        let (saved, mut all_saved) = tokio::sync::mpsc::channel::<()>(1);
+        for worker in self.shared().workers() {
+            let saved = saved.clone();
+            // A thread that has ended has no sockets.
+            let _ = worker.run(0, move |worker| {
+                Local::of(worker).save_changed();
+                drop(saved);
+            });
+        }
+        drop(saved);
+        // It ends when the last has dropped its end.
+        all_saved.recv().await;
     }
 
     fn of(&self, name: ByteString) -> Namespace {

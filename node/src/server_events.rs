@@ -5,7 +5,7 @@ use std::sync::{Arc, Weak};
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty, unfold};
-use sociable_adapter::{Answer, Ask, Entry, Message, Node, Operation, Position, Request};
+use sociable_adapter::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Position, Request};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Frames, Id};
 use thiserror::Error;
@@ -13,6 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::ack::Ack;
 use crate::emit::EmitError;
+use crate::engine::Above;
 use crate::handler::ServerEventContext;
 use crate::local::{Local, cost};
 use crate::namespace::Namespace;
@@ -224,14 +225,48 @@ impl Node for Inbound {
         self.0.upgrade().map_or(0, |server| server.shared().session_count())
     }
 
+    fn is_full(&self) -> bool {
+        self.0.upgrade().is_some_and(|server| !server.shared().has_room())
+    }
+
     fn is_draining(&self) -> bool {
-        self.0.upgrade().is_none_or(|server| server.shared().is_closing())
+        self.0.upgrade().is_none_or(|server| server.shared().is_draining())
     }
 }
 
-/// Has the node take leave of the others when its sessions are closed.
-pub(crate) fn leave_when_closed(server: &ServerInner) {
-    // What sockets tell the others when they end goes out before the leave.
-    let adapter = Arc::clone(&server.adapter);
-    server.shared().after_close(move || adapter.close());
+/// The server above its engine, when the node is going.
+pub(crate) struct Departing {
+    server: Weak<ServerInner>,
+    /// It takes its leave though the server be dropped meanwhile.
+    adapter: Arc<dyn Adapter>,
+}
+
+impl Departing {
+    pub(crate) fn watch(server: &Arc<ServerInner>) {
+        let this = Self { server: Arc::downgrade(server), adapter: Arc::clone(&server.adapter) };
+        server.shared().stand_below(this);
+    }
+}
+
+impl Above for Departing {
+    fn announce(&self) {
+        self.adapter.announce();
+    }
+
+    fn saved(&self) -> BoxFuture<'static, ()> {
+        let server = self.server.upgrade();
+        async move {
+            if let Some(server) = server
+                && let Err(error) = server.flushed().await
+            {
+                tracing::warn!(target: "sociable::recovery", %error, "not all that clients would miss is kept");
+            }
+        }
+        .boxed()
+    }
+
+    /// What sockets told the others when they ended goes out before.
+    fn leave(&self) -> BoxFuture<'static, ()> {
+        self.adapter.close()
+    }
 }

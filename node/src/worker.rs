@@ -99,6 +99,15 @@ impl Worker {
         }
     }
 
+    /// A list of some sessions that have not begun to end, so many at most: in no order that anybody chose.
+    pub(crate) fn open_sessions(&self, most: usize) -> Vec<Rc<Session>> {
+        self.sessions.borrow().values().filter(|session| session.is_open()).take(most).cloned().collect()
+    }
+
+    pub(crate) fn open_session_count(&self) -> usize {
+        self.sessions.borrow().values().filter(|session| session.is_open()).count()
+    }
+
     /// A list of all sessions, so that they may end while it is walked.
     pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().cloned().collect()

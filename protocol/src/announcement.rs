@@ -12,6 +12,7 @@ use crate::id::NodeTag;
 /// let json = r#"{"occasion":"alive","tag":"AbCd","epoch":7,"name":"node-1","address":"10.0.0.1:3000","sessions":12,"draining":false,"sent":3}"#;
 /// let announcement: Announcement = serde_json::from_str(json)?;
 /// assert_eq!((announcement.occasion, announcement.sessions), (Occasion::Alive, 12));
+/// assert!(announcement.takes_sessions());
 /// # Ok::<(), serde_json::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,15 +26,18 @@ pub struct Announcement {
     /// Its name, for people.
     #[serde(default)]
     pub name: String,
-    /// Where a balancer reaches it, `HOST:PORT`, if it knows.
+    /// Where a balancer reaches it, `HOST:PORT`, if it knows. The host may be a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
     /// Its sessions.
     #[serde(default)]
     pub sessions: usize,
-    /// True if it takes no new sessions.
+    /// True if new sessions should go elsewhere, because it is going.
     #[serde(default)]
     pub draining: bool,
+    /// True if it has as many sessions as it takes.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full: bool,
     /// Ids of other nodes whose rooms have members there: who asks for such a room asks this node too.
     #[serde(default)]
     pub adopted: usize,
@@ -43,6 +47,13 @@ pub struct Announcement {
     /// How many envelopes it has sent to all: who has fewer has missed some.
     #[serde(default)]
     pub sent: u64,
+}
+
+impl Announcement {
+    /// True if new sessions may be sent to it.
+    pub fn takes_sessions(&self) -> bool {
+        matches!(self.occasion, Occasion::Hello | Occasion::Alive) && !self.draining && !self.full
+    }
 }
 
 /// Why a node speaks of itself.

@@ -28,7 +28,7 @@ pub struct Health {
     /// How many sessions it takes at most; no bound if it does not say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<usize>,
-    /// True if it takes no new sessions, because it is going.
+    /// True if new sessions should go elsewhere, because it is going.
     #[serde(default)]
     pub draining: bool,
     /// True if the other nodes of its cluster can't be reached.

@@ -128,6 +128,24 @@ test("a node that stops hands its clients on", async (t) => {
   await until(() => heard.length === 2, "what was sent meanwhile");
 });
 
+test("a node that drains hands its clients on, few at a time, and ends by itself when none is left", async (t) => {
+  const all = await nodes(t, 2, "--drain-time", "3600000");
+  const [a, b] = all;
+  const ways = [["websocket"], ["polling"], ["polling", "websocket"]];
+  const clients = await Promise.all(Array.from({ length: 9 }, (_, n) => settled(wanderer(t, [a, b], { transports: ways[n % 3] }))));
+  const other = await settled(wanderer(t, [b]));
+  const back = clients.map(({ socket }) => again(socket));
+  const stopped = a.stop("SIGTERM");
+  await Promise.all(back);
+  await done(other.socket, { do: "emit", event: "news", args: ["second"] });
+  for (const { socket, heard, id } of clients) {
+    assert.deepEqual([socket.recovered, socket.id], [true, id]);
+    await until(() => heard.length >= 2, "what comes later");
+    assert.deepEqual(heard.map(([first]) => first), ["first", "second"]);
+  }
+  assert.deepEqual(await stopped, { code: 0, signal: null });
+});
+
 test("several namespaces of one client come back together", async (t) => {
   const all = await nodes(t, 2);
   const [a, b] = all;

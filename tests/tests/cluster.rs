@@ -395,6 +395,10 @@ impl sociable::adapter::Node for HeldUp {
         0
     }
 
+    fn is_full(&self) -> bool {
+        false
+    }
+
     fn is_draining(&self) -> bool {
         false
     }

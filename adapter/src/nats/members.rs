@@ -126,6 +126,7 @@ mod tests {
             address: None,
             sessions: 0,
             draining: false,
+            full: false,
             adopted: 0,
             sent,
         }

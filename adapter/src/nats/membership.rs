@@ -110,6 +110,7 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
             }
             // Who asks for such an id has to know at once.
             () = shared.adopted.first.notified() => say(&shared, &control, me, Occasion::Alive).await,
+            () = shared.announce.notified() => say(&shared, &control, me, Occasion::Alive).await,
             _ = beat.tick() => say(&shared, &control, me, Occasion::Alive).await,
             // While this node is cut off it hears nobody: that says nothing about the others.
             _ = look.tick() => match (shared.links.are_up(), cut_off) {
@@ -210,6 +211,7 @@ async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasio
         name: shared.options.name.clone().unwrap_or_default(),
         address: shared.options.address.clone(),
         sessions: node.map_or(0, |node| node.session_count()),
+        full: node.is_some_and(|node| node.is_full()),
         draining: occasion == Occasion::Bye || node.is_some_and(|node| node.is_draining()),
         adopted: shared.adopted.count.lock().len(),
         sent: shared.outgoing.sent_to_all(),

@@ -95,6 +95,8 @@ pub(crate) struct Shared {
     members: Mutex<Members>,
     questions: Arc<Questions>,
     adopted: Adopted,
+    /// Told when the node has something to announce.
+    announce: Notify,
     heads: Heads,
     answering: Answering,
     counters: Counters,
@@ -168,6 +170,7 @@ impl NatsAdapter {
             members: Mutex::default(),
             questions: Arc::default(),
             adopted: Adopted::default(),
+            announce: Notify::new(),
             heads: Heads::default(),
             answering: Answering::default(),
             counters: Counters::default(),
@@ -355,6 +358,10 @@ impl Adapter for NatsAdapter {
 
     fn release(&self, id: Id) {
         self.shared.adopted.change(id, false);
+    }
+
+    fn announce(&self) {
+        self.shared.announce.notify_one();
     }
 
     fn is_connected(&self) -> bool {

@@ -31,6 +31,9 @@ pub enum NatsError {
         /// Why it can't be read.
         error: String,
     },
+    /// The address of this node can't be read. Write it as `HOST:PORT`, as a balancer would reach it.
+    #[error("{0:?} is no address at which a balancer reaches this node; write HOST:PORT")]
+    Advertised(String),
     /// The name of the cluster is part of subjects: give it 1 to 64 characters of `[A-Za-z0-9_-]`.
     #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
     ClusterName(String),
@@ -238,6 +241,9 @@ impl NatsOptions {
         if self.heartbeat_interval.is_zero() || self.heartbeat_timeout < self.heartbeat_interval * 2 {
             return Err(NatsError::Heartbeat);
         }
+        if let Some(address) = self.address.as_deref().filter(|address| !is_reachable(address)) {
+            return Err(NatsError::Advertised(address.to_owned()));
+        }
         let read = |address: &str| {
             address
                 .trim()
@@ -297,6 +303,13 @@ impl NatsOptions {
     }
 }
 
+/// True for `HOST:PORT`, with a port that something can listen on.
+fn is_reachable(address: &str) -> bool {
+    let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
+    let host = |host: &str| !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
+    address.rsplit_once(':').is_some_and(|(before, behind)| host(before) && port(behind))
+}
+
 /// An address without the secrets in it.
 fn redact(address: &str) -> String {
     match address.rsplit_once('@') {
@@ -317,6 +330,12 @@ mod tests {
         assert!(error(options().cluster("")).contains("name of a cluster"));
         assert!(error(options().heartbeat(Duration::from_secs(5), Duration::from_secs(6))).contains("twice"));
         assert!(error(NatsOptions::new("nats://127.0.0.1:no")).contains("nats://HOST:PORT"));
+        for address in ["10.0.0.1", ":3000", "10.0.0.1:0", "::1:3000", "http://node:3000"] {
+            assert!(error(options().address(address)).contains("write HOST:PORT"), "{address}");
+        }
+        for address in ["10.0.0.1:3000", "node-1:80", "[::1]:3000"] {
+            options().address(address).check().unwrap();
+        }
         assert_eq!(NatsOptions::new("nats://a:1, nats://b:2").check().unwrap().len(), 2);
     }
 

@@ -26,6 +26,9 @@ pub(crate) struct Flags {
     nats: Option<String>,
     #[arg(long, default_value = "acceptance")]
     cluster: String,
+    /// Where a balancer reaches this node, HOST:PORT.
+    #[arg(long)]
+    advertise: Option<String>,
     /// Clients are recovered on whatever node they come to, by JetStream.
     #[arg(long)]
     jetstream: bool,
@@ -56,6 +59,9 @@ pub(crate) struct Flags {
     /// How long a lost client may be away, in milliseconds.
     #[arg(long)]
     recovery: Option<u64>,
+    /// Over how long a time clients are sent elsewhere before a stop, in milliseconds.
+    #[arg(long, default_value_t = 0)]
+    drain_time: u64,
     /// Lets clients of Engine.IO 3 and Socket.IO 2 in.
     #[arg(long)]
     eio3: bool,
@@ -90,10 +96,17 @@ impl Flags {
         Ok(common!(self, builder).path(self.path.as_deref().unwrap_or("/engine.io/")))
     }
 
+    pub(crate) fn drain_time(&self) -> Duration {
+        Duration::from_millis(self.drain_time)
+    }
+
     /// What joins this node to the others, if there are any.
     pub(crate) async fn adapter(&self, name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(servers) = &self.nats else { return Ok(None) };
-        let options = NatsOptions::new(servers).cluster(&self.cluster).node_name(name);
+        let mut options = NatsOptions::new(servers).cluster(&self.cluster).node_name(name);
+        if let Some(address) = &self.advertise {
+            options = options.address(address);
+        }
         // Without recovery there is nothing to keep.
         let keeps = self.jetstream && self.recovery.is_some();
         NatsAdapter::connect(if keeps { options.jetstream(JetStreamOptions::default()) } else { options }).await.map(Some)

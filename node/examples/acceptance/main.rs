@@ -8,12 +8,12 @@ mod ops;
 use std::rc::Rc;
 use std::time::Duration;
 
-use actix_web::App;
+use actix_web::{App, web};
 use bytes::Bytes;
 use bytestring::ByteString;
 use clap::Parser;
 use sociable::engine::{Connection, Engine, Session};
-use sociable::{Auth, CloseReason, Failure, Server, Socket, State, Value};
+use sociable::{Auth, CloseReason, Failure, Health, Server, Socket, State, Value};
 
 use flags::Flags;
 use log::Logs;
@@ -47,8 +47,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let address = (flags.host.as_str(), flags.port);
     if flags.engine {
         let engine = flags.engine(Engine::builder())?.build(Echo)?;
-        let service = engine.service();
-        let server = engine.serve(move || App::new().service(service.clone())).shutdown_timeout(SHUTDOWN).bind(address)?;
+        let (service, asked) = (engine.service(), engine.clone());
+        let app = move || App::new().service(service.clone()).configure(healthz(asked.clone(), Engine::health));
+        let server = engine.serve(app).drain(flags.drain_time()).shutdown_timeout(SHUTDOWN).bind(address)?;
         println!("listening on http://{}", server.addrs()[0]);
         return Ok(server.run().await?);
     }
@@ -59,10 +60,18 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let io = flags.server(builder)?.state(NodeName(name)).state(Logs::default()).build()?;
     set_up(&io);
-    let service = io.service();
-    let server = io.serve(move || App::new().service(service.clone())).shutdown_timeout(SHUTDOWN).bind(address)?;
+    let (service, asked) = (io.service(), io.clone());
+    let app = move || App::new().service(service.clone()).configure(healthz(asked.clone(), Server::health));
+    let server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(SHUTDOWN).bind(address)?;
     println!("listening on http://{}", server.addrs()[0]);
     Ok(server.run().await?)
+}
+
+/// What a balancer asks.
+fn healthz<S: Clone + 'static>(server: S, health: fn(&S) -> Health) -> impl FnOnce(&mut web::ServiceConfig) {
+    move |app| {
+        app.route("/healthz", web::get().to(move || std::future::ready(web::Json(health(&server)))));
+    }
 }
 
 fn set_up(io: &Server) {

@@ -1,9 +1,10 @@
 //! The server of the benchmarks: echo, acknowledgements, rooms, broadcasts; and nothing that is not measured.
 //!
 //! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves in a plain `HttpServer` instead of by raw streams. `NATS=nats://…` makes it one of a cluster.
+//! `ADVERTISE=HOST:PORT` tells balancers where it is.
 //! `RECOVERY=1` lets clients come back to it, and `JETSTREAM=1` to any node of the cluster.
 
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpServer, web};
 use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, RawArgs, Recovery, Server, Socket};
 
 async fn echo(socket: Socket, args: RawArgs, ack: Option<Ack>) {
@@ -31,6 +32,10 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut builder = Server::builder();
     if let Ok(servers) = std::env::var("NATS") {
         let options = NatsOptions::new(servers);
+        let options = match std::env::var("ADVERTISE") {
+            Ok(address) => options.address(address),
+            Err(_) => options,
+        };
         let options = if is_set("JETSTREAM") { options.jetstream(JetStreamOptions::default()) } else { options };
         builder = builder.adapter(NatsAdapter::connect(options).await?);
     }
@@ -39,8 +44,12 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     let io = builder.build()?;
     io.on("echo", echo).on("join", join).on("broadcast", broadcast);
-    let service = io.service();
-    let app = move || App::new().service(service.clone());
+    let (service, asked) = (io.service(), io.clone());
+    let app = move || {
+        let io = asked.clone();
+        let health = move || std::future::ready(web::Json(io.health()));
+        App::new().service(service.clone()).route("/healthz", web::get().to(health))
+    };
     if std::env::var_os("PLAIN").is_some() {
         return Ok(HttpServer::new(app)
             .on_connect(sociable::on_connect)

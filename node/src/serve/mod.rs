@@ -21,6 +21,7 @@ use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 
+use self::stop::Stop;
 use crate::engine::Shared;
 use crate::transport::stream::MovableTcp;
 
@@ -51,8 +52,7 @@ pub struct Serve<F> {
     app: F,
     listeners: Vec<(TcpListener, Option<ServerConfig>)>,
     workers: Option<usize>,
-    shutdown_timeout: Duration,
-    signals: bool,
+    stop: Stop,
 }
 
 impl<F> fmt::Debug for Serve<F> {
@@ -63,7 +63,8 @@ impl<F> fmt::Debug for Serve<F> {
 
 impl<F> Serve<F> {
     pub(crate) fn new(engine: Arc<Shared>, app: F) -> Self {
-        Self { engine, app, listeners: vec![], workers: None, shutdown_timeout: Duration::from_secs(10), signals: true }
+        let stop = Stop { drain: Duration::ZERO, timeout: Duration::from_secs(10), signals: true };
+        Self { engine, app, listeners: vec![], workers: None, stop }
     }
 
     /// How many worker threads serve: as many as the machine has cores by default.
@@ -74,13 +75,20 @@ impl<F> Serve<F> {
 
     /// How long a stop may take until the connections that are left are cut off: 10 s by default.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
-        self.shutdown_timeout = timeout;
+        self.stop.timeout = timeout;
+        self
+    }
+
+    /// Over how long a time clients are sent elsewhere before the stop, a few at a time: not at all by default, so that all are closed at
+    /// once. See [`Server::drain`](crate::Server::drain). A second signal ends it.
+    pub fn drain(mut self, time: Duration) -> Self {
+        self.stop.drain = time;
         self
     }
 
     /// Leaves SIGINT and SIGTERM to the application, which then stops the server by dropping the future of [`run`](Self::run).
     pub fn disable_signals(mut self) -> Self {
-        self.signals = false;
+        self.stop.signals = false;
         self
     }
 
@@ -124,8 +132,8 @@ impl<F> Serve<F> {
         self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
-    /// Serves until SIGINT or SIGTERM. Then every client gets a clean close, and connections that are left after the shutdown timeout are
-    /// cut off.
+    /// Serves until SIGINT or SIGTERM. Then every client gets a clean close, at once or during the [`drain`](Self::drain), and connections that are left
+    /// after the shutdown timeout are cut off.
     ///
     /// # Errors
     ///
@@ -140,11 +148,11 @@ impl<F> Serve<F> {
         S::Response: Into<Response<B>>,
         B: MessageBody + 'static,
     {
-        let Self { engine, app, listeners, workers, shutdown_timeout, signals } = self;
+        let Self { engine, app, listeners, workers, stop } = self;
         // actix-server does not see the connections that were handed over: its own stop would wait for nothing or cut them off.
         let mut builder = actix_server::Server::build()
             .disable_signals()
-            .shutdown_timeout(shutdown_timeout.as_secs().max(1))
+            .shutdown_timeout(stop.timeout.as_secs().max(1))
             .max_concurrent_connections(MAX_CONNECTIONS);
         if let Some(workers) = workers {
             builder = builder.workers(workers);
@@ -171,7 +179,7 @@ impl<F> Serve<F> {
                 }
             };
         }
-        stop::run(&engine, builder.run(), shutdown_timeout, signals).await
+        stop::run(&engine, builder.run(), stop).await
     }
 }
 

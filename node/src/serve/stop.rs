@@ -2,13 +2,17 @@
 //!
 //! actix-server knows nothing of sessions: its own stop waits its whole time for open WebSockets, and tells them nothing. So the sessions are
 //! closed first, and the server is stopped after.
+//!
+//! A first signal begins the drain, if there is to be one; a second ends it.
 
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use actix_server::Server;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use crate::drain::drain;
 use crate::engine::Shared;
 
 /// Clients get so much of the time to take their close packet: one part of this many.
@@ -17,16 +21,32 @@ const CLOSE_SHARE: u32 = 2;
 /// actix-server would see to that, but it waits for every idle connection too.
 const FLUSH: Duration = Duration::from_millis(250);
 
-/// Serves until the server ends, or until SIGINT or SIGTERM if `signals`.
-pub(crate) async fn run(engine: &Arc<Shared>, mut server: Server, timeout: Duration, signals: bool) -> io::Result<()> {
+/// How a server stops.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Stop {
+    /// Over how long a time its clients are sent elsewhere before.
+    pub(crate) drain: Duration,
+    /// How long it may take then until the connections that are left are cut off.
+    pub(crate) timeout: Duration,
+    /// Whether it is SIGINT or SIGTERM that stops it.
+    pub(crate) signals: bool,
+}
+
+/// Serves until the server ends, or is stopped.
+pub(crate) async fn run(engine: &Arc<Shared>, mut server: Server, stop: Stop) -> io::Result<()> {
     let handle = server.handle();
+    let mut signals = Signals::heard(stop.signals);
     tokio::select! {
         ended = &mut server => return ended,
-        () = stop_signal(), if signals => {}
+        () = signals.next() => {}
     }
     tracing::info!(target: "sociable::serve", "stopping");
     let stopping = async {
-        engine.close(timeout / CLOSE_SHARE).await;
+        tokio::select! {
+            () = drain(engine, stop.drain) => {}
+            () = signals.next() => tracing::info!(target: "sociable::serve", "told again to stop: the drain ends"),
+        }
+        engine.close(stop.timeout / CLOSE_SHARE).await;
         tokio::time::sleep(FLUSH).await;
         // What is left now is cut off.
         handle.stop(false).await;
@@ -34,20 +54,35 @@ pub(crate) async fn run(engine: &Arc<Shared>, mut server: Server, timeout: Durat
     tokio::join!(stopping, server).1
 }
 
-/// Waits for SIGINT or SIGTERM.
-async fn stop_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let wait = |kind| async move {
-        match signal(kind) {
-            Ok(mut signal) => drop(signal.recv().await),
+/// SIGINT and SIGTERM, as far as they are heard.
+struct Signals {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+}
+
+impl Signals {
+    fn heard(heard: bool) -> Self {
+        let hear = |kind| match signal(kind) {
+            Ok(signal) => Some(signal),
             Err(error) => {
                 tracing::error!(target: "sociable::serve", %error, "a signal can't be waited for");
-                std::future::pending::<()>().await;
+                None
             }
-        }
-    };
-    tokio::select! {
-        () = wait(SignalKind::interrupt()) => {}
-        () = wait(SignalKind::terminate()) => {}
+        };
+        let hear = |kind| heard.then(|| hear(kind)).flatten();
+        Self { interrupt: hear(SignalKind::interrupt()), terminate: hear(SignalKind::terminate()) }
     }
+
+    /// Waits for the next of them. One that came while nobody waited is not lost.
+    async fn next(&mut self) {
+        tokio::select! {
+            Some(()) = next(&mut self.interrupt) => {}
+            Some(()) = next(&mut self.terminate) => {}
+            else => std::future::pending().await,
+        }
+    }
+}
+
+async fn next(signal: &mut Option<Signal>) -> Option<()> {
+    signal.as_mut()?.recv().await
 }

@@ -32,6 +32,11 @@ pub(crate) struct ClusterFlags {
 }
 
 impl ClusterFlags {
+    /// True if there may be other nodes.
+    pub(crate) fn is_one_of_many(&self) -> bool {
+        self.nats.is_some()
+    }
+
     /// Meets the others, if there may be any.
     pub(crate) async fn connect(&self, node_name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(servers) = &self.nats else { return Ok(None) };

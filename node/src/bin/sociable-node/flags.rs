@@ -12,6 +12,9 @@ use sociable::{Cors, Recovery, Server, ServerBuilder};
 use crate::cluster::ClusterFlags;
 use crate::log;
 
+/// How long a node that is one of many drains. Kubernetes kills what has not ended after 30 s: a stop behind it has its 10.
+const DRAIN_SECS: u64 = 10;
+
 /// The longest time that a flag takes: timers do not go on for ever.
 const DAY_SECS: u64 = 24 * 60 * 60;
 
@@ -63,7 +66,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
     serve_client: Option<PathBuf>,
 
-    /// How long a stop may take until the connections that are left are cut off
+    /// Over how long a time clients are sent to other nodes before a stop, a few at a time; a second signal ends it. 10 with --nats, 0 alone
+    #[arg(long, env = "SOCIABLE_DRAIN_TIME", value_name = "S", value_parser = RangedU64ValueParser::<u64>::new().range(..=DAY_SECS))]
+    drain_time: Option<u64>,
+
+    /// How long a stop may take then until the connections that are left are cut off
     #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) shutdown_timeout: u64,
 
@@ -101,6 +108,12 @@ impl Flags {
             Some(folder) => builder.serve_client(folder),
             None => builder,
         }
+    }
+
+    /// Over how long a time clients are sent elsewhere before a stop: who is alone has nowhere to send them.
+    pub(crate) fn drain_time(&self) -> Duration {
+        let default = if self.cluster.is_one_of_many() { DRAIN_SECS } else { 0 };
+        Duration::from_secs(self.drain_time.unwrap_or(default))
     }
 
     fn cors(&self) -> Option<Cors> {
@@ -150,6 +163,15 @@ mod tests {
             let variable = format!("SOCIABLE_{}", flag.get_id().as_str().to_uppercase());
             assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(&*variable));
         }
+    }
+
+    #[test]
+    fn a_node_drains_if_there_are_others_to_go_to() {
+        let drain = |flags: &[&str]| Flags::parse_from([&["sociable-node"], flags].concat()).drain_time().as_secs();
+        assert_eq!(drain(&[]), 0);
+        assert_eq!(drain(&["--nats", "nats://127.0.0.1"]), DRAIN_SECS);
+        assert_eq!(drain(&["--nats", "nats://127.0.0.1", "--drain-time", "0"]), 0);
+        assert_eq!(drain(&["--drain-time", "30"]), 30);
     }
 
     #[test]

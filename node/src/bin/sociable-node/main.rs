@@ -67,9 +67,9 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     demo::set_up(&io);
     figures::start(&io, flags.node_name());
 
-    let (service, page) = (io.service(), Page::new(&flags.path, io.clone()));
+    let (service, page) = (io.service(), Page::new(&flags.path, io.clone(), flags.node_name()));
     let app = move || App::new().service(service.clone()).configure(|app| page.routes(app));
-    let mut server = io.serve(app).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
+    let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
     if let Some(workers) = flags.workers {
         server = server.workers(workers.into());
     }

@@ -3,12 +3,11 @@
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
-use sociable::Server;
+use sociable::{Health, Server};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
-const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The page needs nothing from elsewhere, and nothing that stands in the markup itself is run: this makes sure of both.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
@@ -22,12 +21,13 @@ const PATH_IN_PAGE: &str = r#"content="/socket.io/""#;
 pub(crate) struct Page {
     index: Bytes,
     io: Server,
+    name: String,
 }
 
 impl Page {
-    /// A page that finds the Socket.IO endpoint under this path.
-    pub(crate) fn new(path: &str, io: Server) -> Self {
-        Self { index: index(path), io }
+    /// A page of the node of this name that finds the Socket.IO endpoint under this path.
+    pub(crate) fn new(path: &str, io: Server, name: String) -> Self {
+        Self { index: index(path), io, name }
     }
 
     /// Adds the routes.
@@ -36,9 +36,8 @@ impl Page {
         add(app, "/style.css", CSS, include_str!("../../page/style.css"));
         add(app, "/client.js", JAVASCRIPT, include_str!("../../page/client.js"));
         add(app, "/chat.js", JAVASCRIPT, include_str!("../../page/chat.js"));
-        add(app, "/healthz", TEXT, "ok");
-        let io = self.io.clone();
-        app.route("/readyz", web::get().to(move || std::future::ready(readiness(&io))));
+        ask(app, "/healthz", &self.io, health(&self.name));
+        ask(app, "/readyz", &self.io, readiness);
     }
 }
 
@@ -49,13 +48,26 @@ fn index(path: &str) -> Bytes {
     index.replace(PATH_IN_PAGE, &format!(r#"content="{path}{slash}""#)).into()
 }
 
-/// Whether new clients should come here: not while the node is cut off from the others. Those that it has are served all the same.
+/// How the node is, for as long as it lives.
+fn health(name: &str) -> impl Fn(&Server) -> HttpResponse + Clone + 'static {
+    let name = name.to_owned();
+    move |io| HttpResponse::Ok().json(Health { name: name.clone(), ..io.health() })
+}
+
+/// Whether new clients should come here: not while the node is going, or cut off from the others. Those that it has are served all the same.
 fn readiness(io: &Server) -> HttpResponse {
-    if io.is_connected() {
-        HttpResponse::Ok().body("ready")
-    } else {
-        HttpResponse::ServiceUnavailable().body("the other nodes can't be reached")
+    match io.health() {
+        Health { draining: true, .. } => HttpResponse::ServiceUnavailable().body("the node is going"),
+        Health { cut_off: true, .. } => HttpResponse::ServiceUnavailable().body("the other nodes can't be reached"),
+        _ => HttpResponse::Ok().body("ready"),
     }
+}
+
+/// What is answered anew each time.
+fn ask(app: &mut web::ServiceConfig, path: &str, io: &Server, answer: impl Fn(&Server) -> HttpResponse + Clone + 'static) {
+    let io = io.clone();
+    let answer = move || std::future::ready(answer(&io));
+    app.service(web::resource(path).route(web::get().to(answer.clone())).route(web::head().to(answer)));
 }
 
 fn add(app: &mut web::ServiceConfig, path: &str, kind: &'static str, body: impl Into<Bytes>) {
