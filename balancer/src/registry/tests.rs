@@ -465,6 +465,16 @@ fn full_is_who_says_so_and_who_refuses() {
 }
 
 #[test]
+fn full_is_who_announces_it() {
+    let mut world = World::of_three_speakers();
+    world.speak("aaaa", json!({ "address": at(1), "full": true }));
+    world.pass(secs(10));
+    assert_eq!(world.states(), [("aaaa", Full), ("bbbb", Ready), ("cccc", Ready)]);
+    world.speak("aaaa", json!({ "address": at(1) }));
+    assert_eq!(world.state("aaaa"), Some(Ready));
+}
+
+#[test]
 fn lists_that_are_empty_change_nothing() {
     let mut world = World::of_three();
     let generation = world.registry.table().generation();
