@@ -84,8 +84,7 @@ impl Process {
         self.alive = now;
         self.be_called(&announcement.name);
         self.draining = announcement.draining;
-        // The place for the word of the announcement, when there is one.
-        self.full = false;
+        self.full = announcement.full;
         self.load.tell(announcement.sessions);
         let before = self.announced.take().filter(|before| before.address == announcement.address);
         let at = match announcement.address.as_deref().and_then(|text| text.parse::<HostPort>().ok()?.socket_addr()) {

@@ -136,12 +136,12 @@ impl World {
             self.now += STEP;
             self.steps += 1;
             self.registry.judge(self.now);
-            if self.steps % 20 == 0 {
+            if self.steps.is_multiple_of(20) {
                 for (tag, more) in self.speakers.clone() {
                     self.announce("alive", tag.as_str(), more);
                 }
             }
-            if self.steps % 4 == 0 {
+            if self.steps.is_multiple_of(4) {
                 self.probe_all();
             }
         }
@@ -280,9 +280,11 @@ fn an_announcement_vouches_for_one_that_tells_no_tag() {
     world.speak("bbbb", json!({ "address": at(9) }));
     world.pass(secs(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
-    // While NATS is down nobody can say otherwise.
-    world.link(false);
+    // While nobody is heard, and while NATS is down, nobody can say otherwise.
     world.speakers.clear();
+    world.pass(secs(30));
+    assert_eq!(world.states(), [("aaaa", Ready)]);
+    world.link(false);
     world.pass(secs(30));
     assert_eq!(world.states(), [("aaaa", Ready)]);
     // When others are heard, who answers there is not it.
@@ -384,6 +386,7 @@ fn silence_says_nothing_if_nats_is_down_or_nobody_is_heard() {
     world.speakers.clear();
     world.pass(secs(60));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "nobody is heard");
+    assert_eq!(world.why("aaaa"), "it is well");
     let mut world = World::of_three_speakers();
     world.link(false);
     world.speakers.clear();
@@ -458,6 +461,16 @@ fn full_is_who_says_so_and_who_refuses() {
     world.pass(secs(4));
     assert_eq!(world.state("aaaa"), Some(Full));
     world.pass(secs(1));
+    assert_eq!(world.state("aaaa"), Some(Ready));
+}
+
+#[test]
+fn full_is_who_announces_it() {
+    let mut world = World::of_three_speakers();
+    world.speak("aaaa", json!({ "address": at(1), "full": true }));
+    world.pass(secs(10));
+    assert_eq!(world.states(), [("aaaa", Full), ("bbbb", Ready), ("cccc", Ready)]);
+    world.speak("aaaa", json!({ "address": at(1) }));
     assert_eq!(world.state("aaaa"), Some(Ready));
 }
 

@@ -1,0 +1,174 @@
+//! A balancer hears of nodes on real NATS servers.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use futures_util::StreamExt;
+use serde_json::json;
+use sociable::{NatsAdapter, NatsOptions, Server};
+use sociable_balancer::{Discovery, Lookout, NatsAuth, NatsSource, Probing, Rules, State};
+use sociable_tests::{Nats, eventually, patience, within};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::task::AbortHandle;
+
+/// Far longer than a test may take: what happens sooner was not brought by the clock.
+const AGES: Duration = Duration::from_secs(3600);
+
+/// Answers probes.
+struct Door {
+    address: SocketAddr,
+    task: AbortHandle,
+}
+
+impl Door {
+    async fn open(body: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let serve = async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut head = [0; 4096];
+                // Who asks may have had enough; and a request of a probe comes in one piece.
+                let _ = stream.read(&mut head).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+            }
+        };
+        Self { address, task: tokio::spawn(serve).abort_handle() }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Says it until somebody hears it: a balancer that has just connected may not have subscribed yet.
+async fn say_until(client: &async_nats::Client, occasion: &str, tag: &str, address: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < patience(), "{occasion} of {tag} has no effect");
+        say(client, occasion, tag, address).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A node that speaks once, and then only if it is asked.
+async fn member(nats: &Nats, address: impl ToString) -> (NatsAdapter, Server) {
+    let options = NatsOptions::new(nats.url()).node_name("a node").address(address.to_string()).heartbeat(AGES, 2 * AGES);
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    let mut heard = client.subscribe("sociable.sociable.members").await.unwrap();
+    client.flush().await.unwrap();
+    let adapter = NatsAdapter::connect(options).await.unwrap();
+    let io = Server::builder().adapter(adapter.clone()).build().unwrap();
+    // It becomes a member when it first has to do with others.
+    io.emit("nothing", ()).unwrap();
+    let begins = async { while !heard.next().await.unwrap().payload.windows(7).any(|part| part == b"\"alive\"") {} };
+    within("it says that it lives", begins).await;
+    (adapter, io)
+}
+
+fn discovery(nats: NatsSource) -> Discovery {
+    let probe = Probing { interval: Duration::from_millis(20), timeout: Duration::from_secs(5), ..Probing::default() };
+    Discovery { nats: Some(nats), probe, ..Discovery::default() }
+}
+
+fn state(lookout: &Lookout, tag: &str) -> Option<State> {
+    lookout.tables().load().owner(tag.parse().unwrap()).map(|node| node.state)
+}
+
+async fn say(client: &async_nats::Client, occasion: &str, tag: &str, address: &str) {
+    let announcement = json!({ "occasion": occasion, "tag": tag, "epoch": 1, "address": address, "sessions": 5 });
+    client.publish("sociable.sociable.members", announcement.to_string().into()).await.unwrap();
+    client.flush().await.unwrap();
+}
+
+#[tokio::test]
+async fn nodes_that_are_there_already_are_asked_to_speak() {
+    let nats = Nats::start();
+    let door = Door::open("ok").await;
+    let (adapter, _io) = member(&nats, door.address).await;
+    let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
+    let lookout = Lookout::start(discovery(NatsSource::new(nats.url()))).unwrap();
+    eventually("it is heard and reached", || state(&lookout, tag.as_str()) == Some(State::Ready)).await;
+    let table = lookout.tables().load_full();
+    assert_eq!((&*table.nodes()[0].name, table.nodes()[0].address), ("a node", door.address));
+    within("it leaves", sociable_adapter::Adapter::close(&adapter)).await;
+    eventually("it is gone", || lookout.tables().load().nodes().is_empty()).await;
+}
+
+#[tokio::test]
+async fn a_balancer_is_no_member() {
+    let nats = Nats::start();
+    let door = Door::open("ok").await;
+    let (adapter, _io) = member(&nats, door.address).await;
+    let lookout = Lookout::start(discovery(NatsSource::new(nats.url()))).unwrap();
+    eventually("it is heard", || lookout.tables().load().nodes().len() == 1).await;
+    assert_eq!(adapter.members(), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn nats_may_be_down_at_the_start_and_later() {
+    let mut nats = Nats::start();
+    nats.kill();
+    let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
+    let lookout = Lookout::start(discovery(NatsSource::new(nats.url()))).unwrap();
+    let overview = lookout.overview().await.unwrap();
+    assert_eq!(overview.sources[0].trouble.as_deref(), Some("not connected"));
+    nats.restart();
+    let connected = async || lookout.overview().await.unwrap().sources[0].trouble.is_none();
+    within("it connects", async { while !connected().await {} }).await;
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&lookout, "aaaa").is_some()).await;
+    say(&client, "hello", "bbbb", &second.address.to_string()).await;
+    eventually("both are reached", || ["aaaa", "bbbb"].iter().all(|tag| state(&lookout, tag) == Some(State::Ready))).await;
+    nats.kill();
+    eventually("the link is found to be down", || lookout.counters().nats_disconnected.get() > 0).await;
+    let probes = lookout.counters().probes.get();
+    eventually("they are probed", || lookout.counters().probes.get() > probes + 20).await;
+    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&lookout, tag) == Some(State::Ready)), "what was heard is kept");
+    drop(first);
+    eventually("one can't be reached any more", || state(&lookout, "aaaa") == Some(State::Unwell)).await;
+    nats.restart();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    say_until(&client, "bye", "bbbb", &second.address.to_string(), || state(&lookout, "bbbb").is_none()).await;
+}
+
+#[tokio::test]
+async fn a_balancer_that_may_only_listen_looks_names_up_and_counts_nonsense() {
+    let nats = Nats::with(
+        r#"authorization { users: [
+            { user: balancer, password: secret, permissions: { publish: "nothing", subscribe: "sociable.sociable.members" } }
+            { user: node, password: secret }
+        ] }"#,
+    );
+    let door = Door::open(r#"{"tag":"aaaa","sessions":7}"#).await;
+    let auth = NatsAuth::User("balancer".into(), "secret".into());
+    let lookout = Lookout::start(discovery(NatsSource { auth, ..NatsSource::new(nats.url()) })).unwrap();
+    let options = async_nats::ConnectOptions::with_user_and_password("node".into(), "secret".into());
+    let client = options.connect(nats.url()).await.unwrap();
+    let by_name = format!("localhost:{}", door.address.port());
+    say_until(&client, "alive", "aaaa", &by_name, || state(&lookout, "aaaa") == Some(State::Ready)).await;
+    for nonsense in ["", "{", r#"{"occasion":"alive","tag":"too long","epoch":1}"#] {
+        client.publish("sociable.sociable.members", nonsense.into()).await.unwrap();
+    }
+    let long = json!({ "occasion": "alive", "tag": "bbbb", "epoch": 1, "name": "x".repeat(20 << 10) });
+    client.publish("sociable.sociable.members", long.to_string().into()).await.unwrap();
+    eventually("all of it is counted", || lookout.counters().announcements_not_understood.get() == 4).await;
+    assert_eq!(lookout.tables().load().nodes().len(), 1);
+    eventually("the server tells what it may not", || lookout.counters().nats_errors.get() == 1).await;
+}
+
+#[tokio::test]
+async fn who_falls_silent_while_others_are_heard_gets_no_sessions() {
+    let nats = Nats::start();
+    let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
+    let rules = Rules { silence: Duration::from_millis(300), ..Rules::default() };
+    let lookout = Lookout::start(Discovery { rules, ..discovery(NatsSource::new(nats.url())) }).unwrap();
+    let client = async_nats::connect(nats.url()).await.unwrap();
+    say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&lookout, "aaaa") == Some(State::Ready)).await;
+    say_until(&client, "alive", "bbbb", &second.address.to_string(), || state(&lookout, "aaaa") == Some(State::Unwell)).await;
+    assert_eq!(state(&lookout, "bbbb"), Some(State::Ready));
+}
