@@ -12,8 +12,8 @@ use tokio::task::JoinSet;
 
 use crate::accept::{self, Accepted, Source};
 use crate::limits::Bucket;
-use crate::options::{Options, OptionsError, rate_of};
 use crate::lookout::{Reports, Tables};
+use crate::options::{Options, OptionsError, rate_of};
 use crate::serve;
 use crate::shared::Shared;
 use crate::tcp;
@@ -138,7 +138,11 @@ impl Handle {
     pub fn reload(&self, options: Options) -> Result<(), OptionsError> {
         let changed = self.shared.change(options);
         let metrics = &self.shared.metrics;
-        if changed.is_ok() { metrics.reloads.inc() } else { metrics.reloads_failed.inc() };
+        if changed.is_ok() {
+            metrics.reloads.inc()
+        } else {
+            metrics.reloads_failed.inc()
+        };
         changed
     }
 

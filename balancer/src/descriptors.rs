@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use tokio::sync::Notify;
 
 /// What is left for all else.
-pub const SPARE: usize = 64;
+pub(crate) const SPARE: usize = 64;
 /// What a connection takes: itself, and one to its node.
 const EACH: usize = 2;
 /// Where the descriptors of the process are listed.
@@ -19,7 +19,7 @@ const LISTED: &str = "/proc/self/fd";
 
 /// Counts the descriptors of connections. Shared by all who open some.
 #[derive(Debug)]
-pub struct Descriptors {
+pub(crate) struct Descriptors {
     /// As many as may be open.
     usable: usize,
     open: AtomicUsize,
@@ -28,11 +28,11 @@ pub struct Descriptors {
 
 /// One descriptor, counted until this is dropped.
 #[derive(Debug)]
-pub struct Held(Arc<Descriptors>);
+pub(crate) struct Held(Arc<Descriptors>);
 
 impl Descriptors {
     /// Raises the limit of this process as far as it may, and counts what is open already.
-    pub fn of_this_process() -> Arc<Self> {
+    pub(crate) fn of_this_process() -> Arc<Self> {
         let (limit, open) = (raise_limit(), std::fs::read_dir(LISTED).map_or(0, Iterator::count));
         let descriptors = Self::new(limit, open);
         match descriptors.room() {
@@ -45,18 +45,18 @@ impl Descriptors {
     }
 
     /// Of a process that may open `limit` descriptors, `open` of which are.
-    pub fn new(limit: usize, open: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize, open: usize) -> Arc<Self> {
         let usable = (limit - limit.div_ceil(20)).min(limit.saturating_sub(SPARE));
         Arc::new(Self { usable, open: AtomicUsize::new(open), freed: Notify::new() })
     }
 
     /// What is open, as far as it is counted.
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(SeqCst)
     }
 
     /// How many more connections fit, each with one to its node.
-    pub fn room(&self) -> usize {
+    pub(crate) fn room(&self) -> usize {
         self.room_beside(self.open())
     }
 
@@ -65,19 +65,19 @@ impl Descriptors {
     }
 
     /// Counts one, whether it fits or not: for connections to nodes, for which there is room once their clients were let in.
-    pub fn hold(self: &Arc<Self>) -> Held {
+    pub(crate) fn hold(self: &Arc<Self>) -> Held {
         self.open.fetch_add(1, SeqCst);
         Held(Arc::clone(self))
     }
 
     /// Counts one if a connection fits: for those to accept. Taken before one is accepted, so that none is closed for want of room.
-    pub fn try_hold(self: &Arc<Self>) -> Option<Held> {
+    pub(crate) fn try_hold(self: &Arc<Self>) -> Option<Held> {
         let fits = |open| (self.room_beside(open) > 0).then_some(open + 1);
         self.open.fetch_update(SeqCst, SeqCst, fits).ok().map(|_| Held(Arc::clone(self)))
     }
 
     /// The same, and waits until one fits.
-    pub async fn hold_when_it_fits(self: &Arc<Self>) -> Held {
+    pub(crate) async fn hold_when_it_fits(self: &Arc<Self>) -> Held {
         loop {
             let mut freed = pin!(self.freed.notified());
             // From now on no word of what is freed is missed.

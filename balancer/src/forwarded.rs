@@ -31,14 +31,14 @@ pub enum Dialect {
 
 /// Whom to believe.
 #[derive(Clone, Debug, Default)]
-pub struct Forwarding {
+pub(crate) struct Forwarding {
     trusted: Vec<IpNet>,
     dialect: Dialect,
 }
 
 /// Where a request comes from.
 #[derive(Clone, Debug)]
-pub struct Origin<'a> {
+pub(crate) struct Origin<'a> {
     peer: IpAddr,
     peer_is_trusted: bool,
     /// By what the peer came.
@@ -65,18 +65,18 @@ struct Said<'a> {
 
 impl Forwarding {
     /// Peers in these networks are trusted.
-    pub fn new(trusted: Vec<IpNet>, dialect: Dialect) -> Self {
+    pub(crate) fn new(trusted: Vec<IpNet>, dialect: Dialect) -> Self {
         Self { trusted, dialect }
     }
 
     /// True if what a peer with this address says is believed.
-    pub fn trusts(&self, address: IpAddr) -> bool {
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted.iter().any(|network| network.contains(&address))
     }
 
     /// Where a request comes from: who sent it to us, whether over TLS, to what host, and its header fields as names and values.
-    pub fn read<'a>(
+    pub(crate) fn read<'a>(
         &self,
         peer: IpAddr,
         tls: bool,
@@ -147,23 +147,25 @@ impl Forwarding {
 
 impl<'a> Origin<'a> {
     /// The client's address.
-    pub fn client(&self) -> IpAddr {
+    pub(crate) fn client(&self) -> IpAddr {
         self.client.and_then(|place| self.chain.get(place)).copied().unwrap_or(self.peer)
     }
 
     /// True if the client came over TLS, to us or to whoever stands before us.
-    pub fn is_secure(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_secure(&self) -> bool {
         self.secure
     }
 
     /// The host that the client asked for, if it is one.
-    pub fn host(&self) -> Option<&'a [u8]> {
+    #[cfg(test)]
+    pub(crate) fn host(&self) -> Option<&'a [u8]> {
         self.host
     }
 
     /// True if a field must not be copied to the node: those that [`write`](Self::write) writes, and whatever else a peer that is not
     /// trusted may say of who the client is.
-    pub fn replaces(&self, name: &[u8]) -> bool {
+    pub(crate) fn replaces(&self, name: &[u8]) -> bool {
         let begins_with = |start: &[u8]| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
         let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
         match self.peer_is_trusted {
@@ -173,7 +175,7 @@ impl<'a> Origin<'a> {
     }
 
     /// Writes the header fields for the node: all that is believed, and the peer as the last in the chain.
-    pub fn write(&self, out: &mut Vec<u8>) {
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(b"X-Forwarded-For: ");
         for address in self.chain.iter().rev() {
             print(out, format_args!("{address}, "));

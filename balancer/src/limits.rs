@@ -24,7 +24,7 @@ const TELL: f64 = 1.0 / 60.0;
 
 /// So many a second, and so many at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rate {
+pub(crate) struct Rate {
     /// Until a token comes back.
     interval: Duration,
     /// Until all are back.
@@ -44,7 +44,7 @@ pub enum RateError {
 
 impl Rate {
     /// `per_second` on average, and `burst` at once after a silence.
-    pub fn new(per_second: f64, burst: u32) -> Result<Self, RateError> {
+    pub(crate) fn new(per_second: f64, burst: u32) -> Result<Self, RateError> {
         if !(0.001..=1e6).contains(&per_second) {
             return Err(RateError::PerSecond(per_second));
         }
@@ -67,7 +67,7 @@ impl Rate {
 
 /// One bucket, shared by all threads without a lock.
 #[derive(Debug)]
-pub struct Bucket {
+pub(crate) struct Bucket {
     rate: Rate,
     start: Instant,
     /// When it is full, in nanoseconds since `start`: 584 years fit.
@@ -76,12 +76,12 @@ pub struct Bucket {
 
 impl Bucket {
     /// A bucket that is full.
-    pub fn new(rate: Rate) -> Self {
+    pub(crate) fn new(rate: Rate) -> Self {
         Self { rate, start: Instant::now(), full: AtomicU64::new(0) }
     }
 
     /// Takes a token; or says after how long there will be one, if nobody else takes it.
-    pub fn take(&self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&self, now: Instant) -> Result<(), Duration> {
         let now = now.saturating_duration_since(self.start);
         let mut full = self.full.load(Relaxed);
         loop {
@@ -103,7 +103,7 @@ impl Bucket {
 /// make it forget what those who have a place did, for good or for ill.
 ///
 /// [network]: crate::network
-pub struct Buckets {
+pub(crate) struct Buckets {
     rate: Rate,
     /// What a part holds at most.
     most: usize,
@@ -125,7 +125,7 @@ struct Shard {
 
 impl Buckets {
     /// Buckets of this rate for at most so many clients, of which each costs about 40 bytes from when it comes first.
-    pub fn new(rate: Rate, most: usize) -> Self {
+    pub(crate) fn new(rate: Rate, most: usize) -> Self {
         let hasher = RandomState::new();
         let shard = |_| Mutex::new(Shard { full: HashMap::with_hasher(hasher.clone()), rest: Duration::ZERO, sweep: Duration::ZERO });
         Self {
@@ -140,7 +140,7 @@ impl Buckets {
     }
 
     /// Takes a token of the client with this address; or says after how long there will be one for it.
-    pub fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let network = network(address);
         let since = now.saturating_duration_since(self.start);
         // Other bits than those by which the map finds a place.
@@ -169,17 +169,13 @@ impl Buckets {
     }
 
     /// How many clients have a bucket of their own, be it full or not.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().full.len()).sum()
     }
 
-    /// True if none has.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// How often a client found no place and came to the bucket that such clients share.
-    pub fn shared(&self) -> u64 {
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> u64 {
         self.shared.load(Relaxed)
     }
 }

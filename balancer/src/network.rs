@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 /// A number for the network of an address: an IPv4 address for itself, an IPv6 address with all that share its first 64 bits, since
 /// whoever has one of them mostly has all. An IPv4 address that is written as an IPv6 one is the same.
-pub fn network(address: IpAddr) -> u64 {
+pub(crate) fn network(address: IpAddr) -> u64 {
     match address.to_canonical() {
         // No IPv6 network that is routed begins with 32 bits of zero.
         IpAddr::V4(address) => u64::from(address.to_bits()),

@@ -11,7 +11,7 @@ use crate::forwarded::{Dialect, Forwarding};
 use crate::http::head::Reading;
 use crate::http::target::EnginePaths;
 use crate::limits::{Rate, RateError};
-use crate::placement::Placement;
+use crate::placement::{BOUND, Placement, SLOW_START};
 use crate::table::Node;
 
 /// How a balancer behaves. All of it may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
@@ -83,8 +83,8 @@ impl Default for Options {
         Self {
             engine_paths: vec!["/socket.io/".into()],
             affinity: Affinity::None,
-            bound: 1.25,
-            slow_start: Duration::from_secs(20),
+            bound: BOUND,
+            slow_start: SLOW_START,
             trusted: vec![],
             dialect: Dialect::default(),
             header_timeout: Duration::from_secs(10),

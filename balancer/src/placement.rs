@@ -25,15 +25,15 @@ use crate::ring::{Ring, lot};
 use crate::table::{Node, Table};
 
 /// The share of a node that may be exceeded, if nothing else is wanted.
-pub const BOUND: f64 = 1.25;
+pub(crate) const BOUND: f64 = 1.25;
 /// The slow start, if nothing else is wanted.
-pub const SLOW_START: Duration = Duration::from_secs(20);
+pub(crate) const SLOW_START: Duration = Duration::from_secs(20);
 /// How often two nodes are drawn before new ones are taken as they come.
 const DRAWS: usize = 8;
 
 /// Places new sessions. Shared by all workers.
 #[derive(Debug)]
-pub struct Placement {
+pub(crate) struct Placement {
     affinity: Affinity,
     bound: f64,
     slow_start: Duration,
@@ -55,23 +55,24 @@ struct View {
 
 impl Placement {
     /// Places sessions so. A `bound` below 1 can't be kept, and means 1.
-    pub fn new(affinity: Affinity, bound: f64, slow_start: Duration) -> Self {
+    pub(crate) fn new(affinity: Affinity, bound: f64, slow_start: Duration) -> Self {
         Self { affinity, bound: bound.max(1.0), slow_start, view: ArcSwap::default() }
     }
 
     /// What the key of a request is made of.
-    pub fn affinity(&self) -> &Affinity {
+    pub(crate) fn affinity(&self) -> &Affinity {
         &self.affinity
     }
 
     /// A node for a new session, or none if none takes any. Whoever sends it there tells the [load](crate::Load::place) at once, so that
     /// the next choice knows.
+    #[cfg(test)]
     pub(crate) fn choose(&self, table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
         self.choose_except(&[], table, key, now)
     }
 
     /// Likewise, if these were tried already.
-    pub fn choose_except(&self, tried: &[NodeTag], table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
+    pub(crate) fn choose_except(&self, tried: &[NodeTag], table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
         let view = self.view(table);
         let node = match key {
             Some(key) => self.by_key(&view, tried, key, now),

@@ -1,6 +1,6 @@
 //! Connections to nodes that wait for their next request.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::task::{Context, Waker};
 use std::time::Duration;
@@ -15,7 +15,6 @@ const MAX_IDLE: usize = 512;
 #[derive(Debug, Default)]
 pub(crate) struct Pool {
     idle: RefCell<FxHashMap<SocketAddr, Vec<Idle>>>,
-    count: Cell<usize>,
 }
 
 #[derive(Debug)]
@@ -31,7 +30,6 @@ impl Pool {
         let mut idle = self.idle.borrow_mut();
         let waiting = idle.get_mut(&address)?;
         while let Some(Idle { stream, .. }) = waiting.pop() {
-            self.count.set(self.count.get() - 1);
             if is_quiet(&stream) {
                 return Some(stream);
             }
@@ -49,7 +47,6 @@ impl Pool {
         let waiting = idle.entry(address).or_default();
         if waiting.len() < MAX_IDLE {
             waiting.push(Idle { stream, since: now });
-            self.count.set(self.count.get() + 1);
         }
     }
 
@@ -57,21 +54,9 @@ impl Pool {
     /// here well before.
     pub(crate) fn sweep(&self, now: u32, longest: Duration) {
         self.idle.borrow_mut().retain(|_, waiting| {
-            let before = waiting.len();
             waiting.retain(|idle| u64::from(now.saturating_sub(idle.since)) < longest.as_secs());
-            self.count.set(self.count.get() - (before - waiting.len()));
             !waiting.is_empty()
         });
-    }
-
-    /// Closes all.
-    pub(crate) fn clear(&self) {
-        self.idle.borrow_mut().clear();
-        self.count.set(0);
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.count.get()
     }
 }
 

@@ -11,11 +11,11 @@ const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const FIXED: usize = 16;
 /// The longest header that is read: what fits into the first segment whatever the way.
-pub const MAX_HEADER: usize = 536;
+pub(crate) const MAX_HEADER: usize = 536;
 
 /// What was said of a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Header {
+pub(crate) struct Header {
     /// Client and server as the sender saw them. None if it does not speak for a client (it looks whether we are there), or for one that
     /// has no IP address: then the connection's own addresses are meant.
     pub addresses: Option<Addresses>,
@@ -25,7 +25,7 @@ pub struct Header {
 
 /// The ends of the client's connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Addresses {
+pub(crate) struct Addresses {
     /// The client.
     pub source: SocketAddr,
     /// To whom it connected.
@@ -34,7 +34,7 @@ pub struct Addresses {
 
 /// Why the bytes are no header. The connection is of no use: nobody knows whose it is.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum ProxyProtocolError {
+pub(crate) enum ProxyProtocolError {
     /// They begin with something else.
     #[error("no PROXY protocol header: let whoever connects from here send one, or take its address off the list of those who have to")]
     Signature,
@@ -73,7 +73,7 @@ pub enum ProxyProtocolError {
 /// assert_eq!(parse(&bytes[..20])?, None);
 /// # Ok::<(), sociable_balancer::ProxyProtocolError>(())
 /// ```
-pub fn parse(bytes: &[u8]) -> Result<Option<Header>, ProxyProtocolError> {
+pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header>, ProxyProtocolError> {
     let seen = bytes.len().min(SIGNATURE.len());
     if bytes[..seen] != SIGNATURE[..seen] {
         return Err(if bytes.starts_with(b"PROXY ") { ProxyProtocolError::Version1 } else { ProxyProtocolError::Signature });

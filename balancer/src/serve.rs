@@ -97,7 +97,10 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) {
             Ok(Ok(client)) => peer = client,
             refused => {
                 metrics.proxy_headers_refused.inc();
-                let why = refused.map_or_else(|_| String::from("it did not come in time"), |header| header.map_or_else(|error| error.to_string(), |_| String::new()));
+                let why = refused.map_or_else(
+                    |_| String::from("it did not come in time"),
+                    |header| header.map_or_else(|error| error.to_string(), |_| String::new()),
+                );
                 return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
             }
         }
@@ -109,7 +112,10 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) {
         Ok(Ok(stream)) => Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await,
         refused => {
             metrics.tls_failed.inc();
-            let why = refused.map_or_else(|_| String::from("it did not come in time"), |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()));
+            let why = refused.map_or_else(
+                |_| String::from("it did not come in time"),
+                |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()),
+            );
             tracing::debug!(target: "sociable::balancer", %peer, why, "a TLS handshake failed");
         }
     }

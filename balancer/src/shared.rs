@@ -11,9 +11,9 @@ use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::target::Route;
 use crate::limits::Buckets;
+use crate::lookout::{Reports, Tables};
 use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
-use crate::lookout::{Reports, Tables};
 use crate::table::{Node, State};
 
 /// The most addresses whose sessions and guesses are counted: beyond it, those that were quiet for longest are forgotten.

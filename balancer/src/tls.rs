@@ -20,8 +20,6 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use thiserror::Error;
 use tokio::time::MissedTickBehavior;
 
-/// How often [`Tls::watch`] looks at the files, if nothing else is wanted.
-pub const LOOK: Duration = Duration::from_secs(5);
 /// The longest file that is read.
 const MAX_FILE: u64 = 1 << 20;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];

@@ -104,7 +104,9 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
     if let Some(handover) = handover {
         handover.ready().await?;
     }
-    let sockets = names.into_iter().zip(running.listeners().iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>().map_err(LifeError::Io)?);
+    let sockets = names
+        .into_iter()
+        .zip(running.listeners().iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>().map_err(LifeError::Io)?);
     let sockets: Vec<_> = sockets.collect();
     let successor = async {
         match &settings.handover {
@@ -155,7 +157,12 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
 }
 
 /// What was handed over under this name, or a new listener.
-fn listen(kind: &str, address: SocketAddr, taken: &mut Vec<(String, TcpListener)>, names: &mut Vec<String>) -> Result<TcpListener, LifeError> {
+fn listen(
+    kind: &str,
+    address: SocketAddr,
+    taken: &mut Vec<(String, TcpListener)>,
+    names: &mut Vec<String>,
+) -> Result<TcpListener, LifeError> {
     let name = format!("{kind} {address}");
     let at = taken.iter().position(|(known, _)| *known == name);
     names.push(name);
@@ -195,7 +202,9 @@ fn reload(flags: &Flags, running: &Handle, lookout: &Lookout, tls: Option<&Arc<T
         Ok::<_, LifeError>(())
     })();
     match reloaded {
-        Ok(()) => tracing::info!(target: "sociable::balancer", "the settings were read again; addresses, workers and the log stay as they were"),
+        Ok(()) => {
+            tracing::info!(target: "sociable::balancer", "the settings were read again; addresses, workers and the log stay as they were")
+        }
         Err(error) => tracing::error!(target: "sociable::balancer", %error, "the settings can't be used: those before hold"),
     }
 }
