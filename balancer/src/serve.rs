@@ -22,6 +22,9 @@ use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::worker::Worker;
 
+/// How many tasks may run before the system is asked what else is ready. Under load many are ready at once, and to ask in between costs more
+/// than it brings: they are short.
+const EVENT_INTERVAL: u32 = 512;
 /// How often it is looked whether a header that came in part has come whole: they nearly always do at once.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -35,7 +38,7 @@ pub(crate) fn start(
     let (begun, begins) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
         // It can't be made elsewhere: it never leaves its thread.
-        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default());
         let told = runtime.as_ref().map(|_| ()).map_err(|error| io::Error::from(error.kind()));
         let _ = begun.send(told);
         if let Ok(runtime) = runtime {
