@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
-use crate::exchange::{End, Exchange};
+use crate::exchange::{End, Exchange, Terms};
 use crate::http::Framing;
 use crate::http::head::{Record, Request};
 use crate::http::refusal::Refusal;
@@ -131,6 +131,7 @@ impl Connection {
             Ok(reached) => reached,
             Err(refusal) => return self.refuse_request(refusal, &request, close, record).await,
         };
+        let answer = worker.shared.options().answer_time(&node);
         let most = node.limits.max_payload.unwrap_or(u64::MAX).min(worker.shared.options().max_body);
         if matches!(request.body, Framing::Length(length) if length > most) {
             worker.pool.put(node.address, stream, worker.roll.now());
@@ -141,7 +142,15 @@ impl Connection {
             let _ = self.send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await;
         }
         let (kind, begun) = (request.kind(), Instant::now());
-        let mut exchange = Exchange::new(&worker, &self.place, &mut self.stream, &mut stream, &mut self.carry, &mut request, (close, most));
+        let mut exchange = Exchange::new(
+            &worker,
+            &self.place,
+            &mut self.stream,
+            &mut stream,
+            &mut self.carry,
+            &mut request,
+            Terms { close, most, answer },
+        );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let (status, free) = (exchange.status(), exchange.node_is_free());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
@@ -190,8 +199,17 @@ impl Connection {
             }
         };
         let (kind, begun) = (request.kind(), Instant::now());
+        let answer = worker.shared.options().answer_time(&node);
         // What comes behind the head stays here until the node has agreed.
-        let mut exchange = Exchange::new(&worker, &self.place, &mut self.stream, &mut stream, &mut self.carry, &mut request, (true, 0));
+        let mut exchange = Exchange::new(
+            &worker,
+            &self.place,
+            &mut self.stream,
+            &mut stream,
+            &mut self.carry,
+            &mut request,
+            Terms { close: true, most: 0, answer },
+        );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let status = exchange.status();
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());

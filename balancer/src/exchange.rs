@@ -38,6 +38,17 @@ pub(crate) enum End {
     Refused(Refusal),
 }
 
+/// What holds for one exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// The client's connection ends behind it.
+    pub(crate) close: bool,
+    /// The longest body, where the head does not say how long it is.
+    pub(crate) most: u64,
+    /// How long the node may take.
+    pub(crate) answer: Duration,
+}
+
 /// A request on its way to a node.
 #[derive(Debug)]
 pub(crate) struct Exchange<'a> {
@@ -95,7 +106,7 @@ struct Down {
 }
 
 impl<'a> Exchange<'a> {
-    /// Begins one. The body may be `most` bytes long, where its head did not say how long it is.
+    /// Begins one.
     pub(crate) fn new(
         worker: &'a Worker,
         place: &'a Place,
@@ -103,21 +114,29 @@ impl<'a> Exchange<'a> {
         node: &'a mut TcpStream,
         carry: &'a mut Vec<u8>,
         request: &mut Request,
-        (close, most): (bool, u64),
+        terms: Terms,
     ) -> Self {
         let options = worker.shared.options();
         let times = Times {
-            answer: options.answer_timeout,
+            answer: terms.answer,
             write: options.write_timeout,
             body: options.body_timeout,
             rate: options.min_body_rate.max(1),
             begun: place.now(),
         };
-        let asked = Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close };
+        let asked = Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close: terms.close };
         let out = Out::new(std::mem::take(&mut request.head));
         let empty = request.body == Framing::Empty;
         place.give(if empty { times.answer } else { times.body });
-        let up = Up { out, framing: request.body, decoder: Decoder::new(request.body), encoded: empty, over: false, received: 0, most };
+        let up = Up {
+            out,
+            framing: request.body,
+            decoder: Decoder::new(request.body),
+            encoded: empty,
+            over: false,
+            received: 0,
+            most: terms.most,
+        };
         Self { worker, place, client, node, carry, asked, times, up, down: Down::default() }
     }
 

@@ -46,8 +46,8 @@ pub struct Options {
     pub min_body_rate: u64,
     /// How long a connection may wait for its next request: 75 s by default.
     pub keep_alive: Duration,
-    /// How long a node may take for an answer, and between two pieces of it: 75 s by default, which is more than `ping_interval` and
-    /// `ping_timeout` together.
+    /// How long a node may take for an answer, and between two pieces of it: 75 s by default, or 30 s more than the node's
+    /// `ping_interval` and `ping_timeout` if that is longer.
     pub answer_timeout: Duration,
     /// How long a client may take for what it was sent, at most 64 KiB at a time: 30 s by default.
     pub write_timeout: Duration,
@@ -157,6 +157,11 @@ impl Options {
     }
 }
 
+/// More than a connection to this node is silent for if it is well, as far as the node says.
+fn silence(node: &Node) -> Duration {
+    node.limits.max_silence.map_or(Duration::ZERO, |millis| Duration::from_millis(millis).saturating_add(Duration::from_secs(30)))
+}
+
 /// So many a second, and some seconds' worth of it at once.
 pub(crate) fn rate_of(per_second: f64, seconds: f64) -> Result<Rate, RateError> {
     Rate::new(per_second, (per_second * seconds).ceil().clamp(1.0, 1e9) as u32)
@@ -213,7 +218,11 @@ impl Policy {
 
     /// For how long nothing may come through a tunnel to this node.
     pub(crate) fn tunnel_idle(&self, node: &Node) -> Duration {
-        let silence = node.limits.max_silence.map_or(Duration::ZERO, Duration::from_millis);
-        self.tunnel_idle.max(silence.saturating_add(Duration::from_secs(30)))
+        self.tunnel_idle.max(silence(node))
+    }
+
+    /// How long this node may take for an answer: a poll waits for as long as there is nothing to tell but a ping.
+    pub(crate) fn answer_time(&self, node: &Node) -> Duration {
+        self.answer_timeout.max(silence(node))
     }
 }
