@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::permit::Permit;
@@ -18,6 +19,9 @@ use crate::roll::{Fate, Place};
 use crate::stream::{Out, Stream, Wire};
 use crate::table::Counted;
 use crate::worker::Worker;
+
+/// After so many messages of a node without a word of the client, there is nothing on which their acknowledgement could ride.
+const ONE_WAY: u8 = 4;
 
 /// A tunnel, as the future that ends with it.
 #[derive(Debug)]
@@ -28,6 +32,8 @@ pub(crate) struct Tunnel {
     up: Way,
     down: Way,
     place: Place,
+    /// How often the node has sent something since the client last did.
+    told: u8,
     /// For how long nothing may come.
     idle: Duration,
     /// What it counts as, for as long as it is there.
@@ -61,7 +67,7 @@ impl Tunnel {
         counted: (Counted, Permit),
     ) -> Self {
         place.give(idle);
-        Self { worker, client, node, up: Way::default(), down: Way::default(), place, idle, _counted: counted }
+        Self { worker, client, node, up: Way::default(), down: Way::default(), place, told: 0, idle, _counted: counted }
     }
 
     /// What the client sent before the tunnel was open, and what the node did.
@@ -96,6 +102,12 @@ impl Future for Tunnel {
             // Nothing can be told through a connection that is broken: both end.
             return Poll::Ready(());
         };
+        tunnel.told = if up { 0 } else { tunnel.told + u8::from(down) };
+        if tunnel.told == ONE_WAY {
+            tunnel.told = 0;
+            // It may be answered for several messages together: a packet less for each. The system forgets it now and then.
+            let _ = SockRef::from(&tunnel.node).set_tcp_quickack(false);
+        }
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
             (State::Open, State::Open) if up || down => tunnel.place.give(tunnel.idle),
