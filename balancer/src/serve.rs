@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::accept::Accepted;
 use crate::connection::Connection;
+use crate::h2;
 use crate::proxy_protocol::{self, MAX_HEADER};
 use crate::shared::Shared;
 use crate::stream::Stream;
@@ -97,7 +98,10 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) {
             Ok(Ok(client)) => peer = client,
             refused => {
                 metrics.proxy_headers_refused.inc();
-                let why = refused.map_or_else(|_| String::from("it did not come in time"), |header| header.map_or_else(|error| error.to_string(), |_| String::new()));
+                let why = refused.map_or_else(
+                    |_| String::from("it did not come in time"),
+                    |header| header.map_or_else(|error| error.to_string(), |_| String::new()),
+                );
                 return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
             }
         }
@@ -106,10 +110,14 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) {
         return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
     };
     match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => h2::serve(worker, stream, peer, permit).await,
         Ok(Ok(stream)) => Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await,
         refused => {
             metrics.tls_failed.inc();
-            let why = refused.map_or_else(|_| String::from("it did not come in time"), |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()));
+            let why = refused.map_or_else(
+                |_| String::from("it did not come in time"),
+                |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()),
+            );
             tracing::debug!(target: "sociable::balancer", %peer, why, "a TLS handshake failed");
         }
     }

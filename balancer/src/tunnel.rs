@@ -21,17 +21,17 @@ use crate::worker::Worker;
 
 /// A tunnel, as the future that ends with it.
 #[derive(Debug)]
-pub(crate) struct Tunnel {
+pub(crate) struct Tunnel<C> {
     worker: Rc<Worker>,
-    client: Stream,
+    client: C,
     node: TcpStream,
     up: Way,
     down: Way,
     place: Place,
     /// For how long nothing may come.
     idle: Duration,
-    /// What it counts as, for as long as it is there.
-    _counted: (Counted, Permit),
+    /// What it counts as, for as long as it is there. A stream of HTTP/2 is let in with its connection.
+    _counted: (Counted, Option<Permit>),
 }
 
 /// One direction.
@@ -50,15 +50,15 @@ enum State {
     Ended,
 }
 
-impl Tunnel {
+impl<C> Tunnel<C> {
     /// A tunnel between these two, of which some is read already.
     pub(crate) fn new(
         worker: Rc<Worker>,
-        client: Stream,
+        client: C,
         node: TcpStream,
         place: Place,
         idle: Duration,
-        counted: (Counted, Permit),
+        counted: (Counted, Option<Permit>),
     ) -> Self {
         place.give(idle);
         Self { worker, client, node, up: Way::default(), down: Way::default(), place, idle, _counted: counted }
@@ -72,7 +72,7 @@ impl Tunnel {
     }
 }
 
-impl Future for Tunnel {
+impl<C: Wire + Unpin> Future for Tunnel<C> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -158,4 +158,4 @@ impl Worker {
     }
 }
 
-const _: () = assert!(mem::size_of::<Tunnel>() <= 256, "there is one for each WebSocket");
+const _: () = assert!(mem::size_of::<Tunnel<Stream>>() <= 256, "there is one for each WebSocket");
