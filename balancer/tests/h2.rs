@@ -12,10 +12,11 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use futures_util::StreamExt as _;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::{Body, Incoming};
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper::ext::Protocol;
 use hyper::server::conn::http1;
@@ -38,7 +39,8 @@ const SESSION: &str = "AbCdeeeeeeeeeeeeeeee";
 const STRANGER: &str = "AbCeeeeeeeeeeeeeeeee";
 
 type Client = SendRequest<Full<Bytes>>;
-type AnyBody = UnsyncBoxBody<Bytes, hyper::Error>;
+type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 fn full(text: impl Into<Bytes>) -> AnyBody {
     Full::new(text.into()).map_err(|never: Infallible| match never {}).boxed_unsync()
@@ -92,9 +94,27 @@ impl Node {
             return Ok(switch(&mut request));
         }
         Ok(match (request.method(), target.split('?').next().unwrap()) {
-            (&Method::POST, _) => Response::new(request.into_body().boxed_unsync()),
+            (&Method::POST, _) => Response::new(request.into_body().map_err(BoxError::from).boxed_unsync()),
             (_, "/head") => Response::builder().header("keep-alive", "timeout=5").body(full(format!("{request:?}"))).unwrap(),
             (_, "/large") => Response::new(full(vec![b'x'; 1 << 20])),
+            (_, "/broken") => {
+                let part = futures_util::stream::iter([Ok(Frame::data(Bytes::from("a part")))]);
+                // Not before the part is sent: a node that says nothing is another matter.
+                let end = futures_util::stream::once(async {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    Err(BoxError::from("no more"))
+                });
+                Response::new(StreamBody::new(part.chain(end)).boxed_unsync())
+            }
+            (_, "/endless") => {
+                self.polls.fetch_add(1, SeqCst);
+                let waiting = Waiting(Arc::clone(&self));
+                let pieces = futures_util::stream::repeat_with(move || {
+                    let _ = &waiting;
+                    Ok(Frame::data(Bytes::from_static(&[b'x'; 4096])))
+                });
+                Response::new(StreamBody::new(pieces).boxed_unsync())
+            }
             (_, "/socket.io/") => {
                 self.polls.fetch_add(1, SeqCst);
                 let _waiting = Waiting(Arc::clone(&self));
@@ -244,8 +264,8 @@ async fn bodies_go_both_ways_whether_their_length_is_told_or_not() {
     }
     let (mut client, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(world.connect().await)).await.unwrap();
     tokio::spawn(connection);
-    let pieces = ["one ", "", "two ", &*long].map(|piece| Ok::<_, Infallible>(hyper::body::Frame::data(Bytes::from(piece.to_owned()))));
-    let body = http_body_util::StreamBody::new(futures_util::stream::iter(pieces));
+    let pieces = ["one ", "", "two ", &*long].map(|piece| Ok::<_, Infallible>(Frame::data(Bytes::from(piece.to_owned()))));
+    let body = StreamBody::new(futures_util::stream::iter(pieces));
     let request = get("/echo").method("POST").body(body).unwrap();
     let answer = timeout(PATIENCE, client.send_request(request)).await.unwrap().unwrap();
     assert!(answer.headers().get("content-length").is_none());
@@ -296,6 +316,43 @@ async fn a_node_that_does_not_answer_is_not_waited_for() {
     until("the node knows", || world.node.polls.load(SeqCst) == 0).await;
 }
 
+#[tokio::test]
+async fn a_part_of_an_answer_is_not_taken_for_the_whole() {
+    let world = World::new(|_| {}).await;
+    let mut client = world.client().await;
+    let answer = timeout(PATIENCE, client.send_request(get("/broken").body(empty()).unwrap())).await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    assert!(timeout(PATIENCE, answer.into_body().collect()).await.unwrap().is_err());
+    assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn who_does_not_take_an_answer_does_not_keep_a_node_busy() {
+    let world = World::new(|options| options.write_timeout = Duration::from_secs(1)).await;
+    let mut client = world.client().await;
+    let answer = timeout(PATIENCE, client.send_request(get("/endless").body(empty()).unwrap())).await.unwrap().unwrap();
+    until("the node is free", || world.node.polls.load(SeqCst) == 0).await;
+    drop(answer);
+    assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_connection_ends_when_it_was_idle_for_long() {
+    let world = World::new(|options| options.keep_alive = Duration::from_secs(1)).await;
+    let mut client = world.client().await;
+    assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
+    until("the connection is closed", || client.is_closed()).await;
+    // One with a stream is not idle.
+    let mut client = world.client().await;
+    let request = get(&format!("/socket.io/?EIO=4&transport=polling&sid={SESSION}")).body(empty()).unwrap();
+    let poll = tokio::spawn(client.send_request(request));
+    until("the node has the poll", || world.node.polls.load(SeqCst) == 1).await;
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert!(!client.is_closed() && !poll.is_finished());
+    poll.abort();
+    until("the connection is closed", || client.is_closed()).await;
+}
+
 fn websocket() -> Request<Full<Bytes>> {
     let request = get("/socket.io/?EIO=4&transport=websocket").method("CONNECT").extension(Protocol::from_static("websocket"));
     request.header("sec-websocket-version", "13").header("sec-websocket-protocol", "chat").body(empty()).unwrap()
@@ -336,8 +393,8 @@ async fn a_balancer_that_leaves_ends_what_is_open() {
     }
     let mut answer = client.send_request(websocket()).await.unwrap();
     let mut socket = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
-    // Longer than anybody waits: all have to end when they are told, not when they are cut off.
-    world.balancer.leave(Duration::from_secs(2));
+    // Longer than this test waits: all end because they are told, not because they are cut off.
+    world.balancer.leave(Duration::from_secs(600));
     let mut end = vec![];
     let _ = timeout(PATIENCE, socket.read_to_end(&mut end)).await.unwrap();
     until("the connections are closed", || idle.is_closed() && client.is_closed()).await;
