@@ -220,7 +220,7 @@ impl Connection {
                 let idle = worker.shared.options().tunnel_idle(&node);
                 let Self { stream: client, place, carry, permit, .. } = self;
                 let tunnel =
-                    Tunnel::new(Rc::clone(&worker), client, stream, place, idle, (node.load.tunnel(), permit)).waiting(carry, down);
+                    Tunnel::new(Rc::clone(&worker), client, stream, place, idle, (node.load.tunnel(), Some(permit))).waiting(carry, down);
                 spawn_local(tunnel);
             }
             End::Refused(refusal) => {

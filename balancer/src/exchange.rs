@@ -14,7 +14,7 @@ use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::{Decoder, Framing, encode, finish};
 use crate::roll::{Fate, Place};
-use crate::stream::{Out, Stream, Wire};
+use crate::stream::{Out, Wire};
 use crate::worker::Worker;
 
 /// The most that is read ahead from a client that does not wait for its answer.
@@ -51,10 +51,10 @@ pub(crate) struct Terms {
 
 /// A request on its way to a node.
 #[derive(Debug)]
-pub(crate) struct Exchange<'a> {
+pub(crate) struct Exchange<'a, C> {
     worker: &'a Worker,
     place: &'a Place,
-    client: &'a mut Stream,
+    client: &'a mut C,
     node: &'a mut TcpStream,
     /// What was read of the client and not used.
     carry: &'a mut Vec<u8>,
@@ -105,12 +105,12 @@ struct Down {
     first_byte: Option<Instant>,
 }
 
-impl<'a> Exchange<'a> {
+impl<'a, C: Wire> Exchange<'a, C> {
     /// Begins one.
     pub(crate) fn new(
         worker: &'a Worker,
         place: &'a Place,
-        client: &'a mut Stream,
+        client: &'a mut C,
         node: &'a mut TcpStream,
         carry: &'a mut Vec<u8>,
         request: &mut Request,

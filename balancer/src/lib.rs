@@ -39,6 +39,7 @@ mod descriptors;
 mod discovery;
 mod exchange;
 mod forwarded;
+mod h2;
 mod handover;
 mod http;
 mod limits;

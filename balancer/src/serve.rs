@@ -17,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::accept::Accepted;
 use crate::connection::Connection;
+use crate::h2;
 use crate::proxy_protocol::{self, MAX_HEADER};
 use crate::shared::Shared;
 use crate::stream::Stream;
@@ -112,6 +113,10 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) {
         return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
     };
     match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            // Boxed, since it is large, and a connection of HTTP/1.1 is not to be.
+            Box::pin(h2::serve(worker, stream, peer, permit)).await;
+        }
         Ok(Ok(stream)) => Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await,
         refused => {
             metrics.tls_failed.inc();

@@ -116,6 +116,11 @@ impl Out {
         &mut self.bytes
     }
 
+    /// What waits.
+    pub(crate) fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
     /// Writes all of it. Then its memory may be had by another.
     pub(crate) fn poll_send<W: Wire>(&mut self, cx: &mut Context<'_>, wire: &mut W) -> Poll<io::Result<()>> {
         while self.sent < self.bytes.len() {

@@ -25,9 +25,9 @@ const ONE_WAY: u8 = 4;
 
 /// A tunnel, as the future that ends with it.
 #[derive(Debug)]
-pub(crate) struct Tunnel {
+pub(crate) struct Tunnel<C> {
     worker: Rc<Worker>,
-    client: Stream,
+    client: C,
     node: TcpStream,
     up: Way,
     down: Way,
@@ -36,8 +36,8 @@ pub(crate) struct Tunnel {
     told: u8,
     /// For how long nothing may come.
     idle: Duration,
-    /// What it counts as, for as long as it is there.
-    _counted: (Counted, Permit),
+    /// What it counts as, for as long as it is there. A stream of HTTP/2 is let in with its connection.
+    _counted: (Counted, Option<Permit>),
 }
 
 /// One direction.
@@ -56,15 +56,15 @@ enum State {
     Ended,
 }
 
-impl Tunnel {
+impl<C> Tunnel<C> {
     /// A tunnel between these two, of which some is read already.
     pub(crate) fn new(
         worker: Rc<Worker>,
-        client: Stream,
+        client: C,
         node: TcpStream,
         place: Place,
         idle: Duration,
-        counted: (Counted, Permit),
+        counted: (Counted, Option<Permit>),
     ) -> Self {
         place.give(idle);
         Self { worker, client, node, up: Way::default(), down: Way::default(), place, told: 0, idle, _counted: counted }
@@ -78,7 +78,7 @@ impl Tunnel {
     }
 }
 
-impl Future for Tunnel {
+impl<C: Wire + Unpin> Future for Tunnel<C> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
@@ -170,4 +170,4 @@ impl Worker {
     }
 }
 
-const _: () = assert!(mem::size_of::<Tunnel>() <= 256, "there is one for each WebSocket");
+const _: () = assert!(mem::size_of::<Tunnel<Stream>>() <= 256, "there is one for each WebSocket");

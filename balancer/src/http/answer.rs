@@ -143,7 +143,8 @@ fn write(parsed: &httparse::Response<'_, '_>, answer: &Answer, asked: &Asked, ou
     framing
 }
 
-fn is_of_the_connection(name: &str) -> bool {
+/// True for a field that is for the next hop alone.
+pub(crate) fn is_of_the_connection(name: &str) -> bool {
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
         .into_iter()
         .any(|known| known.eq_ignore_ascii_case(name))

@@ -408,7 +408,7 @@ pub(crate) fn accept(key: &[u8]) -> Accept {
     accept
 }
 
-pub(super) fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
+pub(crate) fn write_field(name: &str, value: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
