@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sociable_balancer::{
-    Admin, Balancer, Discovery, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Lookout, Options, OptionsError, Tables, Tls,
-    TlsError, take_over,
+    Admin, Balancer, Discovery, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Lookout, Options, OptionsError, Tables,
+    Tls, TlsError, take_over,
 };
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
