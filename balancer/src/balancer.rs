@@ -151,6 +151,7 @@ impl Handle {
     ///
     /// Connections end behind the answer that they wait for, WebSockets when it is their turn.
     pub fn leave(&mut self, time: Duration) {
+        self.shared.leave(time);
         self.listeners.clear();
         self.accepts.send_replace(false);
         self.leave.send_replace(Some(time));

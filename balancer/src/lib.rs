@@ -30,8 +30,13 @@
 //! * `sources`: who names them. `probe`: how they are asked for their health.
 //! * `registry`: what follows from all that is seen: a state machine.
 //! * `lookout`: the thread that runs all this and gives out tables.
+//!
+//! # What an operator sees
+//!
+//! * `metrics`: what is counted. `scrape`: how Prometheus is shown it. `admin`: where it is asked for, with a page for people.
 
 mod accept;
+mod admin;
 mod affinity;
 mod balancer;
 mod connection;
@@ -56,6 +61,7 @@ mod reach;
 mod registry;
 mod ring;
 mod roll;
+mod scrape;
 mod serve;
 mod shared;
 mod sources;
@@ -68,6 +74,7 @@ mod tls;
 mod tunnel;
 mod worker;
 
+pub use admin::Admin;
 pub use affinity::{Affinity, AffinityError};
 pub use balancer::{Balancer, Handle};
 pub use discovery::{Discovery, DiscoveryError, Probing};

@@ -2,16 +2,17 @@
 
 use std::time::Instant;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
 
 use crate::http::refusal::Refusal;
 
 /// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Kind {
     Handshake,
     Poll,
@@ -20,93 +21,86 @@ pub(crate) enum Kind {
     Other,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct OfKind {
-    kind: Kind,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Cause {
-    cause: &'static str,
+impl Kind {
+    const ALL: [(Self, &'static str); 5] =
+        [(Self::Handshake, "handshake"), (Self::Poll, "poll"), (Self::Post, "post"), (Self::Upgrade, "upgrade"), (Self::Other, "other")];
 }
 
 /// Up to a minute: a poll may wait for as long as nothing is sent.
 const BOUNDARIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 60.0];
 
-/// All counters of a balancer.
-#[derive(Debug)]
-pub(crate) struct Metrics {
-    /// Requests that went to a node, and the time to the first byte of its answer.
-    first_byte: [Histogram; 5],
-    refused: [Counter; Refusal::ALL.len()],
-    /// Sessions that were placed.
-    pub(crate) placements: Counter,
-    /// Requests that went to another node, because the first could not be reached.
-    pub(crate) retries: Counter,
-    /// Those that did not, because too many do.
-    pub(crate) retries_refused: Counter,
-    /// Connections to nodes that were opened, and that failed.
-    pub(crate) connects: Counter,
-    pub(crate) connects_failed: Counter,
-    /// WebSockets that were opened.
-    pub(crate) upgrades: Counter,
-    /// WebSockets that were closed because nothing came through them.
-    pub(crate) tunnels_late: Counter,
-    /// Answers that broke off.
-    pub(crate) broken: Counter,
-    /// Connections that were accepted, and that were refused because there were too many.
-    pub(crate) accepted: Counter,
-    pub(crate) shed: Counter,
-    /// Times that no connection was accepted because too many came, or because of an error.
-    pub(crate) accept_waits: Counter,
-    pub(crate) accept_errors: Counter,
-    /// Connections that did not get through TLS, or had no proper PROXY header.
-    pub(crate) tls_failed: Counter,
-    pub(crate) proxy_headers_refused: Counter,
-    /// Connections of clients.
-    pub(crate) connections: Gauge,
-    /// Connections that a drain has still to close; 0 if there is none.
-    pub(crate) draining: Gauge,
-    /// Times that the options were loaded anew, and that they were wrong.
-    pub(crate) reloads: Counter,
-    pub(crate) reloads_failed: Counter,
+macro_rules! counters {
+    ($($(#[doc = $doc:literal])+ $name:ident,)*) => {
+        /// All counters of a balancer.
+        #[derive(Debug)]
+        pub(crate) struct Metrics {
+            /// From the request to the first byte of its answer, by [`Kind`].
+            first_byte: [Histogram; Kind::ALL.len()],
+            refused: [Counter; Refusal::ALL.len()],
+            /// Connections of clients.
+            pub(crate) connections: Gauge,
+            $($(#[doc = $doc])+ pub(crate) $name: Counter,)*
+        }
+
+        impl Default for Metrics {
+            fn default() -> Self {
+                Self {
+                    first_byte: std::array::from_fn(|_| Histogram::new(BOUNDARIES)),
+                    refused: Default::default(),
+                    connections: Gauge::default(),
+                    $($name: Counter::default(),)*
+                }
+            }
+        }
+
+        impl Metrics {
+            /// Enters those without labels. What each means is told to Prometheus as it is here.
+            pub(crate) fn register(&self, registry: &mut Registry) {
+                registry.register("connections", "Connections of clients", self.connections.clone());
+                $(registry.register(stringify!($name), concat!($($doc),+).trim().trim_end_matches('.'), self.$name.clone());)*
+            }
+        }
+    };
 }
 
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            first_byte: std::array::from_fn(|_| Histogram::new(BOUNDARIES)),
-            refused: Default::default(),
-            placements: Counter::default(),
-            retries: Counter::default(),
-            retries_refused: Counter::default(),
-            connects: Counter::default(),
-            connects_failed: Counter::default(),
-            upgrades: Counter::default(),
-            tunnels_late: Counter::default(),
-            broken: Counter::default(),
-            accepted: Counter::default(),
-            shed: Counter::default(),
-            accept_waits: Counter::default(),
-            accept_errors: Counter::default(),
-            tls_failed: Counter::default(),
-            proxy_headers_refused: Counter::default(),
-            connections: Gauge::default(),
-            draining: Gauge::default(),
-            reloads: Counter::default(),
-            reloads_failed: Counter::default(),
-        }
-    }
+counters! {
+    /// Sessions that were placed.
+    placements,
+    /// Requests that went to another node, because the first could not be reached.
+    retries,
+    /// Requests that did not go to another node, because too many do.
+    retries_refused,
+    /// Connections to nodes that were to be opened.
+    connects,
+    /// Connections to nodes that could not be opened.
+    connects_failed,
+    /// WebSockets that were opened.
+    upgrades,
+    /// WebSockets that were closed because nothing came through them.
+    tunnels_late,
+    /// Answers that broke off.
+    broken,
+    /// Connections that were accepted.
+    accepted,
+    /// Connections that were refused because there were too many.
+    shed,
+    /// Times that no connection was accepted for a while because too many came.
+    accept_waits,
+    /// Times that a connection could not be accepted because of an error.
+    accept_errors,
+    /// Connections that did not get through TLS.
+    tls_failed,
+    /// Connections that had no proper PROXY header.
+    proxy_headers_refused,
+    /// Times that the options were loaded anew.
+    reloads,
+    /// Times that the options were to be loaded anew, and were wrong.
+    reloads_failed,
 }
 
 impl Metrics {
     pub(crate) fn refused(&self, refusal: Refusal) {
         self.refused[refusal as usize].inc();
-    }
-
-    /// How often it was refused for this reason.
-    pub(crate) fn refusals(&self, refusal: Refusal) -> u64 {
-        self.refused[refusal as usize].get()
     }
 
     /// A request was answered: its first byte came at that time.
@@ -116,10 +110,20 @@ impl Metrics {
         }
     }
 
-    /// Enters all of them, under the names by which Prometheus shows them.
-    pub(crate) fn register(&self, registry: &mut prometheus_client::registry::Registry) {
-        let refused = Family::<Cause, Counter>::default();
-        let _ = refused;
-        let _ = registry;
+    /// Writes those with labels.
+    pub(crate) fn encode_labelled(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
+        let mut family =
+            encoder.encode_descriptor("refusals", "Requests that went to no node, or got no answer of one.", None, MetricType::Counter)?;
+        for refusal in Refusal::ALL {
+            let value = ConstCounter::new(self.refused[refusal as usize].get());
+            value.encode(family.encode_family(&[("cause", refusal.cause())])?)?;
+        }
+        let help = "From the end of a request's head to the first byte of the node's answer.";
+        let kind = self.first_byte[0].metric_type();
+        let mut family = encoder.encode_descriptor("first_byte", help, Some(&Unit::Seconds), kind)?;
+        for (kind, name) in Kind::ALL {
+            self.first_byte[kind as usize].encode(family.encode_family(&[("kind", name)])?)?;
+        }
+        Ok(())
     }
 }

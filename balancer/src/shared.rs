@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use arc_swap::{ArcSwap, Guard};
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use crate::descriptors::Descriptors;
 use crate::http::head::Request;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     guesses: ArcSwap<Buckets>,
     /// Where the next request for another path goes.
     turn: AtomicUsize,
+    /// When what is left is cut off, if the balancer leaves.
+    ends: ArcSwapOption<Instant>,
 }
 
 impl Shared {
@@ -48,6 +50,7 @@ impl Shared {
             metrics: Metrics::default(),
             descriptors: Descriptors::of_this_process(),
             turn: AtomicUsize::new(0),
+            ends: ArcSwapOption::empty(),
         })
     }
 
@@ -68,6 +71,16 @@ impl Shared {
         }
         self.policy.store(Arc::new(Policy::new(options)));
         Ok(())
+    }
+
+    /// Notes that the balancer leaves within this time.
+    pub(crate) fn leave(&self, time: Duration) {
+        self.ends.store(Some(Arc::new(Instant::now() + time)));
+    }
+
+    /// How long it has still, if it leaves.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.ends.load().as_ref().map(|ends| ends.saturating_duration_since(Instant::now()))
     }
 
     /// The node that a request is for.

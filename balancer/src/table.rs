@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
@@ -64,6 +64,8 @@ pub struct Load {
     told: AtomicUsize,
     /// Sessions that were placed there by this replica since.
     placed: AtomicUsize,
+    /// All that were placed there by this replica.
+    placements: AtomicU64,
     /// Connections that are open between this replica and the node for a WebSocket.
     tunnels: AtomicUsize,
     /// Requests of this replica that the node has not answered yet.
@@ -85,6 +87,12 @@ impl Load {
     /// Notes that a session was placed there.
     pub fn place(&self) {
         self.placed.fetch_add(1, Relaxed);
+        self.placements.fetch_add(1, Relaxed);
+    }
+
+    /// How many sessions were placed there by this replica, ever.
+    pub fn placements(&self) -> u64 {
+        self.placements.load(Relaxed)
     }
 
     /// Its tunnels.

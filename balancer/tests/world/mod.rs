@@ -1,5 +1,5 @@
 //! Nodes and name servers for tests: real sockets, and just as much behind them as is asked for.
-#![allow(dead_code, reason = "no test needs all of it")]
+#![allow(dead_code, unused_imports, reason = "no test needs all of it")]
 
 mod names;
 mod node;

@@ -8,11 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sociable_balancer::{
-    Balancer, Discovery, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Lookout, Options, OptionsError, Tables, Tls,
-    TlsError, take_over,
+    Admin, Balancer, Discovery, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Lookout, Options, OptionsError, Tables,
+    Tls, TlsError, take_over,
 };
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 use crate::settings::{FileError, Flags, PairsError, Settings};
@@ -66,7 +67,7 @@ impl Plan {
 pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeError> {
     let Plan { options, discovery, tls } = Plan::new(settings)?;
     let mut signals = Signals::new().map_err(LifeError::Io)?;
-    let lookout = Lookout::start(discovery)?;
+    let lookout = Arc::new(Lookout::start(discovery)?);
     let tables = lookout.tables();
     tokio::select! {
         () = first_nodes(&tables) => {}
@@ -95,6 +96,7 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
         }
         tokio::spawn(Arc::clone(tls).watch(CERTIFICATES));
     }
+    let admin = settings.admin_addr.map(|address| listen("admin", address, &mut taken, &mut names).map(Admin::from)).transpose()?;
     let mut running = balancer.start().map_err(LifeError::Io)?;
     for address in running.addrs() {
         tracing::info!(target: "sociable::balancer", "listening on {address}");
@@ -104,10 +106,14 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
     if let Some(handover) = handover {
         handover.ready().await?;
     }
-    let sockets = names
-        .into_iter()
-        .zip(running.listeners().iter().map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>().map_err(LifeError::Io)?);
-    let sockets: Vec<_> = sockets.collect();
+    // In the order of their names.
+    let listeners = running.listeners().iter().chain(admin.as_ref().map(Admin::listener));
+    let listeners = listeners.map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>().map_err(LifeError::Io)?;
+    let sockets: Vec<_> = names.into_iter().zip(listeners).collect();
+    let administration = match admin {
+        Some(admin) => Some(administer(admin, &running, &lookout, tls.clone()).map_err(LifeError::Io)?),
+        None => None,
+    };
     let successor = async {
         match &settings.handover {
             Some(path) => HandoverServer::bind(path)?.wait(&sockets).await,
@@ -132,6 +138,10 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
             }
         }
     }
+    if handed && let Some(administration) = administration {
+        // Whoever asks there is to hear of the next process.
+        administration.abort();
+    }
     // No copy of the sockets is kept: what waits there is for the next process.
     drop(successor);
     drop(sockets);
@@ -154,6 +164,15 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
     }
     tracing::info!(target: "sociable::balancer", "stopped");
     Ok(())
+}
+
+/// Answers operators from now on, until the process ends or the task is aborted.
+fn administer(admin: Admin, running: &Handle, lookout: &Arc<Lookout>, tls: Option<Arc<Tls>>) -> io::Result<JoinHandle<()>> {
+    let address = admin.listener().local_addr()?;
+    let administration = tokio::spawn(admin.serve(running, Arc::clone(lookout), tls)?);
+    tracing::info!(target: "sociable::balancer", "administration on http://{address}");
+    let _ = writeln!(io::stdout(), "administration on http://{address}");
+    Ok(administration)
 }
 
 /// What was handed over under this name, or a new listener.

@@ -1,0 +1,229 @@
+//! What an operator sees, over real sockets.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod world;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::Duration;
+
+use sociable_balancer::{Admin, Balancer, Discovery, Handle, Lookout, Options, Probing};
+use tokio::runtime::Runtime;
+use world::{Node, PATIENCE, eventually, health};
+
+/// A balancer in front of one node, and who answers for it.
+struct Setup {
+    node: Node,
+    lookout: Arc<Lookout>,
+    balancer: Handle,
+    balanced: SocketAddr,
+    admin: SocketAddr,
+    _runtime: Runtime,
+}
+
+impl Setup {
+    fn new(says: &str) -> Self {
+        let node = Node::start(says);
+        let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
+        let lookout = Arc::new(Lookout::start(Discovery { nodes: vec![node.address.into()], probe, ..Discovery::default() }).unwrap());
+        let mut options = Options::default();
+        options.header_timeout = 4 * PATIENCE;
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
+        let balancer = balancer.bind(any, None, false).unwrap().start().unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let listening = Admin::bind(any).unwrap();
+        let admin = listening.listener().local_addr().unwrap();
+        let entered = runtime.enter();
+        runtime.spawn(listening.serve(&balancer, Arc::clone(&lookout), None).unwrap());
+        drop(entered);
+        eventually("the node is found", || !lookout.tables().load().nodes().is_empty());
+        Self { balanced: balancer.addrs()[0], node, lookout, balancer, admin, _runtime: runtime }
+    }
+
+    fn get(&self, path: &str) -> (u16, String) {
+        let (status, _, body) = ask(self.admin, &format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.admin));
+        (status, body)
+    }
+
+    fn metrics(&self) -> Metrics {
+        let (status, text) = self.get("/metrics");
+        assert_eq!(status, 200, "{text}");
+        Metrics::parse(&text)
+    }
+
+    /// What it answers to a client.
+    fn balanced(&self, target: &str) -> u16 {
+        ask(self.balanced, &format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).0
+    }
+}
+
+/// Status, head and body of the answer.
+fn ask(address: SocketAddr, request: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}"));
+    (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
+}
+
+/// The values by name and labels, as they are written.
+struct Metrics(BTreeMap<String, f64>);
+
+impl Metrics {
+    fn parse(text: &str) -> Self {
+        let lines = text.strip_suffix("# EOF\n").unwrap_or_else(|| panic!("no end: {text}")).lines();
+        let (mut values, mut types) = (BTreeMap::new(), BTreeSet::new());
+        for line in lines {
+            if let Some(metadata) = line.strip_prefix("# ") {
+                let words: Vec<_> = metadata.splitn(3, ' ').collect();
+                assert!(words.len() == 3 && ["HELP", "TYPE", "UNIT"].contains(&words[0]), "{line}");
+                assert!(words[0] != "TYPE" || types.insert(words[1].to_owned()), "{line} again");
+                assert!(words[0] != "HELP" || (words[2].ends_with('.') && !words[2].ends_with("..")), "{line}");
+                continue;
+            }
+            let (series, value) = line.rsplit_once(' ').unwrap();
+            assert!(series.starts_with("sociable_balancer_"), "{line}");
+            assert!(types.iter().any(|name| series.starts_with(&**name)), "{line} has no type");
+            assert!(values.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{line} again");
+        }
+        Self(values)
+    }
+
+    #[track_caller]
+    fn of(&self, series: &str) -> f64 {
+        let known = || self.0.keys().cloned().collect::<Vec<_>>().join("\n");
+        *self.0.get(&format!("sociable_balancer_{series}")).unwrap_or_else(|| panic!("no {series} among\n{}", known()))
+    }
+}
+
+#[test]
+fn all_that_is_counted_can_be_scraped() {
+    let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7"#));
+    let metrics = setup.metrics();
+    let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late broken accepted shed accept_waits \
+                    accept_errors tls_failed proxy_headers_refused reloads reloads_failed certificate_reloads certificate_reloads_failed";
+    for name in counters.split_whitespace() {
+        assert_eq!(metrics.of(&format!("{name}_total")), 0.0, "{name}");
+    }
+    for name in ["connections", "leaving", "drain_connections", "drain_seconds_left"] {
+        assert_eq!(metrics.of(name), 0.0, "{name}");
+    }
+    for (name, _) in setup.lookout.counters().iter() {
+        metrics.of(&format!("discovery_{name}_total"));
+    }
+    let causes = "malformed ambiguous long_target long_head slow long_body unsupported version websocket bad_session unknown_session \
+                  too_many_sessions too_many_guesses no_node unreachable bad_answer no_answer overloaded";
+    for cause in causes.split_whitespace() {
+        assert_eq!(metrics.of(&format!(r#"refusals_total{{cause="{cause}"}}"#)), 0.0);
+    }
+    for kind in ["handshake", "poll", "post", "upgrade", "other"] {
+        assert_eq!(metrics.of(&format!(r#"first_byte_seconds_count{{kind="{kind}"}}"#)), 0.0);
+    }
+    assert!(metrics.of("table_generation") > 0.0 && metrics.of("discovery_probes_total") > 0.0);
+    assert_eq!(metrics.of("nodes_ready"), 1.0);
+    assert_eq!(metrics.of(r#"node_sessions{node="first",tag="aaaa",state="ready"}"#), 7.0);
+    assert_eq!(metrics.of(r#"node_placements_total{node="first",tag="aaaa"}"#), 0.0);
+}
+
+#[test]
+fn what_happens_is_counted() {
+    let setup = Setup::new(&health("aaaa", ""));
+    assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling"), 200);
+    assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling&sid=no"), 400);
+    assert_eq!(setup.balanced("/elsewhere"), 200);
+    // A worker counts behind the last byte of its answer.
+    eventually("all is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
+    eventually("all connections are closed", || setup.metrics().of("connections") == 0.0);
+    let metrics = setup.metrics();
+    assert_eq!(metrics.of("placements_total"), 1.0);
+    assert_eq!(metrics.of(r#"node_placements_total{node="",tag="aaaa"}"#), 1.0);
+    assert_eq!(metrics.of(r#"refusals_total{cause="bad_session"}"#), 1.0);
+    assert_eq!(metrics.of(r#"first_byte_seconds_count{kind="handshake"}"#), 1.0);
+    assert_eq!(metrics.of(r#"first_byte_seconds_bucket{le="+Inf",kind="handshake"}"#), 1.0);
+    assert_eq!((metrics.of("accepted_total"), metrics.of("connects_failed_total")), (3.0, 0.0));
+    assert!(metrics.of("connects_total") >= 1.0);
+    setup.balancer.reload(Options::default()).unwrap();
+    let mut wrong = Options::default();
+    wrong.bound = 0.0;
+    setup.balancer.reload(wrong).unwrap_err();
+    let metrics = setup.metrics();
+    assert_eq!((metrics.of("reloads_total"), metrics.of("reloads_failed_total")), (1.0, 1.0));
+}
+
+#[test]
+fn names_of_nodes_break_nothing() {
+    let setup = Setup::new(&health("aaaa", r#","name":"a\"} 1\n# <b>\\""#));
+    let metrics = setup.metrics();
+    assert_eq!(metrics.of(r#"node_placements_total{node="a\"} 1\n# <b>\\",tag="aaaa"}"#), 0.0);
+    let (_, json) = setup.get("/nodes");
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["nodes"][0]["name"], "a\"} 1\n# <b>\\");
+}
+
+#[test]
+fn nodes_are_shown() {
+    let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7,"max_sessions":9"#));
+    let (status, head, body) = ask(setup.admin, &format!("GET /nodes HTTP/1.1\r\nHost: {}\r\n\r\n", setup.admin));
+    assert!(status == 200 && head.contains("content-type: application/json"), "{head}");
+    let overview: serde_json::Value = serde_json::from_str(&body).unwrap();
+    let node = &overview["nodes"][0];
+    assert_eq!((&node["tag"], &node["state"], &node["name"]), (&"aaaa".into(), &"ready".into(), &"first".into()));
+    assert_eq!((&node["sessions"], &node["max_sessions"]), (&7.into(), &9.into()));
+    assert_eq!((&node["address"], &overview["sources"][0]["names"]), (&setup.node.address.to_string().into(), &1.into()));
+}
+
+#[test]
+fn who_is_ready_says_so() {
+    let mut setup = Setup::new(&health("aaaa", ""));
+    eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
+    setup.node.says(health("aaaa", r#","draining":true"#));
+    eventually("it is not", || setup.get("/readyz") == (503, "no node takes sessions".into()));
+    setup.node.says(health("aaaa", ""));
+    eventually("it is again", || setup.get("/readyz") == (200, "ready".into()));
+    // This client is in the midst of a request: it is not closed at once.
+    let mut client = TcpStream::connect(setup.balanced).unwrap();
+    client.write_all(b"GET / HT").unwrap();
+    eventually("the client is there", || setup.metrics().of("connections") == 1.0);
+    // For its worker to read what it wrote.
+    assert_eq!(setup.balanced("/elsewhere"), 200);
+    eventually("the other is gone", || setup.metrics().of("connections") == 1.0);
+    setup.balancer.leave(100 * PATIENCE);
+    assert_eq!(setup.get("/readyz"), (503, "the balancer is leaving".into()));
+    assert_eq!(setup.get("/healthz"), (200, "ok".into()));
+    let metrics = setup.metrics();
+    assert_eq!((metrics.of("leaving"), metrics.of("drain_connections")), (1.0, 1.0));
+    assert!(metrics.of("drain_seconds_left") > 0.0);
+    drop(client);
+    eventually("nobody is left", || setup.metrics().of("drain_connections") == 0.0);
+}
+
+#[test]
+fn other_names_and_other_methods_are_refused() {
+    let setup = Setup::new(&health("aaaa", ""));
+    let port = setup.admin.port();
+    let status = |request: &str| ask(setup.admin, request).0;
+    for path in ["/", "/nodes", "/metrics", "/healthz", "/readyz"] {
+        assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: rebound.example:{port}\r\n\r\n")), 421, "{path}");
+        assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")), 200, "{path}");
+        assert_eq!(status(&format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n")), 405, "{path}");
+    }
+    assert_eq!(setup.get("/elsewhere").0, 404);
+    let (status, head, body) = ask(setup.admin, "HEAD / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n");
+    assert!(
+        status == 200 && body.is_empty() && head.contains("content-security-policy: default-src 'none'; script-src 'sha256-"),
+        "{head}"
+    );
+}
+
+#[test]
+fn who_says_nothing_takes_no_place_for_ever() {
+    let setup = Setup::new(&health("aaaa", ""));
+    let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(setup.admin).unwrap()).collect();
+    // Its turn comes when those before have been cut off.
+    assert_eq!(setup.get("/healthz"), (200, "ok".into()));
+    drop(silent);
+}
