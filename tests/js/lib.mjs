@@ -83,18 +83,25 @@ export class Server {
     this.#spawn();
   }
 
-  static async start(variable, flags) {
+  /** Flags that depend on the port are a function of it. */
+  static async start(variable, flags, port) {
     const binary = process.env[variable];
     if (!binary) throw new Error(`${variable} must be the path of the binary under test (\`cargo xtask test\` sets it)`);
-    return await new Server(binary, flags, await freePort()).#ready();
+    port ??= await freePort();
+    return await new this(binary, typeof flags === "function" ? flags(port) : flags, port).#ready();
+  }
+
+  /** How it is told where to listen. */
+  at(port) {
+    return ["--port", String(port)];
   }
 
   #spawn() {
-    const { binary, flags, port } = this;
+    const { binary, flags } = this;
     this.ended = null;
     // A `.mjs` in place of the binary lets these tests be tried on the JavaScript server.
     const [file, args] = binary.endsWith(".mjs") ? [process.execPath, [binary]] : [binary, []];
-    this.child = spawn(file, [...args, "--port", String(port), ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(file, [...args, ...this.at(this.port), ...flags], { stdio: ["ignore", "pipe", "pipe"] });
     this.exit = new Promise((resolve) => {
       this.child.once("exit", (code, signal) => resolve({ code, signal }));
       this.child.once("error", (error) => resolve({ error }));

@@ -38,7 +38,8 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 5] = ["browser.test.mjs", "differential.test.mjs", "emitters.test.mjs", "faults.test.mjs", "history.test.mjs"];
+const APART: [&str; 6] =
+    ["balancer.test.mjs", "browser.test.mjs", "differential.test.mjs", "emitters.test.mjs", "faults.test.mjs", "history.test.mjs"];
 
 /// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
 pub(crate) fn interop(report: &mut Report) {
@@ -65,6 +66,20 @@ pub(crate) fn emitters(report: &mut Report) {
         command.env("NATS_SERVER", nats.program).env("PYTHON", python);
         command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_EMIT", workspace::emit_binary());
     });
+}
+
+/// Three nodes behind a balancer, by the real client and by raw bytes.
+pub(crate) fn balancer(report: &mut Report) {
+    let nats = tools::ensure_current_nats().or_else(|why| {
+        report.skip("balancer, current NATS", &why);
+        tools::ensure_nats()
+    });
+    match nats {
+        Ok(nats) => node_test(report, &format!("nodes behind a balancer, NATS {}", nats.version), &["balancer.test.mjs"], |command| {
+            command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        }),
+        Err(why) => report.skip("nodes behind a balancer", &why),
+    }
 }
 
 /// Faults on real processes: nodes and NATS servers that are killed, links that are cut. They take long, so one NATS server has to do: that of

@@ -61,6 +61,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::differential(report);
             js::interop(report);
             js::emitters(report);
+            js::balancer(report);
         }
         if wanted(Part::Faults) {
             js::faults(report);

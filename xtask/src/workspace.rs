@@ -40,6 +40,11 @@ pub(crate) fn emit_binary() -> PathBuf {
     target().join("debug/sociable-emit")
 }
 
+/// The balancer.
+pub(crate) fn balancer_binary() -> PathBuf {
+    target().join("debug/sociable-balancer")
+}
+
 /// The program that tells what our parsers make of packets.
 pub(crate) fn parse_program() -> PathBuf {
     target().join("debug/examples/parse")
