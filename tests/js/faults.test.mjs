@@ -3,15 +3,12 @@
 //
 // The live lane promises at most once, in order: what is lost is counted and printed. With a history on JetStream nothing may be lost, and the
 // clients of the killed node come back to others as the sockets that they were.
-import { after, test } from "node:test";
+import { test } from "node:test";
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
 import { Manager } from "socket.io-client";
-import { Server, freePort, until } from "./lib.mjs";
+import { pause, scratch, startNats } from "./cluster.mjs";
+import { Server, until } from "./lib.mjs";
 
 const NODES = 3;
 const CLIENTS = 300;
@@ -20,42 +17,8 @@ const CUT_MS = 20_000;
 /** A cluster that has lost something has this long to be whole again. */
 const HEAL_MS = 30_000;
 
-const folder = mkdtempSync(path.join(tmpdir(), "sociable-faults-"));
-const cleanup = [];
-after(() => {
-  cleanup.reverse().forEach((end) => end());
-  rmSync(folder, { recursive: true, force: true });
-});
-
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-/** Three NATS servers that are one. They tell clients nothing of each other, so that each link is one that can be cut. */
-async function startNats(jetstream) {
-  const ports = await Promise.all(Array.from({ length: NODES * 3 }, freePort));
-  const routes = ports.slice(NODES, NODES * 2).map((port) => `nats://127.0.0.1:${port}`).join(", ");
-  const servers = [];
-  for (let i = 0; i < NODES; i++) {
-    const file = path.join(folder, `nats-${i}.conf`);
-    const monitor = ports[NODES * 2 + i];
-    const lines = [
-      `server_name: "nats-${i}"`,
-      `listen: "127.0.0.1:${ports[i]}"`,
-      `http: "127.0.0.1:${monitor}"`,
-      `cluster { name: faults, listen: "127.0.0.1:${ports[NODES + i]}", routes: [${routes}], no_advertise: true }`,
-      ...(jetstream ? [`jetstream { store_dir: "${path.join(folder, `store-${i}`)}" }`] : []),
-    ];
-    writeFileSync(file, lines.join("\n"));
-    const process_ = spawn(process.env.NATS_SERVER ?? "nats-server", ["--config", file], { stdio: "ignore" });
-    cleanup.push(() => process_.kill("SIGKILL"));
-    servers.push({ port: ports[i], monitor, process: process_ });
-  }
-  for (const { port } of servers) {
-    await until(() => new Promise((resolve) => {
-      const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
-    }), "NATS listens");
-  }
-  return servers;
-}
+const place = scratch("faults");
+const { cleanup } = place;
 
 /** The NATS server that leads the stream of events. */
 async function leader(servers) {
@@ -120,7 +83,7 @@ for (const jetstream of [false, true]) {
 }
 
 async function lose(jetstream) {
-  const nats = await startNats(jetstream);
+  const nats = await startNats(place, NODES, jetstream);
   const nodes = [];
   for (let i = 0; i < NODES; i++) {
     // Each prefers a server of its own.
