@@ -14,7 +14,8 @@ use crate::accept::{self, Accepted, Source};
 use crate::limits::Bucket;
 use crate::lookout::{Reports, Tables};
 use crate::options::{Options, OptionsError, rate_of};
-use crate::serve;
+use crate::roll::Pace;
+use crate::serve::{self, Leave};
 use crate::shared::Shared;
 use crate::tcp;
 
@@ -114,7 +115,7 @@ impl Balancer {
 pub struct Handle {
     pub(crate) shared: Arc<Shared>,
     listeners: Vec<TcpListener>,
-    leave: watch::Sender<Option<Duration>>,
+    leave: watch::Sender<Option<Leave>>,
     accepts: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -146,15 +147,24 @@ impl Handle {
         changed
     }
 
-    /// Accepts no more, and closes the connections evenly within this time; what is left then is cut off. Said again, the new time counts
-    /// from now.
+    /// Accepts no more, and closes the connections within this time, some each second; what is left then is cut off. Said again, the new time
+    /// counts from now.
     ///
     /// Connections end behind the answer that they wait for, WebSockets when it is their turn.
     pub fn leave(&mut self, time: Duration) {
-        self.shared.leave(time);
+        self.end(Leave { time, pace: Pace::Early });
+    }
+
+    /// The same, after another process has taken the sockets: the connections stay as long as they may.
+    pub fn give_way(&mut self, time: Duration) {
+        self.end(Leave { time, pace: Pace::Late });
+    }
+
+    fn end(&mut self, leave: Leave) {
+        self.shared.leave(leave.time);
         self.listeners.clear();
         self.accepts.send_replace(false);
-        self.leave.send_replace(Some(time));
+        self.leave.send_replace(Some(leave));
     }
 
     /// The options of now.

@@ -24,7 +24,6 @@ use crate::table::Node;
 /// assert!(options.check().is_ok());
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
 pub struct Options {
     /// The paths of Engine.IO: `/socket.io/` by default. Requests for others are spread over all nodes.
     pub engine_paths: Vec<String>,

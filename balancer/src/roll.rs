@@ -22,6 +22,15 @@ pub(crate) enum Fate {
     Leaves,
 }
 
+/// Where connections are too few to be told one by one over the whole time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// One at each call, so that all is over soon.
+    Early,
+    /// None at first, so that they stay as long as they may.
+    Late,
+}
+
 /// The connections.
 #[derive(Debug, Default)]
 pub(crate) struct Roll {
@@ -66,10 +75,11 @@ impl Roll {
     }
 
     /// Tells one part of `parts` of those who stay that they are to leave, so that all have been told after so many calls.
-    pub(crate) fn dismiss(&self, parts: u64) {
+    pub(crate) fn dismiss(&self, parts: u64, pace: Pace) {
         let entries = self.entries.borrow();
         let staying = || entries.iter().filter(|(_, entry)| !entry.leaves.get());
-        let part = (staying().count() as u64).div_ceil(parts.max(1));
+        let (all, parts) = (staying().count() as u64, parts.max(1));
+        let part = if pace == Pace::Early { all.div_ceil(parts) } else { all / parts };
         for (_, entry) in staying().take(usize::try_from(part).unwrap_or(usize::MAX)) {
             entry.leaves.set(true);
             entry.wake();
@@ -180,10 +190,13 @@ mod tests {
 
     #[test]
     fn some_are_told_to_leave_each_once() {
-        let roll = Rc::new(Roll::default());
-        let places: Vec<_> = (0..5).map(|_| roll.enter(Duration::from_secs(9))).collect();
-        let leaving = || places.iter().filter(|place| place.leaves()).count();
-        let told: Vec<_> = (1..=3).rev().map(|parts| (roll.dismiss(parts), leaving()).1).collect();
-        assert_eq!(told, [2, 4, 5]);
+        let told = |many: usize, seconds: u64, pace| {
+            let roll = Rc::new(Roll::default());
+            let places: Vec<_> = (0..many).map(|_| roll.enter(Duration::from_secs(9))).collect();
+            let leaving = || places.iter().filter(|place| place.leaves()).count();
+            (1..=seconds).rev().map(|parts| (roll.dismiss(parts, pace), leaving()).1).collect::<Vec<_>>()
+        };
+        assert_eq!((told(5, 3, Pace::Early), told(5, 3, Pace::Late)), (vec![2, 4, 5], vec![1, 3, 5]));
+        assert_eq!((told(1, 3, Pace::Early), told(1, 3, Pace::Late)), (vec![1, 1, 1], vec![0, 0, 1]));
     }
 }

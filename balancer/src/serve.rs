@@ -19,6 +19,7 @@ use crate::accept::Accepted;
 use crate::connection::Connection;
 use crate::h2;
 use crate::proxy_protocol::{self, MAX_HEADER};
+use crate::roll::Pace;
 use crate::shared::Shared;
 use crate::stream::Stream;
 use crate::worker::Worker;
@@ -29,12 +30,20 @@ const EVENT_INTERVAL: u32 = 512;
 /// How often it is looked whether a header that came in part has come whole: they nearly always do at once.
 const LOOK: Duration = Duration::from_millis(20);
 
+/// What a worker is told when it is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Leave {
+    /// Within what time.
+    pub(crate) time: Duration,
+    pub(crate) pace: Pace,
+}
+
 /// Starts a worker. It ends when it is told in what time, or when nobody is left who could send it a connection and the last is gone.
 pub(crate) fn start(
     index: usize,
     shared: Arc<Shared>,
     accepted: mpsc::Receiver<Accepted>,
-    leave: watch::Receiver<Option<Duration>>,
+    leave: watch::Receiver<Option<Leave>>,
 ) -> io::Result<JoinHandle<()>> {
     let (begun, begins) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
@@ -50,7 +59,7 @@ pub(crate) fn start(
     Ok(thread)
 }
 
-async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut leave: watch::Receiver<Option<Duration>>) {
+async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut leave: watch::Receiver<Option<Leave>>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     // A worker that is told to go at once may have connections still that wait for it.
@@ -63,19 +72,19 @@ async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut lea
             },
             _ = second.tick() => {
                 worker.tick(worker.shared.options().pool_idle);
-                if let Some(left) = ends.map(left) {
-                    worker.roll.dismiss(left.as_secs());
+                if let Some((ends, pace)) = ends {
+                    worker.roll.dismiss(left(ends).as_secs(), pace);
                 }
             }
             changed = leave.changed(), if changes => {
                 changes = changed.is_ok();
                 // Whoever could have told it is gone.
-                let time = if changes { *leave.borrow_and_update() } else { Some(Duration::ZERO) };
-                ends = time.map(|time| Instant::now() + time);
+                let told = if changes { *leave.borrow_and_update() } else { Some(Leave { time: Duration::ZERO, pace: Pace::Early }) };
+                ends = told.map(|told| (Instant::now() + told.time, told.pace));
                 worker.leaving.set(ends.is_some());
             }
         }
-        if let Some(ends) = ends
+        if let Some((ends, _)) = ends
             && (!accepts && worker.roll.len() == 0 || left(ends).is_zero())
         {
             break;

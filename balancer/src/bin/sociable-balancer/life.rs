@@ -77,7 +77,6 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
         Some(path) => take_over(path).await?,
         None => None,
     };
-    let drain_time = options.drain_time;
     let mut balancer = Balancer::new(options, lookout.tables(), lookout.reports())?;
     if let Some(workers) = settings.workers {
         balancer = balancer.workers(workers.into());
@@ -121,23 +120,20 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
         }
     };
     let mut successor = Box::pin(successor);
-    let mut handed = false;
-    loop {
+    let mut waits = true;
+    let handed = loop {
         tokio::select! {
-            taken = &mut successor, if !handed => {
-                handed = true;
-                match taken {
-                    Ok(()) => break,
-                    Err(error) => tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one"),
+            taken = &mut successor, if waits => match taken {
+                Ok(()) => break true,
+                Err(error) => {
+                    waits = false;
+                    tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one");
                 }
-            }
+            },
             _ = signals.reload.recv() => reload(flags, &running, &lookout, tls.as_ref()),
-            _ = signals.end.recv() => {
-                handed = false;
-                break;
-            }
+            () = signals.end.recv() => break false,
         }
-    }
+    };
     if handed && let Some(administration) = administration {
         // Whoever asks there is to hear of the next process.
         administration.abort();
@@ -145,14 +141,19 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
     // No copy of the sockets is kept: what waits there is for the next process.
     drop(successor);
     drop(sockets);
-    let time = if handed { running.options().handover_time } else { drain_time };
+    let Options { drain_time, handover_time, .. } = running.options();
+    let time = if handed { handover_time } else { drain_time };
     tracing::info!(target: "sociable::balancer", connections = running.connections(), seconds = time.as_secs(), handed, "leaving");
-    running.leave(time);
+    if handed {
+        running.give_way(time)
+    } else {
+        running.leave(time)
+    }
     let mut ends = !handed;
     loop {
         tokio::select! {
             () = running.ended() => break,
-            _ = signals.end.recv() => {
+            () = signals.end.recv() => {
                 if ends {
                     tracing::warn!(target: "sociable::balancer", connections = running.connections(), "told again to end: what is left is cut off");
                     break;
