@@ -7,6 +7,9 @@
 //! A stream has a task and a place in the roll of its own, which end as soon as the client gives it up. What hyper has not taken of an answer
 //! waits in its [`Reply`], at most [`PIECE`]; and there is as much again in hyper, and what one read of the node gave in the exchange.
 
+mod head;
+mod wire;
+
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
@@ -14,15 +17,11 @@ use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Buf as _, Bytes};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request, response};
-use hyper::body::{Body, Frame, Incoming};
-use hyper::ext::Protocol;
+use http::Response;
+use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
 use hyper::service::service_fn;
@@ -34,12 +33,12 @@ use tokio::task::spawn_local;
 use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
+use self::wire::{Answer, PIECE, Reply, StreamWire};
 use crate::descriptors::Held;
 use crate::exchange::{End, Exchange, Terms};
-use crate::http::answer::is_of_the_connection;
-use crate::http::head::{MAX_HEAD, Request, write_field};
+use crate::http::Framing;
+use crate::http::head::{MAX_HEAD, Request};
 use crate::http::refusal::Refusal;
-use crate::http::{Framing, encode, finish};
 use crate::permit::Permit;
 use crate::reach::Reached;
 use crate::roll::{Fate, Place};
@@ -55,12 +54,8 @@ const MAX_RESETS: usize = 32;
 /// What a client may send ahead of the node: on a stream, and on all together.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// The most of an answer that hyper gets at once, and that it keeps for a stream.
-const PIECE: usize = 16 * 1024;
 /// How often it is asked whether a client is still there, and how long it may take to say so.
 const PING: Duration = Duration::from_secs(20);
-/// The most fields of a node's answer, of which some are the balancer's.
-const MAX_FIELDS: usize = 128;
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TlsStream<TcpStream>, peer: SocketAddr, permit: Permit) {
@@ -182,13 +177,13 @@ impl Open {
 
     async fn run(self, mut stream: hyper::Request<Incoming>, reply: Rc<RefCell<Reply>>) {
         let upgraded = hyper::upgrade::on(&mut stream);
-        let (head, body) = stream.into_parts();
+        let (parts, body) = stream.into_parts();
         let worker = Rc::clone(&self.client.worker);
-        let request = write_head(&head, !body.is_end_stream()).and_then(|head| {
+        let request = head::write(&parts, !body.is_end_stream()).and_then(|head| {
             let read = Request::read(&head, &worker.shared.options().reading(self.client.peer, true))?;
             read.map(|(request, _)| request).ok_or(Refusal::Malformed)
         });
-        let mut wire = StreamWire { body, framing: Framing::Empty, piece: Bytes::new(), reply: Rc::clone(&reply), ended: false };
+        let mut wire = StreamWire::new(body, Rc::clone(&reply));
         let mut request = match request {
             Ok(request) => request,
             Err(refusal) => return drop(self.refuse(refusal, false, &mut wire)),
@@ -248,7 +243,7 @@ impl Open {
         match end {
             End::Switched(out) => {
                 // It was written by the balancer, so that it can be read.
-                let Ok((head, length)) = read_head(out.waiting()) else { return self.refuse(Refusal::BadAnswer, websocket, wire) };
+                let Ok((head, length)) = head::read(out.waiting()) else { return self.refuse(Refusal::BadAnswer, websocket, wire) };
                 let down = Out::new(out.waiting()[length..].to_vec());
                 wire.reply.borrow_mut().begin(head);
                 return (200, by, Some(Switched { node, stream, place, down }));
@@ -279,257 +274,6 @@ impl Open {
         // Nothing was written before, so that there is room for it.
         reply.whole = reply.take(&answer).is_ok();
         (refusal.status().0, refusal.cause().into(), None)
-    }
-}
-
-/// A request of HTTP/2 as the head of one of HTTP/1.1.
-///
-/// Names and values are those that HTTP/1.1 allows: the types don't hold others, so that no line can be begun within one.
-fn write_head(head: &request::Parts, has_body: bool) -> Result<Vec<u8>, Refusal> {
-    let websocket = match head.extensions.get::<Protocol>() {
-        Some(protocol) if protocol.as_str() == "websocket" => true,
-        Some(_) => return Err(Refusal::Unsupported),
-        None => false,
-    };
-    let method = if websocket { &Method::GET } else { &head.method };
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let host = host(head)?;
-    let mut out = Vec::with_capacity(1024);
-    out.extend_from_slice(method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_field("host", host, &mut out);
-    for (name, value) in &head.headers {
-        match name.as_str() {
-            "host" | "cookie" => {}
-            // Their meaning is told by frames.
-            "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection" => return Err(Refusal::Ambiguous),
-            // Only HTTP/1.1 needs one.
-            "sec-websocket-key" if websocket => {}
-            name => write_field(name, value.as_bytes(), &mut out),
-        }
-    }
-    // A client may cut it into pieces, which a server of HTTP/1.1 does not expect.
-    let cookies: Vec<_> = head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if !cookies.is_empty() {
-        write_field("cookie", &cookies.join(&b"; "[..]), &mut out);
-    }
-    if websocket {
-        let key = STANDARD.encode(fastrand::u128(..).to_ne_bytes());
-        write_field("connection", b"Upgrade", &mut out);
-        write_field("upgrade", b"websocket", &mut out);
-        write_field("sec-websocket-key", key.as_bytes(), &mut out);
-    } else if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        write_field("transfer-encoding", b"chunked", &mut out);
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(out)
-}
-
-/// Whom it is for. It may be told twice, but not differently.
-fn host(head: &request::Parts) -> Result<&[u8], Refusal> {
-    let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let mut told = authority.into_iter().chain(head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes));
-    let host = told.next().ok_or(Refusal::Malformed)?;
-    if told.all(|other| other.eq_ignore_ascii_case(host)) { Ok(host) } else { Err(Refusal::Ambiguous) }
-}
-
-/// Reads the head of an answer as the balancer writes it, and tells its length. What HTTP/2 does not know is left out.
-fn read_head(input: &[u8]) -> io::Result<(response::Parts, usize)> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = parsed.parse(input).map_err(io::Error::other)? else {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    };
-    let (mut head, ()) = Response::new(()).into_parts();
-    let switched = parsed.code == Some(101);
-    head.status =
-        if switched { StatusCode::OK } else { StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(io::Error::other)? };
-    head.headers = HeaderMap::with_capacity(parsed.headers.len());
-    for field in parsed.headers.iter().filter(|field| !is_of_the_connection(field.name)) {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(io::Error::other)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(io::Error::other)?;
-        if !switched || name != header::SEC_WEBSOCKET_ACCEPT && name != header::CONTENT_LENGTH {
-            head.headers.append(name, value);
-        }
-    }
-    Ok((head, length))
-}
-
-/// An answer on its way from the task of its stream to hyper.
-#[derive(Debug, Default)]
-struct Reply {
-    head: Option<response::Parts>,
-    begun: bool,
-    /// The next of its body.
-    piece: Bytes,
-    /// All of it was given.
-    whole: bool,
-    /// Nothing more is given.
-    over: bool,
-    /// Nobody waits for it.
-    gone: bool,
-    hyper: Option<Waker>,
-    task: Option<Waker>,
-}
-
-impl Reply {
-    fn begin(&mut self, head: response::Parts) {
-        (self.head, self.begun) = (Some(head), true);
-        wake(&mut self.hyper);
-    }
-
-    /// Takes some of an answer in HTTP/1.1, the whole head first. There has to be room.
-    fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut behind = 0;
-        if !self.begun {
-            let (head, length) = read_head(bytes)?;
-            self.begin(head);
-            behind = length;
-        }
-        let end = bytes.len().min(behind + PIECE);
-        self.piece = Bytes::copy_from_slice(&bytes[behind..end]);
-        wake(&mut self.hyper);
-        Ok(end)
-    }
-
-    fn poll_head(&mut self, cx: &Context<'_>) -> Poll<io::Result<response::Parts>> {
-        match self.head.take() {
-            Some(head) => Poll::Ready(Ok(head)),
-            None if self.over => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
-            None => {
-                self.hyper = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn poll_gone(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if self.gone {
-            return Poll::Ready(());
-        }
-        if !self.task.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
-            self.task = Some(cx.waker().clone());
-        }
-        Poll::Pending
-    }
-}
-
-fn wake(waker: &mut Option<Waker>) {
-    if let Some(waker) = waker.take() {
-        waker.wake();
-    }
-}
-
-/// The body of an answer, as hyper takes it.
-#[derive(Debug)]
-struct Answer(Rc<RefCell<Reply>>);
-
-impl Body for Answer {
-    type Data = Bytes;
-    type Error = io::Error;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
-        let mut reply = self.0.borrow_mut();
-        if !reply.piece.is_empty() {
-            let piece = std::mem::take(&mut reply.piece);
-            if let Some(task) = &reply.task {
-                task.wake_by_ref();
-            }
-            return Poll::Ready(Some(Ok(Frame::data(piece))));
-        }
-        match (reply.over, reply.whole) {
-            (true, true) => Poll::Ready(None),
-            // The stream is reset: the client has not got all of it.
-            (true, false) => Poll::Ready(Some(Err(io::ErrorKind::UnexpectedEof.into()))),
-            (false, _) => {
-                reply.hyper = Some(cx.waker().clone());
-                Poll::Pending
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        let reply = self.0.borrow();
-        reply.over && reply.whole && reply.piece.is_empty()
-    }
-}
-
-impl Drop for Answer {
-    fn drop(&mut self) {
-        let mut reply = self.0.borrow_mut();
-        reply.gone = true;
-        wake(&mut reply.task);
-    }
-}
-
-/// A stream as the connection of a client that speaks HTTP/1.1 and has sent its head.
-#[derive(Debug)]
-struct StreamWire {
-    body: Incoming,
-    framing: Framing,
-    /// What was not read yet, in its framing.
-    piece: Bytes,
-    /// The body has ended.
-    ended: bool,
-    reply: Rc<RefCell<Reply>>,
-}
-
-impl Wire for StreamWire {
-    fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        while self.piece.is_empty() {
-            if self.ended {
-                // Not that the client is gone: that is seen by its reply.
-                return Poll::Pending;
-            }
-            let mut framed = vec![];
-            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-                Some(Ok(frame)) => match frame.into_data() {
-                    Ok(data) if self.framing != Framing::Chunked => self.piece = data,
-                    // An empty chunk would be the last.
-                    Ok(data) if !data.is_empty() => encode(self.framing, &data, &mut framed),
-                    // Trailers are passed by.
-                    Ok(_) | Err(_) => {}
-                },
-                Some(Err(error)) => return Poll::Ready(Err(io::Error::other(error))),
-                None => {
-                    self.ended = true;
-                    finish(self.framing, &mut framed);
-                }
-            }
-            if !framed.is_empty() {
-                self.piece = framed.into();
-            }
-        }
-        let length = buffer.len().min(self.piece.len());
-        self.piece.copy_to_slice(&mut buffer[..length]);
-        Poll::Ready(Ok(length))
-    }
-
-    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let mut reply = self.reply.borrow_mut();
-        if !reply.piece.is_empty() {
-            // Woken when there is room, and when nobody waits any more.
-            return reply.poll_gone(cx).map(|()| Err(io::ErrorKind::BrokenPipe.into()));
-        }
-        Poll::Ready(reply.take(bytes))
-    }
-
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl Drop for StreamWire {
-    fn drop(&mut self) {
-        let mut reply = self.reply.borrow_mut();
-        reply.over = true;
-        wake(&mut reply.hyper);
     }
 }
 

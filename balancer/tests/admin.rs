@@ -28,8 +28,7 @@ impl Setup {
         let node = Node::start(says);
         let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
         let lookout = Arc::new(Lookout::start(Discovery { nodes: vec![node.address.into()], probe, ..Discovery::default() }).unwrap());
-        let mut options = Options::default();
-        options.header_timeout = 4 * PATIENCE;
+        let options = Options { header_timeout: 4 * PATIENCE, ..Options::default() };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
         let balancer = balancer.bind(any, None, false).unwrap().start().unwrap();
@@ -148,8 +147,7 @@ fn what_happens_is_counted() {
     assert_eq!((metrics.of("accepted_total"), metrics.of("connects_failed_total")), (3.0, 0.0));
     assert!(metrics.of("connects_total") >= 1.0);
     setup.balancer.reload(Options::default()).unwrap();
-    let mut wrong = Options::default();
-    wrong.bound = 0.0;
+    let wrong = Options { bound: 0.0, ..Options::default() };
     setup.balancer.reload(wrong).unwrap_err();
     let metrics = setup.metrics();
     assert_eq!((metrics.of("reloads_total"), metrics.of("reloads_failed_total")), (1.0, 1.0));
