@@ -81,7 +81,7 @@ class Balancer {
 
   /** Starts a process: the next one, if there is one. */
   begin() {
-    const child = spawn(process.env.BALANCER_BIN, this.flags, { stdio: ["ignore", "pipe", "pipe"] });
+    const child = spawn(process.env.SOCIABLE_BALANCER, this.flags, { stdio: ["ignore", "pipe", "pipe"] });
     for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => (this.output = (this.output + chunk).slice(-1e6)));
     child.ended = new Promise((resolve) => {
       child.once("exit", (code, signal) => resolve({ code, signal }));

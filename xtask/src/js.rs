@@ -38,8 +38,15 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 6] =
-    ["balancer.test.mjs", "browser.test.mjs", "differential.test.mjs", "emitters.test.mjs", "faults.test.mjs", "history.test.mjs"];
+const APART: [&str; 7] = [
+    "balancer.test.mjs",
+    "browser.test.mjs",
+    "differential.test.mjs",
+    "emitters.test.mjs",
+    "faults.test.mjs",
+    "history.test.mjs",
+    "rolling.test.mjs",
+];
 
 /// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
 pub(crate) fn interop(report: &mut Report) {
@@ -75,9 +82,14 @@ pub(crate) fn balancer(report: &mut Report) {
         tools::ensure_nats()
     });
     match nats {
-        Ok(nats) => node_test(report, &format!("nodes behind a balancer, NATS {}", nats.version), &["balancer.test.mjs"], |command| {
-            command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
-        }),
+        Ok(nats) => node_test(
+            report,
+            &format!("nodes behind a balancer, NATS {}", nats.version),
+            &["balancer.test.mjs", "rolling.test.mjs"],
+            |command| {
+                command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+            },
+        ),
         Err(why) => report.skip("nodes behind a balancer", &why),
     }
 }

@@ -3,11 +3,13 @@
 
 mod names;
 mod node;
+mod script;
 
 use std::time::{Duration, Instant};
 
 pub(crate) use names::Nameserver;
 pub(crate) use node::{Node, health};
+pub(crate) use script::Script;
 
 /// How long any one thing may take. It only decides how soon a failure is told.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
