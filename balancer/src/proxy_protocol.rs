@@ -62,17 +62,6 @@ pub(crate) enum ProxyProtocolError {
 }
 
 /// Reads the header at the beginning of `bytes`. None if more bytes are needed; that a header can't come of these is said as early as it shows.
-///
-/// ```
-/// use sociable_balancer::parse;
-///
-/// let bytes = b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc0\0\x02\x01\xc6\x33\x64\x01\xd4\x31\x01\xbbGET / HTTP/1.1\r\n";
-/// let header = parse(bytes)?.unwrap();
-/// assert_eq!(header.addresses.unwrap().source, "192.0.2.1:54321".parse().unwrap());
-/// assert!(bytes[header.length..].starts_with(b"GET"));
-/// assert_eq!(parse(&bytes[..20])?, None);
-/// # Ok::<(), sociable_balancer::ProxyProtocolError>(())
-/// ```
 pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header>, ProxyProtocolError> {
     let seen = bytes.len().min(SIGNATURE.len());
     if bytes[..seen] != SIGNATURE[..seen] {

@@ -1,5 +1,6 @@
 //! Clients, and nodes, that do what they should not, on raw sockets. Each time it matters what the client is told, what reached the node, and
 //! that others are served.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
 
