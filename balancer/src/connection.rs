@@ -72,7 +72,10 @@ impl Connection {
                 Next::Close => return,
                 Next::Linger => return connection.linger().await,
             }
-            connection.place.give(connection.worker.shared.options().keep_alive);
+            let options = connection.worker.shared.options();
+            // What came of the next head already has begun it.
+            connection.place.give(if connection.carry.is_empty() { options.keep_alive } else { options.header_timeout });
+            drop(options);
         }
     }
 

@@ -130,6 +130,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
         "GET /a HTTP/1.1\r\nhost: u@a\r\n\r\n",
         "GET a HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET ftp://a/ HTTP/1.1\r\nhost: a\r\n\r\n",
+        "GET http://a,b/ HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET /a#b HTTP/1.1\r\nhost: a\r\n\r\n",
         "GET /a b HTTP/1.1\r\nhost: a\r\n\r\n",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",

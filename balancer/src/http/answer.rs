@@ -57,7 +57,7 @@ pub(crate) fn read(input: &[u8], asked: &Asked, out: &mut Vec<u8>) -> Result<Opt
         let mut parsed = httparse::Response::new(&mut fields);
         let length = match parsed.parse(&input[begin..]) {
             Ok(httparse::Status::Complete(length)) => length,
-            Ok(httparse::Status::Partial) if input.len() - begin >= MAX_HEAD => return Err(BadAnswer::LongHead),
+            Ok(httparse::Status::Partial) if input.len() >= MAX_HEAD => return Err(BadAnswer::LongHead),
             Ok(httparse::Status::Partial) => return Ok(None),
             Err(httparse::Error::TooManyHeaders) => return Err(BadAnswer::LongHead),
             Err(_) => return Err(BadAnswer::Malformed),

@@ -228,7 +228,7 @@ fn split_target<'a>(method: &str, target: &'a str) -> Result<(Option<&'a str>, &
     let rest = target.strip_prefix("http://").or_else(|| target.strip_prefix("https://")).ok_or(Refusal::Malformed)?;
     let at = rest.find(['/', '?']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(at);
-    match (authority.is_empty() || authority.contains('@'), path) {
+    match (authority.is_empty() || !is_plain_host(authority.as_bytes()), path) {
         (true, _) => Err(Refusal::Malformed),
         (false, "") => Ok((Some(authority), "/")),
         (false, path) if path.starts_with('/') => Ok((Some(authority), path)),
@@ -300,7 +300,7 @@ impl<'a> Fields<'a> {
         if read.named.len() > MAX_CONNECTION_NAMES {
             return Err(Refusal::LongHead);
         }
-        if read.host.is_some_and(|host| host.iter().any(|byte| !byte.is_ascii_graphic() || matches!(byte, b',' | b'/' | b'@'))) {
+        if read.host.is_some_and(|host| !is_plain_host(host)) {
             return Err(Refusal::Ambiguous);
         }
         read.body = match (read.length, chunked) {
@@ -371,6 +371,11 @@ impl Known {
         ];
         NAMES.into_iter().find_map(|(known, meaning)| known.eq_ignore_ascii_case(name).then_some(meaning))
     }
+}
+
+/// False for what could be read as more than one host, or as more than a host.
+fn is_plain_host(host: &[u8]) -> bool {
+    host.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b'/' | b'@'))
 }
 
 /// Sets what may be there once.
