@@ -14,7 +14,7 @@ use crate::limits::{Rate, RateError};
 use crate::placement::{BOUND, Placement, SLOW_START};
 use crate::table::Node;
 
-/// How a balancer behaves. All of it may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
+/// How a balancer behaves. All of it but `accept_rate` may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
 ///
 /// ```
 /// use std::time::Duration;

@@ -113,11 +113,11 @@ impl Shared {
             return self.options().placement.choose_except(&tags, &table, request.affinity.as_deref(), Instant::now());
         }
         // In turn, among those that are well; and one that goes still serves, if there is no other.
-        let well: Vec<_> = table.ready().filter(fresh).collect();
+        let well = || table.ready().filter(fresh);
         let turn = self.turn.fetch_add(1, Relaxed);
-        match well.len() {
+        match well().count() {
             0 => table.nodes().iter().filter(fresh).find(|node| node.state != State::Unwell).cloned(),
-            many => Some(Arc::clone(well[turn % many])),
+            many => well().nth(turn % many).cloned(),
         }
     }
 

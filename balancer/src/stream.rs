@@ -103,12 +103,9 @@ impl Out {
         Self { bytes, sent: 0 }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.bytes.len() - self.sent
-    }
-
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        // What was written may wait in TLS still: it is not gone before that is flushed.
+        self.bytes.is_empty()
     }
 
     /// To add some.
@@ -129,7 +126,10 @@ impl Out {
                 sent => self.sent += sent,
             }
         }
-        wire.poll_flush(cx)
+        ready!(wire.poll_flush(cx))?;
+        self.bytes.clear();
+        self.sent = 0;
+        Poll::Ready(Ok(()))
     }
 
     /// Its memory, when all is sent.

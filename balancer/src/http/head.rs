@@ -184,7 +184,7 @@ impl Request {
             keep_alive: version == 1 && !fields.close,
             chunks: version == 1,
             bodiless: method == "HEAD",
-            expects_continue: fields.expects_continue && fields.body != Framing::Empty,
+            expects_continue: version == 1 && fields.expects_continue && fields.body != Framing::Empty,
             client,
             affinity,
             record,
