@@ -1,16 +1,15 @@
 // Three nodes behind a balancer, as clients see them: the real client and raw bytes. What one node does, the three have to do together.
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { spawn } from "node:child_process";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { writeFileSync } from "node:fs";
 import http from "node:http";
 import net from "node:net";
-import { tmpdir } from "node:os";
 import path from "node:path";
 import lookup from "socket.io-client-v2";
 import msgpack from "socket.io-msgpack-parser";
+import { scratch, startNats } from "./cluster.mjs";
 import {
-  PATIENCE, RawPolling, RawSocket, Server, ask, client, collect, connect, connectMany, connected, done, freePort, once, ownNamespace, rawClient, rawEngine,
+  PATIENCE, RawPolling, RawSocket, Server, ask, client, collect, connect, connectMany, connected, done, once, ownNamespace, rawClient, rawEngine,
   request, settle, until, within,
 } from "./lib.mjs";
 
@@ -18,22 +17,13 @@ const NODES = 3;
 const UNKNOWN = { code: 1, message: "Session ID unknown" };
 const TRANSPORTS = { "polling alone": ["polling"], "websocket alone": ["websocket"], "an upgrade": ["polling", "websocket"] };
 
-const folder = mkdtempSync(path.join(tmpdir(), "sociable-balancer-js-"));
-let nats;
+const place = scratch("balancer");
 let natsUrl;
 
 before(async () => {
-  const port = await freePort();
+  const [{ port }] = await startNats(place, 1, true);
   natsUrl = `nats://127.0.0.1:${port}`;
-  nats = spawn(process.env.NATS_SERVER ?? "nats-server", ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", folder], { stdio: "ignore" });
-  process.on("exit", () => nats.kill("SIGKILL"));
-  await until(() => new Promise((resolve) => {
-    const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
-  }), "NATS listens");
 });
-after(() => {
-  nats.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
 });
 
 // ---------------------------------------------------------------- the balancer and its nodes
@@ -738,7 +728,7 @@ function keepAsking(app, polling) {
 }
 
 test("a balancer takes over from the one before: no connection is refused, and websockets stay", async (t) => {
-  const socket = path.join(folder, "handover");
+  const socket = path.join(place.folder, "handover");
   const here = await world(t, [], { balancerFlags: ["--handover", socket] });
   const [polling] = await pollingOnEach(here);
   await polling.connect();
@@ -763,7 +753,7 @@ test("a balancer takes over from the one before: no connection is refused, and w
 
 test("a changed file is read at SIGHUP: new sessions go by it, and tunnels stay", async (t) => {
   const { nodes } = await startNodes();
-  const file = path.join(folder, "balancer.toml");
+  const file = path.join(place.folder, "balancer.toml");
   const write = (some) => writeFileSync(file, `nodes = ${JSON.stringify(some.map(({ port }) => `127.0.0.1:${port}`))}\n`);
   write(nodes.slice(0, 2));
   const balancer = await Balancer.start(["--config", file]);

@@ -13,10 +13,12 @@ export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export function scratch(name) {
   const folder = mkdtempSync(path.join(tmpdir(), `sociable-${name}-`));
   const cleanup = [];
-  after(() => {
-    cleanup.reverse().forEach((end) => end());
+  const clean = () => {
+    while (cleanup.length) cleanup.pop()();
     rmSync(folder, { recursive: true, force: true });
-  });
+  };
+  after(clean);
+  process.on("exit", clean);
   return { name, folder, cleanup };
 }
 
@@ -24,6 +26,9 @@ export function scratch(name) {
 export const listens = (port, what) => until(() => new Promise((resolve) => {
   const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
 }), what);
+
+/** Each history reserves a gibibyte; without this, a server takes no more of them than three quarters of what the disk has free. */
+const RESERVABLE = "64GB";
 
 /** NATS servers that are one. They tell clients nothing of each other, so that each link is one that can be cut. */
 export async function startNats({ name, folder, cleanup }, count, jetstream) {
@@ -38,7 +43,7 @@ export async function startNats({ name, folder, cleanup }, count, jetstream) {
       `listen: "127.0.0.1:${ports[i]}"`,
       `http: "127.0.0.1:${monitor}"`,
       ...(count > 1 ? [`cluster { name: ${name}, listen: "127.0.0.1:${ports[count + i]}", routes: [${routes}], no_advertise: true }`] : []),
-      ...(jetstream ? [`jetstream { store_dir: "${path.join(folder, `store-${i}`)}" }`] : []),
+      ...(jetstream ? [`jetstream { store_dir: "${path.join(folder, `store-${i}`)}", max_file_store: ${RESERVABLE} }`] : []),
     ];
     writeFileSync(file, lines.join("\n"));
     const process_ = spawn(process.env.NATS_SERVER ?? "nats-server", ["--config", file], { stdio: "ignore" });
@@ -46,5 +51,6 @@ export async function startNats({ name, folder, cleanup }, count, jetstream) {
     servers.push({ port: ports[i], monitor, process: process_ });
   }
   for (const { port } of servers) await listens(port, "NATS listens");
+  await Promise.all(servers.map(({ port }) => listens(port, "NATS listens")));
   return servers;
 }

@@ -1,14 +1,11 @@
 // Processes that emit without being a node, from outside: `sociable-emit` and the example in Python. Two nodes, and the real client on each; once by the
 // live lane, and once by the history that the nodes share.
-import { after, before, describe, test } from "node:test";
+import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
-import { mkdtempSync, rmSync } from "node:fs";
-import net from "node:net";
-import { tmpdir } from "node:os";
-import path from "node:path";
+import { execFile } from "node:child_process";
 import { promisify } from "node:util";
-import { PATIENCE, Server, ask, connect, connected, done, freePort, once, ownNamespace, settle, until } from "./lib.mjs";
+import { scratch, startNats } from "./cluster.mjs";
+import { PATIENCE, Server, ask, connect, connected, done, once, ownNamespace, settle, until } from "./lib.mjs";
 
 const run = promisify(execFile);
 const env = (name) => process.env[name] ?? assert.fail(`${name} is not set (\`cargo xtask test\` sets it)`);
@@ -24,27 +21,18 @@ const CLUSTERS = {
   "a history": { cluster: "emitters-kept", nodeFlags: ["--recovery", "60000", "--jetstream"], flags: ["--jetstream"], nodes: [] },
 };
 
-const folder = mkdtempSync(path.join(tmpdir(), "sociable-emitters-"));
-let nats;
+const place = scratch("emitters");
 let url;
 
 before(async () => {
-  const port = await freePort();
+  const [{ port }] = await startNats(place, 1, true);
   url = `nats://127.0.0.1:${port}`;
-  nats = spawn(env("NATS_SERVER"), ["-a", "127.0.0.1", "-p", String(port), "-js", "-sd", folder], { stdio: "ignore" });
-  process.on("exit", () => nats.kill("SIGKILL"));
-  await until(() => new Promise((resolve) => {
-    const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
-  }), "NATS listens");
   for (const { cluster, nodeFlags, nodes } of Object.values(CLUSTERS)) {
     for (const name of ["a", "b"]) {
       nodes.push(await Server.start("ACCEPTANCE", ["--nats", url, "--cluster", cluster, "--node-name", name, ...nodeFlags]));
     }
   }
 });
-after(() => {
-  nats.kill("SIGKILL");
-  rmSync(folder, { recursive: true, force: true });
 });
 
 const cases = Object.entries(EMITTERS).flatMap(([name, emitter]) => Object.entries(CLUSTERS).map(([way, cluster]) => [`${name}, by ${way}`, emitter, cluster]));

@@ -116,7 +116,9 @@ export class Server {
     await until(async () => {
       if (this.ended) throw new Error(`the server ended at its start: ${JSON.stringify(this.ended)}\n${this.output.slice(-2000)}`);
       return await fetch(this.url + "/").then((res) => res.arrayBuffer().then(() => true), () => false);
-    }, "the server answers");
+    }, "the server answers").catch((error) => {
+      throw new Error(`${error.message}\n${this.output.slice(-2000)}`);
+    });
     return this;
   }
 

@@ -48,7 +48,7 @@ impl Nats {
 
     /// One that keeps what it is given to keep.
     pub fn keeping() -> Self {
-        Self::with("jetstream { store_dir: \"STORE\" }")
+        Self::with("jetstream { store_dir: \"STORE\", max_file_store: 64GB }")
     }
 
     /// Three that are one.

@@ -534,7 +534,7 @@ async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
 #[tokio::test]
 async fn a_node_needs_no_more_than_the_guide_says() {
     let nats = Nats::with(
-        r#"jetstream { store_dir: "STORE" }
+        r#"jetstream { store_dir: "STORE", max_file_store: 64GB }
         authorization { users: [ { user: node, password: p, permissions: {
             publish: ["sociable.sociable.>", "_INBOX.>", "$JS.API.>", "$JS.ACK.>", "$KV.sociable-sociable-sessions.>"]
             subscribe: ["sociable.sociable.>", "_INBOX.>"]
