@@ -91,6 +91,9 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                     continue;
                 };
                 if other.tag == me.tag {
+                    if other.epoch == me.epoch && let Some(said) = shared.said.lock().take() {
+                        shared.counters.way.observe(said.elapsed());
+                    }
                     // Somebody wants the tag. That it lives is told, which is answer enough.
                     if other.epoch != me.epoch && other.occasion == Occasion::Claim {
                         say(&shared, &control, me, Occasion::Alive).await;
@@ -114,7 +117,10 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
             _ = beat.tick() => say(&shared, &control, me, Occasion::Alive).await,
             // While this node is cut off it hears nobody: that says nothing about the others.
             _ = look.tick() => match (shared.links.are_up(), cut_off) {
-                (false, _) => cut_off = true,
+                (false, _) => {
+                    cut_off = true;
+                    *shared.said.lock() = None;
+                }
                 (true, true) => {
                     cut_off = false;
                     shared.members.lock().excuse(Instant::now());
@@ -217,6 +223,7 @@ async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasio
         sent: shared.outgoing.sent_to_all(),
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };
+    shared.said.lock().get_or_insert_with(Instant::now);
     // A link that is down takes what the client can hold, and then nothing: nothing waits for it here.
     let said = tokio::time::timeout(Duration::from_secs(1), control.publish(shared.subject("members"), json.into())).await;
     if !matches!(said, Ok(Ok(()))) {

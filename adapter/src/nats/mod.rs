@@ -29,6 +29,7 @@ mod wire;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -51,7 +52,7 @@ use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
 use self::stats::Counters;
 use self::wire::Publisher;
-use crate::{Adapter, AdapterError, Answer, Ask, History, Limits, MemoryHistory, Message, Node, Operation, Request};
+use crate::{Adapter, AdapterError, Answer, Ask, Figures, History, Limits, MemoryHistory, Message, Node, Operation, Request};
 
 /// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
 ///
@@ -97,6 +98,8 @@ pub(crate) struct Shared {
     adopted: Adopted,
     /// Told when the node has something to announce.
     announce: Notify,
+    /// When the first announcement was made that has not come back from the server yet.
+    said: Mutex<Option<Instant>>,
     heads: Heads,
     answering: Answering,
     counters: Counters,
@@ -171,6 +174,7 @@ impl NatsAdapter {
             questions: Arc::default(),
             adopted: Adopted::default(),
             announce: Notify::new(),
+            said: Mutex::default(),
             heads: Heads::default(),
             answering: Answering::default(),
             counters: Counters::default(),
@@ -358,6 +362,18 @@ impl Adapter for NatsAdapter {
 
     fn release(&self, id: Id) {
         self.shared.adopted.change(id, false);
+    }
+
+    fn figures(&self) -> Figures {
+        let Shared { counters, questions, .. } = &*self.shared;
+        Figures {
+            counters: self.stats().iter().collect(),
+            latencies: vec![
+                ("server", counters.way.times()),
+                ("answer", questions.answered.times()),
+                ("keep", counters.kept_after.times()),
+            ],
+        }
     }
 
     fn announce(&self) {
