@@ -14,8 +14,8 @@ use prometheus_client::registry::{Registry, Unit};
 use sociable_adapter::{Figures, Times, Usage};
 use tokio::sync::oneshot;
 
-use crate::engine::Shared;
 use crate::config::Transport;
+use crate::engine::Shared;
 use crate::metrics::Stats;
 use crate::server::Server;
 use crate::worker::Worker;
@@ -317,7 +317,8 @@ impl Now {
         if self.adapter.latencies.is_empty() {
             return Ok(());
         }
-        let help = "How long it took to the server of the cluster and back, until other nodes had answered a question, until an event was kept";
+        let help =
+            "How long it took to the server of the cluster and back, until other nodes had answered a question, until an event was kept";
         let mut family = encoder.encode_descriptor("adapter_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for (name, times) in &self.adapter.latencies {
             histogram(family.encode_family(&[("of", *name)])?, times)?;

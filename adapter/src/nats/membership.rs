@@ -74,6 +74,8 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "announcements can't be heard"),
     };
     drop(control.flush().await);
+    // The claim was heard elsewhere.
+    *shared.said.lock() = None;
     say(&shared, &control, me, Occasion::Hello).await;
     // Nobody was listened to before.
     shared.members.lock().excuse(Instant::now());
