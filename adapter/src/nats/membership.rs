@@ -74,8 +74,6 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "announcements can't be heard"),
     };
     drop(control.flush().await);
-    // The claim was heard elsewhere.
-    *shared.said.lock() = None;
     say(&shared, &control, me, Occasion::Hello).await;
     // Nobody was listened to before.
     shared.members.lock().excuse(Instant::now());
@@ -93,9 +91,6 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                     continue;
                 };
                 if other.tag == me.tag {
-                    if other.epoch == me.epoch && let Some(said) = shared.said.lock().take() {
-                        shared.counters.way.observe(said.elapsed());
-                    }
                     // Somebody wants the tag. That it lives is told, which is answer enough.
                     if other.epoch != me.epoch && other.occasion == Occasion::Claim {
                         say(&shared, &control, me, Occasion::Alive).await;
@@ -116,13 +111,13 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
             // Who asks for such an id has to know at once.
             () = shared.adopted.first.notified() => say(&shared, &control, me, Occasion::Alive).await,
             () = shared.announce.notified() => say(&shared, &control, me, Occasion::Alive).await,
-            _ = beat.tick() => say(&shared, &control, me, Occasion::Alive).await,
+            _ = beat.tick() => {
+                say(&shared, &control, me, Occasion::Alive).await;
+                tokio::spawn(measure(Arc::clone(&shared), control.clone()));
+            }
             // While this node is cut off it hears nobody: that says nothing about the others.
             _ = look.tick() => match (shared.links.are_up(), cut_off) {
-                (false, _) => {
-                    cut_off = true;
-                    *shared.said.lock() = None;
-                }
+                (false, _) => cut_off = true,
                 (true, true) => {
                     cut_off = false;
                     shared.members.lock().excuse(Instant::now());
@@ -132,6 +127,15 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                 (true, false) => look_for_the_dead(&shared, &control),
             },
         }
+    }
+}
+
+/// Measures the way to the server and back: it says at once that nobody listens where nobody does.
+async fn measure(shared: Arc<Shared>, control: Client) {
+    let asked = Instant::now();
+    let answer = tokio::time::timeout(PROBE, control.request(shared.subject("nobody"), bytes::Bytes::new())).await;
+    if matches!(answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
+        shared.counters.way.observe(asked.elapsed());
     }
 }
 
@@ -225,7 +229,6 @@ async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasio
         sent: shared.outgoing.sent_to_all(),
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };
-    shared.said.lock().get_or_insert_with(Instant::now);
     // A link that is down takes what the client can hold, and then nothing: nothing waits for it here.
     let said = tokio::time::timeout(Duration::from_secs(1), control.publish(shared.subject("members"), json.into())).await;
     if !matches!(said, Ok(Ok(()))) {

@@ -29,7 +29,6 @@ mod wire;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
@@ -98,8 +97,6 @@ pub(crate) struct Shared {
     adopted: Adopted,
     /// Told when the node has something to announce.
     announce: Notify,
-    /// When the first announcement was made that has not come back from the server yet.
-    said: Mutex<Option<Instant>>,
     heads: Heads,
     answering: Answering,
     counters: Counters,
@@ -174,7 +171,6 @@ impl NatsAdapter {
             questions: Arc::default(),
             adopted: Adopted::default(),
             announce: Notify::new(),
-            said: Mutex::default(),
             heads: Heads::default(),
             answering: Answering::default(),
             counters: Counters::default(),

@@ -26,7 +26,7 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            /// How long this node's own announcements took to the server and back.
+            /// How long the way to the server and back takes.
             pub(crate) way: Latency,
             /// How long events waited until the server had confirmed to keep them.
             pub(crate) kept_after: Latency,
