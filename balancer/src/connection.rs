@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
-use crate::exchange::{End, Exchange, Terms};
+use crate::exchange::{Closes, End, Exchange, Terms};
 use crate::http::Framing;
 use crate::http::head::{Record, Request};
 use crate::http::refusal::Refusal;
@@ -57,7 +57,10 @@ impl Connection {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(refusal) => {
-                    connection.refuse(refusal, false, true, None).await;
+                    // Nothing of it was understood but who sent it.
+                    let recorded = connection.worker.shared.options().is_recorded();
+                    let record = recorded.then(|| Box::new(Record::unread(connection.peer.ip())));
+                    connection.refuse(refusal, false, true, record).await;
                     return connection.linger().await;
                 }
             };
@@ -135,7 +138,7 @@ impl Connection {
             Err(refusal) => return self.refuse_request(refusal, &request, close, record).await,
         };
         let answer = worker.shared.options().answer_time(&node);
-        let most = node.limits.max_payload.unwrap_or(u64::MAX).min(worker.shared.options().max_body);
+        let most = worker.shared.options().longest_body(&node, &request);
         if matches!(request.body, Framing::Length(length) if length > most) {
             worker.pool.put(node.address, stream, worker.roll.now());
             return self.refuse_request(Refusal::LongBody, &request, close, record).await;
@@ -152,10 +155,10 @@ impl Connection {
             &mut stream,
             &mut self.carry,
             &mut request,
-            Terms { close, most, answer },
+            Terms { closes: if close { Closes::Always } else { Closes::IfLeaving }, most, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
-        let (status, free) = (exchange.status(), exchange.node_is_free());
+        let (status, free, close) = (exchange.status(), exchange.node_is_free(), exchange.closes());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
         if free {
             worker.pool.put(node.address, stream, worker.roll.now());
@@ -163,9 +166,7 @@ impl Connection {
             // The node learns at once that nobody waits for its answer.
             drop(stream);
         }
-        if status == 503 {
-            worker.shared.refused_by(&node, &request);
-        }
+        worker.shared.answered(&node, &request, status);
         match end {
             End::Answered { whole } => {
                 self.log(record, status, node.tag.as_str());
@@ -211,7 +212,7 @@ impl Connection {
             &mut stream,
             &mut self.carry,
             &mut request,
-            Terms { close: true, most: 0, answer },
+            Terms { closes: Closes::Always, most: 0, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let status = exchange.status();
@@ -231,12 +232,13 @@ impl Connection {
                 self.linger().await;
             }
             End::Answered { .. } => {
-                if status == 503 {
-                    worker.shared.refused_by(&node, &request);
-                }
+                worker.shared.answered(&node, &request, status);
                 self.linger().await;
             }
-            End::ClientGone | End::Broken => {}
+            End::ClientGone => {}
+            End::Broken => {
+                worker.shared.metrics.broken.inc();
+            }
         }
     }
 
@@ -306,7 +308,7 @@ impl Connection {
 
     fn log(&self, record: Option<Box<Record>>, status: u16, by: &str) {
         if let Some(record) = record {
-            record.log(self.peer.ip(), status, by);
+            record.log(status, by);
         }
     }
 }

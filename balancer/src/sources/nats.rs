@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// How this process shows a NATS server who it is.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsAuth {
     /// It does not, but by what the address holds.
@@ -66,7 +66,7 @@ impl fmt::Debug for NatsAuth {
 ///
 /// This process needs the permission to subscribe to `sociable.CLUSTER.members`. If it may publish there too, it asks who lives as soon as
 /// the link is up; else it waits until the nodes speak by themselves, 5 s at most.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NatsSource {
     /// The addresses of the NATS servers, with commas between them. A name and a password in one of them, or a token, are taken for all, if
     /// there is no other `auth`.
