@@ -111,8 +111,6 @@ pub(crate) struct Buckets {
     hasher: RandomState,
     shards: [Mutex<Shard>; SHARDS],
     shared: AtomicU64,
-    /// Until when somebody may have to wait, in nanoseconds since `start`.
-    lately: AtomicU64,
     tell: Option<Bucket>,
 }
 
@@ -137,24 +135,17 @@ impl Buckets {
             shards: std::array::from_fn(shard),
             hasher,
             shared: AtomicU64::new(0),
-            lately: AtomicU64::new(0),
             tell: Rate::new(TELL, 1).ok().map(Bucket::new),
         }
     }
 
     /// Takes a token of the client with this address; or says after how long there will be one for it.
     pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+        let network = network(address);
         let since = now.saturating_duration_since(self.start);
-        let taken = self.take_since(network(address), since, now);
-        if taken.is_err() {
-            let until = u64::try_from(since.saturating_add(self.rate.refill).as_nanos()).unwrap_or(u64::MAX);
-            self.lately.fetch_max(until, Relaxed);
-        }
-        taken
-    }
-
-    fn take_since(&self, network: u64, since: Duration, now: Instant) -> Result<(), Duration> {
-        let mut guard = self.shards[self.shard_of(network)].lock();
+        // Other bits than those by which the map finds a place.
+        let index = (self.hasher.hash_one(network) >> 32) as usize % SHARDS;
+        let mut guard = self.shards[index].lock();
         let shard = &mut *guard;
         if let Some(full) = shard.full.get_mut(&network) {
             *full = self.rate.take(*full, since)?;
@@ -175,22 +166,6 @@ impl Buckets {
             tracing::warn!(target: "sociable::balancer", most = self.most * SHARDS, "more clients than are counted one by one; those on top share a limit: allow more if they are not an attack");
         }
         taken
-    }
-
-    /// True if a client with this address would have to wait. It costs next to nothing as long as nobody had to, a short while ago.
-    pub(crate) fn is_empty_for(&self, address: IpAddr, now: Instant) -> bool {
-        let since = now.saturating_duration_since(self.start);
-        if Duration::from_nanos(self.lately.load(Relaxed)) <= since {
-            return false;
-        }
-        let network = network(address);
-        let shard = self.shards[self.shard_of(network)].lock();
-        shard.full.get(&network).is_some_and(|full| self.rate.take(*full, since).is_err())
-    }
-
-    /// Other bits than those by which the map finds a place.
-    fn shard_of(&self, network: u64) -> usize {
-        (self.hasher.hash_one(network) >> 32) as usize % SHARDS
     }
 
     /// How many clients have a bucket of their own, be it full or not.
@@ -270,16 +245,6 @@ mod tests {
         }
         assert_eq!(buckets.take(address(7), now), Err(Duration::from_millis(100)));
         assert_eq!((buckets.len(), buckets.shared()), (100, 0));
-    }
-
-    #[test]
-    fn who_has_to_wait_is_known_without_taking() {
-        let buckets = Buckets::new(rate(1.0, 3), 1_000);
-        let now = Instant::now();
-        assert_eq!(drain(|| buckets.take(address(1), now)), 3);
-        assert!(!buckets.is_empty_for(address(2), now));
-        assert!(buckets.is_empty_for(address(1), now));
-        assert!(!buckets.is_empty_for(address(1), now + Duration::from_secs(1)));
     }
 
     #[test]

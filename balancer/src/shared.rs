@@ -95,7 +95,6 @@ impl Shared {
     /// The node that a request is for.
     pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
         match request.route {
-            Route::Session(_) if self.guesses.load().is_empty_for(request.client, Instant::now()) => Err(Refusal::TooManyGuesses),
             Route::Session(tag) => match self.table.load().owner(tag) {
                 Some(node) => Ok(Arc::clone(node)),
                 None => Err(self.wrong(request, Refusal::UnknownSession)),
@@ -144,7 +143,8 @@ impl Shared {
     pub(crate) fn answered(&self, node: &Node, request: &Request, status: u16) {
         match (status, request.route) {
             (503, Route::Handshake) => self.reports.refused(node.tag),
-            // The id was a guess, or it bears the tag of this node by chance. How many, `assign` looks at.
+            // Likely a guess with the tag of a node that lives. It counts with those that are refused here; but whoever shares the address with a
+            // live session is not to cut it off, so that what bears such a tag always goes to its node.
             (400, Route::Session(_)) => drop(self.guesses.load().take(request.client, Instant::now())),
             _ => {}
         }

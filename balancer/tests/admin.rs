@@ -179,7 +179,7 @@ fn who_is_ready_says_so() {
     let mut setup = Setup::new(&health("aaaa", ""));
     eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
     setup.node.says(health("aaaa", r#","draining":true"#));
-    eventually("it is not", || setup.get("/readyz") == (503, "no node takes sessions".into()));
+    eventually("it is not", || setup.get("/readyz") == (503, "there is no node that is well".into()));
     setup.node.says(health("aaaa", ""));
     eventually("it is again", || setup.get("/readyz") == (200, "ready".into()));
     // This client is in the midst of a request: it is not closed at once.
