@@ -113,15 +113,12 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             // It may be answered for several messages together: a packet less for each. The system forgets it now and then.
             let _ = SockRef::from(&tunnel.node).set_tcp_quickack(false);
         }
+        let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
             // Who does not take what it was sent gets no more time by what it says.
-            (State::Open, State::Open) if !tunnel.down.waiting.is_empty() => {
-                if down {
-                    tunnel.place.give(tunnel.worker.shared.options().write_timeout);
-                }
-            }
-            (State::Open, State::Open) if up || down => tunnel.place.give(tunnel.idle),
+            (State::Open, State::Open) if stuck && down => tunnel.place.give(tunnel.worker.shared.options().write_timeout),
+            (State::Open, State::Open) if !stuck && (up || down) => tunnel.place.give(tunnel.idle),
             // The other direction may go on for a while. It is not given more with what comes.
             after if after != before => tunnel.place.give(tunnel.worker.shared.options().half_close),
             _ => {}
