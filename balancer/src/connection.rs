@@ -42,7 +42,10 @@ pub(crate) struct Connection {
 enum Next {
     /// Another.
     Request,
+    /// The client has a whole answer.
     Close,
+    /// It has not, and is not to think so.
+    Cut,
     /// The client may be sending still: it gets time to read.
     Linger,
 }
@@ -72,7 +75,8 @@ impl Connection {
             };
             match next {
                 Next::Request => {}
-                Next::Close => return,
+                Next::Close => return connection.close().await,
+                Next::Cut => return,
                 Next::Linger => return connection.linger().await,
             }
             let options = connection.worker.shared.options();
@@ -186,7 +190,7 @@ impl Connection {
                     worker.shared.metrics.broken.inc();
                 }
                 self.log(record, 0, node.tag.as_str());
-                Next::Close
+                Next::Cut
             }
         }
     }
@@ -250,7 +254,8 @@ impl Connection {
         match (sent, linger, close) {
             (true, true, _) => Next::Linger,
             (true, false, false) => Next::Request,
-            _ => Next::Close,
+            (true, false, true) => Next::Close,
+            (false, ..) => Next::Cut,
         }
     }
 
@@ -267,12 +272,27 @@ impl Connection {
     async fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let mut out = Out::new(bytes);
         poll_fn(|cx| match self.place.fate(cx) {
-            Fate::Late => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Fate::Late => {
+                self.worker.shared.metrics.clients_slow.inc();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Fate::Stays | Fate::Leaves => out.poll_send(cx, &mut self.stream),
         })
         .await?;
         self.worker.give(out.take_memory());
         Ok(())
+    }
+
+    /// Ends a connection behind a whole answer. Over TLS the end is told, since an answer without a length is whole by that alone.
+    async fn close(&mut self) {
+        if self.is_encrypted() {
+            self.place.give(self.worker.shared.options().write_timeout);
+            poll_fn(|cx| match self.place.fate(cx) {
+                Fate::Late => Poll::Ready(()),
+                Fate::Stays | Fate::Leaves => self.stream.poll_shutdown(cx).map(drop),
+            })
+            .await;
+        }
     }
 
     /// Ends a connection on which something may come still. To close it at once would take the answer away from the client.

@@ -183,6 +183,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
 
     fn late(&mut self) -> End {
         if !self.down.out.is_empty() {
+            self.worker.shared.metrics.clients_slow.inc();
             End::ClientGone
         } else if !self.up.over && self.up.out.is_empty() {
             self.refuse(Refusal::Slow)

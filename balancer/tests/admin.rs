@@ -104,7 +104,7 @@ impl Metrics {
 fn all_that_is_counted_can_be_scraped() {
     let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7"#));
     let metrics = setup.metrics();
-    let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late broken accepted shed accept_waits \
+    let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late clients_slow broken accepted shed accept_waits \
                     accept_errors tls_failed proxy_headers_refused reloads reloads_failed certificate_reloads certificate_reloads_failed";
     for name in counters.split_whitespace() {
         assert_eq!(metrics.of(&format!("{name}_total")), 0.0, "{name}");
