@@ -30,6 +30,7 @@ use crate::descriptors::Held;
 use crate::lookout::Lookout;
 use crate::scrape::{self, Scrape};
 use crate::shared::Shared;
+use crate::table::State;
 use crate::tcp;
 use crate::tls::Tls;
 

@@ -17,6 +17,7 @@ pub(crate) struct Script {
 struct Seen {
     requests: Vec<String>,
     gone: usize,
+    released: bool,
     taken: usize,
 }
 
@@ -46,6 +47,11 @@ impl Script {
     /// How many of its connections ended while it kept silent, or would not end by itself.
     pub(crate) fn gone(&self) -> usize {
         self.seen.lock().unwrap().gone
+    }
+
+    /// Has it answer what was asked for by `/held`, all of it.
+    pub(crate) fn release(&self) {
+        self.seen.lock().unwrap().released = true;
     }
 
     /// How many bytes were taken of what it pours out.
@@ -94,6 +100,12 @@ fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
                 let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes());
                 let _ = stream.write_all(&pattern(length));
                 continue;
+            }
+            "/held" => {
+                while !seen.lock().unwrap().released {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
             }
             "/silent" => {
                 let _ = stream.read(&mut [0; 64]);

@@ -10,12 +10,15 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 pub(crate) struct Certificate {
     der: CertificateDer<'static>,
     key: PrivateKeyDer<'static>,
+    /// Both as files have them.
+    pub(crate) pem: [String; 2],
 }
 
 impl Certificate {
     pub(crate) fn new() -> Self {
         let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-        Self { der: made.cert.der().clone(), key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap() }
+        let pem = [made.cert.pem(), made.signing_key.serialize_pem()];
+        Self { pem, der: made.cert.der().clone(), key: PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap() }
     }
 
     /// A server that has it and speaks this protocol.
