@@ -21,7 +21,7 @@ names=DNS:localhost,IP:127.0.0.1
 for server in nats-0 nats-1 nats-2; do
   names=$names,DNS:$server.nats,DNS:$server.nats.$namespace.svc,DNS:$server.nats.$namespace.svc.cluster.local
 done
-curve='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -noenc'
+curve='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
 # shellcheck disable=SC2086
 {
   openssl req -x509 $curve -days 3650 -subj /CN=sociable-nats-authority -keyout "$folder/ca.key" -out "$folder/ca.crt" \
