@@ -12,8 +12,8 @@ import { BalancerPod, Manifests, NatsPod, NodePod } from "./kubernetes.mjs";
 import { ask, connected, request, until } from "./lib.mjs";
 
 const CLIENTS = 60;
-/** Clients that will not leave the node that goes. */
-const STUBBORN = 4;
+/** The time between two sessions of those who will not hear that a node goes. */
+const CROWD_MS = 50;
 const ROOM = "all";
 /** Whatever was ended has been ended for so long at most when all is well again. */
 const HEAL_MS = 60_000;
@@ -144,24 +144,26 @@ test("pods of production end as the manifest says, and no client misses anything
     for (const pod of [...servers, ...nodes, ...balancers]) {
       for (const which of ["startup", "liveness", "readiness"]) assert.ok(await pod.passes(which), `${which} of ${pod.name}`);
     }
+    for (const node of nodes) {
+      const { text } = await request(`http://127.0.0.1:${node.port("admin")}/metrics`);
+      assert.match(text, /^sociable_sessions [1-9]/m, "what the autoscaler asks for");
+    }
   });
 
   await t.test("a node that is replaced sends its clients to the others", async () => {
     await (await next.begin(nats, secrets)).ready();
     tags.set(await tag(next), next.name);
     assert.ok(clients.some(({ tag }) => tag === goingTag), "it has clients");
-    // These know no other node and come back again and again, while one is sent away another is there: the drain takes all of its time.
-    for (let n = 0; n < STUBBORN; n++) {
-      const stubborn = new Manager(going.url, { transports: ["websocket"], reconnectionDelay: 10, reconnectionDelayMax: 10, forceNew: true });
-      cleanup.push(() => stubborn._close());
-      await connected(stubborn.socket("/"));
-    }
+    // Somebody who knows no other node opens sessions on it all the while, more than go at first: so its drain takes all of its time.
+    const crowd = setInterval(() => fetch(`${going.url}/socket.io/?EIO=4&transport=polling`).then((res) => res.text()).catch(() => {}), CROWD_MS);
+    cleanup.push(() => clearInterval(crowd));
     const ended = endsWell(going);
     ended.catch(() => {});
     await until(async () => !(await going.passes("readiness")), "it is not ready", HEAL_MS);
     assert.ok(await going.passes("liveness"), "and lives");
     assert.equal(going.ended, null, going.output.slice(-2000));
     await ended;
+    clearInterval(crowd);
     await whole("a node went");
     const counts = new Map([...tags.values()].map((name) => [name, 0]));
     for (const { tag } of clients) counts.set(tags.get(tag), counts.get(tags.get(tag)) + 1);
