@@ -150,6 +150,14 @@ test("pods of production end as the manifest says, and no client misses anything
     }
   });
 
+  await t.test("balancers hear of nodes over NATS, with no more rights than the manifest gives them", async () => {
+    for (const balancer of balancers) {
+      const { sources } = JSON.parse((await request(`http://127.0.0.1:${balancer.port("admin")}/nodes`)).text);
+      const heard = sources.find(({ source }) => source.startsWith("nats"));
+      assert.deepEqual([heard?.names, heard?.trouble], [nodes.length, null], JSON.stringify(sources));
+    }
+  });
+
   await t.test("a node that is replaced sends its clients to the others", async () => {
     await (await next.begin(nats, secrets)).ready();
     tags.set(await tag(next), next.name);
@@ -183,6 +191,7 @@ test("pods of production end as the manifest says, and no client misses anything
     await until(() => staying.passes("readiness"), "nodes are not cut off", HEAL_MS);
   });
 
+  for (const { name, output } of servers) assert.doesNotMatch(output, /violation/i, `${name} refused what nobody should try`);
   await speaker.end();
   await until(() => clients.every(({ heard }) => heard.at(-1) === speaker.said - 1), "all hear the last", HEAL_MS);
   for (const { heard } of clients) {
