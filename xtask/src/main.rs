@@ -1,8 +1,10 @@
-//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`.
+//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`,
+//! `cargo xtask k8s-test`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
 //! - `rust`, `js`, `clients`, `suites`: the parts themselves
+//! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
 //! - `fuzz`: made-up inputs for the decoders
@@ -14,6 +16,7 @@ mod ci;
 mod clients;
 mod fuzz;
 mod js;
+mod k8s;
 mod report;
 mod rust;
 mod suites;
@@ -50,6 +53,8 @@ enum Chore {
     Ci,
     /// Check the rules of the house that no compiler checks.
     Tidy,
+    /// Render and check the manifests for Kubernetes, and end real processes as they say.
+    K8sTest,
     /// Make up inputs for every decoder and hold them against its checks. Needs a nightly compiler and cargo-fuzz.
     Fuzz {
         /// How long each target runs.
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
         Chore::Test { only } => test::run(&mut report, &only),
         Chore::Ci => ci::run(&mut report),
         Chore::Tidy => tidy::run(&mut report),
+        Chore::K8sTest => k8s::run(&mut report),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
     }
     report.print();

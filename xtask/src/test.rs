@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{clients, js, rust, suites, tools};
+use crate::{clients, js, k8s, rust, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Faults,
     /// The node's page in a headless Chromium.
     Browser,
+    /// The manifests for Kubernetes: rendered and checked, without starting anything.
+    Kubernetes,
     /// The acceptance cases that lie beside the repository.
     Acceptance,
     /// The suites of the Socket.IO repository.
@@ -33,7 +35,10 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::Rust) {
         rust::test(report);
     }
-    if !Part::value_variants().iter().any(|&part| part != Part::Rust && wanted(part)) {
+    if wanted(Part::Kubernetes) {
+        k8s::manifests(report);
+    }
+    if !Part::value_variants().iter().any(|&part| ![Part::Rust, Part::Kubernetes].contains(&part) && wanted(part)) {
         return;
     }
 
