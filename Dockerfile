@@ -14,7 +14,7 @@ FROM base AS manifests
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock \
         ! -regex '.*/\(src/lib\|src/main\|src/bin/[^/]*\|src/bin/[^/]*/main\|benches/[^/]*\)\.rs' -exec rm {} + \
-    && find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() {}" > "$file"; done' sh {} + \
+    && find . -name '*.rs' -exec sh -c 'for file; do echo "fn main() { }" > "$file"; done' sh {} + \
     && find . -type d -empty -delete
 
 FROM base AS build
