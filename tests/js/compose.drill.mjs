@@ -25,6 +25,8 @@ const docker = (...args) => run("docker", ...args);
 const containers = async (service) => (await compose("ps", "-q", service)).split("\n").filter(Boolean);
 /** The name by which the node in a container shows itself: the container's own. */
 const nameOf = (container) => container.slice(0, 12);
+/** The answer, if there is one soon: a port of a container that does not listen yet may accept and say nothing. */
+const get = (address) => Promise.race([fetch(address).catch(() => undefined), pause(5_000)]);
 const url = (port) => `http://127.0.0.1:${port}`;
 
 /** One that speaks and listens until it is told to be silent. */
@@ -127,7 +129,7 @@ async function allHaveHeard(what) {
 }
 
 before(async () => {
-  const isThere = async (port) => (await fetch(`${url(port)}/readyz`).catch(() => undefined))?.status === 200;
+  const isThere = async (port) => (await get(`${url(port)}/readyz`))?.status === 200;
   for (const port of PORTS) await until(() => isThere(port), `a node answers at ${port}`, PATIENCE);
   const running = (await containers("node")).length;
   for (let i = 0; i < CLIENTS; i++) clients.push(new Client(i));
@@ -185,13 +187,13 @@ test("five nodes take clients", async () => {
   const seen = nodes();
   const visit = () => new Promise((resolve) => {
     const socket = io(url(PORTS[seen.size % 2]), { transports: ["websocket"], forceNew: true, reconnection: false });
-    const done = (node) => { socket.disconnect(); resolve(node); };
+    const done = (node) => { resolve(node); socket.disconnect(); };
     socket.on("figures", ({ node }) => done(node)).on("connect_error", () => done()).on("disconnect", () => done());
   });
   await until(async () => {
     for (const node of await Promise.all(Array.from({ length: 5 }, visit))) if (node) seen.add(node);
     return seen.size === 5;
-  }, "new clients have been on five nodes", PATIENCE);
+  }, "new clients have been on five nodes", PATIENCE).catch((error) => { throw new Error(`${error.message}: only on ${[...seen]}`); });
   await allHaveHeard("there are five nodes");
 });
 
