@@ -7,6 +7,7 @@
 //! * [`Local`]: the adapter of a node that is alone.
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
 //! * `conformance`, with that feature: checks that every adapter has to pass.
+//! * [`Figures`] and [`Latency`]: what an adapter has counted and measured.
 //! * [`History`]: what clients miss while their connections are lost; [`MemoryHistory`] keeps it on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
@@ -14,6 +15,7 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod history;
+mod latency;
 mod local;
 pub mod message;
 #[cfg(feature = "nats")]
@@ -29,6 +31,7 @@ use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
 
 pub use history::{Entry, History, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Stay, Usage};
+pub use latency::{Latency, Times};
 pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
@@ -54,6 +57,15 @@ pub enum AdapterError {
         /// The most that may wait.
         limit: usize,
     },
+}
+
+/// What an adapter has counted and measured since the start, for exporters.
+#[derive(Clone, Debug, Default)]
+pub struct Figures {
+    /// Numbers that only grow, with their names.
+    pub counters: Vec<(&'static str, u64)>,
+    /// How long things took, with their names.
+    pub latencies: Vec<(&'static str, Times)>,
 }
 
 /// Carries what one node tells the others.
@@ -103,6 +115,11 @@ pub trait Adapter: Send + Sync + Debug + 'static {
 
     /// The number of nodes that live, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
+
+    /// What was counted and measured since the start. By default nothing.
+    fn figures(&self) -> Figures {
+        Figures::default()
+    }
 
     /// How this node is has changed so that whoever places sessions has to know it now: that it is [draining](Node::is_draining).
     fn announce(&self) {}

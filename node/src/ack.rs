@@ -4,7 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use rustc_hash::FxHashMap;
@@ -190,24 +190,31 @@ impl Waiter {
 
 /// The acknowledgements that a socket owes, by their ids. Each entry has someone who waits, and goes when they stop to.
 #[derive(Debug, Default)]
-pub(crate) struct AckTable(Option<Box<FxHashMap<u64, Waiter>>>);
+pub(crate) struct AckTable(Option<Box<FxHashMap<u64, Owed>>>);
+
+/// An acknowledgement that is waited for.
+#[derive(Debug)]
+pub(crate) struct Owed {
+    pub(crate) waiter: Waiter,
+    pub(crate) since: Instant,
+}
 
 impl AckTable {
     pub(crate) fn insert(&mut self, id: u64, waiter: Waiter) {
-        self.0.get_or_insert_default().insert(id, waiter);
+        self.0.get_or_insert_default().insert(id, Owed { waiter, since: Instant::now() });
     }
 
-    pub(crate) fn take(&mut self, id: u64) -> Option<Waiter> {
+    pub(crate) fn take(&mut self, id: u64) -> Option<Owed> {
         let waiters = self.0.as_mut()?;
-        let waiter = waiters.remove(&id);
+        let owed = waiters.remove(&id);
         if waiters.is_empty() {
             self.0 = None;
         }
-        waiter
+        owed
     }
 
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Waiter> + use<> {
-        self.0.take().into_iter().flat_map(|waiters| waiters.into_values())
+        self.0.take().into_iter().flat_map(|waiters| waiters.into_values()).map(|owed| owed.waiter)
     }
 }
 

@@ -52,6 +52,8 @@ mod delivery;
 mod drain;
 mod emit;
 pub mod engine;
+#[cfg(feature = "metrics")]
+mod exporter;
 pub mod handler;
 mod handshake;
 mod http;
@@ -91,6 +93,8 @@ pub use self::config::{ConfigError, Cookie, Refusal, Transport};
 pub use self::cors::Cors;
 pub use self::emit::{EmitArgs, EmitError};
 pub use self::engine::SendError;
+#[cfg(feature = "metrics")]
+pub use self::exporter::METRICS_TYPE;
 pub use self::handler::{Args, Auth, Data, EventName, Extract, ExtractError, Failure, Handler, State, Valid, Validate};
 pub use self::handshake::Handshake;
 pub use self::http::{ConnectionError, EngineService, ErrorCode};

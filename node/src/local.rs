@@ -503,7 +503,10 @@ impl LocalSocket {
     /// The client has acknowledged an event.
     pub(crate) fn on_ack(self: &Rc<Self>, id: Option<u64>, args: Args) {
         match id.and_then(|id| self.call(|actor| actor.acks.take(id)).flatten()) {
-            Some(waiter) => waiter.answer(self.shared.id, args),
+            Some(owed) => {
+                self.session.worker().counters.acks.observe(owed.since.elapsed());
+                owed.waiter.answer(self.shared.id, args);
+            }
             None => self.session.worker().counters.one(Count::AcksUnexpected),
         }
     }
@@ -594,16 +597,21 @@ impl LocalSocket {
     #[inline]
     fn run(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
         let shared = self.setup.events.get(&context.name);
+        let counters = &self.session.worker().counters;
+        if shared.is_none() && own.is_empty() {
+            counters.one(Count::EventsUnheard);
+        }
         for handler in shared.into_iter().flatten().chain(&own) {
             match begin(&self.session, || handler(context)) {
-                Begun::Ended(Ok(())) | Begun::Panicked => {}
+                Begun::Panicked => {}
+                Begun::Ended(Ok(())) => counters.one(Count::EventsHandled),
                 Begun::Ended(Err(error)) => self.failed(&context.name, context.ack.as_ref(), error),
                 Begun::Waits(future) => {
                     let (this, name, ack) = (Rc::clone(self), context.name.clone(), context.ack.clone());
-                    go_on(&self.session, future, move |ended| {
-                        if let Some(Err(error)) = ended {
-                            this.failed(&name, ack.as_ref(), error);
-                        }
+                    go_on(&self.session, future, move |ended| match ended {
+                        None => {}
+                        Some(Ok(())) => this.session.worker().counters.one(Count::EventsHandled),
+                        Some(Err(error)) => this.failed(&name, ack.as_ref(), error),
                     });
                 }
             }

@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use sociable_adapter::Latency;
+
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident / $field:ident,)*) => {
+    ($($(#[doc = $doc:literal])+ $name:ident / $field:ident,)*) => {
         /// What is counted.
         #[derive(Clone, Copy, Debug)]
         pub(crate) enum Count { $($name,)* }
@@ -14,7 +16,7 @@ macro_rules! counters {
         pub struct Stats {
             /// Sessions open now.
             pub sessions: u64,
-            $($(#[$doc])* pub $field: u64,)*
+            $($(#[doc = $doc])+ pub $field: u64,)*
         }
 
         const COUNTERS: usize = [$(Count::$name,)*].len();
@@ -27,6 +29,15 @@ macro_rules! counters {
             /// The names of all counters, for exporters, with their values.
             pub fn counters(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($field), self.$field),)*].into_iter()
+            }
+
+            /// What a counter of this name means.
+            #[cfg(feature = "metrics")]
+            pub(crate) fn meaning(name: &str) -> Option<&'static str> {
+                match name {
+                    $(stringify!($field) => Some(concat!($($doc),+).trim()),)*
+                    _ => None,
+                }
             }
         }
     };
@@ -79,6 +90,10 @@ counters! {
     VolatileDropped / volatile_dropped,
     /// Connections to a namespace refused.
     ConnectionsRefused / connections_refused,
+    /// Handlers of events that ended well.
+    EventsHandled / events_handled,
+    /// Events that no handler was there for.
+    EventsUnheard / events_unheard,
     /// Events whose arguments did not fit their handler.
     BadArguments / bad_arguments,
     /// Events that a middleware refused.
@@ -115,18 +130,24 @@ counters! {
 
 /// One thread's counters. Each worker has its own, so that counting never makes threads wait for a cache line.
 #[derive(Debug)]
-pub(crate) struct Counters([AtomicU64; COUNTERS]);
+pub(crate) struct Counters {
+    counts: [AtomicU64; COUNTERS],
+    /// How late the thread was with what was due.
+    pub(crate) lag: Latency,
+    /// How long clients took to acknowledge.
+    pub(crate) acks: Latency,
+}
 
 impl Default for Counters {
     fn default() -> Self {
-        Self([const { AtomicU64::new(0) }; COUNTERS])
+        Self { counts: [const { AtomicU64::new(0) }; COUNTERS], lag: Latency::default(), acks: Latency::default() }
     }
 }
 
 impl Counters {
     #[inline]
     pub(crate) fn add(&self, count: Count, by: u64) {
-        self.0[count as usize].fetch_add(by, Relaxed);
+        self.counts[count as usize].fetch_add(by, Relaxed);
     }
 
     #[inline]
@@ -135,7 +156,7 @@ impl Counters {
     }
 
     pub(crate) fn get(&self, count: Count) -> u64 {
-        self.0[count as usize].load(Relaxed)
+        self.counts[count as usize].load(Relaxed)
     }
 }
 

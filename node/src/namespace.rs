@@ -124,6 +124,11 @@ impl Namespace {
         self.0.server.upgrade().map(Server::from_inner)
     }
 
+    /// Rooms of this node that have members, but for those that bear the ids of its sockets.
+    pub fn room_count(&self) -> usize {
+        self.0.rooms.lock().len()
+    }
+
     /// Sockets of this node, those on their way in among them.
     pub fn socket_count(&self) -> usize {
         self.0.sockets.load(Ordering::Relaxed)

@@ -53,6 +53,12 @@ impl Outbox {
         lengths.fold(self.0.borrow().cost, |cost, length| cost + length + OVERHEAD) <= limit
     }
 
+    /// What it holds, in bytes.
+    #[cfg(feature = "metrics")]
+    pub(crate) fn cost(&self) -> usize {
+        self.0.borrow().cost
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.borrow().queue.is_empty()
     }

@@ -57,7 +57,7 @@ const MAX_DYNAMIC_NAMESPACES: usize = 100_000;
 /// ```
 #[derive(Clone)]
 pub struct Server {
-    inner: Arc<ServerInner>,
+    pub(crate) inner: Arc<ServerInner>,
     main: Namespace,
 }
 

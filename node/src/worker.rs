@@ -5,12 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 use sociable_protocol::Id;
 use sociable_protocol::id::IdSource;
+use tokio::time::{Instant, sleep_until};
 
 use crate::engine::Shared;
 use crate::metrics::{Count, Counters};
@@ -19,6 +21,9 @@ use crate::timers::Timers;
 
 /// How many bytes of packets may be under way to one worker. A worker that is so far behind refuses more, and the emitter is told.
 const INBOX_BYTES: usize = 64 << 20;
+
+/// How often the lag of a thread is looked at.
+const LAG_INTERVAL: Duration = Duration::from_millis(250);
 
 thread_local! {
     /// The workers of this thread: one for each engine that serves on it.
@@ -73,6 +78,7 @@ impl Worker {
             (worker, WorkerHandle { hub, counters: Arc::clone(&counters), inbox: Arc::clone(&inbox) })
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());
+        actix_rt::spawn(measure_lag(Arc::clone(&counters)));
         WORKERS.with(|workers| workers.borrow_mut().push(Rc::clone(&worker)));
         worker
     }
@@ -111,6 +117,15 @@ impl Worker {
     /// A list of all sessions, so that they may end while it is walked.
     pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().cloned().collect()
+    }
+}
+
+/// Looks from time to time how late the thread is with what is due: the lag of its event loop. Ends with the thread.
+async fn measure_lag(counters: Arc<Counters>) {
+    loop {
+        let due = Instant::now() + LAG_INTERVAL;
+        sleep_until(due).await;
+        counters.lag.observe(due.elapsed());
     }
 }
 

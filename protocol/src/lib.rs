@@ -31,7 +31,7 @@
 mod announcement;
 pub mod args;
 pub mod engine;
-mod health;
+pub mod health;
 pub mod id;
 mod msgpack;
 pub mod packet;

@@ -111,7 +111,10 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
             // Who asks for such an id has to know at once.
             () = shared.adopted.first.notified() => say(&shared, &control, me, Occasion::Alive).await,
             () = shared.announce.notified() => say(&shared, &control, me, Occasion::Alive).await,
-            _ = beat.tick() => say(&shared, &control, me, Occasion::Alive).await,
+            _ = beat.tick() => {
+                say(&shared, &control, me, Occasion::Alive).await;
+                tokio::spawn(measure(Arc::clone(&shared), control.clone()));
+            }
             // While this node is cut off it hears nobody: that says nothing about the others.
             _ = look.tick() => match (shared.links.are_up(), cut_off) {
                 (false, _) => cut_off = true,
@@ -124,6 +127,15 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                 (true, false) => look_for_the_dead(&shared, &control),
             },
         }
+    }
+}
+
+/// Measures the way to the server and back: it says at once that nobody listens where nobody does.
+async fn measure(shared: Arc<Shared>, control: Client) {
+    let asked = Instant::now();
+    let answer = tokio::time::timeout(PROBE, control.request(shared.subject("nobody"), bytes::Bytes::new())).await;
+    if matches!(answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
+        shared.counters.way.observe(asked.elapsed());
     }
 }
 

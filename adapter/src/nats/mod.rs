@@ -51,7 +51,7 @@ use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
 use self::stats::Counters;
 use self::wire::Publisher;
-use crate::{Adapter, AdapterError, Answer, Ask, History, Limits, MemoryHistory, Message, Node, Operation, Request};
+use crate::{Adapter, AdapterError, Answer, Ask, Figures, History, Limits, MemoryHistory, Message, Node, Operation, Request};
 
 /// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
 ///
@@ -358,6 +358,18 @@ impl Adapter for NatsAdapter {
 
     fn release(&self, id: Id) {
         self.shared.adopted.change(id, false);
+    }
+
+    fn figures(&self) -> Figures {
+        let Shared { counters, questions, .. } = &*self.shared;
+        Figures {
+            counters: self.stats().iter().collect(),
+            latencies: vec![
+                ("server", counters.way.times()),
+                ("answer", questions.answered.times()),
+                ("keep", counters.kept_after.times()),
+            ],
+        }
     }
 
     fn announce(&self) {

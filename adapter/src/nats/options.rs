@@ -232,8 +232,17 @@ impl NatsOptions {
         self
     }
 
-    /// Checks what can be checked before connecting.
-    pub(crate) fn check(&self) -> Result<Vec<ServerAddr>, NatsError> {
+    /// Checks what can be checked before [connecting](NatsAdapter::connect), which does it too.
+    ///
+    /// # Errors
+    ///
+    /// What can't work.
+    pub fn check(&self) -> Result<(), NatsError> {
+        self.addresses().map(drop)
+    }
+
+    /// The addresses of the servers, if the options can work.
+    pub(super) fn addresses(&self) -> Result<Vec<ServerAddr>, NatsError> {
         let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
         if self.cluster.is_empty() || self.cluster.len() > 64 || !self.cluster.chars().all(fits) {
             return Err(NatsError::ClusterName(self.cluster.clone()));
@@ -260,7 +269,7 @@ impl NatsOptions {
         capacity: usize,
         on_event: impl Fn(async_nats::Event) + Clone + Send + Sync + 'static,
     ) -> Result<Client, NatsError> {
-        let servers = self.check()?;
+        let servers = self.addresses()?;
         let mut options = ConnectOptions::new()
             .name(format!("sociable {} {role}", self.cluster))
             .no_echo()
@@ -336,7 +345,7 @@ mod tests {
         for address in ["10.0.0.1:3000", "node-1:80", "[::1]:3000"] {
             options().address(address).check().unwrap();
         }
-        assert_eq!(NatsOptions::new("nats://a:1, nats://b:2").check().unwrap().len(), 2);
+        assert_eq!(NatsOptions::new("nats://a:1, nats://b:2").addresses().unwrap().len(), 2);
     }
 
     #[test]

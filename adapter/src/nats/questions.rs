@@ -11,13 +11,15 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::mpsc;
 
-use crate::{AdapterError, Answer};
+use crate::{AdapterError, Answer, Latency};
 
 /// What is asked and not yet wholly answered.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     last: AtomicU64,
     open: Mutex<FxHashMap<u64, Question>>,
+    /// How long it took until a question was wholly answered.
+    pub(crate) answered: Latency,
 }
 
 #[derive(Debug)]
@@ -91,6 +93,7 @@ impl Questions {
         if let Some(question) = open.get_mut(&id)
             && question.finish(from, Answer::Done)
         {
+            self.answered.observe(question.since.elapsed());
             open.remove(&id);
         }
     }

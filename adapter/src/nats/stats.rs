@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::Latency;
+
 /// A number that grows.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
@@ -24,6 +26,10 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
+            /// How long the way to the server and back takes.
+            pub(crate) way: Latency,
+            /// How long events waited until the server had confirmed to keep them.
+            pub(crate) kept_after: Latency,
             $(pub(crate) $name: Counter,)+
         }
 

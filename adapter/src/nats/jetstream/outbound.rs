@@ -270,6 +270,7 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
             Ok(sequence) => {
                 history.outbound.stands(parcel.order, Some(sequence));
                 shared.counters.kept.one();
+                shared.counters.kept_after.observe(parcel.since.elapsed());
                 return true;
             }
             Err(error) if parcel.since.elapsed() < history.outbound.deadline => {

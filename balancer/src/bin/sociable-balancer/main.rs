@@ -9,6 +9,7 @@ use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
+use sociable_protocol::health::is_well;
 use tracing_subscriber::EnvFilter;
 
 use self::settings::Flags;
@@ -27,6 +28,14 @@ fn main() -> ExitCode {
         return match life::Plan::new(&settings) {
             Ok(_) => ExitCode::SUCCESS,
             Err(error) => fail(&error.to_string()),
+        };
+    }
+    if flags.probe {
+        return match settings.own_admin_addr().map(is_well) {
+            Some(Ok(true)) => ExitCode::SUCCESS,
+            Some(Ok(false)) => fail("the balancer is not well"),
+            Some(Err(error)) => fail(&format!("the balancer does not answer: {error}")),
+            None => fail("a balancer without admin-addr can't be asked how it is"),
         };
     }
     tracing_subscriber::fmt().compact().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();

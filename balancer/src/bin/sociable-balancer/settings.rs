@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -24,6 +24,10 @@ pub(crate) struct Flags {
     /// Checks all settings, tells what is wrong with them, and ends
     #[arg(long)]
     pub(crate) check: bool,
+
+    /// Asks the balancer that runs with these settings on this machine, by its --admin-addr, whether it is well, and ends: with 0 if it is
+    #[arg(long)]
+    pub(crate) probe: bool,
 
     #[command(flatten)]
     pub(crate) settings: Settings,
@@ -257,6 +261,15 @@ impl Settings {
         toml::from_str(&text).map_err(|error| FileError::Parse { path: path.into(), error })
     }
 
+    /// Where this machine reaches the administration.
+    pub(crate) fn own_admin_addr(&self) -> Option<SocketAddr> {
+        let mut address = self.admin_addr?;
+        if address.ip().is_unspecified() {
+            address.set_ip(if address.is_ipv4() { Ipv4Addr::LOCALHOST.into() } else { Ipv6Addr::LOCALHOST.into() });
+        }
+        Some(address)
+    }
+
     /// Where it listens without TLS.
     pub(crate) fn plain(&self) -> Vec<SocketAddr> {
         match (&self.listen, &self.tls_listen) {
@@ -366,7 +379,7 @@ mod tests {
 
     #[test]
     fn every_setting_has_its_environment_variable() {
-        for flag in Flags::command().get_arguments().filter(|flag| flag.get_id() != "check") {
+        for flag in Flags::command().get_arguments().filter(|flag| !["check", "probe"].contains(&flag.get_id().as_str())) {
             let name = flag.get_id().as_str().to_uppercase();
             let shared = ["NATS", "CLUSTER"].iter().any(|shared| name.starts_with(shared));
             let variable = if shared { format!("SOCIABLE_{name}") } else { format!("SOCIABLE_BALANCER_{name}") };

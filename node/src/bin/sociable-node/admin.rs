@@ -1,7 +1,8 @@
-//! What an operator may ask of the running node, on an address of its own: `GET /log`, `PUT /log`.
+//! What an operator may ask of the running node, on an address of its own: `GET /metrics`, `GET /healthz`, `GET /readyz`, `GET /log`, `PUT /log`.
 //!
 //! Whoever reaches the address may do all of it. A page of some site can't, even in a browser on this machine: browsers ask before they
-//! send a PUT to another origin, and nothing here agrees; and a request under another name than the address is refused.
+//! send a PUT to another origin, and nothing here agrees; and the log is refused under another name than the address. What only tells figures
+//! is answered under any name: whoever collects them knows the node by one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,16 +13,18 @@ use actix_web::http::header;
 use actix_web::{App, HttpResponse, HttpServer, web};
 
 use crate::log::Filter;
+use crate::page::Page;
 
 /// The longest filter that is taken, in bytes.
 const MAX_FILTER: usize = 4096;
 
 /// Listens. The addresses are given too: the port may be of the system's choice.
-pub(crate) fn bind(address: SocketAddr, filter: Filter) -> io::Result<(Server, Vec<SocketAddr>)> {
+pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Result<(Server, Vec<SocketAddr>)> {
+    let page = page.clone();
     let app = move || {
         let log = web::resource("/log").route(web::get().to(show)).route(web::put().to(choose));
         let limit = web::PayloadConfig::new(MAX_FILTER);
-        App::new().service(
+        App::new().configure(|app| page.health_routes(app)).configure(|app| page.metrics_route(app)).service(
             web::scope("").guard(guard::fn_guard(by_address)).app_data(web::Data::new(filter.clone())).app_data(limit).service(log),
         )
     };

@@ -39,7 +39,15 @@ impl ClusterFlags {
 
     /// Meets the others, if there may be any.
     pub(crate) async fn connect(&self, node_name: &str) -> Result<Option<NatsAdapter>, NatsError> {
-        let Some(servers) = &self.nats else { return Ok(None) };
+        match self.options(node_name) {
+            Some(options) => NatsAdapter::connect(options).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// How they are met, if there may be any.
+    pub(crate) fn options(&self, node_name: &str) -> Option<NatsOptions> {
+        let servers = self.nats.as_ref()?;
         let mut options = NatsOptions::new(&**servers).cluster(&*self.cluster).node_name(node_name);
         if let Some(address) = &self.advertise {
             options = options.address(&**address);
@@ -49,6 +57,6 @@ impl ClusterFlags {
             let kept = JetStreamOptions::default();
             options = options.jetstream(self.jetstream_replicas.map_or(kept.clone(), |replicas| kept.replicas(replicas.into())));
         }
-        NatsAdapter::connect(options).await.map(Some)
+        Some(options)
     }
 }

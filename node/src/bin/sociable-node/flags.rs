@@ -10,7 +10,7 @@ use clap::builder::RangedU64ValueParser;
 use sociable::{Cors, Recovery, Server, ServerBuilder};
 
 use crate::cluster::ClusterFlags;
-use crate::log;
+use crate::log::{self, Format};
 
 /// How long a node that is one of many drains. Kubernetes kills what has not ended after 30 s: a stop behind it has its 10.
 const DRAIN_SECS: u64 = 10;
@@ -22,6 +22,18 @@ const DAY_SECS: u64 = 24 * 60 * 60;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Flags {
+    /// A file with settings (TOML): each flag without its dashes, such as `port = 3000`. Flags and the environment win over it
+    #[arg(long, env = "SOCIABLE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Checks all settings, tells what is wrong with them, and ends
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Asks the node that runs with these settings on this machine whether it is well, and ends: with 0 if it is
+    #[arg(long)]
+    pub(crate) probe: bool,
+
     /// The address or name to listen on; 0.0.0.0 is all of this machine's
     #[arg(long, env = "SOCIABLE_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
@@ -78,7 +90,11 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
     pub(crate) log: String,
 
-    /// The address and port of the administration, such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
+    /// How the log is written: for people, or a line of JSON for each event
+    #[arg(long, env = "SOCIABLE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) log_format: Format,
+
+    /// The address and port of the administration (/metrics, /healthz, /readyz, /log), such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
     pub(crate) admin_addr: Option<SocketAddr>,
 
@@ -124,6 +140,16 @@ impl Flags {
         }
     }
 
+    /// Where this machine reaches what it listens on.
+    pub(crate) fn own_address(&self) -> (&str, u16) {
+        let host = match &*self.host {
+            "0.0.0.0" => "127.0.0.1",
+            "::" => "::1",
+            host => host,
+        };
+        (host, self.port)
+    }
+
     /// The name of this node.
     pub(crate) fn node_name(&self) -> String {
         let given = self.node_name.clone();
@@ -159,7 +185,8 @@ mod tests {
 
     #[test]
     fn every_flag_has_its_environment_variable() {
-        for flag in Flags::command().get_arguments() {
+        let asked = ["check", "probe"];
+        for flag in Flags::command().get_arguments().filter(|flag| !asked.contains(&flag.get_id().as_str())) {
             let variable = format!("SOCIABLE_{}", flag.get_id().as_str().to_uppercase());
             assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(&*variable));
         }

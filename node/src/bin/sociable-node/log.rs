@@ -3,6 +3,7 @@
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 
+use clap::ValueEnum;
 use parking_lot::Mutex;
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
@@ -15,6 +16,15 @@ use tracing_subscriber::{EnvFilter, Registry, fmt};
 const DEBUG: &str = "info,sociable=debug";
 #[cfg(unix)]
 const TRACE: &str = "info,sociable=trace";
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// A line for people.
+    Text,
+    /// A line of JSON.
+    Json,
+}
 
 /// The filter of the log.
 #[derive(Clone)]
@@ -38,10 +48,14 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
 }
 
 /// Starts to log what the filter lets through. The filter was checked with the flags.
-pub(crate) fn start(filter: &str) -> Filter {
+pub(crate) fn start(filter: &str, format: Format) -> Filter {
     let (layer, handle) = Layer::new(EnvFilter::new(filter));
-    let lines = fmt::layer().compact().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(layer).with(lines).init();
+    let registry = tracing_subscriber::registry().with(layer);
+    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    match format {
+        Format::Text => registry.with(lines.compact()).init(),
+        Format::Json => registry.with(lines.json().flatten_event(true)).init(),
+    }
     Filter(Arc::new(Inner { handle, texts: Mutex::new(Texts { current: filter.into(), chosen: filter.into() }) }))
 }
 

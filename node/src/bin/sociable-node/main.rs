@@ -1,12 +1,13 @@
 //! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
 //!
-//! * `flags.rs`, `cluster.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
+//! * `flags.rs`, `cluster.rs`, `file.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
 
 mod admin;
 mod cluster;
 mod demo;
 mod figures;
+mod file;
 mod flags;
 mod log;
 mod nats;
@@ -18,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::App;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use sociable::{ConfigError, NatsError};
 use thiserror::Error;
 
@@ -44,17 +45,42 @@ enum StartError {
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let flags = Flags::parse();
-    let filter = log::start(&flags.log);
-    panics::log_them();
-    match serve(flags, filter).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Not by the log, whose filter may hide it.
-            eprintln!("{error}");
-            ExitCode::FAILURE
-        }
+    let flags = match file::with_file(&Flags::command(), std::env::args_os().collect()) {
+        Ok(args) => Flags::parse_from(args),
+        Err(error) => return fail(&format!("{error}. `sociable-node --help` tells all settings.")),
+    };
+    if flags.check {
+        return ended(check(&flags));
     }
+    if flags.probe {
+        return match sociable::protocol::health::is_well(flags.own_address()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => fail("the node is not well"),
+            Err(error) => fail(&format!("the node does not answer: {error}")),
+        };
+    }
+    let filter = log::start(&flags.log, flags.log_format);
+    panics::log_them();
+    ended(serve(flags, filter).await)
+}
+
+fn ended(result: Result<(), StartError>) -> ExitCode {
+    result.map_or_else(|error| fail(&error.to_string()), |()| ExitCode::SUCCESS)
+}
+
+/// Not by the log, whose filter may hide it.
+fn fail(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+/// Checks what can be checked without serving.
+fn check(flags: &Flags) -> Result<(), StartError> {
+    flags.builder().build()?;
+    if let Some(options) = flags.cluster.options(&flags.node_name()) {
+        options.check()?;
+    }
+    Ok(())
 }
 
 async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
@@ -68,7 +94,8 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     figures::start(&io, flags.node_name());
 
     let (service, page) = (io.service(), Page::new(&flags.path, io.clone(), flags.node_name()));
-    let app = move || App::new().service(service.clone()).configure(|app| page.routes(app));
+    let served = page.clone();
+    let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
     let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
     if let Some(workers) = flags.workers {
         server = server.workers(workers.into());
@@ -81,7 +108,7 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     }
     if let Some(address) = flags.admin_addr {
         let (admin, addrs) =
-            admin::bind(address, filter).map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
+            admin::bind(address, filter, &page).map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("administration on http://{addr}");
             let _ = writeln!(io::stdout(), "administration on http://{addr}");

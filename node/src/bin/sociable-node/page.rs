@@ -3,7 +3,7 @@
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
 use bytes::Bytes;
-use sociable::{Health, Server};
+use sociable::{Health, METRICS_TYPE, Server};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -36,8 +36,23 @@ impl Page {
         add(app, "/style.css", CSS, include_str!("../../page/style.css"));
         add(app, "/client.js", JAVASCRIPT, include_str!("../../page/client.js"));
         add(app, "/chat.js", JAVASCRIPT, include_str!("../../page/chat.js"));
+        self.health_routes(app);
+    }
+
+    /// Adds those by which it is asked how the node is.
+    pub(crate) fn health_routes(&self, app: &mut web::ServiceConfig) {
         ask(app, "/healthz", &self.io, health(&self.name));
         ask(app, "/readyz", &self.io, readiness);
+    }
+
+    /// Adds that of the metrics.
+    pub(crate) fn metrics_route(&self, app: &mut web::ServiceConfig) {
+        let io = self.io.clone();
+        let metrics = move || {
+            let io = io.clone();
+            async move { HttpResponse::Ok().content_type(METRICS_TYPE).body(io.metrics().await) }
+        };
+        app.route("/metrics", web::get().to(metrics));
     }
 }
 

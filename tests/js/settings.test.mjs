@@ -1,0 +1,87 @@
+// What `sociable-node` is told and tells as a process: its file of settings, its checks, its probe, its administration.
+import { describe, test } from "node:test";
+import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import path from "node:path";
+import { client, connect, connected, freePort, freshNode, request, until } from "./lib.mjs";
+
+/** Runs the node to its end. */
+function run(args, env = {}) {
+  const { status, stdout, stderr } = spawnSync(process.env.NODE_BIN, args, { encoding: "utf8", env: { ...process.env, ...env }, timeout: 15_000 });
+  return { status, text: stdout + stderr };
+}
+
+/** A file with this text, for the time of the test. */
+function file(t, text) {
+  const folder = mkdtempSync(path.join(tmpdir(), "sociable-settings-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const name = path.join(folder, "node.toml");
+  writeFileSync(name, text);
+  return name;
+}
+
+describe("a file of settings", () => {
+  test("is read, and flags and the environment win over it", async (t) => {
+    const name = file(t, 'path = "/live/"\nnode-name = "of the file"\nport = 1\n');
+    const node = await freshNode(t, "--config", name, "--node-name", "of the flag");
+    const { text } = await request(node.url + "/healthz");
+    assert.equal(JSON.parse(text).name, "of the flag");
+    const socket = client(t, node, "/", { path: "/live/" });
+    await connected(socket);
+  });
+
+  test("is checked as the flags are, without a start", (t) => {
+    const check = (text, env) => run(["--check", "--config", file(t, text)], env);
+    assert.deepEqual(check('port = 4000\ncors-origin = ["https://a.example"]\n'), { status: 0, text: "" });
+    for (const [text, told] of [
+      ["prot = 4000", "`prot` is no setting"],
+      ["port = 70000", "70000"],
+      ["port = ", "node.toml"],
+      ["jetstream = true", "--nats"],
+      ['nats = "nats://127.0.0.1"\ncluster = "a b"', "a b"],
+      ["ping-interval = 0", "--ping-interval"],
+    ]) {
+      const { status, text: said } = check(text);
+      assert.notEqual(status, 0, text);
+      assert.ok(said.includes(told), `${text}: ${said}`);
+    }
+    // What the environment says is not asked of the file.
+    assert.equal(check("port = 70000", { SOCIABLE_PORT: "4000" }).status, 0);
+    assert.equal(run(["--check"], { SOCIABLE_CONFIG: "/nowhere/node.toml" }).status, 1);
+  });
+});
+
+test("a probe tells whether the node of these settings is well", async (t) => {
+  const node = await freshNode(t, "--host", "0.0.0.0");
+  assert.deepEqual(run(["--probe", "--host", "0.0.0.0", "--port", String(node.port)]), { status: 0, text: "" });
+  await node.stop();
+  const { status, text } = run(["--probe"], { SOCIABLE_PORT: String(node.port) });
+  assert.equal(status, 1);
+  assert.ok(text.includes("does not answer"), text);
+});
+
+test("the administration tells figures and health under any name, and the log under none", async (t) => {
+  const port = await freePort();
+  const node = await freshNode(t, "--admin-addr", `127.0.0.1:${port}`);
+  await connect(t, node, "/");
+  const admin = `http://127.0.0.1:${port}`;
+  const metrics = await request(admin + "/metrics", { headers: { host: "node-1.example" } });
+  assert.equal(metrics.status, 200);
+  assert.match(metrics.text, /^sociable_sockets\{namespace="\/"\} 1$/m);
+  assert.match(metrics.text, /^# EOF\n$/m);
+  const names = metrics.text.split("\n").filter((line) => line.startsWith("# TYPE ")).map((line) => line.split(" ")[2]);
+  assert.equal(new Set(names).size, names.length, "no name is told twice");
+  assert.ok(names.every((name) => /^sociable_[a-z_]+$/.test(name)), "all names are ours");
+  assert.equal((await request(admin + "/healthz")).status, 200);
+  assert.equal((await request(admin + "/readyz")).status, 200);
+  assert.equal((await request(node.url + "/metrics")).status, 404, "clients are not shown them");
+});
+
+test("the log can be lines of JSON", async (t) => {
+  const node = await freshNode(t, "--log-format", "json");
+  await until(() => node.output.includes("listening on"), "it is told");
+  const lines = node.output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
+  assert.ok(lines.some(({ level, message, target }) => level === "INFO" && message.startsWith("listening on") && target), node.output);
+});
