@@ -2,7 +2,8 @@
 //! `/metrics` is for Prometheus, `/healthz` and `/readyz` for whoever starts and stops processes.
 //!
 //! Nothing can be changed here, but whoever reaches the address sees names and addresses of all nodes. A page of some site can't, even in a
-//! browser on this machine: a request under another name than an address is refused.
+//! browser on this machine: the page and `/nodes` are refused under another name than an address. What programs ask for, which know this
+//! balancer by a name, is answered under any.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -43,6 +44,9 @@ const LONGEST: Duration = Duration::from_secs(15);
 const PAUSE: Duration = Duration::from_millis(100);
 
 const PAGE: &str = include_str!("page/status.html");
+/// What is answered under any name.
+const BY_ANY_NAME: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
+
 const HTML: &str = "text/html; charset=utf-8";
 const JSON: &str = "application/json";
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -144,7 +148,7 @@ impl Desk {
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        let mut answer = if !by_address(request.headers()) {
+        let mut answer = if !BY_ANY_NAME.contains(&request.uri().path()) && !by_address(request.headers()) {
             tell(
                 StatusCode::MISDIRECTED_REQUEST,
                 TEXT,

@@ -1,5 +1,5 @@
-//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`,
-//! `cargo xtask k8s-test`.
+//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
+//! `cargo xtask compose-test`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
@@ -8,12 +8,14 @@
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
 //! - `fuzz`: made-up inputs for the decoders
+//! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node, Chromium, Python and NATS servers
 //! - `workspace`: where things are
 
 mod ci;
 mod clients;
+mod compose;
 mod fuzz;
 mod js;
 mod k8s;
@@ -26,6 +28,7 @@ mod tidy;
 mod tools;
 mod workspace;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -61,6 +64,13 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
+    /// Build the images, start docker-compose.yml by docker-compose 1.29 and by Compose v2, and let nodes, balancers and NATS servers die under real
+    /// clients. Needs a Docker engine, or root to install and start one. Images stay, all else is taken away.
+    ComposeTest {
+        /// Take sociable-node and sociable-balancer from this folder, and don't compile them in the images.
+        #[arg(long)]
+        programs: Option<PathBuf>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -71,6 +81,7 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(&mut report),
         Chore::K8sTest => k8s::run(&mut report),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
+        Chore::ComposeTest { programs } => compose::run(&mut report, programs.as_deref()),
     }
     report.print();
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

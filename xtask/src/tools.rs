@@ -144,7 +144,8 @@ pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     command
 }
 
-fn install(packages: &[&str]) -> Result<(), String> {
+/// Installs packages of the distribution, or tells why not.
+pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let what = packages.join(" ");
     if find("apt-get").is_none() {
         return Err(format!("{what} missing, and there is no apt-get to install it"));
@@ -160,18 +161,60 @@ fn install(packages: &[&str]) -> Result<(), String> {
     if apt_get(&args) { Ok(()) } else { Err(format!("apt-get could not install {what}")) }
 }
 
+/// Where this machine has its packages of Debian from.
+pub(crate) fn debian_mirror() -> Result<String, String> {
+    for (file, key) in [("/etc/apt/sources.list.d/debian.sources", "URIs:"), ("/etc/apt/sources.list", "deb ")] {
+        let Ok(text) = fs::read_to_string(file) else { continue };
+        let mut lines = text.lines().filter_map(|line| line.strip_prefix(key));
+        // Between the key and the address there may be options in brackets.
+        if let Some(uri) = lines.find_map(|line| line.split_whitespace().find(|word| word.contains("://"))) {
+            return Ok(uri.into());
+        }
+    }
+    Err("no mirror of Debian is known: /etc/apt names none".into())
+}
+
+/// Fetches one package of another release of Debian and unpacks it below `folder`; nothing is installed, and no list of this system changes.
+pub(crate) fn unpack_package(suite: &str, package: &str, folder: &Path) -> Result<PathBuf, String> {
+    const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    println!("\n=== fetching {package} of {suite}");
+    let (apt, unpacked) = (folder.join("apt"), folder.join(package));
+    let failed = |error: std::io::Error| format!("{}: {error}", apt.display());
+    for part in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(apt.join(part)).map_err(failed)?;
+    }
+    fs::write(apt.join("sources.list"), format!("deb [signed-by={KEYS}] {} {suite} main\n", debian_mirror()?)).map_err(failed)?;
+    let at = apt.display();
+    let config = format!(
+        "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State::lists \"{at}/lists\";\nDir::Cache \"{at}/cache\";\n"
+    );
+    fs::write(apt.join("apt.conf"), config).map_err(failed)?;
+    for args in [&["update", "--quiet"][..], &["download", "--quiet", &format!("{package}/{suite}")]] {
+        let mut command = Command::new("apt-get");
+        command.args(args).current_dir(&apt).env("APT_CONFIG", apt.join("apt.conf")).stdin(Stdio::null());
+        if !command.status().is_ok_and(|status| status.success()) {
+            return Err(format!("apt-get could not fetch {package} of {suite}"));
+        }
+    }
+    let archives = fs::read_dir(&apt).map_err(failed)?.flatten().map(|entry| entry.path());
+    let archive = archives.filter(|path| path.extension().is_some_and(|it| it == "deb")).max().ok_or("apt-get fetched nothing")?;
+    let unpack = Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked).status();
+    if unpack.is_ok_and(|status| status.success()) { Ok(unpacked) } else { Err(format!("{} can't be unpacked", archive.display())) }
+}
+
 fn apt_get(args: &[&str]) -> bool {
     let status = Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
-fn output(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
+/// What a command prints, if it can be started.
+pub(crate) fn output(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stderr(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 /// The path of a program, as a shell would find it.
-fn find(program: &str) -> Option<PathBuf> {
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
     env::split_paths(&env::var_os("PATH")?).map(|folder| folder.join(program)).find(|path| is_executable(path))
 }
 

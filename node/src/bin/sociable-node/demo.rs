@@ -77,7 +77,7 @@ struct Wrong<'a> {
 pub(crate) fn set_up(io: &Server) {
     io.on("join", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, join(&socket, &args).await));
     io.on("leave", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, leave(&socket, &args).await));
-    io.on("say", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, say(&socket, &args)));
+    io.on("say", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, say(&socket, &args).await));
     io.on_disconnect(async |socket: Socket| {
         for (room, name) in names(&socket) {
             // A room that can't be told must not keep the others from it.
@@ -113,13 +113,16 @@ async fn leave(socket: &Socket, args: &RawArgs) -> Result<(), Failure> {
     tell(socket, "left", &room, &name, members(socket.namespace(), &room).await)
 }
 
-fn say(socket: &Socket, args: &RawArgs) -> Result<bool, Failure> {
+async fn say(socket: &Socket, args: &RawArgs) -> Result<bool, Failure> {
     let (Text(room), Text(text)): (Name, Text<MAX_TEXT>) = args.decode_all()?;
     let names = names(socket);
     let name = names.get(&room).ok_or_else(not_a_member)?;
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
     let id = socket.id();
-    socket.namespace().to(&room).emit("said", &Said { room: &room, id: id.as_str(), name, text: &text, at })?;
+    let namespace = socket.namespace();
+    namespace.to(&room).emit("said", &Said { room: &room, id: id.as_str(), name, text: &text, at })?;
+    // What is acknowledged outlives this node, where nodes share a history.
+    namespace.server().ok_or_else(|| Failure::new("the server is gone"))?.flushed().await?;
     Ok(true)
 }
 

@@ -1,0 +1,192 @@
+//! `cargo xtask compose-test`: the images, and docker-compose.yml as it stands, by both generations of Compose.
+//!
+//! * `engine`: finds a Docker engine and both Composes, or installs and starts them.
+//! * `bases`: the images that others are made from, made here where no registry has them.
+//!
+//! The clients are in `tests/js/*.drill.mjs`.
+
+mod bases;
+mod engine;
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use self::engine::{Compose, Engine};
+use crate::report::Report;
+use crate::{js, tally, tools, workspace};
+
+/// Far above what a drill takes when all goes slowly: it only ends what hangs.
+const DRILL_LIMIT_SECS: u32 = 1200;
+
+/// Containers, networks and volumes bear it, and the images as their tag: those of somebody who works with this are left alone.
+const PROJECT: &str = "sociable-compose-test";
+
+/// The images, which are also the targets of the Dockerfile.
+const IMAGES: [&str; 2] = ["node", "balancer"];
+
+/// The ports that are published, by the variables of docker-compose.yml that say them.
+const PORTS: [(&str, u16); 4] = [("SOCIABLE_PORT_1", 3000), ("SOCIABLE_PORT_2", 3001), ("PROMETHEUS_PORT", 9090), ("GRAFANA_PORT", 3002)];
+
+/// Runs all of it. With `programs` the images are made of what lies in that folder.
+pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
+    const NAME: &str = "the cluster of docker-compose.yml";
+    let prepared = tools::ensure_node().and_then(|()| Engine::ensure());
+    // As long as it is there, so is the engine.
+    let engine = match prepared {
+        Ok(engine) => engine,
+        Err(why) => return report.skip(NAME, &why),
+    };
+    if !js::install(report) {
+        return;
+    }
+    if let Err(why) = bases::ensure() {
+        return report.skip(NAME, &why);
+    }
+    let prometheus = bases::ensure_prometheus();
+    for compose in [engine.compose_v1(), engine.compose_v2()] {
+        match compose {
+            Ok(compose) => {
+                let stack = Stack { compose, ports: PORTS.map(|(variable, port)| (variable, free(port))) };
+                if stack.check(report) && stack.build(report, programs) {
+                    stack.drill(report, "single", "");
+                    match &prometheus {
+                        Ok(()) => stack.monitor(report),
+                        Err(why) => report.skip("Prometheus", why),
+                    }
+                    stack.drill(report, "cluster", "cluster");
+                }
+            }
+            Err(why) => report.skip(NAME, &why),
+        }
+    }
+}
+
+/// This port of this machine, or another if somebody has it.
+fn free(port: u16) -> u16 {
+    let bind = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
+    bind(port).or_else(|_| bind(0)).map_or(port, |address| address.port())
+}
+
+/// docker-compose.yml, and by what it is started.
+struct Stack {
+    compose: Compose,
+    ports: [(&'static str, u16); PORTS.len()],
+}
+
+impl Stack {
+    /// Whether the file can be read.
+    fn check(&self, report: &mut Report) -> bool {
+        report.check(&self.name("docker-compose.yml"), self.command("single", "").args(["config", "--quiet"]))
+    }
+
+    /// Makes the images: Compose v1 has them from plain `docker build`, v2 makes them itself.
+    fn build(&self, report: &mut Report, programs: Option<&Path>) -> bool {
+        let name = self.name("images");
+        let built = match (programs, self.compose.builds) {
+            (Some(programs), _) => match around(programs) {
+                Ok(folder) => IMAGES.iter().all(|image| report.check(&format!("{name}: {image}"), &mut docker_build(image, &folder))),
+                Err(error) => report.step(&name, || Err(error)),
+            },
+            (None, true) => report.check(&name, self.command("single", "").arg("build")),
+            (None, false) => {
+                IMAGES.iter().all(|image| report.check(&format!("{name}: {image}"), &mut docker_build(image, workspace::root())))
+            }
+        };
+        for image in IMAGES {
+            let tag = tag(image);
+            let size = tools::output("docker", &["image", "inspect", "--format", "{{.Size}}", &tag]).unwrap_or_default();
+            let megabytes = size.trim().parse::<f64>().unwrap_or_default() / 1e6;
+            println!("{tag}: {megabytes:.1} MB");
+        }
+        built
+    }
+
+    /// Starts all of it, has clients go through faults, and takes it away.
+    fn drill(&self, report: &mut Report, nats: &str, profiles: &str) {
+        let name = self.name(&format!("NATS {nats}"));
+        if report.check(&format!("{name}: up"), self.command(nats, profiles).args(["up", "--detach"])) {
+            self.clients(report, &name, "compose.drill.mjs", nats, profiles);
+        }
+        self.down(report, &name);
+    }
+
+    /// Has Prometheus look at a cluster, and asks it what the dashboard asks.
+    fn monitor(&self, report: &mut Report) {
+        let name = self.name("Prometheus");
+        let up = ["up", "--detach", "balancer-1", "balancer-2", "prometheus"];
+        if report.check(&format!("{name}: up"), self.command("single", "monitoring").args(up)) {
+            self.clients(report, &name, "monitoring.drill.mjs", "single", "monitoring");
+        }
+        self.down(report, &name);
+    }
+
+    fn clients(&self, report: &mut Report, name: &str, script: &str, nats: &str, profiles: &str) {
+        let mut node = tools::limited("node", DRILL_LIMIT_SECS);
+        node.args(["--test", "--test-reporter=spec", script]).current_dir(workspace::root().join("tests/js"));
+        self.environment(&mut node, nats, profiles);
+        node.env("COMPOSE", self.compose.words.join(" ")).env("COMPOSE_FILE", workspace::root().join("docker-compose.yml"));
+        if !report.tests(name, &mut node, tally::node) {
+            println!("--- what the containers said last");
+            // It is for whoever looks into the failure, and no step of its own.
+            let _ = self.command(nats, profiles).args(["logs", "--no-color", "--tail=40"]).status();
+        }
+    }
+
+    fn down(&self, report: &mut Report, name: &str) {
+        let down = ["down", "--volumes", "--remove-orphans", "--timeout", "2"];
+        // All profiles, or Compose would leave some of it behind.
+        report.check(&format!("{name}: down"), self.command("cluster", "cluster,monitoring").args(down));
+    }
+
+    fn command(&self, nats: &str, profiles: &str) -> Command {
+        let mut command = Command::new(&self.compose.words[0]);
+        command.args(&self.compose.words[1..]).current_dir(workspace::root());
+        self.environment(&mut command, nats, profiles);
+        command
+    }
+
+    /// It wins over a `.env` that somebody may have.
+    fn environment(&self, command: &mut Command, nats: &str, profiles: &str) {
+        command
+            .env("COMPOSE_PROJECT_NAME", PROJECT)
+            .env("SOCIABLE_VERSION", PROJECT)
+            .env("NATS_MODE", nats)
+            .env("COMPOSE_PROFILES", profiles);
+        command.envs(self.ports.map(|(variable, port)| (variable, port.to_string())));
+        if let Some(config) = &self.compose.config {
+            command.env("DOCKER_CONFIG", config);
+        }
+    }
+
+    fn name(&self, what: &str) -> String {
+        format!("Compose {}, {what}", self.compose.version)
+    }
+}
+
+fn tag(image: &str) -> String {
+    format!("sociable-{image}:{PROJECT}")
+}
+
+fn docker_build(image: &str, folder: &Path) -> Command {
+    let mut docker = Command::new("docker");
+    docker.args(["build", "--target", image, "--tag", &tag(image), "."]).current_dir(folder);
+    docker
+}
+
+/// A folder with these programs and a Dockerfile that begins where ours has compiled them.
+fn around(programs: &Path) -> io::Result<PathBuf> {
+    const COMPILED: &str = "FROM base AS roots";
+    let folder = workspace::target().join("compose-test/programs");
+    fs::create_dir_all(&folder)?;
+    for image in IMAGES {
+        let program = format!("sociable-{image}");
+        fs::copy(programs.join(&program), folder.join(&program))?;
+    }
+    let whole = fs::read_to_string(workspace::root().join("Dockerfile"))?;
+    let (_, rest) = whole.split_once(COMPILED).ok_or_else(|| io::Error::other(format!("the Dockerfile has no `{COMPILED}`")))?;
+    let begin = format!("FROM {} AS base\nFROM base AS build\nCOPY sociable-node sociable-balancer /programs/\n{COMPILED}", bases::RUST);
+    fs::write(folder.join("Dockerfile"), format!("{begin}{rest}"))?;
+    Ok(folder)
+}
