@@ -28,9 +28,10 @@ const TRACE: &str = "info,sociable=trace";
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A line for people.
+    // Plain comments: `--help` needs no lines for them.
+    // A line for people.
     Text,
-    /// A line of JSON.
+    // A line of JSON.
     Json,
 }
 
