@@ -17,7 +17,7 @@ const BOUNDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1,
 /// latency.observe(Duration::from_secs(60));
 /// let times = latency.times();
 /// assert_eq!(times.count(), 2);
-/// assert_eq!(times.buckets().last(), Some((f64::MAX, 1)));
+/// assert_eq!(times.buckets().last(), Some((f64::INFINITY, 1)));
 /// ```
 #[derive(Debug, Default)]
 pub struct Latency {
@@ -58,9 +58,9 @@ impl Times {
         self.micros as f64 / 1e6
     }
 
-    /// The bound of each bucket in seconds, `f64::MAX` for the last, and how many are in it.
+    /// The bound of each bucket in seconds, infinity for the last, and how many are in it.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
-        BOUNDS.into_iter().chain([f64::MAX]).zip(self.buckets)
+        BOUNDS.into_iter().chain([f64::INFINITY]).zip(self.buckets)
     }
 }
 
@@ -76,7 +76,7 @@ mod tests {
         }
         let times = latency.times();
         let filled: Vec<_> = times.buckets().filter(|(_, count)| *count > 0).collect();
-        assert_eq!(filled, [(0.0005, 2), (0.001, 1), (30.0, 1), (f64::MAX, 1)]);
+        assert_eq!(filled, [(0.0005, 2), (0.001, 1), (30.0, 1), (f64::INFINITY, 1)]);
         assert_eq!((times.count(), times.sum()), (5, 60.001002));
     }
 }

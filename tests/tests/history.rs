@@ -532,6 +532,14 @@ async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
 }
 
 #[tokio::test]
+async fn nodes_start_where_there_is_room_for_one_history() {
+    let nats = Nats::with(r#"jetstream { store_dir: "STORE", max_file_store: 1500MB }"#);
+    let (a, b) = (start(options(&nats)).await, start(options(&nats)).await);
+    eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
+    assert_eq!([&a, &b].map(|member| member.adapter.stats().disagreeing), [0, 0], "nobody was judged before it had a history");
+}
+
+#[tokio::test]
 async fn a_node_needs_no_more_than_the_guide_says() {
     let nats = Nats::with(
         r#"jetstream { store_dir: "STORE", max_file_store: 64GB }

@@ -20,6 +20,10 @@ pub(crate) struct Member {
     /// When it was last asked whether it is there, and how often in a row nobody was.
     probed: Option<Instant>,
     strikes: u32,
+    /// It shares a history by JetStream.
+    keeps: bool,
+    /// Whether that is as it should be was looked at.
+    judged: bool,
     /// It may have members of rooms that bear ids of others.
     pub(crate) adopts: bool,
     /// How many envelopes to all it had sent when it spoke a while ago: when it speaks again behind `SETTLED`, they must have come.
@@ -43,17 +47,25 @@ pub(crate) enum Change {
 impl Members {
     /// A node says that it lives.
     pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
-        let Announcement { tag, epoch, name, sent, adopted, .. } = announcement;
+        let Announcement { tag, epoch, name, sent, adopted, keeps, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
         let before = self.0.get(tag).filter(|before| before.epoch == *epoch);
+        let judged = before.is_some_and(|before| before.judged);
         let (change, (sent, sent_at)) = match before {
             None => (Change::Came, (*sent, now)),
             Some(before) if now.duration_since(before.sent_at) < SETTLED => (Change::Stayed { settled: 0 }, (before.sent, before.sent_at)),
             Some(before) => (Change::Stayed { settled: before.sent }, (*sent, now)),
         };
-        let member = Member { epoch: *epoch, name, heard: now, probed: None, strikes: 0, adopts: *adopted > 0, sent, sent_at };
+        let member = Member { epoch: *epoch, name, heard: now, probed: None, strikes: 0, keeps: *keeps, judged, adopts: *adopted > 0, sent, sent_at };
         self.0.insert(*tag, member);
         change
+    }
+
+    /// Tells once whether it shares a history: how that fits is to be looked at.
+    pub(crate) fn judge(&mut self, tag: NodeTag) -> Option<bool> {
+        let member = self.0.get_mut(&tag)?;
+        let told = std::mem::replace(&mut member.judged, true);
+        (!told).then_some(member.keeps)
     }
 
     /// Gives the epoch of one that is to be asked whether it is there: not again before `pause` is over.

@@ -182,13 +182,15 @@ fn hear(shared: &Arc<Shared>, other: &Announcement) {
             let mut members = shared.members.lock();
             shared.outgoing.count_for(other.tag, |tag| members.get(tag).is_some());
             let change = members.heard(other, Instant::now());
+            // Before the node is there it is not known whether it will have a history.
+            let keeps = if shared.node.get().is_some() { members.judge(other.tag) } else { None };
             drop(members);
             if change == Change::Came {
                 tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
-                if other.keeps != shared.history.get().is_some() {
-                    shared.counters.disagreeing.one();
-                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "a node does not agree on the history: what it and this one send does not reach the other's clients as it should; start all nodes with JetStream, or none");
-                }
+            }
+            if keeps.is_some_and(|keeps| keeps != shared.history.get().is_some()) {
+                shared.counters.disagreeing.one();
+                tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "a node does not agree on the history: what it and this one send does not reach the other's clients as it should; start all nodes with JetStream, or none");
             }
             if shared.heads.promised(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &shared.counters) {
                 shared.missed_something();

@@ -139,6 +139,10 @@ impl Store {
         };
         let mut replicas = options.replicas.unwrap_or(3);
         let stream = loop {
+            // To create one that is there asks for its room once more, which there may not be.
+            if let Some(stream) = known(context, &name).await? {
+                break stream;
+            }
             match context.create_stream(config(replicas)).await {
                 Ok(stream) => break stream,
                 // Somebody wanted other limits, which are as good.
@@ -177,9 +181,11 @@ impl Store {
             allow_direct: true,
             ..Config::default()
         };
-        match context.create_stream(config).await {
-            Err(error) if code(&error) != Some(ErrorCode::STREAM_NAME_EXIST) => return Err(error.into()),
-            _ => {}
+        if known(context, &config.name).await?.is_none() {
+            match context.create_stream(config).await {
+                Err(error) if code(&error) != Some(ErrorCode::STREAM_NAME_EXIST) => return Err(error.into()),
+                _ => {}
+            }
         }
         let sessions = context.get_key_value(bucket).await?;
         let epoch = Epoch::of(info.created.unix_timestamp_nanos());
@@ -216,11 +222,7 @@ impl Store {
     }
 
     async fn is_missing(&self, stream: &str) -> bool {
-        let gone = |error: GetStreamError| match error.kind() {
-            GetStreamErrorKind::JetStream(error) => error.error_code() == ErrorCode::STREAM_NOT_FOUND,
-            _ => false,
-        };
-        self.context.get_stream(stream).await.is_err_and(gone)
+        self.context.get_stream(stream).await.is_err_and(|error| is_missing(&error))
     }
 
     /// A session as its leader has it, with its revision. `None` if nothing was ever written, or it is too old.
@@ -278,6 +280,20 @@ impl Store {
         drop(self.stream.delete_consumer(&name).await);
         Ok(())
     }
+}
+
+/// A stream, if it is there.
+async fn known(context: &Context, name: &str) -> Result<Option<Stream>, Trouble> {
+    match context.get_stream(name).await {
+        Ok(stream) => Ok(Some(stream)),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// True if the server says that there is no such stream.
+fn is_missing(error: &GetStreamError) -> bool {
+    matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
 
 fn code(error: &CreateStreamError) -> Option<ErrorCode> {
