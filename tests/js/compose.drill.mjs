@@ -205,14 +205,25 @@ test("a balancer is killed, and started again", async () => {
 });
 
 if (process.env.NATS_MODE === "cluster") {
-  test("a NATS server is killed", async () => {
-    const [server] = await containers("nats-2");
-    await docker("kill", "--signal=KILL", server);
-    await pause(10_000);
-    await allHaveHeard("a NATS server was killed");
-    await docker("start", server);
-  });
+  // One of them is the leader of the stream.
+  for (const name of ["nats-1", "nats-2", "nats-3"]) {
+    test(`a NATS server is killed: ${name}`, async () => {
+      const [server] = await containers(name);
+      await docker("kill", "--signal=KILL", server);
+      await pause(10_000);
+      await allHaveHeard(`${name} was killed`);
+      await docker("start", server);
+      // The others need it before the next one goes.
+      await pause(10_000);
+    });
+  }
 }
+
+test("the whole cluster is stopped, and started again", async () => {
+  await compose("down");
+  await compose("up", "-d");
+  await allHaveHeard("all was stopped");
+});
 
 test("nothing that was said is missing anywhere in the end", async () => {
   await Promise.all(clients.map((client) => client.hush()));

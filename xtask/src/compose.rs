@@ -63,6 +63,15 @@ pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
     }
 }
 
+/// Whether docker-compose.yml can be read, where a docker-compose is there to read it: no engine is needed.
+pub(crate) fn syntax(report: &mut Report) {
+    const NAME: &str = "docker-compose.yml";
+    if tools::find("docker-compose").is_none() {
+        return report.skip(NAME, "there is no docker-compose");
+    }
+    report.check(NAME, Command::new("docker-compose").args(["config", "--quiet"]).current_dir(workspace::root()));
+}
+
 /// This port of this machine, or another if somebody has it.
 fn free(port: u16) -> u16 {
     let bind = |port| TcpListener::bind(("127.0.0.1", port)).and_then(|listener| listener.local_addr());
