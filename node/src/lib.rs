@@ -124,6 +124,7 @@ mod guides {
         Cluster = "../../docs/guide/cluster.md",
         Embedding = "../../docs/guide/embedding.md",
         Errors = "../../docs/guide/errors.md",
+        FromJavascript = "../../docs/guide/from-javascript.md",
         Middlewares = "../../docs/guide/middlewares.md",
         Namespaces = "../../docs/guide/namespaces.md",
         Recovery = "../../docs/guide/recovery.md",
@@ -131,6 +132,7 @@ mod guides {
     }
     #[cfg(feature = "testing")]
     pages! {
+        FromSocketioxide = "../../docs/guide/from-socketioxide.md",
         Testing = "../../docs/guide/testing.md",
     }
 }
