@@ -129,6 +129,11 @@ mod guides {
         Namespaces = "../../docs/guide/namespaces.md",
         Recovery = "../../docs/guide/recovery.md",
         Rooms = "../../docs/guide/rooms.md",
+        Security = "../../docs/guide/security.md",
+    }
+    #[cfg(feature = "metrics")]
+    pages! {
+        Metrics = "../../docs/guide/metrics.md",
     }
     #[cfg(feature = "testing")]
     pages! {

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler checks.
 
+mod book;
 mod links;
 mod manifest;
 mod text;
@@ -27,13 +28,14 @@ impl Complaint {
 /// One rule: a file's path in the repository and its text to what is wrong with it.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 6] = [
+const RULES: [(&str, Rule); 7] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
     ("lints of the workspace", manifest::lints),
     ("sorted dependencies", manifest::sorted),
     ("links lead somewhere", links::lead_somewhere),
+    ("all pages are in the book", book::complete),
 ];
 
 /// Checks every text file of the repository. Each rule counts as one test.

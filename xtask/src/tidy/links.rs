@@ -25,7 +25,7 @@ pub(super) fn lead_somewhere(path: &Path, text: &str) -> Vec<Complaint> {
 }
 
 /// The path in the repository that a link means, unless it leads out of it. One that begins with a slash starts at the top.
-fn inside(from: &Path, link: &str) -> Option<PathBuf> {
+pub(super) fn inside(from: &Path, link: &str) -> Option<PathBuf> {
     let mut path = PathBuf::new();
     let joined = from.parent()?.join(link);
     for part in joined.components() {
@@ -39,7 +39,7 @@ fn inside(from: &Path, link: &str) -> Option<PathBuf> {
 }
 
 /// The targets of `[text](target)` and `[name]: target`, each with its line. Code is passed over.
-fn links(text: &str) -> Vec<(usize, &str)> {
+pub(super) fn links(text: &str) -> Vec<(usize, &str)> {
     let mut found = vec![];
     let mut in_code = false;
     for (i, line) in text.lines().enumerate() {
