@@ -602,7 +602,10 @@ impl LocalSocket {
             counters.one(Count::EventsUnheard);
         }
         for handler in shared.into_iter().flatten().chain(&own) {
-            match begin(&self.session, || handler(context)) {
+            let span = trace::handling(self.shared.id, self.shared.namespace.name(), &context.name);
+            let begun =
+                begin(&self.session, || if span.is_disabled() { handler(context) } else { trace::handled(span, || handler(context)) });
+            match begun {
                 Begun::Panicked => {}
                 Begun::Ended(Ok(())) => counters.one(Count::EventsHandled),
                 Begun::Ended(Err(error)) => self.failed(&context.name, context.ack.as_ref(), error),

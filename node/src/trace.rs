@@ -5,10 +5,15 @@
 
 use std::fmt::{self, Write};
 
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
 use sociable_adapter::{Message, Operation, Room};
 use sociable_protocol::engine::Packet as EnginePacket;
 use sociable_protocol::{Body, Frames, Id, Packet};
-use tracing::{Level, debug, enabled, trace};
+use tracing::field::{self, Empty};
+use tracing::{Instrument, Level, Span, debug, debug_span, enabled, trace};
+
+use crate::handler::HandlerError;
 
 /// Calls a function only if such events are wanted.
 macro_rules! only_if_on {
@@ -57,6 +62,33 @@ pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, by
         trace!(target: "sociable::transport", %sid, transport, bytes, "{what}");
     }
     only_if_on!("sociable::transport", tell(sid, transport, what, bytes));
+}
+
+/// The handling of an event, for those who collect traces: nothing for all others.
+#[inline]
+pub(crate) fn handling(id: Id, namespace: &str, event: &str) -> Span {
+    debug_span!(
+        target: "sociable::span", "event", otel.name = %plain(event), otel.kind = "server", otel.status_code = Empty,
+        otel.status_description = Empty, namespace = %plain(namespace), %id
+    )
+}
+
+/// What a handler does, within its span.
+pub(crate) fn handled<F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), HandlerError>>
+where
+    F: Future<Output = Result<(), HandlerError>> + 'static,
+{
+    let future = span.in_scope(handle);
+    let noted = async move {
+        let result = future.await;
+        if let Err(error) = &result {
+            let span = Span::current();
+            span.record("otel.status_code", "ERROR");
+            span.record("otel.status_description", field::debug(error));
+        }
+        result
+    };
+    noted.instrument(span).boxed_local()
 }
 
 /// A name that a client chose, as it is but for what would break the line: nobody writes lines of their own into the log.

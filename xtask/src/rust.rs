@@ -53,6 +53,7 @@ fn over_nats() -> Vec<String> {
 
 /// The binaries and examples that the JavaScript suites drive.
 pub(crate) fn build_programs(report: &mut Report) -> bool {
-    let packages = ["--package", "sociable", "--package", "sociable-protocol", "--package", "sociable-balancer"];
+    let packages =
+        ["--package", "sociable", "--package", "sociable-protocol", "--package", "sociable-balancer", "--features", "sociable/otel"];
     report.check("build of binaries and examples", cargo(&["build", "--bins", "--examples"]).args(packages))
 }

@@ -94,6 +94,14 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub(crate) log_format: Format,
 
+    /// A collector of OpenTelemetry that gets traces by OTLP over HTTP, such as http://127.0.0.1:4318; no traces if not given. Needs a build with the feature `otel`
+    #[arg(long, env = "SOCIABLE_OTLP_ENDPOINT", value_name = "URL")]
+    pub(crate) otlp_endpoint: Option<String>,
+
+    /// Which share of all traces is sent, from 0 to 1
+    #[arg(long, env = "SOCIABLE_OTLP_SHARE", value_name = "FACTOR", default_value_t = 1.0, value_parser = share)]
+    pub(crate) otlp_share: f64,
+
     /// The address and port of the administration (/metrics, /healthz, /readyz, /log), such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
     pub(crate) admin_addr: Option<SocketAddr>,
@@ -165,6 +173,11 @@ fn machine_name() -> Option<String> {
 /// Times from 1 to `longest`.
 fn within(longest: u64) -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(1..=longest)
+}
+
+/// A share.
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "it has to be a number from 0 to 1".into())
 }
 
 /// Checks a filter, so that a wrong one is told like every other wrong flag.

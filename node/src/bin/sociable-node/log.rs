@@ -12,7 +12,7 @@ use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
 
 /// How many lines may wait to be written.
 const MAX_WAITING: usize = 8 * 1024;
@@ -24,6 +24,9 @@ const INTERVAL: Duration = Duration::from_secs(60);
 const DEBUG: &str = "info,sociable=debug";
 #[cfg(unix)]
 const TRACE: &str = "info,sociable=trace";
+
+/// What gets the events and spans of the program.
+pub(crate) type BoxedLayer = Box<dyn tracing_subscriber::Layer<Registry> + Send + Sync>;
 
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -59,16 +62,17 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
 
 /// Starts to log what the filter lets through. The filter was checked with the flags.
 /// What waits is written when the guard is dropped.
-pub(crate) fn start(filter: &str, format: Format) -> (Filter, WorkerGuard) {
+pub(crate) fn start(filter: &str, format: Format, traces: Option<BoxedLayer>) -> (Filter, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
     let dropped = writer.error_counter();
     let (layer, handle) = Layer::new(EnvFilter::new(filter));
-    let registry = tracing_subscriber::registry().with(layer);
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
-    match format {
-        Format::Text => registry.with(lines.compact()).init(),
-        Format::Json => registry.with(lines.json().flatten_event(true)).init(),
-    }
+    let lines: BoxedLayer = match format {
+        Format::Text => lines.compact().with_filter(layer).boxed(),
+        Format::Json => lines.json().flatten_event(true).with_filter(layer).boxed(),
+    };
+    // What is traced does not go by what is logged.
+    tracing_subscriber::registry().with(traces.into_iter().chain([lines]).collect::<Vec<_>>()).init();
     (Filter(Arc::new(Inner { handle, dropped, texts: Mutex::new(Texts { current: filter.into(), chosen: filter.into() }) })), guard)
 }
 

@@ -1,6 +1,7 @@
 //! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
 //!
 //! * `flags.rs`, `cluster.rs`, `file.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
+//! * `traces.rs`: what a collector of OpenTelemetry is told, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
 
 mod admin;
@@ -13,6 +14,8 @@ mod log;
 mod nats;
 mod page;
 mod panics;
+#[cfg(feature = "otel")]
+mod traces;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -22,10 +25,13 @@ use actix_web::App;
 use clap::{CommandFactory, Parser};
 use sociable::{ConfigError, NatsError};
 use thiserror::Error;
+use tracing_subscriber::Layer;
 
 use self::flags::Flags;
 use self::log::Filter;
 use self::page::Page;
+#[cfg(feature = "otel")]
+use self::traces::Traces;
 
 #[derive(Debug, Error)]
 enum StartError {
@@ -39,6 +45,12 @@ enum StartError {
     Forbidden { host: String, port: u16 },
     #[error("Can't listen on {host}:{port}: {error}. Choose an address of this machine with --host.")]
     Listen { host: String, port: u16, error: io::Error },
+    #[cfg(feature = "otel")]
+    #[error("Can't send traces: {0}. Name a collector with --otlp-endpoint, such as http://127.0.0.1:4318.")]
+    Traces(String),
+    #[cfg(not(feature = "otel"))]
+    #[error("This sociable-node was built without OpenTelemetry. Build it with `--features otel`, or leave --otlp-endpoint out.")]
+    NoTraces,
     #[error("Can't serve: {0}.")]
     Serve(io::Error),
 }
@@ -59,9 +71,38 @@ async fn main() -> ExitCode {
             Err(error) => fail(&format!("the node does not answer: {error}")),
         };
     }
-    let (filter, _written) = log::start(&flags.log, flags.log_format);
+    let traces = match traces(&flags) {
+        Ok(traces) => traces,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let (filter, _written) = log::start(&flags.log, flags.log_format, traces.as_ref().map(Traces::layer).map(Layer::boxed));
     panics::log_them();
     ended(serve(flags, filter).await)
+}
+
+#[cfg(feature = "otel")]
+fn traces(flags: &Flags) -> Result<Option<Traces>, StartError> {
+    let to = |endpoint: &String| Traces::to(endpoint, flags.node_name(), flags.otlp_share);
+    flags.otlp_endpoint.as_ref().map(to).transpose().map_err(|error| StartError::Traces(error.to_string()))
+}
+
+#[cfg(not(feature = "otel"))]
+fn traces(flags: &Flags) -> Result<Option<Traces>, StartError> {
+    match flags.otlp_endpoint {
+        Some(_) => Err(StartError::NoTraces),
+        None => Ok(None),
+    }
+}
+
+/// There are none.
+#[cfg(not(feature = "otel"))]
+enum Traces {}
+
+#[cfg(not(feature = "otel"))]
+impl Traces {
+    fn layer(&self) -> tracing_subscriber::layer::Identity {
+        match *self {}
+    }
 }
 
 fn ended(result: Result<(), StartError>) -> ExitCode {
