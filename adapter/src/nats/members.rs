@@ -56,7 +56,18 @@ impl Members {
             Some(before) if now.duration_since(before.sent_at) < SETTLED => (Change::Stayed { settled: 0 }, (before.sent, before.sent_at)),
             Some(before) => (Change::Stayed { settled: before.sent }, (*sent, now)),
         };
-        let member = Member { epoch: *epoch, name, heard: now, probed: None, strikes: 0, keeps: *keeps, judged, adopts: *adopted > 0, sent, sent_at };
+        let member = Member {
+            epoch: *epoch,
+            name,
+            heard: now,
+            probed: None,
+            strikes: 0,
+            keeps: *keeps,
+            judged,
+            adopts: *adopted > 0,
+            sent,
+            sent_at,
+        };
         self.0.insert(*tag, member);
         change
     }
