@@ -24,7 +24,6 @@ before(async () => {
   const [{ port }] = await startNats(place, 1, true);
   natsUrl = `nats://127.0.0.1:${port}`;
 });
-});
 
 // ---------------------------------------------------------------- the balancer and its nodes
 

@@ -33,7 +33,6 @@ before(async () => {
     }
   }
 });
-});
 
 const cases = Object.entries(EMITTERS).flatMap(([name, emitter]) => Object.entries(CLUSTERS).map(([way, cluster]) => [`${name}, by ${way}`, emitter, cluster]));
 for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {

@@ -232,7 +232,7 @@ impl NatsOptions {
         self
     }
 
-    /// Checks what can be checked before [connecting](NatsAdapter::connect), which does it too.
+    /// Checks what can be checked before [connecting](crate::NatsAdapter::connect), which does it too.
     ///
     /// # Errors
     ///
