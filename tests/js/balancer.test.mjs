@@ -1,5 +1,5 @@
 // Three nodes behind a balancer, as clients see them: the real client and raw bytes. What one node does, the three have to do together.
-import { before, describe, test } from "node:test";
+import { after, before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { writeFileSync } from "node:fs";
 import http from "node:http";
