@@ -1,6 +1,6 @@
 # Two images out of one build: `docker build --target node .` and `docker build --target balancer .`
 #
-# Each holds one program, the libraries that it is linked with and the certificates that systems trust: no shell, no packages, nobody but the
+# Each holds one program, the libraries that it is linked with, `sleep`, and the certificates that systems trust: no shell, no packages, nobody but the
 # user 65532. Nothing is written at run time, so the root file system may be read-only.
 #
 # Any builder will do: there is no `# syntax` line to fetch a frontend for, and no `RUN --mount`.
@@ -26,7 +26,8 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package sociable --package sociable-balancer --bin sociable-node --bin sociable-balancer \
     && mkdir /programs && mv target/release/sociable-node target/release/sociable-balancer /programs/
 
-# The root file systems: a program, what `ldd` says that it needs, and at the places where it looks for it.
+# The root file systems: a program, what `ldd` says that it needs, at the places where it looks for it, and `sleep`, by which Kubernetes has a
+# container wait before it is told to stop.
 FROM base AS roots
 COPY --from=build /programs /programs
 RUN for program in node balancer; do \
@@ -35,6 +36,7 @@ RUN for program in node balancer; do \
         && cp "/programs/sociable-$program" "$root/usr/local/bin/" \
         && strip "$root/usr/local/bin/sociable-$program" \
         && ldd "$root/usr/local/bin/sociable-$program" | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} "$root" \
+        && cp --parents --dereference /usr/bin/sleep "$root" \
         && cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/" \
         && echo 'sociable:x:65532:65532::/:/nonexistent' > "$root/etc/passwd" \
         && echo 'sociable:x:65532:' > "$root/etc/group" \

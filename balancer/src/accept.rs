@@ -10,7 +10,6 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use crate::http::refusal::Refusal;
-use crate::limits::Bucket;
 use crate::permit::Permit;
 use crate::shared::Shared;
 
@@ -37,13 +36,13 @@ pub(crate) struct Accepted {
 }
 
 /// Accepts for ever, and deals each connection to the next worker.
-pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sender<Accepted>>, rate: Arc<Bucket>) -> io::Result<()> {
+pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sender<Accepted>>) -> io::Result<()> {
     let Source { listener, tls, proxied } = source;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let metrics = &shared.metrics;
     for worker in workers.iter().cycle() {
-        while let Err(wait) = rate.take(Instant::now()) {
+        while let Err(wait) = shared.accepts.load().take(Instant::now()) {
             metrics.accept_waits.inc();
             sleep(wait).await;
         }

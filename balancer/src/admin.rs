@@ -31,6 +31,7 @@ use crate::descriptors::Held;
 use crate::lookout::Lookout;
 use crate::scrape::{self, Scrape};
 use crate::shared::Shared;
+use crate::table::State;
 use crate::tcp;
 use crate::tls::Tls;
 
@@ -192,8 +193,9 @@ impl Desk {
     fn readiness(&self) -> Answer {
         if self.shared.time_left().is_some() {
             tell(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the balancer is leaving")
-        } else if self.shared.table.load().ready().len() == 0 {
-            tell(StatusCode::SERVICE_UNAVAILABLE, TEXT, "no node takes sessions")
+        } else if self.shared.table.load().nodes().iter().all(|node| node.state == State::Unwell) {
+            // While nodes are full or go, their sessions need a way to them.
+            tell(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no node that is well")
         } else {
             tell(StatusCode::OK, TEXT, "ready")
         }

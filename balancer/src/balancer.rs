@@ -11,9 +11,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::accept::{self, Accepted, Source};
-use crate::limits::Bucket;
 use crate::lookout::{Reports, Tables};
-use crate::options::{Options, OptionsError, rate_of};
+use crate::options::{Options, OptionsError};
 use crate::roll::Pace;
 use crate::serve::{self, Leave};
 use crate::shared::Shared;
@@ -91,15 +90,13 @@ impl Balancer {
         }
         let listeners = self.sources.iter().map(|source| source.listener.try_clone()).collect::<io::Result<Vec<_>>>()?;
         let (accepts, mut stop) = watch::channel(true);
-        let rate = rate_of(self.shared.options().accept_rate, 1.0).map_err(io::Error::other)?;
-        let rate = Arc::new(Bucket::new(rate));
         let (shared, sources) = (Arc::clone(&self.shared), self.sources);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         threads.push(thread::Builder::new().name("balancer-accept".into()).spawn(move || {
             runtime.block_on(async move {
                 let mut accepting = JoinSet::new();
                 for source in sources {
-                    accepting.spawn(accept::accept(source, Arc::clone(&shared), senders.clone(), Arc::clone(&rate)));
+                    accepting.spawn(accept::accept(source, Arc::clone(&shared), senders.clone()));
                 }
                 drop(senders);
                 // Ends when it is told, and when nobody is left to tell it.
@@ -145,6 +142,11 @@ impl Handle {
             metrics.reloads_failed.inc()
         };
         changed
+    }
+
+    /// Counts that options were to be loaded anew and were wrong already where they came from.
+    pub fn reload_failed(&self) {
+        self.shared.metrics.reloads_failed.inc();
     }
 
     /// Accepts no more, and closes the connections within this time, some each second; what is left then is cut off. Said again, the new time

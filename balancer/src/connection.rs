@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::task::spawn_local;
 
-use crate::exchange::{End, Exchange, Terms};
+use crate::exchange::{Closes, End, Exchange, Terms};
 use crate::http::Framing;
 use crate::http::head::{Record, Request};
 use crate::http::refusal::Refusal;
@@ -42,7 +42,10 @@ pub(crate) struct Connection {
 enum Next {
     /// Another.
     Request,
+    /// The client has a whole answer.
     Close,
+    /// It has not, and is not to think so.
+    Cut,
     /// The client may be sending still: it gets time to read.
     Linger,
 }
@@ -57,7 +60,10 @@ impl Connection {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(refusal) => {
-                    connection.refuse(refusal, false, true, None).await;
+                    // Nothing of it was understood but who sent it.
+                    let recorded = connection.worker.shared.options().is_recorded();
+                    let record = recorded.then(|| Box::new(Record::unread(connection.peer.ip())));
+                    connection.refuse(refusal, false, true, record).await;
                     return connection.linger().await;
                 }
             };
@@ -69,7 +75,8 @@ impl Connection {
             };
             match next {
                 Next::Request => {}
-                Next::Close => return,
+                Next::Close => return connection.close().await,
+                Next::Cut => return,
                 Next::Linger => return connection.linger().await,
             }
             let options = connection.worker.shared.options();
@@ -135,7 +142,7 @@ impl Connection {
             Err(refusal) => return self.refuse_request(refusal, &request, close, record).await,
         };
         let answer = worker.shared.options().answer_time(&node);
-        let most = node.limits.max_payload.unwrap_or(u64::MAX).min(worker.shared.options().max_body);
+        let most = worker.shared.options().longest_body(&node, &request);
         if matches!(request.body, Framing::Length(length) if length > most) {
             worker.pool.put(node.address, stream, worker.roll.now());
             return self.refuse_request(Refusal::LongBody, &request, close, record).await;
@@ -152,10 +159,10 @@ impl Connection {
             &mut stream,
             &mut self.carry,
             &mut request,
-            Terms { close, most, answer },
+            Terms { closes: if close { Closes::Always } else { Closes::IfLeaving }, most, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
-        let (status, free) = (exchange.status(), exchange.node_is_free());
+        let (status, free, close) = (exchange.status(), exchange.node_is_free(), exchange.closes());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
         if free {
             worker.pool.put(node.address, stream, worker.roll.now());
@@ -163,9 +170,7 @@ impl Connection {
             // The node learns at once that nobody waits for its answer.
             drop(stream);
         }
-        if status == 503 {
-            worker.shared.refused_by(&node, &request);
-        }
+        worker.shared.answered(&node, &request, status);
         match end {
             End::Answered { whole } => {
                 self.log(record, status, node.tag.as_str());
@@ -185,7 +190,7 @@ impl Connection {
                     worker.shared.metrics.broken.inc();
                 }
                 self.log(record, 0, node.tag.as_str());
-                Next::Close
+                Next::Cut
             }
         }
     }
@@ -211,7 +216,7 @@ impl Connection {
             &mut stream,
             &mut self.carry,
             &mut request,
-            Terms { close: true, most: 0, answer },
+            Terms { closes: Closes::Always, most: 0, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let status = exchange.status();
@@ -231,12 +236,13 @@ impl Connection {
                 self.linger().await;
             }
             End::Answered { .. } => {
-                if status == 503 {
-                    worker.shared.refused_by(&node, &request);
-                }
+                worker.shared.answered(&node, &request, status);
                 self.linger().await;
             }
-            End::ClientGone | End::Broken => {}
+            End::ClientGone => {}
+            End::Broken => {
+                worker.shared.metrics.broken.inc();
+            }
         }
     }
 
@@ -248,7 +254,8 @@ impl Connection {
         match (sent, linger, close) {
             (true, true, _) => Next::Linger,
             (true, false, false) => Next::Request,
-            _ => Next::Close,
+            (true, false, true) => Next::Close,
+            (false, ..) => Next::Cut,
         }
     }
 
@@ -265,12 +272,27 @@ impl Connection {
     async fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
         let mut out = Out::new(bytes);
         poll_fn(|cx| match self.place.fate(cx) {
-            Fate::Late => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Fate::Late => {
+                self.worker.shared.metrics.clients_slow.inc();
+                Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+            }
             Fate::Stays | Fate::Leaves => out.poll_send(cx, &mut self.stream),
         })
         .await?;
         self.worker.give(out.take_memory());
         Ok(())
+    }
+
+    /// Ends a connection behind a whole answer. Over TLS the end is told, since an answer without a length is whole by that alone.
+    async fn close(&mut self) {
+        if self.is_encrypted() {
+            self.place.give(self.worker.shared.options().write_timeout);
+            poll_fn(|cx| match self.place.fate(cx) {
+                Fate::Late => Poll::Ready(()),
+                Fate::Stays | Fate::Leaves => self.stream.poll_shutdown(cx).map(drop),
+            })
+            .await;
+        }
     }
 
     /// Ends a connection on which something may come still. To close it at once would take the answer away from the client.
@@ -306,7 +328,7 @@ impl Connection {
 
     fn log(&self, record: Option<Box<Record>>, status: u16, by: &str) {
         if let Some(record) = record {
-            record.log(self.peer.ip(), status, by);
+            record.log(status, by);
         }
     }
 }

@@ -65,7 +65,7 @@ pub enum DiscoveryError {
 /// discovery.check()?;
 /// # Ok::<(), sociable_balancer::DiscoveryError>(())
 /// ```
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Discovery {
     /// Nodes by their addresses. Names are looked up anew all the time.
     pub nodes: Vec<HostPort>,
@@ -98,7 +98,7 @@ impl Default for Discovery {
 }
 
 /// How nodes are asked for their health.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probing {
     /// What is asked for: `/healthz` by default.
     pub path: String,

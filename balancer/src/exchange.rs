@@ -38,11 +38,19 @@ pub(crate) enum End {
     Refused(Refusal),
 }
 
+/// Whether the client's connection ends behind an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closes {
+    Always,
+    /// If the balancer leaves when the answer comes.
+    IfLeaving,
+    Never,
+}
+
 /// What holds for one exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
-    /// The client's connection ends behind it.
-    pub(crate) close: bool,
+    pub(crate) closes: Closes,
     /// The longest body, where the head does not say how long it is.
     pub(crate) most: u64,
     /// How long the node may take.
@@ -54,6 +62,7 @@ pub(crate) struct Terms {
 pub(crate) struct Exchange<'a, C> {
     worker: &'a Worker,
     place: &'a Place,
+    closes: Closes,
     client: &'a mut C,
     node: &'a mut TcpStream,
     /// What was read of the client and not used.
@@ -124,7 +133,8 @@ impl<'a, C: Wire> Exchange<'a, C> {
             rate: options.min_body_rate.max(1),
             begun: place.now(),
         };
-        let asked = Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close: terms.close };
+        let asked =
+            Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close: terms.closes == Closes::Always };
         let out = Out::new(std::mem::take(&mut request.head));
         let empty = request.body == Framing::Empty;
         place.give(if empty { times.answer } else { times.body });
@@ -137,12 +147,17 @@ impl<'a, C: Wire> Exchange<'a, C> {
             received: 0,
             most: terms.most,
         };
-        Self { worker, place, client, node, carry, asked, times, up, down: Down::default() }
+        Self { worker, place, closes: terms.closes, client, node, carry, asked, times, up, down: Down::default() }
     }
 
     /// The status of the answer, if one came.
     pub(crate) fn status(&self) -> u16 {
         self.down.status
+    }
+
+    /// True if the client was told that its connection ends, or is to be told.
+    pub(crate) fn closes(&self) -> bool {
+        self.asked.close
     }
 
     /// When the answer began, if one came.
@@ -168,8 +183,9 @@ impl<'a, C: Wire> Exchange<'a, C> {
 
     fn late(&mut self) -> End {
         if !self.down.out.is_empty() {
+            self.worker.shared.metrics.clients_slow.inc();
             End::ClientGone
-        } else if !self.up.over {
+        } else if !self.up.over && self.up.out.is_empty() {
             self.refuse(Refusal::Slow)
         } else {
             self.refuse(Refusal::NoAnswer)
@@ -225,9 +241,10 @@ impl<'a, C: Wire> Exchange<'a, C> {
         let taken = self.up.take(&mut input);
         self.carry.extend_from_slice(input);
         taken.map_err(|refusal| self.refuse(refusal))?;
-        // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more.
+        // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more, and neither does a lot at first.
         let at_lowest = Duration::from_secs(self.up.received / self.times.rate);
-        self.place.until(self.times.begun, self.times.body + at_lowest);
+        let begun = Duration::from_secs((self.place.now() - self.times.begun).into());
+        self.place.until(self.times.begun, self.times.body + at_lowest.min(begun));
         Ok(true)
     }
 
@@ -268,6 +285,10 @@ impl<'a, C: Wire> Exchange<'a, C> {
                 Poll::Ready(length) => length,
             };
             *self.down.out.bytes() = self.worker.memory();
+            // A poll may have waited for long: whoever is dismissed meanwhile is told so with the answer.
+            if self.closes == Closes::IfLeaving && self.down.answer.is_none() {
+                self.asked.close = self.place.leaves() || self.worker.leaving.get();
+            }
             if let Err(end) = self.down.take(length, &buffer, &self.asked) {
                 drop(buffer);
                 return Poll::Ready(match end {

@@ -35,9 +35,9 @@ use tokio_rustls::server::TlsStream;
 
 use self::wire::{Answer, PIECE, Reply, StreamWire};
 use crate::descriptors::Held;
-use crate::exchange::{End, Exchange, Terms};
+use crate::exchange::{Closes, End, Exchange, Terms};
 use crate::http::Framing;
-use crate::http::head::{MAX_HEAD, Request};
+use crate::http::head::{MAX_HEAD, Record, Request};
 use crate::http::refusal::Refusal;
 use crate::permit::Permit;
 use crate::reach::Reached;
@@ -186,7 +186,13 @@ impl Open {
         let mut wire = StreamWire::new(body, Rc::clone(&reply));
         let mut request = match request {
             Ok(request) => request,
-            Err(refusal) => return drop(self.refuse(refusal, false, &mut wire)),
+            Err(refusal) => {
+                let (status, by, _) = self.refuse(refusal, false, &mut wire);
+                if worker.shared.options().is_recorded() {
+                    Record::unread(self.client.peer.ip()).log(status, &by);
+                }
+                return;
+            }
         };
         let record = request.record.take();
         wire.framing = request.body;
@@ -199,7 +205,7 @@ impl Open {
             () = poll_fn(|cx| reply.borrow_mut().poll_gone(cx)) => (0, "client_gone".into(), None),
         };
         if let Some(record) = record {
-            record.log(self.client.peer.ip(), status, &by);
+            record.log(status, &by);
         }
         let Some(Switched { node, stream, place, down }) = switched else { return };
         let limit = worker.shared.options().write_timeout;
@@ -224,7 +230,7 @@ impl Open {
             Ok(reached) => reached,
             Err(refusal) => return self.refuse(refusal, websocket, wire),
         };
-        let most = node.limits.max_payload.unwrap_or(u64::MAX).min(worker.shared.options().max_body);
+        let most = worker.shared.options().longest_body(&node, &request);
         if matches!(request.body, Framing::Length(length) if length > most) {
             worker.pool.put(node.address, stream, worker.roll.now());
             return self.refuse(Refusal::LongBody, websocket, wire);
@@ -233,13 +239,12 @@ impl Open {
         let answer = worker.shared.options().answer_time(&node);
         let place = worker.roll.enter(answer);
         let mut carry = vec![];
-        let mut exchange = Exchange::new(worker, &place, wire, &mut stream, &mut carry, &mut request, Terms { close: false, most, answer });
+        let mut exchange =
+            Exchange::new(worker, &place, wire, &mut stream, &mut carry, &mut request, Terms { closes: Closes::Never, most, answer });
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let (status, free) = (exchange.status(), exchange.node_is_free());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
-        if status == 503 {
-            worker.shared.refused_by(&node, &request);
-        }
+        worker.shared.answered(&node, &request, status);
         match end {
             End::Switched(out) => {
                 // It was written by the balancer, so that it can be read.

@@ -95,7 +95,16 @@ impl Lookout {
     /// The configuration can't work, and the one before stays; or the thread has ended.
     pub fn reload(&self, discovery: Discovery) -> Result<(), DiscoveryError> {
         discovery.check()?;
-        self.discovery.send(discovery).map_err(|_| DiscoveryError::Ended)
+        if self.discovery.is_closed() {
+            return Err(DiscoveryError::Ended);
+        }
+        // What stays as it was goes on: a link is not broken for it.
+        self.discovery.send_if_modified(|before| {
+            let changed = *before != discovery;
+            *before = discovery;
+            changed
+        });
+        Ok(())
     }
 
     /// All that is known, for a status page.
@@ -144,7 +153,10 @@ impl Thread {
                         return;
                     }
                     let discovery = self.wanted.borrow_and_update().clone();
-                    tracing::info!(target: "sociable::balancer", ?discovery, "nodes are looked for by another configuration");
+                    tracing::info!(
+                        target: "sociable::balancer", nodes = discovery.nodes.len(), names = discovery.dns.len(), nats = discovery.nats.is_some(),
+                        "nodes are looked for by another configuration"
+                    );
                     registry.set_rules(discovery.rules.clone());
                     probers.change(discovery.probe.clone());
                     _sources = sources::begin(&discovery, &mut registry, &sightings, &self.counters);

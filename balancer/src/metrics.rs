@@ -78,6 +78,8 @@ counters! {
     upgrades,
     /// WebSockets that were closed because nothing came through them.
     tunnels_late,
+    /// Clients that were cut off because they did not take what they were sent.
+    clients_slow,
     /// Answers that broke off.
     broken,
     /// Connections that were accepted.

@@ -9,7 +9,8 @@ use thiserror::Error;
 use crate::affinity::Affinity;
 use crate::forwarded::{Dialect, Forwarding};
 use crate::http::head::Reading;
-use crate::http::target::EnginePaths;
+use crate::http::head::Request;
+use crate::http::target::{EnginePaths, Route};
 use crate::limits::{Rate, RateError};
 use crate::placement::{BOUND, Placement, SLOW_START};
 use crate::table::Node;
@@ -60,7 +61,7 @@ pub struct Options {
     /// How long a connection to a node is kept for its next request: 4 s by default, which is less than the 5 s after which many servers
     /// close it.
     pub pool_idle: Duration,
-    /// The longest body, in bytes: 16 MiB by default, or what the node says that it takes if that is less.
+    /// The longest body, in bytes: 16 MiB by default; of a session what its node says that it takes, if that is less.
     pub max_body: u64,
     /// The most connections of clients: 100,000 by default, or what the descriptors of the process suffice for if that is less. Those beyond
     /// get 503.
@@ -71,7 +72,8 @@ pub struct Options {
     pub session_rate: f64,
     /// How many wrong session ids one address may show in a second: 100 by default, and ten times as many at once.
     pub guess_rate: f64,
-    /// In what time the connections are closed when the balancer is stopped: 20 s by default.
+    /// In what time the connections are closed when the balancer is stopped: 30 s by default, in which every poll is answered that waits, if the nodes ping
+    /// every 25 s.
     pub drain_time: Duration,
     /// In what time they are closed when another process has taken over: 10 minutes by default.
     pub handover_time: Duration,
@@ -101,11 +103,14 @@ impl Default for Options {
             accept_rate: 5_000.0,
             session_rate: 1_000.0,
             guess_rate: 100.0,
-            drain_time: Duration::from_secs(20),
+            drain_time: Duration::from_secs(30),
             handover_time: Duration::from_secs(600),
         }
     }
 }
+
+/// The longest time.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Options that don't go together.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -149,9 +154,13 @@ impl Options {
             ("tunnel_idle", self.tunnel_idle),
             ("half_close", self.half_close),
         ] {
+            require(time <= LONGEST, &format!("{name}: give at most a year"));
             require(time >= Duration::from_secs(1), &format!("{name}: give at least 1 s, which is how exact times are"));
         }
         require(!self.connect_timeout.is_zero(), "connect_timeout: give more than 0");
+        for (name, time) in [("drain_time", self.drain_time), ("handover_time", self.handover_time), ("slow_start", self.slow_start)] {
+            require(time <= LONGEST, &format!("{name}: give at most a year"));
+        }
         if wrong.is_empty() { Ok(()) } else { Err(OptionsError(wrong)) }
     }
 }
@@ -206,8 +215,19 @@ impl Policy {
             forwarding: &self.forwarding,
             peer,
             tls,
-            recorded: tracing::enabled!(target: "sociable::access", tracing::Level::INFO),
+            recorded: self.is_recorded(),
         }
+    }
+
+    /// True if requests are logged.
+    pub(crate) fn is_recorded(&self) -> bool {
+        tracing::enabled!(target: "sociable::access", tracing::Level::INFO)
+    }
+
+    /// The longest body that may go to this node: of a session, what the node takes of one.
+    pub(crate) fn longest_body(&self, node: &Node, request: &Request) -> u64 {
+        let of_node = if matches!(request.route, Route::Session(_)) { node.limits.max_payload } else { None };
+        of_node.unwrap_or(u64::MAX).min(self.max_body)
     }
 
     /// True for one of the proxies in front.

@@ -2,18 +2,22 @@
 
 use std::cell::RefCell;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 
+use crate::descriptors::{Descriptors, Held};
+
 /// The most that are kept for one node, by each worker. Those beyond it are closed.
 const MAX_IDLE: usize = 512;
 
-/// The connections of one worker. The last that came is the first to go: the others get old and are closed.
-#[derive(Debug, Default)]
+/// The connections of one worker. They take descriptors only as long as enough are left for clients. The last that came is the first to go: the others get old and are closed.
+#[derive(Debug)]
 pub(crate) struct Pool {
+    descriptors: Arc<Descriptors>,
     idle: RefCell<FxHashMap<SocketAddr, Vec<Idle>>>,
 }
 
@@ -22,9 +26,15 @@ struct Idle {
     stream: TcpStream,
     /// The second of the worker in which it came.
     since: u32,
+    /// Its descriptor: that of the client for whom it was opened is counted with the client.
+    _held: Held,
 }
 
 impl Pool {
+    pub(crate) fn new(descriptors: Arc<Descriptors>) -> Self {
+        Self { descriptors, idle: RefCell::default() }
+    }
+
     /// A connection to this node on which nothing has come, not even its end.
     pub(crate) fn take(&self, address: SocketAddr) -> Option<TcpStream> {
         let mut idle = self.idle.borrow_mut();
@@ -43,10 +53,11 @@ impl Pool {
         if !is_quiet(&stream) {
             return;
         }
+        let Some(held) = self.descriptors.hold_spare() else { return };
         let mut idle = self.idle.borrow_mut();
         let waiting = idle.entry(address).or_default();
         if waiting.len() < MAX_IDLE {
-            waiting.push(Idle { stream, since: now });
+            waiting.push(Idle { stream, since: now, _held: held });
         }
     }
 

@@ -1,8 +1,10 @@
 //! A connection to the node that a request is for.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
@@ -15,9 +17,33 @@ use crate::worker::Worker;
 
 /// How many other nodes are tried for a request that no node owns.
 const RETRIES: usize = 2;
-/// At most one request in so many is tried again, beyond the first few: if all nodes fail, trying more makes it worse.
-const RETRY_BUDGET: u64 = 10;
-const FREE_RETRIES: u64 = 20;
+/// One request in so many may be tried again, and a few at once: if all nodes fail, trying more makes it worse.
+const PER_RETRY: u32 = 5;
+const RETRIES_AT_ONCE: u32 = 20;
+/// What tells that this process or its machine has no room for another connection. It says nothing of the node.
+const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+
+/// How many requests may be tried again. Each request that goes to a node earns a part of one.
+#[derive(Debug)]
+pub(crate) struct RetryBudget(Cell<u32>);
+
+impl Default for RetryBudget {
+    fn default() -> Self {
+        Self(Cell::new(RETRIES_AT_ONCE * PER_RETRY))
+    }
+}
+
+impl RetryBudget {
+    fn earn(&self) {
+        self.0.set((self.0.get() + 1).min(RETRIES_AT_ONCE * PER_RETRY));
+    }
+
+    fn spend(&self) -> bool {
+        let left = self.0.get().checked_sub(PER_RETRY);
+        self.0.set(left.unwrap_or(self.0.get()));
+        left.is_some()
+    }
+}
 
 /// A connection to a node, which is counted as busy.
 #[derive(Debug)]
@@ -31,6 +57,7 @@ impl Worker {
     /// Connects to the node that a request is for. Only a request that no node owns is tried at another, and only as long as nothing was sent.
     pub(crate) async fn reach(&self, request: &Request) -> Result<Reached, Refusal> {
         let mut node = self.shared.assign(request)?;
+        self.retries.earn();
         let mut tried = vec![];
         loop {
             let counted = node.load.request();
@@ -63,15 +90,18 @@ impl Worker {
         };
         metrics.connects_failed.inc();
         tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "a node can't be reached");
-        self.shared.reports.connect_failed(node.tag);
+        if Errno::from_io_error(&error).is_some_and(|errno| OURS.contains(&errno)) {
+            tracing::warn!(target: "sociable::balancer", %error, "this machine has no room for another connection to a node");
+        } else {
+            self.shared.reports.connect_failed(node.tag);
+        }
         None
     }
 
     fn may_retry(&self) -> bool {
-        let metrics = &self.shared.metrics;
-        let may = metrics.retries.get() < FREE_RETRIES + metrics.placements.get() / RETRY_BUDGET;
+        let may = self.retries.spend();
         if !may {
-            metrics.retries_refused.inc();
+            self.shared.metrics.retries_refused.inc();
         }
         may
     }
@@ -81,4 +111,20 @@ async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     tcp::prepare(socket2::SockRef::from(&stream))?;
     Ok(stream)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retries_are_earned() {
+        let budget = RetryBudget::default();
+        let spent = || (0..1_000).take_while(|_| budget.spend()).count();
+        assert_eq!(spent(), 20);
+        (0..11).for_each(|_| budget.earn());
+        assert_eq!(spent(), 2);
+        (0..100_000).for_each(|_| budget.earn());
+        assert_eq!(spent(), 20);
+    }
 }

@@ -60,7 +60,7 @@ const FAREWELL: Duration = Duration::from_secs(60);
 const MAX_FAREWELLS: usize = 4096;
 
 /// What follows from what is seen.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
     /// So many good probes in a row make an address well that was not: 2 by default. One that was never reached is well after the first.
     pub rise: u32,
@@ -278,7 +278,10 @@ impl Registry {
         match outcome {
             Err(error) => {
                 self.counters.probe_failures.one();
-                place.failed(error.to_string(), self.rules.fall);
+                let error = error.to_string();
+                if place.failed(&error, self.rules.fall) {
+                    tracing::warn!(target: "sociable::balancer", %address, error, "nobody has answered yet at an address where a node is to be");
+                }
             }
             Ok(Answer::Untagged) => {
                 if place.answered(None, self.rules.rise, now) {

@@ -67,7 +67,7 @@ async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut lea
     loop {
         tokio::select! {
             next = accepted.recv(), if accepts => match next {
-                Some(accepted) => drop(spawn_local(begin(Rc::clone(&worker), accepted))),
+                Some(accepted) => drop(spawn_local(begin(Beginning::new(&worker), accepted))),
                 None => accepts = false,
             },
             _ = second.tick() => {
@@ -85,7 +85,7 @@ async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut lea
             }
         }
         if let Some((ends, _)) = ends
-            && (!accepts && worker.roll.len() == 0 || left(ends).is_zero())
+            && (!accepts && worker.is_empty() || left(ends).is_zero())
         {
             break;
         }
@@ -96,9 +96,26 @@ fn left(ends: Instant) -> Duration {
     ends.saturating_duration_since(Instant::now())
 }
 
+/// A connection that has not come to HTTP yet. Its worker does not end before.
+struct Beginning(Rc<Worker>);
+
+impl Beginning {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.beginning.set(worker.beginning.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Beginning {
+    fn drop(&mut self) {
+        self.0.beginning.set(self.0.beginning.get() - 1);
+    }
+}
+
 /// What comes before HTTP.
-async fn begin(worker: Rc<Worker>, accepted: Accepted) {
+async fn begin(beginning: Beginning, accepted: Accepted) {
     let Accepted { stream, mut peer, tls, proxied, permit } = accepted;
+    let worker = Rc::clone(&beginning.0);
     let metrics = &worker.shared.metrics;
     let Ok(mut stream) = TcpStream::from_std(stream) else {
         metrics.accept_errors.inc();
@@ -119,14 +136,19 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) {
         }
     }
     let Some(config) = tls else {
+        drop(beginning);
         return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
     };
     match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            drop(beginning);
             // Boxed, since it is large, and a connection of HTTP/1.1 is not to be.
             Box::pin(h2::serve(worker, stream, peer, permit)).await;
         }
-        Ok(Ok(stream)) => Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await,
+        Ok(Ok(stream)) => {
+            drop(beginning);
+            Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await;
+        }
         refused => {
             metrics.tls_failed.inc();
             let why = refused.map_or_else(

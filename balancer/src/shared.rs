@@ -10,13 +10,13 @@ use crate::descriptors::Descriptors;
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::target::Route;
-use crate::limits::Buckets;
+use crate::limits::{Bucket, Buckets};
 use crate::lookout::{Reports, Tables};
 use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
 use crate::table::{Node, State};
 
-/// The most addresses whose sessions and guesses are counted: beyond it, those that were quiet for longest are forgotten.
+/// The most addresses whose sessions and guesses are counted one by one: those on top share a limit.
 const MAX_ADDRESSES: usize = 100_000;
 /// Those who are told to come back do so after this many seconds, and at most so many later.
 const RETRY_AFTER: u32 = 1;
@@ -30,10 +30,14 @@ pub(crate) struct Shared {
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
     pub(crate) descriptors: Arc<Descriptors>,
+    /// How fast connections are accepted.
+    pub(crate) accepts: ArcSwap<Bucket>,
     sessions: ArcSwap<Buckets>,
     guesses: ArcSwap<Buckets>,
     /// Where the next request for another path goes.
     turn: AtomicUsize,
+    /// How long the next who is to come back waits.
+    spread: AtomicUsize,
     /// When what is left is cut off, if the balancer leaves.
     ends: ArcSwapOption<Instant>,
 }
@@ -42,6 +46,7 @@ impl Shared {
     pub(crate) fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
         options.check()?;
         Ok(Self {
+            accepts: ArcSwap::from_pointee(Bucket::new(rate_of(options.accept_rate, 1.0)?)),
             sessions: ArcSwap::from_pointee(buckets(options.session_rate)?),
             guesses: ArcSwap::from_pointee(buckets(options.guess_rate)?),
             policy: ArcSwap::from_pointee(Policy::new(options)),
@@ -50,6 +55,7 @@ impl Shared {
             metrics: Metrics::default(),
             descriptors: Descriptors::of_this_process(),
             turn: AtomicUsize::new(0),
+            spread: AtomicUsize::new(0),
             ends: ArcSwapOption::empty(),
         })
     }
@@ -63,6 +69,9 @@ impl Shared {
     pub(crate) fn change(&self, options: Options) -> Result<(), OptionsError> {
         options.check()?;
         let before = self.options();
+        if before.accept_rate != options.accept_rate {
+            self.accepts.store(Arc::new(Bucket::new(rate_of(options.accept_rate, 1.0)?)));
+        }
         if before.session_rate != options.session_rate {
             self.sessions.store(Arc::new(buckets(options.session_rate)?));
         }
@@ -113,12 +122,13 @@ impl Shared {
             return self.options().placement.choose_except(&tags, &table, request.affinity.as_deref(), Instant::now());
         }
         // In turn, among those that are well; and one that goes still serves, if there is no other.
-        let well = || table.ready().filter(fresh);
+        let well: Vec<_> = table.ready().filter(fresh).collect();
+        let left: Vec<_> = match well.is_empty() {
+            true => table.nodes().iter().filter(fresh).filter(|node| node.state != State::Unwell).collect(),
+            false => well,
+        };
         let turn = self.turn.fetch_add(1, Relaxed);
-        match well().count() {
-            0 => table.nodes().iter().filter(fresh).find(|node| node.state != State::Unwell).cloned(),
-            many => well().nth(turn % many).cloned(),
-        }
+        left.get(turn % left.len().max(1)).map(|node| Arc::clone(node))
     }
 
     /// Counts a wrong session id. Who shows too many is told no more than that.
@@ -129,16 +139,20 @@ impl Shared {
         }
     }
 
-    /// A node answered that it can't serve.
-    pub(crate) fn refused_by(&self, node: &Node, request: &Request) {
-        if request.route == Route::Handshake {
-            self.reports.refused(node.tag);
+    /// What a node's answer tells of it, and of the client.
+    pub(crate) fn answered(&self, node: &Node, request: &Request, status: u16) {
+        match (status, request.route) {
+            (503, Route::Handshake) => self.reports.refused(node.tag),
+            // Likely a guess with the tag of a node that lives. It counts with those that are refused here; but whoever shares the address with a
+            // live session is not to cut it off, so that what bears such a tag always goes to its node.
+            (400, Route::Session(_)) => drop(self.guesses.load().take(request.client, Instant::now())),
+            _ => {}
         }
     }
 
     /// After how many seconds one may try again: not all at once.
     pub(crate) fn retry_after(&self) -> u32 {
-        RETRY_AFTER + self.turn.fetch_add(1, Relaxed) as u32 % RETRY_SPREAD
+        RETRY_AFTER + self.spread.fetch_add(1, Relaxed) as u32 % RETRY_SPREAD
     }
 }
 

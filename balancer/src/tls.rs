@@ -73,9 +73,8 @@ pub enum TlsError {
 /// The certificates of a server.
 #[derive(Debug)]
 pub struct Tls {
-    pairs: Vec<Pair>,
-    /// What the files of each pair were like when they were read last. Held while they are read: one at a time does.
-    seen: Mutex<Vec<[Option<Stamp>; 2]>>,
+    /// The pairs, and what the files of each were like when they were read last. Held while they are read: one at a time does.
+    pairs: Mutex<Vec<(Pair, Stamps)>>,
     chosen: Arc<Certificates>,
     config: Arc<ServerConfig>,
     provider: Arc<CryptoProvider>,
@@ -91,6 +90,11 @@ struct Stamp {
     device: u64,
     inode: u64,
 }
+
+type Stamps = [Option<Stamp>; 2];
+
+/// The keys of all pairs, in their order.
+type Keys = Vec<Arc<CertifiedKey>>;
 
 impl Stamp {
     fn of(path: &Path) -> Option<Self> {
@@ -109,9 +113,7 @@ impl Tls {
             return Err(TlsError::Empty);
         }
         let provider = Arc::new(ring::default_provider());
-        // Before the files are read: if they change meanwhile they are read again.
-        let seen = pairs.iter().map(stamps).collect();
-        let keys = pairs.iter().map(|pair| read(pair, &provider)).collect::<Result<Vec<_>, _>>()?;
+        let (pairs, keys) = read_all(pairs, &provider)?;
         let chosen = Arc::new(Certificates(ArcSwap::from_pointee(keys)));
         let mut config = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&VERSIONS)?
@@ -120,8 +122,7 @@ impl Tls {
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         config.ticketer = ring::Ticketer::new()?;
         Ok(Self {
-            pairs,
-            seen: Mutex::new(seen),
+            pairs: Mutex::new(pairs),
             chosen,
             config: Arc::new(config),
             provider,
@@ -135,15 +136,17 @@ impl Tls {
         Arc::clone(&self.config)
     }
 
-    /// Reads all pairs again. One that can't be used is logged and counted, and the one before stays; the first error is given. It waits
-    /// for the disk.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.refresh(false)
-    }
-
-    /// Reads those pairs again whose files are not what they were. As [`reload`](Self::reload) otherwise.
-    pub fn reload_changed(&self) -> Result<(), TlsError> {
-        self.refresh(true)
+    /// Takes other pairs, or the same again: all of them are read. If one can't be used, nothing changes. It waits for the disk.
+    pub fn change(&self, pairs: Vec<Pair>) -> Result<(), TlsError> {
+        let mut held = self.pairs.lock();
+        let read = if pairs.is_empty() { Err(TlsError::Empty) } else { read_all(pairs, &self.provider) };
+        let (pairs, keys) = read.inspect_err(|_| {
+            self.failed.fetch_add(1, Relaxed);
+        })?;
+        self.loaded.fetch_add(pairs.len() as u64, Relaxed);
+        *held = pairs;
+        self.chosen.0.store(Arc::new(keys));
+        Ok(())
     }
 
     /// Looks so often whether the files have changed, for ever. A file that is bad is logged once, not each time.
@@ -163,13 +166,15 @@ impl Tls {
         (self.loaded.load(Relaxed), self.failed.load(Relaxed))
     }
 
-    fn refresh(&self, only_changed: bool) -> Result<(), TlsError> {
-        let mut seen = self.seen.lock();
+    /// Reads those pairs again whose files are not what they were. One that can't be used is logged and counted, and the one before stays;
+    /// the first error is given. It waits for the disk.
+    pub fn reload_changed(&self) -> Result<(), TlsError> {
+        let mut pairs = self.pairs.lock();
         let mut keys = Vec::clone(&self.chosen.0.load());
         let mut first = Ok(());
-        for ((pair, key), seen) in self.pairs.iter().zip(&mut keys).zip(seen.iter_mut()) {
+        for ((pair, seen), key) in pairs.iter_mut().zip(&mut keys) {
             let now = stamps(pair);
-            if only_changed && *seen == now {
+            if *seen == now {
                 continue;
             }
             *seen = now;
@@ -191,9 +196,9 @@ impl Tls {
     }
 }
 
-/// The keys of all pairs, in their order; there is always one.
+/// There is always one.
 #[derive(Debug)]
-struct Certificates(ArcSwap<Vec<Arc<CertifiedKey>>>);
+struct Certificates(ArcSwap<Keys>);
 
 impl ResolvesServerCert for Certificates {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
@@ -209,7 +214,14 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn stamps(pair: &Pair) -> [Option<Stamp>; 2] {
+/// Reads pairs, and tells what their files were like before: if they change meanwhile they are read again.
+fn read_all(pairs: Vec<Pair>, provider: &CryptoProvider) -> Result<(Vec<(Pair, Stamps)>, Keys), TlsError> {
+    let pairs: Vec<_> = pairs.into_iter().map(|pair| (pair.clone(), stamps(&pair))).collect();
+    let keys = pairs.iter().map(|(pair, _)| read(pair, provider)).collect::<Result<Vec<_>, _>>()?;
+    Ok((pairs, keys))
+}
+
+fn stamps(pair: &Pair) -> Stamps {
     [&pair.certificate, &pair.key].map(|path| Stamp::of(path))
 }
 
@@ -339,8 +351,24 @@ mod tests {
         let after = write(&files, &["localhost"]);
         tls.reload_changed().unwrap();
         assert_eq!(handshake(&tls, &[&before, &after], "localhost", &[]).await.unwrap().0, after);
-        tls.reload().unwrap();
+        tls.change(vec![files]).unwrap();
         assert_eq!(tls.reloads(), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn other_pairs_take_the_place_of_all_or_of_none() {
+        let folder = Folder::new();
+        let files = ["one", "two"].map(|name| pair(&folder, name));
+        let (one, two) = (write(&files[0], &["localhost"]), write(&files[1], &["localhost"]));
+        let served = async |tls: &Tls| handshake(tls, &[&one, &two], "localhost", &[]).await.unwrap().0;
+        let tls = Tls::load(vec![files[0].clone()]).unwrap();
+        tls.change(vec![files[1].clone()]).unwrap();
+        assert_eq!(served(&tls).await, two);
+        let torn = Pair { certificate: files[0].certificate.clone(), key: files[1].key.clone() };
+        assert!(tls.change(vec![files[0].clone(), torn]).is_err());
+        assert!(tls.change(vec![]).is_err());
+        assert_eq!(served(&tls).await, two);
+        assert_eq!(tls.reloads(), (1, 2));
     }
 
     #[tokio::test]
@@ -373,7 +401,7 @@ mod tests {
         // Its neighbour is not held up by it.
         put(&files[0].key, "");
         let newer = write(&files[1], &["two.example"]);
-        assert!(tls.reload().is_err());
+        assert!(tls.reload_changed().is_err());
         assert_eq!(handshake(&tls, &[&two, &newer], "two.example", &[]).await.unwrap().0, newer);
     }
 

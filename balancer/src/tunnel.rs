@@ -74,6 +74,9 @@ impl<C> Tunnel<C> {
     pub(crate) fn waiting(mut self, up: Vec<u8>, down: Out) -> Self {
         self.up.waiting = Out::new(up);
         self.down.waiting = down;
+        if !self.down.waiting.is_empty() {
+            self.place.give(self.worker.shared.options().write_timeout);
+        }
         self
     }
 }
@@ -86,7 +89,9 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
         match tunnel.place.fate(cx) {
             Fate::Stays => {}
             Fate::Late => {
-                tunnel.worker.shared.metrics.tunnels_late.inc();
+                let metrics = &tunnel.worker.shared.metrics;
+                let counter = if tunnel.down.waiting.is_empty() { &metrics.tunnels_late } else { &metrics.clients_slow };
+                counter.inc();
                 return Poll::Ready(());
             }
             Fate::Leaves => {
@@ -108,9 +113,12 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             // It may be answered for several messages together: a packet less for each. The system forgets it now and then.
             let _ = SockRef::from(&tunnel.node).set_tcp_quickack(false);
         }
+        let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
-            (State::Open, State::Open) if up || down => tunnel.place.give(tunnel.idle),
+            // Who does not take what it was sent gets no more time by what it says.
+            (State::Open, State::Open) if stuck && down => tunnel.place.give(tunnel.worker.shared.options().write_timeout),
+            (State::Open, State::Open) if !stuck && (up || down) => tunnel.place.give(tunnel.idle),
             // The other direction may go on for a while. It is not given more with what comes.
             after if after != before => tunnel.place.give(tunnel.worker.shared.options().half_close),
             _ => {}

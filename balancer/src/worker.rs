@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::pool::Pool;
+use crate::reach::RetryBudget;
 use crate::roll::Roll;
 use crate::shared::Shared;
 
@@ -23,6 +24,9 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// No connection is idle from now on: each closes behind its answer.
     pub(crate) leaving: Cell<bool>,
+    /// Connections on which something comes before HTTP still: they are not in the roll yet.
+    pub(crate) beginning: Cell<usize>,
+    pub(crate) retries: RetryBudget,
     buffer: RefCell<Box<[u8]>>,
     spare: RefCell<Vec<Vec<u8>>>,
 }
@@ -35,11 +39,14 @@ impl fmt::Debug for Worker {
 
 impl Worker {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let pool = Pool::new(Arc::clone(&shared.descriptors));
         Rc::new(Self {
             shared,
             roll: Rc::default(),
-            pool: Pool::default(),
+            pool,
             leaving: Cell::new(false),
+            beginning: Cell::new(0),
+            retries: RetryBudget::default(),
             buffer: RefCell::new(vec![0; BUFFER].into()),
             spare: RefCell::default(),
         })
@@ -61,6 +68,11 @@ impl Worker {
         if (1..=MAX_SPARE).contains(&memory.capacity()) && spare.len() < SPARE {
             spare.push(memory);
         }
+    }
+
+    /// True if it has no connections.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.roll.len() == 0 && self.beginning.get() == 0
     }
 
     /// Once a second.

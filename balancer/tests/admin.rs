@@ -25,6 +25,13 @@ struct Setup {
 
 impl Setup {
     fn new(says: &str) -> Self {
+        let setup = Self::before(says);
+        eventually("the node is found", || !setup.lookout.tables().load().nodes().is_empty());
+        setup
+    }
+
+    /// Whether what the node says is of use or not.
+    fn before(says: &str) -> Self {
         let node = Node::start(says);
         let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
         let lookout = Arc::new(Lookout::start(Discovery { nodes: vec![node.address.into()], probe, ..Discovery::default() }).unwrap());
@@ -38,7 +45,6 @@ impl Setup {
         let entered = runtime.enter();
         runtime.spawn(listening.serve(&balancer, Arc::clone(&lookout), None).unwrap());
         drop(entered);
-        eventually("the node is found", || !lookout.tables().load().nodes().is_empty());
         Self { balanced: balancer.addrs()[0], node, lookout, balancer, admin, _runtime: runtime }
     }
 
@@ -104,7 +110,7 @@ impl Metrics {
 fn all_that_is_counted_can_be_scraped() {
     let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7"#));
     let metrics = setup.metrics();
-    let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late broken accepted shed accept_waits \
+    let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late clients_slow broken accepted shed accept_waits \
                     accept_errors tls_failed proxy_headers_refused reloads reloads_failed certificate_reloads certificate_reloads_failed";
     for name in counters.split_whitespace() {
         assert_eq!(metrics.of(&format!("{name}_total")), 0.0, "{name}");
@@ -176,12 +182,15 @@ fn nodes_are_shown() {
 
 #[test]
 fn who_is_ready_says_so() {
-    let mut setup = Setup::new(&health("aaaa", ""));
-    eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
-    setup.node.says(health("aaaa", r#","draining":true"#));
-    eventually("it is not", || setup.get("/readyz") == (503, "no node takes sessions".into()));
+    let mut setup = Setup::before("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    eventually("it is not", || setup.get("/readyz") == (503, "there is no node that is well".into()));
     setup.node.says(health("aaaa", ""));
-    eventually("it is again", || setup.get("/readyz") == (200, "ready".into()));
+    eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
+    // The sessions of a node that goes need a way to it.
+    setup.node.says(health("aaaa", r#","draining":true"#));
+    eventually("it goes", || setup.get("/nodes").1.contains(r#""state":"draining""#));
+    assert_eq!(setup.get("/readyz"), (200, "ready".into()));
+    setup.node.says(health("aaaa", ""));
     // This client is in the midst of a request: it is not closed at once.
     let mut client = TcpStream::connect(setup.balanced).unwrap();
     client.write_all(b"GET / HT").unwrap();

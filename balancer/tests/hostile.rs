@@ -4,87 +4,16 @@
 
 mod world;
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::time::Duration;
 
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options};
+use sociable_balancer::Options;
 
-use self::world::{PATIENCE, Script, eventually};
+use self::world::{KEY, World, eventually, pattern, until, until_end};
 
-const TAG: &str = "HoSt";
 const SID: &str = "HoSteeeeeeeeeeeeeeee";
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
-const KEY: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
-/// A balancer before one node.
-struct World {
-    node: Script,
-    address: SocketAddr,
-    _lookout: Lookout,
-    _balancer: Handle,
-}
-
-impl World {
-    fn new() -> Self {
-        Self::with(Options::default())
-    }
-
-    fn with(options: Options) -> Self {
-        let node = Script::start(TAG);
-        let lookout = Lookout::start(Discovery { nodes: vec![node.address.into()], ..Discovery::default() }).unwrap();
-        eventually("the node is found", || lookout.tables().load().ready().len() == 1);
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
-        let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), None, false).unwrap().start().unwrap();
-        Self { node, address: balancer.addrs()[0], _lookout: lookout, _balancer: balancer }
-    }
-
-    fn connect(&self) -> TcpStream {
-        let stream = TcpStream::connect(self.address).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream
-    }
-
-    /// What comes in answer to these bytes until the connection ends.
-    fn send(&self, bytes: impl AsRef<[u8]>) -> String {
-        let mut stream = self.connect();
-        // Whoever is refused may be cut off while it writes.
-        let _ = stream.write_all(bytes.as_ref());
-        until_end(&mut stream)
-    }
-
-    /// Another client is served, and gets its own.
-    #[track_caller]
-    fn serves_others(&self) {
-        let answer = self.send("GET /fine HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
-        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
-    }
-}
-
-#[track_caller]
-fn until_end(stream: &mut TcpStream) -> String {
-    let mut answer = vec![];
-    let mut buffer = [0; 4096];
-    loop {
-        match stream.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => answer.extend_from_slice(&buffer[..length]),
-            Err(error) if error.kind() == ErrorKind::ConnectionReset => break,
-            Err(error) => panic!("the connection stays open: {error}; so far {}", answer.escape_ascii()),
-        }
-    }
-    answer.into_iter().map(char::from).collect()
-}
-
-#[track_caller]
-fn until(stream: &mut TcpStream, end: &str) -> String {
-    let (mut answer, mut byte) = (String::new(), [0]);
-    while !answer.ends_with(end) {
-        stream.read_exact(&mut byte).unwrap_or_else(|error| panic!("{error} after {answer}"));
-        answer.push(char::from(byte[0]));
-    }
-    answer
-}
 
 #[test]
 fn what_could_be_read_in_two_ways_is_refused() {
@@ -250,7 +179,7 @@ fn a_tunnel_is_open_when_the_node_has_said_so() {
     assert!(until(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
     assert_eq!(until(&mut stream, "early"), "early");
     // Both ways at once, more than all buffers hold, and the other direction goes on when one has ended.
-    let sent: Vec<u8> = (0..4 << 20).map(|at: u32| (at * 7 % 251) as u8).collect();
+    let sent = pattern(4 << 20);
     let mut writes = stream.try_clone().unwrap();
     let to_send = sent.clone();
     let writer = std::thread::spawn(move || (writes.write_all(&to_send).unwrap(), writes.shutdown(Shutdown::Write).unwrap()));
@@ -364,6 +293,7 @@ fn who_comes_when_there_are_too_many_is_told_so() {
     }
     let refused = world.send("");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: "), "{refused}");
+    assert_eq!(world.count("shed_total"), 1);
     drop(held);
     eventually("there is room again", || {
         world.send("GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").starts_with("HTTP/1.1 200 ")

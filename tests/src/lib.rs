@@ -5,6 +5,7 @@
 //! * `nats.rs`: starts real NATS servers.
 //! * `engines.rs`: an Engine.IO server that echoes and notes how its sessions end.
 //! * `http.rs`, `websocket.rs`: HTTP/1.1 and WebSocket as bytes, with nothing done by itself.
+//! * `folder.rs`: files of a test.
 //! * `polling.rs`: an Engine.IO session by polling. `client.rs`: a Socket.IO client over either transport.
 //! * `patience.rs`: the only clock of the tests. Nothing sleeps for a guessed time; nothing asserts how long something took.
 #![allow(
@@ -16,6 +17,7 @@
 
 mod client;
 mod engines;
+mod folder;
 mod http;
 mod nats;
 mod node;
@@ -25,6 +27,7 @@ mod websocket;
 
 pub use self::client::{Client, Message};
 pub use self::engines::{Engines, note};
+pub use self::folder::Folder;
 pub use self::http::{Connection, Response, get, post, request};
 pub use self::nats::Nats;
 pub use self::node::{Node, Serves, Tell};

@@ -1,17 +1,24 @@
 //! A balancer hears of nodes on real NATS servers.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use async_nats::ConnectOptions;
 use futures_util::StreamExt;
+use nkeys::KeyPair;
+use parking_lot::Mutex;
 use serde_json::json;
 use sociable::{NatsAdapter, NatsOptions, Server};
 use sociable_balancer::{Discovery, Lookout, NatsAuth, NatsSource, Probing, Rules, State};
-use sociable_tests::{Nats, eventually, patience, within};
+use sociable_tests::{Folder, Nats, eventually, patience, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::AbortHandle;
+use tracing_subscriber::filter::LevelFilter;
 
 /// Far longer than a test may take: what happens sooner was not brought by the clock.
 const AGES: Duration = Duration::from_secs(3600);
@@ -171,4 +178,118 @@ async fn who_falls_silent_while_others_are_heard_gets_no_sessions() {
     say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&lookout, "aaaa") == Some(State::Ready)).await;
     say_until(&client, "alive", "bbbb", &second.address.to_string(), || state(&lookout, "aaaa") == Some(State::Unwell)).await;
     assert_eq!(state(&lookout, "bbbb"), Some(State::Ready));
+}
+
+/// The warnings of this process, and what is worse.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<String>>);
+
+impl Log {
+    /// Once in a process.
+    fn begin() -> Self {
+        let log = Self::default();
+        let writes = log.clone();
+        tracing_subscriber::fmt().with_ansi(false).with_max_level(LevelFilter::WARN).with_writer(move || writes.clone()).init();
+        log
+    }
+
+    fn tells(&self, all: &[&str]) -> bool {
+        self.0.lock().lines().any(|line| all.iter().all(|part| line.contains(part)))
+    }
+}
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().push_str(&String::from_utf8_lossy(bytes));
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A server that does not let everyone in.
+struct Gate {
+    nats: Nats,
+    /// How a node gets in.
+    node: ConnectOptions,
+    /// How a balancer does, and how it does not.
+    right: NatsSource,
+    wrong: NatsSource,
+    /// What is logged then.
+    told: &'static [&'static str],
+}
+
+impl Gate {
+    fn by(options: &str, node: ConnectOptions, right: NatsAuth, wrong: NatsAuth) -> Self {
+        let nats = Nats::with(&format!("authorization {{ {options} }}"));
+        let source = |auth| NatsSource { auth, ..NatsSource::new(nats.url()) };
+        let (right, wrong) = (source(right), source(wrong));
+        Self { nats, node, right, wrong, told: &["ERROR", "the NATS server refuses something", "authorization violation"] }
+    }
+
+    fn by_password() -> Self {
+        let user = |password: &str| NatsAuth::User("balancer".into(), password.into());
+        let node = ConnectOptions::with_user_and_password("balancer".into(), "pass word".into());
+        Self::by("users: [ { user: balancer, password: \"pass word\" } ]", node, user("pass word"), user("other word"))
+    }
+
+    fn by_token() -> Self {
+        let token = |token: &str| NatsAuth::Token(token.into());
+        Self::by("token: \"a token\"", ConnectOptions::with_token("a token".into()), token("a token"), token("other token"))
+    }
+
+    fn by_nkey() -> Self {
+        let [known, stranger] = [KeyPair::new_user(), KeyPair::new_user()];
+        let seed = |key: &KeyPair| key.seed().unwrap();
+        let options = format!("users: [ {{ nkey: {} }} ]", known.public_key());
+        let node = ConnectOptions::with_nkey(seed(&known));
+        Self::by(&options, node, NatsAuth::Nkey(seed(&known)), NatsAuth::Nkey(seed(&stranger)))
+    }
+
+    /// The other way round: the balancer lets nobody be its server for whom nobody vouches.
+    fn by_tls(folder: &Folder) -> Self {
+        let certificate = |name: &str| -> [PathBuf; 2] {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+            [folder.file(name, &made.cert.pem()), folder.file(&format!("{name}-key"), &made.signing_key.serialize_pem())]
+        };
+        let ([ours, key], [other, _]) = (certificate("ours"), certificate("other"));
+        let nats = Nats::with(&format!("tls {{ cert_file: {ours:?}, key_file: {key:?} }}"));
+        let trusting = |root: &PathBuf| NatsSource {
+            root_certificates: Some(root.clone()),
+            require_tls: true,
+            ..NatsSource::new(format!("nats://localhost:{}", nats.port()))
+        };
+        let (right, wrong) = (trusting(&ours), trusting(&other));
+        let node = ConnectOptions::new().add_root_certificates(ours).require_tls(true);
+        Self { nats, node, right, wrong, told: &["WARN", "no NATS server lets this process in yet", "error=\"nats: "] }
+    }
+}
+
+#[tokio::test]
+async fn who_is_not_let_in_keeps_what_it_heard_and_says_so() {
+    let (log, folder) = (Log::begin(), Folder::new("balancer-gates"));
+    for gate in [Gate::by_password(), Gate::by_token(), Gate::by_nkey(), Gate::by_tls(&folder)] {
+        let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
+        let lookout = Lookout::start(discovery(gate.right.clone())).unwrap();
+        let node = gate.node.connect(gate.right.servers.as_str()).await.unwrap();
+        let is_ready = |tag| state(&lookout, tag) == Some(State::Ready);
+        say_until(&node, "alive", "aaaa", &first.address.to_string(), || is_ready("aaaa")).await;
+
+        log.0.lock().clear();
+        lookout.reload(discovery(gate.wrong)).unwrap();
+        eventually("it is logged", || log.tells(gate.told)).await;
+        let secret = log.tells(&["other word"]) || log.tells(&["other token"]);
+        assert!(!secret, "{}", log.0.lock());
+        assert_eq!(lookout.overview().await.unwrap().sources[0].trouble.as_deref(), Some("not connected"));
+        let probes = lookout.counters().probes.get();
+        eventually("it is probed", || lookout.counters().probes.get() > probes + 2).await;
+        assert!(is_ready("aaaa"), "what was heard is kept");
+
+        lookout.reload(discovery(gate.right)).unwrap();
+        say_until(&node, "alive", "bbbb", &second.address.to_string(), || is_ready("bbbb")).await;
+        assert!(is_ready("aaaa"));
+        drop(gate.nats);
+    }
 }

@@ -1,7 +1,6 @@
 //! The link to NATS, to servers that let only some in: each way to show who one is, the right one and wrong ones, and TLS.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
@@ -10,34 +9,10 @@ use nkeys::KeyPair;
 use serde_json::{Value, json};
 use sociable::adapter::conformance::{Peer, check_all};
 use sociable::{NatsAdapter, NatsAuth, NatsError, NatsOptions};
-use sociable_tests::{Nats, within};
+use sociable_tests::{Folder, Nats, within};
 
 /// What `docs/guide/cluster.md` says that a node needs.
 const NEEDED: [&str; 2] = ["sociable.sociable.>", "_INBOX.>"];
-
-/// Files of one test, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("sociable-{name}-{}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-
-    fn file(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.0.join(name);
-        fs::write(&path, text).unwrap();
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left lies among the temporary files.
-        let _ = fs::remove_dir_all(&self.0);
-    }
-}
 
 async fn connect(nats: &Nats, auth: NatsAuth) -> Result<NatsAdapter, NatsError> {
     within("the server's verdict", NatsAdapter::connect(NatsOptions::new(nats.url()).auth(auth))).await
@@ -143,7 +118,7 @@ async fn by_a_file_of_credentials() {
 async fn a_file_of_credentials_that_can_not_be_read_is_named() {
     let nats = Nats::start();
     let folder = Folder::new("no-credentials");
-    for path in [folder.0.join("missing"), folder.file("nonsense", "no credentials")] {
+    for path in [folder.path().join("missing"), folder.file("nonsense", "no credentials")] {
         let error = connect(&nats, NatsAuth::Credentials(path.clone())).await.unwrap_err();
         assert!(matches!(&error, NatsError::Credentials { path: named, .. } if *named == path), "{error:?}");
     }

@@ -1,7 +1,7 @@
 //! The tests of clients that are not written in JavaScript: `tests/python`, `tests/rust_socketio`.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::report::Report;
 use crate::rust::cargo;
@@ -23,25 +23,29 @@ pub(crate) fn python(report: &mut Report) {
     report.tests(NAME, &mut tests, tally::python);
 }
 
-/// The interpreter of an environment with the packages of the Python tests. It is made anew when they change.
+/// The interpreter of an environment with the packages of the Python tests.
 pub(crate) fn python_environment(report: &mut Report) -> Result<PathBuf, String> {
+    environment(report, "Python", &workspace::root().join("tests/python/requirements.txt"), &workspace::target().join("python"))
+}
+
+/// The interpreter of an environment in this folder with what a file of requirements names. It is made anew when they change.
+pub(crate) fn environment(report: &mut Report, tests: &str, requirements: &Path, folder: &Path) -> Result<PathBuf, String> {
     tools::ensure_python()?;
-    let requirements = workspace::root().join("tests/python/requirements.txt");
-    let folder = workspace::target().join("python");
     let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
-    if let (Ok(wanted), Ok(installed)) = (fs::read(&requirements), fs::read(&stamp))
+    if let (Ok(wanted), Ok(installed)) = (fs::read(requirements), fs::read(&stamp))
         && wanted == installed
     {
         return Ok(python);
     }
     let mut make = std::process::Command::new("python3");
-    make.args(["-m", "venv", "--clear"]).arg(&folder);
+    make.args(["-m", "venv", "--clear"]).arg(folder);
     let mut install = std::process::Command::new(&python);
-    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(&requirements);
-    if !report.check("Python environment", &mut make) || !report.check("packages of the Python tests", &mut install) {
+    install.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--requirement"]).arg(requirements);
+    let packages = format!("packages of the {tests} tests");
+    if !report.check(&format!("Python for the {tests} tests"), &mut make) || !report.check(&packages, &mut install) {
         return Err("its packages can't be installed".into());
     }
-    if let Err(error) = fs::copy(&requirements, &stamp) {
+    if let Err(error) = fs::copy(requirements, &stamp) {
         eprintln!("{}: {error}; the packages will be installed again next time", stamp.display());
     }
     Ok(python)

@@ -38,13 +38,14 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 7] = [
+const APART: [&str; 8] = [
     "balancer.test.mjs",
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
     "faults.test.mjs",
     "history.test.mjs",
+    "kubernetes.test.mjs",
     "rolling.test.mjs",
 ];
 
@@ -107,6 +108,14 @@ pub(crate) fn faults(report: &mut Report) {
         }),
         Err(why) => report.skip("faults of a cluster", &why),
     }
+}
+
+/// What the manifest for Kubernetes, as it was rendered to a file, says of the end of a pod, on real processes.
+pub(crate) fn kubernetes(report: &mut Report, nats: &tools::Nats, manifests: &Path) {
+    node_test(report, &format!("ends of pods, NATS {}", nats.version), &["kubernetes.test.mjs"], |command| {
+        command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        command.env("MANIFESTS", manifests).env("SECRETS_SH", workspace::root().join("k8s/secrets.sh"));
+    });
 }
 
 /// Our parsers against `socket.io-parser` and `socket.io-msgpack-parser`, on generated packets.

@@ -1,8 +1,10 @@
-//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask compose-test`.
+//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
+//! `cargo xtask compose-test`, `cargo xtask reference`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
 //! - `rust`, `js`, `clients`, `suites`: the parts themselves
+//! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
 //! - `fuzz`: made-up inputs for the decoders
@@ -16,6 +18,8 @@ mod clients;
 mod compose;
 mod fuzz;
 mod js;
+mod k8s;
+mod reference;
 mod report;
 mod rust;
 mod suites;
@@ -53,6 +57,10 @@ enum Chore {
     Ci,
     /// Check the rules of the house that no compiler checks.
     Tidy,
+    /// Write down what the programs may be told, from their `--help`: docs/configuration.md and a file of settings for each.
+    Reference,
+    /// Render and check the manifests for Kubernetes, and end real processes as they say.
+    K8sTest,
     /// Make up inputs for every decoder and hold them against its checks. Needs a nightly compiler and cargo-fuzz.
     Fuzz {
         /// How long each target runs.
@@ -74,6 +82,8 @@ fn main() -> ExitCode {
         Chore::Test { only } => test::run(&mut report, &only),
         Chore::Ci => ci::run(&mut report),
         Chore::Tidy => tidy::run(&mut report),
+        Chore::Reference => reference::write(&mut report),
+        Chore::K8sTest => k8s::run(&mut report),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
         Chore::ComposeTest { programs } => compose::run(&mut report, programs.as_deref()),
     }

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{clients, js, rust, suites, tools};
+use crate::{clients, js, k8s, reference, rust, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -20,6 +20,10 @@ pub(crate) enum Part {
     Faults,
     /// The node's page in a headless Chromium.
     Browser,
+    /// What the documentation says of the settings, beside what the programs say.
+    Reference,
+    /// The manifests for Kubernetes: rendered and checked, without starting anything.
+    Kubernetes,
     /// The acceptance cases that lie beside the repository.
     Acceptance,
     /// The suites of the Socket.IO repository.
@@ -33,7 +37,10 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::Rust) {
         rust::test(report);
     }
-    if !Part::value_variants().iter().any(|&part| part != Part::Rust && wanted(part)) {
+    if wanted(Part::Kubernetes) {
+        k8s::manifests(report);
+    }
+    if !Part::value_variants().iter().any(|&part| ![Part::Rust, Part::Kubernetes].contains(&part) && wanted(part)) {
         return;
     }
 
@@ -41,6 +48,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if !rust::build_programs(report) {
         report.skip("clients and suites", "what they test does not compile");
         return;
+    }
+    if wanted(Part::Reference) {
+        reference::check(report);
     }
     if wanted(Part::Python) {
         clients::python(report);

@@ -123,6 +123,16 @@ pub(crate) fn ensure_openssl() -> Result<(), String> {
     if found() { Ok(()) } else { Err("libssl-dev was installed but is not found".into()) }
 }
 
+/// The program that renders manifests: that of this machine, or the one in an environment of Python.
+pub(crate) fn kubectl(environment: &Path) -> PathBuf {
+    find("kubectl").unwrap_or_else(|| environment.join("bin/kubectl"))
+}
+
+/// What makes keys and certificates, or why it is missing.
+pub(crate) fn ensure_openssl_program() -> Result<(), String> {
+    if find("openssl").is_some() { Ok(()) } else { install(&["openssl"]) }
+}
+
 /// A command that is ended, with all its children, when it has run for so long.
 pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     // `timeout` is on every Debian; where it is missing a hanging suite has to be ended by hand.

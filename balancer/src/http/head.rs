@@ -68,16 +68,22 @@ pub(crate) struct Request {
 /// What the log says of a request.
 #[derive(Debug)]
 pub(crate) struct Record {
+    client: IpAddr,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) begun: Instant,
 }
 
 impl Record {
+    /// Of a request that can't be read.
+    pub(crate) fn unread(client: IpAddr) -> Self {
+        Self { client, method: String::new(), target: String::new(), begun: Instant::now() }
+    }
+
     /// Writes it down. The status is 0 if the client got no whole answer; `by` is the node that answered, or why none was asked.
-    pub(crate) fn log(&self, client: IpAddr, status: u16, by: &str) {
+    pub(crate) fn log(&self, status: u16, by: &str) {
         let micros = u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX);
-        tracing::info!(target: "sociable::access", %client, method = self.method, target = self.target, status, by, micros);
+        tracing::info!(target: "sociable::access", client = %self.client, method = self.method, target = self.target, status, by, micros);
     }
 }
 
@@ -138,7 +144,7 @@ impl Request {
             (None, None) if version == 0 => b"",
             (None, None) => return Err(Refusal::Malformed),
         };
-        let upgrade = fields.upgrade(method)?;
+        let upgrade = if version == 0 { None } else { fields.upgrade(method)? };
         let route = reading.engine.route(method, target).map_err(|_| Refusal::Ambiguous)?;
         let names = parsed.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let origin = reading.forwarding.read(reading.peer.ip(), reading.tls, Some(host), names);
@@ -175,7 +181,8 @@ impl Request {
             }
             _ => None,
         };
-        let record = reading.recorded.then(|| Box::new(Record { method: method.into(), target: target.into(), begun: Instant::now() }));
+        let record =
+            reading.recorded.then(|| Box::new(Record { client, method: method.into(), target: target.into(), begun: Instant::now() }));
         Ok(Self {
             route,
             head,

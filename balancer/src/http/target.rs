@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use percent_encoding::percent_decode_str;
 use sociable_protocol::{Id, NodeTag};
 
 /// Whom a request is for.
@@ -34,23 +35,27 @@ impl EnginePaths {
     /// Whom the target of a request with this method is for.
     pub(crate) fn route(&self, method: &str, target: &str) -> Result<Route, TwoSessions> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        // As the node reads it: there `%2e` is a dot.
+        let path = percent_decode_str(path).decode_utf8_lossy();
         let Some(rest) =
             self.0.iter().find_map(|engine| path.strip_prefix(engine.as_str())).filter(|rest| rest.is_empty() || rest.starts_with('/'))
         else {
             return Ok(Route::Other);
         };
         let mut sid: Option<Cow<'_, str>> = None;
-        let parameters = form_urlencoded::parse(query.as_bytes());
-        for (_, value) in parameters.filter(|(name, value)| name == "sid" && !value.is_empty()) {
+        let mut transport = false;
+        for (name, value) in form_urlencoded::parse(query.as_bytes()) {
+            transport |= name == "transport";
             // Which of them counts would be up to whoever reads it.
-            if sid.replace(value.clone()).is_some_and(|first| first != value) {
+            if name == "sid" && !value.is_empty() && sid.replace(value.clone()).is_some_and(|first| first != value) {
                 return Err(TwoSessions);
             }
         }
         Ok(match sid {
             Some(sid) => Id::try_from(&*sid).map_or(Route::BadSession, |id| Route::Session(id.tag())),
             // A new session is asked for by GET. Who asks in another way is told so by a node.
-            None if method == "GET" && matches!(rest, "" | "/") => Route::Handshake,
+            // All that is under the path is as the path itself, but for the files of the client.
+            None if method == "GET" && (transport || matches!(rest, "" | "/")) => Route::Handshake,
             None => Route::Other,
         })
     }
@@ -90,6 +95,14 @@ mod tests {
         assert_eq!(route("GET", "/live?EIO=4&sid=&transport=websocket"), Ok(Route::Handshake));
         assert_eq!(route("POST", "/socket.io/?EIO=4&transport=polling"), Ok(Route::Other));
         assert_eq!(route("GET", "/socket.io/socket.io.js"), Ok(Route::Other));
+        for path in ["/socket%2eio/", "/%73ocket.io", "/socket.io/x", "/socket.io//"] {
+            assert_eq!(route("GET", &format!("{path}?EIO=4&transport=polling")), Ok(Route::Handshake), "{path}");
+            assert_eq!(
+                route("GET", &format!("{path}?EIO=4&transport=polling&sid={SID}")),
+                Ok(Route::Session("AbCd".parse().unwrap())),
+                "{path}"
+            );
+        }
     }
 
     #[test]

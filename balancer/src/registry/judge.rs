@@ -126,7 +126,8 @@ impl Signs {
     }
 
     fn verdict(&self, ignored: Ignored) -> Verdict {
-        let away = self.away.filter(|_| !(ignored.away && self.was_reached));
+        // Who refuses connections would get nothing anyway.
+        let away = self.away.filter(|why| *why == Why::Repels || !(ignored.away && self.was_reached));
         let alone = self.alone.filter(|_| !ignored.alone);
         let (state, why) = match (self.leaves, away.or(alone)) {
             (Some(why), _) => (State::Draining, why),

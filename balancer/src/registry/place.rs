@@ -4,6 +4,9 @@ use std::time::Instant;
 
 use sociable_protocol::NodeTag;
 
+/// After so many probes without an answer an address is told of that never gave one: a node may be starting still.
+const NEVER_REACHED: u32 = 5;
+
 /// Where somebody may answer.
 #[derive(Debug, Default)]
 pub(super) struct Place {
@@ -34,11 +37,12 @@ impl Place {
         news
     }
 
-    /// Nobody did.
-    pub(super) fn failed(&mut self, trouble: String, fall: u32) {
+    /// Nobody did. True if nobody ever has, and it is time to say so.
+    pub(super) fn failed(&mut self, trouble: &str, fall: u32) -> bool {
         (self.good, self.bad) = (0, self.bad.saturating_add(1));
         self.well &= self.bad < fall;
-        self.trouble = Some(trouble);
+        self.trouble = Some(trouble.into());
+        self.reached.is_none() && self.bad == NEVER_REACHED
     }
 
     /// True if requests may be sent there.

@@ -33,7 +33,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const QUIET: Duration = Duration::from_secs(60);
 
 /// How this process shows a NATS server who it is.
-#[derive(Clone, Default)]
+#[derive(Clone, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum NatsAuth {
     /// It does not, but by what the address holds.
@@ -66,7 +66,7 @@ impl fmt::Debug for NatsAuth {
 ///
 /// This process needs the permission to subscribe to `sociable.CLUSTER.members`. If it may publish there too, it asks who lives as soon as
 /// the link is up; else it waits until the nodes speak by themselves, 5 s at most.
-#[derive(Clone)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct NatsSource {
     /// The addresses of the NATS servers, with commas between them. A name and a password in one of them, or a token, are taken for all, if
     /// there is no other `auth`.
@@ -217,12 +217,16 @@ struct Hearing {
     client: Client,
     heard: Subscriber,
     is_up: watch::Receiver<bool>,
+    /// Why the last attempt to connect failed.
+    failure: Arc<Mutex<String>>,
 }
 
 impl Hearing {
     async fn begin(options: &NatsSource, subject: &str, counters: &Arc<DiscoveryCounters>) -> Result<Self, ConnectError> {
         let (up, is_up) = watch::channel(false);
         let (up, counters, last_error) = (Arc::new(up), Arc::clone(counters), Arc::new(Mutex::new(None)));
+        let failure = Arc::new(Mutex::new(String::from("no server has answered")));
+        let fails = Arc::clone(&failure);
         let on_event = move |event: Event| match event {
             Event::Connected => {
                 tracing::info!(target: "sociable::balancer", "the link to NATS is up");
@@ -244,11 +248,16 @@ impl Hearing {
                     tracing::error!(target: "sociable::balancer", %event, "the NATS server refuses something; has this process the permissions that it needs?");
                 }
             }
-            other => tracing::debug!(target: "sociable::balancer", event = %other, "NATS"),
+            other => {
+                if let Event::ClientError(error) = &other {
+                    *fails.lock() = error.to_string();
+                }
+                tracing::debug!(target: "sociable::balancer", event = %other, "NATS");
+            }
         };
         let client = options.connect(on_event).await?;
         let heard = client.subscribe(subject.to_owned()).await?;
-        Ok(Self { client, heard, is_up })
+        Ok(Self { client, heard, is_up, failure })
     }
 
     async fn run(
@@ -294,7 +303,8 @@ impl Hearing {
                 },
                 () = &mut impatience, if patient => {
                     patient = false;
-                    tracing::warn!(target: "sociable::balancer", "no NATS server lets this process in yet; it is tried again and again");
+                    let error = self.failure.lock().clone();
+                    tracing::warn!(target: "sociable::balancer", error, "no NATS server lets this process in yet; it is tried again and again");
                     continue;
                 }
             };

@@ -1,15 +1,19 @@
 //! Nodes and name servers for tests: real sockets, and just as much behind them as is asked for.
 #![allow(dead_code, unused_imports, reason = "no test needs all of it")]
 
+mod front;
 mod names;
 mod node;
 mod script;
+mod tls;
 
 use std::time::{Duration, Instant};
 
+pub(crate) use front::{KEY, World, connect, count, listener, narrow_listener, until, until_end, websocket};
 pub(crate) use names::Nameserver;
 pub(crate) use node::{Node, health};
-pub(crate) use script::Script;
+pub(crate) use script::{Script, pattern};
+pub(crate) use tls::Certificate;
 
 /// How long any one thing may take. It only decides how soon a failure is told.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);

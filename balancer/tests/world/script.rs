@@ -1,8 +1,9 @@
 //! A node that answers as the path says, and remembers what reached it byte for byte.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::node::health;
 
@@ -16,11 +17,17 @@ pub(crate) struct Script {
 struct Seen {
     requests: Vec<String>,
     gone: usize,
+    released: bool,
+    taken: usize,
 }
 
 impl Script {
     pub(crate) fn start(tag: &'static str) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        Self::at(SocketAddr::from(([127, 0, 0, 1], 0)), tag)
+    }
+
+    pub(crate) fn at(address: SocketAddr, tag: &'static str) -> Self {
+        let listener = TcpListener::bind(address).unwrap();
         let (address, seen) = (listener.local_addr().unwrap(), Arc::new(Mutex::new(Seen::default())));
         let remembers = Arc::clone(&seen);
         std::thread::spawn(move || {
@@ -37,9 +44,19 @@ impl Script {
         self.seen.lock().unwrap().requests.clone()
     }
 
-    /// How many of its connections ended while it kept silent.
+    /// How many of its connections ended while it kept silent, or would not end by itself.
     pub(crate) fn gone(&self) -> usize {
         self.seen.lock().unwrap().gone
+    }
+
+    /// Has it answer what was asked for by `/held`, all of it.
+    pub(crate) fn release(&self) {
+        self.seen.lock().unwrap().released = true;
+    }
+
+    /// How many bytes were taken of what it pours out.
+    pub(crate) fn taken(&self) -> usize {
+        self.seen.lock().unwrap().taken
     }
 }
 
@@ -64,18 +81,31 @@ fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
             "/extra" => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nokHTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nstolen",
             "/both" => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
             "/chunks" => b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n",
+            "/broken-chunks" => b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nd",
             "/until-close" => b"HTTP/1.1 200 OK\r\n\r\nabcde",
             "/switch" => b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n\r\n",
             "/interim" => b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n",
             "/ws-no" => b"HTTP/1.1 403 Forbidden\r\ncontent-length: 2\r\n\r\nno",
             "/ws-wrong" => b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: x\r\n\r\n",
-            "/ws" => b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
+            "/ws" | "/ws-pours" | "/ws-answers" | "/ws-talks" | "/ws-ends" => b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n",
             "/large" => {
                 // More than all buffers between here and a client that does not read.
                 let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 67108864\r\n\r\n");
-                let _ = stream.write_all(&vec![0; 64 << 20]);
+                pour(&mut stream, seen, 64 << 20);
                 seen.lock().unwrap().gone += 1;
                 return;
+            }
+            "/pattern" => {
+                let length = head.split_once("?bytes=").and_then(|(_, rest)| rest.split(' ').next()?.parse().ok()).unwrap();
+                let _ = stream.write_all(format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes());
+                let _ = stream.write_all(&pattern(length));
+                continue;
+            }
+            "/held" => {
+                while !seen.lock().unwrap().released {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
             }
             "/silent" => {
                 let _ = stream.read(&mut [0; 64]);
@@ -84,12 +114,45 @@ fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
             }
             _ => b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok",
         };
-        if stream.write_all(answer).is_err() || matches!(path.as_str(), "/broken" | "/until-close" | "/early") {
+        if stream.write_all(answer).is_err() || matches!(path.as_str(), "/broken" | "/broken-chunks" | "/until-close" | "/early") {
             return;
         }
-        if path == "/ws" {
-            return echo(stream, read);
+        match path.as_str() {
+            "/ws" => return echo(stream, read),
+            "/ws-pours" => pour(&mut stream, seen, usize::MAX),
+            "/ws-answers" => {
+                let _ = stream.read(&mut [0; 4096]);
+                pour(&mut stream, seen, usize::MAX);
+            }
+            // Whatever the other side does.
+            "/ws-talks" => {
+                while stream.write_all(b"x").is_ok() {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            }
+            "/ws-ends" => {
+                let _ = stream.shutdown(Shutdown::Write);
+                while let Ok(1..) = stream.read(&mut [0; 4096]) {}
+            }
+            _ => continue,
         }
+        seen.lock().unwrap().gone += 1;
+        return;
+    }
+}
+
+/// Bytes of which none can be missing, or be in another place, without being missed.
+pub(crate) fn pattern(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at * 7 % 251) as u8).collect()
+}
+
+/// Writes so many bytes, as long as they are taken, and counts them.
+fn pour(stream: &mut TcpStream, seen: &Mutex<Seen>, mut left: usize) {
+    let piece = [0; 16 * 1024];
+    while left > 0 {
+        let Ok(taken @ 1..) = stream.write(&piece[..left.min(piece.len())]) else { return };
+        left -= taken;
+        seen.lock().unwrap().taken += taken;
     }
 }
 

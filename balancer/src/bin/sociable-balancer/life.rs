@@ -16,7 +16,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::settings::{FileError, Flags, PairsError, Settings};
+use crate::log::Filter;
+use crate::settings::{FileError, Flags, Settings, SettingsError};
 
 /// How long a start waits for the first nodes at most, and how long no further one may have come: who has no complete table takes sessions
 /// that live for lost.
@@ -30,17 +31,18 @@ const CERTIFICATES: Duration = Duration::from_secs(5);
 pub(crate) enum LifeError {
     #[error(transparent)]
     File(#[from] FileError),
-    #[error(transparent)]
+    /// The options are named as the settings are.
+    #[error("{}", .0.to_string().replace("engine_paths", "path").replace('_', "-"))]
     Options(#[from] OptionsError),
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
     #[error(transparent)]
-    Pairs(#[from] PairsError),
+    Settings(#[from] SettingsError),
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error("taking over: {0}")]
     Handover(#[from] HandoverError),
-    #[error("{address} can't be listened on: {error}")]
+    #[error("{address} can't be listened on: {error}. Stop the program that listens there, or choose another address")]
     Listen { address: SocketAddr, error: io::Error },
     #[error("{0}")]
     Io(io::Error),
@@ -56,6 +58,7 @@ pub(crate) struct Plan {
 impl Plan {
     /// Checks settings. Certificates are read.
     pub(crate) fn new(settings: &Settings) -> Result<Self, LifeError> {
+        settings.check()?;
         let (options, discovery, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
         options.check()?;
         let tls = if pairs.is_empty() { None } else { Some(Arc::new(Tls::load(pairs)?)) };
@@ -64,7 +67,7 @@ impl Plan {
 }
 
 /// Runs until it is stopped, or the next process has taken over.
-pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeError> {
+pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) -> Result<(), LifeError> {
     let Plan { options, discovery, tls } = Plan::new(settings)?;
     let mut signals = Signals::new().map_err(LifeError::Io)?;
     let lookout = Arc::new(Lookout::start(discovery)?);
@@ -96,14 +99,20 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
         tokio::spawn(Arc::clone(tls).watch(CERTIFICATES));
     }
     let admin = settings.admin_addr.map(|address| listen("admin", address, &mut taken, &mut names).map(Admin::from)).transpose()?;
+    for (name, _) in taken {
+        tracing::warn!(target: "sociable::balancer", name, "a socket of the process before is closed: the settings do not name it");
+    }
     let mut running = balancer.start().map_err(LifeError::Io)?;
     for address in running.addrs() {
         tracing::info!(target: "sociable::balancer", "listening on {address}");
         // Whoever started it may have closed its output.
         let _ = writeln!(io::stdout(), "listening on {address}");
     }
-    if let Some(handover) = handover {
-        handover.ready().await?;
+    if let Some(handover) = handover
+        && let Err(error) = handover.ready().await
+    {
+        // It serves already: to end now would cut off those who have come.
+        tracing::error!(target: "sociable::balancer", %error, "the process before does not know that this one serves, and may go on");
     }
     // In the order of their names.
     let listeners = running.listeners().iter().chain(admin.as_ref().map(Admin::listener));
@@ -119,6 +128,8 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
             None => std::future::pending().await,
         }
     };
+    let dropped_lines = filter.watch();
+    let mut dropped_lines = Box::pin(dropped_lines);
     let mut successor = Box::pin(successor);
     let mut waits = true;
     let handed = loop {
@@ -130,7 +141,8 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings) -> Result<(), LifeE
                     tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one");
                 }
             },
-            _ = signals.reload.recv() => reload(flags, &running, &lookout, tls.as_ref()),
+            _ = signals.reload.recv() => reload(flags, settings, filter, &running, &lookout, tls.as_ref()),
+            () = &mut dropped_lines => {}
             () = signals.end.recv() => break false,
         }
     };
@@ -206,26 +218,39 @@ async fn first_nodes(tables: &Tables) {
         }
         sleep(Duration::from_millis(50)).await;
     }
-    tracing::warn!(target: "sociable::balancer", "no node was found yet: new sessions are refused until there is one");
+    match last.0 {
+        0 => tracing::warn!(target: "sociable::balancer", "no node was found yet: new sessions are refused until there is one"),
+        nodes => tracing::info!(target: "sociable::balancer", nodes, "new nodes come all the while: it is begun with those that there are"),
+    }
 }
 
-/// Reads the settings again. What is wrong is logged, and what was holds.
-fn reload(flags: &Flags, running: &Handle, lookout: &Lookout, tls: Option<&Arc<Tls>>) {
+/// Reads the settings again: if anything is wrong with them, it is logged, and nothing changes.
+fn reload(flags: &Flags, started: &Settings, filter: &Filter, running: &Handle, lookout: &Lookout, tls: Option<&Arc<Tls>>) {
     let reloaded = (|| {
         let settings = flags.settings()?;
-        let (options, discovery) = (settings.options(), settings.discovery()?);
+        settings.check()?;
+        let (options, discovery, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
+        options.check()?;
+        let log = settings.filter()?;
+        // The last that can fail.
+        if let Some(tls) = tls {
+            tls.change(pairs)?;
+        }
         running.reload(options)?;
         lookout.reload(discovery)?;
-        if let Some(tls) = tls {
-            tls.reload()?;
-        }
-        Ok::<_, LifeError>(())
+        filter.change(log);
+        Ok::<_, LifeError>(started.settled(&settings))
     })();
     match reloaded {
-        Ok(()) => {
-            tracing::info!(target: "sociable::balancer", "the settings were read again; addresses, workers and the log stay as they were")
+        Ok(settled) if settled.is_empty() => tracing::info!(target: "sociable::balancer", "the settings were read again"),
+        Ok(settled) => tracing::warn!(
+            target: "sociable::balancer", ignored = settled.join(", "),
+            "the settings were read again, but for those that only a new process takes: hand over to one"
+        ),
+        Err(error) => {
+            running.reload_failed();
+            tracing::error!(target: "sociable::balancer", %error, "the settings can't be used: those before hold");
         }
-        Err(error) => tracing::error!(target: "sociable::balancer", %error, "the settings can't be used: those before hold"),
     }
 }
 

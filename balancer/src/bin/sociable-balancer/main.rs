@@ -1,16 +1,15 @@
 //! `sociable-balancer`: one address for a cluster.
 //!
-//! * `settings.rs`: what it is told. `life.rs`: how it starts, changes and ends.
+//! * `settings.rs`: what it is told. `life.rs`: how it starts, changes and ends. `log.rs`: what it tells.
 
 mod life;
+mod log;
 mod settings;
 
-use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use clap::Parser;
 use sociable_protocol::health::is_well;
-use tracing_subscriber::EnvFilter;
 
 use self::settings::Flags;
 
@@ -20,9 +19,9 @@ fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return fail(&error.to_string()),
     };
-    let filter = match EnvFilter::builder().parse(settings.filter()) {
+    let filter = match settings.filter() {
         Ok(filter) => filter,
-        Err(error) => return fail(&format!("log: {error}")),
+        Err(error) => return fail(&error.to_string()),
     };
     if flags.check {
         return match life::Plan::new(&settings) {
@@ -38,9 +37,9 @@ fn main() -> ExitCode {
             None => fail("a balancer without admin-addr can't be asked how it is"),
         };
     }
-    tracing_subscriber::fmt().compact().with_env_filter(filter).with_writer(io::stderr).with_ansi(io::stderr().is_terminal()).init();
+    let filter = log::start(filter);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let lived = runtime.map_err(life::LifeError::Io).and_then(|runtime| runtime.block_on(life::live(&flags, &settings)));
+    let lived = runtime.map_err(life::LifeError::Io).and_then(|runtime| runtime.block_on(life::live(&flags, &settings, &filter)));
     match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),

@@ -12,6 +12,8 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use sociable_balancer::{Affinity, Discovery, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
 use thiserror::Error;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::ParseError;
 
 /// Brings every request of a Socket.IO session to the node that owns it.
 #[derive(Debug, Parser)]
@@ -58,15 +60,15 @@ settings! {
     listen: Vec<SocketAddr>,
 
     /// The addresses to listen on for TLS, with commas between them
-    #[arg("SOCIABLE_BALANCER_TLS_LISTEN", value_name = "ADDRESSES", value_delimiter = ',', requires = "tls_cert")]
+    #[arg("SOCIABLE_BALANCER_TLS_LISTEN", value_name = "ADDRESSES", value_delimiter = ',')]
     tls_listen: Vec<SocketAddr>,
 
     /// Files with certificate chains (PEM), with commas between them; clients get the one that fits the name they ask for. They are read anew when they change
-    #[arg("SOCIABLE_BALANCER_TLS_CERT", value_name = "FILES", value_delimiter = ',', requires = "tls_key")]
+    #[arg("SOCIABLE_BALANCER_TLS_CERT", value_name = "FILES", value_delimiter = ',')]
     tls_cert: Vec<PathBuf>,
 
     /// Files with the keys (PEM) of these certificates, in the same order
-    #[arg("SOCIABLE_BALANCER_TLS_KEY", value_name = "FILES", value_delimiter = ',', requires = "tls_cert")]
+    #[arg("SOCIABLE_BALANCER_TLS_KEY", value_name = "FILES", value_delimiter = ',')]
     tls_key: Vec<PathBuf>,
 
     /// Every connection begins with a header of the PROXY protocol, version 2, from one of the --trusted networks
@@ -86,11 +88,11 @@ settings! {
     cluster: String,
 
     /// The name of this process for NATS
-    #[arg("SOCIABLE_NATS_USER", value_name = "NAME", requires = "nats_password")]
+    #[arg("SOCIABLE_NATS_USER", value_name = "NAME")]
     nats_user: String,
 
     /// The password of this process for NATS; by the environment, so that it is not in the list of processes
-    #[arg("SOCIABLE_NATS_PASSWORD", value_name = "PASSWORD", hide_env_values = true, requires = "nats_user")]
+    #[arg("SOCIABLE_NATS_PASSWORD", value_name = "PASSWORD", hide_env_values = true)]
     nats_password: String,
 
     /// A token for NATS; by the environment, so that it is not in the list of processes
@@ -110,11 +112,11 @@ settings! {
     nats_ca: PathBuf,
 
     /// A file with the certificate (PEM) by which this process shows NATS who it is
-    #[arg("SOCIABLE_NATS_CERT", value_name = "FILE", requires = "nats_key")]
+    #[arg("SOCIABLE_NATS_CERT", value_name = "FILE")]
     nats_cert: PathBuf,
 
     /// A file with the key (PEM) of that certificate
-    #[arg("SOCIABLE_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
+    #[arg("SOCIABLE_NATS_KEY", value_name = "FILE")]
     nats_key: PathBuf,
 
     /// The address of the status page, of /nodes, /metrics, /healthz and /readyz, such as 127.0.0.1:8081; none if not given
@@ -193,7 +195,7 @@ settings! {
     #[arg("SOCIABLE_BALANCER_POOL_IDLE", value_name = "S")]
     pool_idle: u64,
 
-    /// The longest body: 16777216 by default, or what the node takes if that is less
+    /// The longest body: 16777216 by default; of a session what its node takes, if that is less
     #[arg("SOCIABLE_BALANCER_MAX_BODY", value_name = "BYTES")]
     max_body: u64,
 
@@ -213,7 +215,7 @@ settings! {
     #[arg("SOCIABLE_BALANCER_GUESS_RATE", value_name = "N")]
     guess_rate: f64,
 
-    /// In how many seconds connections are closed when the balancer is stopped: 20 by default
+    /// In how many seconds connections are closed when the balancer is stopped: 30 by default. It should be more than the nodes' ping interval, for which polls wait
     #[arg("SOCIABLE_BALANCER_DRAIN_TIME", value_name = "S")]
     drain_time: u64,
 
@@ -230,12 +232,17 @@ settings! {
     log: String,
 }
 
-/// There is not a key for each certificate.
+/// Settings that do not go together.
 #[derive(Debug, Error)]
-#[error("tls-cert has {certificates} files and tls-key {keys}: give one key for each certificate")]
-pub(crate) struct PairsError {
-    certificates: usize,
-    keys: usize,
+pub(crate) enum SettingsError {
+    #[error("tls-cert has {certificates} files and tls-key {keys}: give one key for each certificate")]
+    Pairs { certificates: usize, keys: usize },
+    #[error("{0} without {1}: give both, or neither")]
+    Alone(&'static str, &'static str),
+    #[error("log: {0}")]
+    Log(#[from] ParseError),
+    #[error("proxy-protocol without trusted: give the networks of the proxies that send such headers")]
+    NobodyTrusted,
 }
 
 /// Why a file can't be used.
@@ -279,11 +286,11 @@ impl Settings {
     }
 
     /// What is logged.
-    pub(crate) fn filter(&self) -> String {
+    pub(crate) fn filter(&self) -> Result<EnvFilter, SettingsError> {
         let filter = self.log.as_deref().unwrap_or("info");
         // Requests are many: who wants them says so.
         let access = if self.access_log == Some(true) { "info" } else { "off" };
-        format!("{filter},sociable::access={access}")
+        Ok(EnvFilter::builder().parse(format!("{filter},sociable::access={access}"))?)
     }
 
     /// How nodes are found.
@@ -318,11 +325,44 @@ impl Settings {
         source
     }
 
+    /// Checks that what needs another setting has it, wherever the two were said.
+    pub(crate) fn check(&self) -> Result<(), SettingsError> {
+        let all = [
+            ("tls-listen", self.tls_listen.is_some(), "tls-cert", self.tls_cert.is_some()),
+            ("nats-user", self.nats_user.is_some(), "nats-password", self.nats_password.is_some()),
+            ("nats-cert", self.nats_cert.is_some(), "nats-key", self.nats_key.is_some()),
+        ];
+        for (one, has_one, other, has_other) in all {
+            match (has_one, has_other) {
+                (true, false) => return Err(SettingsError::Alone(one, other)),
+                (false, true) => return Err(SettingsError::Alone(other, one)),
+                _ => {}
+            }
+        }
+        if self.proxy_protocol == Some(true) && self.trusted.as_ref().is_none_or(Vec::is_empty) {
+            return Err(SettingsError::NobodyTrusted);
+        }
+        self.pairs().map(drop)
+    }
+
+    /// What is settled at the start: the names of settings in which `new` differs, and which it can't change.
+    pub(crate) fn settled(&self, new: &Self) -> Vec<&'static str> {
+        let differs = [
+            ("listen", self.listen != new.listen),
+            ("tls-listen", self.tls_listen != new.tls_listen),
+            ("proxy-protocol", self.proxy_protocol != new.proxy_protocol),
+            ("admin-addr", self.admin_addr != new.admin_addr),
+            ("handover", self.handover != new.handover),
+            ("workers", self.workers != new.workers),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// The certificates, if it listens for TLS.
-    pub(crate) fn pairs(&self) -> Result<Vec<Pair>, PairsError> {
+    pub(crate) fn pairs(&self) -> Result<Vec<Pair>, SettingsError> {
         let (certificates, keys) = (self.tls_cert.as_deref().unwrap_or_default(), self.tls_key.as_deref().unwrap_or_default());
         if certificates.len() != keys.len() {
-            return Err(PairsError { certificates: certificates.len(), keys: keys.len() });
+            return Err(SettingsError::Pairs { certificates: certificates.len(), keys: keys.len() });
         }
         Ok(certificates.iter().zip(keys).map(|(certificate, key)| Pair { certificate: certificate.clone(), key: key.clone() }).collect())
     }
@@ -411,6 +451,31 @@ mod tests {
         let merged = flags(&["--bound=2", "--no-such"].map(|arg| if arg == "--no-such" { "--access-log=false" } else { arg }));
         let merged = merged.or(toml::from_str(file).unwrap());
         assert_eq!((merged.bound, merged.access_log, merged.drain_time), (Some(2.0), Some(false), Some(5)));
+    }
+
+    #[test]
+    fn what_goes_together_is_checked_wherever_it_was_said() {
+        let merged = |args: &[&str], file: &str| flags(args).or(toml::from_str(file).unwrap()).check().map_err(|error| error.to_string());
+        let tls = "tls-cert = ['cert.pem']\ntls-key = ['key.pem']";
+        assert_eq!(merged(&["--tls-listen=127.0.0.1:443"], tls), Ok(()));
+        assert_eq!(merged(&["--nats-user=ada"], "nats-password = 'secret'"), Ok(()));
+        assert_eq!(merged(&["--proxy-protocol"], "trusted = ['10.0.0.0/8']"), Ok(()));
+        for (args, file, told) in [
+            ("--tls-listen=127.0.0.1:443", "", "tls-listen without tls-cert"),
+            ("--bound=2", tls, "tls-cert without tls-listen"),
+            ("--nats-user=ada", "", "nats-user without nats-password"),
+            ("--nats-key=key.pem", "", "nats-key without nats-cert"),
+            ("--proxy-protocol", "", "proxy-protocol without trusted"),
+            ("--tls-listen=127.0.0.1:443", "tls-cert = ['a', 'b']\ntls-key = ['a']", "2 files and tls-key 1"),
+        ] {
+            assert!(merged(&[args], file).is_err_and(|error| error.contains(told)), "{args} {file}");
+        }
+    }
+
+    #[test]
+    fn what_can_not_be_changed_is_named() {
+        let (before, after) = (flags(&["--workers=1", "--bound=2"]), flags(&["--workers=2", "--listen=127.0.0.1:1"]));
+        assert_eq!(before.settled(&after), ["listen", "workers"]);
     }
 
     #[test]

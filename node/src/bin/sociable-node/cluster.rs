@@ -1,9 +1,15 @@
 //! The flags by which this node meets others over NATS.
 
+use std::time::{Duration, Instant};
+
 use clap::Args;
 use sociable::{JetStreamOptions, NatsAdapter, NatsError, NatsOptions};
 
 use crate::nats::NatsFlags;
+
+/// How long a start waits for a NATS server, and between two attempts.
+const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(crate) struct ClusterFlags {
@@ -39,9 +45,17 @@ impl ClusterFlags {
 
     /// Meets the others, if there may be any.
     pub(crate) async fn connect(&self, node_name: &str) -> Result<Option<NatsAdapter>, NatsError> {
-        match self.options(node_name) {
-            Some(options) => NatsAdapter::connect(options).await.map(Some),
-            None => Ok(None),
+        let Some(options) = self.options(node_name) else { return Ok(None) };
+        let begun = Instant::now();
+        loop {
+            match NatsAdapter::connect(options.clone()).await {
+                // Both may have been started together.
+                Err(error @ NatsError::Connect { .. }) if begun.elapsed() < PATIENCE => {
+                    tracing::warn!(%error, "the cluster is not there yet; it is tried again");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                connected => return connected.map(Some),
+            }
         }
     }
 

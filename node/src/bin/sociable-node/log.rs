@@ -1,15 +1,23 @@
-//! The log, on standard error, and its filter, which can be changed while the node runs.
+//! The log, on standard error, and its filter, which can be changed while the node runs. Whoever reads it may be slow or stop to: then lines are
+//! dropped, and clients are served.
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::ValueEnum;
 use parking_lot::Mutex;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::ParseError;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Registry, fmt};
+
+/// How many lines may wait to be written.
+const MAX_WAITING: usize = 8 * 1024;
+/// How often it is told that lines were dropped.
+const INTERVAL: Duration = Duration::from_secs(60);
 
 /// What SIGUSR1 and SIGUSR2 switch on.
 #[cfg(unix)]
@@ -20,9 +28,10 @@ const TRACE: &str = "info,sociable=trace";
 /// How the log is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Format {
-    /// A line for people.
+    // Plain comments: `--help` needs no lines for them.
+    // A line for people.
     Text,
-    /// A line of JSON.
+    // A line of JSON.
     Json,
 }
 
@@ -32,6 +41,7 @@ pub(crate) struct Filter(Arc<Inner>);
 
 struct Inner {
     handle: Handle<EnvFilter, Registry>,
+    dropped: ErrorCounter,
     texts: Mutex<Texts>,
 }
 
@@ -48,15 +58,18 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
 }
 
 /// Starts to log what the filter lets through. The filter was checked with the flags.
-pub(crate) fn start(filter: &str, format: Format) -> Filter {
+/// What waits is written when the guard is dropped.
+pub(crate) fn start(filter: &str, format: Format) -> (Filter, WorkerGuard) {
+    let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
+    let dropped = writer.error_counter();
     let (layer, handle) = Layer::new(EnvFilter::new(filter));
     let registry = tracing_subscriber::registry().with(layer);
-    let lines = fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     match format {
         Format::Text => registry.with(lines.compact()).init(),
         Format::Json => registry.with(lines.json().flatten_event(true)).init(),
     }
-    Filter(Arc::new(Inner { handle, texts: Mutex::new(Texts { current: filter.into(), chosen: filter.into() }) }))
+    (Filter(Arc::new(Inner { handle, dropped, texts: Mutex::new(Texts { current: filter.into(), chosen: filter.into() }) })), guard)
 }
 
 impl Filter {
@@ -72,6 +85,19 @@ impl Filter {
         texts.chosen = text.into();
         self.apply(&mut texts, text.into(), filter);
         Ok(())
+    }
+
+    /// Tells of lines that were dropped, for ever.
+    pub(crate) async fn watch(self) {
+        let mut told = 0;
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let dropped = self.0.dropped.dropped_lines();
+            if dropped > told {
+                tracing::warn!(lines = dropped - told, "lines of the log were dropped: whoever reads it is too slow");
+                told = dropped;
+            }
+        }
     }
 
     /// Turns a switch on or, if it is on, off.

@@ -59,7 +59,7 @@ async fn main() -> ExitCode {
             Err(error) => fail(&format!("the node does not answer: {error}")),
         };
     }
-    let filter = log::start(&flags.log, flags.log_format);
+    let (filter, _written) = log::start(&flags.log, flags.log_format);
     panics::log_them();
     ended(serve(flags, filter).await)
 }
@@ -84,6 +84,7 @@ fn check(flags: &Flags) -> Result<(), StartError> {
 }
 
 async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
+    actix_web::rt::spawn(filter.clone().watch());
     filter.follow_signals().map_err(StartError::Serve)?;
     let builder = match flags.cluster.connect(&flags.node_name()).await? {
         Some(adapter) => flags.builder().adapter(adapter),

@@ -1,0 +1,191 @@
+//! The program over its life: a log that nobody reads, settings that are read again, and the end of a balancer while clients wait.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod world;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::time::Duration;
+
+use sociable_balancer::{Balancer, Discovery, Lookout, Options};
+
+use self::world::{Certificate, PATIENCE, Script, World, connect, count, eventually, listener, until, until_end};
+
+/// The program, and a file with its settings.
+struct Program {
+    child: Child,
+    file: PathBuf,
+    addresses: Vec<SocketAddr>,
+}
+
+impl Program {
+    /// With these settings, on ports that are free.
+    fn start(name: &str, settings: &str) -> Self {
+        let file = std::env::temp_dir().join(format!("sociable-life-{}-{name}.toml", std::process::id()));
+        fs::write(&file, settings).unwrap();
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sociable-balancer"))
+            .arg("--config")
+            .arg(&file)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines().map_while(Result::ok);
+        let wanted = 1 + usize::from(settings.contains("tls-listen")) + usize::from(settings.contains("admin-addr"));
+        let address = |line: String| line.rsplit([' ', '/']).next().unwrap().parse().unwrap();
+        let addresses = lines.take(wanted).map(address).collect();
+        Self { child, file, addresses }
+    }
+
+    fn signal(&self, signal: &str) {
+        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+    }
+
+    /// What it logs, from here on.
+    fn log(&mut self) -> BufReader<ChildStderr> {
+        BufReader::new(self.child.stderr.take().unwrap())
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_file(&self.file);
+    }
+}
+
+/// Reads the log up to a line with this text, and gives the line.
+fn logged(log: &mut impl BufRead, text: &str) -> String {
+    log.lines().map_while(Result::ok).find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text} is not logged"))
+}
+
+fn get(stream: &mut TcpStream, path: &str) -> String {
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: a\r\n\r\n").as_bytes()).unwrap();
+    until(stream, "\r\n\r\nok")
+}
+
+#[test]
+fn a_log_that_nobody_reads_stops_nothing() {
+    let node = Script::start("LiFe");
+    let settings = format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\naccess-log = true\nworkers = 2", node.address);
+    let program = Program::start("log", &settings);
+    // Far more than a pipe holds, and than waits to be written.
+    let path = format!("/{}", "x".repeat(2_000));
+    for _ in 0..4 {
+        let mut client = connect(program.addresses[0]);
+        for _ in 0..3_000 {
+            assert!(get(&mut client, &path).starts_with("HTTP/1.1 200 OK\r\n"));
+        }
+    }
+}
+
+#[test]
+fn settings_are_read_again_all_or_none() {
+    let node = Script::start("LiFe");
+    let folder = std::env::temp_dir().join(format!("sociable-life-{}-tls", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    let certificates = ["one", "two"].map(|name| {
+        let certificate = Certificate::new();
+        let [pem, key] = ["pem", "key"].map(|kind| folder.join(format!("{name}.{kind}")));
+        fs::write(&pem, &certificate.pem[0]).unwrap();
+        fs::write(&key, &certificate.pem[1]).unwrap();
+        (certificate, pem, key)
+    });
+    let settings = |at: usize, more: &str| {
+        let (_, pem, key) = &certificates[at];
+        format!(
+            "listen = ['127.0.0.1:0']\ntls-listen = ['127.0.0.1:0']\nadmin-addr = '127.0.0.1:0'\nnodes = ['{}']\ntls-cert = ['{}']\ntls-key = ['{}']\n{more}",
+            node.address,
+            pem.display(),
+            key.display()
+        )
+    };
+    let mut program = Program::start("reload", &settings(0, ""));
+    let [plain, tls, admin] = program.addresses[..] else { panic!("three addresses") };
+    let mut log = program.log();
+    let served = |at: usize| {
+        let mut stream = certificates[at].0.over(connect(tls));
+        let asked = stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        asked.is_ok_and(|()| stream.read(&mut [0; 16]).is_ok_and(|length| length > 0))
+    };
+    let long = || {
+        let mut client = connect(plain);
+        client
+            .write_all(
+                format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 100\r\n\r\n{}", "x".repeat(100)).as_bytes(),
+            )
+            .unwrap();
+        until_end(&mut client)
+    };
+    assert!(served(0) && long().starts_with("HTTP/1.1 200 "));
+
+    // A key that does not fit: neither the limit nor the certificate changes.
+    let torn = settings(1, "max-body = 10").replace("two.key", "one.key");
+    fs::write(&program.file, torn).unwrap();
+    program.signal("-HUP");
+    assert!(logged(&mut log, "those before hold").contains("can't be used together"));
+    assert!(served(0) && long().starts_with("HTTP/1.1 200 "));
+    assert_eq!((count(admin, "reloads_total"), count(admin, "reloads_failed_total")), (0, 1));
+
+    fs::write(&program.file, settings(1, "max-body = 10\nworkers = 7\naccess-log = true")).unwrap();
+    program.signal("-HUP");
+    assert!(logged(&mut log, "the settings were read again").contains("workers"), "what can't be changed is named");
+    assert!(served(1) && long().starts_with("HTTP/1.1 413 "));
+    assert!(logged(&mut log, "sociable::access").contains("status="));
+    assert_eq!((count(admin, "reloads_total"), count(admin, "reloads_failed_total")), (1, 1));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn a_poll_that_waits_when_the_balancer_leaves_is_told_that_its_connection_ends() {
+    let node = Script::start("LiFe");
+    let lookout = Lookout::start(Discovery { nodes: vec![node.address.into()], ..Discovery::default() }).unwrap();
+    eventually("the node is found", || lookout.tables().load().ready().len() == 1);
+    let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports()).unwrap().workers(1);
+    let mut balancer = balancer.listen(listener("127.0.0.1:0"), None, false).start().unwrap();
+    let mut client = connect(balancer.addrs()[0]);
+    client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    eventually("it waits", || node.requests().len() == 1);
+    balancer.leave(10 * PATIENCE);
+    // One is told a second; this is the only one.
+    std::thread::sleep(Duration::from_millis(1500));
+    node.release();
+    let answer = until_end(&mut client);
+    assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
+}
+
+#[test]
+fn a_handshake_under_way_is_not_cut_by_an_empty_worker_that_leaves() {
+    let node = Script::start("LiFe");
+    let certificate = Certificate::new();
+    let lookout = Lookout::start(Discovery { nodes: vec![node.address.into()], ..Discovery::default() }).unwrap();
+    eventually("the node is found", || lookout.tables().load().ready().len() == 1);
+    let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports()).unwrap().workers(1);
+    let mut balancer = balancer.listen(listener("127.0.0.1:0"), Some(certificate.server("http/1.1")), false).start().unwrap();
+    let client = connect(balancer.addrs()[0]);
+    eventually("it is accepted", || balancer.connections() == 1);
+    balancer.give_way(10 * PATIENCE);
+    // Workers look once a second whether they are done.
+    std::thread::sleep(Duration::from_millis(2500));
+    let mut client = certificate.over(client);
+    client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
+    assert!(until_end(&mut client).starts_with("HTTP/1.1 200 OK\r\n"));
+}
+
+#[test]
+fn what_is_refused_before_it_is_understood_is_a_request_all_the_same() {
+    let world = World::new();
+    let mut old = world.connect();
+    // HTTP/1.0 has no WebSockets: the node is asked for a page.
+    old.write_all(
+        b"GET /page HTTP/1.0\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+    )
+    .unwrap();
+    assert!(until_end(&mut old).starts_with("HTTP/1.1 200 OK\r\n"));
+    let requests = world.node.requests();
+    assert!(requests.len() == 1 && !requests[0].contains("upgrade"), "{requests:?}");
+}

@@ -1,0 +1,154 @@
+//! Clients, and nodes, that are slow: nobody is waited for beyond the time that is given, nothing is held for them meanwhile, and whoever
+//! goes on is left alone. A time that is to pass is a second, and those that are not would outlast the test.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+mod world;
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use sociable_balancer::Options;
+
+use self::world::{Certificate, PATIENCE, World, eventually, narrow_listener, pattern, until, until_end};
+
+const GET: &[u8] = b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
+const SECOND: Duration = Duration::from_secs(1);
+/// As much as sockets may hold, and far less than a node has to say: there is nowhere else where it could be.
+const HELD: usize = 16 << 20;
+
+/// No time is over in a test.
+fn patient() -> Options {
+    let long = 40 * PATIENCE;
+    Options {
+        header_timeout: long,
+        body_timeout: long,
+        keep_alive: long,
+        answer_timeout: long,
+        write_timeout: long,
+        tunnel_idle: long,
+        half_close: long,
+        ..Options::default()
+    }
+}
+
+/// Says something again and again, for as long as somebody takes it.
+fn drip(stream: &TcpStream) -> JoinHandle<()> {
+    let mut drips = stream.try_clone().unwrap();
+    thread::spawn(move || {
+        while drips.write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    })
+}
+
+#[test]
+fn a_large_answer_over_tls_reaches_a_slow_reader_whole() {
+    let certificate = Certificate::new();
+    let world = World::behind(narrow_listener(), Some(certificate.server("http/1.1")), false, patient());
+    let mut stream = certificate.over(world.connect_narrow());
+    // When the balancer has the last of each, TLS can't get rid of it at once.
+    for (length, connection) in [(100_000, "keep-alive"), (65_536, "keep-alive"), (200_001, "close")] {
+        write!(stream, "GET /pattern?bytes={length} HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n\r\n").unwrap();
+        until(&mut stream, "\r\n\r\n");
+        let mut got = vec![0; length];
+        for piece in got.chunks_mut(2048) {
+            thread::sleep(Duration::from_millis(1));
+            stream.read_exact(piece).unwrap();
+        }
+        assert!(got == pattern(length), "{length} bytes came as others");
+    }
+    assert_eq!(until_end(&mut stream), "", "it ends as TLS has it, so that the client knows that it has all");
+}
+
+#[test]
+fn an_answer_that_is_not_taken_stays_where_it_is() {
+    let world = World::behind(narrow_listener(), None, false, Options { write_timeout: SECOND, ..patient() });
+    let mut deaf = world.connect_narrow();
+    deaf.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+    eventually("the node begins", || world.node.taken() > 0);
+    world.serves_others();
+    eventually("the node is let go", || world.node.gone() == 1);
+    assert!(world.node.taken() < HELD, "{} bytes", world.node.taken());
+    assert!(until_end(&mut deaf).len() < HELD);
+    eventually("it is counted", || world.count("clients_slow_total") == 1);
+}
+
+#[test]
+fn a_websocket_that_is_not_read_stays_where_it_is() {
+    let world = World::behind(narrow_listener(), None, false, Options { write_timeout: SECOND, ..patient() });
+    // From the beginning, and later.
+    let silent = world.upgrade(world.connect_narrow(), "/ws-pours");
+    let speaks = world.upgrade(world.connect_narrow(), "/ws-answers");
+    // That it says something does not help it.
+    let speaking = drip(&speaks);
+    world.serves_others();
+    eventually("the node is let go by both", || world.node.gone() == 2);
+    assert!(world.node.taken() < 2 * HELD, "{} bytes", world.node.taken());
+    speaking.join().unwrap();
+    eventually("they are counted", || world.count("clients_slow_total") == 2);
+    assert_eq!(world.count("tunnels_late_total"), 0);
+    drop(silent);
+}
+
+#[test]
+fn one_side_of_a_websocket_does_not_go_on_for_long_when_the_other_has_ended() {
+    let world = World::with(Options { half_close: SECOND, ..patient() });
+    // However much it says.
+    let mut ended = world.upgrade(world.connect(), "/ws-talks");
+    ended.shutdown(Shutdown::Write).unwrap();
+    assert!(until_end(&mut ended).contains('x'), "until then it went on");
+    eventually("the node is let go", || world.node.gone() == 1);
+    let mut told = world.upgrade(world.connect(), "/ws-ends");
+    let telling = drip(&told);
+    assert_eq!(until_end(&mut told), "");
+    telling.join().unwrap();
+    eventually("the node is let go", || world.node.gone() == 2);
+    eventually("both are counted", || world.count("tunnels_late_total") == 2);
+    world.serves_others();
+}
+
+#[test]
+fn a_websocket_is_closed_when_nothing_comes_and_not_before() {
+    let world = World::with(Options { tunnel_idle: 2 * SECOND, ..patient() });
+    let mut busy = world.upgrade(world.connect(), "/ws");
+    let mut idle = world.upgrade(world.connect(), "/ws");
+    let waiting = thread::spawn(move || until_end(&mut idle));
+    let echo = |busy: &mut TcpStream| {
+        busy.write_all(b"x").unwrap();
+        busy.read_exact(&mut [0]).unwrap();
+        thread::sleep(Duration::from_millis(20));
+    };
+    while !waiting.is_finished() {
+        echo(&mut busy);
+    }
+    assert_eq!(waiting.join().unwrap(), "");
+    // It was there before the other.
+    echo(&mut busy);
+    eventually("the other is counted", || world.count("tunnels_late_total") == 1);
+    assert_eq!(until_end(&mut busy), "", "nor is it for ever");
+    assert_eq!(world.count("clients_slow_total"), 0);
+}
+
+#[test]
+fn the_next_head_has_its_own_time() {
+    let world = World::with(Options { header_timeout: SECOND, ..patient() });
+    for (first, then) in [(GET.to_vec(), &b"GET /b HT"[..]), ([GET, b"GET /b HT"].concat(), b"")] {
+        let mut stream = world.connect();
+        stream.write_all(&first).unwrap();
+        assert!(until(&mut stream, "\r\n\r\nok").starts_with("HTTP/1.1 200 "));
+        stream.write_all(then).unwrap();
+        let late = until_end(&mut stream);
+        assert!(late.starts_with("HTTP/1.1 408 ") && late.contains("connection: close\r\n"), "{late}");
+    }
+    assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 2);
+    assert_eq!(world.node.requests().len(), 2);
+    // Of whom nothing came, nothing is said to.
+    let world = World::with(Options { keep_alive: SECOND, ..patient() });
+    let mut stream = world.connect();
+    stream.write_all(GET).unwrap();
+    assert!(until(&mut stream, "\r\n\r\nok").starts_with("HTTP/1.1 200 "));
+    assert_eq!(until_end(&mut stream), "");
+    assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 0);
+}

@@ -1,0 +1,374 @@
+"""What no schema tells: that names lead somewhere, that numbers fit together, that pods are kept from doing harm."""
+
+import re
+
+import yaml
+
+from rendered import K8S, ROOT, Variant, container, for_each_variant, name_of, pod, pod_labels, ports
+
+README = (K8S / "README.md").read_text()
+#: What a stop may take beyond its parts, in seconds: NATS that can't be reached, a busy machine.
+SPARE = 5
+
+
+def pause_before_stop(workload):
+    """For how long the hook waits until the signal is sent."""
+    hook = container(workload)["lifecycle"]["preStop"]
+    if "sleep" in hook:
+        return hook["sleep"]["seconds"]
+    match hook["exec"]["command"]:
+        case ["sleep", seconds]:
+            return int(seconds)
+        case _:
+            return 0
+
+
+def port_of(address):
+    return int(address.rsplit(":", 1)[1])
+
+
+@for_each_variant
+class References(Variant):
+    def test_config_maps_and_secrets_exist_with_their_keys(self):
+        def look(kind, name, keys):
+            found = self.manifests.get(kind, name)
+            if found is None and kind == "Secret":
+                self.assertIn(f"`{name}`", README, f"the README tells how to make the Secret {name}")
+                for key in keys:
+                    self.assertRegex(README, rf"`{name}`.*`{re.escape(key)}`")
+                return
+            self.assertIsNotNone(found, f"{kind} {name}")
+            data = found.get("data", {}) | found.get("stringData", {})
+            self.assertLessEqual(set(keys), data.keys(), f"{kind} {name}")
+
+        for workload in self.each(self.manifests.workloads):
+            for source in container(workload).get("envFrom", []):
+                look("ConfigMap", source["configMapRef"]["name"], [])
+            for variable in container(workload)["env"]:
+                match variable.get("valueFrom", {}):
+                    case {"secretKeyRef": ref}:
+                        look("Secret", ref["name"], [ref["key"]])
+                    case {"configMapKeyRef": ref}:
+                        look("ConfigMap", ref["name"], [ref["key"]])
+            for volume in pod(workload).get("volumes", []):
+                match volume:
+                    case {"secret": source}:
+                        look("Secret", source["secretName"], [item["key"] for item in source.get("items", [])])
+                    case {"configMap": source}:
+                        look("ConfigMap", source["name"], [item["key"] for item in source.get("items", [])])
+        for ingress in self.manifests.of("Ingress"):
+            for tls in ingress["spec"]["tls"]:
+                look("Secret", tls["secretName"], [])
+
+    def test_volumes_are_mounted_and_what_is_mounted_is_a_volume(self):
+        for workload in self.each(self.manifests.workloads):
+            claims = [name_of(claim) for claim in workload["spec"].get("volumeClaimTemplates", [])]
+            volumes = [volume["name"] for volume in pod(workload).get("volumes", [])] + claims
+            mounts = [mount["name"] for mount in container(workload).get("volumeMounts", [])]
+            self.assertEqual(sorted(volumes), sorted(mounts))
+
+    def test_files_that_settings_name_are_mounted(self):
+        for workload in self.each(self.manifests.of("Deployment")):
+            paths = set()
+            for mount in container(workload).get("volumeMounts", []):
+                source = next(volume["secret"] for volume in pod(workload)["volumes"] if volume["name"] == mount["name"])
+                keys = [item["path"] for item in source.get("items", [])] or ["tls.crt", "tls.key"]
+                paths |= {f"{mount['mountPath']}/{key}" for key in keys}
+            named = {value for value in self.manifests.settings(workload).values() if isinstance(value, str) and value.startswith("/")}
+            self.assertEqual(named, paths)
+
+    def test_selectors_select_their_own_pods(self):
+        for workload in self.each(self.manifests.workloads):
+            labels = workload["spec"]["selector"]["matchLabels"]
+            self.assertEqual(self.manifests.selected(labels), [workload])
+            for spread in pod(workload)["topologySpreadConstraints"]:
+                self.assertEqual(self.manifests.selected(spread["labelSelector"]["matchLabels"]), [workload])
+
+    def test_services_lead_to_ports_of_pods(self):
+        for service in self.each(self.manifests.of("Service")):
+            (workload,) = self.manifests.selected(service["spec"]["selector"])
+            for port in service["spec"]["ports"]:
+                self.assertIn(port["targetPort"], ports(workload))
+                if service["spec"].get("clusterIP") == "None":
+                    self.assertEqual(port["port"], ports(workload)[port["targetPort"]], "nothing translates ports of a headless service")
+
+    def test_stateful_sets_have_their_service(self):
+        for workload in self.each(self.manifests.of("StatefulSet")):
+            service = self.manifests.get("Service", workload["spec"]["serviceName"])
+            self.assertEqual(service["spec"]["clusterIP"], "None")
+            self.assertTrue(service["spec"]["publishNotReadyAddresses"])
+            self.assertEqual(self.manifests.selected(service["spec"]["selector"]), [workload])
+
+    def test_every_workload_has_its_account_and_its_budget(self):
+        for workload in self.each(self.manifests.workloads):
+            self.assertIsNotNone(self.manifests.get("ServiceAccount", pod(workload)["serviceAccountName"]))
+            budgets = [it for it in self.manifests.of("PodDisruptionBudget") if self.selects(it, workload)]
+            self.assertEqual(len(budgets), 1)
+            # Machines can be emptied, and not all goes at once.
+            self.assertEqual(budgets[0]["spec"]["maxUnavailable"], 1)
+        for budget in self.each(self.manifests.of("PodDisruptionBudget")):
+            self.assertEqual(len(self.manifests.selected(budget["spec"]["selector"]["matchLabels"])), 1)
+
+    def selects(self, it, workload):
+        return workload in self.manifests.selected(it["spec"]["selector"]["matchLabels"])
+
+    def test_autoscalers_have_what_they_scale_and_by_what(self):
+        scalers = self.manifests.of("HorizontalPodAutoscaler")
+        targets = [(it["spec"]["scaleTargetRef"]["kind"], it["spec"]["scaleTargetRef"]["name"]) for it in scalers]
+        if self.variant[0] == "production":
+            self.assertEqual(sorted(targets), [("Deployment", "sociable-balancer"), ("Deployment", "sociable-node")])
+        for scaler, target in zip(scalers, targets):
+            workload = self.manifests.get(*target)
+            self.assertNotIn("replicas", workload["spec"], "it would undo what the autoscaler has done")
+            self.assertGreaterEqual(scaler["spec"]["minReplicas"], 2)
+            self.assertGreater(scaler["spec"]["maxReplicas"], scaler["spec"]["minReplicas"])
+            self.assertIn("cpu", container(workload)["resources"]["requests"])
+            self.assertIn("cpu", [metric["resource"]["name"] for metric in scaler["spec"]["metrics"] if metric["type"] == "Resource"])
+            down = scaler["spec"]["behavior"]["scaleDown"]
+            for policy in down["policies"]:
+                self.assertGreater(policy["periodSeconds"], pod(workload)["terminationGracePeriodSeconds"], "the one before has gone")
+
+    def test_sessions_scale_nodes_where_there_is_monitoring(self):
+        if self.variant != ("production", "monitoring"):
+            return
+        metrics = self.manifests.get("HorizontalPodAutoscaler", "sociable-node")["spec"]["metrics"]
+        (metric,) = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
+        rules = yaml.safe_load((K8S / "components/monitoring/prometheus-adapter.yaml").read_text())["rules"]["custom"]
+        self.assertEqual([rule["name"]["as"] for rule in rules], [metric])
+        self.assertTrue(rules[0]["seriesQuery"].startswith(metric + "{"))
+
+    def test_monitors_find_their_service(self):
+        for monitor in self.manifests.of("ServiceMonitor"):
+            labels = monitor["spec"]["selector"]["matchLabels"]
+            services = [it for it in self.manifests.of("Service") if labels.items() <= it["metadata"].get("labels", {}).items()]
+            self.assertEqual(len(services), 1, name_of(monitor))
+            for endpoint in monitor["spec"]["endpoints"]:
+                self.assertIn(endpoint["port"], [port["name"] for port in services[0]["spec"]["ports"]])
+
+    def test_ways_in_lead_to_the_balancers(self):
+        backends = [
+            (path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"])
+            for ingress in self.manifests.of("Ingress")
+            for rule in ingress["spec"]["rules"]
+            for path in rule["http"]["paths"]
+        ] + [
+            (backend["name"], backend["port"])
+            for route in self.manifests.of("HTTPRoute")
+            for rule in route["spec"]["rules"]
+            for backend in rule["backendRefs"]
+        ]
+        self.assertEqual(len(backends), 1 if self.variant[1] in ("ingress", "gateway") else 0)
+        for name, port in backends:
+            service = self.manifests.get("Service", name)
+            self.assertIn(port, [known for it in service["spec"]["ports"] for known in (it["name"], it["port"])])
+            self.assertEqual(self.manifests.selected(service["spec"]["selector"]), [self.manifests.workload("sociable-balancer")])
+
+    def test_nothing_is_sticky(self):
+        for service in self.each(self.manifests.of("Service")):
+            self.assertEqual(service["spec"].get("sessionAffinity", "None"), "None")
+        for ingress in self.manifests.of("Ingress"):
+            self.assertFalse([key for key in ingress["metadata"]["annotations"] if "affinity" in key or "sticky" in key or "hash" in key])
+        for route in self.manifests.of("HTTPRoute"):
+            self.assertFalse([rule for rule in route["spec"]["rules"] if "sessionPersistence" in rule])
+
+    def test_ways_in_wait_for_longer_than_clients_are_silent(self):
+        silence = 25 + 20
+        for ingress in self.manifests.of("Ingress"):
+            for which in ("read", "send"):
+                self.assertGreater(int(ingress["metadata"]["annotations"][f"nginx.ingress.kubernetes.io/proxy-{which}-timeout"]), silence)
+        for route in self.manifests.of("HTTPRoute"):
+            for rule in route["spec"]["rules"]:
+                self.assertEqual(rule["timeouts"], {"request": "0s", "backendRequest": "0s"})
+
+
+@for_each_variant
+class Settings(Variant):
+    def node(self):
+        workload = self.manifests.workload("sociable-node")
+        return workload, self.manifests.settings(workload)
+
+    def balancer(self):
+        workload = self.manifests.workload("sociable-balancer")
+        return workload, self.manifests.settings(workload)
+
+    def test_programs_know_all_variables(self):
+        for (workload, settings), sources in ((self.node(), "node/src/bin"), (self.balancer(), "balancer/src/bin")):
+            code = "".join(path.read_text() for path in (ROOT / sources).rglob("*.rs"))
+            for name in settings:
+                if name != "POD_IP":
+                    self.assertIn(f'"{name}"', code, f"{name_of(workload)} is given {name}")
+
+    def test_ports_are_those_that_are_listened_on(self):
+        workload, settings = self.node()
+        self.assertEqual(ports(workload), {"http": int(settings["SOCIABLE_PORT"]), "admin": port_of(settings["SOCIABLE_ADMIN_ADDR"])})
+        self.assertEqual(settings["SOCIABLE_HOST"], "0.0.0.0")
+
+        workload, settings = self.balancer()
+        wanted = {"http": "LISTEN", "https": "TLS_LISTEN", "admin": "ADMIN_ADDR"}
+        wanted = {name: settings.get(f"SOCIABLE_BALANCER_{key}") for name, key in wanted.items()}
+        self.assertEqual(ports(workload), {name: port_of(address) for name, address in wanted.items() if address})
+
+        conf = self.manifests.nats_conf()
+        listens = dict(re.findall(r'(?m)^\s*(listen|http): "0\.0\.0\.0:(\d+)"$', conf.split("cluster {")[0]))
+        wanted = {"client": int(listens["listen"]), "monitor": int(listens["http"]), "routes": 6222}
+        self.assertEqual(ports(self.manifests.workload("nats")), wanted)
+        routed = re.findall(r'cluster \{[^}]*listen: "0\.0\.0\.0:(\d+)"', conf)
+        many = self.manifests.replicas(self.manifests.workload("nats")) > 1
+        self.assertEqual(routed, ["6222"] if many else [])
+
+    def test_a_node_is_announced_where_it_listens(self):
+        workload, settings = self.node()
+        self.assertEqual(settings["SOCIABLE_ADVERTISE"], f"$(POD_IP):{settings['SOCIABLE_PORT']}")
+        names = [variable["name"] for variable in container(workload)["env"]]
+        self.assertLess(names.index("POD_IP"), names.index("SOCIABLE_ADVERTISE"), "a variable is known to those behind it")
+        self.assertEqual(settings["POD_IP"], {"fieldRef": {"fieldPath": "status.podIP"}})
+
+    def test_nodes_and_balancers_find_each_other(self):
+        (_, node), (_, balancer) = self.node(), self.balancer()
+        for name in ("SOCIABLE_NATS", "SOCIABLE_CLUSTER", "SOCIABLE_NATS_CA"):
+            self.assertEqual(node.get(name), balancer.get(name))
+        host, port = re.fullmatch(r"dns://([a-z-]+):(\d+)", balancer["SOCIABLE_BALANCER_NODES"]).groups()
+        service = self.manifests.get("Service", host)
+        self.assertEqual(service["spec"]["clusterIP"], "None", "its name stands for all nodes")
+        self.assertEqual(self.manifests.selected(service["spec"]["selector"]), [self.manifests.workload("sociable-node")])
+        self.assertEqual(port, node["SOCIABLE_PORT"])
+
+    def test_all_nats_servers_are_named_and_no_others(self):
+        nats = self.manifests.workload("nats")
+        count, service = self.manifests.replicas(nats), nats["spec"]["serviceName"]
+        client, routes = ports(nats)["client"], ports(nats)["routes"]
+        wanted = [f"nats://nats-{n}.{service}:" for n in range(count)]
+        self.assertEqual(self.node()[1]["SOCIABLE_NATS"].split(","), [f"{address}{client}" for address in wanted])
+        named = re.findall(r'nats://[^"]+', self.manifests.nats_conf())
+        self.assertEqual(named, [f"{address}{routes}" for address in wanted] if count > 1 else [])
+
+    def test_nats_knows_whom_to_let_in_and_where(self):
+        conf = self.manifests.nats_conf()
+        for _, settings in (self.node(), self.balancer()):
+            user = settings["SOCIABLE_NATS_USER"]
+            self.assertRegex(conf, rf"user: {user}\b")
+            # Both sides read the same key of the same Secret.
+            nats = self.manifests.settings(self.manifests.workload("nats"))
+            self.assertEqual(nats[f"{user.upper()}_PASSWORD"], settings["SOCIABLE_NATS_PASSWORD"])
+            self.assertIn(f"${user.upper()}_PASSWORD", conf)
+        subjects = re.findall(r'"(sociable\.[^"]+|\$KV\.[^"]+)"', conf)
+        cluster = self.node()[1]["SOCIABLE_CLUSTER"]
+        self.assertTrue(subjects)
+        for subject in subjects:
+            self.assertTrue(subject.startswith((f"sociable.{cluster}.", f"$KV.sociable-{cluster}-sessions.")), subject)
+
+    def test_what_nats_keeps_fits_on_its_disk(self):
+        units = {"MB": 10**6, "GB": 10**9, "Mi": 2**20, "Gi": 2**30}
+
+        def size(text):
+            number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()
+            return int(number) * units[unit]
+
+        (claim,) = self.manifests.workload("nats")["spec"]["volumeClaimTemplates"]
+        kept = size(re.search(r"max_file_store: (\w+)", self.manifests.nats_conf())[1])
+        self.assertLess(kept, size(claim["spec"]["resources"]["requests"]["storage"]))
+        self.assertGreater(kept, 2**30, "a history reserves a gibibyte")
+        # What the configuration writes to is mounted.
+        mounts = [mount["mountPath"] for mount in container(self.manifests.workload("nats"))["volumeMounts"]]
+        for path in re.findall(r'(?:store_dir|pid_file|_file): "([^"]+)"', self.manifests.nats_conf()):
+            self.assertTrue([mount for mount in mounts if path == mount or path.startswith(mount + "/")], path)
+
+
+@for_each_variant
+class Life(Variant):
+    def test_the_grace_period_is_longer_than_a_stop_takes(self):
+        stops = {}
+        for workload in self.each(self.manifests.workloads):
+            settings = self.manifests.settings(workload)
+            match name_of(workload):
+                case "sociable-node":
+                    takes = int(settings["SOCIABLE_DRAIN_TIME"]) + int(settings["SOCIABLE_SHUTDOWN_TIMEOUT"])
+                case "sociable-balancer":
+                    takes = int(settings["SOCIABLE_BALANCER_DRAIN_TIME"])
+                case "nats":
+                    conf = self.manifests.nats_conf()
+                    takes = sum(int(seconds) for seconds in re.findall(r'lame_duck_\w+: "(\d+)s"', conf))
+            stops[name_of(workload)] = pause_before_stop(workload) + takes
+            self.assertGreaterEqual(pod(workload)["terminationGracePeriodSeconds"], stops[name_of(workload)] + SPARE)
+        self.assertGreater(min(stops.values()), 10, "all of them were told a time")
+
+    def test_who_sends_to_a_balancer_hears_that_it_goes_before_it_does(self):
+        self.assertGreaterEqual(pause_before_stop(self.manifests.workload("sociable-balancer")), 5)
+        self.assertGreater(pause_before_stop(self.manifests.workload("sociable-node")), 0)
+
+    def test_nats_is_asked_to_go_before_it_is_told(self):
+        nats = self.manifests.workload("nats")
+        pid_file = re.search(r'pid_file: "([^"]+)"', self.manifests.nats_conf())[1]
+        self.assertEqual(container(nats)["lifecycle"]["preStop"]["exec"]["command"], ["nats-server", "--signal", f"ldm={pid_file}"])
+
+    def test_probes_ask_different_things_at_ports_that_exist(self):
+        for workload in self.each(self.manifests.workloads):
+            start, live, ready = (container(workload)[f"{which}Probe"] for which in ("startup", "liveness", "readiness"))
+            for probe in (start, live, ready):
+                self.assertIn(probe["httpGet"]["port"], ports(workload))
+            self.assertNotEqual(live["httpGet"]["path"], ready["httpGet"]["path"], "who is not ready is not killed")
+            self.assertGreaterEqual(start["periodSeconds"] * start["failureThreshold"], 60, "a start may take long")
+            self.assertGreaterEqual(live["periodSeconds"] * live["failureThreshold"], 30, "a short pause is no death")
+            self.assertLessEqual(ready["periodSeconds"] * ready["failureThreshold"], 15, "who is not ready is soon known to be not")
+
+    def test_versions_change_without_a_gap(self):
+        for workload in self.each(self.manifests.of("Deployment")):
+            self.assertEqual(workload["spec"]["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 0})
+            self.assertGreater(workload["spec"]["progressDeadlineSeconds"], pod(workload)["terminationGracePeriodSeconds"])
+
+    def test_pods_are_spread(self):
+        for workload in self.each(self.manifests.workloads):
+            keys = [spread["topologyKey"] for spread in pod(workload)["topologySpreadConstraints"]]
+            self.assertEqual(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"])
+
+    def test_images_are_of_a_version(self):
+        for workload in self.each(self.manifests.workloads):
+            image, _, tag = container(workload)["image"].rpartition(":")
+            self.assertTrue(image)
+            self.assertRegex(tag, r"^(dev|\d[\w.-]*)$")
+            if self.variant[0] == "production":
+                self.assertRegex(tag, r"^\d+\.\d+\.\d+$", "a whole version: others move")
+
+    def test_what_a_container_gets_is_told(self):
+        for workload in self.each(self.manifests.workloads):
+            resources = container(workload)["resources"]
+            self.assertEqual(resources["requests"].keys(), {"cpu", "memory"})
+            self.assertEqual(resources["limits"].keys(), {"memory"}, "a limit of CPU stops all clients at once")
+
+
+@for_each_variant
+class Security(Variant):
+    def test_pods_may_do_nothing_but_their_work(self):
+        for workload in self.each(self.manifests.workloads):
+            user = pod(workload)["securityContext"]
+            self.assertIs(user["runAsNonRoot"], True)
+            self.assertEqual((user["runAsUser"], user["runAsGroup"]), (65532, 65532))
+            self.assertEqual(user["seccompProfile"], {"type": "RuntimeDefault"})
+            wanted = {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}}
+            self.assertEqual(container(workload)["securityContext"], wanted)
+            for key in ("hostNetwork", "hostPID", "hostIPC"):
+                self.assertNotIn(key, pod(workload))
+            self.assertFalse([volume for volume in pod(workload).get("volumes", []) if "hostPath" in volume])
+
+    def test_pods_have_no_token_and_no_variables_of_services(self):
+        for workload in self.each(self.manifests.workloads):
+            self.assertIs(pod(workload)["automountServiceAccountToken"], False)
+            self.assertIs(pod(workload)["enableServiceLinks"], False)
+        for account in self.each(self.manifests.of("ServiceAccount")):
+            self.assertIs(account["automountServiceAccountToken"], False)
+
+    def test_the_namespace_refuses_others(self):
+        for namespace in self.each(self.manifests.of("Namespace")):
+            self.assertEqual(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted")
+
+    def test_production_has_no_secret_in_its_files(self):
+        if self.variant[0] == "production":
+            self.assertEqual(self.manifests.of("Secret"), [])
+
+    def test_ports_of_operators_are_on_no_service_for_clients(self):
+        for service in self.each(self.manifests.of("Service")):
+            if name_of(service).endswith("-admin"):
+                self.assertEqual(service["spec"]["clusterIP"], "None")
+            else:
+                self.assertNotIn("admin", [port["targetPort"] for port in service["spec"]["ports"]])
+                self.assertNotIn("monitor", [port["targetPort"] for port in service["spec"]["ports"]])

@@ -1,0 +1,83 @@
+"""The network policies let through what is needed, and nothing else."""
+
+from rendered import Variant, for_each_variant, name_of, ports
+
+#: Whoever is outside of the namespace.
+OUTSIDE = "outside"
+PROMETHEUS = "prometheus"
+DNS = "dns"
+ELSEWHERE = {"monitoring": PROMETHEUS, "kube-system": DNS}
+
+
+@for_each_variant
+class Network(Variant):
+    def policies(self, direction):
+        """Who is selected, who the peers are, and at which ports."""
+        for policy in self.manifests.of("NetworkPolicy"):
+            for rule in policy["spec"].get(direction.lower(), []):
+                self.assertTrue(rule["ports"], f"{name_of(policy)} names ports")
+                peers = rule.get("from" if direction == "Ingress" else "to")
+                others = [OUTSIDE] if peers is None else [one for peer in peers for one in self.peers(peer)]
+                for port in rule["ports"]:
+                    for mine in self.selected(policy):
+                        for other in others:
+                            yield mine, other, (port["port"], port.get("protocol", "TCP"))
+
+    def selected(self, policy):
+        found = [name_of(it) for it in self.manifests.selected(policy["spec"]["podSelector"].get("matchLabels", {}))]
+        self.assertTrue(found, f"{name_of(policy)} selects pods")
+        return found
+
+    def peers(self, peer):
+        if "namespaceSelector" in peer:
+            self.assertIn("podSelector", peer, "not all pods of another namespace")
+            return [ELSEWHERE[peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]]]
+        found = [name_of(it) for it in self.manifests.selected(peer["podSelector"]["matchLabels"])]
+        self.assertTrue(found, "peers exist")
+        return found
+
+    def port(self, workload, name):
+        return ports(self.manifests.workload(workload))[name], "TCP"
+
+    def within(self):
+        """Who goes to whom, within the namespace."""
+        return {
+            ("sociable-balancer", "sociable-node", self.port("sociable-node", "http")),
+            ("sociable-balancer", "nats", self.port("nats", "client")),
+            ("sociable-node", "nats", self.port("nats", "client")),
+            ("nats", "nats", self.port("nats", "routes")),
+        }
+
+    def test_by_default_nothing_comes_and_nothing_goes(self):
+        (policy,) = [it for it in self.manifests.of("NetworkPolicy") if it["spec"]["podSelector"] == {} and len(it["spec"]["policyTypes"]) == 2]
+        self.assertNotIn("ingress", policy["spec"])
+        self.assertNotIn("egress", policy["spec"])
+
+    def test_what_goes_out_is_what_is_needed(self):
+        lookups = {(name_of(it), DNS, (53, protocol)) for it in self.manifests.workloads for protocol in ("UDP", "TCP")}
+        self.assertEqual(set(self.policies("Egress")), self.within() | lookups)
+
+    def test_what_comes_in_is_what_is_needed(self):
+        allowed = {(source, target, port) for target, source, port in self.policies("Ingress")}
+        balancer = self.manifests.workload("sociable-balancer")
+        # The ports of the balancer that services for clients lead to.
+        doors = {
+            (OUTSIDE, "sociable-balancer", self.port("sociable-balancer", port["targetPort"]))
+            for service in self.manifests.of("Service")
+            if self.manifests.selected(service["spec"]["selector"]) == [balancer] and not name_of(service).endswith("-admin")
+            for port in service["spec"]["ports"]
+        }
+        self.assertTrue(doors)
+        asked = set()
+        for service in self.manifests.of("Service"):
+            if name_of(service).endswith("-admin"):
+                (workload,) = self.manifests.selected(service["spec"]["selector"])
+                asked.add((PROMETHEUS, name_of(workload), self.port(name_of(workload), "admin")))
+        self.assertEqual(len(asked), 2 if self.variant[1] == "monitoring" else 0)
+        self.assertEqual(allowed, self.within() | doors | asked)
+
+    def test_directions_are_named_as_they_are_used(self):
+        for policy in self.each(self.manifests.of("NetworkPolicy")):
+            for direction in ("Ingress", "Egress"):
+                if direction.lower() in policy["spec"]:
+                    self.assertIn(direction, policy["spec"]["policyTypes"])

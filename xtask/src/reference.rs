@@ -1,0 +1,206 @@
+//! `cargo xtask reference`: what the programs may be told, written down from what they say of themselves by `--help`: `docs/configuration.md`, and
+//! a file of settings for each, in which all stand as comments. The tests see to it that these are what the programs say.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::{fs, io};
+
+use crate::report::Report;
+use crate::rust;
+use crate::tally::Tally;
+use crate::workspace;
+
+const PAGE: &str = "docs/configuration.md";
+
+const HEAD: &str = "# Configuration
+
+All settings of the programs, as `--help` tells them. Each may be given by a flag, by a variable of the environment, or by a key in a file (TOML)
+that `--config` names: the first that has it wins, in this order. `--check` tells what is wrong with all of them, and ends; `--probe` asks the
+process that runs with them whether it is well. Files to begin with, in which every setting stands as a comment: [sociable-node.toml](sociable-node.toml),
+[sociable-balancer.toml](sociable-balancer.toml).
+
+This page is made by `cargo xtask reference`.
+";
+
+/// What has no place in a file.
+const FLAGS_ONLY: [&str; 5] = ["config", "check", "probe", "help", "version"];
+/// Values of these names are numbers.
+const NUMBERS: [&str; 8] = ["S", "MS", "BYTES", "N", "FACTOR", "WORKERS", "PORT", "JETSTREAM_REPLICAS"];
+/// Values of these names are lists.
+const LISTS: [&str; 7] = ["ADDRESSES", "FILES", "NODES", "PATHS", "NETWORKS", "ORIGIN", "RETRIES"];
+
+/// A setting, as `--help` tells it.
+#[derive(Debug, PartialEq, Eq)]
+struct Setting {
+    name: String,
+    /// The name of its value; a switch has none.
+    value: Option<String>,
+    help: String,
+    variable: Option<String>,
+    default: Option<String>,
+}
+
+/// A program with settings.
+struct Program {
+    name: &'static str,
+    path: PathBuf,
+    /// True if it reads a file of settings.
+    file: bool,
+}
+
+fn programs() -> [Program; 3] {
+    [
+        Program { name: "sociable-node", path: workspace::node_binary(), file: true },
+        Program { name: "sociable-balancer", path: workspace::balancer_binary(), file: true },
+        Program { name: "sociable-emit", path: workspace::emit_binary(), file: false },
+    ]
+}
+
+/// Writes the files.
+pub(crate) fn write(report: &mut Report) {
+    if rust::build_programs(report) {
+        report.step("reference of the settings", || {
+            let files = files()?;
+            for (path, text) in &files {
+                fs::write(workspace::root().join(path), text)?;
+            }
+            Ok(Tally { passed: files.len() as u64, failed: 0 })
+        });
+    }
+}
+
+/// Checks that the files say what the programs do, and that the programs take the files of settings.
+pub(crate) fn check(report: &mut Report) {
+    report.step("reference of the settings", || {
+        let mut tally = Tally::default();
+        for (path, text) in files()? {
+            let same = fs::read_to_string(workspace::root().join(&path)).is_ok_and(|there| there == text);
+            if !same {
+                println!("{path} is not what the programs say: run `cargo xtask reference`");
+            }
+            tally.add(Tally { passed: same.into(), failed: (!same).into() });
+        }
+        let mut check = Command::new(workspace::node_binary());
+        let taken = check.arg("--check").arg("--config").arg(workspace::root().join("docs/sociable-node.toml")).status()?.success();
+        tally.add(Tally { passed: taken.into(), failed: (!taken).into() });
+        Ok(tally)
+    });
+}
+
+/// All files, with what has to be in them.
+fn files() -> io::Result<Vec<(String, String)>> {
+    let (mut page, mut files) = (HEAD.to_owned(), vec![]);
+    for Program { name, path, file } in programs() {
+        let settings = read(&help(&path)?);
+        if settings.is_empty() {
+            return Err(io::Error::other(format!("{name} tells no settings")));
+        }
+        page += &table(name, &settings);
+        if file {
+            files.push((format!("docs/{name}.toml"), sample(name, &settings)));
+        }
+    }
+    files.push((PAGE.to_owned(), page));
+    Ok(files)
+}
+
+fn help(program: &Path) -> io::Result<String> {
+    // What is set here is of no matter.
+    let output = Command::new(program).arg("--help").env_clear().output()?;
+    String::from_utf8(output.stdout).map_err(io::Error::other)
+}
+
+/// Reads the options of a help text.
+fn read(help: &str) -> Vec<Setting> {
+    let mut options: Vec<(String, String)> = vec![];
+    for line in help.lines().skip_while(|line| *line != "Options:").skip(1) {
+        let text = line.trim();
+        if let Some(at) = text.find("--").filter(|at| *at == 0 || text.starts_with('-')) {
+            let (flag, rest) = text[at..].split_once("  ").unwrap_or((&text[at..], ""));
+            options.push((flag.to_owned(), rest.trim().to_owned()));
+        } else if let Some((_, rest)) = options.last_mut() {
+            if !rest.is_empty() && !text.is_empty() {
+                rest.push(' ');
+            }
+            rest.push_str(text);
+        }
+    }
+    options.into_iter().map(|(flag, rest)| setting(&flag, &rest)).collect()
+}
+
+fn setting(flag: &str, rest: &str) -> Setting {
+    let (name, value) = flag.split_once(' ').map_or((flag, None), |(name, value)| (name, Some(value)));
+    // A value that may be left out is that of a switch.
+    let value = value.filter(|value| !value.starts_with('[')).map(|value| value.trim_matches(['<', '>', '.']).to_owned());
+    let mut help = rest.to_owned();
+    let mut take = |what: &str| {
+        let at = help.find(&format!(" [{what}: "))?;
+        let end = at + help[at..].find(']')?;
+        let inner = help[at + what.len() + 4..end].to_owned();
+        help.replace_range(at..=end, "");
+        Some(inner)
+    };
+    let variable = take("env").map(|text| text.trim_end_matches('=').to_owned());
+    let default = take("default");
+    take("possible values").into_iter().for_each(|values| write!(help, ": {values}").unwrap_or_default());
+    Setting { name: name.trim_start_matches('-').to_owned(), value, help: help.trim().to_owned(), variable, default }
+}
+
+fn table(program: &str, settings: &[Setting]) -> String {
+    let mut table = format!("\n## {program}\n\n| flag | variable | default | |\n|---|---|---|---|\n");
+    for Setting { name, value, help, variable, default } in settings {
+        let value = value.as_ref().map_or_else(String::new, |value| format!(" {value}"));
+        let code = |text: &Option<String>| text.as_ref().map_or_else(String::new, |text| format!("`{text}`"));
+        writeln!(table, "| `--{name}{value}` | {} | {} | {} |", code(variable), code(default), help.replace('|', "\\|"))
+            .unwrap_or_default();
+    }
+    table
+}
+
+fn sample(program: &str, settings: &[Setting]) -> String {
+    let mut sample = format!(
+        "# The settings of {program}: what is taken out of its comment holds, unless a flag or the environment says otherwise.\n# `{program} --config FILE --check` tells what is wrong with a file. This one is made by `cargo xtask reference`.\n"
+    );
+    for Setting { name, value, help, variable: _, default } in settings.iter().filter(|setting| !FLAGS_ONLY.contains(&&*setting.name)) {
+        let kind = value.as_deref().unwrap_or_default();
+        let said = default.as_deref().unwrap_or(kind);
+        let value = match value {
+            None => "true".to_owned(),
+            Some(_) if NUMBERS.contains(&kind) => said.to_owned(),
+            Some(_) if LISTS.contains(&kind) => format!("[\"{said}\"]"),
+            Some(_) => format!("\"{said}\""),
+        };
+        write!(sample, "\n# {help}\n#{name} = {value}\n").unwrap_or_default();
+    }
+    sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_help_text_is_read_in_both_of_its_forms() {
+        let help = "Usage: x\n\nOptions:\n      --port <PORT>  The port | really [env: X_PORT=] [default: 3000]\n      --log <L>      How [possible values: text, json]\n  -h, --help         Print help\n";
+        let settings = read(help);
+        let port = Setting {
+            name: "port".into(),
+            value: Some("PORT".into()),
+            help: "The port | really".into(),
+            variable: Some("X_PORT".into()),
+            default: Some("3000".into()),
+        };
+        assert_eq!((&settings[0], &*settings[1].help, &*settings[2].name), (&port, "How: text, json", "help"));
+        let help = "Options:\n      --nodes <NODES>\n          Nodes, with commas [env: X_NODES=]\n\n      --secret <S>\n          Hidden [env: X_SECRET]\n      --fast [<FAST>]\n          Quick\n";
+        let settings = read(help);
+        assert_eq!((&*settings[0].help, settings[0].variable.as_deref()), ("Nodes, with commas", Some("X_NODES")));
+        assert_eq!((settings[1].variable.as_deref(), &settings[2].value), (Some("X_SECRET"), &None));
+        let sample = sample("x", &settings);
+        assert!(
+            sample.contains("#nodes = [\"NODES\"]\n") && sample.contains("#fast = true\n") && sample.contains("#secret = S\n"),
+            "{sample}"
+        );
+        assert!(table("x", &read("Options:\n  --a  b | c\n")).contains("| b \\| c |"));
+    }
+}
