@@ -147,12 +147,13 @@ fn a_poll_that_waits_when_the_balancer_leaves_is_told_that_its_connection_ends()
     eventually("the node is found", || lookout.tables().load().ready().len() == 1);
     let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports()).unwrap().workers(1);
     let mut balancer = balancer.listen(listener("127.0.0.1:0"), None, false).start().unwrap();
-    let mut client = connect(balancer.addrs()[0]);
+    let [mut client, mut idle] = [connect(balancer.addrs()[0]), connect(balancer.addrs()[0])];
+    get(&mut idle, "/");
     client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    eventually("it waits", || node.requests().len() == 1);
+    eventually("it waits", || node.requests().len() == 2);
     balancer.leave(10 * PATIENCE);
-    // One is told a second; this is the only one.
-    std::thread::sleep(Duration::from_millis(1500));
+    // Who waits for nothing is closed: the worker knows that it leaves.
+    assert_eq!(until_end(&mut idle), "");
     node.release();
     let answer = until_end(&mut client);
     assert!(answer.contains("\r\nconnection: close\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
