@@ -60,7 +60,19 @@ impl Drop for Program {
 
 /// Reads the log up to a line with this text, and gives the line.
 fn logged(log: &mut impl BufRead, text: &str) -> String {
-    log.lines().map_while(Result::ok).find(|line| line.contains(text)).unwrap_or_else(|| panic!("{text} is not logged"))
+    lines_until(log, text).pop().unwrap()
+}
+
+/// The lines of the log up to one with this text.
+fn lines_until(log: &mut impl BufRead, text: &str) -> Vec<String> {
+    let mut lines = vec![];
+    for line in log.lines().map_while(Result::ok) {
+        lines.push(line);
+        if lines.last().is_some_and(|line| line.contains(text)) {
+            return lines;
+        }
+    }
+    panic!("{text} is not logged: {lines:?}")
 }
 
 fn get(stream: &mut TcpStream, path: &str) -> String {
@@ -81,6 +93,31 @@ fn a_log_that_nobody_reads_stops_nothing() {
             assert!(get(&mut client, &path).starts_with("HTTP/1.1 200 OK\r\n"));
         }
     }
+}
+
+#[test]
+fn the_log_is_lines_of_json_and_signals_have_it_tell_more() {
+    let node = Script::start("LiFe");
+    let settings =
+        format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\nlog = 'warn,sociable::balancer=info'\nlog-format = 'json'", node.address);
+    let mut program = Program::start("json", &settings);
+    let mut log = program.log();
+    let begun = logged(&mut log, "listening on");
+    assert!(begun.starts_with('{') && begun.contains(r#""level":"INFO""#) && begun.contains(r#""target":"sociable::balancer""#), "{begun}");
+    let mut client = connect(program.addresses[0]);
+    get(&mut client, "/unlogged");
+    for (signal, filter) in [("-USR1", "info,sociable=debug"), ("-USR2", "info,sociable=trace")] {
+        program.signal(signal);
+        let until_switched = lines_until(&mut log, "the log lets through");
+        assert!(until_switched.iter().all(|line| !line.contains("/unlogged")), "{until_switched:?}");
+        let switched = until_switched.last().unwrap();
+        assert!(switched.contains(&format!(r#""filter":"{filter}""#)), "{switched}");
+        get(&mut client, "/logged");
+        assert!(logged(&mut log, "/logged").contains(r#""target":"sociable::access""#));
+    }
+    program.signal("-USR2");
+    let switched = logged(&mut log, "the log lets through");
+    assert!(switched.contains("sociable::balancer=info") && switched.contains("sociable::access=off"), "{switched}");
 }
 
 #[test]

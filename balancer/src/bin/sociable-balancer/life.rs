@@ -1,6 +1,6 @@
 //! How a balancer starts, takes over, is changed, and ends.
 //!
-//! SIGHUP: the settings are read again. SIGTERM, SIGINT: it leaves, within its drain time; a second one ends it at once.
+//! SIGHUP: the settings are read again. SIGUSR1, SIGUSR2: the log tells more, or again what the settings say. SIGTERM, SIGINT: it leaves, within its drain time; a second one ends it at once.
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -16,7 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::log::Filter;
+use crate::log::{DEBUG, Filter, TRACE};
 use crate::settings::{FileError, Flags, Settings, SettingsError};
 
 /// How long a start waits for the first nodes at most, and how long no further one may have come: who has no complete table takes sessions
@@ -142,6 +142,8 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
                 }
             },
             _ = signals.reload.recv() => reload(flags, settings, filter, &running, &lookout, tls.as_ref()),
+            _ = signals.debug.recv() => filter.switch(DEBUG),
+            _ = signals.trace.recv() => filter.switch(TRACE),
             () = &mut dropped_lines => {}
             () = signals.end.recv() => break false,
         }
@@ -257,6 +259,8 @@ fn reload(flags: &Flags, started: &Settings, filter: &Filter, running: &Handle, 
 /// What a balancer is told while it runs.
 struct Signals {
     reload: Signal,
+    debug: Signal,
+    trace: Signal,
     end: Ends,
 }
 
@@ -275,6 +279,7 @@ impl Ends {
 impl Signals {
     fn new() -> io::Result<Self> {
         let end = Ends(signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-        Ok(Self { reload: signal(SignalKind::hangup())?, end })
+        let (debug, trace) = (signal(SignalKind::user_defined1())?, signal(SignalKind::user_defined2())?);
+        Ok(Self { reload: signal(SignalKind::hangup())?, debug, trace, end })
     }
 }

@@ -1,29 +1,67 @@
-//! The log, on standard error. Whoever reads it may be slow or stop to: then lines are dropped, and traffic goes on.
+//! The log, on standard error, and its filter, which can be changed while the balancer runs. Whoever reads it may be slow or stop to: then lines
+//! are dropped, and traffic goes on.
 
+use std::cell::{Cell, RefCell};
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
+use clap::ValueEnum;
+use serde::Deserialize;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
 
 /// How many lines may wait to be written.
 const MAX_WAITING: usize = 8 * 1024;
 /// How often it is told that lines were dropped.
 const INTERVAL: Duration = Duration::from_secs(60);
 
+/// What SIGUSR1 and SIGUSR2 switch on: with it, every request is logged.
+pub(crate) const DEBUG: &str = "info,sociable=debug";
+pub(crate) const TRACE: &str = "info,sociable=trace";
+
+/// How the log is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Format {
+    // Plain comments: `--help` needs no lines for them.
+    // A line for people.
+    #[default]
+    Text,
+    // A line of JSON.
+    Json,
+}
+
 /// The log and its filter, until this is dropped: what waits is written then.
 pub(crate) struct Filter {
     handle: Handle<EnvFilter, Registry>,
     dropped: ErrorCounter,
+    /// What the settings say.
+    chosen: RefCell<String>,
+    /// What was switched on instead.
+    switched: Cell<Option<&'static str>>,
     _writer: WorkerGuard,
 }
 
 impl Filter {
-    /// Has the log let through something else.
+    /// Has the log let through what the settings say now.
     pub(crate) fn change(&self, filter: EnvFilter) {
+        self.chosen.replace(filter.to_string());
+        self.switched.set(None);
+        self.apply(filter);
+    }
+
+    /// Turns a switch on or, if it is on, off.
+    pub(crate) fn switch(&self, text: &'static str) {
+        self.switched.set(if self.switched.get() == Some(text) { None } else { Some(text) });
+        let now = self.switched.get().map_or_else(|| self.chosen.borrow().clone(), str::to_owned);
+        self.apply(EnvFilter::new(&now));
+        tracing::info!(target: "sociable::balancer", filter = now, "the log lets through something else now");
+    }
+
+    fn apply(&self, filter: EnvFilter) {
         // It fails only after the log itself is gone.
         drop(self.handle.reload(filter));
     }
@@ -43,11 +81,15 @@ impl Filter {
 }
 
 /// Starts to log what the filter lets through.
-pub(crate) fn start(filter: EnvFilter) -> Filter {
+pub(crate) fn start(filter: EnvFilter, format: Format) -> Filter {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
-    let dropped = writer.error_counter();
+    let (dropped, chosen) = (writer.error_counter(), RefCell::new(filter.to_string()));
     let (layer, handle) = Layer::new(filter);
-    let lines = fmt::layer().compact().with_writer(writer).with_ansi(io::stderr().is_terminal());
-    tracing_subscriber::registry().with(layer).with(lines).init();
-    Filter { handle, dropped, _writer: guard }
+    let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
+    let lines = match format {
+        Format::Text => lines.compact().boxed(),
+        Format::Json => lines.json().flatten_event(true).boxed(),
+    };
+    tracing_subscriber::registry().with(lines.with_filter(layer)).init();
+    Filter { handle, dropped, chosen, switched: Cell::new(None), _writer: guard }
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
             None => fail("a balancer without admin-addr can't be asked how it is"),
         };
     }
-    let filter = log::start(filter);
+    let filter = log::start(filter, settings.log_format.unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let lived = runtime.map_err(life::LifeError::Io).and_then(|runtime| runtime.block_on(life::live(&flags, &settings, &filter)));
     match lived {

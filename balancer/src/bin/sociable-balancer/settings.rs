@@ -15,6 +15,8 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use crate::log::Format;
+
 /// Brings every request of a Socket.IO session to the node that owns it.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -230,6 +232,10 @@ settings! {
     /// What is logged, e.g. `warn` or `info,sociable::balancer=debug`: `info` by default
     #[arg("SOCIABLE_BALANCER_LOG", value_name = "FILTER")]
     log: String,
+
+    /// How the log is written: for people (the default), or a line of JSON for each event
+    #[arg("SOCIABLE_BALANCER_LOG_FORMAT", value_name = "FORMAT", value_enum)]
+    log_format: Format,
 }
 
 /// Settings that do not go together.
@@ -354,6 +360,7 @@ impl Settings {
             ("admin-addr", self.admin_addr != new.admin_addr),
             ("handover", self.handover != new.handover),
             ("workers", self.workers != new.workers),
+            ("log-format", self.log_format != new.log_format),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }

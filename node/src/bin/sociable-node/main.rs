@@ -118,6 +118,7 @@ fn fail(error: &str) -> ExitCode {
 /// Checks what can be checked without serving.
 fn check(flags: &Flags) -> Result<(), StartError> {
     flags.builder().build()?;
+    traces(flags)?;
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
         options.check()?;
     }
