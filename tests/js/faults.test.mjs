@@ -5,9 +5,8 @@
 // clients of the killed node come back to others as the sockets that they were.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import net from "node:net";
 import { Manager } from "socket.io-client";
-import { pause, scratch, startNats } from "./cluster.mjs";
+import { pause, scratch, startLink, startNats } from "./cluster.mjs";
 import { Server, until } from "./lib.mjs";
 
 const NODES = 3;
@@ -29,25 +28,6 @@ async function leader(servers) {
     if (name) return servers[Number(name.split("-")[1])];
   }
   throw new Error("no server knows who leads the stream");
-}
-
-/** Links of one node to a NATS server. While it is cut, what comes is swallowed, in both directions, and nobody is told. */
-async function startLink(target) {
-  const link = { cut: false, open: new Set() };
-  const server = net.createServer((near) => {
-    if (link.cut) return link.open.add(near.on("error", () => {}));
-    const far = net.connect(target, "127.0.0.1");
-    link.open.add(near).add(far);
-    for (const [from, to] of [[near, far], [far, near]]) {
-      from.on("data", (data) => link.cut || to.write(data));
-      from.on("error", () => {}).on("close", () => { link.open.delete(from); if (!link.cut) to.destroy(); });
-    }
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanup.push(() => { server.close(); link.open.forEach((socket) => socket.destroy()); });
-  link.port = server.address().port;
-  link.heal = () => { link.cut = false; link.open.forEach((socket) => socket.destroy()); };
-  return link;
 }
 
 /** A client that notes what it hears, and goes to another node when its own is gone. */
@@ -79,15 +59,27 @@ class Client {
 }
 
 for (const jetstream of [false, true]) {
-  test(`a cluster that loses a node, a NATS server and a link${jetstream ? ", with a history" : ""}`, { timeout: 300_000 }, () => lose(jetstream));
+  const by = jetstream ? ", with a history" : "";
+  test(`a cluster that loses a node, a NATS server and a link${by}`, { timeout: 300_000 }, async () => {
+    const cluster = await start(jetstream);
+    await lose(cluster, jetstream);
+    cluster.end();
+  });
+  test(`a cluster whose NATS servers are parted${by}`, { timeout: 300_000 }, async () => {
+    const between = [];
+    const cluster = await start(jetstream, between);
+    await part(cluster, between, jetstream);
+    cluster.end();
+  });
 }
 
-async function lose(jetstream) {
-  const nats = await startNats(place, NODES, jetstream);
+/** Nodes, NATS servers and clients that hear broadcasts all the while. The last NATS server meets the others by the links that are put `between`. */
+async function start(jetstream, between) {
+  const nats = await startNats(place, NODES, jetstream, between);
   const nodes = [];
   for (let i = 0; i < NODES; i++) {
     // Each prefers a server of its own.
-    const links = await Promise.all(nats.map((_, n) => startLink(nats[(i + n) % NODES].port)));
+    const links = await Promise.all(nats.map((_, n) => startLink(place, nats[(i + n) % NODES].port)));
     const urls = links.map(({ port }) => `nats://127.0.0.1:${port}`).join(",");
     const history = jetstream ? ["--recovery", "120000", "--jetstream"] : [];
     const server = await Server.start("ACCEPTANCE", ["--nats", urls, "--cluster", `faults-${process.pid}`, "--node-name", `node-${i}`, ...history]);
@@ -138,9 +130,26 @@ async function lose(jetstream) {
     return { losers, total };
   };
 
+  const members = async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value;
+  const end = () => {
+    clearInterval(publishing);
+    const doubled = clients.reduce((sum, client) => sum + client.doubled, 0);
+    const disordered = clients.reduce((sum, client) => sum + client.disordered, 0);
+    console.log(`${sent} broadcasts in all: ${doubled} came twice, ${disordered} out of order`);
+    assert.equal(doubled, 0, "nothing comes twice");
+    assert.equal(disordered, 0, "nothing comes out of order");
+    close();
+    nodes.forEach(({ server }) => server.child.kill("SIGKILL"));
+    nats.forEach((server) => server.process.kill("SIGKILL"));
+  };
+  return { nats, nodes, clients, publisher, members, during, allThere, end };
+}
+
+async function lose({ nats, nodes, clients, publisher, members, during, allThere }, jetstream) {
   const quiet = await during("nothing happens", () => pause(3000));
   assert.equal(quiet.losers, 0, "nobody loses anything while nothing happens");
 
+  const urls = nodes.map(({ url }) => url);
   const ofLast = (client) => client.manager.uri === urls[2];
   const killedClients = clients.filter(ofLast);
   const killed = killedClients.length;
@@ -153,7 +162,7 @@ async function lose(jetstream) {
     await pause(2000);
   });
   assert.ok(kill.losers <= killed, "only clients of the killed node lose anything");
-  await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES - 1, "it is found to be dead", HEAL_MS);
+  await until(async () => await members() === NODES - 1, "it is found to be dead", HEAL_MS);
   const fetched = await publisher.emitWithAck("op", { do: "fetchSockets" });
   assert.equal(fetched.value.length, CLIENTS + 1, "all are told of, without waiting for the dead");
 
@@ -173,15 +182,16 @@ async function lose(jetstream) {
     await pause(CUT_MS);
     nodes[1].links.forEach((link) => link.heal());
   });
-  await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES - 1, "they know each other again", HEAL_MS);
+  await until(async () => await members() === NODES - 1, "they know each other again", HEAL_MS);
+}
 
-  clearInterval(publishing);
-  const doubled = clients.reduce((sum, client) => sum + client.doubled, 0);
-  const disordered = clients.reduce((sum, client) => sum + client.disordered, 0);
-  console.log(`${sent} broadcasts in all: ${doubled} came twice, ${disordered} out of order`);
-  assert.equal(doubled, 0, "nothing comes twice");
-  assert.equal(disordered, 0, "nothing comes out of order");
-  close();
-  nodes.forEach(({ server }) => server.child.kill("SIGKILL"));
-  nats.forEach((server) => server.process.kill("SIGKILL"));
+async function part({ clients, members, during }, between, jetstream) {
+  const parted = async () => {
+    between.forEach((link) => { link.cut = true; });
+    await pause(Number(process.env.PART_MS ?? CUT_MS));
+    between.forEach((link) => link.heal());
+  };
+  await during(`a NATS server is parted from the others for ${CUT_MS / 1000} s`, parted);
+  await until(async () => await members() === NODES, "all nodes know each other again", HEAL_MS);
+  console.log(`renewed ${clients.filter(({renewed}) => renewed).length}`);
 }
