@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from rendered import K8S, ROOT, Variant, container, for_each_variant, name_of, pod, pod_labels, ports
+from rendered import K8S, ROOT, Variant, container, for_each_variant, name_of, pod, pod_labels, ports, render
 
 README = (K8S / "README.md").read_text()
 #: What a stop may take beyond its parts, in seconds: NATS that can't be reached, a busy machine.
@@ -256,6 +256,16 @@ class Settings(Variant):
         self.assertTrue(subjects)
         for subject in subjects:
             self.assertTrue(subject.startswith((f"sociable.{cluster}.", f"$KV.sociable-{cluster}-sessions.")), subject)
+
+    def test_a_share_of_all_traces_is_sent_where_there_is_a_collector(self):
+        if self.variant[1] != "tracing":
+            return
+        _, settings = self.node()
+        self.assertTrue(0 < float(settings["SOCIABLE_OTLP_SHARE"]) <= 1)
+        # Whatever else nodes are told is as it was.
+        without = render(self.variant[0])
+        before = without.settings(without.workload("sociable-node"))
+        self.assertEqual({name for name in settings if settings[name] != before.get(name)}, {"SOCIABLE_OTLP_ENDPOINT", "SOCIABLE_OTLP_SHARE"})
 
     def test_what_nats_keeps_fits_on_its_disk(self):
         units = {"MB": 10**6, "GB": 10**9, "Mi": 2**20, "Gi": 2**30}
