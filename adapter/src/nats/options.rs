@@ -352,9 +352,12 @@ fn is_reachable(address: &str) -> bool {
 
 /// An address without the secrets in it.
 fn redact(address: &str) -> String {
-    match address.rsplit_once('@') {
-        Some((before, host)) => format!("{}…@{host}", before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"))),
-        None => address.to_owned(),
+    let (scheme, rest) = address.split_at(address.find("://").map_or(0, |at| at + 3));
+    match (rest.rsplit_once('@'), rest.split_once(':')) {
+        (Some((_, host)), _) => format!("{scheme}…@{host}"),
+        // What is no port may be a password whose host was forgotten, or that a comma in it cuts off.
+        (None, Some((host, port))) if !port.bytes().all(|byte| byte.is_ascii_digit()) => format!("{scheme}{host}:…"),
+        _ => address.to_owned(),
     }
 }
 
@@ -391,6 +394,11 @@ mod tests {
     #[test]
     fn secrets_are_not_shown() {
         assert_eq!(redact("nats://me:secret@host:4222"), "nats://…@host:4222");
+        assert_eq!(redact("nats://host:4222"), "nats://host:4222");
+        for servers in ["nats://me:secret,secret@host", "nats://me:secret", "me:secret", "nats://me:secret@ho st"] {
+            let error = NatsOptions::new(servers).check().map_err(|error| error.to_string());
+            assert!(!error.as_ref().is_err_and(|error| error.contains("secret")), "{error:?}");
+        }
         let auth = format!("{:?}", NatsAuth::User("me".into(), "secret".into()));
         assert_eq!(auth, "User");
     }
