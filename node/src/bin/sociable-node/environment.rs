@@ -10,7 +10,7 @@ const OFF: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
 /// not there, too: what it needs is not needed.
 pub(crate) fn without_empty(command: Command) -> Command {
     command.mut_args(|arg| {
-        let said = arg.get_env().and_then(std::env::var_os).unwrap_or_default();
+        let Some(said) = arg.get_env().and_then(std::env::var_os) else { return arg };
         let off = matches!(arg.get_action(), ArgAction::SetTrue) && OFF.iter().any(|off| said.eq_ignore_ascii_case(off));
         if said.is_empty() || off { arg.env(Resettable::Reset) } else { arg }
     })
