@@ -106,10 +106,10 @@ impl NatsSource {
     pub(crate) fn check(&self) -> Result<(), DiscoveryError> {
         self.addresses()?;
         match &self.auth {
-            NatsAuth::Nkey(seed) => drop(KeyPair::from_seed(seed).map_err(|_| DiscoveryError::NatsNkey)?),
+            NatsAuth::Nkey(seed) => KeyPair::from_seed(seed).map(drop).map_err(|_| DiscoveryError::NatsNkey)?,
             NatsAuth::Credentials(path) => {
                 let read = fs::read_to_string(path).and_then(|text| ConnectOptions::with_credentials(&text));
-                drop(read.map_err(|error| DiscoveryError::NatsCredentials { path: path.clone(), error })?);
+                read.map(drop).map_err(|error| DiscoveryError::NatsCredentials { path: path.clone(), error })?;
             }
             NatsAuth::None | NatsAuth::User(..) | NatsAuth::Token(_) => {}
         }
