@@ -1,7 +1,9 @@
-// A node that is told to stop, as whoever asks for its health sees it: `sociable-node` as a process.
+// A node that gets signals, as whoever asks for its health sees it: `sociable-node` as a process.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { connected, freshNode, client, request, until, within } from "./lib.mjs";
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { client, connected, freePort, freshNode, request, until, within } from "./lib.mjs";
 
 const health = async (node) => JSON.parse((await request(`${node.url}/healthz`)).text);
 
@@ -34,6 +36,34 @@ test("a node drains until a second signal, and serves whoever comes back to it",
   await until(() => visits > 5, "they are sent away again and again");
   assert.ok(node.alive);
   assert.deepEqual(await node.stop("SIGINT"), { code: 0, signal: null });
+});
+
+test("a second signal cuts off who does not come for his close packet", async (t) => {
+  const node = await freshNode(t, "--shutdown-timeout", "3600");
+  // He has said who he is, and never polls.
+  assert.equal((await request(`${node.url}/socket.io/?EIO=4&transport=polling`)).status, 200);
+  assert.equal(node.child.kill("SIGTERM"), true);
+  await until(() => node.output.includes("stopping"), "it is told to stop");
+  assert.ok(node.alive, "it waits for him");
+  assert.deepEqual(await node.stop("SIGTERM"), { code: 0, signal: null });
+});
+
+test("a node that waits for its cluster can be stopped", async () => {
+  const child = spawn(process.env.NODE_BIN, ["--port", "0", "--nats", `nats://127.0.0.1:${await freePort()}`], { stdio: ["ignore", "ignore", "pipe"] });
+  const ended = once(child, "exit");
+  let output = "";
+  child.stderr.setEncoding("utf8").on("data", (text) => { output += text; });
+  await until(() => output.includes("not there yet"), "it looks for NATS");
+  child.kill("SIGTERM");
+  assert.deepEqual(await within(ended, "it ends"), [0, null]);
+  assert.match(output, /told to stop before it began/);
+});
+
+test("a node has nothing to read again at SIGHUP, and serves on", async (t) => {
+  const node = await freshNode(t);
+  assert.equal(node.child.kill("SIGHUP"), true);
+  await until(() => node.output.includes("SIGHUP changes nothing"), "it says so");
+  await connected(client(t, node, "/"));
 });
 
 test("a node that is alone stops at once, and one that nobody is on too", async (t) => {

@@ -1,13 +1,13 @@
 // Faults on real processes: three nodes, three NATS servers, 300 clients of which a third poll, 100 broadcasts a second. One after the other a
-// node is killed, a NATS server is killed, and a node is cut off from NATS for 20 s by a link that swallows everything.
+// node is killed, a NATS server is killed, and a node is cut off from NATS for 20 s by a link that swallows everything. In another cluster one of the
+// NATS servers is parted from the others for as long, and its node stays with it.
 //
 // The live lane promises at most once, in order: what is lost is counted and printed. With a history on JetStream nothing may be lost, and the
 // clients of the killed node come back to others as the sockets that they were.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import net from "node:net";
 import { Manager } from "socket.io-client";
-import { pause, scratch, startNats } from "./cluster.mjs";
+import { pause, scratch, startLink, startNats } from "./cluster.mjs";
 import { Server, until } from "./lib.mjs";
 
 const NODES = 3;
@@ -15,7 +15,7 @@ const CLIENTS = 300;
 const RATE = 100;
 const CUT_MS = 20_000;
 /** A cluster that has lost something has this long to be whole again. */
-const HEAL_MS = 30_000;
+const HEAL_MS = 60_000;
 
 const place = scratch("faults");
 const { cleanup } = place;
@@ -31,25 +31,6 @@ async function leader(servers) {
   throw new Error("no server knows who leads the stream");
 }
 
-/** Links of one node to a NATS server. While it is cut, what comes is swallowed, in both directions, and nobody is told. */
-async function startLink(target) {
-  const link = { cut: false, open: new Set() };
-  const server = net.createServer((near) => {
-    if (link.cut) return link.open.add(near.on("error", () => {}));
-    const far = net.connect(target, "127.0.0.1");
-    link.open.add(near).add(far);
-    for (const [from, to] of [[near, far], [far, near]]) {
-      from.on("data", (data) => link.cut || to.write(data));
-      from.on("error", () => {}).on("close", () => { link.open.delete(from); if (!link.cut) to.destroy(); });
-    }
-  });
-  await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
-  cleanup.push(() => { server.close(); link.open.forEach((socket) => socket.destroy()); });
-  link.port = server.address().port;
-  link.heal = () => { link.cut = false; link.open.forEach((socket) => socket.destroy()); };
-  return link;
-}
-
 /** A client that notes what it hears, and goes to another node when its own is gone. */
 class Client {
   last = -1;
@@ -59,6 +40,8 @@ class Client {
   doubled = 0;
   disordered = 0;
   heard = new Set();
+  /** What the node on the other side of a rift says. */
+  aside = [];
 
   constructor(urls, at, polls) {
     this.manager = new Manager(urls[at % urls.length], {
@@ -67,6 +50,7 @@ class Client {
     this.manager.on("reconnect_attempt", () => { this.manager.uri = urls[++at % urls.length]; });
     this.socket = this.manager.socket("/api");
     this.socket.once("connect", () => this.socket.on("connect", () => { this.socket.recovered ? this.recovered++ : this.renewed++; }));
+    this.socket.on("aside", (n) => this.aside.push(n));
     this.socket.on("news", (n) => {
       if (this.heard.has(n)) this.doubled++;
       else if (n < this.last) this.disordered++;
@@ -79,15 +63,28 @@ class Client {
 }
 
 for (const jetstream of [false, true]) {
-  test(`a cluster that loses a node, a NATS server and a link${jetstream ? ", with a history" : ""}`, { timeout: 300_000 }, () => lose(jetstream));
+  test(`a cluster that loses a node, a NATS server and a link${jetstream ? ", with a history" : ""}`, { timeout: 300_000 }, async () => {
+    const cluster = await start(jetstream);
+    await lose(cluster, jetstream);
+    cluster.end();
+  });
 }
 
-async function lose(jetstream) {
-  const nats = await startNats(place, NODES, jetstream);
+test("a cluster whose NATS servers are parted, with a history", { timeout: 300_000 }, async () => {
+  const between = [];
+  const cluster = await start(true, between);
+  await part(cluster, between);
+  cluster.end();
+});
+
+/** Nodes, NATS servers and clients that hear broadcasts all the while. The last NATS server meets the others by the links that are put `between`. */
+async function start(jetstream, between) {
+  const nats = await startNats(place, NODES, jetstream, between);
   const nodes = [];
   for (let i = 0; i < NODES; i++) {
-    // Each prefers a server of its own.
-    const links = await Promise.all(nats.map((_, n) => startLink(nats[(i + n) % NODES].port)));
+    // If servers are to be parted, each node has to be with one of them for sure.
+    const known = between ? [nats[i]] : nats;
+    const links = await Promise.all(known.map(({ port }) => startLink(place, port)));
     const urls = links.map(({ port }) => `nats://127.0.0.1:${port}`).join(",");
     const history = jetstream ? ["--recovery", "120000", "--jetstream"] : [];
     const server = await Server.start("ACCEPTANCE", ["--nats", urls, "--cluster", `faults-${process.pid}`, "--node-name", `node-${i}`, ...history]);
@@ -138,9 +135,26 @@ async function lose(jetstream) {
     return { losers, total };
   };
 
+  const members = async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value;
+  const end = () => {
+    clearInterval(publishing);
+    const doubled = clients.reduce((sum, client) => sum + client.doubled, 0);
+    const disordered = clients.reduce((sum, client) => sum + client.disordered, 0);
+    console.log(`${sent} broadcasts in all: ${doubled} came twice, ${disordered} out of order`);
+    assert.equal(doubled, 0, "nothing comes twice");
+    assert.equal(disordered, 0, "nothing comes out of order");
+    close();
+    nodes.forEach(({ server }) => server.child.kill("SIGKILL"));
+    nats.forEach((server) => server.process.kill("SIGKILL"));
+  };
+  return { nats, nodes, clients, publisher, members, during, allThere, end };
+}
+
+async function lose({ nats, nodes, clients, publisher, members, during, allThere }, jetstream) {
   const quiet = await during("nothing happens", () => pause(3000));
   assert.equal(quiet.losers, 0, "nobody loses anything while nothing happens");
 
+  const urls = nodes.map(({ url }) => url);
   const ofLast = (client) => client.manager.uri === urls[2];
   const killedClients = clients.filter(ofLast);
   const killed = killedClients.length;
@@ -153,7 +167,7 @@ async function lose(jetstream) {
     await pause(2000);
   });
   assert.ok(kill.losers <= killed, "only clients of the killed node lose anything");
-  await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES - 1, "it is found to be dead", HEAL_MS);
+  await until(async () => await members() === NODES - 1, "it is found to be dead", HEAL_MS);
   const fetched = await publisher.emitWithAck("op", { do: "fetchSockets" });
   assert.equal(fetched.value.length, CLIENTS + 1, "all are told of, without waiting for the dead");
 
@@ -173,15 +187,25 @@ async function lose(jetstream) {
     await pause(CUT_MS);
     nodes[1].links.forEach((link) => link.heal());
   });
-  await until(async () => (await publisher.emitWithAck("op", { do: "serverCount" })).value === NODES - 1, "they know each other again", HEAL_MS);
+  await until(async () => await members() === NODES - 1, "they know each other again", HEAL_MS);
+}
 
-  clearInterval(publishing);
-  const doubled = clients.reduce((sum, client) => sum + client.doubled, 0);
-  const disordered = clients.reduce((sum, client) => sum + client.disordered, 0);
-  console.log(`${sent} broadcasts in all: ${doubled} came twice, ${disordered} out of order`);
-  assert.equal(doubled, 0, "nothing comes twice");
-  assert.equal(disordered, 0, "nothing comes out of order");
-  close();
-  nodes.forEach(({ server }) => server.child.kill("SIGKILL"));
-  nats.forEach((server) => server.process.kill("SIGKILL"));
+async function part({ nodes, clients, members, during }, between) {
+  const apart = new Manager(nodes[NODES - 1].url, { transports: ["websocket"] }).socket("/api");
+  cleanup.push(() => apart.disconnect());
+  let said = 0;
+  const saying = setInterval(() => apart.emit("op", { do: "emit", event: "aside", args: [said++] }, () => {}), 50);
+  await during(`a NATS server is parted from the others for ${CUT_MS / 1000} s`, async () => {
+    between.forEach((link) => { link.cut = true; });
+    await pause(CUT_MS);
+    between.forEach((link) => link.heal());
+  });
+  await until(async () => await members() === NODES, "all nodes know each other again", HEAL_MS);
+  clearInterval(saying);
+  const all = Array.from({ length: said }, (_, n) => n);
+  await until(() => clients.every(({ aside }) => aside.length >= said), "all hear the node that was apart", HEAL_MS);
+  for (const { aside } of clients) assert.deepEqual(aside, all, "what was said apart comes once and in order");
+  console.log(`what was said apart, ${said} broadcasts, came to all ${CLIENTS} clients`);
+  assert.ok(clients.every(({ renewed }) => renewed === 0), "nobody had to begin anew");
+  apart.disconnect();
 }

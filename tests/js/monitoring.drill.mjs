@@ -42,7 +42,7 @@ test("its settings and rules can be read", async () => {
 
 test("it finds all nodes and both balancers, and they answer", async () => {
   const up = async (job) => (await query(`up{job="${job}"} == 1`)).length;
-  await until(async () => await up("node") === 3 && await up("balancer") === 2, "three nodes and two balancers answer", PATIENCE);
+  await until(async () => await up("sociable-node") === 3 && await up("sociable-balancer") === 2, "three nodes and two balancers answer", PATIENCE);
   await until(async () => (await query("sum(sociable_sessions) == 1")).length === 1, "the session is counted", PATIENCE);
 });
 

@@ -22,6 +22,23 @@ function file(t, text) {
   return name;
 }
 
+describe("the environment", () => {
+  const told = (env, ...args) => run(["--check", ...args], { SOCIABLE_NATS: "", ...env });
+
+  test("says nothing by a variable that is empty, nor by a switch that is off", () => {
+    const empty = { SOCIABLE_NATS_USER: "", SOCIABLE_NATS_TOKEN: "", SOCIABLE_PORT: "", SOCIABLE_CONFIG: "", SOCIABLE_CORS_ORIGIN: "" };
+    assert.deepEqual(told(empty), { status: 0, text: "" });
+    for (const off of ["", "false", "0", "no", "OFF"]) assert.deepEqual(told({ SOCIABLE_JETSTREAM: off }), { status: 0, text: "" }, off);
+    for (const on of ["true", "1", "yes"]) assert.match(told({ SOCIABLE_JETSTREAM: on }).text, /--nats/, on);
+  });
+
+  test("and what it says is not shown to whoever asks for help", () => {
+    const { text } = run(["--help"], { SOCIABLE_NATS: "nats://me:sesame@127.0.0.1", SOCIABLE_NATS_PASSWORD: "sesame" });
+    assert.match(text, /SOCIABLE_NATS_PASSWORD/);
+    assert.doesNotMatch(text, /sesame/);
+  });
+});
+
 describe("a file of settings", () => {
   test("is read, and flags and the environment win over it", async (t) => {
     const name = file(t, 'path = "/live/"\nnode-name = "of the file"\nport = 1\n');
@@ -42,6 +59,12 @@ describe("a file of settings", () => {
       ["jetstream = true", "--nats"],
       ['nats = "nats://127.0.0.1"\ncluster = "a b"', "a b"],
       ["ping-interval = 0", "--ping-interval"],
+      ["max-sessions = 0", "max_sessions"],
+      ['port = 4000\nadmin-addr = "127.0.0.1:4000"', "--admin-addr"],
+      ['nats = "nats://127.0.0.1"\nnats-ca = "/nowhere/ca.pem"', "/nowhere/ca.pem"],
+      ['nats = "nats://127.0.0.1"\nnats-credentials = "/nowhere/node.creds"', "/nowhere/node.creds"],
+      ['nats = "nats://127.0.0.1"\nnats-nkey = "SUCH"', "nkey"],
+      ['otlp-endpoint = "https://collector:4318"', "without TLS"],
     ]) {
       const { status, text: said } = check(text);
       assert.notEqual(status, 0, text);

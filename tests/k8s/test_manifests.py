@@ -4,9 +4,10 @@ import re
 
 import yaml
 
-from rendered import K8S, ROOT, Variant, container, for_each_variant, name_of, pod, pod_labels, ports
+from rendered import K8S, ROOT, Variant, container, for_each_variant, name_of, pod, pod_labels, ports, render
 
 README = (K8S / "README.md").read_text()
+METRICS = (ROOT / "docs/guide/metrics.md").read_text()
 #: What a stop may take beyond its parts, in seconds: NATS that can't be reached, a busy machine.
 SPARE = 5
 
@@ -25,6 +26,13 @@ def pause_before_stop(workload):
 
 def port_of(address):
     return int(address.rsplit(":", 1)[1])
+
+
+def size_of(text):
+    """Bytes, as Kubernetes and NATS write them."""
+    units = {"MB": 10**6, "GB": 10**9, "Mi": 2**20, "Gi": 2**30}
+    number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()
+    return int(number) * units[unit]
 
 
 @for_each_variant
@@ -128,14 +136,25 @@ class References(Variant):
             for policy in down["policies"]:
                 self.assertGreater(policy["periodSeconds"], pod(workload)["terminationGracePeriodSeconds"], "the one before has gone")
 
-    def test_sessions_scale_nodes_where_there_is_monitoring(self):
+    def test_what_clients_bring_scales_pods_where_there_is_monitoring(self):
         if self.variant != ("production", "monitoring"):
             return
-        metrics = self.manifests.get("HorizontalPodAutoscaler", "sociable-node")["spec"]["metrics"]
-        (metric,) = [metric["pods"]["metric"]["name"] for metric in metrics if metric["type"] == "Pods"]
+        bounds = {"sociable-node": "SOCIABLE_MAX_SESSIONS", "sociable-balancer": "SOCIABLE_BALANCER_MAX_CONNECTIONS"}
+        names = []
+        for scaler in self.each(self.manifests.of("HorizontalPodAutoscaler")):
+            workload = self.manifests.workload(name_of(scaler))
+            (metric,) = [metric["pods"] for metric in scaler["spec"]["metrics"] if metric["type"] == "Pods"]
+            names.append(metric["metric"]["name"])
+            # The clients of a pod that fails fit into the others, even if there are as few as there may be.
+            fewest, bound = scaler["spec"]["minReplicas"], int(self.manifests.settings(workload)[bounds[name_of(workload)]])
+            self.assertLess(int(metric["target"]["averageValue"]) * fewest, bound * (fewest - 1))
         rules = yaml.safe_load((K8S / "components/monitoring/prometheus-adapter.yaml").read_text())["rules"]["custom"]
-        self.assertEqual([rule["name"]["as"] for rule in rules], [metric])
-        self.assertTrue(rules[0]["seriesQuery"].startswith(metric + "{"))
+        self.assertEqual({rule["name"]["as"] for rule in rules}, set(names))
+        for rule in rules:
+            name = rule["name"]["as"]
+            self.assertTrue(rule["seriesQuery"].startswith(name + "{"))
+            self.assertEqual(rule["name"]["matches"], f"^{name}$")
+            self.assertIn(f"| `{name.removeprefix('sociable_balancer_')}` | gauge |", METRICS)
 
     def test_monitors_find_their_service(self):
         for monitor in self.manifests.of("ServiceMonitor"):
@@ -223,6 +242,16 @@ class Settings(Variant):
         self.assertLess(names.index("POD_IP"), names.index("SOCIABLE_ADVERTISE"), "a variable is known to those behind it")
         self.assertEqual(settings["POD_IP"], {"fieldRef": {"fieldPath": "status.podIP"}})
 
+    def test_as_many_clients_are_let_in_as_fit_into_memory(self):
+        # Bytes for one that waits, with TLS, and what a process has besides: a node keeps events, a balancer has buffers.
+        costs = {
+            "sociable-node": ("SOCIABLE_MAX_SESSIONS", 2_211, 384 * 2**20),
+            "sociable-balancer": ("SOCIABLE_BALANCER_MAX_CONNECTIONS", 7_300, 128 * 2**20),
+        }
+        for workload, settings in (self.node(), self.balancer()):
+            setting, each, besides = costs[name_of(workload)]
+            self.assertLess(int(settings[setting]) * each + besides, size_of(container(workload)["resources"]["limits"]["memory"]))
+
     def test_nodes_and_balancers_find_each_other(self):
         (_, node), (_, balancer) = self.node(), self.balancer()
         for name in ("SOCIABLE_NATS", "SOCIABLE_CLUSTER", "SOCIABLE_NATS_CA"):
@@ -257,16 +286,20 @@ class Settings(Variant):
         for subject in subjects:
             self.assertTrue(subject.startswith((f"sociable.{cluster}.", f"$KV.sociable-{cluster}-sessions.")), subject)
 
+    def test_a_share_of_all_traces_is_sent_where_there_is_a_collector(self):
+        if self.variant[1] != "tracing":
+            return
+        _, settings = self.node()
+        self.assertTrue(0 < float(settings["SOCIABLE_OTLP_SHARE"]) <= 1)
+        # Whatever else nodes are told is as it was.
+        without = render(self.variant[0])
+        before = without.settings(without.workload("sociable-node"))
+        self.assertEqual({name for name in settings if settings[name] != before.get(name)}, {"SOCIABLE_OTLP_ENDPOINT", "SOCIABLE_OTLP_SHARE"})
+
     def test_what_nats_keeps_fits_on_its_disk(self):
-        units = {"MB": 10**6, "GB": 10**9, "Mi": 2**20, "Gi": 2**30}
-
-        def size(text):
-            number, unit = re.fullmatch(r"(\d+)(\w+)", text).groups()
-            return int(number) * units[unit]
-
         (claim,) = self.manifests.workload("nats")["spec"]["volumeClaimTemplates"]
-        kept = size(re.search(r"max_file_store: (\w+)", self.manifests.nats_conf())[1])
-        self.assertLess(kept, size(claim["spec"]["resources"]["requests"]["storage"]))
+        kept = size_of(re.search(r"max_file_store: (\w+)", self.manifests.nats_conf())[1])
+        self.assertLess(kept, size_of(claim["spec"]["resources"]["requests"]["storage"]))
         self.assertGreater(kept, 2**30, "a history reserves a gibibyte")
         # What the configuration writes to is mounted.
         mounts = [mount["mountPath"] for mount in container(self.manifests.workload("nats"))["volumeMounts"]]

@@ -1,12 +1,15 @@
 """The network policies let through what is needed, and nothing else."""
 
+import re
+
 from rendered import Variant, for_each_variant, name_of, ports
 
 #: Whoever is outside of the namespace.
 OUTSIDE = "outside"
 PROMETHEUS = "prometheus"
 DNS = "dns"
-ELSEWHERE = {"monitoring": PROMETHEUS, "kube-system": DNS}
+COLLECTOR = "collector"
+ELSEWHERE = {"monitoring": PROMETHEUS, "kube-system": DNS, "observability": COLLECTOR}
 
 
 @for_each_variant
@@ -55,7 +58,17 @@ class Network(Variant):
 
     def test_what_goes_out_is_what_is_needed(self):
         lookups = {(name_of(it), DNS, (53, protocol)) for it in self.manifests.workloads for protocol in ("UDP", "TCP")}
-        self.assertEqual(set(self.policies("Egress")), self.within() | lookups)
+        self.assertEqual(set(self.policies("Egress")), self.within() | lookups | self.traces())
+
+    def traces(self):
+        """The way of nodes to the collector that they are told of."""
+        endpoint = self.manifests.settings(self.manifests.workload("sociable-node")).get("SOCIABLE_OTLP_ENDPOINT")
+        self.assertEqual(endpoint is not None, self.variant[1] == "tracing")
+        if endpoint is None:
+            return set()
+        # Nodes refuse https. The name is that of a Service and its namespace: names of one part are looked up in the namespace of nodes.
+        _, namespace, port = re.fullmatch(r"http://([a-z-]+)\.([a-z-]+):(\d+)", endpoint).groups()
+        return {("sociable-node", ELSEWHERE[namespace], (int(port), "TCP"))}
 
     def test_what_comes_in_is_what_is_needed(self):
         allowed = {(source, target, port) for target, source, port in self.policies("Ingress")}

@@ -13,7 +13,11 @@ from rendered import K8S, Variant, for_each_variant, name_of, render
 
 OLDEST = (1, 25)
 #: What the cluster learns from others. No schema of Kubernetes tells of it.
-DEFINED_ELSEWHERE = {("monitoring.coreos.com/v1", "ServiceMonitor"), ("gateway.networking.k8s.io/v1", "HTTPRoute")}
+DEFINED_ELSEWHERE = {
+    ("monitoring.coreos.com/v1", "PrometheusRule"),
+    ("monitoring.coreos.com/v1", "ServiceMonitor"),
+    ("gateway.networking.k8s.io/v1", "HTTPRoute"),
+}
 #: The oldest version that knows what a component brings.
 SINCE = {"sleep-action": (1, 30)}
 

@@ -24,7 +24,7 @@ async fn is_let_in(nats: &Nats, auth: NatsAuth) {
 
 async fn is_refused(nats: &Nats, auth: NatsAuth) {
     let error = connect(nats, auth).await.unwrap_err();
-    assert!(matches!(error, NatsError::Connect { .. }), "{error:?}");
+    assert!(matches!(error, NatsError::Refused { .. }), "{error:?}");
     assert!(error.to_string().contains("authorization"), "{error}");
 }
 

@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::rust::cargo;
-use crate::{compose, test, tidy};
+use crate::{book, compose, test, tidy};
 
 /// The checks, the quickest first, then all tests. Each runs even if one before it failed: one run shows all there is to mend.
 pub(crate) fn run(report: &mut Report) {
@@ -13,6 +13,7 @@ pub(crate) fn run(report: &mut Report) {
     report.check("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]));
     let mut doc = cargo(&["doc", "--no-deps", "--workspace", "--all-features"]);
     report.check("rustdoc", doc.env("RUSTDOCFLAGS", "-D warnings"));
+    book::build(report);
     compose::syntax(report);
     test::run(report, &[]);
 }

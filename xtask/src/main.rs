@@ -1,5 +1,5 @@
 //! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
-//! `cargo xtask compose-test`, `cargo xtask reference`.
+//! `cargo xtask compose-test`, `cargo xtask reference`, `cargo xtask book`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
@@ -7,12 +7,14 @@
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
+//! - `book`: the documentation as a book
 //! - `fuzz`: made-up inputs for the decoders
 //! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node, Chromium, Python and NATS servers
 //! - `workspace`: where things are
 
+mod book;
 mod ci;
 mod clients;
 mod compose;
@@ -59,6 +61,8 @@ enum Chore {
     Tidy,
     /// Write down what the programs may be told, from their `--help`: docs/configuration.md and a file of settings for each.
     Reference,
+    /// Write docs/ as a book to target/book, by mdBook.
+    Book,
     /// Render and check the manifests for Kubernetes, and end real processes as they say.
     K8sTest,
     /// Make up inputs for every decoder and hold them against its checks. Needs a nightly compiler and cargo-fuzz.
@@ -83,6 +87,7 @@ fn main() -> ExitCode {
         Chore::Ci => ci::run(&mut report),
         Chore::Tidy => tidy::run(&mut report),
         Chore::Reference => reference::write(&mut report),
+        Chore::Book => book::build(&mut report),
         Chore::K8sTest => k8s::run(&mut report),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
         Chore::ComposeTest { programs } => compose::run(&mut report, programs.as_deref()),

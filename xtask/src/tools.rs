@@ -174,11 +174,13 @@ pub(crate) fn debian_mirror() -> Result<String, String> {
     Err("no mirror of Debian is known: /etc/apt names none".into())
 }
 
-/// Fetches one package of another release of Debian and unpacks it below `folder`; nothing is installed, and no list of this system changes.
-pub(crate) fn unpack_package(suite: &str, package: &str, folder: &Path) -> Result<PathBuf, String> {
+/// Fetches packages of another release of Debian and unpacks them below `folder`, into one named as the first; nothing is installed, and no list of this
+/// system changes.
+pub(crate) fn unpack_packages(suite: &str, packages: &[&str], folder: &Path) -> Result<PathBuf, String> {
     const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    println!("\n=== fetching {package} of {suite}");
-    let (apt, unpacked) = (folder.join("apt"), folder.join(package));
+    let names = packages.join(", ");
+    println!("\n=== fetching {names} of {suite}");
+    let apt = folder.join("apt");
     let failed = |error: std::io::Error| format!("{}: {error}", apt.display());
     for part in ["lists/partial", "cache/archives/partial"] {
         fs::create_dir_all(apt.join(part)).map_err(failed)?;
@@ -189,17 +191,25 @@ pub(crate) fn unpack_package(suite: &str, package: &str, folder: &Path) -> Resul
         "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State::lists \"{at}/lists\";\nDir::Cache \"{at}/cache\";\n"
     );
     fs::write(apt.join("apt.conf"), config).map_err(failed)?;
-    for args in [&["update", "--quiet"][..], &["download", "--quiet", &format!("{package}/{suite}")]] {
+    let wanted: Vec<_> = packages.iter().map(|package| format!("{package}/{suite}")).collect();
+    let download = ["download", "--quiet"].into_iter().chain(wanted.iter().map(String::as_str)).collect();
+    for args in [vec!["update", "--quiet"], download] {
         let mut command = Command::new("apt-get");
         command.args(args).current_dir(&apt).env("APT_CONFIG", apt.join("apt.conf")).stdin(Stdio::null());
         if !command.status().is_ok_and(|status| status.success()) {
-            return Err(format!("apt-get could not fetch {package} of {suite}"));
+            return Err(format!("apt-get could not fetch {names} of {suite}"));
         }
     }
     let archives = fs::read_dir(&apt).map_err(failed)?.flatten().map(|entry| entry.path());
-    let archive = archives.filter(|path| path.extension().is_some_and(|it| it == "deb")).max().ok_or("apt-get fetched nothing")?;
-    let unpack = Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked).status();
-    if unpack.is_ok_and(|status| status.success()) { Ok(unpacked) } else { Err(format!("{} can't be unpacked", archive.display())) }
+    let archives: Vec<_> = archives.filter(|path| path.extension().is_some_and(|it| it == "deb")).collect();
+    let unpacked = folder.join(packages.first().ok_or("no package was asked for")?);
+    for archive in archives {
+        let unpack = Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked).status();
+        if !unpack.is_ok_and(|status| status.success()) {
+            return Err(format!("{} can't be unpacked", archive.display()));
+        }
+    }
+    Ok(unpacked)
 }
 
 fn apt_get(args: &[&str]) -> bool {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, ServerAddr};
+use async_nats::{Client, ConnectErrorKind, ConnectOptions, ServerAddr};
 use thiserror::Error;
 
 use super::JetStreamOptions;
@@ -40,15 +40,26 @@ pub enum NatsError {
     /// Other nodes would take this one for dead: let `heartbeat_timeout` be at least twice `heartbeat_interval`, and this above zero.
     #[error("heartbeat_timeout has to be at least twice heartbeat_interval, and this above zero")]
     Heartbeat,
-    /// None of the NATS servers lets this process in. Are they running, and are the credentials right?
-    #[error("no NATS server at {servers} lets this process in: {error}")]
+    /// None of the NATS servers can be reached. Are they running?
+    #[error("no NATS server at {servers} can be reached: {error}")]
     Connect {
         /// The servers that were tried.
         servers: String,
         /// What the last said.
         error: String,
     },
-    /// A file of credentials can't be read.
+    /// The NATS servers do not let this process in. Are the credentials right?
+    #[error("no NATS server at {servers} lets this process in with these credentials: {error}")]
+    Refused {
+        /// The servers that were tried.
+        servers: String,
+        /// What the last said.
+        error: String,
+    },
+    /// The seed of an nkey can't be read. It begins with `SU`.
+    #[error("the nkey can't be read: {0}; give the seed, which begins with SU")]
+    Nkey(String),
+    /// A file with credentials, certificates or a key can't be read.
     #[error("{path}: {error}")]
     Credentials {
         /// The file.
@@ -57,7 +68,7 @@ pub enum NatsError {
         error: std::io::Error,
     },
     /// The server can't keep events and sessions. Is JetStream enabled (`nats-server -js`), and is this process allowed to use it?
-    #[error("JetStream can't be used: {0}; is it enabled (`nats-server -js`), and is this process allowed to use it?")]
+    #[error("JetStream can't be used: {0}; it has to be enabled (`nats-server -js`), and this process allowed to use it")]
     JetStream(String),
     /// No tag was free in several tries, or the thread of the adapter could not be started.
     #[error("the adapter can't be started: {0}")]
@@ -232,13 +243,26 @@ impl NatsOptions {
         self
     }
 
-    /// Checks what can be checked before [connecting](crate::NatsAdapter::connect), which does it too.
+    /// Checks what can be checked before [connecting](crate::NatsAdapter::connect). Files are read, on the thread that asks.
     ///
     /// # Errors
     ///
     /// What can't work.
     pub fn check(&self) -> Result<(), NatsError> {
-        self.addresses().map(drop)
+        self.addresses()?;
+        let credentials = match &self.auth {
+            NatsAuth::Credentials(path) => Some(path),
+            NatsAuth::Nkey(seed) => {
+                nkeys::KeyPair::from_seed(seed).map_err(|error| NatsError::Nkey(error.to_string()))?;
+                None
+            }
+            _ => None,
+        };
+        let (certificate, key) = self.client_certificate.as_ref().map(|(certificate, key)| (certificate, key)).unzip();
+        for path in [credentials, self.ca.as_ref(), certificate, key].into_iter().flatten() {
+            std::fs::read(path).map_err(|error| NatsError::Credentials { path: path.clone(), error })?;
+        }
+        Ok(())
     }
 
     /// The addresses of the servers, if the options can work.
@@ -303,8 +327,15 @@ impl NatsOptions {
         if let Some((certificate, key)) = &self.client_certificate {
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
-        let failed = |error: async_nats::ConnectError| NatsError::Connect { servers: self.shown_servers(), error: error.to_string() };
-        options.connect(servers).await.map_err(failed)
+        options.connect(servers).await.map_err(|error| self.failed(&error))
+    }
+
+    fn failed(&self, error: &async_nats::ConnectError) -> NatsError {
+        let (servers, text) = (self.shown_servers(), error.to_string());
+        match error.kind() {
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => NatsError::Refused { servers, error: text },
+            _ => NatsError::Connect { servers, error: text },
+        }
     }
 
     fn shown_servers(&self) -> String {
@@ -346,6 +377,15 @@ mod tests {
             options().address(address).check().unwrap();
         }
         assert_eq!(NatsOptions::new("nats://a:1, nats://b:2").addresses().unwrap().len(), 2);
+        assert!(error(options().auth(NatsAuth::Nkey("SUsesame".into()))).contains("begins with SU"));
+        assert!(!error(options().auth(NatsAuth::Nkey("SUsesame".into()))).contains("sesame"));
+        for options in [
+            options().auth(NatsAuth::Credentials("/no/such.creds".into())),
+            options().root_certificates("/no/such.pem"),
+            options().client_certificate("/no/such.pem", "/no/such.key"),
+        ] {
+            assert!(error(options).starts_with("/no/such."));
+        }
     }
 
     #[test]

@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::builder::BoolishValueParser;
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use sociable::adapter::{Emitter, EmitterError};
 use sociable::protocol::Encoding;
 use sociable::{JetStreamOptions, NatsError, NatsOptions, RawArgs};
 use thiserror::Error;
 
+#[path = "sociable-node/environment.rs"]
+mod environment;
 #[path = "sociable-node/nats.rs"]
 mod nats;
 
@@ -18,12 +21,12 @@ use nats::NatsFlags;
 #[command(version)]
 struct Flags {
     /// The NATS servers, with commas between them
-    #[arg(long, env = "SOCIABLE_NATS", default_value = "nats://127.0.0.1:4222")]
+    #[arg(long, env = "SOCIABLE_NATS", hide_env_values = true, default_value = "nats://127.0.0.1:4222")]
     nats: String,
     #[command(flatten)]
     credentials: NatsFlags,
     /// The nodes have JetStream keep events: so that clients that are away get what is emitted when they come back
-    #[arg(long, env = "SOCIABLE_JETSTREAM")]
+    #[arg(long, env = "SOCIABLE_JETSTREAM", value_parser = BoolishValueParser::new())]
     jetstream: bool,
     /// The name of the cluster
     #[arg(long, env = "SOCIABLE_CLUSTER", default_value = "sociable")]
@@ -90,7 +93,8 @@ enum Failed {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Flags::parse()).await {
+    let matches = environment::without_empty(Flags::command()).get_matches();
+    match run(Flags::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");

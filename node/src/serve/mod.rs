@@ -80,7 +80,8 @@ impl<F> Serve<F> {
     }
 
     /// Over how long a time clients are sent elsewhere before the stop, a few at a time: not at all by default, so that all are closed at
-    /// once. See [`Server::drain`](crate::Server::drain). A second signal ends it.
+    /// once. See [`Server::drain`](crate::Server::drain). A second signal ends it, and cuts off what is left,
+    /// within two seconds.
     pub fn drain(mut self, time: Duration) -> Self {
         self.stop.drain = time;
         self

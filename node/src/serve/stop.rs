@@ -3,7 +3,7 @@
 //! actix-server knows nothing of sessions: its own stop waits its whole time for open WebSockets, and tells them nothing. So the sessions are
 //! closed first, and the server is stopped after.
 //!
-//! A first signal begins the drain, if there is to be one; a second ends it.
+//! A first signal begins the drain, if there is to be one; a second ends it at once, wherever it is.
 
 use std::io;
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use actix_server::Server;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::time::timeout;
 
 use crate::drain::drain;
 use crate::engine::Shared;
@@ -20,6 +21,8 @@ const CLOSE_SHARE: u32 = 2;
 /// How long the last answers have to leave: a session is over when its close packet is handed to the HTTP server, which then has to write it. A graceful stop of
 /// actix-server would see to that, but it waits for every idle connection too.
 const FLUSH: Duration = Duration::from_millis(250);
+/// How long it may take at most when it is told twice to stop.
+const HURRY: Duration = Duration::from_secs(1);
 
 /// How a server stops.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +44,19 @@ pub(crate) async fn run(engine: &Arc<Shared>, mut server: Server, stop: Stop) ->
         () = signals.next() => {}
     }
     tracing::info!(target: "sociable::serve", "stopping");
+    let in_peace = async {
+        drain(engine, stop.drain).await;
+        engine.close(stop.timeout / CLOSE_SHARE).await;
+    };
     let stopping = async {
         tokio::select! {
-            () = drain(engine, stop.drain) => {}
-            () = signals.next() => tracing::info!(target: "sociable::serve", "told again to stop: the drain ends"),
+            () = in_peace => {}
+            () = signals.next() => {
+                tracing::warn!(target: "sociable::serve", sessions = engine.session_count(), "told again to stop: what is left is cut off");
+                // Who can be told is: it goes on at another node the sooner. To take leave of a cluster may take longer than there is time.
+                drop(timeout(HURRY, engine.close(FLUSH)).await);
+            }
         }
-        engine.close(stop.timeout / CLOSE_SHARE).await;
         tokio::time::sleep(FLUSH).await;
         // What is left now is cut off.
         handle.stop(false).await;

@@ -82,7 +82,7 @@ impl Engine {
         let config = folder()?.join("docker-config");
         let plugin = config.join("cli-plugins/docker-compose");
         if !plugin.is_file() {
-            let unpacked = tools::unpack_package(SUITE_OF_V2, "docker-compose", &folder()?)?;
+            let unpacked = tools::unpack_packages(SUITE_OF_V2, &["docker-compose"], &folder()?)?;
             let failed = |error: std::io::Error| format!("{}: {error}", plugin.display());
             fs::create_dir_all(config.join("cli-plugins")).map_err(failed)?;
             fs::copy(unpacked.join("usr/libexec/docker/cli-plugins/docker-compose"), &plugin).map_err(failed)?;

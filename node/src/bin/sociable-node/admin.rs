@@ -46,6 +46,9 @@ async fn show(filter: web::Data<Filter>) -> String {
 
 /// Has the log let through what the body says.
 async fn choose(filter: web::Data<Filter>, body: String) -> HttpResponse {
+    if body.trim().is_empty() {
+        return HttpResponse::BadRequest().body("an empty filter: to log nothing, say off");
+    }
     match filter.choose(body.trim()) {
         Ok(()) => HttpResponse::Ok().body(filter.current()),
         Err(error) => HttpResponse::BadRequest().body(error.to_string()),

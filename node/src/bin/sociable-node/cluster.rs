@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use clap::builder::BoolishValueParser;
 use sociable::{JetStreamOptions, NatsAdapter, NatsError, NatsOptions};
 
 use crate::nats::NatsFlags;
@@ -14,7 +15,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 #[derive(Debug, Args)]
 pub(crate) struct ClusterFlags {
     /// The NATS servers by which this node meets the others of its cluster, with commas between them; it is alone if not given
-    #[arg(long, env = "SOCIABLE_NATS", value_name = "URLS")]
+    #[arg(long, env = "SOCIABLE_NATS", value_name = "URLS", hide_env_values = true)]
     nats: Option<String>,
 
     /// The name of the cluster: nodes of different names share nothing
@@ -26,7 +27,7 @@ pub(crate) struct ClusterFlags {
     advertise: Option<String>,
 
     /// Has JetStream keep events and sessions, so that clients may come back to another node; all nodes of the cluster have to agree
-    #[arg(long, env = "SOCIABLE_JETSTREAM", requires_all = ["nats", "recovery"])]
+    #[arg(long, env = "SOCIABLE_JETSTREAM", value_parser = BoolishValueParser::new(), requires_all = ["nats", "recovery"])]
     jetstream: bool,
 
     /// On how many NATS servers JetStream keeps them: three by default, or one where there is one
@@ -46,6 +47,7 @@ impl ClusterFlags {
     /// Meets the others, if there may be any.
     pub(crate) async fn connect(&self, node_name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(options) = self.options(node_name) else { return Ok(None) };
+        options.check()?;
         let begun = Instant::now();
         loop {
             match NatsAdapter::connect(options.clone()).await {

@@ -23,8 +23,9 @@ const NO_SETTINGS: [&str; 5] = ["config", "check", "probe", "help", "version"];
 pub(crate) enum FileError {
     #[error("{}: {error}", .path.display())]
     Read { path: PathBuf, error: io::Error },
-    #[error("{}: {error}", .path.display())]
-    Parse { path: PathBuf, error: toml::de::Error },
+    /// Without what stands there: it may be a password.
+    #[error("{}, line {line}: {error}", .path.display())]
+    Parse { path: PathBuf, line: usize, error: String },
     #[error("{}: `{key}` is no setting", .path.display())]
     Unknown { path: PathBuf, key: String },
     #[error("{}: `{key}` has to be {expected}", .path.display())]
@@ -33,9 +34,11 @@ pub(crate) enum FileError {
 
 /// The arguments of this process, and behind them what the file says that they name and neither they nor the environment say.
 pub(crate) fn with_file(command: &Command, args: Vec<OsString>) -> Result<Vec<OsString>, FileError> {
-    let Some(path) = value_of(FLAG, &args).or_else(|| std::env::var_os(VARIABLE)).map(PathBuf::from) else { return Ok(args) };
+    let Some(path) = value_of(FLAG, &args).or_else(|| std::env::var_os(VARIABLE)).filter(|path| !path.is_empty()).map(PathBuf::from) else {
+        return Ok(args);
+    };
     let text = fs::read_to_string(&path).map_err(|error| FileError::Read { path: path.clone(), error })?;
-    let table: Table = toml::from_str(&text).map_err(|error| FileError::Parse { path: path.clone(), error })?;
+    let table: Table = toml::from_str(&text).map_err(|error| parse_error(path.clone(), &text, &error))?;
     let mut all = args;
     for (key, value) in &table {
         let known = command.get_arguments().find(|arg| arg.get_long() == Some(key)).filter(|_| !NO_SETTINGS.contains(&&**key));
@@ -47,6 +50,11 @@ pub(crate) fn with_file(command: &Command, args: Vec<OsString>) -> Result<Vec<Os
         all.extend(said.map(OsString::from));
     }
     Ok(all)
+}
+
+fn parse_error(path: PathBuf, text: &str, error: &toml::de::Error) -> FileError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    FileError::Parse { path, line: before.matches('\n').count() + 1, error: error.message().to_owned() }
 }
 
 /// True if a flag or a variable says it.
@@ -138,7 +146,8 @@ mod tests {
         assert!(error("jetstream = 1").contains("`jetstream` has to be true or false"));
         assert!(error("port = [1]").contains("`port` has to be a text or a number"));
         assert!(error("port = 70000").contains("--port"));
-        assert!(error("port =").contains("expected"));
+        let secret = error("port = 1\nnats-password = \"sesame");
+        assert!(secret.contains(", line 2: ") && !secret.contains("sesame"), "{secret}");
         // It depends on settings that are not there.
         assert!(error("jetstream = true").contains("--nats"));
     }

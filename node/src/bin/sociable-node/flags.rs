@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use actix_web::http::Uri;
 use clap::Parser;
 use clap::builder::RangedU64ValueParser;
 use sociable::{Cors, Recovery, Server, ServerBuilder};
@@ -66,6 +67,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
     max_outbox: usize,
 
+    /// The most sessions at a time. Beyond it clients are answered with 503, and balancers send them to other nodes
+    #[arg(long, env = "SOCIABLE_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000)]
+    max_sessions: usize,
+
     /// For how long a client whose connection was lost may come back as the socket that it was; not at all if not given
     #[arg(long, env = "SOCIABLE_RECOVERY", value_name = "S", value_parser = within(DAY_SECS))]
     recovery: Option<u64>,
@@ -94,8 +99,8 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub(crate) log_format: Format,
 
-    /// A collector of OpenTelemetry that gets traces by OTLP over HTTP, such as http://127.0.0.1:4318; no traces if not given. Needs a build with the feature `otel`
-    #[arg(long, env = "SOCIABLE_OTLP_ENDPOINT", value_name = "URL")]
+    /// A collector of OpenTelemetry that gets traces by OTLP over HTTP without TLS, such as http://127.0.0.1:4318; no traces if not given. Needs a build with the feature `otel`
+    #[arg(long, env = "SOCIABLE_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
     pub(crate) otlp_endpoint: Option<String>,
 
     /// Which share of all traces is sent, from 0 to 1
@@ -123,6 +128,7 @@ impl Flags {
             .ping_timeout(Duration::from_millis(self.ping_timeout))
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
+            .max_sessions(self.max_sessions)
             .cors(self.cors());
         let builder = match self.recovery {
             Some(seconds) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_secs(seconds))),
@@ -180,6 +186,16 @@ fn share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "it has to be a number from 0 to 1".into())
 }
 
+/// Checks the address of a collector: exporters tell of what they can't reach late, and only in the log.
+fn collector(text: &str) -> Result<String, &'static str> {
+    let uri = text.parse::<Uri>().map_err(|_| "it is no address: write http://HOST:PORT")?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.into()),
+        (Some("https"), _) => Err("traces go out without TLS: have a collector beside the node pass them on"),
+        _ => Err("write http://HOST:PORT"),
+    }
+}
+
 /// Checks a filter, so that a wrong one is told like every other wrong flag.
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
     log::parse(text).map(|_| text.to_owned())
@@ -212,6 +228,14 @@ mod tests {
         assert_eq!(drain(&["--nats", "nats://127.0.0.1"]), DRAIN_SECS);
         assert_eq!(drain(&["--nats", "nats://127.0.0.1", "--drain-time", "0"]), 0);
         assert_eq!(drain(&["--drain-time", "30"]), 30);
+    }
+
+    #[test]
+    fn a_collector_is_asked_by_http() {
+        assert!(collector("http://127.0.0.1:4318").is_ok() && collector("http://collector/").is_ok());
+        for wrong in ["https://collector:4318", "collector:4318", "collector", "", "ftp://collector", "http://"] {
+            assert!(collector(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -55,9 +55,12 @@ struct Texts {
     chosen: String,
 }
 
+/// What is logged whatever the filter says: below, the NATS client tells its password.
+const SECRETS: &str = "async_nats::connector=info";
+
 /// Reads a filter.
 pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(text)
+    EnvFilter::builder().parse(format!("{text},{SECRETS}"))
 }
 
 /// Starts to log what the filter lets through. The filter was checked with the flags.
@@ -65,7 +68,7 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
 pub(crate) fn start(filter: &str, format: Format, traces: Option<BoxedLayer>) -> (Filter, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
     let dropped = writer.error_counter();
-    let (layer, handle) = Layer::new(EnvFilter::new(filter));
+    let (layer, handle) = Layer::new(parse(filter).unwrap_or_default());
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines: BoxedLayer = match format {
         Format::Text => lines.compact().with_filter(layer).boxed(),
@@ -109,7 +112,8 @@ impl Filter {
     fn switch(&self, text: &str) {
         let mut texts = self.0.texts.lock();
         let next = if texts.current == text { texts.chosen.clone() } else { text.to_owned() };
-        let filter = EnvFilter::new(&next);
+        // It was read before.
+        let filter = parse(&next).unwrap_or_default();
         self.apply(&mut texts, next, filter);
     }
 

@@ -1,12 +1,13 @@
 //! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
 //!
-//! * `flags.rs`, `cluster.rs`, `file.rs`: what it is told at the start. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
+//! * `flags.rs`, `cluster.rs`, `environment.rs`, `file.rs`: what it is told at the start. `signals.rs`: what the system tells it. `log.rs`, `panics.rs`: what it tells. `admin.rs`: what it is told later.
 //! * `traces.rs`: what a collector of OpenTelemetry is told, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: what the page asks of the server. `figures.rs`: what the page shows of it.
 
 mod admin;
 mod cluster;
 mod demo;
+mod environment;
 mod figures;
 mod file;
 mod flags;
@@ -14,6 +15,7 @@ mod log;
 mod nats;
 mod page;
 mod panics;
+mod signals;
 #[cfg(feature = "otel")]
 mod traces;
 
@@ -22,7 +24,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use actix_web::App;
-use clap::{CommandFactory, Parser};
+use clap::{CommandFactory, FromArgMatches};
+use futures_util::FutureExt;
 use sociable::{ConfigError, NatsError};
 use thiserror::Error;
 use tracing_subscriber::Layer;
@@ -30,6 +33,7 @@ use tracing_subscriber::Layer;
 use self::flags::Flags;
 use self::log::Filter;
 use self::page::Page;
+use self::signals::EarlyStop;
 #[cfg(feature = "otel")]
 use self::traces::Traces;
 
@@ -51,16 +55,20 @@ enum StartError {
     #[cfg(not(feature = "otel"))]
     #[error("This sociable-node was built without OpenTelemetry. Build it with `--features otel`, or leave --otlp-endpoint out.")]
     NoTraces,
+    #[error("--admin-addr is the address that clients come to. Give it a port of its own.")]
+    SameAddress,
     #[error("Can't serve: {0}.")]
     Serve(io::Error),
 }
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let flags = match file::with_file(&Flags::command(), std::env::args_os().collect()) {
-        Ok(args) => Flags::parse_from(args),
+    let command = environment::without_empty(Flags::command());
+    let args = match file::with_file(&command, std::env::args_os().collect()) {
+        Ok(args) => args,
         Err(error) => return fail(&format!("{error}. `sociable-node --help` tells all settings.")),
     };
+    let flags = Flags::from_arg_matches(&command.get_matches_from(args)).unwrap_or_else(|error| error.exit());
     if flags.check {
         return ended(check(&flags));
     }
@@ -122,21 +130,33 @@ fn check(flags: &Flags) -> Result<(), StartError> {
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
         options.check()?;
     }
-    Ok(())
+    match flags.admin_addr {
+        Some(address) if flags.port != 0 && address.to_string() == format!("{}:{}", flags.host, flags.port) => Err(StartError::SameAddress),
+        _ => Ok(()),
+    }
 }
 
 async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     actix_web::rt::spawn(filter.clone().watch());
     filter.follow_signals().map_err(StartError::Serve)?;
-    let builder = match flags.cluster.connect(&flags.node_name()).await? {
+    signals::outlive_hangups().map_err(StartError::Serve)?;
+    let (name, mut stop) = (flags.node_name(), EarlyStop::new().map_err(StartError::Serve)?);
+    let adapter = tokio::select! {
+        met = flags.cluster.connect(&name) => met?,
+        () = stop.told() => {
+            tracing::info!("told to stop before it began");
+            return Ok(());
+        }
+    };
+    let builder = match adapter {
         Some(adapter) => flags.builder().adapter(adapter),
         None => flags.builder(),
     };
     let io = builder.build()?;
     demo::set_up(&io);
-    figures::start(&io, flags.node_name());
+    figures::start(&io, name.clone());
 
-    let (service, page) = (io.service(), Page::new(&flags.path, io.clone(), flags.node_name()));
+    let (service, page) = (io.service(), Page::new(&flags.path, io.clone(), name.clone()));
     let served = page.clone();
     let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
     let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
@@ -145,7 +165,7 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     }
     let server = server.bind((&*flags.host, flags.port)).map_err(|error| cannot_listen(flags.host.clone(), flags.port, error))?;
     for addr in server.addrs() {
-        tracing::info!(node = flags.node_name(), "listening on http://{addr}");
+        tracing::info!(node = name, "listening on http://{addr}");
         // Whoever started the node may have closed its output.
         let _ = writeln!(io::stdout(), "listening on http://{addr}");
     }
@@ -158,7 +178,12 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
         }
         actix_web::rt::spawn(admin);
     }
-    server.run().await.map_err(StartError::Serve)?;
+    // From now on the server hears them itself.
+    if stop.told().now_or_never().is_some() {
+        io.close(Duration::ZERO).await;
+    } else {
+        server.run().await.map_err(StartError::Serve)?;
+    }
     tracing::info!("stopped");
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Traces: a span for each event that a handler is given, and what the application opens within, sent to a collector of OpenTelemetry by OTLP over HTTP.
 
+use std::time::Duration;
+
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
@@ -9,6 +11,8 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::registry::LookupSpan;
 
+/// How long the last spans may take at the end: a collector that swallows all must not keep the node from ending.
+const LAST: Duration = Duration::from_secs(1);
 /// The target of spans.
 const TARGET: &str = "sociable::span";
 
@@ -27,7 +31,7 @@ impl Traces {
             .with_service_name("sociable-node")
             .with_attribute(opentelemetry::KeyValue::new("service.instance.id", node))
             .build();
-        // It queues 2,048 spans; those beyond are dropped, and it logs how many.
+        // It queues 2,048 spans; those beyond are dropped. That, and what can't be sent, is logged by `opentelemetry`.
         let provider = SdkTracerProvider::builder()
             .with_batch_exporter(exporter)
             .with_sampler(Sampler::ParentBased(Box::new(Sampler::TraceIdRatioBased(share))))
@@ -48,6 +52,6 @@ impl Traces {
 impl Drop for Traces {
     fn drop(&mut self) {
         // Nobody is left who could be told.
-        drop(self.0.shutdown());
+        drop(self.0.shutdown_with_timeout(LAST));
     }
 }
