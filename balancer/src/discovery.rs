@@ -1,6 +1,7 @@
 //! How nodes are found: what the configuration says.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use http::Uri;
@@ -8,6 +9,7 @@ use thiserror::Error;
 
 use crate::registry::Rules;
 use crate::sources::{DnsTarget, HostPort, NatsSource};
+use crate::tls::TlsError;
 
 /// Why nodes can't be looked for.
 #[derive(Debug, Error)]
@@ -30,6 +32,20 @@ pub enum DiscoveryError {
         /// Why it can't be read.
         error: String,
     },
+    /// The nkey for NATS is none.
+    #[error("the nkey for NATS is none: give its seed, which begins with SU")]
+    NatsNkey,
+    /// A file for NATS can't be used: a JWT and an nkey, as `nsc` writes them.
+    #[error("{path} can't be used to show NATS who this is: {error}")]
+    NatsCredentials {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A certificate or key for NATS can't be used.
+    #[error("for NATS: {0}")]
+    NatsTls(#[from] TlsError),
     /// The name of the cluster is part of a subject.
     #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
     ClusterName(String),
@@ -115,7 +131,7 @@ impl Default for Probing {
 }
 
 impl Discovery {
-    /// Checks what can be checked without asking anybody.
+    /// Checks what can be checked without asking anybody. The files that are named are read.
     ///
     /// # Errors
     ///
@@ -175,6 +191,8 @@ mod tests {
         assert!(error(|it| it.rules.most_addresses = 0).contains("most_addresses"));
         assert!(error(|it| it.rules.dead_after = Duration::from_secs(2)).contains("dead_after"));
         assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1:no"))).contains("nats://HOST:PORT"));
+        assert!(error(|it| it.nats = Some(NatsSource::new(""))).contains("it names no host"));
+        assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1,"))).contains("it names no host"));
         assert!(error(|it| it.nats = Some(NatsSource { cluster: "a.b".into(), ..NatsSource::new("nats://127.0.0.1") })).contains("a.b"));
     }
 }

@@ -225,20 +225,32 @@ fn stamps(pair: &Pair) -> Stamps {
     [&pair.certificate, &pair.key].map(|path| Stamp::of(path))
 }
 
+/// Checks that a certificate and its key can be used.
+pub(crate) fn check_pair(pair: &Pair) -> Result<(), TlsError> {
+    read(pair, &ring::default_provider()).map(drop)
+}
+
+/// Checks that a file holds certificates.
+pub(crate) fn check_roots(path: &Path) -> Result<(), TlsError> {
+    certificates(path).map(drop)
+}
+
 fn read(pair: &Pair, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
-    let pem = |path: &Path, expected| {
-        let path = path.to_owned();
-        move |source| TlsError::Pem { path, expected, source }
-    };
-    let text = read_file(&pair.certificate)?;
-    let chain = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
-    let chain = chain.and_then(|chain| if chain.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(chain) });
-    let chain = chain.map_err(pem(&pair.certificate, "certificate"))?;
-    let key = PrivateKeyDer::from_pem_slice(&read_file(&pair.key)?).map_err(pem(&pair.key, "private key"))?;
+    let chain = certificates(&pair.certificate)?;
+    let no_key = |source| TlsError::Pem { path: pair.key.clone(), expected: "private key", source };
+    let key = PrivateKeyDer::from_pem_slice(&read_file(&pair.key)?).map_err(no_key)?;
     let unusable = |source| TlsError::Pair { pair: pair.clone(), source };
     let certified = CertifiedKey::from_der(chain, key, provider).map_err(unusable)?;
     certified.end_entity_cert().and_then(ParsedCertificate::try_from).map_err(unusable)?;
     Ok(Arc::new(certified))
+}
+
+/// The certificates in a file: one at least.
+fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let text = read_file(path)?;
+    let all = CertificateDer::pem_slice_iter(&text).collect::<Result<Vec<_>, _>>();
+    let all = all.and_then(|all| if all.is_empty() { Err(pem::Error::NoItemsFound) } else { Ok(all) });
+    all.map_err(|source| TlsError::Pem { path: path.to_owned(), expected: "certificate", source })
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -5,9 +5,10 @@ mod world;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
+use std::thread;
 use std::time::Duration;
 
 use sociable_balancer::{Balancer, Discovery, Lookout, Options};
@@ -121,6 +122,32 @@ fn the_log_is_lines_of_json_and_signals_have_it_tell_more() {
 }
 
 #[test]
+fn however_much_the_log_tells_it_tells_no_password() {
+    let node = Script::start("LiFe");
+    // A server of NATS that lets nobody in: it is tried again and again.
+    let nats = TcpListener::bind("127.0.0.1:0").unwrap();
+    let settings = |log: &str| {
+        let nats = nats.local_addr().unwrap();
+        format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\nnats = 'nats://me:xyzzy@{nats}'\nlog = '{log}'", node.address)
+    };
+    let (first, second) = (settings("trace"), settings("info,async_nats::connector=trace,async_nats=trace"));
+    thread::spawn(move || nats.incoming().for_each(drop));
+    let mut program = Program::start("secret", &first);
+    let mut log = program.log();
+    let mut lines = lines_until(&mut log, "TRACE async_nats");
+    fs::write(&program.file, second).unwrap();
+    program.signal("-HUP");
+    lines.extend(lines_until(&mut log, "the settings were read again"));
+    lines.extend(lines_until(&mut log, "TRACE async_nats"));
+    // A secret with a mistake behind it.
+    fs::write(&program.file, "nats-password = 'xyzzy").unwrap();
+    program.signal("-HUP");
+    lines.extend(lines_until(&mut log, "those before hold"));
+    assert!(lines.last().is_some_and(|line| line.contains("line 1, column ")), "{lines:?}");
+    assert!(lines.iter().all(|line| !line.contains("xyzzy")), "{lines:?}");
+}
+
+#[test]
 fn settings_are_read_again_all_or_none() {
     let node = Script::start("LiFe");
     let folder = std::env::temp_dir().join(format!("sociable-life-{}-tls", std::process::id()));
@@ -208,7 +235,7 @@ fn a_handshake_under_way_is_not_cut_by_an_empty_worker_that_leaves() {
     eventually("it is accepted", || balancer.connections() == 1);
     balancer.give_way(10 * PATIENCE);
     // Workers look once a second whether they are done.
-    std::thread::sleep(Duration::from_millis(2500));
+    thread::sleep(Duration::from_millis(2500));
     let mut client = certificate.over(client);
     client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
     assert!(until_end(&mut client).starts_with("HTTP/1.1 200 OK\r\n"));

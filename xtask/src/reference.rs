@@ -1,6 +1,8 @@
 //! `cargo xtask reference`: what the programs may be told, written down from what they say of themselves by `--help`: `docs/configuration.md`, and
 //! a file of settings for each, in which all stand as comments. The tests see to it that these are what the programs say.
 
+mod sample;
+
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -22,13 +24,6 @@ process that runs with them whether it is well. Files to begin with, in which ev
 
 This page is made by `cargo xtask reference`.
 ";
-
-/// What has no place in a file.
-const FLAGS_ONLY: [&str; 5] = ["config", "check", "probe", "help", "version"];
-/// Values of these names are numbers.
-const NUMBERS: [&str; 8] = ["S", "MS", "BYTES", "N", "FACTOR", "WORKERS", "PORT", "JETSTREAM_REPLICAS"];
-/// Values of these names are lists.
-const LISTS: [&str; 7] = ["ADDRESSES", "FILES", "NODES", "PATHS", "NETWORKS", "ORIGIN", "RETRIES"];
 
 /// A setting, as `--help` tells it.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +65,7 @@ pub(crate) fn write(report: &mut Report) {
     }
 }
 
-/// Checks that the files say what the programs do, and that the programs take the files of settings.
+/// Checks that the files say what the programs do, and that the programs take the examples in the files of settings.
 pub(crate) fn check(report: &mut Report) {
     report.step("reference of the settings", || {
         let mut tally = Tally::default();
@@ -81,9 +76,9 @@ pub(crate) fn check(report: &mut Report) {
             }
             tally.add(Tally { passed: same.into(), failed: (!same).into() });
         }
-        let mut check = Command::new(workspace::node_binary());
-        let taken = check.arg("--check").arg("--config").arg(workspace::root().join("docs/sociable-node.toml")).status()?.success();
-        tally.add(Tally { passed: taken.into(), failed: (!taken).into() });
+        for program in programs().iter().filter(|program| program.file) {
+            tally.add(sample::check(program, &read(&help(&program.path)?))?);
+        }
         Ok(tally)
     });
 }
@@ -98,7 +93,7 @@ fn files() -> io::Result<Vec<(String, String)>> {
         }
         page += &table(name, &settings);
         if file {
-            files.push((format!("docs/{name}.toml"), sample(name, &settings)));
+            files.push((format!("docs/{name}.toml"), sample::text(name, &settings)));
         }
     }
     files.push((PAGE.to_owned(), page));
@@ -158,24 +153,6 @@ fn table(program: &str, settings: &[Setting]) -> String {
     table
 }
 
-fn sample(program: &str, settings: &[Setting]) -> String {
-    let mut sample = format!(
-        "# The settings of {program}: what is taken out of its comment holds, unless a flag or the environment says otherwise.\n# `{program} --config FILE --check` tells what is wrong with a file. This one is made by `cargo xtask reference`.\n"
-    );
-    for Setting { name, value, help, variable: _, default } in settings.iter().filter(|setting| !FLAGS_ONLY.contains(&&*setting.name)) {
-        let kind = value.as_deref().unwrap_or_default();
-        let said = default.as_deref().unwrap_or(kind);
-        let value = match value {
-            None => "true".to_owned(),
-            Some(_) if NUMBERS.contains(&kind) => said.to_owned(),
-            Some(_) if LISTS.contains(&kind) => format!("[\"{said}\"]"),
-            Some(_) => format!("\"{said}\""),
-        };
-        write!(sample, "\n# {help}\n#{name} = {value}\n").unwrap_or_default();
-    }
-    sample
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,11 +173,6 @@ mod tests {
         let settings = read(help);
         assert_eq!((&*settings[0].help, settings[0].variable.as_deref()), ("Nodes, with commas", Some("X_NODES")));
         assert_eq!((settings[1].variable.as_deref(), &settings[2].value), (Some("X_SECRET"), &None));
-        let sample = sample("x", &settings);
-        assert!(
-            sample.contains("#nodes = [\"NODES\"]\n") && sample.contains("#fast = true\n") && sample.contains("#secret = S\n"),
-            "{sample}"
-        );
         assert!(table("x", &read("Options:\n  --a  b | c\n")).contains("| b \\| c |"));
     }
 }

@@ -1,12 +1,14 @@
 //! What nodes announce of themselves on NATS.
 
 use std::fmt;
+use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Subscriber};
 use futures_util::StreamExt;
+use nkeys::KeyPair;
 use parking_lot::Mutex;
 use sociable_protocol::{Announcement, NodeTag, Occasion};
 use thiserror::Error;
@@ -18,6 +20,7 @@ use super::names::{HostPort, Memory, Names};
 use crate::discovery::DiscoveryError;
 use crate::lookout::DiscoveryCounters;
 use crate::registry::{Sighting, SourceId};
+use crate::tls::{Pair, check_pair, check_roots};
 
 /// The longest announcement that is read.
 const MAX_ANNOUNCEMENT: usize = 16 << 10;
@@ -99,8 +102,28 @@ impl NatsSource {
         }
     }
 
-    /// Checks what can be checked without connecting.
-    pub(crate) fn check(&self) -> Result<Vec<ServerAddr>, DiscoveryError> {
+    /// Checks what can be checked without connecting. Files are read: it waits for the disk.
+    pub(crate) fn check(&self) -> Result<(), DiscoveryError> {
+        self.addresses()?;
+        match &self.auth {
+            NatsAuth::Nkey(seed) => KeyPair::from_seed(seed).map(drop).map_err(|_| DiscoveryError::NatsNkey)?,
+            NatsAuth::Credentials(path) => {
+                let read = fs::read_to_string(path).and_then(|text| ConnectOptions::with_credentials(&text));
+                read.map(drop).map_err(|error| DiscoveryError::NatsCredentials { path: path.clone(), error })?;
+            }
+            NatsAuth::None | NatsAuth::User(..) | NatsAuth::Token(_) => {}
+        }
+        if let Some(file) = &self.root_certificates {
+            check_roots(file)?;
+        }
+        if let Some((certificate, key)) = &self.client_certificate {
+            check_pair(&Pair { certificate: certificate.clone(), key: key.clone() })?;
+        }
+        Ok(())
+    }
+
+    /// The addresses of the servers, if they and all that goes with them can work.
+    fn addresses(&self) -> Result<Vec<ServerAddr>, DiscoveryError> {
         let fits = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '-');
         if self.cluster.is_empty() || self.cluster.len() > 64 || !self.cluster.chars().all(fits) {
             return Err(DiscoveryError::ClusterName(self.cluster.clone()));
@@ -109,15 +132,16 @@ impl NatsSource {
             return Err(DiscoveryError::Number { name: "nats.ping_interval", bound: "above zero" });
         }
         let read = |address: &str| {
-            let parsed = address.trim().parse();
-            parsed.map_err(|error: std::io::Error| DiscoveryError::NatsAddress { address: redact(address), error: error.to_string() })
+            let wrong = |error| DiscoveryError::NatsAddress { address: redact(address), error };
+            let parsed: ServerAddr = address.trim().parse().map_err(|error: std::io::Error| wrong(error.to_string()))?;
+            if parsed.host().is_empty() { Err(wrong("it names no host".into())) } else { Ok(parsed) }
         };
         self.servers.split(',').map(read).collect()
     }
 
     /// Begins to connect, and goes on until it is.
     async fn connect(&self, on_event: impl Fn(Event) + Clone + Send + Sync + 'static) -> Result<Client, ConnectError> {
-        let servers = self.check()?;
+        let servers = self.addresses()?;
         let mut options = ConnectOptions::new()
             .name(format!("sociable {} balancer", self.cluster))
             .retry_on_initial_connect()
@@ -169,9 +193,14 @@ impl fmt::Debug for NatsSource {
 
 /// An address without the secrets in it.
 fn redact(address: &str) -> String {
-    match address.rsplit_once('@') {
-        Some((before, host)) => format!("{}…@{host}", before.split_once("://").map_or(String::new(), |(scheme, _)| format!("{scheme}://"))),
-        None => address.to_owned(),
+    let (scheme, rest) = address.split_at(address.find("://").map_or(0, |at| at + 3));
+    match rest.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}…@{host}"),
+        // What is no port may be a password whose host was forgotten, or cut off by a comma in it.
+        None => match rest.split_once(':') {
+            Some((host, port)) if !port.bytes().all(|byte| byte.is_ascii_digit()) => format!("{scheme}{host}:…"),
+            _ => address.to_owned(),
+        },
     }
 }
 
@@ -362,11 +391,59 @@ fn read(payload: &[u8]) -> Option<Announcement> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::Folder;
 
     #[test]
     fn secrets_are_not_shown() {
         let source = NatsSource { auth: NatsAuth::User("me".into(), "secret".into()), ..NatsSource::new("nats://me:secret@host:4222") };
         let shown = format!("{source:?}");
         assert!(shown.contains("nats://…@host:4222") && !shown.contains("secret"), "{shown}");
+        // A comma in a password, a host that was forgotten.
+        for servers in ["nats://me:secret,secret@host", "nats://me:secret", "me:secret", "nats://me:secret@ho st"] {
+            let error = NatsSource::new(servers).check().unwrap_err();
+            assert!(!error.to_string().contains("secret") && !format!("{error:?}").contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_shows_the_server_who_this_is_is_checked() {
+        let folder = Folder::new();
+        let file = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        let [ours, other] = [(); 2].map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+        let (certificate, key) = (file("ours", &ours.cert.pem()), file("key", &ours.signing_key.serialize_pem()));
+        let (other, none) = (file("other", &other.signing_key.serialize_pem()), folder.path().join("none"));
+        let seed = KeyPair::new_user().seed().unwrap();
+        let text = |jwt: &str, seed: &str| {
+            format!(
+                "-----BEGIN NATS USER JWT-----\n{jwt}\n------END NATS USER JWT------\n\n-----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+            )
+        };
+        let (right, wrong) = (file("right", &text("jwt", &seed)), file("wrong", &text("jwt", "SUSECRET")));
+        let source = || NatsSource::new("nats://127.0.0.1");
+        let auth = |auth| NatsSource { auth, ..source() };
+        let roots = |file: &PathBuf| NatsSource { root_certificates: Some(file.clone()), ..source() };
+        let pair =
+            |certificate: &PathBuf, key: &PathBuf| NatsSource { client_certificate: Some((certificate.clone(), key.clone())), ..source() };
+        for good in [auth(NatsAuth::Nkey(seed.clone())), auth(NatsAuth::Credentials(right)), roots(&certificate), pair(&certificate, &key)]
+        {
+            good.check().unwrap();
+        }
+        for (bad, told) in [
+            (auth(NatsAuth::Nkey("SUSECRET".into())), "begins with SU"),
+            (auth(NatsAuth::Credentials(none.clone())), "none can't be used"),
+            (auth(NatsAuth::Credentials(wrong)), "wrong can't be used"),
+            (auth(NatsAuth::Credentials(key.clone())), "key can't be used"),
+            (roots(&none), "none can't be read"),
+            (roots(&key), "key holds no PEM certificate"),
+            (pair(&certificate, &none), "none can't be read"),
+            (pair(&certificate, &other), "can't be used together"),
+        ] {
+            let error = bad.check().unwrap_err().to_string();
+            assert!(error.contains(told) && !error.contains("SECRET"), "{error}");
+        }
     }
 }

@@ -16,8 +16,9 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use crate::file::FileError;
 use crate::log::{DEBUG, Filter, TRACE};
-use crate::settings::{FileError, Flags, Settings, SettingsError};
+use crate::settings::{Flags, Settings, SettingsError};
 
 /// How long a start waits for the first nodes at most, and how long no further one may have come: who has no complete table takes sessions
 /// that live for lost.
@@ -82,7 +83,7 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
     };
     let mut balancer = Balancer::new(options, lookout.tables(), lookout.reports())?;
     if let Some(workers) = settings.workers {
-        balancer = balancer.workers(workers.into());
+        balancer = balancer.workers(workers.get().into());
     }
     let proxied = settings.proxy_protocol == Some(true);
     let mut taken = handover.as_mut().map(Handover::take_sockets).unwrap_or_default();

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
+use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -90,6 +92,12 @@ pub(crate) fn start(filter: EnvFilter, format: Format) -> Filter {
         Format::Text => lines.compact().boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
+    let layer = layer.and(filter_fn(tells_no_secret).with_max_level_hint(LevelFilter::TRACE));
     tracing_subscriber::registry().with(lines.with_filter(layer)).init();
     Filter { handle, dropped, chosen, switched: Cell::new(None), _writer: guard }
+}
+
+/// False for what no filter lets through: the client of NATS tells at `debug` which server it tries, with the password in its address.
+fn tells_no_secret(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || metadata.target() != "async_nats::connector"
 }

@@ -1,20 +1,21 @@
 //! `sociable-balancer`: one address for a cluster.
 //!
-//! * `settings.rs`: what it is told. `life.rs`: how it starts, changes and ends. `log.rs`: what it tells.
+//! * `settings.rs`, `environment.rs`, `file.rs`: what it is told. `life.rs`: how it starts, changes and ends. `log.rs`: what it tells.
 
+mod environment;
+mod file;
 mod life;
 mod log;
 mod settings;
 
 use std::process::ExitCode;
 
-use clap::Parser;
 use sociable_protocol::health::is_well;
 
 use self::settings::Flags;
 
 fn main() -> ExitCode {
-    let flags = Flags::parse();
+    let flags = Flags::of_process();
     let settings = match flags.settings() {
         Ok(settings) => settings,
         Err(error) => return fail(&error.to_string()),

@@ -1,13 +1,12 @@
 //! What the balancer is told: by flags, by the environment, by a file. Each setting has the same name in all three, and the first that has it
 //! wins, in this order.
 
-use std::fs;
-use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::num::NonZeroU16;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 use serde::Deserialize;
 use sociable_balancer::{Affinity, Discovery, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
@@ -15,6 +14,8 @@ use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
 
+use crate::environment;
+use crate::file::{self, FileError};
 use crate::log::Format;
 
 /// Brings every request of a Socket.IO session to the node that owns it.
@@ -61,7 +62,7 @@ settings! {
     #[arg("SOCIABLE_BALANCER_LISTEN", value_name = "ADDRESSES", value_delimiter = ',')]
     listen: Vec<SocketAddr>,
 
-    /// The addresses to listen on for TLS, with commas between them
+    /// The addresses to listen on for TLS, such as 127.0.0.1:8443, with commas between them
     #[arg("SOCIABLE_BALANCER_TLS_LISTEN", value_name = "ADDRESSES", value_delimiter = ',')]
     tls_listen: Vec<SocketAddr>,
 
@@ -82,7 +83,7 @@ settings! {
     nodes: Vec<String>,
 
     /// The NATS servers by which nodes announce themselves, with commas between them
-    #[arg("SOCIABLE_NATS", value_name = "URLS")]
+    #[arg("SOCIABLE_NATS", value_name = "URLS", hide_env_values = true)]
     nats: String,
 
     /// The name of the cluster on NATS: `sociable` by default
@@ -130,8 +131,8 @@ settings! {
     handover: PathBuf,
 
     /// How many threads serve: as many as the machine has cores by default
-    #[arg("SOCIABLE_BALANCER_WORKERS", value_parser = clap::value_parser!(u16).range(1..))]
-    workers: u16,
+    #[arg("SOCIABLE_BALANCER_WORKERS")]
+    workers: NonZeroU16,
 
     /// The paths of Socket.IO endpoints, with commas between them: /socket.io/ by default
     #[arg("SOCIABLE_BALANCER_PATH", value_name = "PATHS", value_delimiter = ',')]
@@ -249,31 +250,31 @@ pub(crate) enum SettingsError {
     Log(#[from] ParseError),
     #[error("proxy-protocol without trusted: give the networks of the proxies that send such headers")]
     NobodyTrusted,
-}
-
-/// Why a file can't be used.
-#[derive(Debug, Error)]
-pub(crate) enum FileError {
-    #[error("{}: {error}", .path.display())]
-    Read { path: PathBuf, error: io::Error },
-    #[error("{}: {error}", .path.display())]
-    Parse { path: PathBuf, error: toml::de::Error },
+    #[error("{0} and {1} are alternatives: give one of nats-user, nats-token, nats-nkey and nats-credentials")]
+    Alternatives(&'static str, &'static str),
+    #[error("listen is empty, and there is no tls-listen: nobody would be served. Give an address")]
+    Nowhere,
+    #[error("{0} and {1} are both to be {2}: give each an address or a port of its own")]
+    Twice(&'static str, &'static str, SocketAddr),
+    #[error("{0} is empty: give a path, or leave it out")]
+    NoPath(&'static str),
 }
 
 impl Flags {
+    /// What this process was started with. Whatever is wrong with it is told, and ends the process.
+    pub(crate) fn of_process() -> Self {
+        let matches = environment::without_empty(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+
     /// All settings: those of flags and environment, and behind them those of the file, which is read now.
     pub(crate) fn settings(&self) -> Result<Settings, FileError> {
-        let file = self.config.as_deref().map(Settings::read).transpose()?.unwrap_or_default();
+        let file = self.config.as_deref().map(file::read).transpose()?.unwrap_or_default();
         Ok(self.settings.clone().or(file))
     }
 }
 
 impl Settings {
-    fn read(path: &Path) -> Result<Self, FileError> {
-        let text = fs::read_to_string(path).map_err(|error| FileError::Read { path: path.into(), error })?;
-        toml::from_str(&text).map_err(|error| FileError::Parse { path: path.into(), error })
-    }
-
     /// Where this machine reaches the administration.
     pub(crate) fn own_admin_addr(&self) -> Option<SocketAddr> {
         let mut address = self.admin_addr?;
@@ -331,10 +332,10 @@ impl Settings {
         source
     }
 
-    /// Checks that what needs another setting has it, wherever the two were said.
+    /// Checks that settings go together, wherever they were said.
     pub(crate) fn check(&self) -> Result<(), SettingsError> {
         let all = [
-            ("tls-listen", self.tls_listen.is_some(), "tls-cert", self.tls_cert.is_some()),
+            ("tls-listen", is_some(&self.tls_listen), "tls-cert", is_some(&self.tls_cert)),
             ("nats-user", self.nats_user.is_some(), "nats-password", self.nats_password.is_some()),
             ("nats-cert", self.nats_cert.is_some(), "nats-key", self.nats_key.is_some()),
         ];
@@ -345,10 +346,41 @@ impl Settings {
                 _ => {}
             }
         }
-        if self.proxy_protocol == Some(true) && self.trusted.as_ref().is_none_or(Vec::is_empty) {
+        let ways = [
+            ("nats-user", self.nats_user.is_some()),
+            ("nats-token", self.nats_token.is_some()),
+            ("nats-nkey", self.nats_nkey.is_some()),
+            ("nats-credentials", self.nats_credentials.is_some()),
+        ];
+        let mut ways = ways.into_iter().filter(|(_, given)| *given);
+        if let (Some((one, _)), Some((other, _))) = (ways.next(), ways.next()) {
+            return Err(SettingsError::Alternatives(one, other));
+        }
+        if self.proxy_protocol == Some(true) && !is_some(&self.trusted) {
             return Err(SettingsError::NobodyTrusted);
         }
+        if self.handover.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+            return Err(SettingsError::NoPath("handover"));
+        }
+        self.check_addresses()?;
         self.pairs().map(drop)
+    }
+
+    /// Checks that there is an address, and none twice.
+    fn check_addresses(&self) -> Result<(), SettingsError> {
+        let served = self.plain().into_iter().map(|address| ("listen", address));
+        let served = served.chain(self.tls_listen.iter().flatten().map(|address| ("tls-listen", *address)));
+        let mut all: Vec<_> = served.collect();
+        if all.is_empty() {
+            return Err(SettingsError::Nowhere);
+        }
+        all.extend(self.admin_addr.map(|address| ("admin-addr", address)));
+        for (at, (name, address)) in all.iter().enumerate() {
+            if let Some((other, _)) = all[..at].iter().find(|(_, other)| meet(*address, *other)) {
+                return Err(SettingsError::Twice(other, name, *address));
+            }
+        }
+        Ok(())
     }
 
     /// What is settled at the start: the names of settings in which `new` differs, and which it can't change.
@@ -409,10 +441,19 @@ impl Settings {
     }
 }
 
+/// True for a list with something in it.
+fn is_some<T>(list: &Option<Vec<T>>) -> bool {
+    list.as_ref().is_some_and(|list| !list.is_empty())
+}
+
+/// True if one process can't listen on both.
+fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
+    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (any || one.ip() == other.ip())
+}
+
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     fn flags(args: &[&str]) -> Settings {
@@ -474,22 +515,27 @@ mod tests {
             ("--nats-key=key.pem", "", "nats-key without nats-cert"),
             ("--proxy-protocol", "", "proxy-protocol without trusted"),
             ("--tls-listen=127.0.0.1:443", "tls-cert = ['a', 'b']\ntls-key = ['a']", "2 files and tls-key 1"),
+            ("--tls-listen=127.0.0.1:443", "tls-cert = []\ntls-key = []", "tls-listen without tls-cert"),
+            ("--nats-token=secret", "nats-user = 'ada'\nnats-password = 'secret'", "nats-user and nats-token are alternatives"),
+            ("--nats-nkey=SU", "nats-credentials = 'file'", "nats-nkey and nats-credentials are alternatives"),
+            ("--bound=2", "listen = []", "nobody would be served"),
+            ("--bound=2", "handover = ''", "handover is empty"),
+            ("--listen=127.0.0.1:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
+            ("--bound=2", "admin-addr = '127.0.0.1:8080'", "listen and admin-addr are both to be 127.0.0.1:8080"),
+            ("--listen=0.0.0.0:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
+            ("--listen=[::1]:80,[::1]:80", "", "listen and listen are both to be [::1]:80"),
         ] {
-            assert!(merged(&[args], file).is_err_and(|error| error.contains(told)), "{args} {file}");
+            let error = merged(&[args], file).unwrap_err();
+            assert!(error.contains(told) && !error.contains("secret"), "{args} {file}: {error}");
         }
+        assert_eq!(merged(&["--listen=127.0.0.1:80,[::]:80,127.0.0.2:80"], "admin-addr = '127.0.0.1:81'"), Ok(()));
+        assert_eq!(merged(&["--listen=127.0.0.1:0,127.0.0.1:0"], "admin-addr = '127.0.0.1:0'"), Ok(()));
+        assert_eq!(merged(&["--tls-listen=127.0.0.1:443"], &format!("listen = []\n{tls}")), Ok(()));
     }
 
     #[test]
     fn what_can_not_be_changed_is_named() {
         let (before, after) = (flags(&["--workers=1", "--bound=2"]), flags(&["--workers=2", "--listen=127.0.0.1:1"]));
         assert_eq!(before.settled(&after), ["listen", "workers"]);
-    }
-
-    #[test]
-    fn a_wrong_file_is_refused() {
-        let error = |file: &str| toml::from_str::<Settings>(file).unwrap_err().to_string();
-        assert!(error("listne = []").contains("listne"));
-        assert!(error("bound = \"x\"").contains("f64"), "{}", error("bound = \"x\""));
-        assert!(error("affinity = \"cokie:x\"").contains("cokie"), "{}", error("affinity = \"cokie:x\""));
     }
 }
