@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use clap::ValueEnum;
 use parking_lot::Mutex;
+use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
-use tracing_subscriber::filter::ParseError;
+use tracing_subscriber::filter::{FilterExt, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -55,12 +56,14 @@ struct Texts {
     chosen: String,
 }
 
-/// What is logged whatever the filter says: below, the NATS client tells its password.
-const SECRETS: &str = "async_nats::connector=info";
-
 /// Reads a filter.
 pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(format!("{text},{SECRETS}"))
+    EnvFilter::builder().parse(text)
+}
+
+/// False for what no filter lets through: the client of NATS tells at `debug` which server it tries, with the password in its address.
+fn tells_no_secret(metadata: &Metadata<'_>) -> bool {
+    *metadata.level() <= Level::INFO || metadata.target() != "async_nats::connector"
 }
 
 /// Starts to log what the filter lets through. The filter was checked with the flags.
@@ -68,7 +71,8 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
 pub(crate) fn start(filter: &str, format: Format, traces: Option<BoxedLayer>) -> (Filter, WorkerGuard) {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
     let dropped = writer.error_counter();
-    let (layer, handle) = Layer::new(parse(filter).unwrap_or_default());
+    let (layer, handle) = Layer::new(EnvFilter::new(filter));
+    let layer = layer.and(filter_fn(tells_no_secret).with_max_level_hint(LevelFilter::TRACE));
     let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines: BoxedLayer = match format {
         Format::Text => lines.compact().with_filter(layer).boxed(),
@@ -112,8 +116,7 @@ impl Filter {
     fn switch(&self, text: &str) {
         let mut texts = self.0.texts.lock();
         let next = if texts.current == text { texts.chosen.clone() } else { text.to_owned() };
-        // It was read before.
-        let filter = parse(&next).unwrap_or_default();
+        let filter = EnvFilter::new(&next);
         self.apply(&mut texts, next, filter);
     }
 
