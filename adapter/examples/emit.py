@@ -97,7 +97,7 @@ def arguments():
     parser.add_argument("--cluster", default="sociable")
     parser.add_argument("--jetstream", action="store_true", help="the nodes have JetStream keep events")
     parser.add_argument("--namespace", default="/")
-    parser.add_argument("--to", action="append", default=[], metavar="ROOM", help="a room or the id of a socket; may be repeated")
+    parser.add_argument("--to", action="append", default=[], metavar="ROOM", help="a room or the id of a socket; may be repeated. An id may begin with a dash: write --to=ID")
     parser.add_argument("--except", action="append", default=[], metavar="ROOM", dest="excepted")
     what = parser.add_subparsers(dest="what", required=True)
     for name in ("emit", "server"):

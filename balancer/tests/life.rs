@@ -42,7 +42,9 @@ impl Program {
     }
 
     fn signal(&self, signal: &str) {
-        assert!(Command::new("kill").args([signal, &self.child.id().to_string()]).status().unwrap().success());
+        // The shell has it; a program of that name is not on every system.
+        let told = Command::new("sh").args(["-c", &format!("kill {signal} {}", self.child.id())]).status();
+        assert!(told.unwrap().success());
     }
 
     /// What it logs, from here on.

@@ -77,7 +77,7 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
         await tell("--namespace", "/api", "--to", "red", "emit", "news", payload, "2");
       }
       await tell("--namespace", "/api", "--except", "red", "emit", "news", "0");
-      await tell("--namespace", "/api", "--to", b.id, "--to", other.id, "emit", "news");
+      await tell("--namespace", "/api", `--to=${b.id}`, `--to=${other.id}`, "emit", "news");
       await tell("--namespace", "/other", "emit", "news", "99");
       await last(...all);
       const inRed = [[{ hello: "from outside", n: 1.5 }, 2], ["no JSON", 2], ["x".repeat(200), 2], [long, 2]];
@@ -95,7 +95,7 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
 
     test("sockets join and leave rooms", async (t) => {
       const { a, other, b, stranger, all } = await clients(t);
-      await tell("--namespace", "/api", "--to", "red", "--except", a.id, "join", "blue", "green");
+      await tell("--namespace", "/api", "--to", "red", `--except=${a.id}`, "join", "blue", "green");
       await tell("--namespace", "/api", "join", "all");
       await last(...all);
       assert.deepEqual(await Promise.all([a, other, b, stranger].map(rooms)), [["all", "red"], ["all"], ["all", "blue", "green", "red"], ["all"]]);
@@ -125,12 +125,12 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
       const socket = await connect(t, nodes[0], "/api", { reconnection: true, reconnectionDelay: 50 });
       const { id } = socket;
       const heard = news(socket);
-      await tell("--namespace", "/api", "--to", id, "emit", "news", "1");
+      await tell("--namespace", "/api", `--to=${id}`, "emit", "news", "1");
       await until(() => heard.length === 1, "the first");
       const back = once(socket, "connect");
       socket.io.uri = nodes[1].url;
       socket.io.engine.close();
-      await tell("--namespace", "/api", "--to", id, "emit", "news", "2");
+      await tell("--namespace", "/api", `--to=${id}`, "emit", "news", "2");
       await back;
       assert.equal(socket.recovered, true);
       await until(() => heard.length === 2, "the second");

@@ -76,6 +76,12 @@ describe("a file of settings", () => {
   });
 });
 
+test("clients of Socket.IO 2 are served if they are to be", async (t) => {
+  const [strict, open] = await Promise.all([freshNode(t), freshNode(t, "--allow-eio3")]);
+  const ask = (node) => request(`${node.url}/socket.io/?EIO=3&transport=polling`);
+  assert.deepEqual([(await ask(strict)).status, (await ask(open)).status], [400, 200]);
+});
+
 test("a probe tells whether the node of these settings is well", async (t) => {
   const node = await freshNode(t, "--host", "0.0.0.0");
   assert.deepEqual(run(["--probe", "--host", "0.0.0.0", "--port", String(node.port)]), { status: 0, text: "" });

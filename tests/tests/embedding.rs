@@ -346,7 +346,7 @@ mod stopping {
 
     /// Tells this process to stop, as an operator does.
     fn terminate() {
-        assert!(Command::new("kill").args(["-TERM", &std::process::id().to_string()]).status().unwrap().success());
+        assert!(Command::new("sh").args(["-c", &format!("kill -TERM {}", std::process::id())]).status().unwrap().success());
     }
 
     #[tokio::test]

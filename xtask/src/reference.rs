@@ -18,7 +18,7 @@ const PAGE: &str = "docs/configuration.md";
 const HEAD: &str = "# Configuration
 
 All settings of the programs, as `--help` tells them. Each may be given by a flag, by a variable of the environment, or by a key in a file (TOML)
-that `--config` names: the first that has it wins, in this order. `--check` tells what is wrong with all of them, and ends; `--probe` asks the
+that `--config` names: the first that has it wins, in this order. `--check` tells the first thing that is wrong with them, and ends; `--probe` asks the
 process that runs with them whether it is well. Files to begin with, in which every setting stands as a comment: [sociable-node.toml](sociable-node.toml),
 [sociable-balancer.toml](sociable-balancer.toml).
 

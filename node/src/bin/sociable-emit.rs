@@ -35,10 +35,11 @@ struct Flags {
     #[arg(long, short, default_value = "/")]
     namespace: String,
     /// A room or the id of a socket; may be given several times. All sockets if none is given
-    #[arg(long, short, value_name = "ROOM")]
+    // Ids may begin with a dash.
+    #[arg(long, short, value_name = "ROOM", allow_hyphen_values = true)]
     to: Vec<String>,
     /// A room that is left out; may be given several times
-    #[arg(long, value_name = "ROOM")]
+    #[arg(long, value_name = "ROOM", allow_hyphen_values = true)]
     except: Vec<String>,
     /// For nodes that use the MessagePack parser
     #[arg(long)]

@@ -97,7 +97,7 @@ impl Drop for Engine {
         let Some(child) = &mut self.0 else { return };
         println!("\n=== ending dockerd");
         // It ends what it has started itself, if it is asked to go.
-        let asked = Command::new("kill").arg(child.id().to_string()).status().is_ok_and(|status| status.success());
+        let asked = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().is_ok_and(|status| status.success());
         let deadline = Instant::now() + PATIENCE;
         while asked && Instant::now() < deadline {
             if !matches!(child.try_wait(), Ok(None)) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::http::Uri;
 use clap::Parser;
-use clap::builder::RangedU64ValueParser;
+use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use sociable::{Cors, Recovery, Server, ServerBuilder};
 
 use crate::cluster::ClusterFlags;
@@ -79,6 +79,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
 
+    /// Serves clients of Socket.IO 2 too, which speak Engine.IO 3
+    #[arg(long, env = "SOCIABLE_ALLOW_EIO3", value_parser = BoolishValueParser::new())]
+    allow_eio3: bool,
+
     /// A folder with the files of the official client, to be served beside it: `dist` of the npm package socket.io-client
     #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
     serve_client: Option<PathBuf>,
@@ -129,6 +133,7 @@ impl Flags {
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
             .max_sessions(self.max_sessions)
+            .allow_eio3(self.allow_eio3)
             .cors(self.cors());
         let builder = match self.recovery {
             Some(seconds) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_secs(seconds))),
