@@ -70,7 +70,7 @@ for (const jetstream of [false, true]) {
   });
 }
 
-// One of 25 runs waited in vain for what was said apart, and it is not known why yet.
+// One of 20 runs waited in vain for what was said apart, and it is not known why yet.
 const byHand = process.env.PARTED ? false : "by hand, with PARTED=1";
 test("a cluster whose NATS servers are parted, with a history", { timeout: 300_000, skip: byHand }, async () => {
   const between = [];
