@@ -15,7 +15,9 @@ const CLIENTS = 300;
 const RATE = 100;
 const CUT_MS = 20_000;
 /** A cluster that has lost something has this long to be whole again. */
-const HEAL_MS = 60_000;
+const HEAL_MS = 30_000;
+/** One whose NATS servers meet again has them elect their leaders first. */
+const REJOIN_MS = 60_000;
 
 const place = scratch("faults");
 const { cleanup } = place;
@@ -115,7 +117,7 @@ async function start(jetstream, between) {
   publishing = setInterval(() => { while (sent < ((Date.now() - began) * RATE) / 1000) emit(); }, 1000 / RATE);
 
   /** Runs a fault, waits until the cluster is whole again, and tells what it cost. */
-  const during = async (what, fault) => {
+  const during = async (what, fault, heal = HEAL_MS) => {
     const from = sent;
     const begun = Date.now();
     await fault();
@@ -126,7 +128,7 @@ async function start(jetstream, between) {
       probe = sent;
       await until(() => sent > probe, "broadcasts go on");
       return await until(() => clients.every(({ heard }) => heard.has(probe)), "all hear it", 2000).catch(() => false);
-    }, `the cluster is whole after: ${what}`, HEAL_MS);
+    }, `the cluster is whole after: ${what}`, heal);
     const whole = Date.now() - begun;
     const due = probe - from;
     const lost = clients.map(({ heard }) => Array.from({ length: due }, (_, n) => from + n).filter((n) => !heard.has(n)).length);
@@ -201,7 +203,7 @@ async function part({ nats, nodes, clients, members, during }, between) {
   let silent = false;
   const speaking = (async () => {
     for (let n = 0; !silent; n++) {
-      const answer = await apart.timeout(HEAL_MS).emitWithAck("op", { do: "emit", event: "aside", args: [n] }).catch(() => undefined);
+      const answer = await apart.timeout(REJOIN_MS).emitWithAck("op", { do: "emit", event: "aside", args: [n] }).catch(() => undefined);
       if (answer) taken.push(n);
       await pause(50);
     }
@@ -210,12 +212,12 @@ async function part({ nats, nodes, clients, members, during }, between) {
     between.forEach((link) => { link.cut = true; });
     await pause(CUT_MS);
     between.forEach((link) => link.heal());
-  });
-  await until(async () => await members() === NODES, "all nodes know each other again", HEAL_MS);
+  }, REJOIN_MS);
+  await until(async () => await members() === NODES, "all nodes know each other again", REJOIN_MS);
   silent = true;
   await speaking;
   const missing = () => clients.map(({ aside }) => taken.filter((n) => !aside.includes(n)));
-  await until(() => missing().every(({ length }) => length === 0), "all hear what was said apart", HEAL_MS).catch((error) => {
+  await until(() => missing().every(({ length }) => length === 0), "all hear what was said apart", REJOIN_MS).catch((error) => {
     const some = missing().filter(({ length }) => length > 0);
     throw new Error(`${error.message}: ${some.length} clients miss something of ${taken.length} broadcasts, the first ${some[0]}`);
   });

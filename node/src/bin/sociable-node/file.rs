@@ -146,6 +146,7 @@ mod tests {
         assert!(error("jetstream = 1").contains("`jetstream` has to be true or false"));
         assert!(error("port = [1]").contains("`port` has to be a text or a number"));
         assert!(error("port = 70000").contains("--port"));
+        assert!(error("port =").contains(", line 1: "));
         let secret = error("port = 1\nnats-password = \"sesame");
         assert!(secret.contains(", line 2: ") && !secret.contains("sesame"), "{secret}");
         // It depends on settings that are not there.
