@@ -424,8 +424,8 @@ impl Namespace {
         let Flags { volatile, compress, local, .. } = flags;
         match self.recoveries().filter(|_| !volatile) {
             Some(recoveries) => {
-                let reach = if local { Reach::Here } else { Reach::Everywhere };
-                self.send_kept(&recoveries.clone(), target.clone(), name, &args, compress, reach)?;
+                let reach = || if local { Reach::Here } else { Reach::Everywhere };
+                self.send_kept(&recoveries.clone(), target.clone(), name, &args, compress, &reach)?;
                 match self.server_inner().filter(|server| !local && !server.alone && !recoveries.history.is_shared()) {
                     Some(server) => {
                         let frames = self.event_frames(name, args, None);
@@ -442,10 +442,25 @@ impl Namespace {
         }
     }
 
+    /// Sends an event to one socket, and keeps it: a client that is away gets it when it comes back.
+    pub(crate) fn send_to_socket(
+        &self,
+        recoveries: &Recoveries,
+        socket: &Socket,
+        name: &str,
+        args: &Args,
+        compress: bool,
+    ) -> Result<(), EmitError> {
+        let target = Target { rooms: vec![socket.id().as_str().into()], except: vec![] };
+        // A socket that is away may come back to another node, where nodes share their history.
+        let reach = || if socket.is_connected() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
+        self.send_kept(recoveries, target, name, args, compress, &reach)
+    }
+
     /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
     pub(crate) fn keep_from_elsewhere(&self, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
         match (self.recoveries().cloned(), self.read_event(frames)) {
-            (Some(recoveries), Some((name, args, None))) => self.send_kept(&recoveries, target, &name, &args, compress, Reach::Here),
+            (Some(recoveries), Some((name, args, None))) => self.send_kept(&recoveries, target, &name, &args, compress, &|| Reach::Here),
             _ => self.perform_here(target, Operation::Emit { frames: frames.clone(), volatile: false, compress }),
         }
     }
@@ -457,7 +472,7 @@ impl Namespace {
         name: &str,
         args: &Args,
         compress: bool,
-        reach: Reach,
+        reach: &dyn Fn() -> Reach,
     ) -> Result<(), EmitError> {
         let engine = self.engine();
         let workers = engine.workers();

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sociable_adapter::{Room, SocketInfo, Target};
+use sociable_adapter::{Room, SocketInfo};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet, Value};
 use thiserror::Error;
@@ -477,10 +477,7 @@ impl Socket {
             if !may_get_it {
                 return Err(SendError::Closed.into());
             }
-            let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
-            // Where nodes share their history, it may come back to another one.
-            let local = self.is_connected() || !recoveries.history.is_shared();
-            return self.0.namespace.send_event(target, event, args, Flags { local, ..flags });
+            return self.0.namespace.send_to_socket(recoveries, self, event, &args, flags.compress);
         }
         let frames = self.0.namespace.event_frames(event, args, None);
         self.send_frames(frames, flags)

@@ -38,14 +38,16 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 8] = [
+const APART: [&str; 10] = [
     "balancer.test.mjs",
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
     "faults.test.mjs",
     "history.test.mjs",
+    "jitter.test.mjs",
     "kubernetes.test.mjs",
+    "offsets.test.mjs",
     "rolling.test.mjs",
 ];
 
@@ -103,11 +105,53 @@ pub(crate) fn faults(report: &mut Report) {
         tools::ensure_nats()
     });
     match nats {
-        Ok(nats) => node_test(report, &format!("faults, NATS {}", nats.version), &["faults.test.mjs", "history.test.mjs"], |command| {
-            command.env("NATS_SERVER", &nats.program);
-        }),
+        Ok(nats) => node_test(
+            report,
+            &format!("faults, NATS {}", nats.version),
+            &["faults.test.mjs", "history.test.mjs", "offsets.test.mjs"],
+            |command| {
+                command.env("NATS_SERVER", &nats.program);
+            },
+        ),
         Err(why) => report.skip("faults of a cluster", &why),
     }
+}
+
+/// Clients on bad networks, for so many minutes each run if that is asked for. A seed repeats the cuts of an earlier run.
+pub(crate) fn jitter(report: &mut Report, minutes: Option<u32>, seed: Option<u32>) {
+    let nats = match tools::ensure_current_nats().or_else(|_| tools::ensure_nats()) {
+        Ok(nats) => nats,
+        Err(why) => return report.skip("clients on bad networks", &why),
+    };
+    let name = format!("clients on bad networks, NATS {}", nats.version);
+    let seconds = minutes.map(|minutes| minutes.saturating_mul(60));
+    // Two runs, and what they need besides.
+    let limit = seconds.map_or(SUITE_LIMIT_SECS, |seconds| seconds.saturating_mul(2).saturating_add(SUITE_LIMIT_SECS));
+    node_test_within(report, &name, &["jitter.test.mjs"], limit, |command| {
+        command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        command.envs(seconds.map(|seconds| ("JITTER_SECONDS", seconds.to_string())));
+        command.envs(seed.map(|seed| ("JITTER_SEED", seed.to_string())));
+    });
+}
+
+/// Attacks on real processes that take long or need much memory.
+pub(crate) fn hostile(report: &mut Report) {
+    const NAME: &str = "attacks";
+    let nats = match tools::ensure_nats() {
+        Ok(nats) => nats,
+        Err(why) => return report.skip(NAME, &why),
+    };
+    let mut files: Vec<_> = fs::read_dir(folder().join("hostile"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| format!("hostile/{}", entry.file_name().to_string_lossy()))
+        .filter(|name| name.ends_with(".test.mjs"))
+        .collect();
+    files.sort();
+    node_test(report, NAME, &files.iter().map(String::as_str).collect::<Vec<_>>(), |command| {
+        command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+    });
 }
 
 /// What the manifest for Kubernetes, as it was rendered to a file, says of the end of a pod, on real processes.
@@ -150,7 +194,11 @@ pub(crate) fn engine_client(report: &mut Report) {
 }
 
 fn node_test(report: &mut Report, name: &str, files: &[&str], prepare: impl FnOnce(&mut Command)) {
-    let mut command = tools::limited("node", SUITE_LIMIT_SECS);
+    node_test_within(report, name, files, SUITE_LIMIT_SECS, prepare);
+}
+
+fn node_test_within(report: &mut Report, name: &str, files: &[&str], seconds: u32, prepare: impl FnOnce(&mut Command)) {
+    let mut command = tools::limited("node", seconds);
     command.args(["--test", "--test-reporter=spec"]).args(files).current_dir(folder());
     command.env("ACCEPTANCE", workspace::acceptance_app()).env("NODE_BIN", workspace::node_binary());
     prepare(&mut command);

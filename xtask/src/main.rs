@@ -1,5 +1,5 @@
 //! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
-//! `cargo xtask compose-test`, `cargo xtask reference`, `cargo xtask book`.
+//! `cargo xtask compose-test`, `cargo xtask jitter`, `cargo xtask reference`, `cargo xtask book`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
@@ -65,6 +65,15 @@ enum Chore {
     Book,
     /// Render and check the manifests for Kubernetes, and end real processes as they say.
     K8sTest,
+    /// Cut the connections of real clients again and again, and see that each hears every message once.
+    Jitter {
+        /// How long each of two runs takes: one with all nodes, one in which a node is killed.
+        #[arg(long, default_value_t = 10)]
+        minutes: u32,
+        /// Repeats the cuts of an earlier run, which printed it.
+        #[arg(long)]
+        seed: Option<u32>,
+    },
     /// Make up inputs for every decoder and hold them against its checks. Needs a nightly compiler and cargo-fuzz.
     Fuzz {
         /// How long each target runs.
@@ -89,6 +98,7 @@ fn main() -> ExitCode {
         Chore::Reference => reference::write(&mut report),
         Chore::Book => book::build(&mut report),
         Chore::K8sTest => k8s::run(&mut report),
+        Chore::Jitter { minutes, seed } => test::jitter(&mut report, minutes, seed),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
         Chore::ComposeTest { programs } => compose::run(&mut report, programs.as_deref()),
     }

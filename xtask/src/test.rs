@@ -18,6 +18,10 @@ pub(crate) enum Part {
     RustSocketio,
     /// Nodes and NATS servers that are killed, links that are cut.
     Faults,
+    /// Clients on bad networks.
+    Jitter,
+    /// Attacks that take long. They run only if they are asked for.
+    Hostile,
     /// The node's page in a headless Chromium.
     Browser,
     /// What the documentation says of the settings, beside what the programs say.
@@ -58,7 +62,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
     }
-    let in_javascript = [Part::Js, Part::Faults, Part::Browser, Part::Acceptance, Part::Official];
+    let in_javascript = [Part::Js, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
     if !in_javascript.into_iter().any(wanted) {
         return;
     }
@@ -66,7 +70,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         report.skip("all JavaScript suites", &why);
         return;
     }
-    if [Part::Js, Part::Faults, Part::Browser].into_iter().any(wanted) && js::install(report) {
+    if [Part::Js, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report) {
         if wanted(Part::Js) {
             js::differential(report);
             js::interop(report);
@@ -75,6 +79,12 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         }
         if wanted(Part::Faults) {
             js::faults(report);
+        }
+        if wanted(Part::Jitter) {
+            js::jitter(report, None, None);
+        }
+        if only.contains(&Part::Hostile) {
+            js::hostile(report);
         }
         if wanted(Part::Browser) {
             js::browser(report);
@@ -85,5 +95,17 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     }
     if wanted(Part::Acceptance) || wanted(Part::Official) {
         suites::run(report, wanted(Part::Acceptance), wanted(Part::Official));
+    }
+}
+
+/// Puts clients on bad networks for so many minutes, twice: with all nodes, and with one that is killed.
+pub(crate) fn jitter(report: &mut Report, minutes: u32, seed: Option<u32>) {
+    if !rust::build_programs(report) {
+        return report.skip("clients on bad networks", "what they test does not compile");
+    }
+    match tools::ensure_node() {
+        Ok(_) if js::install(report) => js::jitter(report, Some(minutes), seed),
+        Ok(_) => {}
+        Err(why) => report.skip("clients on bad networks", &why),
     }
 }

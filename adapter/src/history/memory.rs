@@ -104,7 +104,7 @@ impl History for MemoryHistory {
         namespace: &ByteString,
         target: Target,
         compress: bool,
-        _: Reach,
+        _: &dyn Fn() -> Reach,
         write: &mut dyn FnMut(&str) -> Frames,
         deliver: &mut dyn FnMut(&Arc<Entry>),
     ) -> Result<(), AdapterError> {

@@ -44,7 +44,7 @@ impl Bench {
             Frames::text(&"x".repeat(length))
         };
         let target = Target { rooms, except: vec![] };
-        self.history.append(&"/".into(), target, true, Reach::Everywhere, &mut write, &mut |_| {}).unwrap();
+        self.history.append(&"/".into(), target, true, &|| Reach::Everywhere, &mut write, &mut |_| {}).unwrap();
         offset
     }
 
@@ -93,7 +93,7 @@ fn an_event_for_several_rooms_is_missed_once_and_one_that_leaves_a_room_out_is_n
     let send = |rooms: &[&str], except: &[&str]| {
         let named = |names: &[&str]| names.iter().map(|room| ByteString::from(*room)).collect();
         let target = Target { rooms: named(rooms), except: named(except) };
-        bench.history.append(&"/".into(), target, true, Reach::Everywhere, &mut |_| Frames::text("x"), &mut |_| {}).unwrap();
+        bench.history.append(&"/".into(), target, true, &|| Reach::Everywhere, &mut |_| Frames::text("x"), &mut |_| {}).unwrap();
     };
     send(&["red", "blue", "red"], &[]);
     send(&[], &["blue"]);

@@ -192,8 +192,10 @@ pub struct Usage {
 /// * A session that was [`save`](Self::save)d is given back by [`take`](Self::take) once at most.
 /// * [`missed`](Self::missed) gives all events for a session, or nothing: never some of them.
 pub trait History: Send + Sync + Debug + 'static {
-    /// Gives an event its place behind all before. `write` is told the offset that clients have to be shown and gives the packet; `deliver` sets out
-    /// with it before a later event can. Neither may call the history.
+    /// Gives an event its place behind all before. `reach` tells whom it can be for, `write` is told the offset that clients have to be shown and gives
+    /// the packet, and `deliver` sets out with it before a later event can. None of them may call the history.
+    ///
+    /// All three run while no session can be saved: a socket that is connected in `reach` is saved later, as one that was here for this event.
     ///
     /// # Errors
     ///
@@ -203,7 +205,7 @@ pub trait History: Send + Sync + Debug + 'static {
         namespace: &ByteString,
         target: Target,
         compress: bool,
-        reach: Reach,
+        reach: &dyn Fn() -> Reach,
         write: &mut dyn FnMut(&str) -> Frames,
         deliver: &mut dyn FnMut(&Arc<Entry>),
     ) -> Result<(), AdapterError>;

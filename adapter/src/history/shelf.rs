@@ -20,8 +20,8 @@ pub(crate) struct Shelf {
     entries: VecDeque<(Instant, Arc<Entry>)>,
     /// Where the first of them stands among all that ever were here.
     first: u64,
-    /// Where those of this node stand that have a shared place, or will: those for all, and those for its own sockets. Either have their places in the
-    /// order of their numbers.
+    /// Where this node's own events stand in a shared history: those for all nodes, and those for its own sockets. Each list has its shared places in
+    /// ascending order.
     mine: [VecDeque<u64>; 2],
     /// By namespace, where those for all of it and, by room, those for rooms stand. The oldest are the first.
     lists: FxHashMap<ByteString, Lists>,
@@ -90,12 +90,20 @@ impl Shelf {
         self.entries.front().filter(|(_, entry)| !entry.is_pending()).map(|(at, _)| *at)
     }
 
+    /// Adds an event of this node to a shared history, in which its place may stand behind places that were taken later.
+    ///
+    /// The place may be known already: the server can confirm an event while its sender is still about to add it here.
+    #[cfg(feature = "nats")]
+    pub(crate) fn push_own(&mut self, entry: &Arc<Entry>, at: Instant) {
+        let place = self.first + self.entries.len() as u64;
+        self.mine[usize::from(entry.reach == Reach::Here)].push_back(place);
+        self.push(entry, at);
+    }
+
+    /// Adds an event whose place stands behind those of all before it.
     pub(crate) fn push(&mut self, entry: &Arc<Entry>, at: Instant) {
         let place = self.first + self.entries.len() as u64;
         self.bytes += entry.cost();
-        if entry.is_pending() {
-            self.mine[usize::from(entry.reach == Reach::Here)].push_back(place);
-        }
         let lists = self.lists.entry(entry.namespace.clone()).or_default();
         if entry.target.rooms.is_empty() {
             lists.for_all.push_back(place);

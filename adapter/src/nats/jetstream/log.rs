@@ -162,7 +162,7 @@ impl Log {
     pub(super) fn add(&mut self, entry: &Arc<Entry>, limits: &Limits) {
         self.number = entry.number;
         let now = Instant::now();
-        self.shelf.push(entry, now);
+        self.shelf.push_own(entry, now);
         self.trim(limits, now);
     }
 

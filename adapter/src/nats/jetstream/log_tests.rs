@@ -1,5 +1,6 @@
-//! A cluster in miniature, without a server: nodes send, publish and take in any order, nodes die, clients lose what is on its way to them and come
-//! back anywhere, also in the midst of what they are told again. Each gets each event for it once, those of one publisher in their order.
+//! A cluster in miniature, without a server: nodes send, publish and take in any order, and nodes die. Each node has two threads, with an inbox and a
+//! cursor each. Clients lose what is on its way to them, do not read, and come back anywhere, also in the midst of what they are told again. Each
+//! client gets each event for it once, those of one publisher in their order.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -15,15 +16,20 @@ const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(600), event_age: Duration::from_secs(600), session_bytes: 1 << 24, total_bytes: 1 << 28 };
 const NODES: usize = 3;
 const CLIENTS: usize = 4;
+const THREADS: usize = 2;
 
 #[derive(Clone, Debug)]
 enum Op {
-    /// A node sends an event to all, or to a room.
-    Emit { node: usize, room: bool },
-    /// A node sends an event to one of its clients.
-    Tell { client: usize },
-    /// A node sends an event to its own clients alone.
-    Local { node: usize },
+    /// A thread of a node sends an event to all, or to a room. The stream may confirm it `early`: before its sender has added it to its own log.
+    Emit { node: usize, thread: usize, room: bool, early: bool },
+    /// A thread of a client's node sends an event to the client.
+    Tell { client: usize, thread: usize },
+    /// A thread of a node sends an event to the node's own clients alone.
+    Local { node: usize, thread: usize },
+    /// A thread does so much of what waits in its inbox.
+    Work { node: usize, thread: usize, count: usize },
+    /// A client does not read: it is put out at the next event for it.
+    Stall { client: usize },
     /// What waits on a node is published, so much of it: that for all first, or that for its own sockets, or only one of them for now.
     Publish { node: usize, count: usize, own_first: bool, other_later: bool },
     /// A node takes so many messages.
@@ -32,8 +38,8 @@ enum Op {
     Cut { client: usize },
     /// Its node notices that.
     Notice { client: usize },
-    /// A client comes back to a node, and gets so much of what it is told again before its connection is cut anew.
-    Return { client: usize, node: usize, gets: usize },
+    /// A client comes back to a thread of a node, and gets so much of what it is told again before its connection is cut anew.
+    Return { client: usize, node: usize, thread: usize, gets: usize },
     /// Sessions are saved while they live.
     Refresh { client: usize },
     /// A node dies.
@@ -43,17 +49,21 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let (node, client) = (0..NODES, 0..CLIENTS);
+    let (node, client, thread) = (0..NODES, 0..CLIENTS, 0..THREADS);
     prop_oneof![
-        6 => (node.clone(), any::<bool>()).prop_map(|(node, room)| Op::Emit { node, room }),
-        3 => client.clone().prop_map(|client| Op::Tell { client }),
-        1 => node.clone().prop_map(|node| Op::Local { node }),
+        6 => (node.clone(), thread.clone(), any::<bool>(), any::<bool>())
+            .prop_map(|(node, thread, room, early)| Op::Emit { node, thread, room, early }),
+        3 => (client.clone(), thread.clone()).prop_map(|(client, thread)| Op::Tell { client, thread }),
+        1 => (node.clone(), thread.clone()).prop_map(|(node, thread)| Op::Local { node, thread }),
+        6 => (node.clone(), thread.clone(), 1..5usize).prop_map(|(node, thread, count)| Op::Work { node, thread, count }),
+        1 => client.clone().prop_map(|client| Op::Stall { client }),
         6 => (node.clone(), 1..5usize, any::<bool>(), any::<bool>())
             .prop_map(|(node, count, own_first, other_later)| Op::Publish { node, count, own_first, other_later }),
         8 => (node.clone(), 1..5usize).prop_map(|(node, count)| Op::Take { node, count }),
         2 => client.clone().prop_map(|client| Op::Cut { client }),
         1 => client.clone().prop_map(|client| Op::Notice { client }),
-        3 => (client.clone(), node.clone(), prop_oneof![Just(usize::MAX), 0..4usize]).prop_map(|(client, node, gets)| Op::Return { client, node, gets }),
+        3 => (client.clone(), node.clone(), thread, prop_oneof![Just(usize::MAX), 0..4usize])
+            .prop_map(|(client, node, thread, gets)| Op::Return { client, node, thread, gets }),
         1 => client.prop_map(|client| Op::Refresh { client }),
         1 => node.clone().prop_map(|node| Op::Kill { node }),
         2 => node.prop_map(|node| Op::Freeze { node }),
@@ -67,6 +77,19 @@ struct Message {
     events: Vec<Arc<Entry>>,
 }
 
+/// A call in the inbox of a thread.
+enum Call {
+    Deliver(Arc<Entry>),
+    Reached(Position),
+}
+
+#[derive(Default)]
+struct Thread {
+    inbox: VecDeque<Call>,
+    /// How far it has got.
+    cursor: Position,
+}
+
 struct Node {
     log: Log,
     waiting: VecDeque<(bool, Arc<Entry>)>,
@@ -74,8 +97,7 @@ struct Node {
     under_way: Option<Message>,
     /// Messages of the stream that it has looked at.
     taken: usize,
-    /// The last that it delivered.
-    cursor: Position,
+    threads: [Thread; THREADS],
     alive: bool,
     frozen: bool,
 }
@@ -89,13 +111,17 @@ impl Node {
 struct Client {
     id: Id,
     in_room: bool,
-    /// Where it is, as that node knows it.
+    /// Where it is, as that node knows it, and on which thread.
     at: Option<usize>,
+    thread: usize,
     past: BTreeSet<usize>,
     /// Who has its session, and up to which event it was there.
     owner: (usize, u64),
     cut: bool,
+    stalled: bool,
     sent: Option<Position>,
+    /// How far it had got when it did not take an event any more.
+    refused: Option<Position>,
     served: Position,
     shown: Vec<Position>,
     kept: SavedSession,
@@ -124,7 +150,7 @@ impl Cluster {
             waiting: VecDeque::new(),
             under_way: None,
             taken: 0,
-            cursor: Position::default(),
+            threads: Default::default(),
             alive: true,
             frozen: false,
         };
@@ -152,10 +178,13 @@ impl Cluster {
                 id,
                 in_room,
                 at: Some(node),
+                thread: at / 2 % THREADS,
                 past: BTreeSet::from([node]),
                 owner: (node, u64::MAX),
                 cut: false,
+                stalled: false,
                 sent: None,
+                refused: None,
                 served: Position::default(),
                 shown: vec![],
                 kept,
@@ -168,35 +197,70 @@ impl Cluster {
         cluster
     }
 
-    fn emit(&mut self, node: usize, rooms: Vec<ByteString>, own: bool) -> Arc<Entry> {
+    fn emit(&mut self, node: usize, thread: usize, rooms: Vec<ByteString>, own: bool, early: bool) -> Arc<Entry> {
         let sender = &mut self.nodes[node];
         let (number, reached) = sender.log.next();
         let target = Target { rooms, except: vec![] };
         let reach = if own { Reach::Here } else { Reach::Everywhere };
         let entry = Arc::new(Entry::new("/".into(), target, Frames::text("x"), true, number, reached, true).reaching(reach));
         sender.waiting.push_back((own, Arc::clone(&entry)));
+        if early {
+            self.flush(node);
+        }
+        // A private event goes to the thread of its socket alone, if the socket is here.
+        let only = self
+            .clients
+            .iter()
+            .find(|client| client.at == Some(node) && entry.target.rooms.iter().any(|room| **room == *client.id.as_str()));
+        let only = only.map(|client| client.thread);
+        let sender = &mut self.nodes[node];
         sender.log.add(&entry, &LIMITS);
-        self.deliver(node, &entry);
+        for (at, thread) in sender.threads.iter_mut().enumerate() {
+            if only.is_none_or(|only| only == at) {
+                thread.inbox.push_back(Call::Deliver(Arc::clone(&entry)));
+            }
+        }
+        // The sender's own thread makes the calls that wait, this one with them.
+        self.work(node, thread, usize::MAX);
         entry
     }
 
     /// As a worker thread does.
-    fn deliver(&mut self, node: usize, entry: &Entry) {
+    fn work(&mut self, node: usize, thread: usize, count: usize) {
+        for _ in 0..count {
+            let worker = &mut self.nodes[node].threads[thread];
+            match worker.inbox.pop_front() {
+                None => return,
+                Some(Call::Reached(position)) => worker.cursor = worker.cursor.later(position),
+                Some(Call::Deliver(entry)) => self.deliver(node, thread, &entry),
+            }
+        }
+    }
+
+    fn deliver(&mut self, node: usize, thread: usize, entry: &Entry) {
         let sender = &mut self.nodes[node];
-        sender.cursor = entry.reached;
+        let before = std::mem::replace(&mut sender.threads[thread].cursor, entry.reached);
         let offset = sender.log.offset(&entry.reached);
-        for client in self.clients.iter_mut().filter(|client| client.at == Some(node)) {
+        let mut slow = vec![];
+        for (at, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| client.at == Some(node) && client.thread == thread) {
             let met = |room: &str| room == client.id.as_str() || client.in_room && room == "red";
             let mark = entry.mark();
             let has_got = client.served.covers(&mark) || client.shown.iter().any(|shown| shown.covers(&mark));
-            if entry.target.includes(met) && !has_got {
-                client.sent = Some(mark);
-                if !client.cut {
-                    client.heard.push((entry.publisher, entry.number));
-                    client.offset = Some(offset.clone());
-                }
+            if !entry.target.includes(met) || has_got {
+                continue;
+            }
+            if client.stalled {
+                client.refused.get_or_insert(before);
+                slow.push(at);
+                continue;
+            }
+            client.sent = Some(mark);
+            if !client.cut {
+                client.heard.push((entry.publisher, entry.number));
+                client.offset = Some(offset.clone());
             }
         }
+        slow.into_iter().for_each(|client| self.notice(client));
     }
 
     fn flush(&mut self, node: usize) {
@@ -247,7 +311,7 @@ impl Cluster {
                 let publisher = self.nodes[message.publisher].log.me;
                 for (at, event) in message.events.clone().iter().enumerate() {
                     let entry = self.nodes[node].log.take(publisher, place_in(sequence, at as u64), record(event), &LIMITS).unwrap();
-                    self.deliver(node, &entry);
+                    self.nodes[node].threads.iter_mut().for_each(|thread| thread.inbox.push_back(Call::Deliver(Arc::clone(&entry))));
                 }
             }
             self.nodes[node].log.has_taken(sequence);
@@ -258,7 +322,7 @@ impl Cluster {
         let client = &mut self.clients[client];
         let Some(node) = client.at else { return };
         client.kept.sent = client.sent;
-        client.kept.until = client.served.later(self.nodes[node].cursor);
+        client.kept.until = client.refused.unwrap_or_else(|| client.served.later(self.nodes[node].threads[client.thread].cursor));
         client.kept.shown.clone_from(&client.shown);
     }
 
@@ -269,11 +333,12 @@ impl Cluster {
         }
         self.save(client);
         let client = &mut self.clients[client];
-        client.owner.1 = client.kept.until.own;
-        client.at = None;
+        if let Some(node) = client.at.take() {
+            client.owner.1 = self.nodes[node].log.position().own;
+        }
     }
 
-    fn come_back(&mut self, client: usize, node: usize, gets: usize) {
+    fn come_back(&mut self, client: usize, node: usize, thread: usize, gets: usize) {
         if !self.nodes[node].acts() {
             return;
         }
@@ -294,6 +359,8 @@ impl Cluster {
         self.take(node, usize::MAX);
         let last = self.stream.len() as u64;
         self.nodes[node].log.has_taken(last);
+        let head = self.nodes[node].log.position();
+        self.nodes[node].threads.iter_mut().for_each(|thread| thread.inbox.push_back(Call::Reached(head)));
         for past in self.clients[client].past.clone().into_iter().filter(|past| *past != node) {
             let tag = self.nodes[past].log.me;
             for (at, message) in self.stream.iter().enumerate().filter(|(_, message)| message.own && message.publisher == past) {
@@ -316,7 +383,7 @@ impl Cluster {
         let seen = log.seen(client.offset.as_deref());
         client.kept.shown.extend(seen.iter().copied());
         let missed = log.missed(&client.kept, &seen, &LIMITS).expect("all is kept");
-        client.cut = false;
+        (client.cut, client.stalled, client.refused) = (false, false, None);
         for (at, (entry, offset)) in missed.entries.iter().zip(&missed.offsets).enumerate() {
             client.cut |= at >= gets;
             client.sent = Some(entry.mark());
@@ -328,7 +395,7 @@ impl Cluster {
         client.served = missed.head;
         client.shown.clone_from(&client.kept.shown);
         client.past.insert(node);
-        client.at = Some(node);
+        (client.at, client.thread) = (Some(node), thread);
         // Taken over is saved.
         client.kept.sent = client.sent;
         client.kept.until = client.served;
@@ -339,6 +406,7 @@ impl Cluster {
             return;
         }
         (self.nodes[node].alive, self.nodes[node].frozen) = (false, false);
+        self.nodes[node].threads = Default::default();
         // What it had not published nobody else will hear.
         let under_way = self.nodes[node].under_way.take().map_or(vec![], |message| message.events);
         let waiting = std::mem::take(&mut self.nodes[node].waiting);
@@ -352,40 +420,48 @@ impl Cluster {
 
     fn act(&mut self, op: &Op) {
         match *op {
-            Op::Emit { node, room } if self.nodes[node].acts() => {
+            Op::Emit { node, thread, room, early } if self.nodes[node].acts() => {
                 let rooms = if room { vec!["red".into()] } else { vec![] };
-                let entry = self.emit(node, rooms, false);
+                let entry = self.emit(node, thread, rooms, false, early);
                 let due = (entry.publisher, entry.number);
                 self.clients.iter_mut().filter(|client| client.in_room || !room).for_each(|client| {
                     client.due.insert(due);
                 });
             }
-            Op::Tell { client } => {
+            Op::Tell { client, thread } => {
                 let (id, at) = (self.clients[client].id, self.clients[client].at);
                 if let Some(node) = at.filter(|node| self.nodes[*node].acts()) {
-                    let entry = self.emit(node, vec![id.as_str().into()], true);
+                    let entry = self.emit(node, thread, vec![id.as_str().into()], true, false);
                     self.clients[client].due.insert((entry.publisher, entry.number));
                 }
             }
-            Op::Local { node } if self.nodes[node].acts() => {
-                let entry = self.emit(node, vec![], true);
+            Op::Local { node, thread } if self.nodes[node].acts() => {
+                let here: Vec<_> = (0..CLIENTS).filter(|client| self.clients[*client].at == Some(node)).collect();
+                let entry = self.emit(node, thread, vec![], true, false);
                 let due = (entry.publisher, entry.number);
-                let here = self.clients.iter_mut().filter(|client| client.at == Some(node));
-                here.for_each(|client| {
-                    client.due.insert(due);
+                here.into_iter().for_each(|client| {
+                    self.clients[client].due.insert(due);
                 });
             }
+            Op::Work { node, thread, count } if self.nodes[node].acts() => self.work(node, thread, count),
+            Op::Stall { client } if self.clients[client].at.is_some() => self.clients[client].stalled = true,
             Op::Publish { node, count, own_first, other_later } => self.publish(node, count, own_first, other_later),
             Op::Take { node, count } => self.take(node, count),
             Op::Cut { client } => self.clients[client].cut = true,
             Op::Notice { client } if self.clients[client].cut && self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => {
                 self.notice(client);
             }
-            Op::Return { client, node, gets } => self.come_back(client, node, gets),
+            Op::Return { client, node, thread, gets } => self.come_back(client, node, thread, gets),
             Op::Refresh { client } if self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => self.save(client),
             Op::Kill { node } => self.kill(node),
             Op::Freeze { node } if self.nodes[node].alive => self.nodes[node].frozen ^= true,
-            Op::Emit { .. } | Op::Local { .. } | Op::Notice { .. } | Op::Refresh { .. } | Op::Freeze { .. } => {}
+            Op::Emit { .. }
+            | Op::Local { .. }
+            | Op::Work { .. }
+            | Op::Stall { .. }
+            | Op::Notice { .. }
+            | Op::Refresh { .. }
+            | Op::Freeze { .. } => {}
         }
     }
 }
@@ -412,7 +488,8 @@ proptest! {
         (0..NODES).for_each(|node| cluster.flush(node));
         (0..NODES).for_each(|node| cluster.take(node, usize::MAX));
         let refuge = cluster.nodes.iter().position(|node| node.alive).unwrap();
-        (0..CLIENTS).for_each(|client| cluster.come_back(client, refuge, usize::MAX));
+        (0..NODES * THREADS).for_each(|at| cluster.work(at / THREADS, at % THREADS, usize::MAX));
+        (0..CLIENTS).for_each(|client| cluster.come_back(client, refuge, 0, usize::MAX));
         for client in &cluster.clients {
             let heard: BTreeSet<_> = client.heard.iter().copied().collect();
             prop_assert_eq!(heard.len(), client.heard.len(), "nothing comes twice");

@@ -252,7 +252,7 @@ impl History for StreamHistory {
         namespace: &ByteString,
         target: Target,
         compress: bool,
-        reach: Reach,
+        reach: &dyn Fn() -> Reach,
         write: &mut dyn FnMut(&str) -> Frames,
         deliver: &mut dyn FnMut(&Arc<Entry>),
     ) -> Result<(), AdapterError> {
@@ -261,6 +261,7 @@ impl History for StreamHistory {
         };
         let limit = shared.outgoing.max_record();
         let mut log = self.log.lock();
+        let reach = reach();
         let (number, reached) = log.next();
         // Nobody else has it yet: it is not copied.
         let mut bytes = Vec::from(write(&self.blank).into_bytes());
@@ -303,9 +304,14 @@ impl History for StreamHistory {
 
     fn save(&self, session: SavedSession) -> bool {
         let limit = self.shared.upgrade().map_or(0, |shared| shared.outgoing.max_record());
-        let epoch = self.log.lock().epoch();
-        let saved =
-            session.cost() <= self.limits.session_bytes && self.sessions.save(&session, self.me, epoch, limit, self.outbound.pushed());
+        let (epoch, here) = {
+            let log = self.log.lock();
+            (log.epoch(), log.position().own)
+        };
+        // All that this node sent until now was sent while the socket was here, whatever of it has been delivered.
+        let left = session.lost.map(|_| here);
+        let saved = session.cost() <= self.limits.session_bytes
+            && self.sessions.save(&session, self.me, epoch, left, limit, self.outbound.pushed());
         if !saved {
             // It must not come back as it was before.
             self.sessions.forget(&session.pid);

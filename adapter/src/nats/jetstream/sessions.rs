@@ -53,6 +53,9 @@ pub(super) struct Saved {
     sent: Option<Place>,
     pub(super) until: Place,
     pub(super) shown: Vec<Place>,
+    /// The number of its owner's last event before it was lost, if it was.
+    #[serde(default)]
+    pub(super) left: Option<u64>,
 }
 
 /// A position as it is kept.
@@ -153,7 +156,7 @@ impl Default for Sessions {
 }
 
 impl Sessions {
-    pub(crate) fn save(&self, session: &SavedSession, me: Publisher, epoch: Epoch, limit: usize, pushed: u64) -> bool {
+    pub(crate) fn save(&self, session: &SavedSession, me: Publisher, epoch: Epoch, left: Option<u64>, limit: usize, pushed: u64) -> bool {
         let past = self.known.lock().get(&session.pid).map_or_else(|| session.past.clone(), |known| known.past.clone());
         let saved = Saved {
             epoch: epoch.as_str().to_owned(),
@@ -169,6 +172,7 @@ impl Sessions {
             sent: session.sent.map(Place::from),
             until: session.until.into(),
             shown: session.shown.iter().map(|shown| (*shown).into()).collect(),
+            left,
         };
         let Some(bytes) = wire::pack(&saved).filter(|bytes| bytes.len() <= limit) else { return false };
         let mut known = self.known.lock();

@@ -117,7 +117,7 @@ impl Taking<'_> {
             return Ok(Some(None));
         }
         // What its node sends to its own sockets from now on is not for it.
-        let to = if saved.lost.is_some() && saved.until.0 == Some(saved.owner) { saved.until.1 } else { u64::MAX };
+        let to = saved.left.take().unwrap_or(u64::MAX);
         match saved.past.last_mut().filter(|(tag, ..)| *tag == saved.owner) {
             Some(stay) => stay.2 = to,
             // It has been there from the beginning.
