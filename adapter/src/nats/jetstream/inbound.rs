@@ -262,6 +262,14 @@ impl Inbound<'_> {
                     let kept = wire::Kept { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
                     keep(log.take(publisher, place, kept, &history.limits))
                 }
+                Ok(Record::Order(number, order)) => {
+                    at += 1;
+                    keep(Some(log.take_order(publisher, place, Some(number), order, &history.limits)))
+                }
+                Ok(Record::Tell(order)) if order.operation.is_order() => {
+                    at += 1;
+                    keep(Some(log.take_order(publisher, place, None, order, &history.limits)))
+                }
                 Ok(record) => {
                     if live {
                         incoming::perform(shared, node, head.publisher, record);

@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 use sociable_protocol::{Frames, NodeTag};
 
 use super::offset::{self, Epoch, WIDTH};
+use crate::history::orders::obey;
 use crate::history::shelf::{self, Shelf};
 use crate::history::{OVERHEAD, Position};
 use crate::nats::wire::{Kept, Publisher};
-use crate::{Entry, Limits, Missed, Reach, SavedSession};
+use crate::{Entry, Limits, Message, Missed, Reach, SavedSession};
 
 /// So many events may be in one message: the lower bits of a place tell which of them it is.
 pub(super) const PER_MESSAGE: u64 = 1 << 12;
@@ -181,6 +182,19 @@ impl Log {
         Some(entry)
     }
 
+    /// Takes the next order of another node. Without a number it is of a process that has no sockets.
+    pub(super) fn take_order(&mut self, publisher: NodeTag, place: u64, number: Option<u64>, order: Message, limits: &Limits) -> Arc<Entry> {
+        let Message { namespace, target, operation } = order;
+        // Nobody is served by that process: who knows the order is told by its place alone.
+        let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
+        let entry = Entry::order(namespace, target, operation, number, self.reached(place), true).placed(publisher, place);
+        let (entry, now) = (Arc::new(entry), Instant::now());
+        self.place = place;
+        self.shelf.push(&entry, now);
+        self.trim(limits, now);
+        entry
+    }
+
     /// Up to which message of the stream it has been read what a node sent to its own sockets.
     pub(super) fn has_read(&self, node: NodeTag) -> u64 {
         self.others.get(&node).map_or(0, |others| others.read)
@@ -278,7 +292,8 @@ impl Log {
         if !shelves().all(|shelf| shelf.is_complete_behind(&known)) {
             return None;
         }
-        let entries = shelf::in_order(shelves().flat_map(|shelf| shelf.find(session, &known)).collect());
+        let stays = obey(&shelves().collect::<Vec<_>>(), session)?;
+        let entries = shelf::in_order(shelves().flat_map(|shelf| shelf.find(session, &known, &stays)).collect());
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         if bytes > limits.session_bytes {
             return None;
@@ -297,7 +312,7 @@ impl Log {
             offset::write_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
-        (besides.len() <= offset::MAX_BESIDES).then_some(Missed { entries, offsets, head })
+        (besides.len() <= offset::MAX_BESIDES).then(|| Missed { entries, offsets, head, rooms: stays.rooms() })
     }
 }
 

@@ -42,8 +42,8 @@ pub(crate) use self::store::Store;
 use super::wire::{self, Publisher};
 use super::{Counters, Shared};
 use crate::history::Position;
-use crate::message::Target;
-use crate::{AdapterError, Entry, History, Limits, Missed, Reach, SavedSession, Usage};
+use crate::message::{Operation, Target};
+use crate::{AdapterError, Entry, History, Limits, Message, Missed, Reach, SavedSession, Usage};
 
 /// How often sessions that live are saved anew, at least and at most.
 const REFRESH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
@@ -279,6 +279,29 @@ impl History for StreamHistory {
             Reach::Here => Lane::Own,
         };
         self.outbound.push(lane, record, Some(Arc::clone(&entry)), limit, &shared.counters)?;
+        log.add(&entry, &self.limits);
+        deliver(&entry);
+        Ok(())
+    }
+
+    fn order(
+        &self,
+        namespace: &ByteString,
+        target: Target,
+        operation: Operation,
+        deliver: &mut dyn FnMut(&Arc<Entry>),
+    ) -> Result<(), AdapterError> {
+        let Some(shared) = self.shared.upgrade() else {
+            return Err(AdapterError::Unreachable("this process has taken leave".into()));
+        };
+        let limit = shared.outgoing.max_record();
+        let mut log = self.log.lock();
+        let (number, reached) = log.next();
+        let message = Message { namespace: namespace.clone(), target, operation };
+        let record = wire::order(number, &message);
+        let Message { namespace, target, operation } = message;
+        let entry = Arc::new(Entry::order(namespace, target, operation, number, reached, true));
+        self.outbound.push(Lane::All, record, Some(Arc::clone(&entry)), limit, &shared.counters)?;
         log.add(&entry, &self.limits);
         deliver(&entry);
         Ok(())

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use super::StreamHistory;
 use super::log::{PER_MESSAGE, place_in};
 use crate::nats::stats::Counters;
-use crate::nats::wire::{HEAD, Head, Publisher};
+use crate::nats::wire::{self, HEAD, Head, Publisher};
 use crate::nats::{Shared, link::Link};
 use crate::{AdapterError, Entry};
 
@@ -90,15 +90,18 @@ struct Packed {
     items: u64,
     cost: usize,
     since: Instant,
+    /// It holds an order.
+    orders: bool,
 }
 
 impl Packed {
     fn new(lane: Lane) -> Self {
-        Self { lane, payload: vec![], entries: vec![], items: 0, cost: 0, since: Instant::now() }
+        Self { lane, payload: vec![], entries: vec![], items: 0, cost: 0, since: Instant::now(), orders: false }
     }
 
     fn add(&mut self, item: Item) {
         self.cost += item.cost();
+        self.orders |= wire::is_order(&item.record);
         if self.items == 0 {
             (self.payload, self.since) = (item.record, item.since);
         } else {
@@ -195,14 +198,16 @@ impl Outbound {
             let packed = &mut packed[usize::from(next.lane == Lane::Own)];
             // The first may be longer than what is packed together.
             let too_long = packed.items > 0 && packed.payload.len() + next.record.len() - HEAD > longest;
-            if too_long || packed.items >= PER_MESSAGE - 1 {
+            // Nodes of before count the events of a message alone: orders stand behind them.
+            let behind_order = packed.orders && next.entry.is_some() && !wire::is_order(&next.record);
+            if too_long || behind_order || packed.items >= PER_MESSAGE - 1 {
                 break;
             }
             let Some(item) = waiting.items.pop_front() else { break };
             packed.add(item);
         }
         let mut parcels = vec![];
-        for Packed { lane, mut payload, entries, items, cost, since } in packed.into_iter().filter(|packed| packed.items > 0) {
+        for Packed { lane, mut payload, entries, items, cost, since, .. } in packed.into_iter().filter(|packed| packed.items > 0) {
             waiting.order += 1;
             let order = waiting.order;
             let sequence = match lane {
