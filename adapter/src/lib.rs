@@ -113,6 +113,12 @@ pub trait Adapter: Send + Sync + Debug + 'static {
         true
     }
 
+    /// False while what has to be kept for the other nodes is refused: then events go on without being kept, and clients that lose their
+    /// connection begin anew.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// The number of nodes that live, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
 

@@ -64,7 +64,7 @@ impl Entry {
     /// It has no shared place yet.
     const PENDING: u64 = u64::MAX;
     /// It will never have one.
-    const LOST: u64 = u64::MAX - 1;
+    pub(crate) const LOST: u64 = u64::MAX - 1;
 
     /// An event that this node is about to send. `shared` if it will be given a place among those of the other nodes.
     pub(crate) fn new(

@@ -60,6 +60,12 @@ pub(super) enum Follows {
     Again,
 }
 
+/// What is sent on without being kept.
+pub(super) enum Unkept {
+    Event(Kept),
+    Order(Message),
+}
+
 #[derive(Debug)]
 struct Others {
     shelf: Shelf,
@@ -116,6 +122,25 @@ impl Log {
         self.shelf.begins_behind(self.position().place);
     }
 
+    /// Something was sent that nobody keeps, behind all that has been taken: who is away can't be told all until more of the stream has come.
+    pub(super) fn has_hole(&mut self) {
+        self.shelf.begins_behind(place_in(self.sequence() + 1, 0));
+    }
+
+    /// An event or an order of another node that nobody keeps: to those who are here it is one of this node's own.
+    pub(super) fn pass_on(&mut self, what: Unkept) -> Option<Arc<Entry>> {
+        let (number, reached) = self.next();
+        let entry = match what {
+            Unkept::Event(kept) => self.read(self.me, Entry::LOST, Kept { number, ..kept }, reached, Reach::Here)?,
+            Unkept::Order(Message { namespace, target, operation }) => {
+                Entry::order(namespace, target, operation, number, reached, true).placed(self.me, Entry::LOST)
+            }
+        };
+        self.number = number;
+        self.has_lost(number);
+        Some(Arc::new(entry))
+    }
+
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -135,17 +160,26 @@ impl Log {
         self.place = self.place.max(place_behind(sequence));
     }
 
+    /// How a message to all follows on the one of its publisher before.
+    pub(super) fn follows(&self, publisher: Publisher, message: u64) -> Follows {
+        match self.messages.get(&publisher) {
+            _ if message == 0 => Follows::Next,
+            Some(last) if message <= *last => Follows::Again,
+            Some(last) if message > last.saturating_add(1) => Follows::Gap,
+            _ => Follows::Next,
+        }
+    }
+
     /// Counts a message to all. Tells how it follows on the one of its publisher before.
     pub(super) fn count(&mut self, publisher: Publisher, message: u64) -> Follows {
         if self.messages.len() >= MAX_PUBLISHERS && !self.messages.contains_key(&publisher) {
             self.messages.clear();
         }
-        let last = self.messages.get(&publisher).copied();
-        if message == 0 || last.is_some_and(|last| message <= last) {
-            return if message == 0 { Follows::Next } else { Follows::Again };
+        let follows = self.follows(publisher, message);
+        if message > 0 && follows != Follows::Again {
+            self.messages.insert(publisher, message);
         }
-        self.messages.insert(publisher, message);
-        if last.is_some_and(|last| message > last.saturating_add(1)) { Follows::Gap } else { Follows::Next }
+        follows
     }
 
     /// The offset of a position.
