@@ -17,8 +17,8 @@ use crate::local::{Local, LocalNamespace, LocalSocket};
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
-use crate::recovery::Recoveries;
 use crate::reason::DisconnectReason;
+use crate::recovery::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server_events::AskedNodes;
 use crate::trace;
@@ -49,7 +49,8 @@ impl Namespace {
     /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.
     pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
         let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
-        let kept = self.set_out(&target, joining, |deliver| recoveries.history.order(self.name(), target.clone(), operation.clone(), deliver));
+        let kept =
+            self.set_out(&target, joining, |deliver| recoveries.history.order(self.name(), target.clone(), operation.clone(), deliver));
         match kept {
             // Those who are here obey all the same.
             Err(error @ EmitError::Adapter(_)) => self.perform_here(target, operation).and(Err(error)),

@@ -253,7 +253,12 @@ impl Now {
         gauge(encoder, "sessions", "Sessions that are open", self.stats.sessions)?;
         gauge(encoder, "nodes", "Nodes of the cluster that live, this one included", self.servers as u64)?;
         gauge(encoder, "connected", "0 while the other nodes can't be reached; always 1 on a node that is alone", self.connected.into())?;
-        gauge(encoder, "keeping", "0 while the store that the nodes share refuses what it is given; always 1 without one", self.keeping.into())?;
+        gauge(
+            encoder,
+            "keeping",
+            "0 while the store that the nodes share refuses what it is given; always 1 without one",
+            self.keeping.into(),
+        )?;
         gauge(encoder, "draining", "1 from when the node is going", self.draining.into())
     }
 

@@ -468,9 +468,7 @@ impl Namespace {
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
-        self.set_out(&target.clone(), None, |deliver| {
-            recoveries.history.append(self.name(), target, compress, reach, &mut write, deliver)
-        })
+        self.set_out(&target.clone(), None, |deliver| recoveries.history.append(self.name(), target, compress, reach, &mut write, deliver))
     }
 
     /// Has an entry of the history delivered that gets its place by `append`: on each thread in the order of the places. `joining` is held until that is done.

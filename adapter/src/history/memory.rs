@@ -161,7 +161,7 @@ impl History for MemoryHistory {
         if !kept.shelf.is_complete_behind(&known) {
             return None;
         }
-        let stays = obey(&[&kept.shelf], session)?;
+        let stays = obey(&kept.shelf, session)?;
         let entries = kept.shelf.find(session, &known, &stays);
         let head = self.position(kept.head);
         drop(kept);

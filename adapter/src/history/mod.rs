@@ -82,14 +82,7 @@ impl Entry {
     }
 
     /// An order that this node is about to carry out.
-    pub(crate) fn order(
-        namespace: ByteString,
-        target: Target,
-        operation: Operation,
-        number: u64,
-        reached: Position,
-        shared: bool,
-    ) -> Self {
+    pub(crate) fn order(namespace: ByteString, target: Target, operation: Operation, number: u64, reached: Position, shared: bool) -> Self {
         let entry = Self::new(namespace, target, Frames::text(""), false, number, reached, shared);
         Self { order: Some(operation), ..entry }
     }

@@ -55,9 +55,9 @@ impl Stays {
 /// Has a session obey the orders that came after it was saved. `None` if it was put out, or if not all orders are there.
 ///
 /// What the client shows means nothing here: it could show that it knows of a disconnect.
-pub(crate) fn obey(shelves: &[&Shelf], session: &SavedSession) -> Option<Stays> {
+pub(crate) fn obey(shelf: &Shelf, session: &SavedSession) -> Option<Stays> {
     let known = [session.since, session.until];
-    if !shelves.iter().all(|shelf| shelf.has_orders_behind(&known)) {
+    if !shelf.has_orders_behind(&known) {
         return None;
     }
     let mut stays = Stays::of(session);
@@ -71,7 +71,7 @@ pub(crate) fn obey(shelves: &[&Shelf], session: &SavedSession) -> Option<Stays> 
         if !seen.insert(room.clone()) {
             continue;
         }
-        for entry in shelves.iter().flat_map(|shelf| shelf.orders(session, room.as_deref(), &known)) {
+        for entry in shelf.orders(session, room.as_deref(), &known) {
             if let Some(Operation::Join(joined)) = &entry.order {
                 rooms.extend(joined.iter().cloned().map(Some));
             }

@@ -66,11 +66,7 @@ impl Dropped {
     /// True if nothing was dropped that somebody who has got to one of these positions may not have.
     fn is_before(&self, tag: NodeTag, known: &[Position]) -> bool {
         known.iter().any(|position| {
-            if position.tag == Some(tag) {
-                position.own >= self.own && position.place >= self.others
-            } else {
-                position.place >= self.all
-            }
+            if position.tag == Some(tag) { position.own >= self.own && position.place >= self.others } else { position.place >= self.all }
         })
     }
 }

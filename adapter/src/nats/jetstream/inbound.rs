@@ -25,7 +25,7 @@ const FAR: u64 = 100_000;
 const PATIENCE: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(5);
 /// Messages that nobody keeps and that wait for those before them.
-const MAX_HELD: usize = 1024;
+const MAX_HELD: usize = 64;
 /// How long nothing is tried after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -34,7 +34,8 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>, client
     let mut loaded = false;
     loop {
         let (unkept, held) = (None, VecDeque::new());
-        let listened = Inbound { history: &history, shared: &shared, missing: 0, back: false, unkept, held }.listen(&client, &mut loaded).await;
+        let listened =
+            Inbound { history: &history, shared: &shared, missing: 0, back: false, unkept, held }.listen(&client, &mut loaded).await;
         if let Err(error) = listened {
             shared.counters.restarted.one();
             tracing::warn!(target: "sociable::recovery", %error, "what other nodes keep can't be heard now");

@@ -217,7 +217,14 @@ impl Log {
     }
 
     /// Takes the next order of another node. Without a number it is of a process that has no sockets.
-    pub(super) fn take_order(&mut self, publisher: NodeTag, place: u64, number: Option<u64>, order: Message, limits: &Limits) -> Arc<Entry> {
+    pub(super) fn take_order(
+        &mut self,
+        publisher: NodeTag,
+        place: u64,
+        number: Option<u64>,
+        order: Message,
+        limits: &Limits,
+    ) -> Arc<Entry> {
         let Message { namespace, target, operation } = order;
         // Nobody is served by that process: who knows the order is told by its place alone.
         let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
@@ -326,7 +333,8 @@ impl Log {
         if !shelves().all(|shelf| shelf.is_complete_behind(&known)) {
             return None;
         }
-        let stays = obey(&shelves().collect::<Vec<_>>(), session)?;
+        // Orders are for all nodes.
+        let stays = obey(&self.shelf, session)?;
         let entries = shelf::in_order(shelves().flat_map(|shelf| shelf.find(session, &known, &stays)).collect());
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         if bytes > limits.session_bytes {

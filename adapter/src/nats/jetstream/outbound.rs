@@ -17,7 +17,7 @@ use super::StreamHistory;
 use super::log::{PER_MESSAGE, place_in};
 use super::store::{Trouble, is_full};
 use crate::nats::stats::Counters;
-use crate::nats::wire::{self, HEAD, Head, Publisher};
+use crate::nats::wire::{self, HEAD, Head, Publisher, Reader};
 use crate::nats::{Shared, link::Link};
 use crate::{AdapterError, Entry};
 
@@ -379,16 +379,22 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> F
 /// Sends a message that the server does not keep to the nodes that are there, as if there were no history: who is away can't come back and be told all.
 async fn send_on(history: &StreamHistory, shared: &Shared, parcel: &Parcel) {
     shared.counters.unkept.add(parcel.items);
-    if let Some(number) = history.outbound.stands(parcel.order, None) {
-        let mut log = history.log.lock();
-        log.has_lost(number);
-        log.has_hole();
-    }
     let payload = match parcel.lane {
         Lane::All => parcel.payload.clone(),
         // The others have to know that something is missing, should those for whom it was come to them.
         Lane::Own => history.outbound.empty(history.me).payload,
     };
+    {
+        let mut log = history.log.lock();
+        if let Some(number) = history.outbound.stands(parcel.order, None) {
+            log.has_lost(number);
+            log.has_hole();
+        }
+        if let Ok(head) = Head::read(&mut Reader::new(&payload)) {
+            // The next of this node that is kept does not show a gap.
+            log.count(head.publisher, head.sequence);
+        }
+    }
     let Ok(store) = history.store() else { return };
     // If it does not get there, the next message that is kept shows the gap.
     if let Err(error) = store.context.client().publish(store.subjects.unkept.clone(), payload).await {
