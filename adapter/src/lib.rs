@@ -113,6 +113,12 @@ pub trait Adapter: Send + Sync + Debug + 'static {
         true
     }
 
+    /// False while what has to be kept for the other nodes is refused: then events go on without being kept, and clients that lose their
+    /// connection begin anew.
+    fn keeps(&self) -> bool {
+        true
+    }
+
     /// The number of nodes that live, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
 
@@ -142,7 +148,7 @@ pub trait Node: Send + Sync + 'static {
     /// Answers a question of another node: the stream ends with the last answer.
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
 
-    /// Sends an event of another node on that has come by a [shared](History::is_shared) history. Called in the order of the history.
+    /// Sends an event of another node on that has come by a [shared](History::is_shared) history, or carries out an order. Called in the order of the history.
     fn keep(&self, entry: &Arc<Entry>) {
         let _ = entry;
     }

@@ -94,6 +94,13 @@ pub enum Operation {
     },
 }
 
+impl Operation {
+    /// True for what changes sockets: it concerns those too whose clients are away and may come back.
+    pub fn is_order(&self) -> bool {
+        matches!(self, Self::Join(_) | Self::Leave(_) | Self::Disconnect { .. })
+    }
+}
+
 /// Something that every node is asked.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {

@@ -234,7 +234,7 @@ impl Client {
         let rooms = match back {
             Some((session, missed)) => {
                 socket.goes_on(&session, &missed);
-                session.rooms.into_iter().map(|(room, _)| room).collect()
+                missed.rooms.into_iter().map(|(room, _)| room).collect()
             }
             None => {
                 socket.begins_here();

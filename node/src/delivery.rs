@@ -18,6 +18,7 @@ use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
 use crate::reason::DisconnectReason;
+use crate::recovery::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server_events::AskedNodes;
 use crate::trace;
@@ -26,7 +27,11 @@ use crate::worker::Worker;
 impl Namespace {
     /// Does something with sockets on all nodes.
     pub(crate) fn perform(&self, target: Target, operation: Operation, local: bool) -> Result<(), EmitError> {
-        let told = match self.server_inner().filter(|server| !local && !server.alone) {
+        // What concerns those too who are away has a place in the history. Where nodes share it, it is theirs as well.
+        let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
+        let kept = self.recoveries().filter(is_kept).cloned();
+        let shared = kept.as_ref().is_some_and(|recoveries| recoveries.history.is_shared());
+        let told = match self.server_inner().filter(|server| !local && !server.alone && !shared) {
             Some(server) => {
                 let message = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
                 trace::published(&message);
@@ -34,7 +39,23 @@ impl Namespace {
             }
             None => Ok(()),
         };
-        self.perform_here(target, operation).and(told)
+        let done = match kept {
+            Some(recoveries) => self.order(&recoveries, target, operation),
+            None => self.perform_here(target, operation),
+        };
+        done.and(told)
+    }
+
+    /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.
+    pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
+        let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
+        let kept =
+            self.set_out(&target, joining, |deliver| recoveries.history.order(self.name(), target.clone(), operation.clone(), deliver));
+        match kept {
+            // Those who are here obey all the same.
+            Err(error @ EmitError::Adapter(_)) => self.perform_here(target, operation).and(Err(error)),
+            kept => kept,
+        }
     }
 
     /// Does something with the sockets of this node.
@@ -333,6 +354,14 @@ impl LocalNamespace {
         });
     }
 
+    /// Carries out an order of the history, but for the sockets that obeyed it when they came back.
+    pub(crate) fn obey(&self, entry: &Entry, operation: &Operation) {
+        let mark = entry.mark();
+        let mut sockets = self.select(&entry.target);
+        sockets.retain(|socket| !socket.marks.as_ref().is_some_and(|marks| marks.served.get().covers(&mark)));
+        carry_out(&sockets, operation);
+    }
+
     /// Queues what `choose` gives for each of the sockets that are meant.
     #[inline]
     fn queue(
@@ -381,14 +410,20 @@ fn apply(local: &Rc<Local>, namespace: &Namespace, target: &Target, operation: &
     let Some(part) = local.known(namespace.name()) else { return };
     match operation {
         Operation::Emit { frames, volatile, compress } => part.fan_out(target, frames, *volatile, *compress, local.cursor()),
-        Operation::Join(rooms) => part.select(target).iter().for_each(|socket| socket.join(rooms)),
-        Operation::Leave(rooms) => part.select(target).iter().for_each(|socket| socket.leave_rooms(rooms)),
-        Operation::Disconnect { close: true } => part.select(target).iter().for_each(LocalSocket::close),
+        _ => carry_out(&part.select(target), operation),
+    }
+}
+
+/// Has sockets join, leave or disconnect.
+fn carry_out(sockets: &[Rc<LocalSocket>], operation: &Operation) {
+    match operation {
+        Operation::Join(rooms) => sockets.iter().for_each(|socket| socket.join(rooms)),
+        Operation::Leave(rooms) => sockets.iter().for_each(|socket| socket.leave_rooms(rooms)),
+        Operation::Disconnect { close: true } => sockets.iter().for_each(LocalSocket::close),
         Operation::Disconnect { close: false } => {
-            let out = |socket: &Rc<LocalSocket>| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
-            part.select(target).iter().for_each(out);
+            sockets.iter().for_each(|socket| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true));
         }
-        // It is for the application, not for sockets.
-        Operation::ServerEvent { .. } => {}
+        // Events are sent elsewhere; those between servers are for the application.
+        Operation::Emit { .. } | Operation::ServerEvent { .. } => {}
     }
 }

@@ -127,7 +127,7 @@ impl Engine {
 
     /// How this process is, for those who send clients to it: see [`Server::health`](crate::Server::health).
     pub fn health(&self) -> Health {
-        self.0.health(true)
+        self.0.health(true, true)
     }
 
     /// Closes the sessions a few at a time, spread over `time`, while new ones are still taken: see [`Server::drain`](crate::Server::drain).
@@ -250,8 +250,8 @@ impl Shared {
         }
     }
 
-    /// How this process is; `connected` to others like it, or alone.
-    pub(crate) fn health(&self, connected: bool) -> Health {
+    /// How this process is; `connected` to others like it, or alone; with a store that `keeps`.
+    pub(crate) fn health(&self, connected: bool, keeps: bool) -> Health {
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Health {
             tag: self.tag,
@@ -260,6 +260,7 @@ impl Shared {
             max_sessions: Some(self.config.max_sessions),
             draining: self.is_draining(),
             cut_off: !connected,
+            store_refuses: !keeps,
             ping_interval: Some(millis(self.config.ping_interval)),
             ping_timeout: Some(millis(self.config.ping_timeout)),
             max_payload: Some(self.config.max_payload() as u64),

@@ -108,6 +108,7 @@ impl Server {
             namespaces: self.population(),
             threads: ask_threads(self.inner.shared()).await,
             connected: self.is_connected(),
+            keeping: self.is_keeping(),
             servers: self.server_count().await,
             draining: self.inner.shared().is_draining(),
             kept: self.recovery_usage(),
@@ -209,6 +210,7 @@ struct Now {
     namespaces: Vec<(String, usize, usize)>,
     threads: Vec<Thread>,
     connected: bool,
+    keeping: bool,
     servers: usize,
     draining: bool,
     kept: Usage,
@@ -251,6 +253,12 @@ impl Now {
         gauge(encoder, "sessions", "Sessions that are open", self.stats.sessions)?;
         gauge(encoder, "nodes", "Nodes of the cluster that live, this one included", self.servers as u64)?;
         gauge(encoder, "connected", "0 while the other nodes can't be reached; always 1 on a node that is alone", self.connected.into())?;
+        gauge(
+            encoder,
+            "keeping",
+            "0 while the store that the nodes share refuses what it is given; always 1 without one",
+            self.keeping.into(),
+        )?;
         gauge(encoder, "draining", "1 from when the node is going", self.draining.into())
     }
 

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
@@ -109,7 +109,7 @@ impl Local {
         if recoverable {
             let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
             shared = shared.with_ticket(
-                Ticket { pid, recovered: back.is_some(), void: AtomicBool::new(false) },
+                Ticket { pid, recovered: back.is_some(), lost: AtomicBool::new(false), void: AtomicBool::new(false) },
                 back.and_then(|back| back.data.clone()),
             );
         }
@@ -162,11 +162,14 @@ impl Local {
         part
     }
 
-    /// Delivers an event of the history. Each thread gets those that are for it in their order.
+    /// Delivers an entry of the history. Each thread gets those that are for it in their order.
     pub(crate) fn deliver(&self, entry: &Entry) {
         let before = self.cursor.replace(entry.reached);
         if let Some(part) = self.known(&entry.namespace) {
-            part.fan_out_kept(entry, before);
+            match &entry.order {
+                None => part.fan_out_kept(entry, before),
+                Some(operation) => part.obey(entry, operation),
+            }
         }
     }
 
@@ -407,7 +410,7 @@ impl LocalSocket {
     /// Goes on where the socket was, and sends what it missed.
     pub(crate) fn goes_on(&self, session: &SavedSession, missed: &Missed) {
         let Some(marks) = &self.marks else { return };
-        marks.joined.borrow_mut().extend(session.rooms.iter().cloned());
+        marks.joined.borrow_mut().extend(missed.rooms.iter().cloned());
         marks.since.set(session.since);
         marks.sent.set(session.sent);
         marks.served.set(missed.head);
@@ -657,6 +660,10 @@ impl LocalSocket {
     /// Takes the socket out of its namespace. `tell_client`: with a disconnect packet.
     pub(crate) fn leave(self: &Rc<Self>, reason: DisconnectReason, tell_client: bool) {
         if !self.shared.advance(Stage::Connected, Stage::Disconnecting) {
+            // One that is on its way out must not come back if it was put out.
+            if let Some(ticket) = self.shared.ticket.as_ref().filter(|_| reason == DisconnectReason::ServerNamespaceDisconnect) {
+                ticket.void.store(true, Ordering::Release);
+            }
             return;
         }
         if tell_client {

@@ -112,7 +112,7 @@ counters! {
     Recovered / recovered,
     /// Clients that wanted to come back to a session that is not there, or not any more.
     RecoveriesUnknown / recoveries_unknown,
-    /// Clients that could not come back because not all that they missed is there, or it is too much.
+    /// Clients that could not come back because not all that they missed is there, or it is too much, or they were put out meanwhile.
     RecoveriesIncomplete / recoveries_incomplete,
     /// Sessions that were not kept because their rooms and data are too large.
     SessionsTooLarge / sessions_too_large,

@@ -14,7 +14,7 @@ use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 use serde::Deserialize;
-use sociable_adapter::{Entry, History, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
+use sociable_adapter::{AdapterError, Entry, History, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::oneshot;
 
@@ -133,6 +133,8 @@ pub(crate) struct Ticket {
     /// What its client shows to come back.
     pub(crate) pid: Id,
     pub(crate) recovered: bool,
+    /// It was saved for its return.
+    pub(crate) lost: AtomicBool,
     /// It is not saved any more: another node has it, or what was promised to it can't be held.
     pub(crate) void: AtomicBool,
 }
@@ -332,6 +334,7 @@ impl Recoveries {
         let Some(ticket) = &socket.ticket else { return };
         if lost && !ticket.void.load(Ordering::Acquire) {
             self.save(socket, ticket, marks, cursor, Some(Instant::now()));
+            ticket.lost.store(true, Ordering::Release);
         } else {
             self.history.forget(&ticket.pid);
         }
@@ -474,21 +477,31 @@ impl Namespace {
         compress: bool,
         reach: &dyn Fn() -> Reach,
     ) -> Result<(), EmitError> {
-        let engine = self.engine();
-        let workers = engine.workers();
-        // Before it gets its place: afterwards it can't be taken from anybody.
-        let meant = self.only_worker(&target);
-        if workers.iter().enumerate().any(|(index, worker)| meant.is_none_or(|meant| meant == index) && worker.is_full()) {
-            return Err(EmitError::Busy);
-        }
-        let here = Local::current(engine);
-        let mut at_once = None;
         let mut write = |offset: &str| {
             let mut with_offset = Args::builder(args.encoding());
             // Both have been encoded before, or are text.
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
+        self.set_out(&target.clone(), None, |deliver| recoveries.history.append(self.name(), target, compress, reach, &mut write, deliver))
+    }
+
+    /// Has an entry of the history delivered that gets its place by `append`: on each thread in the order of the places. `joining` is held until that is done.
+    pub(crate) fn set_out(
+        &self,
+        target: &Target,
+        joining: Option<Arc<()>>,
+        append: impl FnOnce(&mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>,
+    ) -> Result<(), EmitError> {
+        let engine = self.engine();
+        let workers = engine.workers();
+        // Before it gets its place: afterwards it can't be taken from anybody.
+        let meant = self.only_worker(target);
+        if workers.iter().enumerate().any(|(index, worker)| meant.is_none_or(|meant| meant == index) && worker.is_full()) {
+            return Err(EmitError::Busy);
+        }
+        let here = Local::current(engine);
+        let mut at_once = None;
         let mut deliver = |entry: &Arc<Entry>| {
             let only = self.only_worker(&entry.target);
             for (index, worker) in workers.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index)) {
@@ -496,11 +509,14 @@ impl Namespace {
                     at_once = Some(Arc::clone(entry));
                     continue;
                 }
-                let entry = Arc::clone(entry);
-                worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&entry));
+                let (entry, joining) = (Arc::clone(entry), joining.clone());
+                worker.run_anyhow(entry.frames.len(), move |worker| {
+                    Local::of(worker).deliver(&entry);
+                    drop(joining);
+                });
             }
         };
-        recoveries.history.append(self.name(), target, compress, reach, &mut write, &mut deliver)?;
+        append(&mut deliver)?;
         match (here, at_once) {
             (Some(here), Some(entry)) => here.deliver(&entry),
             // It waits behind what others sent to this thread before.

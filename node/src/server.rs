@@ -411,6 +411,12 @@ impl Server {
         self.inner.adapter.is_connected()
     }
 
+    /// False while the store that the nodes share refuses what it is given, since it is full. Events go on without being kept, and clients that lose
+    /// their connection begin anew.
+    pub fn is_keeping(&self) -> bool {
+        self.inner.adapter.keeps()
+    }
+
     /// How this node is, for those who send clients to it: the answer to the `GET /healthz` of a balancer. A name is for the application to fill in.
     ///
     /// ```
@@ -423,7 +429,7 @@ impl Server {
     /// # Ok::<(), sociable::ConfigError>(())
     /// ```
     pub fn health(&self) -> Health {
-        self.inner.shared().health(self.is_connected())
+        self.inner.shared().health(self.is_connected(), self.is_keeping())
     }
 
     /// Ends when all that was done on this node before, of what can be recovered (events, and the rooms and data of sockets), is kept by those who

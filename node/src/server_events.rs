@@ -146,6 +146,14 @@ impl Node for Inbound {
             {
                 drop(namespace.keep_from_elsewhere(message.target, &frames, compress));
             }
+            operation if operation.is_order() && namespace.recoveries().is_some_and(|recoveries| !recoveries.history.is_shared()) => {
+                if let Some(recoveries) = namespace.recoveries()
+                    && namespace.order(recoveries, message.target, operation).is_err()
+                {
+                    // Who is away would come back as if nothing had been said.
+                    recoveries.history.break_off();
+                }
+            }
             // No thread is woken for rooms that are not here.
             _ if !namespace.may_have(&message.target) => {}
             // A thread that is too far behind counts what it refuses.
@@ -176,9 +184,14 @@ impl Node for Inbound {
 
     fn keep(&self, entry: &Arc<Entry>) {
         let Some(server) = self.0.upgrade() else { return };
+        let joins = matches!(entry.order, Some(Operation::Join(_)));
+        let joining = self.namespace(&entry.namespace).filter(|_| joins).map(|namespace| namespace.join_under_way());
         for worker in server.shared().workers() {
-            let entry = Arc::clone(entry);
-            worker.run_anyhow(entry.frames.len(), move |worker| Local::of(worker).deliver(&entry));
+            let (entry, joining) = (Arc::clone(entry), joining.clone());
+            worker.run_anyhow(entry.frames.len(), move |worker| {
+                Local::of(worker).deliver(&entry);
+                drop(joining);
+            });
         }
     }
 

@@ -10,7 +10,7 @@ use bytestring::ByteString;
 use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sociable_adapter::{Room, SocketInfo};
+use sociable_adapter::{Operation, Room, SocketInfo, Target};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet, Value};
 use thiserror::Error;
@@ -293,26 +293,27 @@ impl Socket {
         rooms
     }
 
-    /// Joins rooms.
+    /// Joins rooms. A client that is away, and may come back ([`Recovery`](crate::Recovery)), is in them when it does.
     pub fn join(&self, rooms: impl IntoRooms) {
         let rooms = rooms.into_rooms();
-        self.on_home(0, move |socket| socket.join(&rooms));
+        self.order(Operation::Join(rooms.clone()), move |socket| socket.join(&rooms));
     }
 
-    /// Leaves rooms.
+    /// Leaves rooms, also for a client that is away.
     pub fn leave(&self, rooms: impl IntoRooms) {
         let rooms = rooms.into_rooms();
-        self.on_home(0, move |socket| socket.leave_rooms(&rooms));
+        self.order(Operation::Leave(rooms.clone()), move |socket| socket.leave_rooms(&rooms));
     }
 
-    /// Puts the client out of the namespace. It does not come back by itself.
+    /// Puts the client out of the namespace. It does not come back by itself. One that is away can only come back as somebody new.
     pub fn disconnect(&self) {
-        self.on_home(0, |socket| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true));
+        let leave = |socket: &Rc<LocalSocket>| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
+        self.order(Operation::Disconnect { close: false }, leave);
     }
 
-    /// Puts the client out of all its namespaces and closes its connection.
+    /// Puts the client out of all its namespaces and closes its connection. One that is away is put out of this namespace.
     pub fn disconnect_and_close(&self) {
-        self.on_home(0, |socket| socket.close());
+        self.order(Operation::Disconnect { close: true }, |socket| socket.close());
     }
 
     /// Sends an event.
@@ -473,7 +474,8 @@ impl Socket {
         let args = args.into_args(self.encoding())?;
         if let Some(recoveries) = self.0.namespace.recoveries().filter(|_| !flags.volatile && self.0.has_been_let_in()) {
             // A client that is away gets it when it comes back.
-            let may_get_it = self.is_connected() || self.0.ticket.as_ref().is_some_and(|ticket| recoveries.history.holds(&ticket.pid));
+            let waits = |ticket: &Ticket| !ticket.void.load(Ordering::Acquire) && recoveries.history.holds(&ticket.pid);
+            let may_get_it = self.is_connected() || self.0.ticket.as_deref().is_some_and(waits);
             if !may_get_it {
                 return Err(SendError::Closed.into());
             }
@@ -542,6 +544,39 @@ impl Socket {
     #[inline]
     pub(crate) fn here(&self) -> Option<Rc<LocalSocket>> {
         Local::current(self.0.namespace.engine())?.socket(&self.0)
+    }
+
+    /// Has something done on the socket's thread while it is connected. If its client is away, it is ordered by the socket's id.
+    fn order(&self, operation: Operation, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) {
+        let engine = self.0.namespace.engine();
+        let this = self.clone();
+        let act = move |local: &Rc<Local>| {
+            let socket = local.socket(&this.0);
+            // One that is on its way out may have been saved already.
+            if let Some(socket) = &socket {
+                act(socket);
+            }
+            if this.0.ticket.as_ref().is_some_and(|ticket| ticket.lost.load(Ordering::Acquire)) {
+                this.order_away(operation);
+            }
+        };
+        match Local::current(engine).filter(|local| local.worker.index == self.0.worker) {
+            Some(local) => act(&local),
+            // A thread that has ended has nobody left.
+            None => drop(engine.run_on(self.0.worker, 0, move |worker: &Rc<Worker>| act(&Local::of(worker)))),
+        }
+    }
+
+    /// Orders something of whoever has the socket's id, now or when it comes back.
+    fn order_away(&self, operation: Operation) {
+        let Some((ticket, recoveries)) = self.0.ticket.as_ref().zip(self.0.namespace.recoveries()) else { return };
+        if matches!(operation, Operation::Disconnect { .. }) {
+            ticket.void.store(true, Ordering::Release);
+        }
+        let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
+        if let Err(error) = self.0.namespace.perform(target, operation, !recoveries.history.is_shared()) {
+            tracing::warn!(target: "sociable::recovery", id = %self.0.id, %error, "a client that is away could not be given an order");
+        }
     }
 
     /// Has something done on the socket's thread: at once if this is it. False if it can't be done any more.

@@ -38,6 +38,10 @@ pub struct Health {
     /// True if the other nodes of its cluster can't be reached.
     #[serde(default)]
     pub cut_off: bool,
+    /// True while the store that the nodes share refuses what it is given: clients that lose their connection begin anew. New sessions are taken all
+    /// the same.
+    #[serde(default)]
+    pub store_refuses: bool,
     /// The time between two pings of a client, in milliseconds: a connection is silent for so long, and no longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_interval: Option<u64>,

@@ -380,6 +380,7 @@ async fn a_node_tells_how_it_is() {
         max_sessions: Some(2),
         draining: false,
         cut_off: false,
+        store_refuses: false,
         ping_interval: Some(7000),
         ping_timeout: Some(5000),
         max_payload: Some(12_345),

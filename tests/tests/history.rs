@@ -533,7 +533,7 @@ async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
 
 #[tokio::test]
 async fn nodes_start_where_there_is_room_for_one_history() {
-    let nats = Nats::with(r#"jetstream { store_dir: "STORE", max_file_store: 1500MB }"#);
+    let nats = Nats::with(r#"jetstream { store_dir: "STORE", max_file_store: 1700MB }"#);
     let (a, b) = (start(options(&nats)).await, start(options(&nats)).await);
     eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
     assert_eq!([&a, &b].map(|member| member.adapter.stats().disagreeing), [0, 0], "nobody was judged before it had a history");

@@ -9,10 +9,11 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
 use sociable_protocol::{Frames, Id, NodeTag, Value};
 
+use super::orders::obey;
 use super::shelf::Shelf;
 use super::{Entry, History, Limits, Missed, OVERHEAD, Position, Reach, SavedSession, Usage};
 use crate::AdapterError;
-use crate::message::Target;
+use crate::message::{Operation, Target};
 
 /// Keeps events and sessions in memory, within [`Limits`].
 ///
@@ -62,6 +63,14 @@ impl MemoryHistory {
 }
 
 impl Kept {
+    /// Adds the next entry.
+    fn add(&mut self, entry: &Arc<Entry>, limits: &Limits) {
+        let now = Instant::now();
+        self.head = entry.number;
+        self.shelf.push(entry, now);
+        self.trim(limits, now);
+    }
+
     fn drop_session(&mut self) {
         if let Some((at, pid)) = self.saved.pop_front()
             && self.sessions.get(&pid).is_some_and(|lost| lost.at == at)
@@ -113,10 +122,22 @@ impl History for MemoryHistory {
         let reached = self.position(number);
         let frames = write(&self.offset(&reached));
         let entry = Arc::new(Entry::new(namespace.clone(), target, frames, compress, number, reached, false));
-        let now = Instant::now();
-        kept.head = number;
-        kept.shelf.push(&entry, now);
-        kept.trim(&self.limits, now);
+        kept.add(&entry, &self.limits);
+        deliver(&entry);
+        Ok(())
+    }
+
+    fn order(
+        &self,
+        namespace: &ByteString,
+        target: Target,
+        operation: Operation,
+        deliver: &mut dyn FnMut(&Arc<Entry>),
+    ) -> Result<(), AdapterError> {
+        let mut kept = self.kept.lock();
+        let number = kept.head + 1;
+        let entry = Arc::new(Entry::order(namespace.clone(), target, operation, number, self.position(number), false));
+        kept.add(&entry, &self.limits);
         deliver(&entry);
         Ok(())
     }
@@ -140,11 +161,12 @@ impl History for MemoryHistory {
         if !kept.shelf.is_complete_behind(&known) {
             return None;
         }
-        let entries = kept.shelf.find(session, &known);
+        let stays = obey(&kept.shelf, session)?;
+        let entries = kept.shelf.find(session, &known, &stays);
         let head = self.position(kept.head);
         drop(kept);
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
-        (bytes <= self.limits.session_bytes).then_some(Missed { entries, offsets: vec![], head })
+        (bytes <= self.limits.session_bytes).then(|| Missed { entries, offsets: vec![], head, rooms: stays.rooms() })
     }
 
     fn save(&self, session: SavedSession) -> bool {

@@ -207,3 +207,58 @@ fn what_is_old_goes() {
     assert_eq!(bench.history.usage(), Usage::default());
     assert_eq!(bench.take(&session), None);
 }
+
+/// Orders something of the sessions in a room, or with this id.
+fn order(bench: &Bench, room: &str, operation: Operation) {
+    let target = Target { rooms: vec![room.into()], except: vec![] };
+    bench.history.order(&"/".into(), target, operation, &mut |_| {}).unwrap();
+}
+
+fn rooms(names: &[&str]) -> Vec<ByteString> {
+    names.iter().map(|name| ByteString::from(*name)).collect()
+}
+
+#[test]
+fn session_that_was_put_out_is_not_recovered() {
+    let mut bench = Bench::new(LIMITS);
+    let session = bench.session(&["red"]);
+    order(&bench, "blue", Operation::Disconnect { close: false });
+    assert_eq!(bench.missed(&session, None), Some(vec![]));
+    order(&bench, "red", Operation::Disconnect { close: false });
+    // What its client shows does not help.
+    let newest = bench.append("green", 1);
+    assert_eq!((bench.missed(&session, None), bench.missed(&session, Some(&newest))), (None, None));
+    let later = SavedSession { until: at(&bench, 2), ..session };
+    assert_eq!(bench.missed(&later, None), Some(vec![]), "it was in the room after that");
+}
+
+#[test]
+fn orders_change_which_events_were_missed() {
+    let mut bench = Bench::new(LIMITS);
+    let session = bench.session(&["red"]);
+    bench.append("red", 1);
+    order(&bench, "red", Operation::Join(rooms(&["blue", "red"])));
+    bench.append("blue", 1);
+    order(&bench, "blue", Operation::Leave(rooms(&["red"])));
+    bench.append("red", 1);
+    order(&bench, session.id.as_str(), Operation::Join(rooms(&["red"])));
+    bench.append("red", 1);
+    assert_eq!(bench.missed(&session, None), Some(vec![1, 3, 7]));
+    let mut kept = bench.history.missed(&session, None).unwrap().rooms;
+    kept.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(kept, [("blue".into(), at(&bench, 2)), ("red".into(), at(&bench, 6))]);
+}
+
+#[test]
+fn session_is_not_recovered_when_orders_were_dropped() {
+    let mut bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
+    let session = bench.session(&["red"]);
+    order(&bench, "blue", Operation::Leave(rooms(&["green"])));
+    for _ in 0..20 {
+        bench.append("blue", 1000);
+    }
+    let served = SavedSession { until: at(&bench, 1), sent: None, ..session.clone() };
+    let newest = bench.history.offset(&at(&bench, 21));
+    assert_eq!(bench.missed(&session, Some(&newest)), None, "the order may have been for it");
+    assert_eq!(bench.missed(&served, Some(&newest)), Some(vec![]));
+}

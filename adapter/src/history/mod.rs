@@ -1,6 +1,7 @@
 //! What a client missed while its connection was lost, and what it was before: the ground of connection state recovery.
 
 mod memory;
+pub(crate) mod orders;
 mod position;
 pub(crate) mod shelf;
 
@@ -14,7 +15,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use sociable_protocol::{Frames, Id, NodeTag, Value};
 
 use crate::AdapterError;
-use crate::message::{Room, Target};
+use crate::message::{Operation, Room, Target};
 
 pub use memory::MemoryHistory;
 pub use position::Position;
@@ -35,15 +36,17 @@ pub struct Limits {
     pub total_bytes: usize,
 }
 
-/// An event of the history.
+/// An event of the history, or an order: a join, a leave or a disconnect.
 #[derive(Debug)]
 pub struct Entry {
     /// The namespace.
     pub namespace: ByteString,
     /// The sockets that it is for.
     pub target: Target,
-    /// The packet, with its offset.
+    /// The packet, with its offset. Nothing for an order.
     pub frames: Frames,
+    /// The order, if the entry is one.
+    pub order: Option<Operation>,
     /// Whether it may be compressed.
     pub compress: bool,
     /// The node that it is of.
@@ -61,7 +64,7 @@ impl Entry {
     /// It has no shared place yet.
     const PENDING: u64 = u64::MAX;
     /// It will never have one.
-    const LOST: u64 = u64::MAX - 1;
+    pub(crate) const LOST: u64 = u64::MAX - 1;
 
     /// An event that this node is about to send. `shared` if it will be given a place among those of the other nodes.
     pub(crate) fn new(
@@ -75,7 +78,13 @@ impl Entry {
     ) -> Self {
         let publisher = reached.tag.unwrap_or_else(NodeTag::random);
         let place = AtomicU64::new(if shared { Self::PENDING } else { number });
-        Self { namespace, target, frames, compress, publisher, number, reach: Reach::Everywhere, reached, place }
+        Self { namespace, target, frames, order: None, compress, publisher, number, reach: Reach::Everywhere, reached, place }
+    }
+
+    /// An order that this node is about to carry out.
+    pub(crate) fn order(namespace: ByteString, target: Target, operation: Operation, number: u64, reached: Position, shared: bool) -> Self {
+        let entry = Self::new(namespace, target, Frames::text(""), false, number, reached, shared);
+        Self { order: Some(operation), ..entry }
     }
 
     /// An event that can be for these.
@@ -161,6 +170,8 @@ pub struct Missed {
     pub offsets: Vec<String>,
     /// How far the client has got with them.
     pub head: Position,
+    /// The rooms of the session after the orders that it missed, as in [`SavedSession::rooms`].
+    pub rooms: Vec<(Room, Position)>,
 }
 
 /// Whom an event can be for.
@@ -210,6 +221,20 @@ pub trait History: Send + Sync + Debug + 'static {
         deliver: &mut dyn FnMut(&Arc<Entry>),
     ) -> Result<(), AdapterError>;
 
+    /// Gives a join, a leave or a disconnect its place among the events. `deliver` carries it out where sockets live, as in
+    /// [`append`](Self::append). Sessions whose clients are away obey it when they come back: see [`missed`](Self::missed).
+    ///
+    /// # Errors
+    ///
+    /// A shared history takes no more for the other nodes. The order was not delivered.
+    fn order(
+        &self,
+        namespace: &ByteString,
+        target: Target,
+        operation: Operation,
+        deliver: &mut dyn FnMut(&Arc<Entry>),
+    ) -> Result<(), AdapterError>;
+
     /// True if what is appended reaches the other nodes too, and what they append comes to [`Node::keep`](crate::Node::keep). If not, each node
     /// has a history of its own and tells the others its events besides.
     fn is_shared(&self) -> bool {
@@ -223,7 +248,8 @@ pub trait History: Send + Sync + Debug + 'static {
     fn offset(&self, position: &Position) -> String;
 
     /// What a session has missed whose client shows this offset. A text that is no offset of this history is none at all: the client
-    /// has received nothing. `None` if it can't be told completely any more, or is too much.
+    /// has received nothing. Orders are obeyed in their place, whatever the client shows. `None` if the session was put out, or if what it missed
+    /// can't be told completely any more, or is too much.
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed>;
 
     /// Keeps a session. False if it is too large.

@@ -8,8 +8,9 @@ use bytestring::ByteString;
 use rustc_hash::FxHashMap;
 use sociable_protocol::NodeTag;
 
+use super::orders::Stays;
 use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
-use crate::message::Room;
+use crate::message::{Operation, Room};
 
 /// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
 /// same lock.
@@ -27,14 +28,47 @@ pub(crate) struct Shelf {
     lists: FxHashMap<ByteString, Lists>,
     /// The last that was dropped: of this node, of others, and of all by their shared places.
     dropped: Dropped,
+    /// The same of orders alone.
+    dropped_orders: Dropped,
+    /// How many orders are here.
+    orders: usize,
     bytes: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Dropped {
     own: u64,
     others: u64,
     all: u64,
+}
+
+impl Dropped {
+    /// What stands at this shared place or before may be missing.
+    #[cfg(feature = "nats")]
+    fn begins_behind(&mut self, place: u64) {
+        self.others = self.others.max(place);
+        self.all = self.all.max(place);
+    }
+
+    /// An entry is dropped from the shelf of a node.
+    fn drop(&mut self, entry: &Entry, tag: NodeTag) {
+        let mark = entry.mark();
+        if !entry.is_lost() {
+            self.all = self.all.max(mark.place);
+        }
+        if entry.publisher == tag {
+            self.own = mark.own;
+        } else {
+            self.others = self.others.max(mark.place);
+        }
+    }
+
+    /// True if nothing was dropped that somebody who has got to one of these positions may not have.
+    fn is_before(&self, tag: NodeTag, known: &[Position]) -> bool {
+        known.iter().any(|position| {
+            if position.tag == Some(tag) { position.own >= self.own && position.place >= self.others } else { position.place >= self.all }
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -61,6 +95,8 @@ impl Shelf {
             mine: [VecDeque::new(), VecDeque::new()],
             lists: FxHashMap::default(),
             dropped: Dropped { own: 0, others: behind, all: behind },
+            dropped_orders: Dropped { own: 0, others: behind, all: behind },
+            orders: 0,
             bytes: 0,
         }
     }
@@ -68,13 +104,14 @@ impl Shelf {
     /// What stands at this shared place or before may be missing.
     #[cfg(feature = "nats")]
     pub(crate) fn begins_behind(&mut self, place: u64) {
-        self.dropped.others = self.dropped.others.max(place);
-        self.dropped.all = self.dropped.all.max(place);
+        self.dropped.begins_behind(place);
+        self.dropped_orders.begins_behind(place);
     }
 
     /// What this node sent up to this number may be missing.
     pub(crate) fn owns_behind(&mut self, number: u64) {
         self.dropped.own = self.dropped.own.max(number);
+        self.dropped_orders.own = self.dropped_orders.own.max(number);
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -104,6 +141,7 @@ impl Shelf {
     pub(crate) fn push(&mut self, entry: &Arc<Entry>, at: Instant) {
         let place = self.first + self.entries.len() as u64;
         self.bytes += entry.cost();
+        self.orders += usize::from(entry.order.is_some());
         let lists = self.lists.entry(entry.namespace.clone()).or_default();
         if entry.target.rooms.is_empty() {
             lists.for_all.push_back(place);
@@ -120,14 +158,10 @@ impl Shelf {
         let gone = self.first;
         self.first += 1;
         self.bytes -= entry.cost();
-        let mark = entry.mark();
-        if !entry.is_lost() {
-            self.dropped.all = self.dropped.all.max(mark.place);
-        }
-        if entry.publisher == self.tag {
-            self.dropped.own = mark.own;
-        } else {
-            self.dropped.others = self.dropped.others.max(mark.place);
+        self.dropped.drop(&entry, self.tag);
+        if entry.order.is_some() {
+            self.orders -= 1;
+            self.dropped_orders.drop(&entry, self.tag);
         }
         // It is the oldest, so that it is the first wherever it stands. A room that was named twice has it twice.
         let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= gone).is_some() {};
@@ -173,22 +207,33 @@ impl Shelf {
 
     /// True if nothing has been dropped that somebody who has got to one of these positions may not have.
     pub(crate) fn is_complete_behind(&self, known: &[Position]) -> bool {
-        known.iter().any(|position| {
-            if position.tag == Some(self.tag) {
-                position.own >= self.dropped.own && position.place >= self.dropped.others
-            } else {
-                position.place >= self.dropped.all
-            }
-        })
+        self.dropped.is_before(self.tag, known)
+    }
+
+    /// As [`is_complete_behind`](Self::is_complete_behind), of orders alone.
+    pub(crate) fn has_orders_behind(&self, known: &[Position]) -> bool {
+        self.dropped_orders.is_before(self.tag, known)
+    }
+
+    /// The orders for a room, or for all, that a session does not know which has got to these positions.
+    pub(crate) fn orders(&self, session: &SavedSession, room: Option<&str>, known: &[Position]) -> Vec<Arc<Entry>> {
+        let Some(lists) = self.lists.get(&session.namespace).filter(|_| self.orders > 0) else { return vec![] };
+        let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
+        let unknown = |entry: &&Arc<Entry>| entry.order.is_some() && !known.iter().any(|position| position.covers(&entry.mark()));
+        lists.from(room, from).filter_map(|place| self.at(place)).filter(unknown).cloned().collect()
+    }
+
+    /// The entry at a place of this shelf.
+    fn at(&self, place: u64) -> Option<&Arc<Entry>> {
+        self.entries.get((place - self.first) as usize).map(|(_, entry)| entry)
     }
 
     /// The events for a session but for those that it has got who has got to all these positions.
-    pub(crate) fn find(&self, session: &SavedSession, known: &[Position]) -> Vec<Arc<Entry>> {
+    pub(crate) fn find(&self, session: &SavedSession, known: &[Position], stays: &Stays) -> Vec<Arc<Entry>> {
         let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
         let Some(lists) = self.lists.get(&session.namespace) else { return vec![] };
         let mut places: Vec<u64> = lists.from(None, from).chain(lists.from(Some(session.id.as_str()), from)).collect();
-        let joined: FxHashMap<&str, &Position> = session.rooms.iter().map(|(room, since)| (&**room, since)).collect();
-        for room in joined.keys() {
+        for room in stays.names() {
             places.extend(lists.from(Some(room), from));
         }
         places.sort_unstable();
@@ -197,19 +242,20 @@ impl Shelf {
             if room == session.id.as_str() {
                 return !session.since.covers(mark);
             }
-            joined.get(room).is_some_and(|since| !since.covers(mark))
+            stays.met(room, mark)
         };
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
             let Entry { target, .. } = &**entry;
             // What is lost nobody is told who was not there.
             !entry.is_lost()
+                && entry.order.is_none()
                 && !known.iter().any(|position| position.covers(&mark))
                 && (entry.reach == Reach::Everywhere || self.was_there(session, &mark))
                 && (if target.rooms.is_empty() { !session.since.covers(&mark) } else { target.rooms.iter().any(|room| met(room, &mark)) })
                 && !target.except.iter().any(|room| met(room, &mark))
         };
-        let found = places.iter().filter_map(|place| self.entries.get((place - self.first) as usize)).map(|(_, entry)| entry);
+        let found = places.iter().filter_map(|place| self.at(*place));
         found.filter(|entry| for_it(entry)).cloned().collect()
     }
 
@@ -244,7 +290,6 @@ impl Shelf {
 }
 
 /// Orders events by their shared places, those of one publisher by their numbers: what it sent together may stand in two messages.
-#[cfg(feature = "nats")]
 pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries.sort_by_key(|entry| entry.mark().place);
     let mut seen = rustc_hash::FxHashSet::default();
@@ -264,7 +309,11 @@ pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
 /// What an event takes in memory, about.
 impl Entry {
     pub(crate) fn cost(&self) -> usize {
-        let rooms: usize = self.target.rooms.iter().chain(&self.target.except).map(|room| room.len() + 64).sum();
+        let ordered: &[Room] = match &self.order {
+            Some(Operation::Join(rooms) | Operation::Leave(rooms)) => rooms,
+            _ => &[],
+        };
+        let rooms: usize = self.target.rooms.iter().chain(&self.target.except).chain(ordered).map(|room| room.len() + 64).sum();
         OVERHEAD + rooms + self.frames.len()
     }
 }

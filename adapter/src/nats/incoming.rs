@@ -290,6 +290,7 @@ pub(super) fn perform(shared: &Arc<Shared>, node: &Arc<dyn Node>, from: Publishe
             }
             node.deliver(message);
         }
+        Record::Order(_, message) => node.deliver(message),
         // It comes by the stream alone.
         Record::Kept(_) => shared.counters.malformed.one(),
         Record::Ask(id, request) => answer(shared, from, id, request),

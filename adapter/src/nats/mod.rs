@@ -190,7 +190,7 @@ impl NatsAdapter {
     }
 
     /// True if the server keeps events, and they go by its stream.
-    fn keeps(&self) -> bool {
+    fn has_history(&self) -> bool {
         self.shared.history.get().is_some()
     }
 
@@ -300,7 +300,7 @@ impl Adapter for NatsAdapter {
         let lane = match (&message.operation, lane(&message.target)) {
             // Only where a node of the tag lives is it sure to be for a socket: rooms may be named like ids.
             // In order with the events that the server keeps.
-            _ if self.keeps() => Lane::Kept,
+            _ if self.has_history() => Lane::Kept,
             (Operation::ServerEvent { .. }, _) => Lane::All,
             (_, Lane::Socket(id)) if !self.shared.is_owned(&id) => Lane::All,
             (_, lane) => lane,
@@ -321,7 +321,7 @@ impl Adapter for NatsAdapter {
         let meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !mine && owner.is_none_or(|owner| *tag == owner);
         let nodes: Vec<_> = members.iter().filter(meant).map(|(tag, member)| (tag, member.name.clone())).collect();
         let lane = match (owner, &nodes[..]) {
-            _ if self.keeps() => Lane::Kept,
+            _ if self.has_history() => Lane::Kept,
             (Some(owner), [_]) => Lane::Node(owner),
             _ => Lane::All,
         };
@@ -378,6 +378,10 @@ impl Adapter for NatsAdapter {
 
     fn is_connected(&self) -> bool {
         self.shared.links.are_up() && self.shared.history.get().is_none_or(|history| history.listens())
+    }
+
+    fn keeps(&self) -> bool {
+        self.shared.history.get().is_none_or(|history| history.keeps())
     }
 
     fn server_count(&self) -> BoxFuture<'static, usize> {

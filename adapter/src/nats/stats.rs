@@ -92,6 +92,8 @@ counters! {
     kept_again,
     /// Events that could not be kept in time, and do not reach other nodes.
     not_kept,
+    /// Events and other records that the server refused to keep, and that were sent on to the nodes that were there.
+    unkept,
     /// How often messages of the shared history did not come by themselves, and were read from the stream.
     resynced,
     /// Times a session was saved for the case that this process ends.

@@ -66,6 +66,8 @@ impl Head {
 pub(crate) enum Record {
     /// To be done by whoever hears it.
     Tell(Message),
+    /// An order of the history that nodes share, with its number at its node.
+    Order(u64, Message),
     /// An event of the history that nodes share.
     Kept(Kept),
     /// To be answered under this number.
@@ -154,6 +156,19 @@ pub(crate) fn tell(message: &Message) -> Vec<u8> {
         }),
         Operation::ServerEvent { name, args } => record(kind::SERVER_EVENT, length, |out| put_event(out, namespace, name, args)),
     }
+}
+
+/// The record of an order of the history that nodes share: who does not know its number, passes it by.
+pub(crate) fn order(number: u64, message: &Message) -> Vec<u8> {
+    let mut out = tell(message);
+    out.put_u64(number);
+    end_record(&mut out);
+    out
+}
+
+/// True if a record is an order.
+pub(crate) fn is_order(record: &[u8]) -> bool {
+    matches!(record.get(HEAD + 4), Some(&(kind::JOIN | kind::LEAVE | kind::DISCONNECT)))
 }
 
 /// The record of an event of the history that nodes share.
@@ -272,9 +287,14 @@ fn record(kind: u8, capacity: usize, write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8
     out.resize(HEAD + 4, 0);
     out.push(kind);
     write(&mut out);
+    end_record(&mut out);
+    out
+}
+
+/// Writes the length of a record in front of it.
+fn end_record(out: &mut [u8]) {
     let length = u32::try_from(out.len() - HEAD - 4).unwrap_or(u32::MAX);
     out[HEAD..HEAD + 4].copy_from_slice(&length.to_be_bytes());
-    out
 }
 
 fn flags(volatile: bool, compress: bool) -> u8 {
@@ -450,9 +470,20 @@ impl<'a> Reader<'a> {
                 let (volatile, compress) = (flags & VOLATILE != 0, flags & COMPRESS != 0);
                 tell(namespace, target, Operation::Emit { frames: self.frames()?, volatile, compress })
             }
-            kind::JOIN => tell(self.text()?, self.target()?, Operation::Join(self.rooms()?)),
-            kind::LEAVE => tell(self.text()?, self.target()?, Operation::Leave(self.rooms()?)),
-            kind::DISCONNECT => tell(self.text()?, self.target()?, Operation::Disconnect { close: self.u8()? != 0 }),
+            kind @ (kind::JOIN | kind::LEAVE | kind::DISCONNECT) => {
+                let (namespace, target) = (self.text()?, self.target()?);
+                let operation = match kind {
+                    kind::JOIN => Operation::Join(self.rooms()?),
+                    kind::LEAVE => Operation::Leave(self.rooms()?),
+                    _ => Operation::Disconnect { close: self.u8()? != 0 },
+                };
+                let message = Message { namespace, target, operation };
+                // A process that has no sockets does not number what it orders.
+                Ok(match self.u64() {
+                    Ok(number) => Record::Order(number, message),
+                    Err(_) => Record::Tell(message),
+                })
+            }
             kind::SERVER_EVENT => {
                 let (namespace, name, args) = self.event()?;
                 tell(namespace, Target::default(), Operation::ServerEvent { name, args })

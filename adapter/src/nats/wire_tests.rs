@@ -143,3 +143,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn order_bears_its_number_behind_what_older_nodes_read() {
+    let message = Message {
+        namespace: "/".into(),
+        target: Target { rooms: vec!["red".into()], except: vec!["blue".into()] },
+        operation: Operation::Leave(vec!["green".into()]),
+    };
+    let read = |record: &[u8]| Reader::new(&record[HEAD..]).record();
+    let numbered = order(7, &message);
+    assert!(is_order(&numbered) && is_order(&tell(&message)));
+    assert_eq!(read(&numbered), Some(Ok(Record::Order(7, message.clone()))));
+    assert_eq!(read(&tell(&message)), Some(Ok(Record::Tell(message))));
+}

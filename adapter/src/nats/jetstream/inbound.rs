@@ -1,16 +1,17 @@
 //! What the server sends on when it has kept it. What did not come is read from the stream.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
-use async_nats::{Client, HeaderMap, HeaderName};
+use async_nats::{Client, HeaderMap, HeaderName, Subscriber};
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::MissedTickBehavior;
 
 use super::StreamHistory;
-use super::log::{Follows, Log, PER_MESSAGE, place_in};
+use super::log::{Follows, Log, PER_MESSAGE, Unkept, place_in};
 use super::store::{From, Range, Store, Trouble};
 use crate::nats::wire::{self, HEAD, Head, Reader, Record};
 use crate::nats::{Shared, incoming};
@@ -23,6 +24,8 @@ const FAR: u64 = 100_000;
 /// How long threads that are behind are waited for, before they get more nevertheless.
 const PATIENCE: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(5);
+/// Messages that nobody keeps and that wait for those before them.
+const MAX_HELD: usize = 64;
 /// How long nothing is tried after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -30,7 +33,9 @@ const PAUSE: Duration = Duration::from_millis(500);
 pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>, client: Client) {
     let mut loaded = false;
     loop {
-        let listened = Inbound { history: &history, shared: &shared, missing: 0, back: false }.listen(&client, &mut loaded).await;
+        let (unkept, held) = (None, VecDeque::new());
+        let listened =
+            Inbound { history: &history, shared: &shared, missing: 0, back: false, unkept, held }.listen(&client, &mut loaded).await;
         if let Err(error) = listened {
             shared.counters.restarted.one();
             tracing::warn!(target: "sociable::recovery", %error, "what other nodes keep can't be heard now");
@@ -46,12 +51,17 @@ struct Inbound<'a> {
     missing: u64,
     /// When it was looked last, the stream ended before what is known of it.
     back: bool,
+    /// What the server did not keep is heard here.
+    unkept: Option<Subscriber>,
+    /// Of that, what came before messages that it stands behind.
+    held: VecDeque<Bytes>,
 }
 
 impl Inbound<'_> {
     async fn listen(&mut self, client: &Client, loaded: &mut bool) -> Result<(), Trouble> {
         let store = self.history.store()?;
         let mut live = client.subscribe(store.subjects.live.clone()).await?;
+        self.unkept = Some(client.subscribe(store.subjects.unkept.clone()).await?);
         client.flush().await?;
         if !*loaded {
             self.load(store).await?;
@@ -62,13 +72,28 @@ impl Inbound<'_> {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            let unkept = async {
+                match &mut self.unkept {
+                    Some(unkept) => unkept.next().await,
+                    None => std::future::pending().await,
+                }
+            };
             tokio::select! {
+                message = unkept => {
+                    self.held.push_back(message.ok_or("the subscription has ended")?.payload);
+                    self.hear_unkept(false);
+                }
                 message = live.next() => {
                     let message = message.ok_or("the subscription has ended")?;
+                    // One that came before may be the one before.
+                    self.hear_unkept(false);
                     self.hear(store, message.headers.as_ref(), &message.payload).await?;
                 }
                 // A server that can't be asked now is asked again: what comes is taken meanwhile.
-                _ = look.tick() => self.try_look(store, true).await,
+                _ = look.tick() => {
+                    self.hear_unkept(true);
+                    self.try_look(store, true).await;
+                }
                 () = self.history.wake.notified() => self.try_look(store, false).await,
             }
         }
@@ -118,6 +143,71 @@ impl Inbound<'_> {
         }
         self.take(sequence, payload, true);
         Ok(())
+    }
+
+    /// Takes what came that nobody keeps. What stands behind a message that has not come waits for it, or is taken `anyhow`.
+    fn hear_unkept(&mut self, anyhow: bool) {
+        while let Some(message) = self.unkept.as_mut().and_then(|unkept| unkept.next().now_or_never().flatten()) {
+            self.held.push_back(message.payload);
+        }
+        let mut held = std::mem::take(&mut self.held);
+        let anyhow = anyhow || held.len() > MAX_HELD;
+        held.retain(|payload| !self.take_unkept(payload, anyhow));
+        self.held = held;
+    }
+
+    /// Takes a message that nobody keeps. False if it has to wait.
+    fn take_unkept(&self, payload: &Bytes, anyhow: bool) -> bool {
+        let (history, shared) = (self.history, self.shared);
+        let Ok(head) = Head::read(&mut Reader::new(payload)) else {
+            shared.counters.malformed.one();
+            return true;
+        };
+        let Some(node) = shared.node.get().filter(|_| head.publisher != history.me) else { return true };
+        let mut log = history.log.lock();
+        let follows = log.follows(head.publisher, head.sequence);
+        if follows == Follows::Gap && !anyhow {
+            return false;
+        }
+        log.count(head.publisher, head.sequence);
+        if follows == Follows::Again {
+            return true;
+        }
+        history.outbound.refused(&*Trouble::from("another node says so"));
+        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
+        // Without a record it stands for what a node sent to its own sockets.
+        let mut hole = payload.len() == HEAD;
+        while let Some(record) = reader.record() {
+            let what = match record {
+                Ok(Record::Kept(kept)) => Unkept::Event(kept),
+                Ok(Record::Tell(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
+                    let frames = node.write_offset(&namespace, &frames, &log.offset(&log.next().1));
+                    Unkept::Event(wire::Kept { number: 0, at: None, namespace, target, compress, frames: frames.into_bytes() })
+                }
+                Ok(Record::Order(_, order)) => Unkept::Order(order),
+                Ok(Record::Tell(order)) if order.operation.is_order() => Unkept::Order(order),
+                Ok(record) => {
+                    incoming::perform(shared, node, head.publisher, record);
+                    continue;
+                }
+                Err(_) => {
+                    shared.counters.malformed.one();
+                    continue;
+                }
+            };
+            hole = true;
+            if let Some(entry) = log.pass_on(what) {
+                node.keep(&entry);
+            }
+        }
+        if hole {
+            log.has_hole();
+        }
+        drop(log);
+        if follows == Follows::Gap {
+            self.lost();
+        }
+        true
     }
 
     /// Up to this message of the stream all for all has been taken.
@@ -261,6 +351,14 @@ impl Inbound<'_> {
                     let number = place_in(head.order, at);
                     let kept = wire::Kept { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
                     keep(log.take(publisher, place, kept, &history.limits))
+                }
+                Ok(Record::Order(number, order)) => {
+                    at += 1;
+                    keep(Some(log.take_order(publisher, place, Some(number), order, &history.limits)))
+                }
+                Ok(Record::Tell(order)) if order.operation.is_order() => {
+                    at += 1;
+                    keep(Some(log.take_order(publisher, place, None, order, &history.limits)))
                 }
                 Ok(record) => {
                     if live {

@@ -8,10 +8,11 @@ use rustc_hash::FxHashMap;
 use sociable_protocol::{Frames, NodeTag};
 
 use super::offset::{self, Epoch, WIDTH};
+use crate::history::orders::obey;
 use crate::history::shelf::{self, Shelf};
 use crate::history::{OVERHEAD, Position};
 use crate::nats::wire::{Kept, Publisher};
-use crate::{Entry, Limits, Missed, Reach, SavedSession};
+use crate::{Entry, Limits, Message, Missed, Reach, SavedSession};
 
 /// So many events may be in one message: the lower bits of a place tell which of them it is.
 pub(super) const PER_MESSAGE: u64 = 1 << 12;
@@ -57,6 +58,12 @@ pub(super) enum Follows {
     Gap,
     /// It came before.
     Again,
+}
+
+/// What is sent on without being kept.
+pub(super) enum Unkept {
+    Event(Kept),
+    Order(Message),
 }
 
 #[derive(Debug)]
@@ -115,6 +122,25 @@ impl Log {
         self.shelf.begins_behind(self.position().place);
     }
 
+    /// Something was sent that nobody keeps, behind all that has been taken: who is away can't be told all until more of the stream has come.
+    pub(super) fn has_hole(&mut self) {
+        self.shelf.begins_behind(place_in(self.sequence() + 1, 0));
+    }
+
+    /// An event or an order of another node that nobody keeps: to those who are here it is one of this node's own.
+    pub(super) fn pass_on(&mut self, what: Unkept) -> Option<Arc<Entry>> {
+        let (number, reached) = self.next();
+        let entry = match what {
+            Unkept::Event(kept) => self.read(self.me, Entry::LOST, Kept { number, ..kept }, reached, Reach::Here)?,
+            Unkept::Order(Message { namespace, target, operation }) => {
+                Entry::order(namespace, target, operation, number, reached, true).placed(self.me, Entry::LOST)
+            }
+        };
+        self.number = number;
+        self.has_lost(number);
+        Some(Arc::new(entry))
+    }
+
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
     }
@@ -134,17 +160,26 @@ impl Log {
         self.place = self.place.max(place_behind(sequence));
     }
 
+    /// How a message to all follows on the one of its publisher before.
+    pub(super) fn follows(&self, publisher: Publisher, message: u64) -> Follows {
+        match self.messages.get(&publisher) {
+            _ if message == 0 => Follows::Next,
+            Some(last) if message <= *last => Follows::Again,
+            Some(last) if message > last.saturating_add(1) => Follows::Gap,
+            _ => Follows::Next,
+        }
+    }
+
     /// Counts a message to all. Tells how it follows on the one of its publisher before.
     pub(super) fn count(&mut self, publisher: Publisher, message: u64) -> Follows {
         if self.messages.len() >= MAX_PUBLISHERS && !self.messages.contains_key(&publisher) {
             self.messages.clear();
         }
-        let last = self.messages.get(&publisher).copied();
-        if message == 0 || last.is_some_and(|last| message <= last) {
-            return if message == 0 { Follows::Next } else { Follows::Again };
+        let follows = self.follows(publisher, message);
+        if message > 0 && follows != Follows::Again {
+            self.messages.insert(publisher, message);
         }
-        self.messages.insert(publisher, message);
-        if last.is_some_and(|last| message > last.saturating_add(1)) { Follows::Gap } else { Follows::Next }
+        follows
     }
 
     /// The offset of a position.
@@ -179,6 +214,26 @@ impl Log {
         self.shelf.push(&entry, now);
         self.trim(limits, now);
         Some(entry)
+    }
+
+    /// Takes the next order of another node. Without a number it is of a process that has no sockets.
+    pub(super) fn take_order(
+        &mut self,
+        publisher: NodeTag,
+        place: u64,
+        number: Option<u64>,
+        order: Message,
+        limits: &Limits,
+    ) -> Arc<Entry> {
+        let Message { namespace, target, operation } = order;
+        // Nobody is served by that process: who knows the order is told by its place alone.
+        let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
+        let entry = Entry::order(namespace, target, operation, number, self.reached(place), true).placed(publisher, place);
+        let (entry, now) = (Arc::new(entry), Instant::now());
+        self.place = place;
+        self.shelf.push(&entry, now);
+        self.trim(limits, now);
+        entry
     }
 
     /// Up to which message of the stream it has been read what a node sent to its own sockets.
@@ -278,7 +333,9 @@ impl Log {
         if !shelves().all(|shelf| shelf.is_complete_behind(&known)) {
             return None;
         }
-        let entries = shelf::in_order(shelves().flat_map(|shelf| shelf.find(session, &known)).collect());
+        // Orders are for all nodes.
+        let stays = obey(&self.shelf, session)?;
+        let entries = shelf::in_order(shelves().flat_map(|shelf| shelf.find(session, &known, &stays)).collect());
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         if bytes > limits.session_bytes {
             return None;
@@ -297,7 +354,7 @@ impl Log {
             offset::write_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
-        (besides.len() <= offset::MAX_BESIDES).then_some(Missed { entries, offsets, head })
+        (besides.len() <= offset::MAX_BESIDES).then(|| Missed { entries, offsets, head, rooms: stays.rooms() })
     }
 }
 

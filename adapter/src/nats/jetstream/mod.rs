@@ -42,8 +42,8 @@ pub(crate) use self::store::Store;
 use super::wire::{self, Publisher};
 use super::{Counters, Shared};
 use crate::history::Position;
-use crate::message::Target;
-use crate::{AdapterError, Entry, History, Limits, Missed, Reach, SavedSession, Usage};
+use crate::message::{Operation, Target};
+use crate::{AdapterError, Entry, History, Limits, Message, Missed, Reach, SavedSession, Usage};
 
 /// How often sessions that live are saved anew, at least and at most.
 const REFRESH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
@@ -70,12 +70,22 @@ pub struct JetStreamOptions {
     in_memory: bool,
     max_age: Duration,
     max_bytes: i64,
+    sessions_bytes: i64,
+    max_session: usize,
     deadline: Duration,
 }
 
 impl Default for JetStreamOptions {
     fn default() -> Self {
-        Self { replicas: None, in_memory: false, max_age: Duration::from_secs(600), max_bytes: 1 << 30, deadline: Duration::from_secs(60) }
+        Self {
+            replicas: None,
+            in_memory: false,
+            max_age: Duration::from_secs(600),
+            max_bytes: 1 << 30,
+            sessions_bytes: 512 << 20,
+            max_session: 64 << 10,
+            deadline: Duration::from_secs(60),
+        }
     }
 }
 
@@ -101,10 +111,26 @@ impl JetStreamOptions {
         self
     }
 
-    /// How many bytes of events are kept, 1 GiB by default. What is oldest goes first; who would need it gets a new session.
+    /// How many bytes of events are kept, 1 GiB by default. The server reserves them. What is oldest goes first; who would need it gets a new
+    /// session.
     #[must_use]
     pub fn max_bytes(mut self, bytes: i64) -> Self {
         self.max_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of sessions are kept, 512 MiB by default. The server reserves them, so that sessions take no room of events. What was
+    /// written longest ago goes first; who would need it gets a new session.
+    #[must_use]
+    pub fn sessions_bytes(mut self, bytes: i64) -> Self {
+        self.sessions_bytes = bytes;
+        self
+    }
+
+    /// The most bytes of one session as it is kept, 64 KiB by default: its rooms and data. A longer one can't be recovered, and is counted.
+    #[must_use]
+    pub fn max_session(mut self, bytes: usize) -> Self {
+        self.max_session = bytes;
         self
     }
 
@@ -122,6 +148,8 @@ impl JetStreamOptions {
 pub(crate) struct StreamHistory {
     me: Publisher,
     limits: Limits,
+    /// The most bytes of a session.
+    max_session: usize,
     shared: Weak<Shared>,
     log: Mutex<Log>,
     outbound: Outbound,
@@ -153,6 +181,7 @@ impl StreamHistory {
         Self {
             me,
             limits,
+            max_session: options.max_session,
             shared: Arc::downgrade(shared),
             log: Mutex::new(log),
             outbound: Outbound::new(shared.options.queue_bytes, options.deadline),
@@ -192,6 +221,11 @@ impl StreamHistory {
         self.outbound.keeps_up()
     }
 
+    /// False while the server refuses to keep what it is given.
+    pub(crate) fn keeps(&self) -> bool {
+        !self.outbound.is_refused()
+    }
+
     /// True if what other nodes keep is heard.
     pub(crate) fn listens(&self) -> bool {
         *self.listens.borrow()
@@ -212,8 +246,9 @@ impl StreamHistory {
     pub(crate) async fn run(self: Arc<Self>, shared: Arc<Shared>, client: async_nats::Client) {
         if let Some(store) = self.store.get() {
             let sessions = self.limits.session_age.saturating_add(3 * self.refresh()).min(FOREVER);
-            if let Err(error) = store.keep_for(self.max_age(), sessions).await {
-                tracing::warn!(target: "sociable::recovery", %error, "events may be kept for a shorter time than clients may be away");
+            let options = shared.options.jetstream.clone().unwrap_or_default();
+            if let Err(error) = store.adjust(self.max_age(), sessions, &options).await {
+                tracing::error!(target: "sociable::recovery", %error, "the limits of events and sessions could not be set: has the NATS server room for both?");
             }
         }
         tokio::join!(
@@ -285,6 +320,29 @@ impl History for StreamHistory {
         Ok(())
     }
 
+    fn order(
+        &self,
+        namespace: &ByteString,
+        target: Target,
+        operation: Operation,
+        deliver: &mut dyn FnMut(&Arc<Entry>),
+    ) -> Result<(), AdapterError> {
+        let Some(shared) = self.shared.upgrade() else {
+            return Err(AdapterError::Unreachable("this process has taken leave".into()));
+        };
+        let limit = shared.outgoing.max_record();
+        let mut log = self.log.lock();
+        let (number, reached) = log.next();
+        let message = Message { namespace: namespace.clone(), target, operation };
+        let record = wire::order(number, &message);
+        let Message { namespace, target, operation } = message;
+        let entry = Arc::new(Entry::order(namespace, target, operation, number, reached, true));
+        self.outbound.push(Lane::All, record, Some(Arc::clone(&entry)), limit, &shared.counters)?;
+        log.add(&entry, &self.limits);
+        deliver(&entry);
+        Ok(())
+    }
+
     fn is_shared(&self) -> bool {
         true
     }
@@ -303,7 +361,7 @@ impl History for StreamHistory {
     }
 
     fn save(&self, session: SavedSession) -> bool {
-        let limit = self.shared.upgrade().map_or(0, |shared| shared.outgoing.max_record());
+        let limit = self.shared.upgrade().map_or(0, |shared| shared.outgoing.max_record()).min(self.max_session);
         let (epoch, here) = {
             let log = self.log.lock();
             (log.epoch(), log.position().own)

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::jetstream::message::PublishMessage;
@@ -14,8 +15,9 @@ use tokio::sync::{Notify, watch};
 
 use super::StreamHistory;
 use super::log::{PER_MESSAGE, place_in};
+use super::store::{Trouble, is_full};
 use crate::nats::stats::Counters;
-use crate::nats::wire::{HEAD, Head, Publisher};
+use crate::nats::wire::{self, HEAD, Head, Publisher, Reader};
 use crate::nats::{Shared, link::Link};
 use crate::{AdapterError, Entry};
 
@@ -27,6 +29,8 @@ const OVERHEAD: usize = 96;
 const LATE: Duration = Duration::from_millis(250);
 /// How long nothing is tried after it failed, at first and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+/// How often a server that refused is asked again, if there is nothing to keep.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// Whom something is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,6 +84,8 @@ pub(crate) struct Outbound {
     under_way: Mutex<FxHashMap<u64, Vec<Arc<Entry>>>>,
     limit: usize,
     deadline: Duration,
+    /// The server refuses to keep what it is given.
+    is_refused: AtomicBool,
 }
 
 /// A message that is being packed.
@@ -90,15 +96,18 @@ struct Packed {
     items: u64,
     cost: usize,
     since: Instant,
+    /// It holds an order.
+    orders: bool,
 }
 
 impl Packed {
     fn new(lane: Lane) -> Self {
-        Self { lane, payload: vec![], entries: vec![], items: 0, cost: 0, since: Instant::now() }
+        Self { lane, payload: vec![], entries: vec![], items: 0, cost: 0, since: Instant::now(), orders: false }
     }
 
     fn add(&mut self, item: Item) {
         self.cost += item.cost();
+        self.orders |= wire::is_order(&item.record);
         if self.items == 0 {
             (self.payload, self.since) = (item.record, item.since);
         } else {
@@ -130,6 +139,46 @@ impl Outbound {
             under_way: Mutex::default(),
             limit,
             deadline,
+            is_refused: AtomicBool::new(false),
+        }
+    }
+
+    /// True while the server refuses to keep what it is given.
+    pub(crate) fn is_refused(&self) -> bool {
+        self.is_refused.load(Ordering::Acquire)
+    }
+
+    /// The server has refused something.
+    pub(crate) fn refused(&self, error: &dyn std::error::Error) {
+        if !self.is_refused.swap(true, Ordering::AcqRel) {
+            tracing::error!(target: "sociable::recovery", %error, "the NATS server keeps no more: events go on without being kept, and clients that lose their connection begin anew");
+            self.wake.notify_one();
+        }
+    }
+
+    /// The server has kept something.
+    fn accepted(&self) {
+        if self.is_refused() && self.is_refused.swap(false, Ordering::AcqRel) {
+            tracing::info!(target: "sociable::recovery", "the NATS server keeps events again");
+        }
+    }
+
+    /// The next message to all, with nothing in it.
+    fn empty(&self, publisher: Publisher) -> Parcel {
+        let mut waiting = self.waiting.lock();
+        waiting.order += 1;
+        waiting.to_all += 1;
+        let mut payload = [0; HEAD];
+        Head { publisher, order: waiting.order, sequence: waiting.to_all }.write(&mut payload);
+        let payload = Bytes::copy_from_slice(&payload);
+        Parcel { lane: Lane::All, order: waiting.order, payload, since: Instant::now(), items: 0, cost: 0 }
+    }
+
+    /// Asks a server that refused to keep a message with nothing in it.
+    fn probe(&self, publisher: Publisher) {
+        let mut parcels = self.parcels.lock();
+        if parcels.is_empty() && self.is_refused() {
+            parcels.push(Arc::new(self.empty(publisher)));
         }
     }
 
@@ -195,14 +244,16 @@ impl Outbound {
             let packed = &mut packed[usize::from(next.lane == Lane::Own)];
             // The first may be longer than what is packed together.
             let too_long = packed.items > 0 && packed.payload.len() + next.record.len() - HEAD > longest;
-            if too_long || packed.items >= PER_MESSAGE - 1 {
+            // Nodes of before count the events of a message alone: orders stand behind them.
+            let behind_order = packed.orders && next.entry.is_some() && !wire::is_order(&next.record);
+            if too_long || behind_order || packed.items >= PER_MESSAGE - 1 {
                 break;
             }
             let Some(item) = waiting.items.pop_front() else { break };
             packed.add(item);
         }
         let mut parcels = vec![];
-        for Packed { lane, mut payload, entries, items, cost, since } in packed.into_iter().filter(|packed| packed.items > 0) {
+        for Packed { lane, mut payload, entries, items, cost, since, .. } in packed.into_iter().filter(|packed| packed.items > 0) {
             waiting.order += 1;
             let order = waiting.order;
             let sequence = match lane {
@@ -246,24 +297,44 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
     loop {
         let parcels = outbound.next(history.me, shared.outgoing.max_record());
         if parcels.is_empty() {
-            outbound.wake.notified().await;
+            if outbound.is_refused() {
+                if tokio::time::timeout(PROBE, outbound.wake.notified()).await.is_err() {
+                    outbound.probe(history.me);
+                }
+            } else {
+                outbound.wake.notified().await;
+            }
             continue;
         }
-        let kept = join_all(parcels.iter().map(|parcel| publish(&history, &shared, parcel))).await;
+        let fates = join_all(parcels.iter().map(|parcel| publish(&history, &shared, parcel))).await;
+        for (parcel, fate) in parcels.iter().zip(&fates) {
+            if *fate == Fate::Refused {
+                send_on(&history, &shared, parcel).await;
+            }
+        }
         outbound.parcels.lock().clear();
         // What is under way counts until it is kept.
         outbound.waiting.lock().bytes -= parcels.iter().map(|parcel| parcel.cost).sum::<usize>();
         outbound.done.send_modify(|done| {
-            for (parcel, kept) in parcels.iter().zip(kept) {
+            for (parcel, fate) in parcels.iter().zip(fates) {
                 done.items += parcel.items;
-                done.lost += if kept { 0 } else { parcel.items };
+                done.lost += if fate == Fate::Kept { 0 } else { parcel.items };
             }
         });
     }
 }
 
-/// Publishes one message until it is kept. False if that takes too long.
-async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> bool {
+/// What has become of a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    /// The server does not keep it, and can be reached.
+    Refused,
+    Lost,
+}
+
+/// Publishes one message until it is kept or refused, or that takes too long.
+async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> Fate {
     let mut pause = PAUSE.0;
     loop {
         match try_publish(history, shared, parcel).await {
@@ -271,11 +342,21 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
                 history.outbound.stands(parcel.order, Some(sequence));
                 shared.counters.kept.one();
                 shared.counters.kept_after.observe(parcel.since.elapsed());
-                return true;
+                history.outbound.accepted();
+                return Fate::Kept;
+            }
+            Err(error) if is_full(&*error) || history.outbound.is_refused() && shared.links.is(Link::History) => {
+                history.outbound.refused(&*error);
+                return Fate::Refused;
             }
             Err(error) if parcel.since.elapsed() < history.outbound.deadline => {
                 shared.counters.kept_again.one();
                 tracing::debug!(target: "sociable::recovery", %error, "events are not kept yet, and are published again");
+            }
+            // As with a server that has put JetStream away since its disk is full.
+            Err(error) if shared.links.is(Link::History) => {
+                history.outbound.refused(&*error);
+                return Fate::Refused;
             }
             Err(error) => {
                 shared.counters.not_kept.add(parcel.items);
@@ -287,7 +368,7 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
                 if let Some(node) = shared.node.get() {
                     node.fall_behind();
                 }
-                return false;
+                return Fate::Lost;
             }
         }
         tokio::time::sleep(pause).await;
@@ -295,7 +376,33 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
     }
 }
 
-async fn try_publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> Result<u64, super::store::Trouble> {
+/// Sends a message that the server does not keep to the nodes that are there, as if there were no history: who is away can't come back and be told all.
+async fn send_on(history: &StreamHistory, shared: &Shared, parcel: &Parcel) {
+    shared.counters.unkept.add(parcel.items);
+    let payload = match parcel.lane {
+        Lane::All => parcel.payload.clone(),
+        // The others have to know that something is missing, should those for whom it was come to them.
+        Lane::Own => history.outbound.empty(history.me).payload,
+    };
+    {
+        let mut log = history.log.lock();
+        if let Some(number) = history.outbound.stands(parcel.order, None) {
+            log.has_lost(number);
+            log.has_hole();
+        }
+        if let Ok(head) = Head::read(&mut Reader::new(&payload)) {
+            // The next of this node that is kept does not show a gap.
+            log.count(head.publisher, head.sequence);
+        }
+    }
+    let Ok(store) = history.store() else { return };
+    // If it does not get there, the next message that is kept shows the gap.
+    if let Err(error) = store.context.client().publish(store.subjects.unkept.clone(), payload).await {
+        tracing::warn!(target: "sociable::recovery", %error, "events could not be sent on");
+    }
+}
+
+async fn try_publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> Result<u64, Trouble> {
     let store = history.store()?;
     // The client would hold it while the link is down, and send it however late.
     let patience = history.outbound.deadline.saturating_sub(parcel.since.elapsed());

@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 
 use super::StreamHistory;
 use super::offset::Epoch;
-use super::store::{Session, Store, Trouble};
+use super::store::{Session, Store, Trouble, is_full};
 use crate::history::Position;
 use crate::nats::Shared;
 use crate::nats::link::Link;
@@ -343,6 +343,17 @@ async fn write_one(history: &StreamHistory, shared: &Shared, pid: &Id, mut write
                 }
                 Err(error) => tracing::debug!(target: "sociable::recovery", %error, "a session can't be read now"),
             },
+            Err(Refused::Other(error)) if is_full(&*error) => {
+                shared.counters.sessions_unsaved.one();
+                history.outbound.refused(&*error);
+                // What is kept of it is not true any more.
+                if let (Some(_), Ok(store)) = (revision, history.store())
+                    && store.purge(pid).await.is_err()
+                {
+                    return revision;
+                }
+                return None;
+            }
             Err(Refused::Other(error)) => {
                 tracing::debug!(target: "sociable::recovery", %error, "a session is not saved yet");
                 history.mend(shared).await;

@@ -78,6 +78,8 @@ pub(crate) struct Subjects {
     pub(crate) all: String,
     /// Here the server sends it on when it is kept.
     pub(crate) live: String,
+    /// What the server refuses to keep is sent on here to those who are there.
+    pub(crate) unkept: String,
     /// Before the tag of a node: what is for its own sockets alone.
     own: String,
     any: String,
@@ -86,7 +88,7 @@ pub(crate) struct Subjects {
 impl Subjects {
     fn new(cluster: &str) -> Self {
         let subject = |rest: &str| format!("sociable.{cluster}.{rest}");
-        Self { all: subject("kept.all"), live: subject("live"), own: subject("kept.of"), any: subject("kept.>") }
+        Self { all: subject("kept.all"), live: subject("live"), unkept: subject("unkept"), own: subject("kept.of"), any: subject("kept.>") }
     }
 
     pub(crate) fn own(&self, tag: sociable_protocol::NodeTag) -> String {
@@ -171,8 +173,9 @@ impl Store {
             subjects: vec![format!("$KV.{bucket}.>")],
             max_messages_per_subject: 1,
             max_age: SESSION_AGE,
-            max_bytes: -1,
-            discard: DiscardPolicy::New,
+            max_bytes: options.sessions_bytes,
+            // A session or its end can always be written: what was written longest ago goes.
+            discard: DiscardPolicy::Old,
             storage: options.storage(),
             num_replicas: info.config.num_replicas,
             duplicate_window: DUPLICATES,
@@ -192,15 +195,26 @@ impl Store {
         Ok(Self { context: context.clone(), stream, sessions, epoch, last: info.state.last_sequence, subjects })
     }
 
-    /// Sees to it that events and sessions are kept for at least so long.
-    pub(crate) async fn keep_for(&self, events: Duration, sessions: Duration) -> Result<(), Trouble> {
-        for (stream, age) in [(&self.stream, events), (&self.sessions.stream, sessions)] {
+    /// Sees to it that events and sessions are kept for at least so long, and that both have a share of their own.
+    pub(crate) async fn adjust(&self, events: Duration, sessions: Duration, options: &JetStreamOptions) -> Result<(), Trouble> {
+        // Sessions first: what they had too much makes room.
+        let streams = [(&self.sessions.stream, sessions, options.sessions_bytes), (&self.stream, events, options.max_bytes)];
+        for (stream, age, max_bytes) in streams {
             let config = stream.get_info().await?.config;
             // Without a limit it is kept for ever.
-            if config.max_age < age && !config.max_age.is_zero() {
-                self.context.update_stream(Config { max_age: age, ..config }).await?;
+            let max_age = if config.max_age.is_zero() { config.max_age } else { config.max_age.max(age) };
+            let wanted = Config { max_age, max_bytes, discard: DiscardPolicy::Old, ..config.clone() };
+            let differs = (config.max_age, config.max_bytes, config.discard) != (max_age, max_bytes, DiscardPolicy::Old);
+            if differs {
+                self.context.update_stream(wanted).await?;
             }
         }
+        Ok(())
+    }
+
+    /// Forgets a session, though nothing can be written.
+    pub(crate) async fn purge(&self, pid: &Id) -> Result<(), Trouble> {
+        self.sessions.stream.purge().filter(format!("{}{pid}", self.sessions.prefix)).await?;
         Ok(())
     }
 
@@ -289,6 +303,19 @@ async fn known(context: &Context, name: &str) -> Result<Option<Stream>, Trouble>
         Err(error) if is_missing(&error) => Ok(None),
         Err(error) => Err(error.into()),
     }
+}
+
+/// True if the server has no room for what it is given.
+pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
+    const FULL: [ErrorCode; 4] = [
+        ErrorCode::INSUFFICIENT_RESOURCES,
+        ErrorCode::ACCOUNT_RESOURCES_EXCEEDED,
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED,
+        ErrorCode::STREAM_STORE_FAILED,
+    ];
+    std::iter::successors(Some(error), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<async_nats::jetstream::Error>())
+        .any(|error| FULL.contains(&error.error_code()))
 }
 
 /// True if the server says that there is no such stream.

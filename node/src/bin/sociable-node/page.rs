@@ -69,11 +69,12 @@ fn health(name: &str) -> impl Fn(&Server) -> HttpResponse + Clone + 'static {
     move |io| HttpResponse::Ok().json(Health { name: name.clone(), ..io.health() })
 }
 
-/// Whether new clients should come here: not while the node is going, or cut off from the others. Those that it has are served all the same.
+/// Whether new clients should come here: not while the node is going, or cut off from the others, or can't keep what clients miss. Those that it has are served all the same.
 fn readiness(io: &Server) -> HttpResponse {
     match io.health() {
         Health { draining: true, .. } => HttpResponse::ServiceUnavailable().body("the node is going"),
         Health { cut_off: true, .. } => HttpResponse::ServiceUnavailable().body("the other nodes can't be reached"),
+        Health { store_refuses: true, .. } => HttpResponse::ServiceUnavailable().body("the shared store takes nothing"),
         _ => HttpResponse::Ok().body("ready"),
     }
 }
