@@ -15,12 +15,14 @@ use crate::engine::Connection;
 use crate::handler::{ConnectContext, EventContext, Failure};
 use crate::launch::{go_on, launch};
 use crate::local::{Local, LocalSocket};
+use crate::maps::Set;
 use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::recovery::Claimed;
 use crate::server::ServerInner;
 use crate::session::{Dialect, Ending, Session};
 use crate::socket::{SocketError, Stage};
+use crate::sockets::Sockets;
 use crate::trace;
 
 /// Many more namespaces than a client ever joins, at once or pending: each costs memory before anybody has agreed to it.
@@ -37,10 +39,9 @@ pub(crate) struct Client {
     server: ArcWeak<ServerInner>,
     session: Rc<Session>,
     decoder: RefCell<Box<dyn Decoder>>,
-    /// Few: a search from the front finds one fastest.
-    sockets: RefCell<Vec<Rc<LocalSocket>>>,
+    sockets: RefCell<Sockets>,
     /// Namespaces that are asked whether they let the client in.
-    connecting: RefCell<Vec<ByteString>>,
+    connecting: RefCell<Set<ByteString>>,
     /// It has been in some namespace.
     joined: Cell<bool>,
 }
@@ -123,16 +124,16 @@ impl Client {
     }
 
     fn socket(&self, namespace: &str) -> Option<Rc<LocalSocket>> {
-        self.sockets.borrow().iter().find(|socket| **socket.shared.namespace.name() == *namespace).cloned()
+        self.sockets.borrow().find(namespace).cloned()
     }
 
     fn sockets(&self) -> Vec<Rc<LocalSocket>> {
-        self.sockets.borrow().clone()
+        self.sockets.borrow().all()
     }
 
     /// A socket has left.
     pub(crate) fn forget(&self, socket: &Rc<LocalSocket>) {
-        self.sockets.borrow_mut().retain(|other| !Rc::ptr_eq(other, socket));
+        self.sockets.borrow_mut().remove(socket);
     }
 
     /// Takes the client out of all its namespaces and closes its connection.
@@ -152,7 +153,7 @@ impl Client {
         if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
             return self.refuse(&server, name, &Failure::new("Too many namespaces"));
         }
-        self.connecting.borrow_mut().push(name.clone());
+        self.connecting.borrow_mut().insert(name.clone());
         let joining = Rc::clone(&this);
         let (asked, by) = (name.clone(), Arc::clone(&server));
         let join = move || async move { joining.join(&by, &asked, auth).await }.boxed_local();
@@ -230,7 +231,7 @@ impl Client {
         if !self.joined.replace(true) {
             self.session.expected_came();
         }
-        self.sockets.borrow_mut().push(Rc::clone(&socket));
+        self.sockets.borrow_mut().add(Rc::clone(&socket));
         let rooms = match back {
             Some((session, missed)) => {
                 socket.goes_on(&session, &missed);
@@ -274,9 +275,11 @@ struct Connecting<'a> {
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         let mut connecting = self.client.connecting.borrow_mut();
-        connecting.retain(|name| name != self.name);
-        // Nearly every client asks once: nothing is kept for a second time.
-        connecting.shrink_to_fit();
+        connecting.remove(self.name);
+        if connecting.is_empty() {
+            // Nearly every client asks once: nothing is kept for a second time.
+            *connecting = Set::default();
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! Namespaces: what all threads share of one.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -8,7 +9,6 @@ use std::time::Duration;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use sociable_adapter::{Message, Operation, Room, Target, own_room};
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
@@ -18,6 +18,7 @@ use tokio::time::Instant;
 use crate::ack::{AckReply, BroadcastAckError, event};
 use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::engine::Shared;
+use crate::maps::Map;
 use crate::operator::{BroadcastOperator, IntoRooms};
 use crate::parent::ParentNamespace;
 use crate::recovery::Recoveries;
@@ -63,7 +64,7 @@ struct Inner {
     /// Joins that other nodes asked for and that threads have not made yet: rooms may come by them.
     joins_under_way: Arc<()>,
     /// The rooms of this node with the number of threads on which they have members.
-    rooms: Mutex<FxHashMap<Room, usize>>,
+    rooms: Mutex<Map<Room, usize>>,
     /// How many of the rooms bear a name that could be the id of a socket.
     rooms_like_ids: AtomicUsize,
     /// Sockets that are in it or on their way in.
@@ -267,14 +268,14 @@ impl Namespace {
     }
 
     /// The rooms of this node with their numbers of sockets; the room of each socket's id is among them.
-    pub async fn local_rooms(&self) -> FxHashMap<Room, usize> {
+    pub async fn local_rooms(&self) -> HashMap<Room, usize> {
         let (tell, mut told) = mpsc::unbounded_channel();
         let namespace = self.clone();
         let mut reports = self.on_workers(None, 0, move |local| {
             let rooms = local.known(namespace.name()).and_then(|part| part.rooms.read(crate::rooms::Rooms::sizes));
             drop(tell.send(rooms.unwrap_or_default()));
         });
-        let mut rooms = FxHashMap::default();
+        let mut rooms = HashMap::new();
         while reports > 0 {
             // A worker that ends meanwhile drops its end.
             let Some(sizes) = told.recv().await else { break };

@@ -2,22 +2,22 @@
 
 use std::rc::Rc;
 
-use rustc_hash::FxHashMap;
 use sociable_adapter::{Room, Target, own_room};
 use sociable_protocol::Id;
 
 use crate::local::LocalSocket;
+use crate::maps::{Map, Slots};
 
 /// A room: its members on this thread, by their slot. It goes with the last of them.
-type Members = FxHashMap<u32, Rc<LocalSocket>>;
+type Members = Slots<Rc<LocalSocket>>;
 
 /// All sockets of a namespace on this thread, and the rooms that they have joined.
 ///
 /// The room of a socket's own id is a look-up, not a room. This is the state of an actor (see `actor.rs`): nothing here calls a user.
 #[derive(Debug, Default)]
 pub(crate) struct Rooms {
-    sockets: FxHashMap<Id, Rc<LocalSocket>>,
-    rooms: FxHashMap<Room, Members>,
+    sockets: Map<Id, Rc<LocalSocket>>,
+    rooms: Map<Room, Members>,
     /// The number of the last walk. A socket that bears it has been met, or is left out.
     walk: u64,
 }
@@ -118,7 +118,7 @@ impl Rooms {
 
     fn members(&self, room: &Room) -> impl Iterator<Item = &Rc<LocalSocket>> {
         let owner = own_room(room).and_then(|id| self.sockets.get(&id));
-        self.rooms.get(room).into_iter().flat_map(FxHashMap::values).chain(owner)
+        self.rooms.get(room).into_iter().flat_map(Members::values).chain(owner)
     }
 
     pub(crate) fn socket(&self, id: &Id) -> Option<&Rc<LocalSocket>> {

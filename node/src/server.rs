@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
 use sociable_adapter::{Adapter, Local as Alone};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, Frames, Health, JsonParser, NodeTag, Packet, Parser, Value};
@@ -22,6 +21,7 @@ use crate::emit::EmitError;
 use crate::engine::{Connection, Engine, Session, Shared};
 use crate::http::{ClientFiles, EngineService};
 use crate::local::Local;
+use crate::maps::{ByType, Map};
 use crate::metrics::Stats;
 use crate::namespace::Namespace;
 use crate::parent::{Matcher, ParentNamespace};
@@ -81,9 +81,9 @@ pub(crate) struct ServerInner {
     client_files: Option<Arc<ClientFiles>>,
     /// What the handshake of a client shows that sent nothing.
     pub(crate) no_auth: Args,
-    states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    states: ByType<Arc<dyn Any + Send + Sync>>,
     this: Weak<ServerInner>,
-    pub(crate) namespaces: RwLock<FxHashMap<ByteString, Namespace>>,
+    pub(crate) namespaces: RwLock<Map<ByteString, Namespace>>,
     parents: RwLock<Vec<ParentNamespace>>,
     new_namespace: RwLock<Vec<NamespaceListener>>,
 }
@@ -113,7 +113,7 @@ pub struct ServerBuilder {
     cleanup_empty_child_namespaces: bool,
     answer_errors: bool,
     client_files: Option<PathBuf>,
-    states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    states: ByType<Arc<dyn Any + Send + Sync>>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -283,7 +283,7 @@ impl Server {
             cleanup_empty_child_namespaces: false,
             answer_errors: false,
             client_files: None,
-            states: FxHashMap::default(),
+            states: ByType::default(),
         }
     }
 

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
-use rustc_hash::FxHashMap;
 use sociable_protocol::NodeTag;
 
 use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
+use crate::maps::Map;
 use crate::message::Room;
 
 /// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
@@ -24,7 +24,7 @@ pub(crate) struct Shelf {
     /// order of their numbers.
     mine: [VecDeque<u64>; 2],
     /// By namespace, where those for all of it and, by room, those for rooms stand. The oldest are the first.
-    lists: FxHashMap<ByteString, Lists>,
+    lists: Map<ByteString, Lists>,
     /// The last that was dropped: of this node, of others, and of all by their shared places.
     dropped: Dropped,
     bytes: usize,
@@ -40,7 +40,7 @@ struct Dropped {
 #[derive(Debug, Default)]
 struct Lists {
     for_all: VecDeque<u64>,
-    for_rooms: FxHashMap<Room, VecDeque<u64>>,
+    for_rooms: Map<Room, VecDeque<u64>>,
 }
 
 impl Lists {
@@ -59,7 +59,7 @@ impl Shelf {
             entries: VecDeque::new(),
             first: 0,
             mine: [VecDeque::new(), VecDeque::new()],
-            lists: FxHashMap::default(),
+            lists: Map::default(),
             dropped: Dropped { own: 0, others: behind, all: behind },
             bytes: 0,
         }
@@ -179,7 +179,7 @@ impl Shelf {
         let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
         let Some(lists) = self.lists.get(&session.namespace) else { return vec![] };
         let mut places: Vec<u64> = lists.from(None, from).chain(lists.from(Some(session.id.as_str()), from)).collect();
-        let joined: FxHashMap<&str, &Position> = session.rooms.iter().map(|(room, since)| (&**room, since)).collect();
+        let joined: Map<&str, &Position> = session.rooms.iter().map(|(room, since)| (&**room, since)).collect();
         for room in joined.keys() {
             places.extend(lists.from(Some(room), from));
         }
@@ -239,9 +239,9 @@ impl Shelf {
 #[cfg(feature = "nats")]
 pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries.sort_by_key(|entry| entry.mark().place);
-    let mut seen = rustc_hash::FxHashSet::default();
+    let mut seen = crate::maps::Set::default();
     entries.retain(|entry| seen.insert((entry.publisher, entry.number)));
-    let mut by_publisher: FxHashMap<NodeTag, Vec<usize>> = FxHashMap::default();
+    let mut by_publisher: Map<NodeTag, Vec<usize>> = Map::default();
     for (at, entry) in entries.iter().enumerate() {
         by_publisher.entry(entry.publisher).or_default().push(at);
     }
