@@ -1,6 +1,6 @@
 //! One client: the sockets of a session, and the packets between.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as ArcWeak};
 
@@ -11,6 +11,7 @@ use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
 
 use crate::ack::Ack;
+use crate::dynamic::Made;
 use crate::engine::Connection;
 use crate::handler::{ConnectContext, EventContext, Failure};
 use crate::launch::{go_on, launch};
@@ -19,7 +20,7 @@ use crate::maps::Set;
 use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::recovery::Claimed;
-use crate::server::ServerInner;
+use crate::server::{NoEntry, ServerInner};
 use crate::session::{Dialect, Ending, Session};
 use crate::socket::{SocketError, Stage};
 use crate::sockets::Sockets;
@@ -31,6 +32,7 @@ const MAX_NAMESPACES: usize = 1000;
 const MAX_NAME: usize = 1024;
 
 const INVALID_NAMESPACE: &str = "Invalid namespace";
+const TOO_MANY_NAMESPACES: &str = "Too many namespaces";
 
 /// The layer above a session.
 #[derive(Debug)]
@@ -42,6 +44,8 @@ pub(crate) struct Client {
     sockets: RefCell<Sockets>,
     /// Namespaces that are asked whether they let the client in.
     connecting: RefCell<Set<ByteString>>,
+    /// The namespaces that it made.
+    made: OnceCell<Made>,
     /// It has been in some namespace.
     joined: Cell<bool>,
 }
@@ -56,6 +60,7 @@ impl Client {
             session,
             sockets: RefCell::default(),
             connecting: RefCell::default(),
+            made: OnceCell::new(),
             joined: Cell::new(false),
         });
         if client.is_old() {
@@ -151,7 +156,7 @@ impl Client {
             return self.refuse(&server, name, &Failure::new(INVALID_NAMESPACE));
         }
         if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
-            return self.refuse(&server, name, &Failure::new("Too many namespaces"));
+            return self.refuse(&server, name, &Failure::new(TOO_MANY_NAMESPACES));
         }
         self.connecting.borrow_mut().insert(name.clone());
         let joining = Rc::clone(&this);
@@ -183,7 +188,10 @@ impl Client {
         let _connecting = Connecting { client: self, name };
         // It is kept as long as the socket: not with the whole message that it came in.
         let auth = auth.map_or_else(|| server.no_auth.clone(), |auth| auth.detached());
-        let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new(INVALID_NAMESPACE))?;
+        let namespace = server.enter(name, &auth, &self.made, self.session.handshake()).await.map_err(|refused| match refused {
+            NoEntry::Invalid => Failure::new(INVALID_NAMESPACE),
+            NoEntry::TooMany => Failure::new(TOO_MANY_NAMESPACES),
+        })?;
         let recoveries = namespace.recoveries().filter(|_| !self.is_old());
         let mut claimed = match recoveries {
             Some(recoveries) => recoveries.claim(&namespace, &auth).await,

@@ -51,6 +51,7 @@ mod config;
 mod cors;
 mod delivery;
 mod drain;
+mod dynamic;
 mod emit;
 pub mod engine;
 #[cfg(feature = "metrics")]

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::ack::{AckReply, BroadcastAckError, event};
+use crate::dynamic::Charge;
 use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::engine::Shared;
 use crate::maps::Map;
@@ -59,6 +60,10 @@ struct Inner {
     recoveries: Option<Arc<Recoveries>>,
     /// The pattern that it was made for.
     parent: Option<ParentNamespace>,
+    /// It counts for the client that made it, as long as clients find it.
+    charge: Mutex<Option<Charge>>,
+    /// Nobody was in it before.
+    began: std::time::Instant,
     /// Ids of acknowledgements, shared by all its sockets, so that a broadcast can have one.
     ack_ids: AtomicU64,
     /// Joins that other nodes asked for and that threads have not made yet: rooms may come by them.
@@ -95,6 +100,7 @@ impl Namespace {
         recoveries: Option<&Arc<Recoveries>>,
         name: ByteString,
         parent: Option<ParentNamespace>,
+        charge: Option<Charge>,
     ) -> Self {
         Self(Arc::new(Inner {
             server: Weak::clone(server),
@@ -104,6 +110,8 @@ impl Namespace {
             name,
             setup: parent.as_ref().map_or_else(SharedSetup::default, |parent| SharedSetup::of(parent.setup().snapshot())),
             parent,
+            charge: Mutex::new(charge),
+            began: std::time::Instant::now(),
             ack_ids: AtomicU64::new(0),
             joins_under_way: Arc::default(),
             rooms: Mutex::default(),
@@ -311,6 +319,16 @@ impl Namespace {
 
     pub(crate) fn parent(&self) -> Option<&ParentNamespace> {
         self.0.parent.as_ref()
+    }
+
+    /// It counts no more for the client that made it.
+    pub(crate) fn uncharge(&self) {
+        drop(self.0.charge.lock().take());
+    }
+
+    /// When it was made: what was sent before, it has not kept for anybody.
+    pub(crate) fn began(&self) -> std::time::Instant {
+        self.0.began
     }
 
     /// How the arguments of its packets are written.

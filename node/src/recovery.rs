@@ -251,7 +251,10 @@ impl Recoveries {
         self.end_earlier(namespace, &pid).await;
         let session = self.history.take(namespace.name(), &pid, offset.as_deref()).await;
         let mut claimed = Claimed { recoveries: Arc::clone(self), session, offset };
-        let count = match (claimed.session.is_some(), claimed.missed().is_some()) {
+        // One that was lost before its namespace was made anew missed what came in between.
+        let lost_before = |session: &SavedSession| session.lost.is_some_and(|lost| lost < namespace.began());
+        let gap = !self.history.is_shared() && claimed.session.as_ref().is_some_and(lost_before);
+        let count = match (claimed.session.is_some(), !gap && claimed.missed().is_some()) {
             (true, true) => return Some(claimed),
             (true, false) => Count::RecoveriesIncomplete,
             (false, _) => Count::RecoveriesUnknown,
