@@ -43,7 +43,7 @@ pub(crate) struct Client {
     decoder: RefCell<Box<dyn Decoder>>,
     sockets: RefCell<Sockets>,
     /// Namespaces that are asked whether they let the client in.
-    connecting: RefCell<Set<ByteString>>,
+    connecting: RefCell<Option<Box<Set<ByteString>>>>,
     /// The namespaces that it made.
     made: OnceCell<Made>,
     /// It has been in some namespace.
@@ -108,7 +108,7 @@ impl Client {
             }
             (Body::Ack { args, id }, Some(socket)) => socket.on_ack(id, args),
             (Body::Disconnect, Some(socket)) => socket.leave(DisconnectReason::ClientNamespaceDisconnect, false),
-            (Body::Connect(auth), None) if !self.connecting.borrow().contains(&packet.namespace) => self.connect(packet.namespace, auth),
+            (Body::Connect(auth), None) if !self.asks(&packet.namespace) => self.connect(packet.namespace, auth),
             (body, _) => {
                 tracing::debug!(target: "sociable::socket", sid = %self.session.id(), namespace = %trace::plain(&packet.namespace), kind = trace::kind(&body), "unexpected packet");
                 self.session.worker().counters.one(Count::ProtocolErrors);
@@ -136,6 +136,11 @@ impl Client {
         self.sockets.borrow().all()
     }
 
+    /// True if a namespace is being asked whether it lets the client in.
+    fn asks(&self, namespace: &ByteString) -> bool {
+        self.connecting.borrow().as_ref().is_some_and(|connecting| connecting.contains(namespace))
+    }
+
     /// A socket has left.
     pub(crate) fn forget(&self, socket: &Rc<LocalSocket>) {
         self.sockets.borrow_mut().remove(socket);
@@ -155,10 +160,10 @@ impl Client {
         if name.len() > MAX_NAME {
             return self.refuse(&server, name, &Failure::new(INVALID_NAMESPACE));
         }
-        if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
+        if self.sockets.borrow().len() + self.connecting.borrow().as_ref().map_or(0, |connecting| connecting.len()) >= MAX_NAMESPACES {
             return self.refuse(&server, name, &Failure::new(TOO_MANY_NAMESPACES));
         }
-        self.connecting.borrow_mut().insert(name.clone());
+        self.connecting.borrow_mut().get_or_insert_default().insert(name.clone());
         let joining = Rc::clone(&this);
         let (asked, by) = (name.clone(), Arc::clone(&server));
         let join = move || async move { joining.join(&by, &asked, auth).await }.boxed_local();
@@ -283,10 +288,10 @@ struct Connecting<'a> {
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         let mut connecting = self.client.connecting.borrow_mut();
-        connecting.remove(self.name);
-        if connecting.is_empty() {
+        let last = connecting.as_mut().is_some_and(|connecting| connecting.remove(self.name) && connecting.is_empty());
+        if last {
             // Nearly every client asks once: nothing is kept for a second time.
-            *connecting = Set::default();
+            *connecting = None;
         }
     }
 }

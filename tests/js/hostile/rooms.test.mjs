@@ -5,7 +5,7 @@ import fs from "node:fs";
 import { ask, collect, connect, done, freshApp, freshNode, op } from "../lib.mjs";
 
 /** Names in one message. */
-const CHUNK = 10_000;
+const CHUNK = 2_000;
 
 /** The time that a server has had the processor, in ticks of 10 ms. */
 function ticks(server) {
@@ -19,7 +19,7 @@ async function cost(server, act) {
   const before = ticks(server);
   await act();
   // The clock of the processor is coarse.
-  return Math.max(ticks(server) - before, 5);
+  return Math.max(ticks(server) - before, 3);
 }
 
 async function inChunks(socket, what, rooms) {
@@ -57,14 +57,14 @@ test("names that share a hash cost what others do", async (t) => {
     await app.stop("SIGKILL");
   }
   t.diagnostic(`${COUNT} joins: ${costs[0]} ticks for ordinary names, ${costs[1]} for colliding ones`);
-  assert.ok(costs[1] <= 5 * costs[0], costs.join(" and "));
+  assert.ok(costs[1] <= 3 * costs[0], costs.join(" and "));
 });
 
 for (const [what, flags] of [["", []], [" with recovery", ["--recovery", "60000"]]]) {
   test(`leaving rooms${what} costs what their number says`, async (t) => {
     const app = await freshApp(t, ...flags);
     const socket = await connect(t, app);
-    const [few, many] = [4_000, 40_000];
+    const [few, many] = [2_000, 20_000];
     const costs = [];
     for (const rooms of [ordinary(few), ordinary(many)]) {
       await inChunks(socket, "join", rooms);
@@ -72,7 +72,7 @@ for (const [what, flags] of [["", []], [" with recovery", ["--recovery", "60000"
       assert.equal((await done(socket, { do: "rooms" })).length, 1);
     }
     t.diagnostic(`${costs[0]} ticks to leave ${few} rooms, ${costs[1]} to leave ${many}`);
-    assert.ok(costs[1] <= 30 * costs[0], costs.join(" and "));
+    assert.ok(costs[1] <= 20 * costs[0], costs.join(" and "));
   });
 }
 
