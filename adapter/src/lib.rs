@@ -17,6 +17,7 @@ pub mod conformance;
 mod history;
 mod latency;
 mod local;
+mod maps;
 pub mod message;
 #[cfg(feature = "nats")]
 mod nats;

@@ -49,6 +49,7 @@ mod handover;
 mod http;
 mod limits;
 mod lookout;
+mod maps;
 mod metrics;
 mod network;
 mod options;

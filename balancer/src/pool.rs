@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
-use rustc_hash::FxHashMap;
 use tokio::net::TcpStream;
 
 use crate::descriptors::{Descriptors, Held};
+use crate::maps::Map;
 
 /// The most that are kept for one node, by each worker. Those beyond it are closed.
 const MAX_IDLE: usize = 512;
@@ -18,7 +18,7 @@ const MAX_IDLE: usize = 512;
 #[derive(Debug)]
 pub(crate) struct Pool {
     descriptors: Arc<Descriptors>,
-    idle: RefCell<FxHashMap<SocketAddr, Vec<Idle>>>,
+    idle: RefCell<Map<SocketAddr, Vec<Idle>>>,
 }
 
 #[derive(Debug)]

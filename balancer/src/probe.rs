@@ -13,7 +13,6 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::Health;
 use thiserror::Error;
 use tokio::net::TcpStream;
@@ -22,6 +21,7 @@ use tokio::task::AbortHandle;
 use tokio::time;
 
 use crate::discovery::Probing;
+use crate::maps::{Map, Set};
 use crate::registry::Sighting;
 
 /// The longest answer that is read, and the longest head.
@@ -113,7 +113,7 @@ fn read(status: StatusCode, body: Result<Bytes, Box<dyn Error + Send + Sync>>) -
 #[derive(Debug)]
 pub(crate) struct Probers {
     probing: Arc<Probing>,
-    running: FxHashMap<SocketAddr, Prober>,
+    running: Map<SocketAddr, Prober>,
     permits: Arc<Semaphore>,
     sightings: mpsc::Sender<Sighting>,
 }
@@ -128,12 +128,12 @@ struct Prober {
 impl Probers {
     pub(crate) fn new(probing: Probing, sightings: mpsc::Sender<Sighting>) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_AT_A_TIME));
-        Self { probing: Arc::new(probing), running: FxHashMap::default(), permits, sightings }
+        Self { probing: Arc::new(probing), running: Map::default(), permits, sightings }
     }
 
     /// Probes these addresses from now on, and no others. New ones and urgent ones are probed at once.
     pub(crate) fn follow(&mut self, addresses: impl ExactSizeIterator<Item = SocketAddr>, urgent: Vec<SocketAddr>) {
-        let addresses: FxHashSet<_> = addresses.collect();
+        let addresses: Set<_> = addresses.collect();
         self.running.retain(|address, prober| {
             let stays = addresses.contains(address);
             if !stays {

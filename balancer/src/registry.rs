@@ -40,7 +40,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::FxHashMap;
 use sociable_protocol::{Announcement, Health, NodeTag, Occasion};
 
 pub use self::sources::SourceId;
@@ -51,6 +50,7 @@ use self::place::Place;
 use self::process::Process;
 use self::sources::Sources;
 use crate::lookout::{DiscoveryCounters, Report};
+use crate::maps::Map;
 use crate::probe::{Answer, ProbeError};
 use crate::table::Table;
 
@@ -160,9 +160,9 @@ pub struct Registry {
     rules: Rules,
     counters: Arc<DiscoveryCounters>,
     sources: Sources,
-    places: FxHashMap<SocketAddr, Place>,
-    processes: FxHashMap<NodeTag, Process>,
-    farewells: FxHashMap<NodeTag, Farewell>,
+    places: Map<SocketAddr, Place>,
+    processes: Map<NodeTag, Process>,
+    farewells: Map<NodeTag, Farewell>,
     /// Addresses that are to be probed without delay.
     urgent: Vec<SocketAddr>,
     /// Addresses that were refused at the last judgement.
@@ -179,9 +179,9 @@ impl Registry {
             rules,
             counters,
             sources: Sources::default(),
-            places: FxHashMap::default(),
-            processes: FxHashMap::default(),
-            farewells: FxHashMap::default(),
+            places: Map::default(),
+            processes: Map::default(),
+            farewells: Map::default(),
             urgent: vec![],
             refused: 0,
             ignored: Ignored::default(),

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Instant;
 
-use rustc_hash::FxHashMap;
 use serde::Serialize;
 use sociable_protocol::NodeTag;
+
+use crate::maps::Map;
 
 /// What may be sent to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -145,7 +146,7 @@ impl fmt::Debug for Counted {
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     nodes: Vec<Arc<Node>>,
-    by_tag: FxHashMap<NodeTag, usize>,
+    by_tag: Map<NodeTag, usize>,
     /// Indices of those that take new sessions.
     ready: Vec<usize>,
     generation: u64,

@@ -7,7 +7,6 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
-use rustc_hash::FxHashMap;
 use sociable_adapter::Answer;
 use sociable_protocol::{Args, Body, Encoding, Id, Packet};
 use thiserror::Error;
@@ -15,6 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use crate::emit::{EmitArgs, EmitError};
+use crate::maps::Numbered;
 use crate::metrics::Count;
 use crate::socket::Socket;
 
@@ -190,7 +190,7 @@ impl Waiter {
 
 /// The acknowledgements that a socket owes, by their ids. Each entry has someone who waits, and goes when they stop to.
 #[derive(Debug, Default)]
-pub(crate) struct AckTable(Option<Box<FxHashMap<u64, Owed>>>);
+pub(crate) struct AckTable(Option<Box<Numbered<Owed>>>);
 
 /// An acknowledgement that is waited for.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! One client: the sockets of a session, and the packets between.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::{Arc, Weak as ArcWeak};
 
@@ -11,16 +11,19 @@ use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
 
 use crate::ack::Ack;
+use crate::dynamic::Made;
 use crate::engine::Connection;
 use crate::handler::{ConnectContext, EventContext, Failure};
 use crate::launch::{go_on, launch};
 use crate::local::{Local, LocalSocket};
+use crate::maps::Set;
 use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::recovery::Claimed;
-use crate::server::ServerInner;
+use crate::server::{NoEntry, ServerInner};
 use crate::session::{Dialect, Ending, Session};
 use crate::socket::{SocketError, Stage};
+use crate::sockets::Sockets;
 use crate::trace;
 
 /// Many more namespaces than a client ever joins, at once or pending: each costs memory before anybody has agreed to it.
@@ -29,6 +32,7 @@ const MAX_NAMESPACES: usize = 1000;
 const MAX_NAME: usize = 1024;
 
 const INVALID_NAMESPACE: &str = "Invalid namespace";
+const TOO_MANY_NAMESPACES: &str = "Too many namespaces";
 
 /// The layer above a session.
 #[derive(Debug)]
@@ -37,10 +41,11 @@ pub(crate) struct Client {
     server: ArcWeak<ServerInner>,
     session: Rc<Session>,
     decoder: RefCell<Box<dyn Decoder>>,
-    /// Few: a search from the front finds one fastest.
-    sockets: RefCell<Vec<Rc<LocalSocket>>>,
+    sockets: RefCell<Sockets>,
     /// Namespaces that are asked whether they let the client in.
-    connecting: RefCell<Vec<ByteString>>,
+    connecting: RefCell<Option<Box<Set<ByteString>>>>,
+    /// The namespaces that it made.
+    made: OnceCell<Made>,
     /// It has been in some namespace.
     joined: Cell<bool>,
 }
@@ -55,6 +60,7 @@ impl Client {
             session,
             sockets: RefCell::default(),
             connecting: RefCell::default(),
+            made: OnceCell::new(),
             joined: Cell::new(false),
         });
         if client.is_old() {
@@ -102,7 +108,7 @@ impl Client {
             }
             (Body::Ack { args, id }, Some(socket)) => socket.on_ack(id, args),
             (Body::Disconnect, Some(socket)) => socket.leave(DisconnectReason::ClientNamespaceDisconnect, false),
-            (Body::Connect(auth), None) if !self.connecting.borrow().contains(&packet.namespace) => self.connect(packet.namespace, auth),
+            (Body::Connect(auth), None) if !self.asks(&packet.namespace) => self.connect(packet.namespace, auth),
             (body, _) => {
                 tracing::debug!(target: "sociable::socket", sid = %self.session.id(), namespace = %trace::plain(&packet.namespace), kind = trace::kind(&body), "unexpected packet");
                 self.session.worker().counters.one(Count::ProtocolErrors);
@@ -123,16 +129,21 @@ impl Client {
     }
 
     fn socket(&self, namespace: &str) -> Option<Rc<LocalSocket>> {
-        self.sockets.borrow().iter().find(|socket| **socket.shared.namespace.name() == *namespace).cloned()
+        self.sockets.borrow().find(namespace).cloned()
     }
 
     fn sockets(&self) -> Vec<Rc<LocalSocket>> {
-        self.sockets.borrow().clone()
+        self.sockets.borrow().all()
+    }
+
+    /// True if a namespace is being asked whether it lets the client in.
+    fn asks(&self, namespace: &ByteString) -> bool {
+        self.connecting.borrow().as_ref().is_some_and(|connecting| connecting.contains(namespace))
     }
 
     /// A socket has left.
     pub(crate) fn forget(&self, socket: &Rc<LocalSocket>) {
-        self.sockets.borrow_mut().retain(|other| !Rc::ptr_eq(other, socket));
+        self.sockets.borrow_mut().remove(socket);
     }
 
     /// Takes the client out of all its namespaces and closes its connection.
@@ -149,10 +160,10 @@ impl Client {
         if name.len() > MAX_NAME {
             return self.refuse(&server, name, &Failure::new(INVALID_NAMESPACE));
         }
-        if self.sockets.borrow().len() + self.connecting.borrow().len() >= MAX_NAMESPACES {
-            return self.refuse(&server, name, &Failure::new("Too many namespaces"));
+        if self.sockets.borrow().len() + self.connecting.borrow().as_ref().map_or(0, |connecting| connecting.len()) >= MAX_NAMESPACES {
+            return self.refuse(&server, name, &Failure::new(TOO_MANY_NAMESPACES));
         }
-        self.connecting.borrow_mut().push(name.clone());
+        self.connecting.borrow_mut().get_or_insert_default().insert(name.clone());
         let joining = Rc::clone(&this);
         let (asked, by) = (name.clone(), Arc::clone(&server));
         let join = move || async move { joining.join(&by, &asked, auth).await }.boxed_local();
@@ -182,7 +193,10 @@ impl Client {
         let _connecting = Connecting { client: self, name };
         // It is kept as long as the socket: not with the whole message that it came in.
         let auth = auth.map_or_else(|| server.no_auth.clone(), |auth| auth.detached());
-        let namespace = server.enter(name, &auth).await.ok_or_else(|| Failure::new(INVALID_NAMESPACE))?;
+        let namespace = server.enter(name, &auth, &self.made, self.session.handshake()).await.map_err(|refused| match refused {
+            NoEntry::Invalid => Failure::new(INVALID_NAMESPACE),
+            NoEntry::TooMany => Failure::new(TOO_MANY_NAMESPACES),
+        })?;
         let recoveries = namespace.recoveries().filter(|_| !self.is_old());
         let mut claimed = match recoveries {
             Some(recoveries) => recoveries.claim(&namespace, &auth).await,
@@ -230,7 +244,7 @@ impl Client {
         if !self.joined.replace(true) {
             self.session.expected_came();
         }
-        self.sockets.borrow_mut().push(Rc::clone(&socket));
+        self.sockets.borrow_mut().add(Rc::clone(&socket));
         let rooms = match back {
             Some((session, missed)) => {
                 socket.goes_on(&session, &missed);
@@ -274,9 +288,11 @@ struct Connecting<'a> {
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
         let mut connecting = self.client.connecting.borrow_mut();
-        connecting.retain(|name| name != self.name);
-        // Nearly every client asks once: nothing is kept for a second time.
-        connecting.shrink_to_fit();
+        let last = connecting.as_mut().is_some_and(|connecting| connecting.remove(self.name) && connecting.is_empty());
+        if last {
+            // Nearly every client asks once: nothing is kept for a second time.
+            *connecting = None;
+        }
     }
 }
 

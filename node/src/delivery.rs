@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
-use rustc_hash::FxHashSet;
 use sociable_adapter::{Answer, Ask, Entry, Message, Operation, Position, Request, Room, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::mpsc;
@@ -14,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::ack::{AckError, AckReply, BroadcastAckError, Waiter};
 use crate::emit::EmitError;
 use crate::local::{Local, LocalNamespace, LocalSocket};
+use crate::maps::Set;
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
@@ -144,7 +144,7 @@ impl Namespace {
         let frames = self.event_frames(&name, args, Some(id));
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.ask_sockets(target, frames, id, flags, answers);
-        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: FxHashSet::default() };
+        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
         let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false, failed: None };
         collect.run(timeout).boxed()
@@ -195,7 +195,7 @@ impl Namespace {
         let id = self.next_ack_id();
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.ask_sockets(target, self.event_frames(name, args, Some(id)), id, flags, answers);
-        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: FxHashSet::default() };
+        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
         // Each socket that owes an answer holds a sender: the stream ends with the last.
         futures_util::stream::unfold((answered, awaited), |(mut answered, mut awaited)| async {
             let answer = answered.recv().await?;
@@ -232,7 +232,7 @@ struct Awaited {
     id: u64,
     /// Threads that have not told yet how many sockets they have.
     reports: usize,
-    sockets: FxHashSet<Id>,
+    sockets: Set<Id>,
 }
 
 impl Drop for Awaited {

@@ -32,7 +32,8 @@
 //! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
 //! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them.
 //! * `worker.rs`: one thread and its hub. `actor.rs`: actors and their supervision.
-//! * `client.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where.
+//! * `client.rs`, `sockets.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where. `joined.rs`: the rooms of one socket.
+//! * `maps.rs`: hash maps, by who chooses their keys.
 //! * `handler/`, `launch.rs`, `setup.rs`: users' handlers, how they run, and where they are kept.
 //! * `socket.rs`, `namespace.rs`, `parent.rs`, `server.rs`, `operator.rs`, `ack.rs`: what users see.
 //! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes. `recovery.rs`: clients that come back.
@@ -50,6 +51,7 @@ mod config;
 mod cors;
 mod delivery;
 mod drain;
+mod dynamic;
 mod emit;
 pub mod engine;
 #[cfg(feature = "metrics")]
@@ -57,8 +59,10 @@ mod exporter;
 pub mod handler;
 mod handshake;
 mod http;
+mod joined;
 mod launch;
 mod local;
+mod maps;
 mod metrics;
 mod namespace;
 mod operator;
@@ -74,6 +78,7 @@ mod server_events;
 mod session;
 mod setup;
 mod socket;
+mod sockets;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod timers;

@@ -8,7 +8,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytestring::ByteString;
-use rustc_hash::FxHashMap;
 use slab::Slab;
 use sociable_adapter::{Entry, Missed, Position, SavedSession};
 use sociable_protocol::{Args, Frames};
@@ -19,6 +18,7 @@ use crate::client::Client;
 use crate::engine::Shared;
 use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
 use crate::launch::{Begun, begin, go_on, launch, tell};
+use crate::maps::Map;
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
@@ -43,7 +43,7 @@ thread_local! {
 pub(crate) struct Local {
     pub(crate) worker: Rc<Worker>,
     sockets: RefCell<Slab<Rc<LocalSocket>>>,
-    namespaces: RefCell<FxHashMap<ByteString, Rc<LocalNamespace>>>,
+    namespaces: RefCell<Map<ByteString, Rc<LocalNamespace>>>,
     /// How far this thread has got with the events of the history.
     cursor: Cell<Position>,
     /// Sockets that have changed since they were saved, where they are saved while they live.
@@ -457,7 +457,9 @@ impl LocalSocket {
         if let Some(changes) = self.namespace.rooms.call(|all| all.leave(self, rooms)) {
             if let Some(marks) = &self.marks {
                 let mut joined = marks.joined.borrow_mut();
-                joined.retain(|room, _| changes.iter().all(|change| change.room != *room));
+                for change in &changes {
+                    joined.remove(&change.room);
+                }
                 drop(joined);
                 self.changed();
             }

@@ -92,6 +92,12 @@ counters! {
     ConnectionsRefused / connections_refused,
     /// Handlers of events that ended well.
     EventsHandled / events_handled,
+    /// Namespaces for patterns that clients were not let make, since there were too many: of all, of their session or of their address.
+    NamespacesRefused / namespaces_refused,
+    /// Empty namespaces for patterns that went to make room for others.
+    NamespacesEvicted / namespaces_evicted,
+    /// Joins of rooms named like the ids of other sockets that were refused.
+    PrivateJoinsRefused / private_joins_refused,
     /// Events that no handler was there for.
     EventsUnheard / events_unheard,
     /// Events whose arguments did not fit their handler.

@@ -1,5 +1,6 @@
 //! Namespaces: what all threads share of one.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -8,7 +9,6 @@ use std::time::Duration;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use sociable_adapter::{Message, Operation, Room, Target, own_room};
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
@@ -16,8 +16,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::ack::{AckReply, BroadcastAckError, event};
+use crate::dynamic::Charge;
 use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::engine::Shared;
+use crate::maps::Map;
 use crate::operator::{BroadcastOperator, IntoRooms};
 use crate::parent::ParentNamespace;
 use crate::recovery::Recoveries;
@@ -58,12 +60,16 @@ struct Inner {
     recoveries: Option<Arc<Recoveries>>,
     /// The pattern that it was made for.
     parent: Option<ParentNamespace>,
+    /// It counts for the client that made it, as long as clients find it.
+    charge: Mutex<Option<Charge>>,
+    /// Nobody was in it before.
+    began: std::time::Instant,
     /// Ids of acknowledgements, shared by all its sockets, so that a broadcast can have one.
     ack_ids: AtomicU64,
     /// Joins that other nodes asked for and that threads have not made yet: rooms may come by them.
     joins_under_way: Arc<()>,
     /// The rooms of this node with the number of threads on which they have members.
-    rooms: Mutex<FxHashMap<Room, usize>>,
+    rooms: Mutex<Map<Room, usize>>,
     /// How many of the rooms bear a name that could be the id of a socket.
     rooms_like_ids: AtomicUsize,
     /// Sockets that are in it or on their way in.
@@ -94,6 +100,7 @@ impl Namespace {
         recoveries: Option<&Arc<Recoveries>>,
         name: ByteString,
         parent: Option<ParentNamespace>,
+        charge: Option<Charge>,
     ) -> Self {
         Self(Arc::new(Inner {
             server: Weak::clone(server),
@@ -103,6 +110,8 @@ impl Namespace {
             name,
             setup: parent.as_ref().map_or_else(SharedSetup::default, |parent| SharedSetup::of(parent.setup().snapshot())),
             parent,
+            charge: Mutex::new(charge),
+            began: std::time::Instant::now(),
             ack_ids: AtomicU64::new(0),
             joins_under_way: Arc::default(),
             rooms: Mutex::default(),
@@ -267,14 +276,14 @@ impl Namespace {
     }
 
     /// The rooms of this node with their numbers of sockets; the room of each socket's id is among them.
-    pub async fn local_rooms(&self) -> FxHashMap<Room, usize> {
+    pub async fn local_rooms(&self) -> HashMap<Room, usize> {
         let (tell, mut told) = mpsc::unbounded_channel();
         let namespace = self.clone();
         let mut reports = self.on_workers(None, 0, move |local| {
             let rooms = local.known(namespace.name()).and_then(|part| part.rooms.read(crate::rooms::Rooms::sizes));
             drop(tell.send(rooms.unwrap_or_default()));
         });
-        let mut rooms = FxHashMap::default();
+        let mut rooms = HashMap::new();
         while reports > 0 {
             // A worker that ends meanwhile drops its end.
             let Some(sizes) = told.recv().await else { break };
@@ -310,6 +319,16 @@ impl Namespace {
 
     pub(crate) fn parent(&self) -> Option<&ParentNamespace> {
         self.0.parent.as_ref()
+    }
+
+    /// It counts no more for the client that made it.
+    pub(crate) fn uncharge(&self) {
+        drop(self.0.charge.lock().take());
+    }
+
+    /// When it was made: what was sent before, it has not kept for anybody.
+    pub(crate) fn began(&self) -> std::time::Instant {
+        self.0.began
     }
 
     /// How the arguments of its packets are written.

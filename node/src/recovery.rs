@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
 use serde::Deserialize;
 use sociable_adapter::{AdapterError, Entry, History, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
 use sociable_protocol::{Args, Frames, Id};
@@ -20,6 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::emit::EmitError;
 use crate::local::Local;
+use crate::maps::Map;
 use crate::metrics::Count;
 use crate::namespace::Namespace;
 use crate::operator::Flags;
@@ -114,9 +114,9 @@ pub(crate) struct Recoveries {
     pub(crate) skip_middlewares: bool,
     max_age: Duration,
     /// Sockets that live, by what their clients show to come back: a client may come back before its loss is noticed.
-    live: Mutex<FxHashMap<Id, Arc<SocketInner>>>,
+    live: Mutex<Map<Id, Arc<SocketInner>>>,
     /// Sockets that came back to another worker than the one that their ids lead to.
-    strays: RwLock<FxHashMap<Id, usize>>,
+    strays: RwLock<Map<Id, usize>>,
     any_strays: AtomicUsize,
     sweeping: AtomicBool,
 }
@@ -153,7 +153,7 @@ pub(crate) struct Marks {
     /// How far it had got when it did not take an event any more.
     pub(crate) refused: Cell<Option<Position>>,
     /// The position at which it joined each of its rooms.
-    pub(crate) joined: RefCell<FxHashMap<Room, Position>>,
+    pub(crate) joined: RefCell<Map<Room, Position>>,
     /// It has changed since it was saved last, where sessions are saved while they live.
     pub(crate) changed: Cell<bool>,
 }
@@ -253,7 +253,10 @@ impl Recoveries {
         self.end_earlier(namespace, &pid).await;
         let session = self.history.take(namespace.name(), &pid, offset.as_deref()).await;
         let mut claimed = Claimed { recoveries: Arc::clone(self), session, offset };
-        let count = match (claimed.session.is_some(), claimed.missed().is_some()) {
+        // One that was lost before its namespace was made anew missed what came in between.
+        let lost_before = |session: &SavedSession| session.lost.is_some_and(|lost| lost < namespace.began());
+        let gap = !self.history.is_shared() && claimed.session.as_ref().is_some_and(lost_before);
+        let count = match (claimed.session.is_some(), !gap && claimed.missed().is_some()) {
             (true, true) => return Some(claimed),
             (true, false) => Count::RecoveriesIncomplete,
             (false, _) => Count::RecoveriesUnknown,

@@ -1,7 +1,9 @@
 //! The server: its options, its namespaces, and what it shares with them.
 
 use std::any::{Any, TypeId};
+use std::cell::OnceCell;
 use std::fmt;
+use std::net::IpAddr;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,8 +11,7 @@ use std::sync::{Arc, Once, Weak};
 use std::time::Duration;
 
 use bytestring::ByteString;
-use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
+use parking_lot::{RwLock, RwLockWriteGuard};
 use sociable_adapter::{Adapter, Local as Alone};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, Frames, Health, JsonParser, NodeTag, Packet, Parser, Value};
@@ -18,23 +19,24 @@ use sociable_protocol::{Args, Body, Frames, Health, JsonParser, NodeTag, Packet,
 use crate::client::Client;
 use crate::config::{Config, ConfigError, engine_options};
 use crate::drain;
+use crate::dynamic::{Charge, Dynamic, Made};
 use crate::emit::EmitError;
 use crate::engine::{Connection, Engine, Session, Shared};
+use crate::handshake::Handshake;
 use crate::http::{ClientFiles, EngineService};
 use crate::local::Local;
-use crate::metrics::Stats;
+use crate::maps::{ByType, Map};
+use crate::metrics::{Count, Stats};
 use crate::namespace::Namespace;
 use crate::parent::{Matcher, ParentNamespace};
 use crate::reason::CloseReason;
 use crate::recovery::{Recoveries, Recovery};
+use crate::rooms::PrivateRooms;
 use crate::serve::Serve;
 use crate::serve::stop::{self, Stop};
 use crate::server_events::{Departing, Inbound};
 use crate::socket::SocketInner;
 use crate::trace;
-
-/// Namespaces that clients made by their names alone: beyond it they are told that theirs is invalid.
-const MAX_DYNAMIC_NAMESPACES: usize = 100_000;
 
 /// A Socket.IO server. Cheap to clone; every clone is the same server.
 ///
@@ -74,16 +76,17 @@ pub(crate) struct ServerInner {
     pub(crate) connect_timeout: Duration,
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
-    cleanup_empty_child_namespaces: bool,
+    dynamic: Dynamic,
+    pub(crate) private_rooms: PrivateRooms,
     /// How long a lost client may come back, if it may.
     max_away: Option<Duration>,
     pub(crate) answer_errors: bool,
     client_files: Option<Arc<ClientFiles>>,
     /// What the handshake of a client shows that sent nothing.
     pub(crate) no_auth: Args,
-    states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    states: ByType<Arc<dyn Any + Send + Sync>>,
     this: Weak<ServerInner>,
-    pub(crate) namespaces: RwLock<FxHashMap<ByteString, Namespace>>,
+    pub(crate) namespaces: RwLock<Map<ByteString, Namespace>>,
     parents: RwLock<Vec<ParentNamespace>>,
     new_namespace: RwLock<Vec<NamespaceListener>>,
 }
@@ -100,7 +103,7 @@ impl fmt::Debug for Server {
     }
 }
 
-/// Sets the options of a [`Server`]. The defaults are those of the JavaScript server.
+/// Sets the options of a [`Server`]. The defaults are those of the JavaScript server, but where an option says otherwise.
 #[must_use = "call `build`"]
 pub struct ServerBuilder {
     config: Config,
@@ -110,10 +113,11 @@ pub struct ServerBuilder {
     connect_timeout: Duration,
     ack_timeout: Duration,
     request_timeout: Duration,
-    cleanup_empty_child_namespaces: bool,
+    dynamic: Dynamic,
+    max_private_rooms: usize,
     answer_errors: bool,
     client_files: Option<PathBuf>,
-    states: FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>,
+    states: ByType<Arc<dyn Any + Send + Sync>>,
 }
 
 impl fmt::Debug for ServerBuilder {
@@ -164,10 +168,57 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a namespace that was made for a pattern goes when its last socket has left: no by default. With [`recovery`](Self::recovery) it stays
-    /// for as long as the client of one that was lost may come back.
+    /// Whether a namespace that was made for a pattern goes when its last socket has left: yes by default, unlike in JavaScript. With
+    /// [`recovery`](Self::recovery) it stays for as long as the client of one that was lost may come back.
     pub fn cleanup_empty_child_namespaces(mut self, clean_up: bool) -> Self {
-        self.cleanup_empty_child_namespaces = clean_up;
+        self.dynamic.cleanup = clean_up;
+        self
+    }
+
+    /// How many namespaces this node has at most when a client asks for a new one: 100,000 by default. Beyond it empty namespaces that were made for
+    /// patterns go, those that wait for lost clients last. If there is none, the client is refused.
+    pub fn max_dynamic_namespaces(mut self, namespaces: usize) -> Self {
+        self.dynamic.max = namespaces;
+        self
+    }
+
+    /// How many namespaces one session may make for patterns: 100 by default. Those that are gone do not count, nor do those that were there before.
+    /// Beyond it the client is refused.
+    pub fn max_dynamic_namespaces_of_session(mut self, namespaces: usize) -> Self {
+        self.dynamic.of_session = namespaces;
+        self
+    }
+
+    /// How many namespaces all clients of one [address](Self::client_address) may make for patterns: 10,000 by default.
+    pub fn max_dynamic_namespaces_of_address(mut self, namespaces: usize) -> Self {
+        self.dynamic.of_address = namespaces;
+        self
+    }
+
+    /// Tells the address of a client, for the limits that hold for one. `None` if it is not known. By default it is the other end of the connection,
+    /// unless that is a private address: then it is that of a proxy. A network of IPv6 with a prefix of 64 bits counts as one address.
+    ///
+    /// Behind balancers of Sociable it is the last address in `X-Forwarded-For`, if nobody else reaches the node:
+    ///
+    /// ```
+    /// let io = sociable::Server::builder()
+    ///     .client_address(|request| request.header("x-forwarded-for")?.rsplit(',').next()?.trim().parse().ok())
+    ///     .build()?;
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn client_address(mut self, address: impl Fn(&Handshake) -> Option<IpAddr> + Send + Sync + 'static) -> Self {
+        self.dynamic.address_of = Arc::new(address);
+        self
+    }
+
+    /// How often sockets of this node may be in a room that is named like the id of *another* socket: never by default, unlike in JavaScript.
+    ///
+    /// Who is in such a room gets all that is sent to that socket alone. Where rooms are named by clients, anybody could listen to anybody. Each such
+    /// room costs a subscription of NATS. A join beyond the limit does nothing; it is counted as `private_joins_refused`, and logged.
+    ///
+    /// An id has 20 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. Put something before names of your own that look so: `doc:…`.
+    pub fn max_private_rooms(mut self, rooms: usize) -> Self {
+        self.max_private_rooms = rooms;
         self
     }
 
@@ -237,7 +288,8 @@ impl ServerBuilder {
                 connect_timeout: self.connect_timeout,
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
-                cleanup_empty_child_namespaces: self.cleanup_empty_child_namespaces,
+                dynamic: self.dynamic,
+                private_rooms: PrivateRooms::new(self.max_private_rooms),
                 max_away,
                 answer_errors: self.answer_errors,
                 client_files: files.map(Arc::new),
@@ -280,10 +332,11 @@ impl Server {
             connect_timeout: Duration::from_secs(45),
             ack_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
-            cleanup_empty_child_namespaces: false,
+            dynamic: Dynamic::default(),
+            max_private_rooms: 0,
             answer_errors: false,
             client_files: None,
-            states: FxHashMap::default(),
+            states: ByType::default(),
         }
     }
 
@@ -526,18 +579,23 @@ impl ServerInner {
             return known.clone();
         }
         let parent = self.parents.read().iter().find(|parent| parent.matches_name(&name)).cloned();
-        self.create(name, parent)
+        self.create(self.namespaces.write(), &name, parent, None)
     }
 
     /// The namespace, made if it is not there.
-    fn create(&self, name: ByteString, parent: Option<ParentNamespace>) -> Namespace {
-        let mut namespaces = self.namespaces.write();
-        if let Some(known) = namespaces.get(&name) {
+    fn create(
+        &self,
+        mut namespaces: RwLockWriteGuard<'_, Map<ByteString, Namespace>>,
+        name: &ByteString,
+        parent: Option<ParentNamespace>,
+        charge: Option<Charge>,
+    ) -> Namespace {
+        if let Some(known) = namespaces.get(name) {
             return known.clone();
         }
         // A client's name is part of the message that it came in.
-        let name = ByteString::from(&*name);
-        let namespace = Namespace::new(&self.this, self.shared(), &self.parser, self.recoveries.as_ref(), name.clone(), parent);
+        let name = ByteString::from(&**name);
+        let namespace = Namespace::new(&self.this, self.shared(), &self.parser, self.recoveries.as_ref(), name.clone(), parent, charge);
         namespaces.insert(name, namespace.clone());
         drop(namespaces);
         if namespace.name() != MAIN_NAMESPACE {
@@ -547,22 +605,56 @@ impl ServerInner {
     }
 
     /// Looks for the namespace that a client asks for, and counts the client in.
-    pub(crate) async fn enter(&self, name: &ByteString, auth: &Args) -> Option<Namespace> {
+    pub(crate) async fn enter(
+        &self,
+        name: &ByteString,
+        auth: &Args,
+        made: &OnceCell<Made>,
+        handshake: &Handshake,
+    ) -> Result<Namespace, NoEntry> {
         if let Some(known) = self.enter_known(name) {
-            return Some(known);
+            return Ok(known);
         }
         let parents = self.parents.read().clone();
         for parent in parents {
             if parent.matches(name, auth).await {
-                if self.namespaces.read().len() >= MAX_DYNAMIC_NAMESPACES {
-                    tracing::warn!(target: "sociable::namespace", limit = MAX_DYNAMIC_NAMESPACES, "no more namespaces are made for patterns");
-                    return None;
-                }
-                self.create(name.clone(), Some(parent));
-                return self.enter_known(name);
+                self.make_dynamic(name, parent, made, handshake)?;
+                return self.enter_known(name).ok_or(NoEntry::TooMany);
             }
         }
-        None
+        Err(NoEntry::Invalid)
+    }
+
+    /// Makes a namespace for a pattern, if the client that asks for it may.
+    fn make_dynamic(
+        &self,
+        name: &ByteString,
+        parent: ParentNamespace,
+        made: &OnceCell<Made>,
+        handshake: &Handshake,
+    ) -> Result<(), NoEntry> {
+        // The hook is called before anything is locked.
+        let charge = self.dynamic.charge(made.get_or_init(Made::default), handshake);
+        let mut evicted = vec![];
+        let mut namespaces = self.namespaces.write();
+        if namespaces.len() >= self.dynamic.max && charge.is_some() && !namespaces.contains_key(name) && self.dynamic.may_sweep() {
+            evicted = evict(&mut namespaces);
+        }
+        let (limit, whole) = (self.dynamic.max, namespaces.len() >= self.dynamic.max);
+        if namespaces.contains_key(name) || charge.is_some() && !whole {
+            self.create(namespaces, name, Some(parent), charge);
+        } else {
+            drop(namespaces);
+            self.shared().count(Count::NamespacesRefused);
+            tracing::debug!(target: "sociable::namespace", whole, limit, "a client made no further namespace");
+            return Err(NoEntry::TooMany);
+        }
+        for namespace in evicted {
+            self.shared().count(Count::NamespacesEvicted);
+            tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace made room");
+            namespace.uncharge();
+        }
+        Ok(())
     }
 
     fn enter_known(&self, name: &ByteString) -> Option<Namespace> {
@@ -575,15 +667,17 @@ impl ServerInner {
 
     /// How long a namespace that was made for a pattern has to stay for a client that was lost, if it would go otherwise.
     pub(crate) fn stays(&self) -> Option<Duration> {
-        self.max_away.filter(|_| self.cleanup_empty_child_namespaces)
+        self.max_away.filter(|_| self.dynamic.cleanup)
     }
 
     /// Drops a namespace that was made for a pattern, if it is empty and that is wanted.
     pub(crate) fn clean_up(&self, namespace: &Namespace) {
-        if self.cleanup_empty_child_namespaces {
+        if self.dynamic.cleanup {
             let mut namespaces = self.namespaces.write();
             if namespace.is_empty() && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
                 namespaces.remove(namespace.name());
+                drop(namespaces);
+                namespace.uncharge();
                 tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace dropped");
             }
         }
@@ -602,4 +696,26 @@ impl ServerInner {
         let payload = if old { None } else { Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str(), pid }).ok() };
         self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload) })
     }
+}
+
+/// Why a client is in no namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// There is none of that name.
+    Invalid,
+    /// It would have to be made, and there are too many.
+    TooMany,
+}
+
+/// Takes out the empty namespaces that were made for patterns; those that wait for lost clients only if there are no others.
+///
+/// They are dropped when nothing is locked: that may run users' code.
+fn evict(namespaces: &mut Map<ByteString, Namespace>) -> Vec<Namespace> {
+    let unused: Vec<_> = namespaces.extract_if(|_, namespace| namespace.parent().is_some() && namespace.is_empty()).collect();
+    let gone = if unused.is_empty() {
+        namespaces.extract_if(|_, namespace| namespace.parent().is_some() && namespace.socket_count() == 0).collect()
+    } else {
+        unused
+    };
+    gone.into_iter().map(|(_, namespace)| namespace).collect()
 }

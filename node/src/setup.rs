@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use parking_lot::RwLock;
-use rustc_hash::FxHashMap;
 use sociable_adapter::Room;
 use sociable_protocol::Id;
 
 use crate::handler::{ConnectContext, DisconnectContext, Erased, EventContext, ServerEventContext};
+use crate::maps::Map;
 use crate::socket::{Socket, SocketError};
 
 /// A room of a node came, changed or went.
@@ -31,7 +31,7 @@ pub(crate) type RoomListener = Arc<dyn Fn(&RoomEvent) + Send + Sync>;
 
 #[derive(Clone, Default)]
 pub(crate) struct Setup {
-    pub(crate) events: FxHashMap<ByteString, Vec<Erased<EventContext>>>,
+    pub(crate) events: Map<ByteString, Vec<Erased<EventContext>>>,
     /// Called with every event of a client, before all else.
     pub(crate) any: Vec<Listener>,
     /// Called with every event that is sent to a client.
@@ -45,7 +45,7 @@ pub(crate) struct Setup {
     /// Asked about each socket that wants in.
     pub(crate) middleware: Vec<Erased<ConnectContext>>,
     pub(crate) connect: Vec<Erased<ConnectContext>>,
-    pub(crate) server_events: FxHashMap<ByteString, Vec<Erased<ServerEventContext>>>,
+    pub(crate) server_events: Map<ByteString, Vec<Erased<ServerEventContext>>>,
     pub(crate) rooms: Vec<RoomListener>,
 }
 

@@ -22,6 +22,7 @@ use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::engine::SendError;
 use crate::handler::{self, DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
 use crate::handshake::Handshake;
+use crate::joined::Joined;
 use crate::local::{Local, LocalSocket};
 use crate::metrics::Count;
 use crate::namespace::Namespace;
@@ -80,7 +81,7 @@ pub(crate) struct SocketInner {
 #[derive(Default)]
 struct Rest {
     /// The rooms that it has joined, that of its id not among them. Written on its thread alone.
-    rooms: Vec<Room>,
+    rooms: Joined,
     data: Option<Box<Value>>,
 }
 
@@ -153,7 +154,7 @@ impl SocketInner {
 
     /// The socket may come back; if it has done so, with its data of before.
     pub(crate) fn with_ticket(self, ticket: Ticket, data: Option<Value>) -> Self {
-        let rest = Mutex::new(Rest { rooms: vec![], data: data.map(Box::new) });
+        let rest = Mutex::new(Rest { rooms: Joined::default(), data: data.map(Box::new) });
         Self { ticket: Some(Box::new(ticket)), rest, ..self }
     }
 
@@ -179,28 +180,27 @@ impl SocketInner {
     }
 
     pub(crate) fn add_room(&self, room: Room) {
-        self.rest.lock().rooms.push(room);
+        self.rest.lock().rooms.add(room);
     }
 
     pub(crate) fn drop_room(&self, room: &Room) {
-        self.rest.lock().rooms.retain(|joined| joined != room);
+        self.rest.lock().rooms.remove(room);
     }
 
     pub(crate) fn take_rooms(&self) -> Vec<Room> {
-        std::mem::take(&mut self.rest.lock().rooms)
+        self.rest.lock().rooms.take()
     }
 
     /// The rooms that it has joined, that of its id not among them, and its data.
     pub(crate) fn joined_and_data(&self) -> (Vec<Room>, Option<Value>) {
         let rest = self.rest.lock();
-        (rest.rooms.clone(), rest.data.as_deref().cloned())
+        (rest.rooms.iter().cloned().collect(), rest.data.as_deref().cloned())
     }
 
     /// What other nodes are told of it.
     pub(crate) fn info(&self) -> SocketInfo {
         let rest = self.rest.lock();
-        let mut rooms = rest.rooms.clone();
-        rooms.push(self.id.as_str().into());
+        let rooms = rest.rooms.iter().cloned().chain([self.id.as_str().into()]).collect();
         SocketInfo {
             id: self.id,
             rooms,
@@ -288,9 +288,7 @@ impl Socket {
         if !self.is_connected() {
             return vec![];
         }
-        let mut rooms = self.0.rest.lock().rooms.clone();
-        rooms.push(self.client_id());
-        rooms
+        self.0.rest.lock().rooms.iter().cloned().chain([self.client_id()]).collect()
     }
 
     /// Joins rooms. A client that is away, and may come back ([`Recovery`](crate::Recovery)), is in them when it does.

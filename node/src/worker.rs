@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use sociable_protocol::Id;
 use sociable_protocol::id::IdSource;
 use tokio::time::{Instant, sleep_until};
 
 use crate::engine::Shared;
+use crate::maps::Map;
 use crate::metrics::{Count, Counters};
 use crate::session::Session;
 use crate::timers::Timers;
@@ -37,7 +37,7 @@ pub(crate) struct Worker {
     pub(crate) counters: Arc<Counters>,
     pub(crate) timers: Rc<Timers>,
     ids: RefCell<IdSource>,
-    sessions: RefCell<FxHashMap<Id, Rc<Session>>>,
+    sessions: RefCell<Map<Id, Rc<Session>>>,
     inbox: Arc<Inbox>,
     /// It is making the calls of its inbox.
     calling: Cell<bool>,
@@ -70,7 +70,7 @@ impl Worker {
                 counters: Arc::clone(&counters),
                 timers: Rc::new(Timers::default()),
                 ids: RefCell::new(IdSource::new(engine.tag)),
-                sessions: RefCell::new(FxHashMap::default()),
+                sessions: RefCell::new(Map::default()),
                 inbox: Arc::clone(&inbox),
                 calling: Cell::new(false),
             });

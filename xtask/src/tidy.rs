@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler checks.
 
 mod book;
+mod hashes;
 mod links;
 mod manifest;
 mod text;
@@ -28,12 +29,13 @@ impl Complaint {
 /// One rule: a file's path in the repository and its text to what is wrong with it.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 7] = [
+const RULES: [(&str, Rule); 8] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
     ("lints of the workspace", manifest::lints),
     ("sorted dependencies", manifest::sorted),
+    ("maps of others' keys are seeded", hashes::seeded),
     ("links lead somewhere", links::lead_somewhere),
     ("all pages are in the book", book::complete),
 ];

@@ -1,6 +1,6 @@
 //! The history of one node, in its memory.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,6 +13,7 @@ use super::orders::obey;
 use super::shelf::Shelf;
 use super::{Entry, History, Limits, Missed, OVERHEAD, Position, Reach, SavedSession, Usage};
 use crate::AdapterError;
+use crate::maps::Map;
 use crate::message::{Operation, Target};
 
 /// Keeps events and sessions in memory, within [`Limits`].
@@ -31,7 +32,7 @@ struct Kept {
     /// The number of the newest event.
     head: u64,
     shelf: Shelf,
-    sessions: HashMap<Id, Lost>,
+    sessions: Map<Id, Lost>,
     /// When each session was lost, oldest first. Some have been taken since.
     saved: VecDeque<(Instant, Id)>,
     /// What the sessions take.
@@ -49,7 +50,7 @@ impl MemoryHistory {
     /// An empty history.
     pub fn new(limits: Limits) -> Self {
         let epoch = NodeTag::random();
-        let kept = Kept { head: 0, shelf: Shelf::new(epoch, 0), sessions: HashMap::new(), saved: VecDeque::new(), bytes: 0 };
+        let kept = Kept { head: 0, shelf: Shelf::new(epoch, 0), sessions: Map::default(), saved: VecDeque::new(), bytes: 0 };
         Self { limits, epoch, kept: Mutex::new(kept) }
     }
 

@@ -1,14 +1,13 @@
 //! Joins, leaves and disconnects of a session whose client is away.
 
-use std::collections::{HashMap, HashSet};
-
 use super::shelf::{Shelf, in_order};
 use super::{Position, SavedSession};
+use crate::maps::{Map, Set};
 use crate::message::{Operation, Room, own_room};
 
 /// The rooms of a session over time: each with the positions between which its events were for the session. The last has no end while the session is in it.
 #[derive(Debug)]
-pub(crate) struct Stays(HashMap<Room, Vec<(Position, Option<Position>)>>);
+pub(crate) struct Stays(Map<Room, Vec<(Position, Option<Position>)>>);
 
 impl Stays {
     fn of(session: &SavedSession) -> Self {
@@ -66,7 +65,7 @@ pub(crate) fn obey(shelf: &Shelf, session: &SavedSession) -> Option<Stays> {
     let mut rooms: Vec<Option<Room>> = session.rooms.iter().map(|(room, _)| Some(room.clone())).collect();
     rooms.extend([None, Some(id.into()), Some(as_old_clients_say.into())]);
     // Orders for a room that it may have joined meanwhile are looked at too.
-    let (mut seen, mut orders) = (HashSet::new(), vec![]);
+    let (mut seen, mut orders) = (Set::default(), vec![]);
     while let Some(room) = rooms.pop() {
         if !seen.insert(room.clone()) {
             continue;

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
-use rustc_hash::FxHashMap;
 use sociable_protocol::NodeTag;
 
 use super::orders::Stays;
 use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
+use crate::maps::Map;
 use crate::message::{Operation, Room};
 
 /// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
@@ -25,7 +25,7 @@ pub(crate) struct Shelf {
     /// ascending order.
     mine: [VecDeque<u64>; 2],
     /// By namespace, where those for all of it and, by room, those for rooms stand. The oldest are the first.
-    lists: FxHashMap<ByteString, Lists>,
+    lists: Map<ByteString, Lists>,
     /// The last that was dropped: of this node, of others, and of all by their shared places.
     dropped: Dropped,
     /// The same of orders alone.
@@ -74,7 +74,7 @@ impl Dropped {
 #[derive(Debug, Default)]
 struct Lists {
     for_all: VecDeque<u64>,
-    for_rooms: FxHashMap<Room, VecDeque<u64>>,
+    for_rooms: Map<Room, VecDeque<u64>>,
 }
 
 impl Lists {
@@ -93,7 +93,7 @@ impl Shelf {
             entries: VecDeque::new(),
             first: 0,
             mine: [VecDeque::new(), VecDeque::new()],
-            lists: FxHashMap::default(),
+            lists: Map::default(),
             dropped: Dropped { own: 0, others: behind, all: behind },
             dropped_orders: Dropped { own: 0, others: behind, all: behind },
             orders: 0,
@@ -292,9 +292,9 @@ impl Shelf {
 /// Orders events by their shared places, those of one publisher by their numbers: what it sent together may stand in two messages.
 pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries.sort_by_key(|entry| entry.mark().place);
-    let mut seen = rustc_hash::FxHashSet::default();
+    let mut seen = crate::maps::Set::default();
     entries.retain(|entry| seen.insert((entry.publisher, entry.number)));
-    let mut by_publisher: FxHashMap<NodeTag, Vec<usize>> = FxHashMap::default();
+    let mut by_publisher: Map<NodeTag, Vec<usize>> = Map::default();
     for (at, entry) in entries.iter().enumerate() {
         by_publisher.entry(entry.publisher).or_default().push(at);
     }

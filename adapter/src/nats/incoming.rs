@@ -10,7 +10,6 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use sociable_protocol::Id;
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
@@ -21,6 +20,7 @@ use super::outgoing::Lane;
 use super::stats::Counters;
 use super::wire::{self, Head, Publisher, Reader, Record};
 use super::{Shared, link};
+use crate::maps::Map;
 use crate::{Answer, Node, Operation, Request};
 
 /// Others get their turn on this thread after so many envelopes.
@@ -54,7 +54,7 @@ pub(crate) struct Heads(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    publishers: FxHashMap<Publisher, Expected>,
+    publishers: Map<Publisher, Expected>,
     swept: Option<Instant>,
 }
 
@@ -132,7 +132,7 @@ fn note_gap(missing: u64, publisher: Publisher, counters: &Counters) -> bool {
 
 /// Questions of other nodes that are being answered.
 #[derive(Debug, Default)]
-pub(crate) struct Answering(Mutex<FxHashMap<(Publisher, u64), AbortHandle>>);
+pub(crate) struct Answering(Mutex<Map<(Publisher, u64), AbortHandle>>);
 
 impl Answering {
     /// A node is gone: nobody waits for the answers to it.
@@ -209,13 +209,13 @@ impl Backlog {
     }
 }
 
-async fn subscribe(shared: &Shared, client: &Client) -> Result<(Lanes, FxHashMap<Id, oneshot::Sender<()>>), SubscribeError> {
+async fn subscribe(shared: &Shared, client: &Client) -> Result<(Lanes, Map<Id, oneshot::Sender<()>>), SubscribeError> {
     let mut lanes = Lanes::new();
     let for_all = client.subscribe(shared.subject("all")).await?;
     let for_me = client.subscribe(link::one(shared, shared.me().tag, ">")).await?;
     lanes.push(for_all.map(|message| (FOR_ALL, message.payload)).boxed());
     lanes.push(for_me.map(|message| (FOR_ME, message.payload)).boxed());
-    let mut adopted = FxHashMap::default();
+    let mut adopted = Map::default();
     let ids: Vec<Id> = shared.adopted.count.lock().keys().copied().collect();
     shared.adopted.changed.lock().extend(ids);
     follow_adoptions(shared, client, &mut lanes, &mut adopted).await;
@@ -223,7 +223,7 @@ async fn subscribe(shared: &Shared, client: &Client) -> Result<(Lanes, FxHashMap
 }
 
 /// Listens for what is for ids that are here now, and no more for what is for those that are gone.
-async fn follow_adoptions(shared: &Shared, client: &Client, lanes: &mut Lanes, adopted: &mut FxHashMap<Id, oneshot::Sender<()>>) {
+async fn follow_adoptions(shared: &Shared, client: &Client, lanes: &mut Lanes, adopted: &mut Map<Id, oneshot::Sender<()>>) {
     let changed = std::mem::take(&mut *shared.adopted.changed.lock());
     for id in changed {
         let wanted = shared.adopted.count.lock().contains_key(&id);

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
-use rustc_hash::FxHashMap;
 use sociable_protocol::{Announcement, NodeTag};
+
+use crate::maps::Map;
 
 /// What a node had sent when it spoke has come after so long: it travels on another connection than what is said of life.
 const SETTLED: Duration = Duration::from_secs(1);
@@ -33,7 +34,7 @@ pub(crate) struct Member {
 
 /// The nodes that live, but for this one.
 #[derive(Debug, Default)]
-pub(crate) struct Members(FxHashMap<NodeTag, Member>);
+pub(crate) struct Members(Map<NodeTag, Member>);
 
 /// What an announcement changed.
 #[derive(Debug, PartialEq, Eq)]

@@ -34,7 +34,6 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -51,6 +50,7 @@ use self::outgoing::{Lane, Outgoing};
 use self::questions::Questions;
 use self::stats::Counters;
 use self::wire::Publisher;
+use crate::maps::Map;
 use crate::{Adapter, AdapterError, Answer, Ask, Figures, History, Limits, MemoryHistory, Message, Node, Operation, Request};
 
 /// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
@@ -112,7 +112,7 @@ pub(crate) struct Shared {
 /// Rooms that bear ids of other nodes and have members here.
 #[derive(Debug, Default)]
 pub(crate) struct Adopted {
-    count: Mutex<FxHashMap<Id, usize>>,
+    count: Mutex<Map<Id, usize>>,
     changed: Mutex<Vec<Id>>,
     wake: Notify,
     /// Told when there are some, after there were none.

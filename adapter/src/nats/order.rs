@@ -6,9 +6,8 @@
 
 use std::collections::VecDeque;
 
-use rustc_hash::FxHashMap;
-
 use super::wire::{Head, Publisher};
+use crate::maps::Map;
 
 /// An envelope that has come on a subscription.
 #[derive(Debug)]
@@ -25,9 +24,9 @@ pub(crate) fn in_order<T>(heap: Vec<Arrival<T>>) -> Vec<Arrival<T>> {
         return heap;
     }
     // The orders of each publisher, the lowest last.
-    let mut due: FxHashMap<Publisher, Vec<u64>> = FxHashMap::default();
+    let mut due: Map<Publisher, Vec<u64>> = Map::default();
     let mut queues: Vec<(usize, VecDeque<Arrival<T>>)> = vec![];
-    let (mut places, total) = (FxHashMap::default(), heap.len());
+    let (mut places, total) = (Map::default(), heap.len());
     for arrival in heap {
         due.entry(arrival.head.publisher).or_default().push(arrival.head.order);
         let place = *places.entry(arrival.subscription).or_insert_with(|| {
@@ -38,7 +37,7 @@ pub(crate) fn in_order<T>(heap: Vec<Arrival<T>>) -> Vec<Arrival<T>> {
     }
     due.values_mut().for_each(|orders| orders.sort_unstable_by(|a, b| b.cmp(a)));
     let mut ordered = Vec::with_capacity(total);
-    let take = |ordered: &mut Vec<_>, due: &mut FxHashMap<Publisher, Vec<u64>>, arrival: Arrival<T>| {
+    let take = |ordered: &mut Vec<_>, due: &mut Map<Publisher, Vec<u64>>, arrival: Arrival<T>| {
         if let Some(orders) = due.get_mut(&arrival.head.publisher) {
             orders.pop();
         }

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Notify;
 
@@ -14,6 +13,7 @@ use super::members::MAX_MEMBERS;
 use super::stats::Counters;
 use super::wire::{HEAD, Head, Publisher};
 use crate::AdapterError;
+use crate::maps::{Map, Set};
 
 /// Records that wait together travel in one envelope up to this length: a message costs the bus more than its bytes do.
 const ENVELOPE: usize = 32 << 10;
@@ -63,7 +63,7 @@ struct Queue {
     /// Envelopes so far to all.
     to_all: u64,
     /// Envelopes so far to each node that is a member, or has been one.
-    to_one: FxHashMap<NodeTag, u64>,
+    to_one: Map<NodeTag, u64>,
 }
 
 impl Queue {
@@ -166,7 +166,7 @@ impl Outgoing {
     pub(crate) fn expire(&self, counters: &Counters) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
-        let (mut late, mut lanes) = (0, FxHashSet::default());
+        let (mut late, mut lanes) = (0, Set::default());
         while queue.entries.front().is_some_and(|first| first.since.elapsed() > self.deadline) {
             if let Some(entry) = queue.entries.pop_front() {
                 queue.bytes -= entry.record.capacity() + OVERHEAD;

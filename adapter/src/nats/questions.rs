@@ -7,17 +7,17 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::mpsc;
 
+use crate::maps::{Map, Numbered, Set};
 use crate::{AdapterError, Answer, Latency};
 
 /// What is asked and not yet wholly answered.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     last: AtomicU64,
-    open: Mutex<FxHashMap<u64, Question>>,
+    open: Mutex<Numbered<Question>>,
     /// How long it took until a question was wholly answered.
     pub(crate) answered: Latency,
 }
@@ -26,7 +26,7 @@ pub(crate) struct Questions {
 struct Question {
     /// The number of answers is bounded by the sockets and nodes that are asked, the time by whoever asks: it drops the stream.
     answers: mpsc::UnboundedSender<Answer>,
-    waiting: FxHashMap<NodeTag, Asked>,
+    waiting: Map<NodeTag, Asked>,
     since: Instant,
 }
 
@@ -34,7 +34,7 @@ struct Question {
 struct Asked {
     name: ByteString,
     /// Clients that were sent the packet and have not acknowledged it.
-    owed: FxHashSet<Id>,
+    owed: Set<Id>,
 }
 
 /// Forgets a question when nobody waits any more, and has the others told.
@@ -64,7 +64,7 @@ impl Questions {
         let (answers, answered) = mpsc::unbounded_channel();
         // The other end is held below.
         drop(answers.send(Answer::Asked(nodes.iter().map(|(_, name)| name.clone()).collect())));
-        let waiting: FxHashMap<_, _> = nodes.into_iter().map(|(tag, name)| (tag, Asked { name, owed: FxHashSet::default() })).collect();
+        let waiting: Map<_, _> = nodes.into_iter().map(|(tag, name)| (tag, Asked { name, owed: Set::default() })).collect();
         if !waiting.is_empty() {
             self.open.lock().insert(id, Question { answers, waiting, since: Instant::now() });
         }
@@ -125,7 +125,7 @@ impl Questions {
     }
 
     /// Nodes that have owed an answer for so long.
-    pub(crate) fn overdue(&self, after: Duration) -> FxHashSet<NodeTag> {
+    pub(crate) fn overdue(&self, after: Duration) -> Set<NodeTag> {
         let open = self.open.lock();
         open.values().filter(|question| question.since.elapsed() > after).flat_map(|question| question.waiting.keys().copied()).collect()
     }

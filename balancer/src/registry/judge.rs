@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxHashMap, FxHashSet};
 use sociable_protocol::NodeTag;
 
 use super::place::Place;
 use super::process::Process;
 use super::{FAREWELL, Registry};
+use crate::maps::{Map, Set};
 use crate::table::{Node, State, Table};
 
 /// A longer pause between two judgements means that this process was stopped, or starved: then silence is its own fault, and nobody's death.
@@ -176,8 +176,8 @@ impl Registry {
     }
 
     /// Finds where each process is best reached. Gives all addresses at which each answered.
-    fn find_all(&mut self) -> FxHashMap<NodeTag, Vec<SocketAddr>> {
-        let mut answers: FxHashMap<NodeTag, Vec<SocketAddr>> = FxHashMap::default();
+    fn find_all(&mut self) -> Map<NodeTag, Vec<SocketAddr>> {
+        let mut answers: Map<NodeTag, Vec<SocketAddr>> = Map::default();
         for (address, place) in &self.places {
             if let Some(tag) = place.tag() {
                 answers.entry(tag).or_default().push(*address);
@@ -232,9 +232,9 @@ impl Registry {
     }
 
     /// Keeps those addresses that matter: the listed ones, and those where nodes are or say to be.
-    fn follow(&mut self, listed: &FxHashSet<SocketAddr>) {
+    fn follow(&mut self, listed: &Set<SocketAddr>) {
         let processes = &self.processes;
-        let mut wanted: FxHashSet<SocketAddr> = FxHashSet::default();
+        let mut wanted: Set<SocketAddr> = Set::default();
         for process in processes.values() {
             wanted.extend(process.announced_at());
             wanted.extend(process.address);
@@ -263,7 +263,7 @@ impl Registry {
         self.refused = refused;
     }
 
-    fn decide(&mut self, listed: &FxHashSet<SocketAddr>, answers: &FxHashMap<NodeTag, Vec<SocketAddr>>, now: Instant) {
+    fn decide(&mut self, listed: &Set<SocketAddr>, answers: &Map<NodeTag, Vec<SocketAddr>>, now: Instant) {
         let others = self.somebody_is_heard(now);
         let mut signs: Vec<_> = Vec::with_capacity(self.processes.len());
         for (tag, process) in &self.processes {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use crate::maps::{Map, Set};
 
 /// A source, of one configuration: after a reload all have other ids, so that what was under way says nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,7 +33,7 @@ pub(super) struct Nats {
 #[derive(Debug, Default)]
 pub(super) struct Sources {
     next: u64,
-    lists: FxHashMap<SourceId, List>,
+    lists: Map<SourceId, List>,
     nats: Option<Nats>,
 }
 
@@ -125,7 +125,7 @@ impl Sources {
     }
 
     /// All addresses that lists give.
-    pub(super) fn addresses(&self) -> FxHashSet<SocketAddr> {
+    pub(super) fn addresses(&self) -> Set<SocketAddr> {
         self.lists.values().flat_map(|list| &list.addresses).copied().collect()
     }
 

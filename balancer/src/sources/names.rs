@@ -12,10 +12,10 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
 use thiserror::Error;
 
 use crate::discovery::DiscoveryError;
+use crate::maps::{Map, Set};
 
 /// How long one try of a question may take. The system's configuration says how many tries there are.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -120,8 +120,8 @@ pub(super) struct Found<T> {
 /// What names stood for when there last was an answer, for IPv4 and IPv6: if only one of both questions is answered, the other answer is kept.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    known: FxHashMap<(String, RecordType), Vec<IpAddr>>,
-    used: FxHashSet<String>,
+    known: Map<(String, RecordType), Vec<IpAddr>>,
+    used: Set<String>,
 }
 
 impl Memory {

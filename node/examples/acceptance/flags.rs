@@ -116,7 +116,10 @@ impl Flags {
         let builder = common!(self, builder)
             .path(self.path.as_deref().unwrap_or("/socket.io/"))
             .connect_timeout(Duration::from_millis(self.connect_timeout))
-            .request_timeout(Duration::from_millis(self.request_timeout));
+            .request_timeout(Duration::from_millis(self.request_timeout))
+            // As the JavaScript server does.
+            .cleanup_empty_child_namespaces(false)
+            .max_private_rooms(10_000);
         let builder = match self.recovery {
             Some(duration) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_millis(duration))),
             None => builder,

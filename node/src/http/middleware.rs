@@ -9,15 +9,15 @@ use std::sync::Arc;
 use actix_http::header::{HeaderMap, HeaderName, HeaderValue};
 use actix_web::HttpRequest;
 use futures_util::future::LocalBoxFuture;
-use rustc_hash::FxHashMap;
 
 use crate::config::Refusal;
+use crate::maps::ByType;
 
 /// Asked about every request of the engine: handshakes, polls, posts, and requests for a WebSocket.
 pub(crate) type Middleware = Arc<dyn Fn(EngineRequest) -> LocalBoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
 
 /// What a request leaves in the handshake of the session that it opens. There is one of each type.
-pub(crate) type Attached = FxHashMap<TypeId, Arc<dyn Any + Send + Sync>>;
+pub(crate) type Attached = ByType<Arc<dyn Any + Send + Sync>>;
 
 /// A request of the engine, as its middleware sees it. Cheap to clone.
 ///

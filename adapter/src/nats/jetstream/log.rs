@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use rustc_hash::FxHashMap;
 use sociable_protocol::{Frames, NodeTag};
 
 use super::offset::{self, Epoch, WIDTH};
 use crate::history::orders::obey;
 use crate::history::shelf::{self, Shelf};
 use crate::history::{OVERHEAD, Position};
+use crate::maps::Map;
 use crate::nats::wire::{Kept, Publisher};
 use crate::{Entry, Limits, Message, Missed, Reach, SavedSession};
 
@@ -39,7 +39,7 @@ pub(super) struct Log {
     /// What this node sent, and what came for all.
     shelf: Shelf,
     /// What other nodes sent to their own sockets, of which some have come here.
-    others: FxHashMap<NodeTag, Others>,
+    others: Map<NodeTag, Others>,
     /// The number of the last event of this node.
     number: u64,
     /// All for all nodes up to this place has been taken.
@@ -47,7 +47,7 @@ pub(super) struct Log {
     /// What stood here or before when this node began is not for those who have connected to it.
     began: u64,
     /// Messages of each publisher so far.
-    messages: FxHashMap<Publisher, u64>,
+    messages: Map<Publisher, u64>,
 }
 
 /// How a message follows on the one of its publisher before.
@@ -87,11 +87,11 @@ impl Log {
             me,
             epoch,
             shelf: Shelf::new(me, 0),
-            others: FxHashMap::default(),
+            others: Map::default(),
             number: 0,
             place: 0,
             began: place_behind(last),
-            messages: FxHashMap::default(),
+            messages: Map::default(),
         }
     }
 

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use parking_lot::Mutex;
-use rustc_hash::FxHashMap;
 use tokio::sync::{Notify, watch};
 
 use super::StreamHistory;
 use super::log::{PER_MESSAGE, place_in};
 use super::store::{Trouble, is_full};
+use crate::maps::Numbered;
 use crate::nats::stats::Counters;
 use crate::nats::wire::{self, HEAD, Head, Publisher, Reader};
 use crate::nats::{Shared, link::Link};
@@ -81,7 +81,7 @@ pub(crate) struct Outbound {
     /// Messages that are being published. They outlive the task that does it.
     parcels: Mutex<Vec<Arc<Parcel>>>,
     /// Events of messages that were published, by their orders: whoever hears first where a message stands tells them.
-    under_way: Mutex<FxHashMap<u64, Vec<Arc<Entry>>>>,
+    under_way: Mutex<Numbered<Vec<Arc<Entry>>>>,
     limit: usize,
     deadline: Duration,
     /// The server refuses to keep what it is given.

@@ -10,7 +10,6 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
-use rustc_hash::{FxHashMap, FxHashSet};
 use serde::{Deserialize, Serialize};
 use sociable_protocol::{Id, NodeTag, Value};
 use tokio::sync::{Notify, mpsc};
@@ -20,6 +19,7 @@ use super::StreamHistory;
 use super::offset::Epoch;
 use super::store::{Session, Store, Trouble, is_full};
 use crate::history::Position;
+use crate::maps::{Map, Set};
 use crate::nats::Shared;
 use crate::nats::link::Link;
 use crate::nats::wire::{self, Publisher};
@@ -133,11 +133,11 @@ impl Known {
 /// The sessions that this node has.
 #[derive(Debug)]
 pub(crate) struct Sessions {
-    known: Mutex<FxHashMap<Id, Known>>,
+    known: Mutex<Map<Id, Known>>,
     changed: mpsc::UnboundedSender<Id>,
     changes: tokio::sync::Mutex<mpsc::UnboundedReceiver<Id>>,
     /// Sessions that are being taken over.
-    pub(super) taking: Mutex<FxHashSet<Id>>,
+    pub(super) taking: Mutex<Set<Id>>,
     /// The bucket is being looked after.
     mending: tokio::sync::Mutex<()>,
 }

@@ -9,7 +9,6 @@ use async_nats::jetstream::kv::UpdateErrorKind;
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::StreamExt;
-use rustc_hash::FxHashMap;
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Semaphore;
 
@@ -18,6 +17,7 @@ use super::store::{From, Trouble};
 use super::{MAX_SHOWN, StreamHistory};
 use crate::SavedSession;
 use crate::history::Position;
+use crate::maps::Map;
 use crate::nats::Shared;
 use crate::nats::wire::{self, HEAD, Reader, Record};
 
@@ -235,7 +235,7 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
 pub(crate) struct CatchingUp {
     asked: AtomicU64,
     /// The last question that was there when it was done last, and when each node was read last.
-    done: tokio::sync::Mutex<(u64, FxHashMap<NodeTag, u64>)>,
+    done: tokio::sync::Mutex<(u64, Map<NodeTag, u64>)>,
 }
 
 /// Ends when all that was kept before has come, and what these nodes sent to their own sockets.

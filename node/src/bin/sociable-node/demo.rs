@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
+use sociable::adapter::own_room;
 use sociable::{Ack, Failure, Namespace, RawArgs, Server, Socket};
 
 /// Characters of the name of a room or of a member.
@@ -88,6 +89,10 @@ pub(crate) fn set_up(io: &Server) {
 
 async fn join(socket: &Socket, args: &RawArgs) -> Result<Joined, Failure> {
     let (Text(room), Text(name)): (Name, Name) = args.decode_all()?;
+    if own_room(&room).is_some() {
+        // Who is in it would hear what is for that socket alone.
+        return Err(Failure::new("a room can't be named like the id of a socket"));
+    }
     let mut names = names(socket);
     if names.len() >= MAX_ROOMS && !names.contains_key(&room) {
         return Err(Failure::new(format!("{MAX_ROOMS} rooms are the most that one can be in")));

@@ -1,0 +1,24 @@
+//! Hash maps, by who chooses their keys.
+//!
+//! Who knows a hash function finds as many keys as they like that share one hash. A map with such keys is a list: each look-up walks all of it.
+//! `cargo xtask tidy` keeps the crate `rustc_hash` out of all other files.
+//! [Why this hash](../docs/decisions/0011-seeded-hashes.md).
+
+/// A map whose keys a client, a node or a name server may choose. Its hash has a random seed of its own.
+pub(crate) type Map<K, V> = rapidhash::RapidHashMap<K, V>;
+
+/// A set whose members a client, a node or a name server may choose.
+pub(crate) type Set<K> = rapidhash::RapidHashSet<K>;
+
+#[cfg(test)]
+mod tests {
+    use std::hash::BuildHasher;
+
+    use super::*;
+
+    #[test]
+    fn every_map_hashes_by_a_seed_of_its_own() {
+        let (one, other) = (Map::<&str, ()>::default(), Map::<&str, ()>::default());
+        assert_ne!(one.hasher().hash_one("red"), other.hasher().hash_one("red"));
+    }
+}

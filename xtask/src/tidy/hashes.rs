@@ -1,0 +1,38 @@
+//! The rule that maps whose keys others choose hash by a seed.
+
+use std::path::Path;
+
+use super::{Complaint, has_extension};
+
+/// Hashes without a seed: whoever knows them finds keys that collide.
+const UNSEEDED: [&str; 3] = ["rustc_hash", "FxHash", "BuildHasherDefault"];
+
+/// In what serves clients, `maps.rs` alone names a hash without a seed, and only for keys that nobody else chooses.
+pub(super) fn seeded(path: &Path, text: &str) -> Vec<Complaint> {
+    let serves = ["protocol/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
+    if !serves || !has_extension(path, "rs") || path.file_name().is_some_and(|name| name == "maps.rs") {
+        return vec![];
+    }
+    let mut complaints = vec![];
+    for (i, line) in text.lines().enumerate() {
+        for word in UNSEEDED.iter().filter(|&&word| line.contains(word)) {
+            complaints.push(Complaint::new(i + 1, format!("`{word}` has no seed: take a map of `maps.rs`")));
+        }
+    }
+    complaints
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_without_a_seed_are_found_in_what_serves_clients() {
+        let text = "use std::fmt;\nuse rustc_hash::FxHashMap;\n";
+        let complaints = seeded(Path::new("node/src/rooms.rs"), text);
+        assert_eq!(complaints.iter().map(|it| it.line).collect::<Vec<_>>(), [2, 2]);
+        for excused in ["node/src/maps.rs", "bench/examples/lanes.rs", "tests/tests/hostile_rooms.rs", "node/src/rooms.md"] {
+            assert_eq!(seeded(Path::new(excused), text), [], "{excused}");
+        }
+    }
+}
