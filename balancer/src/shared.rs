@@ -95,11 +95,12 @@ impl Shared {
     /// The node that a request is for.
     pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
         match request.route {
-            Route::Session(tag) => match self.table.load().owner(tag) {
+            Route::Session(id) => match self.table.load().owner(id.tag()) {
                 Some(node) => Ok(Arc::clone(node)),
                 None => Err(self.wrong(request, Refusal::UnknownSession)),
             },
             Route::BadSession => Err(self.wrong(request, Refusal::BadSession)),
+            Route::Repeated => Err(Refusal::Repeated),
             Route::Handshake => {
                 if self.sessions.load().take(request.client, Instant::now()).is_err() {
                     return Err(Refusal::TooManySessions);
