@@ -85,7 +85,7 @@ impl Client {
             // A packet that awaits its attachments.
             Ok(None) => {}
             Err(error) => {
-                tracing::debug!(target: "sociable::parser", sid = %self.session.id(), %error, "undecodable packet");
+                tracing::debug!(target: "sociable::parser", sid = %self.session.id().shortened(), %error, "undecodable packet");
                 self.session.worker().counters.one(Count::ParseErrors);
                 for socket in self.sockets() {
                     socket.tell_error(&SocketError::Decode(error));
@@ -110,7 +110,7 @@ impl Client {
             (Body::Disconnect, Some(socket)) => socket.leave(DisconnectReason::ClientNamespaceDisconnect, false),
             (Body::Connect(auth), None) if !self.asks(&packet.namespace) => self.connect(packet.namespace, auth),
             (body, _) => {
-                tracing::debug!(target: "sociable::socket", sid = %self.session.id(), namespace = %trace::plain(&packet.namespace), kind = trace::kind(&body), "unexpected packet");
+                tracing::debug!(target: "sociable::socket", sid = %self.session.id().shortened(), namespace = %trace::plain(&packet.namespace), kind = trace::kind(&body), "unexpected packet");
                 self.session.worker().counters.one(Count::ProtocolErrors);
                 self.session.close();
             }
@@ -180,7 +180,7 @@ impl Client {
 
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
         self.session.worker().counters.one(Count::ConnectionsRefused);
-        tracing::debug!(target: "sociable::namespace", sid = %self.session.id(), namespace = %trace::plain(&name), why = failure.message(), "connection refused");
+        tracing::debug!(target: "sociable::namespace", sid = %self.session.id().shortened(), namespace = %trace::plain(&name), why = failure.message(), "connection refused");
         let encoding = server.parser.encoding();
         let bare = self.is_old() && failure.message() != INVALID_NAMESPACE;
         let payload = if bare { failure.bare_payload(encoding) } else { failure.payload(encoding) };
@@ -261,7 +261,7 @@ impl Client {
             return Ok(());
         }
         let _ = self.session.send(server.connect_frames(&namespace, &socket.shared, self.is_old()), true);
-        tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(name), id = %socket.shared.id, "socket connected");
+        tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(name), id = %socket.shared.id.shortened(), "socket connected");
         for handler in socket.setup().connect.clone() {
             let this = Rc::clone(&socket);
             launch(

@@ -92,5 +92,5 @@ fn panicked(session: &Session) {
     *last = Some(now);
     drop(last);
     let untold = UNTOLD.swap(0, Relaxed);
-    tracing::error!(target: "sociable::handler", sid = %session.id(), untold, "a handler panicked");
+    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), untold, "a handler panicked");
 }

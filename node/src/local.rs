@@ -353,7 +353,7 @@ impl LocalSocket {
             Outcome::Ended => None,
             Outcome::Died(mut remains) => {
                 self.session.worker().counters.one(Count::ActorsDied);
-                tracing::error!(target: "sociable::socket", id = %self.shared.id, "a socket's actor died");
+                tracing::error!(target: "sociable::socket", id = %self.shared.id.shortened(), "a socket's actor died");
                 let acks = remains.acks.drain().collect::<Vec<_>>();
                 self.leave(DisconnectReason::SocketFailed, true);
                 acks.into_iter().for_each(|waiter| waiter.gone(self.shared.id));
@@ -629,7 +629,7 @@ impl LocalSocket {
     fn failed(self: &Rc<Self>, event: &ByteString, ack: Option<&Ack>, error: HandlerError) {
         let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
         self.session.worker().counters.one(count);
-        tracing::debug!(target: "sociable::handler", id = %self.shared.id, event = %trace::plain(event), ?error, "event not handled");
+        tracing::debug!(target: "sociable::handler", id = %self.shared.id.shortened(), event = %trace::plain(event), ?error, "event not handled");
         self.tell_error(&SocketError::handler(event, error.clone()));
         self.answer_error(ack, error);
     }
@@ -692,7 +692,7 @@ impl LocalSocket {
             // They are counted where they happen.
             DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
         }
-        tracing::debug!(target: "sociable::socket", id = %self.shared.id, namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
+        tracing::debug!(target: "sociable::socket", id = %self.shared.id.shortened(), namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
         // Before the handlers: who asks them how many are left must not count this one.
         self.shared.namespace.left(self.marks.is_some() && reason.is_recoverable());
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);

@@ -288,7 +288,7 @@ impl Recoveries {
         let socket = self.live.lock().get(pid).cloned();
         if let Some(socket) = socket {
             socket.namespace.engine().count(Count::SessionsFenced);
-            tracing::warn!(target: "sociable::recovery", id = %socket.id, "another node has the session of this client, which is cut off");
+            tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "another node has the session of this client, which is cut off");
             void(socket);
         }
     }
@@ -374,7 +374,7 @@ impl Recoveries {
         };
         if !self.history.save(session) {
             socket.namespace.engine().count(Count::SessionsTooLarge);
-            tracing::warn!(target: "sociable::recovery", id = %socket.id, "the rooms and data of a session are too large to be kept");
+            tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "the rooms and data of a session are too large to be kept");
         }
     }
 

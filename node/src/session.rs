@@ -208,7 +208,7 @@ impl Session {
             session.push_control(Frames::text(&format!("4{message}")));
         }
         session.begin_heartbeat();
-        tracing::debug!(target: "sociable::engine", sid = %id, transport = transport.as_str(), "session opened");
+        tracing::debug!(target: "sociable::engine", sid = %id.shortened(), transport = transport.as_str(), "session opened");
         let connection = worker.engine.accept(Rc::clone(&session));
         if session.is_open() {
             *session.connection.borrow_mut() = Some(connection);
@@ -308,7 +308,7 @@ impl Session {
     pub(crate) fn end_slow(&self) {
         if self.is_open() {
             self.worker.counters.one(Count::SlowClients);
-            tracing::warn!(target: "sociable::engine", sid = %self.id, limit = self.config().max_outbox, "client does not read: closed as slow");
+            tracing::warn!(target: "sociable::engine", sid = %self.id.shortened(), limit = self.config().max_outbox, "client does not read: closed as slow");
             self.end(CloseReason::SlowClient, Ending::Abrupt);
         }
     }
@@ -399,7 +399,7 @@ impl Session {
             // It is counted where it is noticed.
             CloseReason::SlowClient => {}
         }
-        tracing::debug!(target: "sociable::engine", sid = %self.id, %reason, "session ended");
+        tracing::debug!(target: "sociable::engine", sid = %self.id.shortened(), %reason, "session ended");
         match ending {
             Ending::Graceful => {
                 self.state.set(State::Ending);
@@ -497,7 +497,7 @@ impl Session {
         self.worker.counters.one(Count::Upgraded);
         // A poll that still waits has nothing to wait for.
         self.outbox.wake();
-        tracing::debug!(target: "sociable::transport", sid = %self.id, "upgraded to websocket");
+        tracing::debug!(target: "sociable::transport", sid = %self.id.shortened(), "upgraded to websocket");
     }
 
     fn begin_heartbeat(&self) {

@@ -3,12 +3,12 @@
 //! Never what a packet says: it holds what users write, and tokens. All of this is on the way of every packet, so each event stands in a
 //! function of its own behind a check that is one load while the level is off.
 
-use std::fmt::{self, Write};
-
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use sociable_adapter::{Message, Operation, Room};
 use sociable_protocol::engine::Packet as EnginePacket;
+pub(crate) use sociable_protocol::log::plain;
+use sociable_protocol::log::shortened;
 use sociable_protocol::{Body, Frames, Id, Packet};
 use tracing::field::{self, Empty};
 use tracing::{Instrument, Level, Span, debug, debug_span, enabled, trace};
@@ -39,7 +39,7 @@ pub(crate) fn engine_in(sid: Id, packet: &EnginePacket) {
             EnginePacket::Upgrade => ("upgrade", 0),
             EnginePacket::Noop => ("noop", 0),
         };
-        trace!(target: "sociable::engine", %sid, kind, bytes, "packet in");
+        trace!(target: "sociable::engine", sid = %sid.shortened(), kind, bytes, "packet in");
     }
     only_if_on!("sociable::engine", tell(sid, packet));
 }
@@ -49,7 +49,7 @@ pub(crate) fn engine_in(sid: Id, packet: &EnginePacket) {
 pub(crate) fn engine_out(sid: Id, bytes: usize) {
     #[cold]
     fn tell(sid: Id, bytes: usize) {
-        trace!(target: "sociable::engine", %sid, bytes, "packet out");
+        trace!(target: "sociable::engine", sid = %sid.shortened(), bytes, "packet out");
     }
     only_if_on!("sociable::engine", tell(sid, bytes));
 }
@@ -59,7 +59,7 @@ pub(crate) fn engine_out(sid: Id, bytes: usize) {
 pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
     #[cold]
     fn tell(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
-        trace!(target: "sociable::transport", %sid, transport, bytes, "{what}");
+        trace!(target: "sociable::transport", sid = %sid.shortened(), transport, bytes, "{what}");
     }
     only_if_on!("sociable::transport", tell(sid, transport, what, bytes));
 }
@@ -69,7 +69,7 @@ pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, by
 pub(crate) fn handling(id: Id, namespace: &str, event: &str) -> Span {
     debug_span!(
         target: "sociable::span", "event", otel.name = %plain(event), otel.kind = "server", otel.status_code = Empty,
-        otel.status_description = Empty, namespace = %plain(namespace), %id
+        otel.status_description = Empty, namespace = %plain(namespace), id = %id.shortened()
     )
 }
 
@@ -91,15 +91,6 @@ where
     noted.instrument(span).boxed_local()
 }
 
-/// A name that a client chose, as it is but for what would break the line: nobody writes lines of their own into the log.
-pub(crate) fn plain(name: &str) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        name.chars().try_for_each(|character| {
-            if character.is_control() { write!(f, "{}", character.escape_default()) } else { f.write_char(character) }
-        })
-    })
-}
-
 /// What kind of packet it is, without what it says.
 pub(crate) fn kind(body: &Body) -> &'static str {
     parts(body).0
@@ -111,7 +102,7 @@ pub(crate) fn packet_in(sid: Id, packet: &Packet) {
     #[cold]
     fn tell(sid: Id, packet: &Packet) {
         let (kind, event, ack, args) = parts(&packet.body);
-        trace!(target: "sociable::parser", %sid, namespace = %plain(&packet.namespace), kind, event, ack, args, "packet in");
+        trace!(target: "sociable::parser", sid = %sid.shortened(), namespace = %plain(&packet.namespace), kind, event, ack, args, "packet in");
     }
     only_if_on!("sociable::parser", tell(sid, packet));
 }
@@ -140,10 +131,16 @@ fn parts(body: &Body) -> (&'static str, Option<&str>, Option<u64>, Option<usize>
 
 /// A socket has joined or left a room, which came or went by that if `edge`.
 pub(crate) fn room(namespace: &str, room: &Room, id: Id, joined: bool, edge: bool) {
+    if !enabled!(target: "sociable::room", Level::DEBUG) {
+        return;
+    }
+    // The room of a socket has its id for a name.
+    let is_id = Id::try_from(&**room).is_ok();
+    let name = if is_id { shortened(room).to_string() } else { plain(room).to_string() };
     let (socket_did, room_did) = if joined { ("joined", "created") } else { ("left", "deleted") };
-    trace!(target: "sociable::room", namespace, room = %plain(room), %id, "{socket_did}");
+    trace!(target: "sociable::room", namespace, room = %name, id = %id.shortened(), "{socket_did}");
     if edge {
-        debug!(target: "sociable::room", namespace, room = %plain(room), "{room_did}");
+        debug!(target: "sociable::room", namespace, room = %name, "{room_did}");
     }
 }
 
@@ -232,6 +229,20 @@ mod tests {
         });
         assert_eq!(log.lines().count(), 3, "{log}");
         assert!(log.contains(r"/x\n2026-01-01 INFO \u{1b}[31mforged") && log.contains(r"red\r\nforged"), "{log}");
+    }
+
+    #[test]
+    fn an_id_is_never_logged_whole() {
+        let id = IdSource::new(NodeTag::random()).draw();
+        let log = logged(|| {
+            engine_in(id, &EnginePacket::Noop);
+            engine_out(id, 1);
+            transport(id, "polling", "read", 1);
+            packet_in(id, &Packet::for_namespace("/", Body::Disconnect));
+            room("/", &Room::from(id.as_str()), id, true, true);
+        });
+        assert_eq!((log.lines().count(), log.matches(&id.shortened().to_string()).count()), (6, 7), "{log}");
+        assert!(!log.contains(id.as_str()), "{log}");
     }
 
     #[test]

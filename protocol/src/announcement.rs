@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeTag;
+use crate::log::plain_text;
 
 /// What a node tells of itself, as JSON. Fields that are not known are passed by, so that later versions can add some.
 ///
@@ -23,8 +24,8 @@ pub struct Announcement {
     pub tag: NodeTag,
     /// A number that is another at each start of the process, below 2^53.
     pub epoch: u64,
-    /// Its name, for people.
-    #[serde(default)]
+    /// Its name, for people. What would break a line of a log is escaped when it is read, and it is cut after 256 characters.
+    #[serde(default, deserialize_with = "plain_text")]
     pub name: String,
     /// Where a balancer reaches it, `HOST:PORT`, if it knows. The host may be a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -68,4 +69,20 @@ pub enum Occasion {
     Alive,
     /// It goes.
     Bye,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Health;
+
+    #[test]
+    fn a_name_is_plain_when_it_is_read() {
+        let name = r#""tag":"AbCd","name":"a\nb\u001b[2J""#;
+        let announcement: Announcement = serde_json::from_str(&format!(r#"{{"occasion":"alive","epoch":1,{name}}}"#)).unwrap();
+        let health: Health = serde_json::from_str(&format!("{{{name}}}")).unwrap();
+        assert_eq!((&*announcement.name, &*health.name), (r"a\nb\u{1b}[2J", r"a\nb\u{1b}[2J"));
+        let long = format!(r#"{{"tag":"AbCd","name":"{}"}}"#, "x".repeat(100_000));
+        assert_eq!(serde_json::from_str::<Health>(&long).unwrap().name.len(), 258);
+    }
 }

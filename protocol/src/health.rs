@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeTag;
+use crate::log::plain_text;
 
 /// What a node answers to `GET /healthz`, as JSON. Fields that are not known are passed by, so that later versions can add some.
 ///
@@ -23,8 +24,8 @@ use crate::id::NodeTag;
 pub struct Health {
     /// The tag in the ids that it makes.
     pub tag: NodeTag,
-    /// Its name, for people.
-    #[serde(default)]
+    /// Its name, for people. What would break a line of a log is escaped when it is read, and it is cut after 256 characters.
+    #[serde(default, deserialize_with = "plain_text")]
     pub name: String,
     /// Its sessions.
     #[serde(default)]

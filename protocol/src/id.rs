@@ -90,6 +90,20 @@ impl Id {
         ascii(&self.0)
     }
 
+    /// Returns the id for a log, without most of it: the id of a session is a secret. See [`log::shortened`](crate::log::shortened).
+    ///
+    /// ```
+    /// use sociable_protocol::Id;
+    ///
+    /// let id = Id::try_from("AbCdeeeeeeeeeeeeexyz")?;
+    /// assert_eq!(id.shortened().to_string(), "AbCd..exyz");
+    /// assert_eq!(format!("{id:?}"), "Id(AbCd..exyz)");
+    /// # Ok::<(), sociable_protocol::IdError>(())
+    /// ```
+    pub fn shortened(&self) -> impl fmt::Display {
+        crate::log::shortened(self.as_str())
+    }
+
     /// The place of the id among `n` shards, numbered from 0; an `n` of 0 counts as 1.
     ///
     /// It is the same on every machine and in every version: FNV-1a (64 bits) over the 20 bytes, whose high 32 bits are
@@ -200,12 +214,6 @@ macro_rules! text_like {
             }
         }
 
-        impl fmt::Debug for $type {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($type), "({})"), self.as_str())
-            }
-        }
-
         impl AsRef<str> for $type {
             fn as_ref(&self) -> &str {
                 self.as_str()
@@ -254,6 +262,19 @@ macro_rules! text_like {
             }
         }
     };
+}
+
+impl fmt::Debug for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Errors and logs show values so, and the id of a session is a secret.
+        write!(f, "Id({})", self.shortened())
+    }
+}
+
+impl fmt::Debug for NodeTag {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeTag({self})")
+    }
 }
 
 text_like!(Id, "an id of 20 characters");

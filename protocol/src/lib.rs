@@ -11,6 +11,8 @@
 //! * [`value`]: a JSON value that may hold binary, for code that does not know its types in advance.
 //! * [`websocket`]: frames, the form in which encoded packets are queued, shared and sent.
 //! * [`id`]: the ids of sessions and sockets, which carry the process that made them.
+//! * [`query`]: the query of a request: what node and balancer take it for.
+//! * [`log`]: how logs show names and ids that others chose.
 //!
 //! # Rules of the house
 //!
@@ -33,9 +35,11 @@ pub mod args;
 pub mod engine;
 pub mod health;
 pub mod id;
+pub mod log;
 mod msgpack;
 pub mod packet;
 pub mod parser;
+pub mod query;
 pub mod value;
 pub mod websocket;
 

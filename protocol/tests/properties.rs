@@ -5,6 +5,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 use sociable_protocol::engine::{self, decode_payload, encode_payload};
+use sociable_protocol::query::Query;
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Decoder, Encoding, Frames, JsonParser, Limits, MsgPackParser, Packet, Parser, Value};
 
@@ -113,6 +114,13 @@ fn changes<T: Arbitrary + Clone + 'static>() -> impl Strategy<Value = Vec<(prop:
     prop::collection::vec((any::<prop::sample::Index>(), any::<T>(), 0usize..3), 1..4)
 }
 
+/// A parameter of a query, as its name and value.
+fn parameter() -> impl Strategy<Value = (String, String)> {
+    let name = prop_oneof![4 => Just("sid"), 2 => Just("transport"), 2 => Just("EIO"), 1 => Just("t"), 1 => Just("Sid"), 1 => Just("")];
+    let value = prop_oneof![Just(String::new()), Just("AbCdeeeeeeeeeeeeexyz".into()), Just("polling".into()), any::<String>()];
+    (name.prop_map(String::from), value)
+}
+
 proptest! {
     #[test]
     fn any_packet_survives_json(packet in packet(Encoding::Json)) {
@@ -196,5 +204,21 @@ proptest! {
             engine::Packet::Binary(bytes.into())
         });
         feed(&MsgPackParser::default(), messages);
+    }
+
+    #[test]
+    fn a_query_is_the_same_however_it_is_encoded(parameters in prop::collection::vec(parameter(), 0..6)) {
+        let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
+        let encoded: Vec<_> = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+        let plain = form_urlencoded::Serializer::new(String::new()).extend_pairs(&parameters).finish();
+        let encoded = encoded.join("&");
+        let (plain, encoded) = (Query::read(&plain), Query::read(&encoded));
+        prop_assert_eq!(&plain, &encoded);
+        let repeated = ["sid", "transport", "EIO"].iter().any(|name| parameters.iter().filter(|(other, _)| other == name).count() > 1);
+        prop_assert_eq!(plain.is_err(), repeated);
+        if let Ok(query) = plain {
+            let sid = parameters.iter().find(|(name, _)| name == "sid").map(|(_, value)| &**value);
+            prop_assert_eq!(query.session(), sid.filter(|sid| !sid.is_empty()));
+        }
     }
 }

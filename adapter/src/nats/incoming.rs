@@ -237,7 +237,9 @@ async fn follow_adoptions(shared: &Shared, client: &Client, lanes: &mut Lanes, a
                     lanes.push(subscriber.map(move |message| (subscription, message.payload)).take_until(gone).boxed());
                     entry.insert(keep);
                 }
-                Err(error) => tracing::error!(target: "sociable::adapter", %error, %id, "what is for an adopted id can't be heard"),
+                Err(error) => {
+                    tracing::error!(target: "sociable::adapter", %error, id = %id.shortened(), "what is for an adopted id can't be heard")
+                }
             },
             (Entry::Occupied(_), true) | (Entry::Vacant(_), false) => {}
         }

@@ -34,6 +34,7 @@ use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
+use sociable_protocol::log::plain;
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::{Notify, mpsc, oneshot};
 
@@ -249,10 +250,10 @@ impl Shared {
     fn gone(self: &Arc<Self>, tag: NodeTag, epoch: u64, left: bool) {
         let Some(name) = self.members.lock().remove(tag, epoch) else { return };
         if left {
-            tracing::info!(target: "sociable::adapter", node = %name, "a node has left");
+            tracing::info!(target: "sociable::adapter", node = %plain(&name), "a node has left");
         } else {
             self.counters.lost_nodes.one();
-            tracing::warn!(target: "sociable::adapter", node = %name, "a node is lost");
+            tracing::warn!(target: "sociable::adapter", node = %plain(&name), "a node is lost");
         }
         let publisher = Publisher { tag, epoch };
         if left {

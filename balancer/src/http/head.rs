@@ -10,6 +10,7 @@ use std::time::Instant;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
+use sociable_protocol::query::loggable;
 
 use super::Framing;
 use super::refusal::Refusal;
@@ -124,7 +125,7 @@ impl Request {
             (Route::Handshake, _) => Kind::Handshake,
             (Route::Session(_), Framing::Empty) => Kind::Poll,
             (Route::Session(_), _) => Kind::Post,
-            (Route::Other | Route::BadSession, _) => Kind::Other,
+            (Route::Other | Route::BadSession | Route::Repeated, _) => Kind::Other,
         }
     }
 
@@ -145,7 +146,7 @@ impl Request {
             (None, None) => return Err(Refusal::Malformed),
         };
         let upgrade = if version == 0 { None } else { fields.upgrade(method)? };
-        let route = reading.engine.route(method, target).map_err(|_| Refusal::Ambiguous)?;
+        let route = reading.engine.route(method, target);
         let names = parsed.headers.iter().map(|field| (field.name.as_bytes(), field.value));
         let origin = reading.forwarding.read(reading.peer.ip(), reading.tls, Some(host), names);
         let client = origin.client();
@@ -182,7 +183,7 @@ impl Request {
             _ => None,
         };
         let record =
-            reading.recorded.then(|| Box::new(Record { client, method: method.into(), target: target.into(), begun: Instant::now() }));
+            reading.recorded.then(|| Box::new(Record { client, method: method.into(), target: loggable(target), begun: Instant::now() }));
         Ok(Self {
             route,
             head,

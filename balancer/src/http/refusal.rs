@@ -9,6 +9,8 @@ pub(crate) enum Refusal {
     Malformed,
     /// Two servers could read it in two ways: where it ends, or whom it is for.
     Ambiguous,
+    /// A parameter of the query that tells whom it is for comes more than once.
+    Repeated,
     /// The target is too long.
     LongTarget,
     /// The head is too long, or has too many fields.
@@ -31,6 +33,8 @@ pub(crate) enum Refusal {
     TooManySessions,
     /// Too many session ids of this address were wrong.
     TooManyGuesses,
+    /// This address has as many connections as it may have.
+    TooManyConnections,
     /// No node takes it.
     NoNode,
     /// The owner of the session can't be reached now.
@@ -45,9 +49,10 @@ pub(crate) enum Refusal {
 
 impl Refusal {
     /// All of them, for metrics.
-    pub(crate) const ALL: [Self; 18] = [
+    pub(crate) const ALL: [Self; 20] = [
         Self::Malformed,
         Self::Ambiguous,
+        Self::Repeated,
         Self::LongTarget,
         Self::LongHead,
         Self::Slow,
@@ -59,6 +64,7 @@ impl Refusal {
         Self::UnknownSession,
         Self::TooManySessions,
         Self::TooManyGuesses,
+        Self::TooManyConnections,
         Self::NoNode,
         Self::Unreachable,
         Self::BadAnswer,
@@ -71,6 +77,7 @@ impl Refusal {
         match self {
             Self::Malformed => "malformed",
             Self::Ambiguous => "ambiguous",
+            Self::Repeated => "repeated",
             Self::LongTarget => "long_target",
             Self::LongHead => "long_head",
             Self::Slow => "slow",
@@ -82,6 +89,7 @@ impl Refusal {
             Self::UnknownSession => "unknown_session",
             Self::TooManySessions => "too_many_sessions",
             Self::TooManyGuesses => "too_many_guesses",
+            Self::TooManyConnections => "too_many_connections",
             Self::NoNode => "no_node",
             Self::Unreachable => "unreachable",
             Self::BadAnswer => "bad_answer",
@@ -93,14 +101,16 @@ impl Refusal {
     /// Status and reason.
     pub(crate) fn status(self) -> (u16, &'static str) {
         match self {
-            Self::Malformed | Self::Ambiguous | Self::WebSocket | Self::BadSession | Self::UnknownSession => (400, "Bad Request"),
+            Self::Malformed | Self::Ambiguous | Self::Repeated | Self::WebSocket | Self::BadSession | Self::UnknownSession => {
+                (400, "Bad Request")
+            }
             Self::LongTarget => (414, "URI Too Long"),
             Self::LongHead => (431, "Request Header Fields Too Large"),
             Self::Slow => (408, "Request Timeout"),
             Self::LongBody => (413, "Content Too Large"),
             Self::Unsupported => (501, "Not Implemented"),
             Self::Version => (426, "Upgrade Required"),
-            Self::TooManySessions | Self::TooManyGuesses => (429, "Too Many Requests"),
+            Self::TooManySessions | Self::TooManyGuesses | Self::TooManyConnections => (429, "Too Many Requests"),
             Self::NoNode | Self::Unreachable | Self::Overloaded => (503, "Service Unavailable"),
             Self::BadAnswer => (502, "Bad Gateway"),
             Self::NoAnswer => (504, "Gateway Timeout"),
@@ -112,6 +122,7 @@ impl Refusal {
         match self {
             Self::Malformed => "This is no HTTP/1.1 request.",
             Self::Ambiguous => "It is not clear where this request ends or whom it is for.",
+            Self::Repeated => "Bad request",
             Self::LongTarget => "The target of the request is too long.",
             Self::LongHead => "The head of the request is too long.",
             Self::Slow => "The request did not come in time.",
@@ -122,6 +133,7 @@ impl Refusal {
             Self::BadSession | Self::UnknownSession => "Session ID unknown",
             Self::TooManySessions => "This address opened too many sessions. Try again later.",
             Self::TooManyGuesses => "This address showed too many wrong session ids. Try again later.",
+            Self::TooManyConnections => "This address has too many connections. Try again later.",
             Self::NoNode => "No node takes this request now. Try again soon.",
             Self::Unreachable => "The node of this session can't be reached now. Try again soon.",
             Self::BadAnswer => "The node broke off.",
@@ -130,9 +142,13 @@ impl Refusal {
         }
     }
 
-    /// True if the session id was wrong: what is limited by address.
-    pub(crate) fn is_wrong_session(self) -> bool {
-        matches!(self, Self::BadSession | Self::UnknownSession)
+    /// The error of Engine.IO, in the words of a node.
+    fn engine_error(self) -> Option<&'static str> {
+        match self {
+            Self::BadSession | Self::UnknownSession => Some(r#"{"code":1,"message":"Session ID unknown"}"#),
+            Self::Repeated => Some(r#"{"code":3,"message":"Bad request"}"#),
+            _ => None,
+        }
     }
 
     /// The whole answer, behind which the connection is closed or goes on. `retry_after` is in seconds, for those who may come again.
@@ -140,9 +156,10 @@ impl Refusal {
     /// Who asked for a WebSocket gets the bare text, as from a node; who polls gets the error of Engine.IO.
     pub(crate) fn write(self, websocket: bool, close: bool, retry_after: u32, out: &mut Vec<u8>) {
         let (status, reason) = self.status();
-        let engine = self.is_wrong_session() && !websocket;
-        let body = if engine { r#"{"code":1,"message":"Session ID unknown"}"# } else { self.text() };
-        let kind = if engine { "application/json" } else { "text/plain; charset=utf-8" };
+        let (kind, body) = match self.engine_error() {
+            Some(error) if !websocket => ("application/json", error),
+            _ => ("text/plain; charset=utf-8", self.text()),
+        };
         let mut head = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n", body.len());
         if matches!(status, 429 | 503) {
             let _ = write!(head, "retry-after: {retry_after}\r\n");

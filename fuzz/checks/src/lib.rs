@@ -12,6 +12,7 @@ mod id;
 mod json;
 mod msgpack;
 mod packets;
+mod query;
 mod value;
 mod websocket;
 
@@ -23,6 +24,7 @@ pub use id::id;
 pub use json::json_decoder;
 pub use msgpack::msgpack_decoder;
 pub use packets::packets;
+pub use query::query;
 pub use value::value;
 pub use websocket::websocket_decoder;
 
@@ -30,7 +32,7 @@ pub use websocket::websocket_decoder;
 pub type Check = fn(&[u8]);
 
 /// Every check by the name of its fuzz target and of its folder of inputs.
-pub const ALL: [(&str, Check); 12] = [
+pub const ALL: [(&str, Check); 13] = [
     ("args_json", args_json),
     ("args_msgpack", args_msgpack),
     ("engine_packet", engine_packet),
@@ -41,6 +43,7 @@ pub const ALL: [(&str, Check); 12] = [
     ("json_decoder", json_decoder),
     ("msgpack_decoder", msgpack_decoder),
     ("packets", packets),
+    ("query", query),
     ("value", value),
     ("websocket_decoder", websocket_decoder),
 ];

@@ -114,7 +114,7 @@ async fn admitted(
     engine: &Arc<Shared>,
     request: &HttpRequest,
     body: web::Payload,
-    target: &Target,
+    target: &Target<'_>,
     verdict: Result<(), Refused>,
     handshake: &impl Fn() -> Handshake,
 ) -> HttpResponse {
@@ -153,12 +153,12 @@ async fn serve(
     head: &RequestHead,
     handshake: &impl Fn() -> Handshake,
     body: web::Payload,
-    target: &Target,
+    target: &Target<'_>,
 ) -> Result<Reply, Refused> {
     let transport = target.check(&engine.config, head)?;
-    match &target.sid {
+    match target.sid() {
         Some(sid) => {
-            let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
+            let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
             let claims = target.claims();
             match (&head.method, transport) {
                 (&Method::GET, Transport::Polling) => polling::get(engine, id, claims).await,
@@ -182,7 +182,7 @@ async fn serve(
     }
 }
 
-async fn post(engine: &Arc<Shared>, id: Id, target: &Target, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
+async fn post(engine: &Arc<Shared>, id: Id, target: &Target<'_>, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
     let claims = target.claims();
     let binary = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
     // In revision 4 of the protocol bodies are text.

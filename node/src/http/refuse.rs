@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use actix_http::{Method, StatusCode};
+use sociable_protocol::log::{plain, shortened};
 
 use super::Reply;
 use crate::config::Refusal;
@@ -44,8 +45,13 @@ pub struct ConnectionError {
 
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.message, self.context)
+        write!(f, "{} ({})", self.message, loggable(self.code, &self.context))
     }
+}
+
+/// The context for a log. The id that a client named may be that of a session which speaks another revision.
+fn loggable(code: ErrorCode, context: &str) -> String {
+    if code == ErrorCode::UnknownSid { shortened(context).to_string() } else { plain(context).to_string() }
 }
 
 /// Why a request is refused.
@@ -102,7 +108,7 @@ impl Refused {
     /// Counts the refusal and tells the application.
     pub(crate) fn report(self, engine: &Arc<Shared>, request: Handshake) -> Self {
         engine.count(Count::RequestsRefused);
-        tracing::debug!(target: "sociable::engine", code = self.code as u8, message = self.message, context = self.context, "request refused");
+        tracing::debug!(target: "sociable::engine", code = self.code as u8, message = self.message, context = loggable(self.code, &self.context), "request refused");
         if let Some(hook) = &engine.config.connection_error {
             hook(&ConnectionError { code: self.code, message: self.message.clone(), context: self.context.clone(), request });
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix_http::header;
 use actix_http::{Method, RequestHead};
+use sociable_protocol::query::{Query, Repeated};
 
 use super::{Refused, jsonp};
 use crate::config::{Config, Transport};
@@ -13,39 +14,37 @@ use crate::session::Dialect;
 
 /// The parts of a request that Engine.IO looks at.
 #[derive(Debug, Default)]
-pub(crate) struct Target {
-    transport: Option<String>,
-    revision: Option<String>,
-    /// The client takes no binary.
-    base64: bool,
+pub(crate) struct Target<'a> {
+    query: Query<'a>,
+    /// The parameter of the query that came more than once.
+    repeated: Option<Repeated>,
     /// The callback that is to get the payload, where the answer has to be a script.
     pub(crate) jsonp: Option<String>,
-    /// Absent or empty: a new session is asked for.
-    pub(crate) sid: Option<String>,
     /// The request wants to become a WebSocket.
     pub(crate) upgrade: bool,
 }
 
-impl Target {
-    pub(crate) fn of(head: &RequestHead) -> Self {
-        let mut target = Self { upgrade: wants_websocket(head), ..Self::default() };
-        for (name, value) in form_urlencoded::parse(head.uri.query().unwrap_or_default().as_bytes()) {
-            // The last of several counts.
-            match &*name {
-                "transport" => target.transport = Some(value.into_owned()),
-                "EIO" => target.revision = Some(value.into_owned()),
-                "j" => target.jsonp = Some(jsonp::callback(&value)),
-                "b64" => target.base64 = !value.is_empty(),
-                "sid" => target.sid = Some(value.into_owned()).filter(|sid| !sid.is_empty()),
-                _ => {}
-            }
-        }
-        target
+impl<'a> Target<'a> {
+    pub(crate) fn of(head: &'a RequestHead) -> Self {
+        let (query, repeated) = match Query::read(head.uri.query().unwrap_or_default()) {
+            Ok(query) => (query, None),
+            Err(repeated) => (Query::default(), Some(repeated)),
+        };
+        let jsonp = query.jsonp.as_deref().map(jsonp::callback);
+        Self { query, repeated, jsonp, upgrade: wants_websocket(head) }
+    }
+
+    /// The id of the session that the request is for; none for a handshake.
+    pub(crate) fn sid(&self) -> Option<&str> {
+        self.query.session()
     }
 
     /// Checks what every request has to get right.
     pub(crate) fn check(&self, config: &Config, head: &RequestHead) -> Result<Transport, Refused> {
-        let name = self.transport.as_deref();
+        if let Some(Repeated(name)) = self.repeated {
+            return Err(Refused::bad_request(&format!("REPEATED_PARAMETER: {name}")));
+        }
+        let name = self.query.transport.as_deref();
         let known = name.and_then(Transport::from_name).filter(|transport| config.transports.contains(transport));
         let transport = known.ok_or_else(|| Refused::unknown_transport(name))?;
         let origin = head.headers.get(header::ORIGIN);
@@ -57,12 +56,13 @@ impl Target {
 
     /// What the client speaks: all that is not revision 4 counts as 3.
     pub(crate) fn dialect(&self) -> Dialect {
-        if self.revision.as_deref() == Some("4") { Dialect::V4 } else { Dialect::V3 { base64: self.base64 || self.jsonp.is_some() } }
+        let base64 = self.query.base64 || self.jsonp.is_some();
+        if self.query.revision.as_deref() == Some("4") { Dialect::V4 } else { Dialect::V3 { base64 } }
     }
 
     /// What the session of a request has to speak, if the request says it.
     pub(crate) fn claims(&self) -> Option<Dialect> {
-        self.revision.is_some().then(|| self.dialect())
+        self.query.revision.is_some().then(|| self.dialect())
     }
 
     /// Checks what a request for a new session has to get right besides, and asks the application.
@@ -70,7 +70,7 @@ impl Target {
         if head.method != Method::GET {
             return Err(Refused::bad_method(&head.method));
         }
-        if !self.upgrade && self.transport.as_deref() == Some("websocket") {
+        if !self.upgrade && self.query.transport.as_deref() == Some("websocket") {
             return Err(Refused::bad_request("TRANSPORT_HANDSHAKE_ERROR"));
         }
         if let Some(allow) = &engine.config.allow_request
@@ -79,7 +79,7 @@ impl Target {
             return Err(Refused::forbidden(&refusal));
         }
         if self.dialect() != Dialect::V4 && !engine.config.allow_eio3 {
-            return Err(Refused::unsupported_revision(self.revision.as_deref()));
+            return Err(Refused::unsupported_revision(self.query.revision.as_deref()));
         }
         if engine.is_closing() {
             return Err(Refused::unavailable("The server is stopping"));

@@ -278,7 +278,7 @@ async fn receive_all(session: &Session, packets: impl Iterator<Item = Result<Pac
                 std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
             }
             Err(error) => {
-                tracing::debug!(target: "sociable::engine", sid = %session.id(), %error, "undecodable packet");
+                tracing::debug!(target: "sociable::engine", sid = %session.id().shortened(), %error, "undecodable packet");
                 return session.end(CloseReason::ParseError, Ending::Graceful);
             }
         }

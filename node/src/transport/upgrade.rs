@@ -57,14 +57,19 @@ impl Admission {
 }
 
 /// Checks a request for a WebSocket. All refusals come before the 101.
-pub(crate) async fn admit(engine: &Arc<Shared>, head: &RequestHead, target: &Target, handshake: Handshake) -> Result<Admission, Refused> {
+pub(crate) async fn admit(
+    engine: &Arc<Shared>,
+    head: &RequestHead,
+    target: &Target<'_>,
+    handshake: Handshake,
+) -> Result<Admission, Refused> {
     if target.check(&engine.config, head)? != Transport::WebSocket {
         return Err(Refused::bad_request("TRANSPORT_HANDSHAKE_ERROR"));
     }
     let accept = accept_key(head)?;
-    let kind = match &target.sid {
+    let kind = match target.sid() {
         Some(sid) => {
-            let id = Id::try_from(&**sid).map_err(|_| Refused::unknown_sid(sid))?;
+            let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
             Claim::take(engine, id, target.claims()).await?.map_or(Kind::Second, Kind::Upgrade)
         }
         None => {

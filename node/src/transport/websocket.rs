@@ -128,7 +128,7 @@ impl Pump {
                 if said_close { Stage::Leaving(farewell(stream, CLOSE_FRAME)) } else { Stage::Gone }
             }
             End::Refused(error) => {
-                tracing::debug!(target: "sociable::transport", sid = %self.session.id(), %error, "frames refused");
+                tracing::debug!(target: "sociable::transport", sid = %self.session.id().shortened(), %error, "frames refused");
                 self.session.end(CloseReason::TransportError, Ending::Abrupt);
                 Stage::Leaving(farewell(stream, close_frame(error.close_code())))
             }
@@ -231,7 +231,7 @@ fn take_in(session: &Session, packet: Result<Packet, PacketError>) {
     match packet {
         Ok(packet) => drop(session.receive(packet)),
         Err(error) => {
-            tracing::debug!(target: "sociable::engine", sid = %session.id(), %error, "undecodable packet");
+            tracing::debug!(target: "sociable::engine", sid = %session.id().shortened(), %error, "undecodable packet");
             session.end(CloseReason::ParseError, Ending::Graceful);
         }
     }

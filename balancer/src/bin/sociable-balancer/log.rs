@@ -2,18 +2,22 @@
 //! are dropped, and traffic goes on.
 
 use std::cell::{Cell, RefCell};
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use serde::Deserialize;
+use sociable_protocol::log::escaped;
+use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, filter_fn};
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 /// How many lines may wait to be written.
 const MAX_WAITING: usize = 8 * 1024;
@@ -87,14 +91,23 @@ pub(crate) fn start(filter: EnvFilter, format: Format) -> Filter {
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
     let (dropped, chosen) = (writer.error_counter(), RefCell::new(filter.to_string()));
     let (layer, handle) = Layer::new(filter);
-    let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines = match format {
-        Format::Text => lines.compact().boxed(),
+        Format::Text => lines.compact().fmt_fields(format::debug_fn(write_field)).boxed(),
         Format::Json => lines.json().flatten_event(true).boxed(),
     };
     let layer = layer.and(filter_fn(tells_no_secret).with_max_level_hint(LevelFilter::TRACE));
     tracing_subscriber::registry().with(lines.with_filter(layer)).init();
     Filter { handle, dropped, chosen, switched: Cell::new(None), _writer: guard }
+}
+
+/// Writes a field of an event. Nothing that others chose begins a line of its own, or reaches a terminal as a command, whoever logs it.
+fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => write!(writer, "{}", escaped(&text)),
+        name => write!(writer, " {name}={}", escaped(&text)),
+    }
 }
 
 /// False for what no filter lets through: the client of NATS tells at `debug` which server it tries, with the password in its address.

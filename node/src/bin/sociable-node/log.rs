@@ -1,19 +1,23 @@
 //! The log, on standard error, and its filter, which can be changed while the node runs. Whoever reads it may be slow or stop to: then lines are
 //! dropped, and clients are served.
 
+use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
 use parking_lot::Mutex;
+use sociable_protocol::log::escaped;
+use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{FilterExt, LevelFilter, ParseError, filter_fn};
+use tracing_subscriber::fmt::format;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::reload::{Handle, Layer};
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt};
+use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 
 /// How many lines may wait to be written.
 const MAX_WAITING: usize = 8 * 1024;
@@ -61,6 +65,15 @@ pub(crate) fn parse(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(text)
 }
 
+/// Writes a field of an event. Nothing that others chose begins a line of its own, or reaches a terminal as a command, whoever logs it.
+fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
+    let text = format!("{value:?}");
+    match field.name() {
+        "message" => write!(writer, "{}", escaped(&text)),
+        name => write!(writer, " {name}={}", escaped(&text)),
+    }
+}
+
 /// False for what no filter lets through: the client of NATS tells at `debug` which server it tries, with the password in its address.
 fn tells_no_secret(metadata: &Metadata<'_>) -> bool {
     *metadata.level() <= Level::INFO || metadata.target() != "async_nats::connector"
@@ -73,9 +86,9 @@ pub(crate) fn start(filter: &str, format: Format, traces: Option<BoxedLayer>) ->
     let dropped = writer.error_counter();
     let (layer, handle) = Layer::new(EnvFilter::new(filter));
     let layer = layer.and(filter_fn(tells_no_secret).with_max_level_hint(LevelFilter::TRACE));
-    let lines = fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
+    let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines: BoxedLayer = match format {
-        Format::Text => lines.compact().with_filter(layer).boxed(),
+        Format::Text => lines.compact().fmt_fields(format::debug_fn(write_field)).with_filter(layer).boxed(),
         Format::Json => lines.json().flatten_event(true).with_filter(layer).boxed(),
     };
     // What is traced does not go by what is logged.
