@@ -13,7 +13,7 @@ use rustc_hash::FxHashMap;
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Semaphore;
 
-use super::sessions::{Kept, PAUSE, Place, Saved, kept, now};
+use super::sessions::{Kept, PAUSE, Place, Saved, kept};
 use super::store::{From, Trouble};
 use super::{MAX_SHOWN, StreamHistory};
 use crate::SavedSession;
@@ -48,7 +48,9 @@ pub(super) async fn take(
     }
     let taken = async {
         history.listening().await;
-        Taking { history: &history, shared: &shared, pid, asked: false, owner: None, tried: false }.take(&namespace, &seen).await
+        Taking { history: &history, shared: &shared, pid, asked: false, owner: None, tried: false, away: Duration::ZERO }
+            .take(&namespace, &seen)
+            .await
     };
     let taken = tokio::time::timeout(TAKE, taken).await;
     history.sessions.taking.lock().remove(&pid);
@@ -70,6 +72,8 @@ struct Taking<'a> {
     owner: Option<(NodeTag, u64)>,
     /// It may have been written, though nobody said so.
     tried: bool,
+    /// For how long it had been lost, or not refreshed.
+    away: Duration,
 }
 
 impl Taking<'_> {
@@ -113,7 +117,10 @@ impl Taking<'_> {
         if saved.lost.is_none() && !is_mine && self.give_up(saved.owner).await {
             return Ok(None);
         }
-        if is_too_old(history, &saved, session.written) {
+        self.away = saved.away(session.written, history.server_time().await?);
+        // If nobody has seen its loss, it lived when it was refreshed last.
+        let refresh = if saved.lost.is_some() { Duration::ZERO } else { history.refresh() };
+        if self.away > history.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));
         }
         // What its node sends to its own sockets from now on is not for it.
@@ -165,7 +172,7 @@ impl Taking<'_> {
             *to = history.log.lock().last_of(*tag);
         }
         let shown = saved.shown.iter().map(|shown| (*shown).into()).collect();
-        let session = saved.into_session(pid, shown);
+        let session = saved.into_session(pid, shown, self.away);
         history.sessions.remember_stays(&pid, &session.past);
         Some(session)
     }
@@ -180,18 +187,6 @@ async fn ask_to_give_up(history: &StreamHistory, shared: &Shared, owner: NodeTag
     let client = store.context.client();
     let request = client.request(shared.subject(&format!("give.{owner}")), Bytes::copy_from_slice(pid.as_str().as_bytes()));
     matches!(tokio::time::timeout(PATIENCE, request).await, Ok(Ok(_)))
-}
-
-fn is_too_old(history: &StreamHistory, saved: &Saved, written: i128) -> bool {
-    let age = match saved.lost {
-        Some(lost) => now().saturating_sub(lost),
-        // Nobody has seen its loss. It lived when it was refreshed last.
-        None => {
-            let written = u64::try_from(written).unwrap_or(0);
-            now().saturating_sub(written).saturating_sub(history.refresh().as_millis() as u64)
-        }
-    };
-    u128::from(age) > history.limits.session_age.as_millis()
 }
 
 /// Gives sessions up whose clients have come to other nodes.
