@@ -12,7 +12,7 @@ use tokio::time::MissedTickBehavior;
 use super::StreamHistory;
 use super::log::{Follows, Log, PER_MESSAGE, place_in};
 use super::store::{From, Range, Store, Trouble};
-use crate::nats::wire::{self, HEAD, Head, Reader, Record};
+use crate::nats::wire::{self, Head, Reader, Record};
 use crate::nats::{Shared, incoming};
 use crate::{Entry, Message, Operation};
 
@@ -100,15 +100,20 @@ impl Inbound<'_> {
         let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
         let places = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE));
         // If the server sent it, it is found when the next one comes.
-        let Some((sequence, before)) = places.filter(|_| Head::read(&mut Reader::new(payload)).is_ok()) else {
+        let Some((sequence, before)) = places else {
             self.shared.counters.malformed.one();
             return Ok(());
         };
-        if sequence > self.known().saturating_add(FAR) && store.range().await?.last < sequence {
+        if sequence <= self.known() {
+            return Ok(());
+        }
+        let strange = Head::read(&mut Reader::new(payload)).is_err();
+        let far = sequence > self.known().saturating_add(FAR);
+        if (strange || far) && store.range().await?.last < sequence {
             self.shared.counters.malformed.one();
             return Ok(());
         }
-        if before > self.known() {
+        if before > self.known() || strange {
             // With this one, if it is what it says.
             return self.fill(store).await;
         }
@@ -209,34 +214,46 @@ impl Inbound<'_> {
         if sequence <= log.sequence() {
             return;
         }
-        let Ok(head) = Head::read(&mut Reader::new(payload)) else {
-            shared.counters.malformed.one();
-            log.has_taken(sequence);
-            return;
+        let whole = match Head::read(&mut Reader::new(payload)) {
+            Ok(head) => {
+                let follows = log.count(head.publisher, head.sequence);
+                if follows == Follows::Gap {
+                    // All that the stream has before it has been taken: nothing of it is missing here. Whoever could not get something kept says so.
+                    shared.counters.gaps.one();
+                    tracing::debug!(target: "sociable::recovery", tag = %head.publisher.tag, "a publisher has skipped numbers");
+                }
+                if head.publisher == history.me {
+                    history.outbound.stands(head.order, Some(sequence));
+                    true
+                } else {
+                    follows == Follows::Again || self.take_records(&mut log, &head, sequence, payload, live)
+                }
+            }
+            Err(_) => {
+                shared.counters.malformed.one();
+                false
+            }
         };
-        let follows = log.count(head.publisher, head.sequence);
-        if head.publisher == history.me {
-            history.outbound.stands(head.order, Some(sequence));
-        } else if follows != Follows::Again {
-            self.take_records(&mut log, &head, sequence, payload, live);
-        }
         log.has_taken(sequence);
-        if follows == Follows::Gap {
-            // What its node could not get kept.
+        if !whole {
             log.breaks_off_at(sequence);
         }
         drop(log);
         history.moved.send_replace(());
-        if follows == Follows::Gap && live {
+        if !whole && live {
             self.lost();
         }
     }
 
-    fn take_records(&self, log: &mut Log, head: &Head, sequence: u64, payload: &Bytes, live: bool) {
+    /// Takes the records of a message. False if something in it is not understood, or its publisher has lost something.
+    fn take_records(&self, log: &mut Log, head: &Head, sequence: u64, payload: &Bytes, live: bool) -> bool {
         let (history, shared) = (self.history, self.shared);
-        let Some(node) = shared.node.get() else { return };
-        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
-        let mut at = 0;
+        let Some(node) = shared.node.get() else { return true };
+        let Some(mut reader) = wire::records(payload) else {
+            shared.counters.malformed.one();
+            return false;
+        };
+        let (mut at, mut whole) = (0, true);
         let keep = |entry: Option<Arc<Entry>>| {
             if let Some(entry) = entry.as_ref().filter(|_| live) {
                 node.keep(entry);
@@ -246,6 +263,7 @@ impl Inbound<'_> {
         while let Some(record) = reader.record() {
             if at >= PER_MESSAGE - 1 {
                 shared.counters.malformed.one();
+                whole = false;
                 break;
             }
             let (place, publisher) = (place_in(sequence, at), head.publisher.tag);
@@ -262,6 +280,10 @@ impl Inbound<'_> {
                     let kept = wire::Kept { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
                     keep(log.take(publisher, place, kept, &history.limits))
                 }
+                Ok(Record::Lost) => {
+                    whole = false;
+                    true
+                }
                 Ok(record) => {
                     if live {
                         incoming::perform(shared, node, head.publisher, record);
@@ -272,7 +294,9 @@ impl Inbound<'_> {
             };
             if !understood {
                 shared.counters.malformed.one();
+                whole = false;
             }
         }
+        whole
     }
 }

@@ -15,7 +15,7 @@ use tokio::sync::{Notify, watch};
 use super::StreamHistory;
 use super::log::{PER_MESSAGE, place_in};
 use crate::nats::stats::Counters;
-use crate::nats::wire::{HEAD, Head, Publisher};
+use crate::nats::wire::{self, HEAD, Head, Publisher};
 use crate::nats::{Shared, link::Link};
 use crate::{AdapterError, Entry};
 
@@ -59,6 +59,8 @@ struct Waiting {
     /// Messages so far, and those to all.
     order: u64,
     to_all: u64,
+    /// Something for all is lost, which they are not told yet.
+    lost: bool,
 }
 
 /// How many items have been dealt with, and how many of them are lost.
@@ -100,7 +102,10 @@ impl Packed {
     fn add(&mut self, item: Item) {
         self.cost += item.cost();
         if self.items == 0 {
-            (self.payload, self.since) = (item.record, item.since);
+            self.since = item.since;
+        }
+        if self.payload.is_empty() {
+            self.payload = item.record;
         } else {
             self.payload.extend_from_slice(&item.record[HEAD..]);
         }
@@ -186,11 +191,15 @@ impl Outbound {
     }
 
     /// Packs what waits: one message for each lane.
-    fn pack(&self, publisher: Publisher, longest: usize) -> Vec<Parcel> {
+    fn pack(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<Parcel> {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
         let longest = MESSAGE.min(longest + HEAD);
         let mut packed = [Lane::All, Lane::Own].map(Packed::new);
+        if std::mem::take(&mut waiting.lost) {
+            // Before what was sent behind it.
+            packed[0].payload = wire::lost();
+        }
         while let Some(next) = waiting.items.front() {
             let packed = &mut packed[usize::from(next.lane == Lane::Own)];
             // The first may be longer than what is packed together.
@@ -202,7 +211,7 @@ impl Outbound {
             packed.add(item);
         }
         let mut parcels = vec![];
-        for Packed { lane, mut payload, entries, items, cost, since } in packed.into_iter().filter(|packed| packed.items > 0) {
+        for Packed { lane, mut payload, entries, items, cost, since } in packed.into_iter().filter(|packed| !packed.payload.is_empty()) {
             waiting.order += 1;
             let order = waiting.order;
             let sequence = match lane {
@@ -213,7 +222,7 @@ impl Outbound {
                 Lane::Own => 0,
             };
             if let Some(head) = payload.first_chunk_mut() {
-                Head { publisher, order, sequence }.write(head);
+                Head { publisher, order, sequence }.write(version, head);
             }
             self.under_way.lock().insert(order, entries);
             parcels.push(Parcel { lane, order, payload: payload.into(), since, items, cost });
@@ -231,10 +240,10 @@ impl Outbound {
     }
 
     /// What is to be published now.
-    fn next(&self, publisher: Publisher, longest: usize) -> Vec<Arc<Parcel>> {
+    fn next(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<Arc<Parcel>> {
         let mut parcels = self.parcels.lock();
         if parcels.is_empty() {
-            *parcels = self.pack(publisher, longest).into_iter().map(Arc::new).collect();
+            *parcels = self.pack(publisher, version, longest).into_iter().map(Arc::new).collect();
         }
         parcels.clone()
     }
@@ -244,7 +253,7 @@ impl Outbound {
 pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
     let outbound = &history.outbound;
     loop {
-        let parcels = outbound.next(history.me, shared.outgoing.max_record());
+        let parcels = outbound.next(history.me, shared.outgoing.version(), shared.outgoing.max_record());
         if parcels.is_empty() {
             outbound.wake.notified().await;
             continue;
@@ -286,6 +295,8 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> b
                 }
                 if let Some(node) = shared.node.get() {
                     node.fall_behind();
+                    // A process without sockets has told whoever asked it to send.
+                    history.outbound.waiting.lock().lost |= parcel.lane == Lane::All;
                 }
                 return false;
             }

@@ -19,7 +19,7 @@ use super::{MAX_SHOWN, StreamHistory};
 use crate::SavedSession;
 use crate::history::Position;
 use crate::nats::Shared;
-use crate::nats::wire::{self, HEAD, Reader, Record};
+use crate::nats::wire::{self, Record};
 
 /// Sessions that are given up at the same time.
 const GIVING_UP: usize = 20_000;
@@ -255,7 +255,7 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
     for tag in past.iter().filter(|tag| **tag != history.me.tag) {
         if done.1.get(tag).is_none_or(|read| *read < mine) {
             let asked = history.catching_up.asked.load(Ordering::Acquire);
-            read_others(history, *tag).await?;
+            read_others(history, shared, *tag).await?;
             if done.1.len() >= MAX_READ {
                 done.1.clear();
             }
@@ -266,7 +266,7 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
 }
 
 /// Reads what a node sent to its own sockets.
-async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Trouble> {
+async fn read_others(history: &StreamHistory, shared: &Shared, tag: NodeTag) -> Result<(), Trouble> {
     let store = history.store()?;
     let subject = store.subjects.own(tag);
     let read = history.log.lock().has_read(tag);
@@ -276,12 +276,25 @@ async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Troubl
     let age = history.max_age();
     let from = if read == 0 { From::Age(age) } else { From::Sequence(read + 1) };
     let reading = store.read(&subject, from, |sequence, payload| {
-        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
-        let events = std::iter::from_fn(|| reader.record()).filter_map(|record| match record {
-            Ok(Record::Kept(kept)) => Some(kept),
-            _ => None,
-        });
-        history.log.lock().take_others(tag, sequence, events, &history.limits);
+        let (mut events, mut understood) = (vec![], true);
+        match wire::records(&payload) {
+            Some(mut reader) => {
+                while let Some(record) = reader.record() {
+                    match record {
+                        Ok(Record::Kept(kept)) => events.push(kept),
+                        _ => understood = false,
+                    }
+                }
+            }
+            None => understood = false,
+        }
+        let mut log = history.log.lock();
+        log.take_others(tag, sequence, events.into_iter(), &history.limits);
+        if !understood {
+            shared.counters.malformed.one();
+            shared.counters.gaps.one();
+            log.others_begin_behind(tag, sequence);
+        }
     });
     reading.await?;
     // What went, if only while it was read, is not here.
