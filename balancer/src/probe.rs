@@ -165,12 +165,12 @@ impl Probers {
 
 async fn run(address: SocketAddr, probing: Arc<Probing>, permits: Arc<Semaphore>, hurry: Arc<Notify>, sightings: mpsc::Sender<Sighting>) {
     loop {
-        let outcome = {
+        let (begun, outcome) = {
             let Ok(_permit) = permits.acquire().await else { return };
-            probe(address, &probing).await
+            (time::Instant::now().into_std(), probe(address, &probing).await)
         };
         // As long as what was seen is not taken, nothing more has to be seen.
-        if sightings.send(Sighting::Probed { address, outcome }).await.is_err() {
+        if sightings.send(Sighting::Probed { address, begun, outcome }).await.is_err() {
             return;
         }
         tokio::select! {

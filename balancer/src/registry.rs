@@ -4,11 +4,14 @@
 //! that it answers. Announcements on NATS tell a tag and its address. They are merged by the tag, which is another for each start of a
 //! process; what a request needs of all this is one [`Table`].
 //!
-//! * A node takes new sessions once a probe has reached it: an announcement alone makes it known, so that requests of sessions that it
-//!   has are sent there, but nobody knows yet whether the way to it is open. It is probed at once.
+//! * Anybody on the bus can speak in the name of a node. So an address that was announced counts when a probe of it has told the announced
+//!   tag: nothing is sent there before. It is probed at once.
 //! * An address that answers with another tag than before is another process: the tag before is gone at once, unless it is announced
 //!   elsewhere or answers at another address.
-//! * A node that said goodbye is gone at once: it says so when it has closed its sessions. Probes that still reach it don't bring it back.
+//! * A node that said goodbye is gone at once: it says so when it has closed its sessions. But if its probes say that it serves, it is
+//!   probed first, and is gone when it fails that probe or says that it drains. A later probe of a node that is gone brings it back if it
+//!   does not say that it drains.
+//! * Another start of a process under a known tag is another process, unless probes reach that tag and it serves.
 //! * A node that neither answered a probe nor announced itself for `dead_after` is gone.
 //! * A node that no source names any more, but that answers, keeps its sessions and gets no new ones.
 //! * A node that announced itself and fell silent gets no new sessions, if others are heard: the fault is on its side. If NATS is down,
@@ -56,7 +59,7 @@ use crate::table::Table;
 
 /// For how long a goodbye is remembered after the tag was last seen: far longer than a process takes to end behind it.
 const FAREWELL: Duration = Duration::from_secs(60);
-/// How many goodbyes are remembered. Beyond it the oldest is forgotten: a probe that still reaches its node would bring that back.
+/// How many goodbyes are remembered. Beyond it the oldest is forgotten: an announcement that comes late would bring its node back.
 const MAX_FAREWELLS: usize = 4096;
 
 /// What follows from what is seen.
@@ -138,6 +141,8 @@ pub enum Sighting {
     Probed {
         /// Which one.
         address: SocketAddr,
+        /// When the probe was begun.
+        begun: Instant,
         /// How it went.
         outcome: Result<Answer, ProbeError>,
     },
@@ -150,6 +155,8 @@ pub enum Sighting {
 struct Farewell {
     /// The start of the process that it is of.
     epoch: u64,
+    /// When it was said.
+    said: Instant,
     /// When the tag was last seen.
     seen: Instant,
 }
@@ -215,8 +222,8 @@ impl Registry {
                     self.announced(announcement, now);
                 }
             }
-            Sighting::Located { tag, announced, addresses } => self.located(tag, &announced, addresses),
-            Sighting::Probed { address, outcome } => self.probed(address, outcome, now),
+            Sighting::Located { tag, announced, addresses } => self.located(tag, &announced, addresses, now),
+            Sighting::Probed { address, begun, outcome } => self.probed(address, begun, outcome, now),
             Sighting::Reported(report) => self.reported(report, now),
         }
     }
@@ -228,53 +235,78 @@ impl Registry {
             Occasion::Claim => {}
             Occasion::Bye => {
                 // That of a process before, which had the same tag, says nothing of this one.
-                if self.processes.get(&tag).is_none_or(|process| process.is_of(epoch)) {
-                    self.forget(tag, "it has said goodbye");
-                    self.remember_farewell(tag, epoch, now);
+                match self.processes.get_mut(&tag) {
+                    Some(process) if !process.is_of(epoch) => {}
+                    Some(process) if process.is_proven() => {
+                        process.leaves.get_or_insert((epoch, now));
+                        self.look_again(tag, now);
+                    }
+                    _ => self.leave(tag, epoch, now),
                 }
             }
             Occasion::Hello | Occasion::Alive => {
                 if let Some(farewell) = self.farewells.get_mut(&tag) {
-                    if farewell.epoch == epoch {
+                    // It may be late. But a node that was said to go says hello.
+                    if farewell.epoch == epoch && occasion == Occasion::Alive {
                         farewell.seen = now;
                         return;
                     }
                     self.farewells.remove(&tag);
                 }
                 self.sources.heard();
-                if self.processes.get(&tag).is_some_and(|process| !process.is_of(epoch)) {
+                if self.processes.get(&tag).is_some_and(|process| !process.is_of(epoch) && !process.is_proven()) {
                     self.forget(tag, "another process has its tag");
                 }
                 let Some(process) = self.process(tag, now) else { return };
                 process.speaks(&announcement, now);
                 let addresses = process.announced_at().to_vec();
-                self.look_at(tag, &addresses);
+                let is_doubtful = announcement.draining && process.is_proven();
+                self.look_at(tag, &addresses, now);
+                if is_doubtful {
+                    self.look_again(tag, now);
+                }
             }
         }
     }
 
-    fn located(&mut self, tag: NodeTag, announced: &str, addresses: Vec<SocketAddr>) {
+    /// It has said goodbye.
+    fn leave(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
+        self.forget(tag, "it has said goodbye");
+        self.remember_farewell(tag, epoch, now);
+    }
+
+    fn located(&mut self, tag: NodeTag, announced: &str, addresses: Vec<SocketAddr>, now: Instant) {
         let Some(process) = self.processes.get_mut(&tag) else { return };
         if process.is_located(announced, addresses) {
             let addresses = process.announced_at().to_vec();
-            self.look_at(tag, &addresses);
+            self.look_at(tag, &addresses, now);
         }
     }
 
     /// Has those of the addresses probed at once that have not answered with the tag: they are new to it.
-    fn look_at(&mut self, tag: NodeTag, addresses: &[SocketAddr]) {
-        let answers = |address: &SocketAddr| self.places.get(address).is_some_and(|place| place.was_reached_as(tag));
-        let unknown: Vec<_> = addresses.iter().filter(|address| !answers(address)).copied().collect();
-        if self.urgent.len() + unknown.len() <= self.rules.most_addresses {
-            self.urgent.extend(unknown);
+    fn look_at(&mut self, tag: NodeTag, addresses: &[SocketAddr], now: Instant) {
+        for address in addresses {
+            let is_due = self.places.get_mut(address).is_none_or(|place| !place.was_reached_as(tag) && place.may_hurry(now));
+            if is_due && self.urgent.len() < self.rules.most_addresses {
+                self.urgent.push(*address);
+            }
         }
     }
 
-    fn probed(&mut self, address: SocketAddr, outcome: Result<Answer, ProbeError>, now: Instant) {
+    /// Has the addresses probed at once that have answered with the tag.
+    fn look_again(&mut self, tag: NodeTag, now: Instant) {
+        for (address, place) in &mut self.places {
+            if place.was_reached_as(tag) && place.may_hurry(now) && self.urgent.len() < self.rules.most_addresses {
+                self.urgent.push(*address);
+            }
+        }
+    }
+
+    fn probed(&mut self, address: SocketAddr, begun: Instant, outcome: Result<Answer, ProbeError>, now: Instant) {
         self.counters.probes.one();
         // Nobody wants to know any more.
         let Some(place) = self.places.get_mut(&address) else { return };
-        let before = place.tag();
+        let (before, was_well) = (place.tag(), place.is_well());
         match outcome {
             Err(error) => {
                 self.counters.probe_failures.one();
@@ -282,12 +314,16 @@ impl Registry {
                 if place.failed(&error, self.rules.fall) {
                     tracing::warn!(target: "sociable::balancer", %address, error, "nobody has answered yet at an address where a node is to be");
                 }
+                let leaving = before.filter(|_| was_well).and_then(|tag| Some((tag, self.processes.get(&tag)?.left_before(begun)?)));
+                if let Some((tag, epoch)) = leaving {
+                    self.leave(tag, epoch, now);
+                }
             }
             Ok(Answer::Untagged) => {
                 if place.answered(None, self.rules.rise, now) {
                     tracing::error!(
                         target: "sociable::balancer", %address,
-                        "a node does not tell its tag, by which its sessions are known: have it serve its `Health` as JSON where it is probed, or announce itself on NATS"
+                        "a node does not tell its tag, by which its sessions are known: have it serve its `Health` as JSON where it is probed"
                     );
                 }
             }
@@ -296,8 +332,21 @@ impl Registry {
                 if let Some(before) = before.filter(|before| *before != health.tag) {
                     self.replaced(before, address);
                 }
-                self.is_there(&health, now);
+                self.is_there(&health, begun, now);
             }
+        }
+    }
+
+    /// A node that was said to go answers, and serves.
+    fn refute_farewell(&self, tag: NodeTag) {
+        self.counters.farewells_refuted.one();
+        let times = self.counters.farewells_refuted.get();
+        // The more there were the less often it is said.
+        if times.is_power_of_two() {
+            tracing::warn!(
+                target: "sociable::balancer", %tag, times,
+                "a node was said to go, and serves: somebody else speaks in its name; who may publish to the announcements on NATS?"
+            );
         }
     }
 
@@ -311,13 +360,24 @@ impl Registry {
     }
 
     /// A process told its tag and its health.
-    fn is_there(&mut self, health: &Health, now: Instant) {
-        if let Some(farewell) = self.farewells.get_mut(&health.tag) {
+    fn is_there(&mut self, health: &Health, begun: Instant, now: Instant) {
+        let tag = health.tag;
+        if let Some(farewell) = self.farewells.get_mut(&tag) {
             farewell.seen = now;
-            return;
+            if health.draining || begun <= farewell.said {
+                return;
+            }
+            self.farewells.remove(&tag);
+            self.refute_farewell(tag);
         }
-        if let Some(process) = self.process(health.tag, now) {
-            process.answers(health, now);
+        if let Some(epoch) = self.processes.get(&tag).and_then(|process| process.left_before(begun)) {
+            if health.draining {
+                return self.leave(tag, epoch, now);
+            }
+            self.refute_farewell(tag);
+        }
+        if let Some(process) = self.process(tag, now) {
+            process.answers(health, begun, now);
         }
     }
 
@@ -354,7 +414,7 @@ impl Registry {
         {
             self.farewells.remove(&oldest);
         }
-        self.farewells.insert(tag, Farewell { epoch, seen: now });
+        self.farewells.insert(tag, Farewell { epoch, said: now, seen: now });
     }
 
     /// All addresses that are to be probed.

@@ -48,6 +48,13 @@ pub struct Announcement {
     /// How many envelopes it has sent to all: who has fewer has missed some.
     #[serde(default)]
     pub sent: u64,
+    /// The versions of the wire format that it reads, the lowest and the highest. Nodes write what all of them read.
+    #[serde(default = "first_version")]
+    pub versions: (u8, u8),
+}
+
+fn first_version() -> (u8, u8) {
+    (1, 1)
 }
 
 impl Announcement {

@@ -253,29 +253,46 @@ fn take(shared: &Shared, (subscription, payload): (usize, Bytes), heap: &mut Vec
         // The server does not send back what this connection sent; another connection of the process is this process all the same.
         Ok(head) if head.publisher == shared.me() => {}
         Ok(head) => heap.push(Arrival { subscription, head, rest: payload }),
-        Err(error) => malformed(shared, error),
+        Err(error) => malformed(shared, &error),
     }
 }
 
-fn malformed(shared: &Shared, error: wire::WireError) {
+fn malformed(shared: &Shared, error: &dyn std::fmt::Display) {
     shared.counters.malformed.one();
     tracing::debug!(target: "sociable::adapter", %error, "something from the bus is not understood");
 }
 
 /// Does what the records of an envelope ask for.
 fn open(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) {
-    if shared.heads.came(&arrival.head, arrival.subscription, &shared.counters) {
+    let mut missed = shared.heads.came(&arrival.head, arrival.subscription, &shared.counters);
+    if !perform_all(shared, arrival) {
+        // What it tells is as lost as if it had not come.
+        shared.counters.gaps.one();
+        missed = true;
+    }
+    if missed {
         shared.missed_something();
     }
-    let Some(node) = shared.node.get() else { return };
-    let mut reader = Reader::new(arrival.rest.get(wire::HEAD..).unwrap_or_default());
-    let from = arrival.head.publisher;
+}
+
+/// Does what the records of an envelope ask for. False if not all of it is understood.
+fn perform_all(shared: &Arc<Shared>, arrival: &Arrival<Bytes>) -> bool {
+    let Some(node) = shared.node.get() else { return true };
+    let Some(mut reader) = wire::records(&arrival.rest) else {
+        malformed(shared, &"an envelope of another version");
+        return false;
+    };
+    let (from, mut understood) = (arrival.head.publisher, true);
     while let Some(record) = reader.record() {
         match record {
             Ok(record) => perform(shared, node, from, record),
-            Err(error) => malformed(shared, error),
+            Err(error) => {
+                malformed(shared, &error);
+                understood = false;
+            }
         }
     }
+    understood
 }
 
 /// Does what a record asks for.
@@ -294,7 +311,7 @@ pub(super) fn perform(shared: &Arc<Shared>, node: &Arc<dyn Node>, from: Publishe
         }
         Record::Order(_, message) => node.deliver(message),
         // It comes by the stream alone.
-        Record::Kept(_) => shared.counters.malformed.one(),
+        Record::Kept(_) | Record::Lost => shared.counters.malformed.one(),
         Record::Ask(id, request) => answer(shared, from, id, request),
         Record::Cancel(id) => {
             if let Some(task) = shared.answering.0.lock().remove(&(from, id)) {

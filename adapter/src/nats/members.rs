@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use sociable_protocol::{Announcement, NodeTag};
 
+use super::wire;
 use crate::maps::Map;
 
 /// What a node had sent when it spoke has come after so long: it travels on another connection than what is said of life.
@@ -23,6 +24,8 @@ pub(crate) struct Member {
     strikes: u32,
     /// It shares a history by JetStream.
     keeps: bool,
+    /// The versions of the wire format that it reads.
+    versions: (u8, u8),
     /// Whether that is as it should be was looked at.
     judged: bool,
     /// It may have members of rooms that bear ids of others.
@@ -48,7 +51,7 @@ pub(crate) enum Change {
 impl Members {
     /// A node says that it lives.
     pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
-        let Announcement { tag, epoch, name, sent, adopted, keeps, .. } = announcement;
+        let Announcement { tag, epoch, name, sent, adopted, keeps, versions, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
         let before = self.0.get(tag).filter(|before| before.epoch == *epoch);
         let judged = before.is_some_and(|before| before.judged);
@@ -64,6 +67,7 @@ impl Members {
             probed: None,
             strikes: 0,
             keeps: *keeps,
+            versions: *versions,
             judged,
             adopts: *adopted > 0,
             sent,
@@ -71,6 +75,11 @@ impl Members {
         };
         self.0.insert(*tag, member);
         change
+    }
+
+    /// The highest version of the wire format that all of them read, if there is one.
+    pub(crate) fn common_version(&self) -> Option<u8> {
+        wire::common_version(wire::VERSIONS, self.0.values().map(|member| member.versions))
     }
 
     /// Tells once whether it shares a history: how that fits is to be looked at.
@@ -153,6 +162,7 @@ mod tests {
             full: false,
             adopted: 0,
             sent,
+            versions: wire::VERSIONS,
         }
     }
 

@@ -10,7 +10,7 @@ use sociable_protocol::{Announcement, NodeTag, Occasion};
 use tokio::time::MissedTickBehavior;
 
 use super::members::Change;
-use super::wire::Publisher;
+use super::wire::{self, Publisher};
 use super::{NatsError, Shared};
 
 /// How long the others have to object to a tag.
@@ -25,6 +25,10 @@ const LOOK: Duration = Duration::from_millis(150);
 const PROBE: Duration = Duration::from_secs(1);
 /// So many times in a row nobody was there: it is dead.
 const STRIKES: u32 = 2;
+/// Questions who lives are answered no more often than this, all together.
+const REPLY: Duration = Duration::from_millis(50);
+/// What others say in the name of this node is contradicted no more often than this.
+const CONTRADICTION: Duration = Duration::from_secs(1);
 /// The longest announcement that is read.
 const MAX_ANNOUNCEMENT: usize = 16 << 10;
 
@@ -61,15 +65,44 @@ pub(super) async fn claim(shared: &Arc<Shared>, control: &Client) -> Result<Publ
     Err(NatsError::Start(format!("{TRIES} tags in a row were taken")))
 }
 
+/// When to say something that is due at once, but not more often than now and then.
+#[derive(Debug)]
+struct Turn {
+    pause: Duration,
+    said: Option<tokio::time::Instant>,
+    due: Option<tokio::time::Instant>,
+}
+
+impl Turn {
+    fn new(pause: Duration) -> Self {
+        Self { pause, said: None, due: None }
+    }
+
+    fn ask(&mut self) {
+        let now = tokio::time::Instant::now();
+        self.due.get_or_insert_with(|| self.said.map_or(now, |said| now.max(said + self.pause)));
+    }
+
+    /// Ends when it is due, and takes it for said.
+    async fn comes(&mut self) {
+        match self.due {
+            Some(due) => tokio::time::sleep_until(due).await,
+            None => std::future::pending().await,
+        }
+        (self.said, self.due) = (Some(tokio::time::Instant::now()), None);
+    }
+}
+
 /// Says that this node lives, and hears who else does.
 pub(super) async fn run(shared: Arc<Shared>, control: Client) {
     let me = shared.me();
     let subscribed = async {
         let heard = control.subscribe(shared.subject("members")).await?;
         let probed = control.subscribe(shared.subject(&format!("probe.{}", me.tag))).await?;
-        Ok::<_, async_nats::SubscribeError>((heard, probed))
+        let asked = control.subscribe(shared.subject("who")).await?;
+        Ok::<_, async_nats::SubscribeError>((heard, probed, asked))
     };
-    let (mut heard, mut probed): (Subscriber, Subscriber) = match subscribed.await {
+    let (mut heard, mut probed, mut asked): (Subscriber, Subscriber, Subscriber) = match subscribed.await {
         Ok(subscribed) => subscribed,
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "announcements can't be heard"),
     };
@@ -78,6 +111,7 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
     // Nobody was listened to before.
     shared.members.lock().excuse(Instant::now());
     let mut cut_off = false;
+    let (mut reply, mut hello, mut contradiction) = (Turn::new(REPLY), Turn::new(CONTRADICTION), Turn::new(CONTRADICTION));
     let mut beat = tokio::time::interval(shared.options.heartbeat_interval);
     let mut look = tokio::time::interval(LOOK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -91,17 +125,37 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                     continue;
                 };
                 if other.tag == me.tag {
-                    // Somebody wants the tag. That it lives is told, which is answer enough.
-                    if other.epoch != me.epoch && other.occasion == Occasion::Claim {
-                        say(&shared, &control, me, Occasion::Alive).await;
+                    match (other.occasion, other.epoch == me.epoch) {
+                        // Somebody wants the tag. That it lives is told, which is answer enough.
+                        (Occasion::Claim, _) => reply.ask(),
+                        // The server sends nobody back what it said itself.
+                        (Occasion::Bye, true) => {
+                            spoken_for(&shared);
+                            hello.ask();
+                        }
+                        (Occasion::Hello | Occasion::Alive, false) => {
+                            spoken_for(&shared);
+                            contradiction.ask();
+                        }
+                        (Occasion::Bye, false) | (Occasion::Hello | Occasion::Alive, true) => {}
                     }
                     continue;
                 }
                 hear(&shared, &other);
                 if matches!(other.occasion, Occasion::Claim | Occasion::Hello) {
-                    say(&shared, &control, me, Occasion::Alive).await;
+                    reply.ask();
                 }
             }
+            message = asked.next() => {
+                if message.is_none() {
+                    return;
+                }
+                reply.ask();
+            }
+            () = reply.comes() => say(&shared, &control, me, Occasion::Alive).await,
+            () = contradiction.comes() => say(&shared, &control, me, Occasion::Alive).await,
+            // By this those who took it for gone know that it is not.
+            () = hello.comes() => say(&shared, &control, me, Occasion::Hello).await,
             message = probed.next() => {
                 let Some(message) = message else { return };
                 if let Some(reply) = message.reply {
@@ -127,6 +181,16 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                 (true, false) => look_for_the_dead(&shared, &control),
             },
         }
+    }
+}
+
+/// Somebody else speaks in the name of this node.
+fn spoken_for(shared: &Shared) {
+    shared.counters.spoken_for.one();
+    let times = shared.counters.spoken_for.get();
+    // The more there were the less often it is said.
+    if times.is_power_of_two() {
+        tracing::error!(target: "sociable::adapter", times, "somebody else speaks in the name of this node, which is contradicted; who may publish to the announcements on NATS?");
     }
 }
 
@@ -184,9 +248,14 @@ fn hear(shared: &Arc<Shared>, other: &Announcement) {
             let change = members.heard(other, Instant::now());
             // Before the node is there it is not known whether it will have a history.
             let keeps = if shared.node.get().is_some() { members.judge(other.tag) } else { None };
+            shared.agree(&members);
             drop(members);
             if change == Change::Came {
                 tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
+                if wire::common_version(wire::VERSIONS, [other.versions].into_iter()).is_none() {
+                    shared.counters.disagreeing.one();
+                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, versions = ?other.versions, "a node reads no version of the wire format that this one writes: what they send does not reach each other");
+                }
             }
             if keeps.is_some_and(|keeps| keeps != shared.history.get().is_some()) {
                 shared.counters.disagreeing.one();
@@ -229,6 +298,7 @@ async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasio
         draining: occasion == Occasion::Bye || node.is_some_and(|node| node.is_draining()),
         adopted: shared.adopted.count.lock().len(),
         sent: shared.outgoing.sent_to_all(),
+        versions: wire::VERSIONS,
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };
     // A link that is down takes what the client can hold, and then nothing: nothing waits for it here.

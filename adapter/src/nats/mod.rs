@@ -231,6 +231,11 @@ impl Shared {
         self.me.get().is_some_and(|me| me.tag == id.tag()) || self.members.lock().get(id.tag()).is_some()
     }
 
+    /// Writes what all members read from now on.
+    fn agree(&self, members: &Members) {
+        self.outgoing.set_version(members.common_version().unwrap_or(wire::VERSIONS.1));
+    }
+
     /// False if what is published now would have to wait.
     fn can_send_at_once(&self) -> bool {
         match self.history.get() {
@@ -248,7 +253,12 @@ impl Shared {
 
     /// A node is gone; `left` if it said so.
     fn gone(self: &Arc<Self>, tag: NodeTag, epoch: u64, left: bool) {
-        let Some(name) = self.members.lock().remove(tag, epoch) else { return };
+        let name = {
+            let mut members = self.members.lock();
+            let Some(name) = members.remove(tag, epoch) else { return };
+            self.agree(&members);
+            name
+        };
         if left {
             tracing::info!(target: "sociable::adapter", node = %plain(&name), "a node has left");
         } else {

@@ -1,7 +1,7 @@
 //! What waits to be sent: a queue bounded in bytes, from which envelopes are packed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use tokio::sync::Notify;
 
 use super::members::MAX_MEMBERS;
 use super::stats::Counters;
-use super::wire::{HEAD, Head, Publisher};
+use super::wire::{HEAD, Head, Publisher, VERSIONS};
 use crate::AdapterError;
 use crate::maps::{Map, Set};
 
@@ -87,11 +87,30 @@ pub(crate) struct Outgoing {
     deadline: Duration,
     /// The longest payload that the server takes.
     max_payload: AtomicUsize,
+    /// The version of the wire format that is written.
+    version: AtomicU8,
 }
 
 impl Outgoing {
     pub(crate) fn new(limit: usize, deadline: Duration) -> Self {
-        Self { queue: Mutex::default(), wake: Notify::new(), empty: Notify::new(), limit, deadline, max_payload: AtomicUsize::new(1 << 20) }
+        Self {
+            queue: Mutex::default(),
+            wake: Notify::new(),
+            empty: Notify::new(),
+            limit,
+            deadline,
+            max_payload: AtomicUsize::new(1 << 20),
+            version: AtomicU8::new(VERSIONS.0),
+        }
+    }
+
+    /// The version of the wire format that is written: the lowest, until it is known what all members read.
+    pub(crate) fn version(&self) -> u8 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_version(&self, version: u8) {
+        self.version.store(version, Ordering::Relaxed);
     }
 
     pub(crate) fn set_max_payload(&self, bytes: usize) {
@@ -201,7 +220,7 @@ impl Outgoing {
             *sent
         });
         if let Some(head) = envelope.first_chunk_mut() {
-            Head { publisher, order: queue.order, sequence }.write(head);
+            Head { publisher, order: queue.order, sequence }.write(self.version(), head);
         }
         Some((lane, envelope.into()))
     }

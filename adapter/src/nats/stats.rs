@@ -70,7 +70,7 @@ counters! {
     volatile_dropped,
     /// Envelopes that were taken over for sending and then could not be sent.
     unsent,
-    /// Envelopes of other nodes that never came.
+    /// Envelopes of other nodes that never came, or are not understood.
     gaps,
     /// Envelopes and records that are not understood.
     malformed,
@@ -102,8 +102,10 @@ counters! {
     sessions_unsaved,
     /// Sessions that were found to be another node's.
     fenced,
-    /// Nodes that came and share no history though this one does, or the other way round.
+    /// Nodes that came and share no history though this one does, or the other way round, or that read no version of the wire format that this one writes.
     disagreeing,
+    /// Announcements in the name of this node that are not its own.
+    spoken_for,
     /// Events that a process sent to this node without its history, so that who is away does not get them.
     not_for_history,
     /// Tasks of the adapter that died and were begun anew.

@@ -13,8 +13,9 @@ use thiserror::Error;
 
 use crate::message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target};
 
-/// The version of the format, the first byte of every envelope. Envelopes of another version are counted and passed by.
-pub(crate) const VERSION: u8 = 1;
+/// The versions of the format that are read here, the lowest and the highest. The version is the first byte of every envelope, and the head is the same in
+/// all versions.
+pub(crate) const VERSIONS: (u8, u8) = (1, 1);
 /// The length of the head of an envelope.
 pub(crate) const HEAD: usize = 1 + 4 + 8 + 8 + 8;
 
@@ -39,26 +40,37 @@ pub(crate) struct Head {
 }
 
 impl Head {
-    pub(crate) fn write(&self, out: &mut [u8; HEAD]) {
+    pub(crate) fn write(&self, version: u8, out: &mut [u8; HEAD]) {
         let mut out = &mut out[..];
-        out.put_u8(VERSION);
+        out.put_u8(version);
         out.put_slice(self.publisher.tag.as_str().as_bytes());
         out.put_u64(self.publisher.epoch);
         out.put_u64(self.order);
         out.put_u64(self.sequence);
     }
 
-    /// Reads the head off the front.
+    /// Reads the head off the front, whatever the version of what follows.
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, WireError> {
-        match reader.u8()? {
-            VERSION => {}
-            other => return Err(WireError::Version(other)),
+        if reader.u8()? == 0 {
+            return Err(WireError::Malformed("version"));
         }
         let tag =
             std::str::from_utf8(reader.take(4)?).ok().and_then(|tag| NodeTag::try_from(tag).ok()).ok_or(WireError::Malformed("tag"))?;
         let publisher = Publisher { tag, epoch: reader.u64()? };
         Ok(Self { publisher, order: reader.u64()?, sequence: reader.u64()? })
     }
+}
+
+/// The records of an envelope. `None` if it is of a version that is not read here.
+pub(crate) fn records(envelope: &[u8]) -> Option<Reader<'_>> {
+    let (version, records) = (*envelope.first()?, envelope.get(HEAD..)?);
+    (VERSIONS.0..=VERSIONS.1).contains(&version).then(|| Reader::new(records))
+}
+
+/// The highest version that all read, if there is one.
+pub(crate) fn common_version(mine: (u8, u8), others: impl Iterator<Item = (u8, u8)>) -> Option<u8> {
+    let (lowest, highest) = others.fold(mine, |(low, high), (lowest, highest)| (low.max(lowest), high.min(highest)));
+    (lowest <= highest).then_some(highest)
 }
 
 /// Something that is told, asked or answered.
@@ -70,6 +82,8 @@ pub(crate) enum Record {
     Order(u64, Message),
     /// An event of the history that nodes share.
     Kept(Kept),
+    /// Something that its publisher sent before is lost: the server did not keep it in time.
+    Lost,
     /// To be answered under this number.
     Ask(u64, Request),
     /// Who asked under this number does not wait any more.
@@ -99,8 +113,6 @@ pub(crate) struct Kept {
 /// Why bytes from the bus are not understood. They are counted and passed by.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum WireError {
-    #[error("an envelope of version {0}")]
-    Version(u8),
     #[error("a record of the unknown kind {0}")]
     Kind(u8),
     #[error("it ends too early")]
@@ -116,6 +128,7 @@ mod kind {
     pub(super) const DISCONNECT: u8 = 4;
     pub(super) const SERVER_EVENT: u8 = 5;
     pub(super) const KEPT: u8 = 6;
+    pub(super) const LOST: u8 = 7;
     pub(super) const ASK_ACK: u8 = 16;
     pub(super) const ASK_SOCKETS: u8 = 17;
     pub(super) const ASK_SERVERS: u8 = 18;
@@ -181,6 +194,11 @@ pub(crate) fn kept(number: u64, at: Option<usize>, namespace: &str, target: &Tar
         out.put_u8(flags(false, compress));
         out.put_slice(frames);
     })
+}
+
+/// The record by which a node tells that something is lost that it sent before.
+pub(crate) fn lost() -> Vec<u8> {
+    record(kind::LOST, 0, |_| {})
 }
 
 /// A value as it is kept by the server. `None` if it can't be written.
@@ -495,6 +513,7 @@ impl<'a> Reader<'a> {
                 let at = (at != NOWHERE).then_some(at as usize);
                 Ok(Record::Kept(Kept { number, at, namespace, target, compress: flags & COMPRESS != 0, frames }))
             }
+            kind::LOST => Ok(Record::Lost),
             kind::ASK_ACK => {
                 let (id, target, flags) = (self.u64()?, self.target()?, self.u8()?);
                 let (namespace, name, args) = self.event()?;

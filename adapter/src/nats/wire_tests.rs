@@ -106,14 +106,25 @@ fn answers_survive() {
 }
 
 #[test]
-fn heads_survive_and_other_versions_are_told() {
+fn heads_of_all_versions_are_read_and_records_of_ours() {
     let head = Head { publisher: Publisher { tag: NodeTag::random(), epoch: 3 }, order: 4, sequence: 5 };
     let mut bytes = [0; HEAD];
-    head.write(&mut bytes);
-    assert_eq!(Head::read(&mut Reader::new(&bytes)), Ok(head));
-    bytes[0] = 2;
-    assert_eq!(Head::read(&mut Reader::new(&bytes)), Err(WireError::Version(2)));
-    assert_eq!(Head::read(&mut Reader::new(&[VERSION, b'a'])), Err(WireError::Short));
+    for (version, is_read) in [(VERSIONS.0, true), (VERSIONS.1, true), (VERSIONS.1 + 1, false), (255, false)] {
+        head.write(version, &mut bytes);
+        assert_eq!(Head::read(&mut Reader::new(&bytes)), Ok(head));
+        assert_eq!(records(&bytes).is_some(), is_read, "{version}");
+    }
+    bytes[0] = 0;
+    assert_eq!(Head::read(&mut Reader::new(&bytes)), Err(WireError::Malformed("version")));
+    assert_eq!(Head::read(&mut Reader::new(&[VERSIONS.0, b'a'])), Err(WireError::Short));
+    assert_eq!(read(&lost()), Record::Lost);
+}
+
+#[test]
+fn nodes_write_the_highest_version_that_all_read() {
+    assert_eq!(common_version((1, 3), std::iter::empty()), Some(3));
+    assert_eq!(common_version((1, 3), [(1, 4), (2, 2)].into_iter()), Some(2));
+    assert_eq!(common_version((2, 3), [(1, 1)].into_iter()), None);
 }
 
 #[test]

@@ -47,6 +47,8 @@ counters! {
     announcements,
     /// Messages there that are no announcements.
     announcements_not_understood,
+    /// Farewells of nodes that answered a probe afterwards and did not say that they go: somebody else has spoken for them.
+    farewells_refuted,
     /// Addresses and tags that are not kept since there are too many.
     refused,
     /// How often a source could not say which nodes there are, or not all of it.

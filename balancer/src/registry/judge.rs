@@ -21,34 +21,36 @@ const PAUSE: Duration = Duration::from_secs(2);
 pub(super) enum Standing {
     /// It answers there.
     Answers,
-    /// Somebody answers there and does not tell its tag, and the node says that it is it.
-    Vouched,
     /// It answered there, and does not now.
     Fails,
     /// It says to be there, and nobody has looked.
     Unprobed,
     /// It says to be there, and nobody has ever answered.
     Unreached,
-    /// It says to be there, or was, and another answers.
+    /// It says to be there, or was, and another answers, or one that tells no tag.
     Usurped,
 }
 
 impl Standing {
-    fn at(place: Option<&Place>, tag: NodeTag, announced: bool) -> Self {
+    fn at(place: Option<&Place>, tag: NodeTag) -> Self {
         let Some(place) = place else { return Self::Unprobed };
-        match (place.tag(), place.is_untagged() && announced) {
-            (Some(who), _) if who != tag => Self::Usurped,
-            (Some(_), _) if place.is_well() => Self::Answers,
-            (None, true) if place.is_well() => Self::Vouched,
-            (Some(_), _) | (None, true) => Self::Fails,
-            (None, false) if place.reached().is_some() => Self::Usurped,
-            (None, false) if place.trouble().is_some() => Self::Unreached,
-            (None, false) => Self::Unprobed,
+        match place.tag() {
+            Some(who) if who != tag => Self::Usurped,
+            Some(_) if place.is_well() => Self::Answers,
+            Some(_) => Self::Fails,
+            None if place.reached().is_some() => Self::Usurped,
+            None if place.trouble().is_some() => Self::Unreached,
+            None => Self::Unprobed,
         }
     }
 
     fn is_good(self) -> bool {
-        self <= Self::Vouched
+        self == Self::Answers
+    }
+
+    /// True if a probe of the address has told the tag: requests may be sent there.
+    fn is_proven(self) -> bool {
+        self <= Self::Fails
     }
 }
 
@@ -82,11 +84,11 @@ impl fmt::Display for Why {
             Self::Unnamed => "no source names it any more",
             Self::Full => "it takes no more sessions",
             Self::Nowhere => "it tells no address that can be used",
-            Self::Stands(Standing::Answers | Standing::Vouched) => "it answers",
+            Self::Stands(Standing::Answers) => "it answers",
             Self::Stands(Standing::Fails) => "it does not answer any more",
             Self::Stands(Standing::Unprobed) => "it was not probed yet",
             Self::Stands(Standing::Unreached) => "nobody answers at its address",
-            Self::Stands(Standing::Usurped) => "another process answers at its address",
+            Self::Stands(Standing::Usurped) => "who answers at its address does not tell its tag",
             Self::Repels => "connecting to it failed too often",
             Self::CutOff => "it can't reach the other nodes",
             Self::Silent => "it is not heard on NATS, though others are",
@@ -188,7 +190,7 @@ impl Registry {
             let candidates = answers.get(tag).into_iter().flatten().chain(announced).chain(&process.address);
             // It stays where it is as long as that is no worse; else all replicas take the same.
             let rank = |address: &&SocketAddr| {
-                let standing = Standing::at(self.places.get(address), *tag, announced.contains(address));
+                let standing = Standing::at(self.places.get(address), *tag);
                 (standing, process.address != Some(**address), **address)
             };
             let best = candidates.min_by_key(rank).map(|address| (*address, rank(&address).0));
@@ -203,16 +205,8 @@ impl Registry {
 
     /// Takes out those of which nothing was heard for too long.
     fn bury(&mut self, now: Instant) {
-        let others = self.somebody_is_heard(now);
-        let dead = |process: &Process| {
-            let vouched = match process.stands {
-                Some(Standing::Answers) => true,
-                // Only its announcements told that it is it who answers.
-                Some(Standing::Vouched) => !self.is_silent(process, others, now),
-                _ => false,
-            };
-            !vouched && now.duration_since(process.alive) > self.rules.dead_after
-        };
+        let answers = |process: &Process| process.stands.is_some_and(Standing::is_good);
+        let dead = |process: &Process| !answers(process) && now.duration_since(process.alive) > self.rules.dead_after;
         let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
         for tag in dead {
             self.counters.lost.one();
@@ -314,7 +308,7 @@ impl Registry {
             Some(Node {
                 tag: *tag,
                 name: process.name().to_owned(),
-                address: process.address?,
+                address: process.address.filter(|_| process.stands.is_some_and(Standing::is_proven))?,
                 state: process.verdict?.state,
                 limits: process.limits,
                 since: process.since,

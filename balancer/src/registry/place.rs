@@ -1,11 +1,14 @@
 //! An address, and how probes of it went.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use sociable_protocol::NodeTag;
 
 /// After so many probes without an answer an address is told of that never gave one: a node may be starting still.
 const NEVER_REACHED: u32 = 5;
+
+/// An address is probed out of turn no more often than this, whatever is announced.
+const HURRY: Duration = Duration::from_millis(200);
 
 /// Where somebody may answer.
 #[derive(Debug, Default)]
@@ -22,6 +25,8 @@ pub(super) struct Place {
     trouble: Option<String>,
     /// That it tells no tag was said.
     untagged: bool,
+    /// When it was last to be probed out of turn.
+    hurried: Option<Instant>,
 }
 
 impl Place {
@@ -43,6 +48,15 @@ impl Place {
         self.well &= self.bad < fall;
         self.trouble = Some(trouble.into());
         self.reached.is_none() && self.bad == NEVER_REACHED
+    }
+
+    /// True if it may be probed out of turn now. It counts as done.
+    pub(super) fn may_hurry(&mut self, now: Instant) -> bool {
+        let may = self.hurried.is_none_or(|before| now.duration_since(before) >= HURRY);
+        if may {
+            self.hurried = Some(now);
+        }
+        may
     }
 
     /// True if requests may be sent there.

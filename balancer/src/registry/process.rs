@@ -27,6 +27,10 @@ pub(super) struct Process {
     pub(super) announced: Option<Announced>,
     /// What it said last, on whatever way.
     pub(super) draining: bool,
+    /// A probe reached it last, and it did not say that it drains.
+    serves: bool,
+    /// The start of its process that was said to have left, and when. No probe has been made since then.
+    pub(super) leaves: Option<(u64, Instant)>,
     full: bool,
     pub(super) cut_off: bool,
     pub(super) limits: Limits,
@@ -66,6 +70,8 @@ impl Process {
             alive: now,
             announced: None,
             draining: false,
+            serves: false,
+            leaves: None,
             full: false,
             cut_off: false,
             limits: Limits::default(),
@@ -108,8 +114,10 @@ impl Process {
     }
 
     /// It answered a probe.
-    pub(super) fn answers(&mut self, health: &Health, now: Instant) {
+    pub(super) fn answers(&mut self, health: &Health, begun: Instant, now: Instant) {
         self.alive = now;
+        self.serves = !health.draining;
+        self.leaves.take_if(|(_, said)| *said < begun);
         self.be_called(&health.name);
         self.draining = health.draining;
         self.cut_off = health.cut_off;
@@ -162,6 +170,16 @@ impl Process {
     /// False if it announced itself as another start of a process.
     pub(super) fn is_of(&self, epoch: u64) -> bool {
         self.announced.as_ref().is_none_or(|announced| announced.epoch == epoch)
+    }
+
+    /// True if probes reach it and it serves: what is announced in its name is doubtful if it says otherwise.
+    pub(super) fn is_proven(&self) -> bool {
+        self.serves && self.stands == Some(Standing::Answers)
+    }
+
+    /// The start of its process that was said to have left, if that was before a probe was begun.
+    pub(super) fn left_before(&self, begun: Instant) -> Option<u64> {
+        self.leaves.filter(|(_, said)| *said < begun).map(|(epoch, _)| epoch)
     }
 
     /// True if it spoke on NATS of late.

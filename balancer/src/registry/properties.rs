@@ -75,10 +75,10 @@ proptest! {
                 Step::Link(up) => registry.see(Sighting::Link { source: sources.1.unwrap(), up: *up }, now),
                 Step::Say(occasion, who, epoch, host, draining) => {
                     match *occasion {
-                        "bye" if registry.processes.get(&tag(*who)).is_none_or(|process| process.is_of(*epoch)) => {
+                        "bye" if registry.processes.get(&tag(*who)).is_none_or(|process| process.is_of(*epoch) && !process.is_proven()) => {
                             left.insert(tag(*who), *epoch);
                         }
-                        "hello" | "alive" if left.get(&tag(*who)).is_some_and(|left| left != epoch) => {
+                        "hello" | "alive" if left.get(&tag(*who)).is_some_and(|left| left != epoch || *occasion == "hello") => {
                             left.remove(&tag(*who));
                         }
                         _ => {}
@@ -92,11 +92,18 @@ proptest! {
                     registry.see(Sighting::Located { tag: tag(*who), announced: at(*host).to_string(), addresses: vec![at(*host)] }, now);
                 }
                 Step::Answer(host, who, draining) => {
+                    now += Duration::from_millis(1);
+                    if let Some(who) = who.filter(|_| !draining) {
+                        left.remove(&tag(who));
+                    }
                     let health = |who: &usize| serde_json::from_value(json!({ "tag": TAGS[*who], "draining": draining })).unwrap();
                     let answer = who.as_ref().map_or(Answer::Untagged, |who| Answer::Health(Box::new(health(who))));
-                    registry.see(Sighting::Probed { address: at(*host), outcome: Ok(answer) }, now);
+                    registry.see(Sighting::Probed { address: at(*host), begun: now, outcome: Ok(answer) }, now);
                 }
-                Step::Fail(host) => registry.see(Sighting::Probed { address: at(*host), outcome: Err(ProbeError::Timeout) }, now),
+                Step::Fail(host) => {
+                    now += Duration::from_millis(1);
+                    registry.see(Sighting::Probed { address: at(*host), begun: now, outcome: Err(ProbeError::Timeout) }, now);
+                }
                 Step::ConnectFailed(who) => registry.see(Sighting::Reported(Report::ConnectFailed(tag(*who))), now),
                 Step::Refused(who) => registry.see(Sighting::Reported(Report::Refused(tag(*who))), now),
                 Step::Reload => sources = begin(&mut registry),

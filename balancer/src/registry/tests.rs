@@ -116,12 +116,14 @@ impl World {
     }
 
     fn probe(&mut self, address: SocketAddr) {
+        // Some time after what was said before.
+        self.now += Duration::from_millis(1);
         let outcome = match self.answers.get(&address) {
             Some(Some(health)) => Ok(Answer::Health(Box::new(health.clone()))),
             Some(None) => Ok(Answer::Untagged),
             None => Err(ProbeError::Timeout),
         };
-        self.see(Sighting::Probed { address, outcome });
+        self.see(Sighting::Probed { address, begun: self.now, outcome });
     }
 
     fn probe_all(&mut self) {
@@ -234,8 +236,7 @@ fn another_tag_at_an_address_takes_nobody_out_who_is_elsewhere() {
     world.answers.insert(at(1), Some(health("dddd", json!({}))));
     world.speak("aaaa", json!({ "address": at(4) }));
     world.probe(at(1));
-    let node = world.registry.table().owner(tag("aaaa")).unwrap();
-    assert_eq!((node.address, node.state), (at(4), Unwell), "nobody has reached it there");
+    assert_eq!(world.state("aaaa"), None, "nobody has reached it there");
     world.pass(secs(1));
     assert_eq!((world.state("aaaa"), world.state("dddd")), (Some(Ready), Some(Draining)), "no source names the other");
     // It answers at two addresses, as one with IPv4 and IPv6 does.
@@ -252,17 +253,20 @@ fn another_tag_at_an_address_takes_nobody_out_who_is_elsewhere() {
 }
 
 #[test]
-fn an_announced_node_is_known_at_once_and_placed_when_it_was_reached() {
+fn an_announced_node_counts_when_a_probe_has_told_its_tag() {
     let mut world = World::new(0, true);
     world.announce("claim", "aaaa", json!({ "address": at(1) }));
     assert_eq!(world.states(), [], "it only wants to be one");
     world.announce("hello", "aaaa", json!({ "address": at(1), "sessions": 3, "name": "first" }));
-    assert_eq!(world.states(), [("aaaa", Unwell)]);
+    assert_eq!(world.states(), [], "anybody could have said it");
     assert_eq!(world.why("aaaa"), "it was not probed yet");
     assert_eq!(world.registry.take_urgent(), [at(1)]);
     assert_eq!(world.registry.addresses().collect::<Vec<_>>(), [at(1)]);
     world.probe(at(1));
-    assert_eq!(world.states(), [("aaaa", Unwell)], "and ignoring health does not mean to place where nobody ever was");
+    assert_eq!(world.states(), []);
+    world.answers.insert(at(1), Some(health("bbbb", json!({}))));
+    world.probe(at(1));
+    assert_eq!(world.state("aaaa"), None, "another answers there");
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 4 }))));
     world.probe(at(1));
     let node = world.registry.table().owner(tag("aaaa")).unwrap();
@@ -273,25 +277,105 @@ fn an_announced_node_is_known_at_once_and_placed_when_it_was_reached() {
 }
 
 #[test]
-fn an_announcement_vouches_for_one_that_tells_no_tag() {
+fn an_announced_address_that_tells_no_tag_gets_nothing() {
     let mut world = World::new(0, true);
     world.answers.insert(at(1), None);
     world.speak("aaaa", json!({ "address": at(1) }));
-    world.speak("bbbb", json!({ "address": at(9) }));
-    world.pass(secs(1));
+    world.pass(secs(30));
+    assert_eq!(world.states(), []);
+    assert!(world.why("aaaa").contains("does not tell its tag"), "{}", world.why("aaaa"));
+}
+
+#[test]
+fn a_forged_goodbye_takes_nobody_out_who_serves() {
+    let mut world = World::of_three_speakers();
+    let before = Arc::clone(world.registry.table().owner(tag("aaaa")).unwrap());
+    for _ in 0..5 {
+        world.announce("bye", "aaaa", json!({}));
+        assert_eq!(world.state("aaaa"), Some(Ready), "its probes say that it serves");
+        world.pass(secs(1));
+        assert_eq!(world.state("aaaa"), Some(Ready));
+    }
+    assert_eq!(world.counters.farewells_refuted.get(), 5);
+    assert!(Arc::ptr_eq(&before.load, &world.registry.table().owner(tag("aaaa")).unwrap().load), "what it has is known");
+    // Nor with another epoch, nor in the name of one that is announced there too.
+    world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(9) }));
+    world.announce("bye", "aaaa", json!({ "epoch": 2 }));
+    let node = world.registry.table().owner(tag("aaaa")).unwrap();
+    assert_eq!((node.address, node.state), (at(1), Ready));
+    world.pass(secs(60));
+    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)]);
+    assert!(Arc::ptr_eq(&before.load, &world.registry.table().owner(tag("aaaa")).unwrap().load));
+}
+
+#[test]
+fn a_goodbye_has_its_node_probed_at_once_and_once() {
+    let mut world = World::of_three_speakers();
+    world.registry.take_urgent();
+    for _ in 0..1000 {
+        world.announce("bye", "aaaa", json!({}));
+    }
+    assert_eq!(world.registry.take_urgent(), [at(1)]);
+    // As one that drains does.
+    world.announce("alive", "bbbb", json!({ "address": at(2), "draining": true }));
+    assert_eq!((world.registry.take_urgent(), world.state("bbbb")), (vec![at(2)], Some(Draining)));
+    world.probe(at(2));
+    assert_eq!(world.state("bbbb"), Some(Ready));
+}
+
+#[test]
+fn a_node_that_was_said_to_go_is_gone_when_a_probe_fails() {
+    let mut world = World::of_three_speakers();
+    world.silence("aaaa");
+    world.announce("bye", "aaaa", json!({}));
+    world.answers.remove(&at(1));
+    world.probe(at(1));
+    assert_eq!(world.state("aaaa"), None, "one probe is enough");
+    // Or when it says that it drains.
+    let mut world = World::of_three_speakers();
+    world.announce("bye", "aaaa", json!({}));
+    world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
+    world.probe(at(1));
+    assert_eq!(world.state("aaaa"), None);
+    assert_eq!(world.counters.farewells_refuted.get(), 0);
+}
+
+#[test]
+fn a_probe_from_before_a_goodbye_refutes_nothing() {
+    let mut world = World::of_three_speakers();
+    let begun = world.now;
+    world.now += STEP;
+    world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
+    world.probe(at(1));
+    world.announce("bye", "aaaa", json!({}));
+    assert_eq!(world.state("aaaa"), None);
+    let outcome = Ok(Answer::Health(Box::new(health("aaaa", json!({})))));
+    world.see(Sighting::Probed { address: at(1), begun, outcome });
+    assert_eq!(world.state("aaaa"), None);
+}
+
+#[test]
+fn who_was_taken_for_gone_comes_back_when_it_serves_or_says_hello() {
+    let mut world = World::of_three_speakers();
+    let gone = |world: &mut World| {
+        world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
+        world.probe(at(1));
+        world.announce("bye", "aaaa", json!({}));
+        assert_eq!(world.state("aaaa"), None);
+        world.answers.insert(at(1), Some(health("aaaa", json!({}))));
+    };
+    gone(&mut world);
+    world.announce("hello", "aaaa", json!({ "address": at(1) }));
+    world.probe(at(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
-    // While nobody is heard, and while NATS is down, nobody can say otherwise.
-    world.speakers.clear();
-    world.pass(secs(30));
-    assert_eq!(world.states(), [("aaaa", Ready)]);
-    world.link(false);
-    world.pass(secs(30));
-    assert_eq!(world.states(), [("aaaa", Ready)]);
-    // When others are heard, who answers there is not it.
-    world.link(true);
-    world.speak("bbbb", json!({ "address": at(9) }));
-    world.pass(secs(12));
-    assert_eq!(world.states(), [("bbbb", Unwell)]);
+    // It answers at an address that a list names.
+    let mut world = World::new(1, true);
+    world.answers.insert(at(1), Some(health("aaaa", json!({}))));
+    world.list(0, &[1]);
+    world.pass(secs(1));
+    gone(&mut world);
+    world.probe(at(1));
+    assert_eq!(world.state("aaaa"), Some(Ready));
 }
 
 #[test]
@@ -315,8 +399,10 @@ fn a_name_is_known_when_it_was_looked_up() {
 fn who_says_goodbye_is_gone_and_stays_so() {
     let mut world = World::of_three_speakers();
     world.silence("aaaa");
+    world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
+    world.probe(at(1));
     world.announce("bye", "aaaa", json!({ "epoch": 2 }));
-    assert_eq!(world.state("aaaa"), Some(Ready), "that was another process");
+    assert_eq!(world.state("aaaa"), Some(Draining), "that was another process");
     world.announce("bye", "aaaa", json!({}));
     assert_eq!(world.state("aaaa"), None);
     // What was said before comes late, and its process takes its time to end.
@@ -329,10 +415,12 @@ fn who_says_goodbye_is_gone_and_stays_so() {
     world.list(0, &[1]);
     world.pass(secs(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
+    world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
     world.announce("bye", "aaaa", json!({}));
     world.pass(2 * FAREWELL);
     assert_eq!(world.state("aaaa"), None, "it answers all the time");
     // Another process that drew the same tag.
+    world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(1) }));
     world.pass(secs(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
@@ -343,9 +431,18 @@ fn another_epoch_is_another_process() {
     let mut world = World::of_three_speakers();
     let before = Arc::clone(world.registry.table().owner(tag("aaaa")).unwrap());
     world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(1) }));
+    let after = Arc::clone(world.registry.table().owner(tag("aaaa")).unwrap());
+    assert!(Arc::ptr_eq(&before.load, &after.load), "its probes say that it serves");
+    // It does not answer any more: the tag may be that of another.
+    let answer = world.answers.remove(&at(1)).unwrap();
+    world.probe(at(1));
+    world.probe(at(1));
+    world.answers.insert(at(1), answer);
+    world.announce("hello", "aaaa", json!({ "epoch": 3, "address": at(1) }));
+    world.pass(secs(3));
     let after = world.registry.table().owner(tag("aaaa")).unwrap();
     assert!(!Arc::ptr_eq(&before.load, &after.load));
-    assert_eq!(after.state, Ready, "the address is known to be hers");
+    assert_eq!(after.state, Ready);
 }
 
 #[test]
@@ -613,6 +710,9 @@ fn a_table_is_made_only_if_something_has_changed() {
     world.pass(secs(60));
     assert_eq!(world.registry.table().generation(), generation);
     world.announce("bye", "aaaa", json!({}));
+    assert_eq!(world.registry.table().generation(), generation);
+    world.answers.remove(&at(1));
+    world.probe(at(1));
     assert_eq!(world.registry.table().generation(), generation + 1);
     assert_eq!(world.counters.tables.get(), tables + 1);
 }

@@ -69,8 +69,8 @@ impl Registry {
     pub fn overview(&self, now: Instant) -> Overview {
         let processes = self.processes.iter().map(|(tag, process)| self.node(*tag, process, now));
         let nobody = |place: &Place| place.tag().is_none_or(|tag| !self.processes.contains_key(&tag));
-        let vouched = |address: &SocketAddr| self.processes.values().any(|process| process.address == Some(*address));
-        let places = self.places.iter().filter(|(address, place)| nobody(place) && !vouched(address));
+        let announced = |address: &SocketAddr| self.processes.values().any(|process| process.address == Some(*address));
+        let places = self.places.iter().filter(|(address, place)| nobody(place) && !announced(address));
         let mut nodes: Vec<_> = processes.chain(places.map(|(address, place)| self.nobody(*address, place, now))).collect();
         nodes.sort_by_key(|node| (node.address, node.tag));
         Overview {

@@ -10,7 +10,7 @@ use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, ServerAddr, Su
 use futures_util::StreamExt;
 use nkeys::KeyPair;
 use parking_lot::Mutex;
-use sociable_protocol::{Announcement, NodeTag, Occasion};
+use sociable_protocol::{Announcement, Occasion};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -67,8 +67,8 @@ impl fmt::Debug for NatsAuth {
 
 /// Where nodes announce themselves.
 ///
-/// This process needs the permission to subscribe to `sociable.CLUSTER.members`. If it may publish there too, it asks who lives as soon as
-/// the link is up; else it waits until the nodes speak by themselves, 5 s at most.
+/// This process needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If it may publish to
+/// `sociable.CLUSTER.who`, nodes speak as soon as its link is up; else it waits until they speak by themselves, 5 s at most.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NatsSource {
     /// The addresses of the NATS servers, with commas between them. A name and a password in one of them, or a token, are taken for all, if
@@ -225,11 +225,11 @@ pub(super) async fn run(
     sightings: mpsc::Sender<Sighting>,
     counters: Arc<DiscoveryCounters>,
 ) {
-    let subject = format!("sociable.{}.members", options.cluster);
+    let [subject, who] = ["members", "who"].map(|rest| format!("sociable.{}.{rest}", options.cluster));
     let mut told = false;
     loop {
         match Hearing::begin(&options, &subject, &counters).await {
-            Ok(hearing) => return hearing.run(source, &subject, names, sightings, counters).await,
+            Ok(hearing) => return hearing.run(source, who, names, sightings, counters).await,
             // Files may come to be there.
             Err(error) if !told => {
                 told = true;
@@ -269,6 +269,9 @@ impl Hearing {
             Event::SlowConsumer(_) => {
                 tracing::warn!(target: "sociable::balancer", "announcements were dropped since this process is too slow to take them");
             }
+            Event::ServerError(error) if is_about_publishing(&error.to_string()) => {
+                tracing::debug!(target: "sociable::balancer", "this process may only listen: nodes are known when they have spoken");
+            }
             event if is_server_error(&event) => {
                 counters.nats_errors.one();
                 let mut told = last_error.lock();
@@ -292,7 +295,7 @@ impl Hearing {
     async fn run(
         mut self,
         source: SourceId,
-        subject: &str,
+        who: String,
         names: Arc<Names>,
         sightings: mpsc::Sender<Sighting>,
         counters: Arc<DiscoveryCounters>,
@@ -311,7 +314,7 @@ impl Hearing {
                     let up = *self.is_up.borrow_and_update();
                     if up {
                         patient = false;
-                        self.ask_who_lives(subject).await;
+                        self.ask_who_lives(&who).await;
                     }
                     Sighting::Link { source, up }
                 }
@@ -343,10 +346,9 @@ impl Hearing {
         }
     }
 
-    /// Has all members say that they live, as they do when a node wants to become one: nobody ever hears of this one again.
-    async fn ask_who_lives(&self, subject: &str) {
-        let claim = serde_json::json!({ "occasion": Occasion::Claim, "tag": NodeTag::random(), "epoch": 0 });
-        drop(time::timeout(PAUSE, self.client.publish(subject.to_owned(), claim.to_string().into())).await);
+    /// Has all members say that they live. A server that does not let it through changes nothing.
+    async fn ask_who_lives(&self, who: &str) {
+        drop(time::timeout(PAUSE, self.client.publish(who.to_owned(), bytes::Bytes::new())).await);
     }
 }
 
@@ -370,6 +372,11 @@ fn look_up(announcement: &Announcement, names: &Arc<Names>, lookups: &mut JoinSe
         }
         (!found.all.is_empty()).then_some(Sighting::Located { tag, announced, addresses: found.all })
     });
+}
+
+/// True if this process may not publish: all it ever publishes is a question that may be refused.
+fn is_about_publishing(error: &str) -> bool {
+    error.to_ascii_lowercase().contains("permissions violation for publish")
 }
 
 /// True if the server told it.

@@ -125,15 +125,20 @@ impl Inbound<'_> {
         let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
         let places = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE));
         // If the server sent it, it is found when the next one comes.
-        let Some((sequence, before)) = places.filter(|_| Head::read(&mut Reader::new(payload)).is_ok()) else {
+        let Some((sequence, before)) = places else {
             self.shared.counters.malformed.one();
             return Ok(());
         };
-        if sequence > self.known().saturating_add(FAR) && store.range().await?.last < sequence {
+        if sequence <= self.known() {
+            return Ok(());
+        }
+        let strange = Head::read(&mut Reader::new(payload)).is_err();
+        let far = sequence > self.known().saturating_add(FAR);
+        if (strange || far) && store.range().await?.last < sequence {
             self.shared.counters.malformed.one();
             return Ok(());
         }
-        if before > self.known() {
+        if before > self.known() || strange {
             // With this one, if it is what it says.
             return self.fill(store).await;
         }
@@ -174,7 +179,13 @@ impl Inbound<'_> {
             return true;
         }
         history.outbound.refused(&*Trouble::from("another node says so"));
-        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
+        let Some(mut reader) = wire::records(payload) else {
+            shared.counters.malformed.one();
+            log.has_hole();
+            drop(log);
+            self.lost();
+            return true;
+        };
         // Without a record it stands for what a node sent to its own sockets.
         let mut hole = payload.len() == HEAD;
         while let Some(record) = reader.record() {
@@ -185,6 +196,8 @@ impl Inbound<'_> {
                     Unkept::Event(wire::Kept { number: 0, at: None, namespace, target, compress, frames: frames.into_bytes() })
                 }
                 Ok(Record::Order(_, order)) => Unkept::Order(order),
+                // Its numbers tell what is missing.
+                Ok(Record::Lost) => continue,
                 Ok(Record::Tell(order)) if order.operation.is_order() => Unkept::Order(order),
                 Ok(record) => {
                     incoming::perform(shared, node, head.publisher, record);
@@ -299,34 +312,46 @@ impl Inbound<'_> {
         if sequence <= log.sequence() {
             return;
         }
-        let Ok(head) = Head::read(&mut Reader::new(payload)) else {
-            shared.counters.malformed.one();
-            log.has_taken(sequence);
-            return;
+        let whole = match Head::read(&mut Reader::new(payload)) {
+            Ok(head) => {
+                let follows = log.count(head.publisher, head.sequence);
+                if follows == Follows::Gap {
+                    // All that the stream has before it has been taken: nothing of it is missing here. Whoever could not get something kept says so.
+                    shared.counters.gaps.one();
+                    tracing::debug!(target: "sociable::recovery", tag = %head.publisher.tag, "a publisher has skipped numbers");
+                }
+                if head.publisher == history.me {
+                    history.outbound.stands(head.order, Some(sequence));
+                    true
+                } else {
+                    follows == Follows::Again || self.take_records(&mut log, &head, follows, sequence, payload, live)
+                }
+            }
+            Err(_) => {
+                shared.counters.malformed.one();
+                false
+            }
         };
-        let follows = log.count(head.publisher, head.sequence);
-        if head.publisher == history.me {
-            history.outbound.stands(head.order, Some(sequence));
-        } else if follows != Follows::Again {
-            self.take_records(&mut log, &head, sequence, payload, live);
-        }
         log.has_taken(sequence);
-        if follows == Follows::Gap {
-            // What its node could not get kept.
+        if !whole {
             log.breaks_off_at(sequence);
         }
         drop(log);
         history.moved.send_replace(());
-        if follows == Follows::Gap && live {
+        if !whole && live {
             self.lost();
         }
     }
 
-    fn take_records(&self, log: &mut Log, head: &Head, sequence: u64, payload: &Bytes, live: bool) {
+    /// Takes the records of a message. False if something in it is not understood, or its publisher has lost something.
+    fn take_records(&self, log: &mut Log, head: &Head, follows: Follows, sequence: u64, payload: &Bytes, live: bool) -> bool {
         let (history, shared) = (self.history, self.shared);
-        let Some(node) = shared.node.get() else { return };
-        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
-        let mut at = 0;
+        let Some(node) = shared.node.get() else { return true };
+        let Some(mut reader) = wire::records(payload) else {
+            shared.counters.malformed.one();
+            return false;
+        };
+        let (mut at, mut whole) = (0, true);
         let keep = |entry: Option<Arc<Entry>>| {
             if let Some(entry) = entry.as_ref().filter(|_| live) {
                 node.keep(entry);
@@ -336,6 +361,7 @@ impl Inbound<'_> {
         while let Some(record) = reader.record() {
             if at >= PER_MESSAGE - 1 {
                 shared.counters.malformed.one();
+                whole = false;
                 break;
             }
             let (place, publisher) = (place_in(sequence, at), head.publisher.tag);
@@ -360,6 +386,11 @@ impl Inbound<'_> {
                     at += 1;
                     keep(Some(log.take_order(publisher, place, None, order, &history.limits)))
                 }
+                // Whoever heard all that was sent on without being kept lacks nothing.
+                Ok(Record::Lost) => {
+                    whole &= follows != Follows::Gap;
+                    true
+                }
                 Ok(record) => {
                     if live {
                         incoming::perform(shared, node, head.publisher, record);
@@ -370,7 +401,9 @@ impl Inbound<'_> {
             };
             if !understood {
                 shared.counters.malformed.one();
+                whole = false;
             }
         }
+        whole
     }
 }

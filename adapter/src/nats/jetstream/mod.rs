@@ -51,6 +51,8 @@ const REFRESH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_s
 const SLACK: Duration = Duration::from_secs(60);
 /// Nothing is kept for longer.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
+/// For how long the server's time is reckoned from when it was last told.
+const CLOCK: Duration = Duration::from_secs(10);
 /// How many positions that a client has shown are remembered. What they tell matters for seconds.
 const MAX_SHOWN: usize = 2 * offset::MAX_BESIDES;
 
@@ -161,6 +163,8 @@ pub(crate) struct StreamHistory {
     /// What other nodes keep is heard.
     listens: watch::Sender<bool>,
     catching_up: takeover::CatchingUp,
+    /// What time it was on the server, and when it said so.
+    clock: tokio::sync::Mutex<Option<(i128, Instant)>>,
     store: OnceLock<Store>,
     /// Where the offset of an event will be, while it is written: nobody can send it by chance or guess it.
     blank: String,
@@ -190,6 +194,7 @@ impl StreamHistory {
             moved: watch::Sender::new(()),
             listens: watch::Sender::new(false),
             catching_up: takeover::CatchingUp::default(),
+            clock: tokio::sync::Mutex::default(),
             store: OnceLock::from(store),
             blank: blank[..WIDTH].to_owned(),
         }
@@ -197,6 +202,19 @@ impl StreamHistory {
 
     fn store(&self) -> Result<&Store, store::Trouble> {
         self.store.get().ok_or_else(|| "there is no stream".into())
+    }
+
+    /// The time by the clock of the server that writes sessions, in milliseconds since the Unix epoch. Many who need it at the same time ask once.
+    async fn server_time(&self) -> Result<i128, store::Trouble> {
+        let mut clock = self.clock.lock().await;
+        match &*clock {
+            Some((time, told)) if told.elapsed() < CLOCK => Ok(time + told.elapsed().as_millis() as i128),
+            _ => {
+                let time = self.store()?.now().await?;
+                *clock = Some((time, Instant::now()));
+                Ok(time)
+            }
+        }
     }
 
     fn refresh(&self) -> Duration {

@@ -63,6 +63,8 @@ struct Waiting {
     /// Messages so far, and those to all.
     order: u64,
     to_all: u64,
+    /// Something for all is lost, which they are not told yet.
+    lost: bool,
 }
 
 /// How many items have been dealt with, and how many of them are lost.
@@ -109,7 +111,10 @@ impl Packed {
         self.cost += item.cost();
         self.orders |= wire::is_order(&item.record);
         if self.items == 0 {
-            (self.payload, self.since) = (item.record, item.since);
+            self.since = item.since;
+        }
+        if self.payload.is_empty() {
+            self.payload = item.record;
         } else {
             self.payload.extend_from_slice(&item.record[HEAD..]);
         }
@@ -164,21 +169,21 @@ impl Outbound {
     }
 
     /// The next message to all, with nothing in it.
-    fn empty(&self, publisher: Publisher) -> Parcel {
+    fn empty(&self, publisher: Publisher, version: u8) -> Parcel {
         let mut waiting = self.waiting.lock();
         waiting.order += 1;
         waiting.to_all += 1;
         let mut payload = [0; HEAD];
-        Head { publisher, order: waiting.order, sequence: waiting.to_all }.write(&mut payload);
+        Head { publisher, order: waiting.order, sequence: waiting.to_all }.write(version, &mut payload);
         let payload = Bytes::copy_from_slice(&payload);
         Parcel { lane: Lane::All, order: waiting.order, payload, since: Instant::now(), items: 0, cost: 0 }
     }
 
     /// Asks a server that refused to keep a message with nothing in it.
-    fn probe(&self, publisher: Publisher) {
+    fn probe(&self, publisher: Publisher, version: u8) {
         let mut parcels = self.parcels.lock();
         if parcels.is_empty() && self.is_refused() {
-            parcels.push(Arc::new(self.empty(publisher)));
+            parcels.push(Arc::new(self.empty(publisher, version)));
         }
     }
 
@@ -235,11 +240,15 @@ impl Outbound {
     }
 
     /// Packs what waits: one message for each lane.
-    fn pack(&self, publisher: Publisher, longest: usize) -> Vec<Parcel> {
+    fn pack(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<Parcel> {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
         let longest = MESSAGE.min(longest + HEAD);
         let mut packed = [Lane::All, Lane::Own].map(Packed::new);
+        if std::mem::take(&mut waiting.lost) {
+            // Before what was sent behind it.
+            packed[0].payload = wire::lost();
+        }
         while let Some(next) = waiting.items.front() {
             let packed = &mut packed[usize::from(next.lane == Lane::Own)];
             // The first may be longer than what is packed together.
@@ -253,7 +262,8 @@ impl Outbound {
             packed.add(item);
         }
         let mut parcels = vec![];
-        for Packed { lane, mut payload, entries, items, cost, since, .. } in packed.into_iter().filter(|packed| packed.items > 0) {
+        for Packed { lane, mut payload, entries, items, cost, since, .. } in packed.into_iter().filter(|packed| !packed.payload.is_empty())
+        {
             waiting.order += 1;
             let order = waiting.order;
             let sequence = match lane {
@@ -264,7 +274,7 @@ impl Outbound {
                 Lane::Own => 0,
             };
             if let Some(head) = payload.first_chunk_mut() {
-                Head { publisher, order, sequence }.write(head);
+                Head { publisher, order, sequence }.write(version, head);
             }
             self.under_way.lock().insert(order, entries);
             parcels.push(Parcel { lane, order, payload: payload.into(), since, items, cost });
@@ -282,10 +292,10 @@ impl Outbound {
     }
 
     /// What is to be published now.
-    fn next(&self, publisher: Publisher, longest: usize) -> Vec<Arc<Parcel>> {
+    fn next(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<Arc<Parcel>> {
         let mut parcels = self.parcels.lock();
         if parcels.is_empty() {
-            *parcels = self.pack(publisher, longest).into_iter().map(Arc::new).collect();
+            *parcels = self.pack(publisher, version, longest).into_iter().map(Arc::new).collect();
         }
         parcels.clone()
     }
@@ -295,11 +305,11 @@ impl Outbound {
 pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
     let outbound = &history.outbound;
     loop {
-        let parcels = outbound.next(history.me, shared.outgoing.max_record());
+        let parcels = outbound.next(history.me, shared.outgoing.version(), shared.outgoing.max_record());
         if parcels.is_empty() {
             if outbound.is_refused() {
                 if tokio::time::timeout(PROBE, outbound.wake.notified()).await.is_err() {
-                    outbound.probe(history.me);
+                    outbound.probe(history.me, shared.outgoing.version());
                 }
             } else {
                 outbound.wake.notified().await;
@@ -310,6 +320,8 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
         for (parcel, fate) in parcels.iter().zip(&fates) {
             if *fate == Fate::Refused {
                 send_on(&history, &shared, parcel).await;
+                // A node that has not heard it learns so from the next message that is kept.
+                outbound.waiting.lock().lost |= shared.node.get().is_some();
             }
         }
         outbound.parcels.lock().clear();
@@ -367,6 +379,8 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> F
                 }
                 if let Some(node) = shared.node.get() {
                     node.fall_behind();
+                    // A process without sockets has told whoever asked it to send.
+                    history.outbound.waiting.lock().lost |= parcel.lane == Lane::All;
                 }
                 return Fate::Lost;
             }
@@ -382,7 +396,7 @@ async fn send_on(history: &StreamHistory, shared: &Shared, parcel: &Parcel) {
     let payload = match parcel.lane {
         Lane::All => parcel.payload.clone(),
         // The others have to know that something is missing, should those for whom it was come to them.
-        Lane::Own => history.outbound.empty(history.me).payload,
+        Lane::Own => history.outbound.empty(history.me, shared.outgoing.version()).payload,
     };
     {
         let mut log = history.log.lock();

@@ -3,7 +3,7 @@
 //! Each session is one key of a bucket. It is written by compare-and-set alone: who finds that another node has written it has lost it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use async_nats::jetstream::kv::{UpdateError, UpdateErrorKind};
 use bytes::Bytes;
@@ -43,7 +43,7 @@ pub(super) struct Saved {
     pub(super) owner_epoch: u64,
     /// Its stays on nodes: tag, from, to.
     pub(super) past: Vec<(NodeTag, u64, u64)>,
-    /// When its connection was lost, in milliseconds since the Unix epoch, if it was.
+    /// For how long its connection had been lost when this was written, in milliseconds, if it was. When that was is told by the server's clock: those of the nodes differ.
     pub(super) lost: Option<u64>,
     pub(super) namespace: ByteString,
     id: Id,
@@ -79,9 +79,15 @@ impl Saved {
         (self.owner, self.owner_epoch) == (me.tag, me.epoch)
     }
 
-    pub(super) fn into_session(self, pid: Id, shown: Vec<Position>) -> SavedSession {
-        // When it was lost by the clocks of this node.
-        let ago = self.lost.map(|lost| Duration::from_millis(now().saturating_sub(lost)));
+    /// For how long it has been lost, or has not been refreshed, by the clock of the server that wrote it then.
+    pub(super) fn away(&self, written: i128, now: i128) -> Duration {
+        let since = u64::try_from(now.saturating_sub(written)).unwrap_or(0);
+        Duration::from_millis(since.saturating_add(self.lost.unwrap_or(0)))
+    }
+
+    /// The session, which has been away for so long, if it was lost.
+    pub(super) fn into_session(self, pid: Id, shown: Vec<Position>, away: Duration) -> SavedSession {
+        let ago = self.lost.map(|_| away);
         SavedSession {
             namespace: self.namespace,
             pid,
@@ -96,10 +102,6 @@ impl Saved {
             lost: ago.map(|ago| Instant::now().checked_sub(ago).unwrap_or_else(Instant::now)),
         }
     }
-}
-
-pub(super) fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }
 
 /// What is to become of a key.
@@ -163,7 +165,7 @@ impl Sessions {
             owner: me.tag,
             owner_epoch: me.epoch,
             past: past.iter().map(|stay| (stay.tag, stay.from, stay.to)).collect(),
-            lost: session.lost.map(|lost| now().saturating_sub(lost.elapsed().as_millis() as u64)),
+            lost: session.lost.map(|lost| lost.elapsed().as_millis() as u64),
             namespace: session.namespace.clone(),
             id: session.id,
             rooms: session.rooms.iter().map(|(room, since)| (room.clone(), (*since).into())).collect(),
@@ -462,4 +464,54 @@ async fn check(history: &Arc<StreamHistory>, shared: &Arc<Shared>) {
         }
     };
     futures_util::stream::iter(mine).for_each_concurrent(WRITERS, check_one).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> Id {
+        sociable_protocol::IdSource::new(NodeTag::random()).draw()
+    }
+
+    fn saved(lost: Option<u64>) -> Saved {
+        Saved {
+            epoch: String::new(),
+            owner: NodeTag::random(),
+            owner_epoch: 1,
+            past: vec![],
+            lost,
+            namespace: "/".into(),
+            id: id(),
+            rooms: vec![],
+            data: None,
+            since: Place(None, 0, 0),
+            sent: None,
+            until: Place(None, 0, 0),
+            shown: vec![],
+        }
+    }
+
+    #[test]
+    fn ages_are_told_by_the_clock_of_the_server_alone() {
+        // Whatever the clocks of the nodes say.
+        let written = 1_700_000_000_000;
+        let away = |lost, passed| saved(lost).away(written, written + passed);
+        assert_eq!(away(Some(5_000), 10_000), Duration::from_secs(15));
+        assert_eq!(away(None, 10_000), Duration::from_secs(10));
+        assert_eq!(away(Some(5_000), -10_000), Duration::from_secs(5), "another server leads, whose clock is behind");
+        assert_eq!(away(Some(u64::MAX), 10_000), Duration::from_millis(u64::MAX));
+    }
+
+    #[test]
+    fn what_is_saved_tells_for_how_long_a_session_was_lost() {
+        let (sessions, me) = (Sessions::default(), Publisher { tag: NodeTag::random(), epoch: 1 });
+        let pid = id();
+        let ago = Duration::from_secs(7);
+        let session = SavedSession { lost: Instant::now().checked_sub(ago), ..saved(Some(0)).into_session(pid, vec![], ago) };
+        assert!(sessions.save(&session, me, Epoch::of(1), 1 << 20, 0));
+        let Some((Write::Put(bytes, _), _)) = sessions.begin(&pid) else { panic!("nothing is to be written") };
+        let lost = wire::unpack::<Saved>(&bytes).unwrap().lost.unwrap();
+        assert!((7_000..60_000).contains(&lost), "{lost}");
+    }
 }

@@ -29,6 +29,9 @@ pub(super) const DUPLICATES: Duration = Duration::from_secs(120);
 /// How long a session is kept without being refreshed, at least.
 const SESSION_AGE: Duration = Duration::from_secs(600);
 
+/// The key of the bucket by which the server's time is told. It is the id of no session.
+const CLOCK: &str = "clock";
+
 /// Why something could not be done on the server.
 pub(crate) type Trouble = Box<dyn std::error::Error + Send + Sync>;
 
@@ -65,7 +68,7 @@ impl Range {
 #[derive(Debug)]
 pub(crate) struct Session {
     pub(crate) revision: u64,
-    /// When it was written, in milliseconds since the Unix epoch.
+    /// When it was written by the clock of the server, in milliseconds since the Unix epoch.
     pub(crate) written: i128,
     /// `None` if it was deleted.
     pub(crate) value: Option<Bytes>,
@@ -253,6 +256,14 @@ impl Store {
         }
     }
 
+    /// The time by the clock of the server that writes sessions, in milliseconds since the Unix epoch. It is told by what it has just written: servers before
+    /// 2.10 tell it by nothing else.
+    pub(crate) async fn now(&self) -> Result<i128, Trouble> {
+        self.sessions.put(CLOCK, Bytes::new()).await?;
+        let written = self.sessions.stream.get_last_raw_message_by_subject(&format!("{}{CLOCK}", self.sessions.prefix)).await?;
+        Ok(written.time.unix_timestamp_nanos() / 1_000_000)
+    }
+
     /// True if the bucket of sessions was deleted.
     pub(crate) async fn sessions_are_gone(&self) -> bool {
         self.is_missing(&self.sessions.stream_name).await
@@ -271,10 +282,14 @@ impl Store {
     pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), Trouble> {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
-            From::Age(age) => match std::time::SystemTime::now().checked_sub(age) {
-                Some(start) => DeliverPolicy::ByStartTime { start_time: start.into() },
-                None => DeliverPolicy::All,
-            },
+            // By the server's clock. What is older than that by the last message is older by now.
+            From::Age(age) => {
+                let state = self.stream.get_info().await?.state;
+                match state.last_timestamp.checked_sub(age.try_into()?).filter(|_| state.messages > 0) {
+                    Some(start_time) => DeliverPolicy::ByStartTime { start_time },
+                    None => DeliverPolicy::All,
+                }
+            }
         };
         let config = pull::OrderedConfig { filter_subject: subject.to_owned(), deliver_policy, ..pull::OrderedConfig::default() };
         let consumer = self.stream.create_consumer(config).await?;

@@ -12,14 +12,14 @@ use futures_util::StreamExt;
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Semaphore;
 
-use super::sessions::{Kept, PAUSE, Place, Saved, kept, now};
+use super::sessions::{Kept, PAUSE, Place, Saved, kept};
 use super::store::{From, Trouble};
 use super::{MAX_SHOWN, StreamHistory};
 use crate::SavedSession;
 use crate::history::Position;
 use crate::maps::Map;
 use crate::nats::Shared;
-use crate::nats::wire::{self, HEAD, Reader, Record};
+use crate::nats::wire::{self, Record};
 
 /// Sessions that are given up at the same time.
 const GIVING_UP: usize = 20_000;
@@ -48,7 +48,9 @@ pub(super) async fn take(
     }
     let taken = async {
         history.listening().await;
-        Taking { history: &history, shared: &shared, pid, asked: false, owner: None, tried: false }.take(&namespace, &seen).await
+        Taking { history: &history, shared: &shared, pid, asked: false, owner: None, tried: false, away: Duration::ZERO }
+            .take(&namespace, &seen)
+            .await
     };
     let taken = tokio::time::timeout(TAKE, taken).await;
     history.sessions.taking.lock().remove(&pid);
@@ -70,6 +72,8 @@ struct Taking<'a> {
     owner: Option<(NodeTag, u64)>,
     /// It may have been written, though nobody said so.
     tried: bool,
+    /// For how long it had been lost, or not refreshed.
+    away: Duration,
 }
 
 impl Taking<'_> {
@@ -113,7 +117,10 @@ impl Taking<'_> {
         if saved.lost.is_none() && !is_mine && self.give_up(saved.owner).await {
             return Ok(None);
         }
-        if is_too_old(history, &saved, session.written) {
+        self.away = saved.away(session.written, history.server_time().await?);
+        // If nobody has seen its loss, it lived when it was refreshed last.
+        let refresh = if saved.lost.is_some() { Duration::ZERO } else { history.refresh() };
+        if self.away > history.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));
         }
         // What its node sends to its own sockets from now on is not for it.
@@ -165,7 +172,7 @@ impl Taking<'_> {
             *to = history.log.lock().last_of(*tag);
         }
         let shown = saved.shown.iter().map(|shown| (*shown).into()).collect();
-        let session = saved.into_session(pid, shown);
+        let session = saved.into_session(pid, shown, self.away);
         history.sessions.remember_stays(&pid, &session.past);
         Some(session)
     }
@@ -180,18 +187,6 @@ async fn ask_to_give_up(history: &StreamHistory, shared: &Shared, owner: NodeTag
     let client = store.context.client();
     let request = client.request(shared.subject(&format!("give.{owner}")), Bytes::copy_from_slice(pid.as_str().as_bytes()));
     matches!(tokio::time::timeout(PATIENCE, request).await, Ok(Ok(_)))
-}
-
-fn is_too_old(history: &StreamHistory, saved: &Saved, written: i128) -> bool {
-    let age = match saved.lost {
-        Some(lost) => now().saturating_sub(lost),
-        // Nobody has seen its loss. It lived when it was refreshed last.
-        None => {
-            let written = u64::try_from(written).unwrap_or(0);
-            now().saturating_sub(written).saturating_sub(history.refresh().as_millis() as u64)
-        }
-    };
-    u128::from(age) > history.limits.session_age.as_millis()
 }
 
 /// Gives sessions up whose clients have come to other nodes.
@@ -260,7 +255,7 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
     for tag in past.iter().filter(|tag| **tag != history.me.tag) {
         if done.1.get(tag).is_none_or(|read| *read < mine) {
             let asked = history.catching_up.asked.load(Ordering::Acquire);
-            read_others(history, *tag).await?;
+            read_others(history, shared, *tag).await?;
             if done.1.len() >= MAX_READ {
                 done.1.clear();
             }
@@ -271,7 +266,7 @@ async fn catch_up(history: &Arc<StreamHistory>, shared: &Arc<Shared>, past: &[No
 }
 
 /// Reads what a node sent to its own sockets.
-async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Trouble> {
+async fn read_others(history: &StreamHistory, shared: &Shared, tag: NodeTag) -> Result<(), Trouble> {
     let store = history.store()?;
     let subject = store.subjects.own(tag);
     let read = history.log.lock().has_read(tag);
@@ -281,12 +276,25 @@ async fn read_others(history: &StreamHistory, tag: NodeTag) -> Result<(), Troubl
     let age = history.max_age();
     let from = if read == 0 { From::Age(age) } else { From::Sequence(read + 1) };
     let reading = store.read(&subject, from, |sequence, payload| {
-        let mut reader = Reader::new(payload.get(HEAD..).unwrap_or_default());
-        let events = std::iter::from_fn(|| reader.record()).filter_map(|record| match record {
-            Ok(Record::Kept(kept)) => Some(kept),
-            _ => None,
-        });
-        history.log.lock().take_others(tag, sequence, events, &history.limits);
+        let (mut events, mut understood) = (vec![], true);
+        match wire::records(&payload) {
+            Some(mut reader) => {
+                while let Some(record) = reader.record() {
+                    match record {
+                        Ok(Record::Kept(kept)) => events.push(kept),
+                        _ => understood = false,
+                    }
+                }
+            }
+            None => understood = false,
+        }
+        let mut log = history.log.lock();
+        log.take_others(tag, sequence, events.into_iter(), &history.limits);
+        if !understood {
+            shared.counters.malformed.one();
+            shared.counters.gaps.one();
+            log.others_begin_behind(tag, sequence);
+        }
     });
     reading.await?;
     // What went, if only while it was read, is not here.
