@@ -110,6 +110,8 @@ impl Server {
             connected: self.is_connected(),
             servers: self.server_count().await,
             draining: self.inner.shared().is_draining(),
+            memory: self.inner.shared().memory.used(),
+            connections: self.inner.shared().connections.held(),
             kept: self.recovery_usage(),
             adapter: self.inner.adapter.figures(),
         };
@@ -211,6 +213,8 @@ struct Now {
     connected: bool,
     servers: usize,
     draining: bool,
+    memory: usize,
+    connections: usize,
     kept: Usage,
     adapter: Figures,
 }
@@ -249,6 +253,8 @@ impl Now {
     /// How the node is.
     fn state(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         gauge(encoder, "sessions", "Sessions that are open", self.stats.sessions)?;
+        gauge(encoder, "session_memory_bytes", "What sessions take of their memory", self.memory as u64)?;
+        gauge(encoder, "open_connections", "Connections that are open, where `Serve` serves", self.connections as u64)?;
         gauge(encoder, "nodes", "Nodes of the cluster that live, this one included", self.servers as u64)?;
         gauge(encoder, "connected", "0 while the other nodes can't be reached; always 1 on a node that is alone", self.connected.into())?;
         gauge(encoder, "draining", "1 from when the node is going", self.draining.into())

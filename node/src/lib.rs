@@ -30,7 +30,7 @@
 //!
 //! * `serve/`: the server that hands WebSockets over as raw streams. `drain.rs`: how it lets go of its clients. `http/`: requests of Engine.IO, and their refusals.
 //! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
-//! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them.
+//! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them. `memory.rs`: what they may take.
 //! * `worker.rs`: one thread and its hub. `actor.rs`: actors and their supervision.
 //! * `client.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where.
 //! * `handler/`, `launch.rs`, `setup.rs`: users' handlers, how they run, and where they are kept.
@@ -59,6 +59,7 @@ mod handshake;
 mod http;
 mod launch;
 mod local;
+mod memory;
 mod metrics;
 mod namespace;
 mod operator;
