@@ -31,6 +31,16 @@ const MAX_NAMESPACES: usize = 1000;
 /// No namespace has a name longer than this, in bytes: names are kept for as long as the namespace.
 const MAX_NAME: usize = 1024;
 
+/// What a message costs besides its bytes while its packet is incomplete.
+const MESSAGE: usize = 64;
+/// What a namespace of a client costs besides its name and what the client sent to be let in.
+const NAMESPACE: usize = 1024;
+
+/// What is kept of a client for a namespace that it is in, or wants to be in.
+fn cost(name: &str, auth: &Args) -> usize {
+    NAMESPACE + name.len() + auth.encoded_len()
+}
+
 const INVALID_NAMESPACE: &str = "Invalid namespace";
 const TOO_MANY_NAMESPACES: &str = "Too many namespaces";
 
@@ -48,6 +58,8 @@ pub(crate) struct Client {
     made: OnceCell<Made>,
     /// It has been in some namespace.
     joined: Cell<bool>,
+    /// What is kept of a packet whose attachments have not all come.
+    unfinished: Cell<usize>,
 }
 
 impl Client {
@@ -62,6 +74,7 @@ impl Client {
             connecting: RefCell::default(),
             made: OnceCell::new(),
             joined: Cell::new(false),
+            unfinished: Cell::new(0),
         });
         if client.is_old() {
             // It does not ask for the main namespace: it is in it from the start.
@@ -75,15 +88,17 @@ impl Client {
         self.session.dialect() != Dialect::V4
     }
 
-    /// Takes what the decoder made of a message.
-    fn decoded(&self, decoded: Result<Option<Packet>, DecodeError>) {
+    /// Takes what the decoder made of a message of this length.
+    fn decoded(&self, decoded: Result<Option<Packet>, DecodeError>, length: usize) {
         match decoded {
             Ok(Some(packet)) => {
+                if self.unfinished.get() > 0 {
+                    self.finished();
+                }
                 trace::packet_in(self.session.id(), &packet);
                 self.packet(packet);
             }
-            // A packet that awaits its attachments.
-            Ok(None) => {}
+            Ok(None) => self.awaits_attachments(length),
             Err(error) => {
                 tracing::debug!(target: "sociable::parser", sid = %self.session.id().shortened(), %error, "undecodable packet");
                 self.session.worker().counters.one(Count::ParseErrors);
@@ -92,6 +107,33 @@ impl Client {
                 }
                 self.session.end(CloseReason::ForcedClose, Ending::Graceful);
             }
+        }
+    }
+
+    /// A packet awaits attachments: the next has to come in time, and all together may take only so much memory.
+    fn awaits_attachments(&self, length: usize) {
+        let cost = length + MESSAGE;
+        if !self.session.keep(cost) {
+            return self.session.end_over_budget();
+        }
+        self.unfinished.set(self.unfinished.get() + cost);
+        // Before it joins, its time is shorter still.
+        if self.joined.get() {
+            self.expect_attachments();
+        }
+    }
+
+    fn expect_attachments(&self) {
+        if let Some(server) = self.server.upgrade() {
+            self.session.expect_within(server.packet_timeout);
+        }
+    }
+
+    /// The packet that awaited attachments is complete.
+    fn finished(&self) {
+        self.session.let_go(self.unfinished.take());
+        if self.joined.get() {
+            self.session.expected_came();
         }
     }
 
@@ -143,7 +185,9 @@ impl Client {
 
     /// A socket has left.
     pub(crate) fn forget(&self, socket: &Rc<LocalSocket>) {
-        self.sockets.borrow_mut().remove(socket);
+        if self.sockets.borrow_mut().remove(socket) {
+            self.session.let_go(cost(socket.shared.namespace.name(), socket.shared.auth()));
+        }
     }
 
     /// Takes the client out of all its namespaces and closes its connection.
@@ -163,10 +207,19 @@ impl Client {
         if self.sockets.borrow().len() + self.connecting.borrow().as_ref().map_or(0, |connecting| connecting.len()) >= MAX_NAMESPACES {
             return self.refuse(&server, name, &Failure::new(TOO_MANY_NAMESPACES));
         }
+        // It is kept as long as the socket: not with the whole message that it came in.
+        let name = if &*name == MAIN_NAMESPACE { ByteString::from_static(MAIN_NAMESPACE) } else { ByteString::from(&*name) };
+        let auth = auth.unwrap_or_else(|| server.no_auth.clone());
+        let cost = cost(&name, &auth);
+        if auth.encoded_len() > server.max_auth_bytes || !self.session.keep(cost) {
+            self.session.worker().counters.one(Count::AuthTooLarge);
+            return self.refuse(&server, name, &Failure::new("Too much data"));
+        }
+        let auth = auth.detached();
         self.connecting.borrow_mut().get_or_insert_default().insert(name.clone());
         let joining = Rc::clone(&this);
         let (asked, by) = (name.clone(), Arc::clone(&server));
-        let join = move || async move { joining.join(&by, &asked, auth).await }.boxed_local();
+        let join = move || async move { joining.join(&by, &asked, auth, cost).await }.boxed_local();
         let settle = move |joined: Option<Result<(), Failure>>| {
             // A middleware that panicked has not let the client in.
             if let Err(failure) = joined.unwrap_or_else(|| Err(Failure::new("Internal server error"))) {
@@ -189,10 +242,8 @@ impl Client {
         let _ = self.session.send(server.parser.encode(&packet), true);
     }
 
-    async fn join(&self, server: &Arc<ServerInner>, name: &ByteString, auth: Option<Args>) -> Result<(), Failure> {
-        let _connecting = Connecting { client: self, name };
-        // It is kept as long as the socket: not with the whole message that it came in.
-        let auth = auth.map_or_else(|| server.no_auth.clone(), |auth| auth.detached());
+    async fn join(&self, server: &Arc<ServerInner>, name: &ByteString, auth: Args, cost: usize) -> Result<(), Failure> {
+        let connecting = Connecting { client: self, name, cost: Cell::new(cost) };
         let namespace = server.enter(name, &auth, &self.made, self.session.handshake()).await.map_err(|refused| match refused {
             NoEntry::Invalid => Failure::new(INVALID_NAMESPACE),
             NoEntry::TooMany => Failure::new(TOO_MANY_NAMESPACES),
@@ -243,7 +294,12 @@ impl Client {
         }
         if !self.joined.replace(true) {
             self.session.expected_came();
+            if self.unfinished.get() > 0 {
+                self.expect_attachments();
+            }
         }
+        // From now on the socket is what it is kept for.
+        connecting.cost.set(0);
         self.sockets.borrow_mut().add(Rc::clone(&socket));
         let rooms = match back {
             Some((session, missed)) => {
@@ -283,10 +339,13 @@ impl Client {
 struct Connecting<'a> {
     client: &'a Client,
     name: &'a ByteString,
+    /// What is kept for it.
+    cost: Cell<usize>,
 }
 
 impl Drop for Connecting<'_> {
     fn drop(&mut self) {
+        self.client.session.let_go(self.cost.get());
         let mut connecting = self.client.connecting.borrow_mut();
         let last = connecting.as_mut().is_some_and(|connecting| connecting.remove(self.name) && connecting.is_empty());
         if last {
@@ -308,13 +367,15 @@ impl Drop for Abandoned<'_> {
 impl Connection for Client {
     #[inline]
     fn text(&self, text: ByteString) {
+        let length = text.len();
         let decoded = self.decoder.borrow_mut().text(text);
-        self.decoded(decoded);
+        self.decoded(decoded, length);
     }
 
     fn binary(&self, bytes: Bytes) {
+        let length = bytes.len();
         let decoded = self.decoder.borrow_mut().binary(bytes);
-        self.decoded(decoded);
+        self.decoded(decoded, length);
     }
 
     fn closed(&self, reason: CloseReason) {
@@ -328,7 +389,11 @@ impl Connection for Client {
     }
 
     fn overdue(&self) {
-        if !self.joined.get() {
+        if self.unfinished.get() > 0 {
+            self.session.worker().counters.one(Count::PacketsOverdue);
+            tracing::debug!(target: "sociable::parser", sid = %self.session.id(), "attachments overdue: session closed");
+            self.session.close();
+        } else if !self.joined.get() {
             self.session.close();
         }
     }

@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use crate::cors::Cors;
 use crate::handshake::Handshake;
-use crate::http::Middleware;
+use crate::http::{Middleware, Origins};
 
 /// A way to carry packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -125,10 +125,16 @@ pub(crate) struct Config {
     pub(crate) max_http_buffer_size: usize,
     pub(crate) max_outbox: usize,
     pub(crate) max_sessions: usize,
+    pub(crate) max_session_memory: usize,
+    pub(crate) max_pending_sessions: usize,
+    pub(crate) max_handshake_bytes: usize,
+    pub(crate) max_client_bytes: Option<usize>,
     pub(crate) max_running_handlers: u32,
     pub(crate) http_compression: Option<usize>,
     pub(crate) cookie: Option<Cookie>,
     pub(crate) cors: Option<Cors>,
+    pub(crate) jsonp: bool,
+    pub(crate) origins: Option<Origins>,
     pub(crate) initial_packet: Option<String>,
     pub(crate) allow_request: Option<AllowRequest>,
     pub(crate) allow_eio3: bool,
@@ -179,11 +185,20 @@ impl Config {
             max_outbox: 1 << 20,
             // Sessions without a connection cost an attacker one request each: a bound that a node of 4 GB survives.
             max_sessions: 1_000_000,
+            // A million idle sessions with headers of 2 KiB each.
+            max_session_memory: 4 << 30,
+            // Clients join within a second; a node that all come back to at once has fewer on their way in.
+            max_pending_sessions: 20_000,
+            // Browsers send 1 KiB and cookies.
+            max_handshake_bytes: 4096,
+            max_client_bytes: None,
             // More handlers than this of one session at once is a runaway client or a stuck database.
             max_running_handlers: 1024,
             http_compression: Some(1024),
             cookie: None,
             cors: None,
+            jsonp: false,
+            origins: None,
             initial_packet: None,
             allow_request: None,
             allow_eio3: false,
@@ -210,6 +225,10 @@ impl Config {
         require(self.max_http_buffer_size > 0, "max_http_buffer_size: give at least 1 byte");
         require(self.max_outbox > 0, "max_outbox: give at least 1 byte");
         require(self.max_sessions > 0, "max_sessions: give at least 1");
+        require(self.max_session_memory > 0, "max_session_memory: give at least 1 byte");
+        require(self.max_pending_sessions > 0, "max_pending_sessions: give at least 1");
+        require(self.max_client_bytes != Some(0), "max_client_bytes: give at least 1 byte");
+        require(self.origins.as_ref().is_none_or(Origins::are_valid), "allow_origins: write origins as https://example.com");
         require(self.max_running_handlers > 0, "max_running_handlers: give at least 1");
         if let Some(cookie) = &self.cookie {
             let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
@@ -230,6 +249,11 @@ impl Config {
     /// The transports that a session opened by polling may upgrade to.
     pub(crate) fn upgrades(&self) -> &'static [&'static str] {
         if self.allow_upgrades && self.transports.contains(&Transport::WebSocket) { &["websocket"] } else { &[] }
+    }
+
+    /// The limit of what is kept for one client.
+    pub(crate) fn client_bytes(&self) -> usize {
+        self.max_client_bytes.unwrap_or_else(|| self.max_http_buffer_size.saturating_mul(4))
     }
 
     /// The limit of an inbound message.
@@ -303,6 +327,39 @@ macro_rules! engine_options {
             self
         }
 
+        /// How many bytes of memory all sessions of this node may take: 4 GiB by default. Counted are 2 KiB for each session, its
+        /// [`Handshake`]($crate::Handshake), and what [`max_client_bytes`](Self::max_client_bytes) bounds for each client. An eighth is left to
+        /// sessions that are open: handshakes beyond the rest are answered by 503, and load balancers are told that the node is full. An open session that
+        /// needs more than all of it is closed. The outbox is not counted:
+        /// see [`max_outbox`](Self::max_outbox).
+        pub fn max_session_memory(mut self, bytes: usize) -> Self {
+            self.config.max_session_memory = bytes;
+            self
+        }
+
+        /// How many sessions may be on their way in: neither in a namespace nor, in a bare engine, polled for. 20,000 by default. Beyond it
+        /// the oldest of them is closed.
+        pub fn max_pending_sessions(mut self, sessions: usize) -> Self {
+            self.config.max_pending_sessions = sessions;
+            self
+        }
+
+        /// How many bytes of the URL and the headers a session keeps of the request that opened it: 4 KiB by default. Beyond it the query or
+        /// single headers are left out, which [`Handshake::truncated`]($crate::Handshake::truncated) tells. Headers that say who the client is are kept
+        /// first: `Origin`, `Sec-Fetch-Site`, `X-Forwarded-For`, `Host`, `Authorization`, `Cookie`, `User-Agent`.
+        pub fn max_handshake_bytes(mut self, bytes: usize) -> Self {
+            self.config.max_handshake_bytes = bytes;
+            self
+        }
+
+        /// How many bytes may be kept of what one client sent: four times [`max_http_buffer_size`](Self::max_http_buffer_size) by default. Counted
+        /// are messages and packets that are not complete, and each namespace with what the client sent to be let in. Beyond it an incomplete packet
+        /// closes the session, and a namespace is refused.
+        pub fn max_client_bytes(mut self, bytes: usize) -> Self {
+            self.config.max_client_bytes = Some(bytes);
+            self
+        }
+
         /// How many handlers of one session may run at once: 1,024 by default. Further events wait, up to 1 MiB of them; then nothing more is
         /// read from that client until fewer wait. Acknowledgements pass, so handlers may wait for their client.
         pub fn max_running_handlers(mut self, handlers: u32) -> Self {
@@ -331,6 +388,25 @@ macro_rules! engine_options {
         /// Adds the headers of cross-origin resource sharing. Off by default.
         pub fn cors(mut self, cors: impl Into<Option<$crate::Cors>>) -> Self {
             self.config.cors = cors.into();
+            self
+        }
+
+        /// Whether clients may use JSONP, that is, poll by scripts and send by forms: no by default. A page of any site can do both, past
+        /// [`cors`](Self::cors), so turn it on together with [`allow_origins`](Self::allow_origins).
+        pub fn jsonp(mut self, allow: bool) -> Self {
+            self.config.jsonp = allow;
+            self
+        }
+
+        /// The origins whose pages may use this server, by any transport: all by default. Origins are written as `https://example.com`. A
+        /// request of a page of another origin is refused with 403, a WebSocket with 400. That of this server is allowed only if it is listed.
+        ///
+        /// Browsers send no `Origin` with scripts and with polls of the same origin. These are judged by `Sec-Fetch-Site` and `Referer`; JSONP
+        /// without a proof of its page is refused. A client that is no browser is let in.
+        ///
+        /// Pages of other origins can read answers only with [`cors`](Self::cors) besides.
+        pub fn allow_origins<T: Into<String>>(mut self, origins: impl IntoIterator<Item = T>) -> Self {
+            self.config.origins = Some($crate::http::Origins::new(origins));
             self
         }
 

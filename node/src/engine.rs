@@ -18,9 +18,10 @@ use crate::config::{Config, ConfigError, engine_options};
 use crate::drain;
 pub use crate::http::EngineRequest;
 use crate::http::EngineService;
+use crate::memory::Memory;
 use crate::metrics::{Count, Counters, Stats};
 use crate::reason::CloseReason;
-use crate::serve::Serve;
+use crate::serve::{Connections, Serve};
 use crate::session::Ending;
 pub use crate::session::{Connection, SendError, Session};
 use crate::worker::{Unreachable, Worker, WorkerHandle};
@@ -91,6 +92,8 @@ impl Engine {
 
     pub(crate) fn new(config: Config, tag: NodeTag, accept: impl Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
+            memory: Memory::new(config.max_session_memory),
+            connections: Arc::default(),
             config,
             tag,
             accept: Box::new(accept),
@@ -165,6 +168,10 @@ pub(crate) struct Shared {
     /// How many workers own sessions. It is settled by the first session, since ids lead to workers by it.
     shards: OnceLock<usize>,
     sessions: AtomicUsize,
+    /// What all sessions take.
+    pub(crate) memory: Memory,
+    /// The connections of its servers.
+    pub(crate) connections: Arc<Connections>,
     draining: AtomicBool,
     closing: AtomicBool,
     all_closed: Notify,
@@ -223,7 +230,7 @@ impl Shared {
 
     /// True if a session more may be opened.
     pub(crate) fn has_room(&self) -> bool {
-        self.sessions.load(Ordering::Relaxed) < self.config.max_sessions
+        self.sessions.load(Ordering::Relaxed) < self.config.max_sessions && self.memory.has_room() && self.connections.has_room()
     }
 
     pub(crate) fn is_closing(&self) -> bool {
@@ -252,12 +259,15 @@ impl Shared {
 
     /// How this process is; `connected` to others like it, or alone; with a store that `keeps`.
     pub(crate) fn health(&self, connected: bool, keeps: bool) -> Health {
+        // Load balancers know a node that is full by its sessions.
+        let (sessions, most) = (self.session_count(), self.config.max_sessions);
+        let max_sessions = if self.has_room() { most } else { most.min(sessions) };
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         Health {
             tag: self.tag,
             name: String::new(),
-            sessions: self.session_count(),
-            max_sessions: Some(self.config.max_sessions),
+            sessions,
+            max_sessions: Some(max_sessions),
             draining: self.is_draining(),
             cut_off: !connected,
             store_refuses: !keeps,

@@ -111,6 +111,8 @@ impl Server {
             keeping: self.is_keeping(),
             servers: self.server_count().await,
             draining: self.inner.shared().is_draining(),
+            memory: self.inner.shared().memory.used(),
+            connections: self.inner.shared().connections.held(),
             kept: self.recovery_usage(),
             adapter: self.inner.adapter.figures(),
         };
@@ -213,6 +215,8 @@ struct Now {
     keeping: bool,
     servers: usize,
     draining: bool,
+    memory: usize,
+    connections: usize,
     kept: Usage,
     adapter: Figures,
 }
@@ -251,6 +255,8 @@ impl Now {
     /// How the node is.
     fn state(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         gauge(encoder, "sessions", "Sessions that are open", self.stats.sessions)?;
+        gauge(encoder, "session_memory_bytes", "What sessions take of their memory", self.memory as u64)?;
+        gauge(encoder, "open_connections", "Connections that are open, where `Serve` serves", self.connections as u64)?;
         gauge(encoder, "nodes", "Nodes of the cluster that live, this one included", self.servers as u64)?;
         gauge(encoder, "connected", "0 while the other nodes can't be reached; always 1 on a node that is alone", self.connected.into())?;
         gauge(

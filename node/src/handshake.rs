@@ -8,24 +8,38 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use actix_http::RequestHead;
-use actix_http::header::HeaderMap;
+use actix_http::header::{self, HeaderMap, HeaderName};
 
-use crate::http::Attached;
+use crate::http::{Attached, is_cross_origin};
+
+/// Headers that are kept before all others: they say who the client is and whose page it is.
+static FIRST: [HeaderName; 7] = [
+    header::ORIGIN,
+    HeaderName::from_static("sec-fetch-site"),
+    HeaderName::from_static("x-forwarded-for"),
+    header::HOST,
+    header::AUTHORIZATION,
+    header::COOKIE,
+    header::USER_AGENT,
+];
 
 /// The request that opened a session: its address, query, headers and peer. Cheap to clone.
 ///
-/// It is kept as long as the session, so it is packed: one allocation for the URL and one for all headers.
+/// A session keeps it as long as it lives, so it is packed into one allocation and bounded by
+/// [`max_handshake_bytes`](crate::ServerBuilder::max_handshake_bytes). [`allow_request`](crate::ServerBuilder::allow_request) sees the whole request.
 #[derive(Clone)]
 pub struct Handshake(Arc<Inner>);
 
 struct Inner {
-    url: Box<str>,
-    /// Each header as `name`, `\n`, `value`, `\n`: neither may hold a line break.
-    headers: Box<str>,
+    /// The URL, then each header as `\n`, `name`, `\n`, `value`: none of them may hold a line break.
+    packed: Box<str>,
+    /// The length of the URL.
+    url: usize,
     peer: Option<SocketAddr>,
     secure: bool,
+    truncated: bool,
     /// What engine middleware attached, if there is any.
-    attached: Option<Box<Attached>>,
+    attached: Option<Arc<Attached>>,
     /// Milliseconds since the Unix epoch.
     issued: u64,
 }
@@ -33,19 +47,54 @@ struct Inner {
 impl Handshake {
     pub(crate) fn new(head: &RequestHead, peer: Option<SocketAddr>, secure: bool, attached: Attached) -> Self {
         let issued = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-        let url = head.uri.path_and_query().map_or("/", |url| url.as_str()).into();
-        let attached = (!attached.is_empty()).then(|| Box::new(attached));
-        Self(Arc::new(Inner { url, headers: pack(&head.headers), peer, secure, attached, issued }))
+        let url = head.uri.path_and_query().map_or("/", |url| url.as_str());
+        let packed = pack(url, &head.headers);
+        let attached = (!attached.is_empty()).then(|| Arc::new(attached));
+        Self(Arc::new(Inner { packed, url: url.len(), peer, secure, truncated: false, attached, issued }))
+    }
+
+    /// The part that a session keeps: at most so many bytes. A header, or the query, is kept whole or not at all.
+    pub(crate) fn bounded(self, bytes: usize) -> Self {
+        if self.0.packed.len() <= bytes {
+            return self;
+        }
+        let path = self.url().split('?').next().unwrap_or_default();
+        let url = [self.url(), path].into_iter().find(|url| url.len() <= bytes).unwrap_or("/");
+        let mut packed = String::with_capacity(bytes.max(url.len()));
+        packed.push_str(url);
+        let first = |name: &str| FIRST.iter().any(|first| first == name);
+        let ordered = FIRST.iter().flat_map(|name| self.headers().filter(move |(key, _)| name == key));
+        for (name, value) in ordered.chain(self.headers().filter(|(name, _)| !first(name))) {
+            if packed.len() + name.len() + value.len() + 2 <= bytes {
+                for part in ["\n", name, "\n", value] {
+                    packed.push_str(part);
+                }
+            }
+        }
+        let Inner { peer, secure, issued, .. } = *self.0;
+        let (url, packed, attached) = (url.len(), packed.into_boxed_str(), self.0.attached.clone());
+        Self(Arc::new(Inner { packed, url, peer, secure, truncated: true, attached, issued }))
+    }
+
+    /// How many bytes it keeps.
+    pub(crate) fn kept_bytes(&self) -> usize {
+        self.0.packed.len()
+    }
+
+    /// True if the request was longer than [`max_handshake_bytes`](crate::ServerBuilder::max_handshake_bytes), so that the query or some headers
+    /// were left out.
+    pub fn truncated(&self) -> bool {
+        self.0.truncated
     }
 
     /// Path and query as they were requested.
     pub fn url(&self) -> &str {
-        &self.0.url
+        &self.0.packed[..self.0.url]
     }
 
     /// The query without the question mark, undecoded.
     pub fn query_string(&self) -> &str {
-        self.0.url.split_once('?').map_or("", |(_, query)| query)
+        self.url().split_once('?').map_or("", |(_, query)| query)
     }
 
     /// The names and values of the query, decoded. A name may come more than once; the last counts.
@@ -66,9 +115,9 @@ impl Handshake {
         self.query().filter(|(key, _)| key == name).last().map(|(_, value)| value)
     }
 
-    /// All headers; names are in lower case.
+    /// All headers that are kept; names are in lower case. See [`truncated`](Self::truncated).
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
-        let mut lines = self.0.headers.split('\n');
+        let mut lines = self.0.packed[self.0.url..].split('\n').skip(1);
         std::iter::from_fn(move || Some((lines.next()?, lines.next()?)))
     }
 
@@ -103,6 +152,12 @@ impl Handshake {
         self.header("origin").is_some()
     }
 
+    /// True if a page of another origin may have sent the request although it has no header `Origin`: browsers send none with scripts, by which JSONP
+    /// polls. `Sec-Fetch-Site` tells; where a browser does not send that either, every request by JSONP counts.
+    pub fn is_cross_origin(&self) -> bool {
+        is_cross_origin(self.header("sec-fetch-site"), self.query().any(|(name, _)| name == "j"))
+    }
+
     /// When the request came, in milliseconds since the Unix epoch.
     pub fn issued(&self) -> u64 {
         self.0.issued
@@ -112,14 +167,17 @@ impl Handshake {
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Headers hold secrets: cookies and tokens. So does the query.
-        let path = self.0.url.split('?').next();
+        let path = self.url().split('?').next();
         f.debug_struct("Handshake").field("path", &path).field("peer", &self.0.peer).finish_non_exhaustive()
     }
 }
 
-fn pack(headers: &HeaderMap) -> Box<str> {
-    let mut packed = String::with_capacity(headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum());
+fn pack(url: &str, headers: &HeaderMap) -> Box<str> {
+    let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum::<usize>();
+    let mut packed = String::with_capacity(url.len() + length);
+    packed.push_str(url);
     for (name, value) in headers {
+        packed.push('\n');
         packed.push_str(name.as_str());
         packed.push('\n');
         match value.to_str() {
@@ -127,8 +185,46 @@ fn pack(headers: &HeaderMap) -> Box<str> {
             // As Node does: a byte a character.
             Err(_) => packed.extend(value.as_bytes().iter().map(|&byte| char::from(byte))),
         }
-        packed.push('\n');
     }
-    packed.pop();
     packed.into_boxed_str()
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_http::header::HeaderValue;
+
+    use super::*;
+
+    fn handshake(url: &str, headers: &[(&'static str, &str)]) -> Handshake {
+        let mut head = RequestHead { uri: url.parse().unwrap(), ..RequestHead::default() };
+        for (name, value) in headers {
+            head.headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
+        }
+        Handshake::new(&head, None, false, Attached::default())
+    }
+
+    #[test]
+    fn a_short_handshake_is_kept_whole() {
+        let kept = handshake("/socket.io/?a=1", &[("x-a", "1"), ("cookie", "b=2")]).bounded(4096);
+        assert_eq!((kept.url(), kept.query_value("a").as_deref(), kept.truncated()), ("/socket.io/?a=1", Some("1"), false));
+        assert_eq!((kept.header("x-a"), kept.cookie("b"), kept.headers().count()), (Some("1"), Some("2"), 2));
+        assert_eq!(handshake("/", &[]).headers().count(), 0);
+    }
+
+    #[test]
+    fn a_long_handshake_keeps_what_says_who_it_is() {
+        let long = "x".repeat(5000);
+        let kept = handshake("/socket.io/?a=1", &[("x-long", &long), ("x-short", "1"), ("origin", "https://a.example")]).bounded(100);
+        assert!(kept.truncated() && kept.kept_bytes() <= 100);
+        assert_eq!(kept.headers().collect::<Vec<_>>(), [("origin", "https://a.example"), ("x-short", "1")]);
+        assert_eq!(kept.query_value("a").as_deref(), Some("1"));
+    }
+
+    #[test]
+    fn a_long_query_is_left_out_as_a_whole() {
+        let long = "x".repeat(5000);
+        let kept = handshake(&format!("/socket.io/?a={long}"), &[("host", "a")]).bounded(100);
+        assert_eq!((kept.url(), kept.header("host"), kept.truncated()), ("/socket.io/", Some("a"), true));
+        assert_eq!(handshake(&format!("/{long}"), &[]).bounded(100).url(), "/");
+    }
 }

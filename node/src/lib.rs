@@ -30,7 +30,7 @@
 //!
 //! * `serve/`: the server that hands WebSockets over as raw streams. `drain.rs`: how it lets go of its clients. `http/`: requests of Engine.IO, and their refusals.
 //! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
-//! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them.
+//! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them. `memory.rs`: what they may take.
 //! * `worker.rs`: one thread and its hub. `actor.rs`: actors and their supervision.
 //! * `client.rs`, `sockets.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where. `joined.rs`: the rooms of one socket.
 //! * `maps.rs`: hash maps, by who chooses their keys.
@@ -63,6 +63,7 @@ mod joined;
 mod launch;
 mod local;
 mod maps;
+mod memory;
 mod metrics;
 mod namespace;
 mod operator;

@@ -64,6 +64,16 @@ counters! {
     BytesOut / bytes_out,
     /// Requests refused with an error of Engine.IO.
     RequestsRefused / requests_refused,
+    /// Sessions refused because the node has as many as it takes, or no memory or connections left for them.
+    SessionsRefused / sessions_refused,
+    /// Sessions closed because too many were on their way in after them.
+    PendingEvicted / pending_evicted,
+    /// Sessions whose request was longer than what is kept of it.
+    HandshakesTruncated / handshakes_truncated,
+    /// Requests refused because of the origin of their page.
+    OriginsRefused / origins_refused,
+    /// Connections refused because the process may not have more.
+    ConnectionsShed / connections_shed,
     /// Request bodies longer than allowed.
     BodiesTooLarge / bodies_too_large,
     /// Sessions closed because a packet could not be read, at either layer.
@@ -88,6 +98,12 @@ counters! {
     SlowClients / slow_clients,
     /// Volatile packets dropped because the transport was not writable.
     VolatileDropped / volatile_dropped,
+    /// Sessions closed because the attachments of a packet did not come in time.
+    PacketsOverdue / packets_overdue,
+    /// Sessions closed, and requests refused, because a message or packet that was not complete took too much memory.
+    PacketsOverBudget / packets_over_budget,
+    /// Connections to a namespace refused because of what the client sent with them: too much at once, or with what is kept for it already.
+    AuthTooLarge / auth_too_large,
     /// Connections to a namespace refused.
     ConnectionsRefused / connections_refused,
     /// Handlers of events that ended well.

@@ -74,6 +74,8 @@ pub(crate) struct ServerInner {
     pub(crate) alone: bool,
     pub(crate) recoveries: Option<Arc<Recoveries>>,
     pub(crate) connect_timeout: Duration,
+    pub(crate) packet_timeout: Duration,
+    pub(crate) max_auth_bytes: usize,
     pub(crate) ack_timeout: Duration,
     pub(crate) request_timeout: Duration,
     dynamic: Dynamic,
@@ -111,6 +113,8 @@ pub struct ServerBuilder {
     adapter: Option<Arc<dyn Adapter>>,
     recovery: Option<Recovery>,
     connect_timeout: Duration,
+    packet_timeout: Duration,
+    max_auth_bytes: usize,
     ack_timeout: Duration,
     request_timeout: Duration,
     dynamic: Dynamic,
@@ -153,6 +157,19 @@ impl ServerBuilder {
     /// How long a connection may be in no namespace after it was opened: 45 s by default. It is closed then.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long each attachment of a packet may take to come after the one before: 30 s by default. The connection is closed then.
+    pub fn packet_timeout(mut self, timeout: Duration) -> Self {
+        self.packet_timeout = timeout;
+        self
+    }
+
+    /// How many bytes a client may send to be let into a namespace (`auth`), as they are encoded: 16 KiB by default. Beyond it the client gets a connect
+    /// error. They are kept as long as the socket.
+    pub fn max_auth_bytes(mut self, bytes: usize) -> Self {
+        self.max_auth_bytes = bytes;
         self
     }
 
@@ -286,6 +303,8 @@ impl ServerBuilder {
                 joined: Once::new(),
                 recoveries,
                 connect_timeout: self.connect_timeout,
+                packet_timeout: self.packet_timeout,
+                max_auth_bytes: self.max_auth_bytes,
                 ack_timeout: self.ack_timeout,
                 request_timeout: self.request_timeout,
                 dynamic: self.dynamic,
@@ -330,6 +349,8 @@ impl Server {
             adapter: None,
             recovery: None,
             connect_timeout: Duration::from_secs(45),
+            packet_timeout: Duration::from_secs(30),
+            max_auth_bytes: 16 * 1024,
             ack_timeout: Duration::from_secs(5),
             request_timeout: Duration::from_secs(5),
             dynamic: Dynamic::default(),

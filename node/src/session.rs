@@ -34,6 +34,9 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// How many bytes of events may wait for handlers to end before nothing more is read from their client.
 const MAX_WAITING: usize = 1 << 20;
 
+/// What an idle session takes, with its timers and its socket.
+const COST: usize = 2048;
+
 /// What sits on top of a session and gets its messages.
 ///
 /// All calls come from the session's own thread, one after the other; they may call the session back.
@@ -129,6 +132,10 @@ pub struct Session {
     running: Cell<u32>,
     /// What the events cost that wait for them.
     waiting: Cell<usize>,
+    /// Bytes that are kept of what the client sent.
+    kept: Cell<usize>,
+    /// It is on its way in.
+    pending: Cell<bool>,
     /// The transport that waits for handlers to end before it reads on.
     paused: RefCell<Option<Waker>>,
 }
@@ -169,6 +176,7 @@ impl Session {
         dialect: Dialect,
         preface: Option<Bytes>,
     ) -> Rc<Self> {
+        let handshake = handshake.bounded(worker.engine.config.max_handshake_bytes);
         let session = Rc::new_cyclic(|this| Self {
             id,
             worker: Rc::clone(worker),
@@ -187,11 +195,18 @@ impl Session {
             deadline: Cell::new(None),
             running: Cell::new(0),
             waiting: Cell::new(0),
+            kept: Cell::new(0),
+            pending: Cell::new(true),
             paused: RefCell::new(None),
         });
         worker.insert(Rc::clone(&session));
+        worker.pending_session(id);
         worker.engine.session_opened();
+        worker.engine.memory.add(session.cost());
         worker.counters.one(Count::SessionsOpened);
+        if session.handshake.truncated() {
+            worker.counters.one(Count::HandshakesTruncated);
+        }
         if let Some(preface) = preface {
             session.outbox.push(preface, false, usize::MAX);
         }
@@ -212,6 +227,9 @@ impl Session {
         let connection = worker.engine.accept(Rc::clone(&session));
         if session.is_open() {
             *session.connection.borrow_mut() = Some(connection);
+        }
+        if transport == Transport::WebSocket {
+            session.arrived();
         }
         session
     }
@@ -370,6 +388,51 @@ impl Session {
     /// What was expected came.
     pub fn expected_came(&self) {
         self.set_deadline(None);
+        self.arrived();
+    }
+
+    /// True while the client is on its way in.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.pending.get()
+    }
+
+    /// The client uses its session. Where the layer above expects something, that has to come first.
+    pub(crate) fn arrived(&self) {
+        if self.deadline.get().is_none() && self.pending.replace(false) {
+            self.worker.session_arrived();
+        }
+    }
+
+    /// Counts bytes that are kept of what the client sent. False if they are too many for one client, or for all together.
+    pub(crate) fn keep(&self, bytes: usize) -> bool {
+        let kept = self.kept.get().saturating_add(bytes);
+        let fits = self.state.get() != State::Closed && kept <= self.config().client_bytes() && self.worker.engine.memory.take(bytes);
+        if fits {
+            self.kept.set(kept);
+        }
+        fits
+    }
+
+    /// Gives back bytes that were [kept](Self::keep).
+    pub(crate) fn let_go(&self, bytes: usize) {
+        // A session that was released has none any more.
+        let bytes = bytes.min(self.kept.get());
+        self.kept.set(self.kept.get() - bytes);
+        self.worker.engine.memory.give_back(bytes);
+    }
+
+    /// Closes the session of a client that sent more of an incomplete packet than may be kept.
+    pub(crate) fn end_over_budget(&self) {
+        if self.is_open() {
+            self.worker.counters.one(Count::PacketsOverBudget);
+            tracing::debug!(target: "sociable::engine", sid = %self.id, "incomplete packet takes too much memory: session closed");
+            self.end(CloseReason::ForcedClose, Ending::Abrupt);
+        }
+    }
+
+    /// What the session takes as long as it lives.
+    fn cost(&self) -> usize {
+        COST + self.handshake.kept_bytes()
     }
 
     /// Ends the session once.
@@ -427,6 +490,8 @@ impl Session {
             self.outbox.clear();
             self.outbox.wake();
             self.forget();
+            self.arrived();
+            self.worker.engine.memory.give_back(self.cost() + self.kept.take());
             self.worker.engine.session_closed();
         }
     }
@@ -584,6 +649,7 @@ impl Session {
     /// An event has to wait.
     pub(crate) fn wait(&self, cost: usize) -> Waiting {
         self.waiting.set(self.waiting.get() + cost);
+        self.worker.engine.memory.add(cost);
         Waiting { session: self.this.upgrade(), cost }
     }
 
@@ -635,6 +701,7 @@ impl Drop for Waiting {
     fn drop(&mut self) {
         if let Some(session) = &self.session {
             session.waiting.set(session.waiting.get() - self.cost);
+            session.worker.engine.memory.give_back(self.cost);
             if session.waiting.get() < MAX_WAITING {
                 session.resume();
             }

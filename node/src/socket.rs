@@ -147,6 +147,11 @@ impl SocketError {
 }
 
 impl SocketInner {
+    /// What the client sent to be let in.
+    pub(crate) fn auth(&self) -> &Args {
+        &self.auth
+    }
+
     pub(crate) fn new(id: Id, namespace: Namespace, worker: usize, slot: u32, handshake: Handshake, auth: Args) -> Self {
         let stage = AtomicU8::new(Stage::Connecting as u8);
         Self { id, namespace, worker, slot, handshake, auth, ticket: None, old: false, stage, rest: Mutex::default() }

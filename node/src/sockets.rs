@@ -45,7 +45,9 @@ impl Sockets {
         }
     }
 
-    pub(crate) fn remove(&mut self, socket: &Rc<LocalSocket>) {
+    /// False if it is not here.
+    pub(crate) fn remove(&mut self, socket: &Rc<LocalSocket>) -> bool {
+        let before = self.list.len();
         self.list.retain(|other| !Rc::ptr_eq(other, socket));
         if self.list.len() <= FEW / 2 {
             self.by_name = None;
@@ -55,6 +57,7 @@ impl Sockets {
         {
             by_name.remove(name(socket));
         }
+        self.list.len() < before
     }
 }
 

@@ -1,6 +1,7 @@
 //! One worker thread: the sessions that it owns, its timers, and the hub by which other threads reach it.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,11 +17,15 @@ use tokio::time::{Instant, sleep_until};
 use crate::engine::Shared;
 use crate::maps::Map;
 use crate::metrics::{Count, Counters};
-use crate::session::Session;
+use crate::reason::CloseReason;
+use crate::session::{Ending, Session};
 use crate::timers::Timers;
 
 /// How many bytes of packets may be under way to one worker. A worker that is so far behind refuses more, and the emitter is told.
 const INBOX_BYTES: usize = 64 << 20;
+
+/// So many entries of sessions that are not on their way any more are kept at least.
+const PENDING_SLACK: usize = 64;
 
 /// How often the lag of a thread is looked at.
 const LAG_INTERVAL: Duration = Duration::from_millis(250);
@@ -38,6 +43,10 @@ pub(crate) struct Worker {
     pub(crate) timers: Rc<Timers>,
     ids: RefCell<IdSource>,
     sessions: RefCell<Map<Id, Rc<Session>>>,
+    /// Sessions on their way in, the oldest first. Some of them may have arrived or gone.
+    pending: RefCell<VecDeque<Id>>,
+    /// How many of them are still on their way.
+    pending_count: Cell<usize>,
     inbox: Arc<Inbox>,
     /// It is making the calls of its inbox.
     calling: Cell<bool>,
@@ -71,6 +80,8 @@ impl Worker {
                 timers: Rc::new(Timers::default()),
                 ids: RefCell::new(IdSource::new(engine.tag)),
                 sessions: RefCell::new(Map::default()),
+                pending: RefCell::default(),
+                pending_count: Cell::new(0),
                 inbox: Arc::clone(&inbox),
                 calling: Cell::new(false),
             });
@@ -103,6 +114,31 @@ impl Worker {
         if sessions.remove(id).is_some() && sessions.len() < sessions.capacity() / 8 {
             sessions.shrink_to_fit();
         }
+    }
+
+    /// A session is on its way in. If too many are, the oldest is closed: clients that join need a moment, and do not notice.
+    pub(crate) fn pending_session(&self, id: Id) {
+        self.pending_count.set(self.pending_count.get() + 1);
+        let mut pending = self.pending.borrow_mut();
+        if pending.len() > 2 * self.pending_count.get() + PENDING_SLACK {
+            let sessions = self.sessions.borrow();
+            pending.retain(|id| sessions.get(id).is_some_and(|session| session.is_pending()));
+        }
+        pending.push_back(id);
+        drop(pending);
+        let most = self.engine.config.max_pending_sessions.div_ceil(self.engine.shards());
+        while self.pending_count.get() > most {
+            let Some(oldest) = self.pending.borrow_mut().pop_front() else { return };
+            if let Some(session) = self.session(&oldest).filter(|session| session.is_pending()) {
+                self.counters.one(Count::PendingEvicted);
+                session.end(CloseReason::ForcedServerClose, Ending::Abrupt);
+            }
+        }
+    }
+
+    /// A session is not on its way in any more.
+    pub(crate) fn session_arrived(&self) {
+        self.pending_count.set(self.pending_count.get() - 1);
     }
 
     /// A list of some sessions that have not begun to end, so many at most: in no order that anybody chose.

@@ -348,6 +348,11 @@ impl Decoder {
         !self.partial.is_empty() || self.fragments.is_some()
     }
 
+    /// Returns the bytes that are allocated for an incomplete frame and an incomplete message.
+    pub fn held_bytes(&self) -> usize {
+        self.partial.capacity() + self.fragments.as_ref().map_or(0, |fragments| fragments.1.capacity())
+    }
+
     /// Reads what arrived. `chunk` is unmasked in place and of no use afterwards. `take` is called with each message that is
     /// whole, in order.
     ///

@@ -17,7 +17,7 @@ fn payload(script: &str, callback: &str) -> String {
 
 #[tokio::test]
 async fn packets_come_by_scripts_and_go_by_forms() {
-    let engines = Engines::new(|builder| builder.allow_eio3(true).http_compression(None));
+    let engines = Engines::new(|builder| builder.jsonp(true).allow_eio3(true).http_compression(None));
     let node = Node::start(&engines.engine);
     for (revision, sent, echoed) in [(4, "4hé\u{1e}4a%5Cnb", "4hé\u{1e}4a\nb"), (3, "3:4hé4:4a%5Cnb", "3:4hé4:4a\nb")] {
         let path = format!("/engine.io/?EIO={revision}&transport=polling&j=7x");
@@ -34,7 +34,7 @@ async fn packets_come_by_scripts_and_go_by_forms() {
 
 #[tokio::test]
 async fn errors_are_no_scripts() {
-    let engines = Engines::new(|builder| builder);
+    let engines = Engines::new(|builder| builder.jsonp(true));
     let node = Node::start(&engines.engine);
     let refused = get(node.addr, "/engine.io/?EIO=4&transport=polling&j=0&sid=unknown").await;
     assert_eq!(refused.brief(), (400, r#"{"code":1,"message":"Session ID unknown"}"#));

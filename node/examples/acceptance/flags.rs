@@ -85,6 +85,8 @@ macro_rules! common {
             .ping_timeout(Duration::from_millis(flags.ping_timeout))
             .upgrade_timeout(Duration::from_millis(flags.upgrade_timeout))
             .allow_eio3(flags.eio3)
+            // The JavaScript server always has it.
+            .jsonp(true)
             .max_http_buffer_size(flags.max_payload)
             .cors(Cors::origin(flags.cors_origin.as_str()).credentials(flags.cors_credentials))
             .cookie(flags.cookie.as_deref().map(Cookie::named))

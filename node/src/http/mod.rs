@@ -4,6 +4,7 @@ mod client_files;
 mod handover;
 mod jsonp;
 mod middleware;
+mod origin;
 mod refuse;
 mod respond;
 mod target;
@@ -26,6 +27,7 @@ pub(crate) use self::client_files::ClientFiles;
 pub(crate) use self::handover::Handover;
 pub use self::middleware::EngineRequest;
 pub(crate) use self::middleware::{Attached, Middleware};
+pub(crate) use self::origin::{Origins, is_cross_origin};
 pub(crate) use self::refuse::Refused;
 pub use self::refuse::{ConnectionError, ErrorCode};
 pub(crate) use self::respond::Reply;
@@ -33,6 +35,7 @@ pub(crate) use self::target::{Target, wants_websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
+use crate::memory::Lent;
 use crate::session::{Dialect, Session};
 use crate::transport::{bridge, polling, upgrade};
 use crate::worker::Worker;
@@ -92,6 +95,10 @@ async fn answer(engine: Arc<Shared>, files: Option<Arc<ClientFiles>>, request: H
         return answer;
     }
     let target = Target::of(request.head());
+    if engine.config.origins.as_ref().is_some_and(|origins| !origins.allow(request.head(), target.jsonp.is_some())) {
+        engine.count(crate::metrics::Count::OriginsRefused);
+        return admitted(&engine, &request, body, &target, Err(Refused::foreign_origin()), &handshake).await;
+    }
     if engine.config.middleware.is_empty() {
         return admitted(&engine, &request, body, &target, Ok(()), &handshake).await;
     }
@@ -191,7 +198,8 @@ async fn post(engine: &Arc<Shared>, id: Id, target: &Target<'_>, head: &RequestH
         return Ok(Reply::empty(StatusCode::BAD_REQUEST));
     }
     let Some(ticket) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
-    match tokio::time::timeout(BODY_TIMEOUT, read_body(head, body, engine.config.max_payload())).await {
+    let mut lent = Lent::none(&engine.memory);
+    match tokio::time::timeout(BODY_TIMEOUT, read_body(head, body, engine.config.max_payload(), &mut lent)).await {
         Ok(Ok(form)) if target.jsonp.is_some() => match jsonp::payload(&form) {
             Some(body) => ticket.finish(body, false).await,
             None => {
@@ -205,6 +213,11 @@ async fn post(engine: &Arc<Shared>, id: Id, target: &Target<'_>, head: &RequestH
             ticket.give_back().await;
             Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
         }
+        // The ticket, dropped, ends the session.
+        Ok(Err(BodyError::NoMemory)) => {
+            engine.count(crate::metrics::Count::PacketsOverBudget);
+            Ok(Reply::empty(StatusCode::SERVICE_UNAVAILABLE).closing())
+        }
         // The ticket, dropped, ends the session: part of what the client sent is missing.
         Ok(Err(BodyError::Broken)) => Ok(Reply::empty(StatusCode::BAD_REQUEST).closing()),
         Err(_) => Ok(Reply::empty(StatusCode::REQUEST_TIMEOUT).closing()),
@@ -213,10 +226,11 @@ async fn post(engine: &Arc<Shared>, id: Id, target: &Target<'_>, head: &RequestH
 
 enum BodyError {
     TooLarge,
+    NoMemory,
     Broken,
 }
 
-async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize) -> Result<Bytes, BodyError> {
+async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize, lent: &mut Lent<'_>) -> Result<Bytes, BodyError> {
     let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge);
@@ -232,6 +246,9 @@ async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize) -> 
         if first.is_empty() && whole.is_empty() {
             first = chunk;
         } else {
+            if !lent.grow(first.len() + chunk.len()) {
+                return Err(BodyError::NoMemory);
+            }
             whole.extend_from_slice(&std::mem::take(&mut first));
             whole.extend_from_slice(&chunk);
         }

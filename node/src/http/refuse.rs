@@ -96,6 +96,10 @@ impl Refused {
         Self { status: StatusCode::FORBIDDEN, ..Self::new(ErrorCode::Forbidden, refusal.message(), "allow_request") }
     }
 
+    pub(crate) fn foreign_origin() -> Self {
+        Self { status: StatusCode::FORBIDDEN, ..Self::new(ErrorCode::Forbidden, "Forbidden", "allow_origins") }
+    }
+
     pub(crate) fn unsupported_revision(revision: Option<&str>) -> Self {
         Self::new(ErrorCode::UnsupportedProtocolVersion, "Unsupported protocol version", revision.unwrap_or("none given"))
     }

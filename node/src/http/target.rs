@@ -10,6 +10,7 @@ use super::{Refused, jsonp};
 use crate::config::{Config, Transport};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
+use crate::metrics::Count;
 use crate::session::Dialect;
 
 /// The parts of a request that Engine.IO looks at.
@@ -48,6 +49,9 @@ impl<'a> Target<'a> {
         let known = name.and_then(Transport::from_name).filter(|transport| config.transports.contains(transport));
         let transport = known.ok_or_else(|| Refused::unknown_transport(name))?;
         let origin = head.headers.get(header::ORIGIN);
+        if self.jsonp.is_some() && !config.jsonp {
+            return Err(Refused::bad_request("JSONP_DISABLED"));
+        }
         if origin.is_some_and(|origin| origin.as_bytes().iter().any(|byte| byte.is_ascii_control())) {
             return Err(Refused::bad_request("INVALID_ORIGIN"));
         }
@@ -85,6 +89,7 @@ impl<'a> Target<'a> {
             return Err(Refused::unavailable("The server is stopping"));
         }
         if !engine.has_room() {
+            engine.count(Count::SessionsRefused);
             return Err(Refused::unavailable("Too many sessions"));
         }
         Ok(())

@@ -23,7 +23,7 @@ use super::app_config::app_config;
 use super::rewind::Rewind;
 use crate::engine::Shared;
 use crate::http::{Handover, wants_websocket};
-use crate::transport::stream::{MovableTcp, Stream};
+use crate::transport::stream::Stream;
 use crate::transport::upgrade;
 
 /// Long enough for the pools of proxies, which keep idle connections for a minute.
@@ -37,14 +37,6 @@ const MAX_REFUSAL: usize = 64 * 1024;
 type AppService = BoxService<Request, Response<BoxBody>, actix_web::Error>;
 type UpgradeRequest<T> = (Request, Framed<T, h1::Codec>);
 type UpgradeFactory<T> = BoxServiceFactory<(), UpgradeRequest<T>, (), actix_web::Error, ()>;
-
-/// The peer's address of a stream, if it is connected.
-pub(super) fn peer_addr(stream: &MovableTcp) -> Option<SocketAddr> {
-    match stream {
-        MovableTcp::Registered(stream) => stream.peer_addr().ok(),
-        _ => None,
-    }
-}
 
 /// The service for the connections of one listener on one worker.
 pub(super) fn service<T, F, I, S, B>(

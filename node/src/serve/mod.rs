@@ -4,6 +4,7 @@
 //! idle WebSocket costs a task of a few hundred bytes, writes go straight to the socket, and a client that does not read can be cut off.
 
 mod app_config;
+mod connections;
 mod incoming;
 mod rewind;
 pub(crate) mod stop;
@@ -21,13 +22,13 @@ use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 
+use self::connections::admit;
+pub(crate) use self::connections::{Connections, Held};
 use self::stop::Stop;
 use crate::engine::Shared;
 use crate::transport::stream::MovableTcp;
 
-/// More than a process has file descriptors: they are the limit.
-const MAX_CONNECTIONS: usize = 1 << 20;
-const BACKLOG: u32 = 4096;
+const BACKLOG: usize = 4096;
 
 /// A server for an [`Engine`](crate::engine::Engine) or a [`Server`](crate::Server) and the `App` beside it.
 ///
@@ -52,6 +53,7 @@ pub struct Serve<F> {
     app: F,
     listeners: Vec<(TcpListener, Option<ServerConfig>)>,
     workers: Option<usize>,
+    max_connections: usize,
     stop: Stop,
 }
 
@@ -64,12 +66,20 @@ impl<F> fmt::Debug for Serve<F> {
 impl<F> Serve<F> {
     pub(crate) fn new(engine: Arc<Shared>, app: F) -> Self {
         let stop = Stop { drain: Duration::ZERO, timeout: Duration::from_secs(10), signals: true };
-        Self { engine, app, listeners: vec![], workers: None, stop }
+        Self { engine, app, listeners: vec![], workers: None, max_connections: usize::MAX, stop }
     }
 
     /// How many worker threads serve: as many as the machine has cores by default.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers.max(1));
+        self
+    }
+
+    /// How many connections are served at a time: by default as many as the limit on open files (`RLIMIT_NOFILE`) allows, less a reserve of a
+    /// twentieth, and 96 at least, for all else that the process opens. Further connections are answered by 503 and closed. When a sixteenth is
+    /// left, no new sessions are taken, so that living ones have room for their requests.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections.max(1);
         self
     }
 
@@ -149,30 +159,43 @@ impl<F> Serve<F> {
         S::Response: Into<Response<B>>,
         B: MessageBody + 'static,
     {
-        let Self { engine, app, listeners, workers, stop } = self;
+        let Self { engine, app, listeners, workers, max_connections, stop } = self;
+        let limit = engine.connections.limit_to(max_connections);
+        // What is accepted and not yet served is no more than the reserve bears.
+        let backlog = connections::backlog(limit).min(BACKLOG);
         // actix-server does not see the connections that were handed over: its own stop would wait for nothing or cut them off.
         let mut builder = actix_server::Server::build()
             .disable_signals()
             .shutdown_timeout(stop.timeout.as_secs().max(1))
-            .max_concurrent_connections(MAX_CONNECTIONS);
+            .max_concurrent_connections(limit.saturating_add(backlog));
         if let Some(workers) = workers {
             builder = builder.workers(workers);
         }
         for (listener, tls) in listeners {
             let (engine, app) = (Arc::clone(&engine), app.clone());
             let addr = listener.local_addr()?;
+            socket2::SockRef::from(&listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
             builder = match tls {
-                None => builder
-                    .listen("sociable", listener, move || incoming::service::<TcpStream, _, _, _, _>(&engine, &app, addr, false).tcp())?,
+                None => builder.listen("sociable", listener, move || {
+                    let http = incoming::service(&engine, &app, addr, false);
+                    let engine = Arc::clone(&engine);
+                    fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, true))
+                        .and_then(|stream: MovableTcp| async move {
+                            let peer = stream.peer_addr();
+                            Ok::<_, ()>((stream, actix_http::Protocol::Http1, peer))
+                        })
+                        .and_then(http.map_err(|_| ()))
+                })?,
                 Some(mut tls) => {
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
                         let http = incoming::service(&engine, &app, addr, true);
+                        let engine = Arc::clone(&engine);
                         // The finisher of actix-http would wrap a stream that can't leave its thread.
-                        fn_service(|stream: TcpStream| async move { Ok::<_, ()>(MovableTcp::Registered(stream)) })
+                        fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, false))
                             .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
                             .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {
-                                let peer = incoming::peer_addr(stream.get_ref().0);
+                                let peer = stream.get_ref().0.peer_addr();
                                 Ok::<_, ()>((stream, actix_http::Protocol::Http1, peer))
                             })
                             .and_then(http.map_err(|_| ()))

@@ -97,6 +97,7 @@ async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
         session.end(CloseReason::TransportError, Ending::Graceful);
         return Ok(Reply::empty(StatusCode::BAD_REQUEST));
     }
+    session.arrived();
     let late = session.state() == State::Ending;
     let waiting = Waiting::begin(&session);
     let reply = std::future::poll_fn(|cx| {
@@ -206,6 +207,7 @@ impl PostTicket {
             async move {
                 let Some(session) = session else { return Reply::ok() };
                 session.polling.posting.set(false);
+                session.arrived();
                 session.worker().make_calls();
                 receive(&session, body, binary).await;
                 Reply::ok()

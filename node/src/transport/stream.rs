@@ -4,6 +4,7 @@
 //! thread registers it there.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -14,9 +15,18 @@ use std::sync::Arc;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 
+use crate::serve::Held;
+
 /// A TCP stream that can leave its reactor and join another.
 #[derive(Debug)]
-pub(crate) enum MovableTcp {
+pub(crate) struct MovableTcp {
+    state: State,
+    /// Its place among the connections of the process.
+    _held: Held,
+}
+
+#[derive(Debug)]
+enum State {
     Registered(TcpStream),
     Parked(std::net::TcpStream),
     /// It could not be taken off its reactor.
@@ -24,23 +34,35 @@ pub(crate) enum MovableTcp {
 }
 
 impl MovableTcp {
+    pub(crate) fn new(stream: TcpStream, held: Held) -> Self {
+        Self { state: State::Registered(stream), _held: held }
+    }
+
+    /// The peer's address, if it is connected.
+    pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
+        match &self.state {
+            State::Registered(stream) => stream.peer_addr().ok(),
+            _ => None,
+        }
+    }
+
     pub(crate) fn park(&mut self) -> io::Result<()> {
-        if let Self::Registered(stream) = std::mem::replace(self, Self::Lost) {
-            *self = Self::Parked(stream.into_std()?);
+        if let State::Registered(stream) = std::mem::replace(&mut self.state, State::Lost) {
+            self.state = State::Parked(stream.into_std()?);
         }
         Ok(())
     }
 
     pub(crate) fn unpark(&mut self) -> io::Result<()> {
-        if let Self::Parked(stream) = std::mem::replace(self, Self::Lost) {
-            *self = Self::Registered(TcpStream::from_std(stream)?);
+        if let State::Parked(stream) = std::mem::replace(&mut self.state, State::Lost) {
+            self.state = State::Registered(TcpStream::from_std(stream)?);
         }
         Ok(())
     }
 
     fn registered(self: Pin<&mut Self>) -> io::Result<Pin<&mut TcpStream>> {
-        match self.get_mut() {
-            Self::Registered(stream) => Ok(Pin::new(stream)),
+        match &mut self.get_mut().state {
+            State::Registered(stream) => Ok(Pin::new(stream)),
             _ => Err(io::ErrorKind::NotConnected.into()),
         }
     }
@@ -68,15 +90,15 @@ impl AsyncWrite for MovableTcp {
 
 impl ActixStream for MovableTcp {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        match self {
-            Self::Registered(stream) => ActixStream::poll_read_ready(stream, cx),
+        match &self.state {
+            State::Registered(stream) => ActixStream::poll_read_ready(stream, cx),
             _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 
     fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
-        match self {
-            Self::Registered(stream) => ActixStream::poll_write_ready(stream, cx),
+        match &self.state {
+            State::Registered(stream) => ActixStream::poll_write_ready(stream, cx),
             _ => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
@@ -90,9 +112,9 @@ pub(crate) enum Stream {
     Bridge(Bridge),
 }
 
-impl From<TcpStream> for Stream {
-    fn from(stream: TcpStream) -> Self {
-        Self::Plain(MovableTcp::Registered(stream))
+impl From<MovableTcp> for Stream {
+    fn from(stream: MovableTcp) -> Self {
+        Self::Plain(stream)
     }
 }
 

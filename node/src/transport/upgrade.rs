@@ -30,6 +30,8 @@ use crate::worker::Worker;
 const PROBE: &str = "2probe";
 const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
 const UPGRADE: &str = "5";
+/// No frame of a probe is longer, in bytes.
+const MAX_PROBE: usize = 1024;
 /// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
@@ -333,6 +335,9 @@ impl Probe<'_> {
             } else {
                 self.step = Step::Failed;
             }
+        }
+        if self.step != Step::Done && self.decoder.held_bytes() > MAX_PROBE {
+            self.step = Step::Failed;
         }
         if matches!(self.step, Step::Done | Step::Failed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

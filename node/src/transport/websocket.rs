@@ -60,7 +60,7 @@ pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>
 
 /// Carries a session that has come from polling; the decoder may hold the beginning of a frame.
 pub(crate) fn take_over(session: Rc<Session>, stream: Stream, decoder: Decoder) -> Pump {
-    Pump { session, stage: Stage::Carrying(stream), decoder, ended: None, unflushed: false }
+    Pump { session, stage: Stage::Carrying(stream), decoder, ended: None, unflushed: false, counted: 0 }
 }
 
 /// Writes the last frame, closes the stream and waits a moment for the client to do the same, so that nothing written is lost to a reset.
@@ -85,6 +85,8 @@ pub(crate) struct Pump {
     ended: Option<End>,
     /// The stream has not yet passed on all that it took.
     unflushed: bool,
+    /// Bytes of an incomplete message that are counted as kept.
+    counted: u32,
 }
 
 enum Stage {
@@ -192,6 +194,18 @@ impl Pump {
             && self.ended.is_none()
         {
             self.ended = Some(End::Refused(error));
+        }
+        self.count_incomplete();
+    }
+
+    /// Counts what is held of a message that is not complete. What one read brings at most is not worth it.
+    fn count_incomplete(&mut self) {
+        let held = Some(self.decoder.held_bytes()).filter(|held| *held > BUFFER).map_or(0, |held| u32::try_from(held).unwrap_or(u32::MAX));
+        if held > self.counted {
+            if self.session.keep((held - self.counted) as usize) { self.counted = held } else { self.session.end_over_budget() }
+        } else if held < self.counted {
+            self.session.let_go((self.counted - held) as usize);
+            self.counted = held;
         }
     }
 

@@ -150,6 +150,11 @@ impl Args {
         self.count == 0
     }
 
+    /// Returns the bytes that they take as they are written, attachments included.
+    pub fn encoded_len(&self) -> usize {
+        self.bytes().len() + self.attachments().iter().map(Bytes::len).sum::<usize>()
+    }
+
     /// How they are written.
     pub fn encoding(&self) -> Encoding {
         match self.items {

@@ -18,6 +18,9 @@ use crate::page::Page;
 /// The longest filter that is taken, in bytes.
 const MAX_FILTER: usize = 4096;
 
+/// The most connections of operators: these are in the reserve of descriptors.
+const MAX_CONNECTIONS: usize = 32;
+
 /// Listens. The addresses are given too: the port may be of the system's choice.
 pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Result<(Server, Vec<SocketAddr>)> {
     let page = page.clone();
@@ -28,7 +31,7 @@ pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Resu
             web::scope("").guard(guard::fn_guard(by_address)).app_data(web::Data::new(filter.clone())).app_data(limit).service(log),
         )
     };
-    let server = HttpServer::new(app).workers(1).disable_signals().bind(address)?;
+    let server = HttpServer::new(app).workers(1).max_connections(MAX_CONNECTIONS).disable_signals().bind(address)?;
     let addresses = server.addrs();
     Ok((server.run(), addresses))
 }

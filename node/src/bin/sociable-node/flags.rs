@@ -71,6 +71,30 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000)]
     max_sessions: usize,
 
+    /// The most memory that all sessions may take. Beyond it clients are answered with 503, and balancers send them to other nodes
+    #[arg(long, env = "SOCIABLE_MAX_SESSION_MEMORY", value_name = "BYTES", default_value_t = 4 << 30)]
+    max_session_memory: usize,
+
+    /// The most sessions on their way into a namespace. Beyond it the oldest of them is closed
+    #[arg(long, env = "SOCIABLE_MAX_PENDING_SESSIONS", value_name = "N", default_value_t = 20_000)]
+    max_pending_sessions: usize,
+
+    /// How much of the request that opened it a session keeps: URL and headers
+    #[arg(long, env = "SOCIABLE_MAX_HANDSHAKE", value_name = "BYTES", default_value_t = 4096)]
+    max_handshake: usize,
+
+    /// The most that a client may send to be let into a namespace (`auth`)
+    #[arg(long, env = "SOCIABLE_MAX_AUTH", value_name = "BYTES", default_value_t = 16 * 1024)]
+    max_auth: usize,
+
+    /// The most that is kept of what one client sent: incomplete packets, and namespaces with their `auth`, such as 4000000; four times --max-payload if not given
+    #[arg(long, env = "SOCIABLE_MAX_CLIENT_BYTES", value_name = "BYTES")]
+    max_client_bytes: Option<usize>,
+
+    /// The most connections at a time; as many as the limit on open files allows if not given. Beyond it connections are answered with 503
+    #[arg(long, env = "SOCIABLE_MAX_CONNECTIONS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) max_connections: Option<usize>,
+
     /// For how long a client whose connection was lost may come back as the socket that it was; not at all if not given
     #[arg(long, env = "SOCIABLE_RECOVERY", value_name = "S", value_parser = within(DAY_SECS))]
     recovery: Option<u64>,
@@ -78,6 +102,14 @@ pub(crate) struct Flags {
     /// An origin whose pages may use this node, such as `https://example.com`; `*` is every origin. May be given several times
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
+
+    /// An origin whose pages may use this node by any transport, such as `https://example.com`; all may if not given. May be given several times
+    #[arg(long, env = "SOCIABLE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    allow_origin: Vec<String>,
+
+    /// Serves clients that poll by JSONP, which pages of any site can do: give --allow-origin too
+    #[arg(long, env = "SOCIABLE_JSONP", value_parser = BoolishValueParser::new())]
+    jsonp: bool,
 
     /// Serves clients of Socket.IO 2 too, which speak Engine.IO 3
     #[arg(long, env = "SOCIABLE_ALLOW_EIO3", value_parser = BoolishValueParser::new())]
@@ -133,8 +165,21 @@ impl Flags {
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
             .max_sessions(self.max_sessions)
+            .max_session_memory(self.max_session_memory)
+            .max_pending_sessions(self.max_pending_sessions)
+            .max_handshake_bytes(self.max_handshake)
+            .max_auth_bytes(self.max_auth)
+            .jsonp(self.jsonp)
             .allow_eio3(self.allow_eio3)
             .cors(self.cors());
+        let builder = match self.max_client_bytes {
+            Some(bytes) => builder.max_client_bytes(bytes),
+            None => builder,
+        };
+        let builder = match &self.allow_origin[..] {
+            [] => builder,
+            origins => builder.allow_origins(origins),
+        };
         let builder = match self.recovery {
             Some(seconds) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_secs(seconds))),
             None => builder,

@@ -140,6 +140,7 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     actix_web::rt::spawn(filter.clone().watch());
     filter.follow_signals().map_err(StartError::Serve)?;
     signals::outlive_hangups().map_err(StartError::Serve)?;
+    raise_limit();
     let (name, mut stop) = (flags.node_name(), EarlyStop::new().map_err(StartError::Serve)?);
     let adapter = tokio::select! {
         met = flags.cluster.connect(&name) => met?,
@@ -160,6 +161,9 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     let served = page.clone();
     let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
     let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
+    if let Some(connections) = flags.max_connections {
+        server = server.max_connections(connections);
+    }
     if let Some(workers) = flags.workers {
         server = server.workers(workers.into());
     }
@@ -186,6 +190,13 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     }
     tracing::info!("stopped");
     Ok(())
+}
+
+/// Raises the limit on open files as far as this process may.
+fn raise_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit on open files can't be raised");
+    }
 }
 
 fn cannot_listen(host: String, port: u16, error: io::Error) -> StartError {
