@@ -2,7 +2,7 @@
 //!
 //! Who knows a hash function finds as many keys as they like that share one hash. A map with such keys is a list: each look-up walks all of it.
 //! `cargo xtask tidy` keeps the crate `rustc_hash` out of all other files.
-//! [Why this hash](../docs/decisions/0011-seeded-hashes.md).
+//! [Why this hash](../../docs/decisions/0011-seeded-hashes.md).
 
 /// A map whose keys a client, a node or a name server may choose. Its hash has a random seed of its own.
 pub(crate) type Map<K, V> = rapidhash::RapidHashMap<K, V>;

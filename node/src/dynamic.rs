@@ -14,6 +14,8 @@ use crate::maps::Map;
 /// Empty namespaces are looked for no more often than this.
 const SWEEP: Duration = Duration::from_secs(1);
 
+/// How many namespaces each address has made that are still there.
+type Addresses = Arc<Mutex<Map<IpAddr, usize>>>;
 type AddressOf = Arc<dyn Fn(&Handshake) -> Option<IpAddr> + Send + Sync>;
 
 /// The limits, and what clients have made so far.
@@ -25,7 +27,7 @@ pub(crate) struct Dynamic {
     pub(crate) of_session: usize,
     pub(crate) of_address: usize,
     pub(crate) address_of: AddressOf,
-    addresses: Arc<Mutex<Map<IpAddr, usize>>>,
+    addresses: Addresses,
     swept: Arc<Mutex<Option<Instant>>>,
 }
 
@@ -90,7 +92,7 @@ impl Dynamic {
 #[derive(Debug)]
 pub(crate) struct Charge {
     made: Made,
-    address: Option<(Arc<Mutex<Map<IpAddr, usize>>>, IpAddr)>,
+    address: Option<(Addresses, IpAddr)>,
 }
 
 impl Drop for Charge {

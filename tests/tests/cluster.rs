@@ -33,7 +33,8 @@ fn options(nats: &Nats, name: &str) -> NatsOptions {
 
 async fn start_with(options: NatsOptions, change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Member {
     let adapter = NatsAdapter::connect(options).await.unwrap();
-    let io = change(Server::builder().adapter(adapter.clone()).request_timeout(patience()).ack_timeout(patience())).build().unwrap();
+    let builder = Server::builder().adapter(adapter.clone()).request_timeout(patience()).ack_timeout(patience()).max_private_rooms(10);
+    let io = change(builder).build().unwrap();
     io.on("join", async |socket: Socket, Data(rooms): Data<Vec<String>>, ack: Ack| {
         socket.join(rooms);
         ack.send(())

@@ -13,7 +13,7 @@ const LAST: &str = r#"2["last"]"#;
 
 /// A server whose clients join and leave rooms by events.
 fn start(workers: usize) -> (Server, Node) {
-    let io = Server::builder().build().unwrap();
+    let io = Server::builder().max_private_rooms(7).build().unwrap();
     io.on("join", async |socket: Socket, Data(rooms): Data<Vec<String>>, ack: sociable::Ack| {
         socket.join(rooms);
         ack.send(())
