@@ -364,7 +364,7 @@ async fn events_of_another_version_are_missed_knowingly() {
 }
 
 #[tokio::test]
-async fn what_a_node_of_another_version_sent_to_one_is_missed_knowingly() {
+async fn what_another_version_sent_to_one_is_missed_knowingly() {
     let nats = Nats::keeping();
     let [a, b] = keepers(&nats).await;
     let other = Emits::new(&nats).await;

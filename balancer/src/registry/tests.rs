@@ -355,7 +355,7 @@ fn a_probe_from_before_a_goodbye_refutes_nothing() {
 }
 
 #[test]
-fn who_was_taken_for_gone_comes_back_when_it_serves_or_says_hello() {
+fn who_was_taken_for_gone_comes_back_when_it_serves() {
     let mut world = World::of_three_speakers();
     let gone = |world: &mut World| {
         world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
