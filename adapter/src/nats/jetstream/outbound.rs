@@ -254,7 +254,7 @@ impl Outbound {
             // The first may be longer than what is packed together.
             let too_long = packed.items > 0 && packed.payload.len() + next.record.len() - HEAD > longest;
             // Nodes of before count the events of a message alone: orders stand behind them.
-            let behind_order = packed.orders && next.entry.is_some() && !wire::is_order(&next.record);
+            let behind_order = packed.orders && !wire::is_order(&next.record);
             if too_long || behind_order || packed.items >= PER_MESSAGE - 1 {
                 break;
             }

@@ -35,15 +35,15 @@ pub(crate) struct ClusterFlags {
     jetstream_replicas: Option<u8>,
 
     /// MiB of events that JetStream keeps, and reserves on each NATS server: the oldest go first
-    #[arg(long, env = "SOCIABLE_JETSTREAM_EVENTS", value_name = "MIB", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "SOCIABLE_JETSTREAM_EVENTS", value_name = "N", requires = "jetstream", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     jetstream_events: u32,
 
     /// MiB of sessions that JetStream keeps, and reserves besides: those written longest ago go first
-    #[arg(long, env = "SOCIABLE_JETSTREAM_SESSIONS", value_name = "MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "SOCIABLE_JETSTREAM_SESSIONS", value_name = "N", requires = "jetstream", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     jetstream_sessions: u32,
 
     /// The most KiB of one session (rooms and data) that JetStream keeps: a longer one can't be recovered
-    #[arg(long, env = "SOCIABLE_JETSTREAM_MAX_SESSION", value_name = "KIB", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, env = "SOCIABLE_JETSTREAM_MAX_SESSION", value_name = "N", requires = "jetstream", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     jetstream_max_session: u32,
 
     #[command(flatten)]
