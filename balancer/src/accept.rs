@@ -61,12 +61,18 @@ pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sen
             }
         };
         metrics.accepted.inc();
-        let Some(permit) = Permit::take(&shared, held) else {
-            metrics.shed.inc();
-            if tls.is_none() {
-                shed(&stream, shared.retry_after());
+        let permit = match Permit::take(&shared, held, peer.ip()) {
+            Ok(permit) => permit,
+            Err(refusal) => {
+                match refusal {
+                    Refusal::Overloaded => drop(metrics.shed.inc()),
+                    refusal => metrics.refused(refusal),
+                }
+                if tls.is_none() {
+                    shed(&stream, refusal, shared.retry_after());
+                }
+                continue;
             }
-            continue;
         };
         // A worker that has so many connections to begin with waits for none: then nobody accepts, and clients wait in the system's queue.
         let accepted = Accepted { stream, peer, tls: tls.clone(), proxied, permit };
@@ -83,8 +89,8 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a client that there are too many. It is not waited for: whoever does not take the answer at once gets none.
-fn shed(mut stream: &TcpStream, retry_after: u32) {
+fn shed(mut stream: &TcpStream, refusal: Refusal, retry_after: u32) {
     let mut answer = vec![];
-    Refusal::Overloaded.write(false, true, retry_after, &mut answer);
+    refusal.write(false, true, retry_after, &mut answer);
     let _ = stream.write(&answer);
 }

@@ -162,7 +162,7 @@ impl Connection {
             Terms { closes: if close { Closes::Always } else { Closes::IfLeaving }, most, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
-        let (status, free, close) = (exchange.status(), exchange.node_is_free(), exchange.closes());
+        let (status, free, close, unknown) = (exchange.status(), exchange.node_is_free(), exchange.closes(), exchange.is_unknown());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
         if free {
             worker.pool.put(node.address, stream, worker.roll.now());
@@ -170,7 +170,7 @@ impl Connection {
             // The node learns at once that nobody waits for its answer.
             drop(stream);
         }
-        worker.shared.answered(&node, &request, status);
+        worker.shared.answered(&node, &request, status, unknown);
         match end {
             End::Answered { whole } => {
                 self.log(record, status, node.tag.as_str());
@@ -199,7 +199,11 @@ impl Connection {
     async fn upgrade(mut self, mut request: Request) {
         let worker = Rc::clone(&self.worker);
         let record = request.record.take();
-        let Reached { node, mut stream, counted: _counted } = match worker.reach(&request).await {
+        let reached = match self.permit.count_for(request.client) {
+            Ok(()) => worker.reach(&request).await,
+            Err(refusal) => Err(refusal),
+        };
+        let Reached { node, mut stream, counted: _counted } = match reached {
             Ok(reached) => reached,
             Err(refusal) => {
                 self.refuse(refusal, true, true, record).await;
@@ -219,7 +223,7 @@ impl Connection {
             Terms { closes: Closes::Always, most: 0, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
-        let status = exchange.status();
+        let (status, unknown) = (exchange.status(), exchange.is_unknown());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
         self.log(record, status, node.tag.as_str());
         match end {
@@ -236,7 +240,7 @@ impl Connection {
                 self.linger().await;
             }
             End::Answered { .. } => {
-                worker.shared.answered(&node, &request, status);
+                worker.shared.answered(&node, &request, status, unknown);
                 self.linger().await;
             }
             End::ClientGone => {}

@@ -17,6 +17,8 @@ use crate::roll::{Fate, Place};
 use crate::stream::{Out, Wire};
 use crate::worker::Worker;
 
+/// How a node's answer begins that tells that it does not know a session: to who polls, and to who wants a WebSocket.
+const UNKNOWN: [&[u8]; 2] = [b"{\"code\":1,", b"Session ID unknown"];
 /// The most that is read ahead from a client that does not wait for its answer.
 const MAX_AHEAD: usize = 16 * 1024;
 
@@ -110,6 +112,8 @@ struct Down {
     encoded: bool,
     /// Something was written.
     begun: bool,
+    /// The node does not know the session.
+    unknown: bool,
     status: u16,
     first_byte: Option<Instant>,
 }
@@ -153,6 +157,11 @@ impl<'a, C: Wire> Exchange<'a, C> {
     /// The status of the answer, if one came.
     pub(crate) fn status(&self) -> u16 {
         self.down.status
+    }
+
+    /// True if the node answered that it does not know the session.
+    pub(crate) fn is_unknown(&self) -> bool {
+        self.down.unknown
     }
 
     /// True if the client was told that its connection ends, or is to be told.
@@ -368,6 +377,9 @@ impl Down {
         }
         let Some((_, framing, decoder)) = &mut self.answer else { return Err(Unfit::Bad) };
         while let Some(piece) = decoder.next(&mut input).map_err(|_| Unfit::Bad)? {
+            if self.status == 400 {
+                self.unknown |= UNKNOWN.into_iter().any(|answer| piece.starts_with(answer));
+            }
             encode(*framing, piece, self.out.bytes());
         }
         let (done, behind) = (decoder.is_done(), !input.is_empty());

@@ -16,8 +16,13 @@ use ipnet::IpNet;
 const MAX_CHAIN: usize = 32;
 /// The longest name of a host, with a port.
 const MAX_HOST: usize = 261;
-/// Fields of other proxies that say who the client is.
-const CLAIMS: [&[u8]; 5] = [b"x-real-ip", b"x-client-ip", b"x-cluster-client-ip", b"true-client-ip", b"cf-connecting-ip"];
+/// How names of fields end by which proxies say who the client is: `X-Real-IP`, `Fastly-Client-IP`, `X-Azure-ClientIP`, `Forwarded-For`.
+const CLAIM_ENDS: [&[u8]; 9] =
+    [b"-ip", b"clientip", b"socketip", b"-ipv4", b"-ipv6", b"remote-addr", b"client-addr", b"client-address", b"forwarded-for"];
+/// Other such fields.
+const CLAIMS: [&[u8]; 4] = [b"forwarded", b"x-forwarded", b"cloudfront-viewer-address", b"x-envoy-external-address"];
+/// The fields that the balancer writes itself.
+const WRITTEN: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
 
 /// Which fields are believed, if the peer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,6 +39,8 @@ pub enum Dialect {
 pub(crate) struct Forwarding {
     trusted: Vec<IpNet>,
     dialect: Dialect,
+    /// Further names of fields that clients may not send.
+    dropped: Vec<String>,
 }
 
 /// Where a request comes from.
@@ -41,6 +48,7 @@ pub(crate) struct Forwarding {
 pub(crate) struct Origin<'a> {
     peer: IpAddr,
     peer_is_trusted: bool,
+    dropped: &'a [String],
     /// By what the peer came.
     tls: bool,
     /// What the peer asked for.
@@ -64,9 +72,9 @@ struct Said<'a> {
 }
 
 impl Forwarding {
-    /// Peers in these networks are trusted.
-    pub(crate) fn new(trusted: Vec<IpNet>, dialect: Dialect) -> Self {
-        Self { trusted, dialect }
+    /// Peers in these networks are trusted. Fields with the `dropped` names are not taken from others.
+    pub(crate) fn new(trusted: Vec<IpNet>, dialect: Dialect, dropped: Vec<String>) -> Self {
+        Self { trusted, dialect, dropped }
     }
 
     /// True if what a peer with this address says is believed.
@@ -77,7 +85,7 @@ impl Forwarding {
 
     /// Where a request comes from: who sent it to us, whether over TLS, to what host, and its header fields as names and values.
     pub(crate) fn read<'a>(
-        &self,
+        &'a self,
         peer: IpAddr,
         tls: bool,
         host: Option<&'a [u8]>,
@@ -94,6 +102,7 @@ impl Forwarding {
         Origin {
             peer,
             peer_is_trusted,
+            dropped: &self.dropped,
             tls,
             peer_host,
             secure: said.proto.and_then(is_secure).unwrap_or(tls),
@@ -166,12 +175,16 @@ impl<'a> Origin<'a> {
     /// True if a field must not be copied to the node: those that [`write`](Self::write) writes, and whatever else a peer that is not
     /// trusted may say of who the client is.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        let begins_with = |start: &[u8]| name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start));
-        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
-        match self.peer_is_trusted {
-            true => [&b"x-forwarded-for"[..], b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"].into_iter().any(is),
-            false => begins_with(b"x-forwarded-") || is(b"forwarded") || CLAIMS.into_iter().any(is),
+        let is = |other: &[u8]| same(name, other);
+        if self.peer_is_trusted {
+            return WRITTEN.into_iter().any(is);
         }
+        let begins_with = |start: &[u8]| name.get(..start.len()).is_some_and(|begin| same(begin, start));
+        let ends_with = |end: &[u8]| name.len().checked_sub(end.len()).is_some_and(|at| same(&name[at..], end));
+        begins_with(b"x-forwarded-")
+            || CLAIM_ENDS.into_iter().any(ends_with)
+            || CLAIMS.into_iter().any(is)
+            || self.dropped.iter().any(|dropped| is(dropped.as_bytes()))
     }
 
     /// Writes the header fields for the node: all that is believed, and the peer as the last in the chain.
@@ -200,6 +213,12 @@ impl<'a> Origin<'a> {
         write_request(out, if self.client.is_none() { self.secure } else { self.tls }, host);
         out.extend_from_slice(b"\r\n");
     }
+}
+
+/// True for names of fields that an application may take for one: many read `X_Real_IP` as `X-Real-IP`.
+fn same(name: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    name.len() == other.len() && name.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
 }
 
 fn scheme(secure: bool) -> &'static str {

@@ -13,7 +13,7 @@ mod wire;
 use std::cell::{Cell, RefCell};
 use std::future::{Future, poll_fn};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -137,8 +137,17 @@ impl Client {
 #[derive(Debug)]
 struct Open {
     client: Rc<Client>,
-    /// The connection to its node, if there is room for one.
-    held: Option<Held>,
+    /// Whether there is room for it.
+    admitted: Result<Admitted, Refusal>,
+}
+
+/// What a stream that is let in takes.
+#[derive(Debug)]
+struct Admitted {
+    /// Its connection to a node.
+    _held: Held,
+    /// None if it counts with its connection.
+    permit: Option<Permit>,
 }
 
 impl Drop for Open {
@@ -158,10 +167,27 @@ struct Switched {
     down: Out,
 }
 
+impl Admitted {
+    fn new(client: &Client) -> Result<Self, Refusal> {
+        let (shared, address) = (&client.worker.shared, client.peer.ip());
+        let held = shared.descriptors.try_hold().ok_or(Refusal::Overloaded)?;
+        // The connection counts for its first stream, as a connection of HTTP/1.1 counts for its request. One of a trusted proxy does not count
+        // for the client of a stream.
+        let counted = client.streams.get() == 1 && !shared.options().trusts(address);
+        let permit = if counted { None } else { Some(Permit::of_stream(shared, address)?) };
+        Ok(Self { _held: held, permit })
+    }
+
+    /// Counts it for the client of its request, if it is not counted for the one that is connected.
+    fn count_for(&mut self, client: IpAddr) -> Result<(), Refusal> {
+        self.permit.as_mut().map_or(Ok(()), |permit| permit.count_for(client))
+    }
+}
+
 impl Open {
     fn new(client: &Rc<Client>) -> Self {
         client.streams.set(client.streams.get() + 1);
-        Self { client: Rc::clone(client), held: client.worker.shared.descriptors.try_hold() }
+        Self { client: Rc::clone(client), admitted: Admitted::new(client) }
     }
 
     /// Sends a request to its node. The answer is there when its head is.
@@ -175,7 +201,7 @@ impl Open {
         }
     }
 
-    async fn run(self, mut stream: hyper::Request<Incoming>, reply: Rc<RefCell<Reply>>) {
+    async fn run(mut self, mut stream: hyper::Request<Incoming>, reply: Rc<RefCell<Reply>>) {
         let upgraded = hyper::upgrade::on(&mut stream);
         let (parts, body) = stream.into_parts();
         let worker = Rc::clone(&self.client.worker);
@@ -198,9 +224,14 @@ impl Open {
         wire.framing = request.body;
         // Where an answer ends is told by the stream.
         request.chunks = false;
+        let admitted = match &mut self.admitted {
+            Ok(admitted) if request.upgrade.is_some() => admitted.count_for(request.client),
+            Ok(_) => Ok(()),
+            Err(refusal) => Err(*refusal),
+        };
         let (status, by, switched) = tokio::select! {
             biased;
-            end = self.forward(request, &mut wire) => end,
+            end = self.forward(request, admitted, &mut wire) => end,
             // The node learns at once that nobody waits for its answer.
             () = poll_fn(|cx| reply.borrow_mut().poll_gone(cx)) => (0, "client_gone".into(), None),
         };
@@ -219,12 +250,12 @@ impl Open {
     }
 
     /// Tells what the client got, of whom, and what is to become a tunnel.
-    async fn forward(&self, mut request: Request, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
+    async fn forward(&self, mut request: Request, admitted: Result<(), Refusal>, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
         let worker = &self.client.worker;
         let websocket = request.upgrade.is_some();
-        let reached = match self.held {
-            Some(_) => worker.reach(&request).await,
-            None => Err(Refusal::Overloaded),
+        let reached = match admitted {
+            Ok(()) => worker.reach(&request).await,
+            Err(refusal) => Err(refusal),
         };
         let Reached { node, mut stream, counted: _counted } = match reached {
             Ok(reached) => reached,
@@ -242,9 +273,9 @@ impl Open {
         let mut exchange =
             Exchange::new(worker, &place, wire, &mut stream, &mut carry, &mut request, Terms { closes: Closes::Never, most, answer });
         let end = poll_fn(|cx| exchange.poll(cx)).await;
-        let (status, free) = (exchange.status(), exchange.node_is_free());
+        let (status, free, unknown) = (exchange.status(), exchange.node_is_free(), exchange.is_unknown());
         worker.shared.metrics.answered(kind, begun, exchange.first_byte());
-        worker.shared.answered(&node, &request, status);
+        worker.shared.answered(&node, &request, status, unknown);
         match end {
             End::Switched(out) => {
                 // It was written by the balancer, so that it can be read.

@@ -19,10 +19,11 @@
 //! # The way of a request
 //!
 //! * `accept` takes connections and deals them to the workers: `serve` is the life of one, `worker` what its connections share, `roll` how long
-//!   each may go on. `permit` and `descriptors` bound them.
+//!   each may go on. `permit`, `addresses` and
+//!   `descriptors` bound them.
 //! * `connection` reads requests (`http::head`), finds whom each is for (`http::target`, `shared`, `placement`, `ring`), reaches the node (`reach`,
 //!   `pool`) and lets both talk (`exchange`, `http::answer`, `http::body`). A WebSocket becomes a `tunnel`. `h2` does the same for HTTP/2.
-//! * `forwarded`, `proxy_protocol`: who is behind. `limits`: how often. `tls`: certificates. `handover`: the next process.
+//! * `forwarded`, `proxy_protocol`: who is behind. `limits`, `guesses`: how often. `tls`: certificates. `handover`: the next process.
 //!
 //! # Which nodes there are
 //!
@@ -36,6 +37,7 @@
 //! * `metrics`: what is counted. `scrape`: how Prometheus is shown it. `admin`: where it is asked for, with a page for people.
 
 mod accept;
+mod addresses;
 mod admin;
 mod affinity;
 mod balancer;
@@ -44,6 +46,7 @@ mod descriptors;
 mod discovery;
 mod exchange;
 mod forwarded;
+mod guesses;
 mod h2;
 mod handover;
 mod http;

@@ -168,6 +168,15 @@ impl Buckets {
         taken
     }
 
+    /// How long the client with this address has no token. Takes none. A client without a bucket of its own does not wait.
+    pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Duration {
+        let network = network(address);
+        let since = now.saturating_duration_since(self.start);
+        let index = (self.hasher.hash_one(network) >> 32) as usize % SHARDS;
+        let full = self.shards[index].lock().full.get(&network).copied();
+        full.and_then(|full| self.rate.take(full, since).err()).unwrap_or_default()
+    }
+
     /// How many clients have a bucket of their own, be it full or not.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().full.len()).sum()
@@ -245,6 +254,18 @@ mod tests {
         }
         assert_eq!(buckets.take(address(7), now), Err(Duration::from_millis(100)));
         assert_eq!((buckets.len(), buckets.shared()), (100, 0));
+    }
+
+    #[test]
+    fn a_bucket_is_looked_into_without_taking() {
+        let buckets = Buckets::new(rate(10.0, 2), 1_000);
+        let now = Instant::now();
+        assert_eq!((buckets.wait(address(1), now), buckets.len()), (Duration::ZERO, 0));
+        assert_eq!(drain(|| buckets.take(address(1), now)), 2);
+        assert_eq!([1, 2].map(|n| buckets.wait(address(n), now)), [Duration::from_millis(100), Duration::ZERO]);
+        let later = now + Duration::from_millis(100);
+        assert_eq!([1, 1].map(|n| buckets.wait(address(n), later)), [Duration::ZERO; 2]);
+        assert_eq!(drain(|| buckets.take(address(1), later)), 1);
     }
 
     #[test]

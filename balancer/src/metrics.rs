@@ -56,7 +56,7 @@ macro_rules! counters {
         impl Metrics {
             /// Enters those without labels. What each means is told to Prometheus as it is here.
             pub(crate) fn register(&self, registry: &mut Registry) {
-                registry.register("connections", "Connections of clients", self.connections.clone());
+                registry.register("connections", "Connections of clients, and streams of HTTP/2 beyond the first of each", self.connections.clone());
                 $(registry.register(stringify!($name), concat!($($doc),+).trim().trim_end_matches('.'), self.$name.clone());)*
             }
         }

@@ -1,6 +1,6 @@
 //! How a balancer behaves. What may change while it runs is all in here.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -38,6 +38,9 @@ pub struct Options {
     pub trusted: Vec<IpNet>,
     /// By which header fields they say it: `X-Forwarded-For` and its like by default.
     pub dialect: Dialect,
+    /// Further header fields that are dropped unless a trusted proxy sends them: none by default. Those by which well-known proxies tell the
+    /// address of a client always are.
+    pub drop_headers: Vec<String>,
     /// How long the head of a request may take, from the connection or its first byte: 10 s by default.
     pub header_timeout: Duration,
     /// How long the body of a request may take, besides what it needs at the lowest rate: 30 s by default.
@@ -64,8 +67,12 @@ pub struct Options {
     /// The longest body, in bytes: 16 MiB by default; of a session what its node says that it takes, if that is less.
     pub max_body: u64,
     /// The most connections of clients: 100,000 by default, or what the descriptors of the process suffice for if that is less. Those beyond
-    /// get 503.
+    /// get 503. A stream of HTTP/2 counts like a connection, but for the first of each connection.
     pub max_connections: usize,
+    /// The most connections of one address: by default a tenth of what [`max_connections`](Self::max_connections) and the descriptors allow at
+    /// the start, and at least 64. Those beyond get 429. A stream of HTTP/2 counts like a connection, but for the first of each connection.
+    /// IPv6 addresses count by their /64. A proxy in a trusted network has no such bound; WebSockets through it count for their client.
+    pub max_connections_per_address: Option<usize>,
     /// How many connections are accepted in a second: 5,000 by default. Those beyond wait.
     pub accept_rate: f64,
     /// How many sessions one address may open in a second: 1,000 by default, and ten times as many at once. IPv6 addresses count by their /64.
@@ -88,6 +95,7 @@ impl Default for Options {
             slow_start: SLOW_START,
             trusted: vec![],
             dialect: Dialect::default(),
+            drop_headers: vec![],
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             min_body_rate: 1024,
@@ -100,6 +108,7 @@ impl Default for Options {
             pool_idle: Duration::from_secs(4),
             max_body: 16 << 20,
             max_connections: 100_000,
+            max_connections_per_address: None,
             accept_rate: 5_000.0,
             session_rate: 1_000.0,
             guess_rate: 100.0,
@@ -140,6 +149,7 @@ impl Options {
         require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each begins with a slash");
         require(self.bound >= 1.0 && self.bound.is_finite(), "bound: give at least 1");
         require(self.max_connections > 0, "max_connections: give at least 1");
+        require(self.max_connections_per_address != Some(0), "max_connections_per_address: give at least 1");
         require(self.min_body_rate > 0, "min_body_rate: give at least 1");
         for (name, rate) in [("accept_rate", self.accept_rate), ("session_rate", self.session_rate), ("guess_rate", self.guess_rate)] {
             let rate = rate_of(rate, 1.0);
@@ -157,6 +167,8 @@ impl Options {
             require(time <= LONGEST, &format!("{name}: give at most a year"));
             require(time >= Duration::from_secs(1), &format!("{name}: give at least 1 s, which is how exact times are"));
         }
+        let is_name = |name: &String| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+        require(self.drop_headers.iter().all(is_name), "drop_headers: give names of header fields");
         require(!self.connect_timeout.is_zero(), "connect_timeout: give more than 0");
         for (name, time) in [("drain_time", self.drain_time), ("handover_time", self.handover_time), ("slow_start", self.slow_start)] {
             require(time <= LONGEST, &format!("{name}: give at most a year"));
@@ -196,7 +208,7 @@ impl Policy {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             engine: EnginePaths::new(options.engine_paths.iter().map(String::as_str)),
-            forwarding: Forwarding::new(options.trusted.clone(), options.dialect),
+            forwarding: Forwarding::new(options.trusted.clone(), options.dialect, options.drop_headers.clone()),
             placement: Placement::new(options.affinity.clone(), options.bound, options.slow_start),
             options,
         }
@@ -231,8 +243,8 @@ impl Policy {
     }
 
     /// True for one of the proxies in front.
-    pub(crate) fn trusts(&self, peer: SocketAddr) -> bool {
-        self.forwarding.trusts(peer.ip())
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.forwarding.trusts(address)
     }
 
     /// For how long nothing may come through a tunnel to this node.

@@ -1,33 +1,64 @@
-//! The bound on connections.
+//! The bounds on connections: of all clients, and of each address.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::addresses::Network;
 use crate::descriptors::Held;
+use crate::http::refusal::Refusal;
 use crate::shared::Shared;
 
-/// A connection that counts as long as it is held.
+/// A connection, or a stream of HTTP/2, that counts as long as it is held.
 #[derive(Debug)]
 pub(crate) struct Permit {
     shared: Arc<Shared>,
-    /// Its descriptor, and that of the connection to its node.
-    _held: [Held; 2],
+    /// Where it is counted, unless its address is that of a trusted proxy.
+    network: Option<Network>,
+    /// The descriptor of a connection, and that of the connection to its node. A stream has its own.
+    _held: Option<[Held; 2]>,
 }
 
 impl Permit {
-    /// Lets one more in, if there is room. Its descriptor is counted already.
-    pub(crate) fn take(shared: &Arc<Shared>, held: Held) -> Option<Self> {
+    /// Lets one more connection in, if there is room. Its descriptor is counted already.
+    pub(crate) fn take(shared: &Arc<Shared>, held: Held, address: IpAddr) -> Result<Self, Refusal> {
+        let held = [held, shared.descriptors.hold()];
+        Self::new(shared, Some(held), address)
+    }
+
+    /// Lets one more stream in, if there is room.
+    pub(crate) fn of_stream(shared: &Arc<Shared>, address: IpAddr) -> Result<Self, Refusal> {
+        Self::new(shared, None, address)
+    }
+
+    fn new(shared: &Arc<Shared>, held: Option<[Held; 2]>, address: IpAddr) -> Result<Self, Refusal> {
         let (connections, most) = (&shared.metrics.connections, shared.options().max_connections);
-        // Only one thread accepts: there is nobody with whom to race for the last place.
-        if connections.get() >= i64::try_from(most).unwrap_or(i64::MAX) {
-            return None;
+        // Counted first: several threads may be here at once.
+        let before = connections.inc();
+        let mut permit = Self { shared: Arc::clone(shared), network: None, _held: held };
+        if before >= i64::try_from(most).unwrap_or(i64::MAX) {
+            return Err(Refusal::Overloaded);
         }
-        connections.inc();
-        Some(Self { shared: Arc::clone(shared), _held: [held, shared.descriptors.hold()] })
+        permit.count_for(address)?;
+        Ok(permit)
+    }
+
+    /// Counts it for this address. A proxy in front has no bound of its own: a connection of it counts when its client is known.
+    pub(crate) fn count_for(&mut self, address: IpAddr) -> Result<(), Refusal> {
+        let options = self.shared.options();
+        if self.network.is_some() || options.trusts(address) {
+            return Ok(());
+        }
+        let most = options.max_connections_per_address.unwrap_or(self.shared.share);
+        self.network = Some(self.shared.addresses.enter(address, most).ok_or(Refusal::TooManyConnections)?);
+        Ok(())
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
         self.shared.metrics.connections.dec();
+        if let Some(network) = self.network {
+            self.shared.addresses.leave(network);
+        }
     }
 }

@@ -114,7 +114,7 @@ impl Drop for Beginning {
 
 /// What comes before HTTP.
 async fn begin(beginning: Beginning, accepted: Accepted) {
-    let Accepted { stream, mut peer, tls, proxied, permit } = accepted;
+    let Accepted { stream, mut peer, tls, proxied, mut permit } = accepted;
     let worker = Rc::clone(&beginning.0);
     let metrics = &worker.shared.metrics;
     let Ok(mut stream) = TcpStream::from_std(stream) else {
@@ -134,6 +134,11 @@ async fn begin(beginning: Beginning, accepted: Accepted) {
                 return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
             }
         }
+    }
+    if proxied && let Err(refusal) = permit.count_for(peer.ip()) {
+        // The client waits for the answer to a request that it may not have sent yet: it sees the end of its connection.
+        metrics.refused(refusal);
+        return;
     }
     let Some(config) = tls else {
         drop(beginning);
@@ -162,7 +167,7 @@ async fn begin(beginning: Beginning, accepted: Accepted) {
 
 /// Reads the header of the PROXY protocol, and nothing behind it: who the client is.
 async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
-    if !worker.shared.options().trusts(peer) {
+    if !worker.shared.options().trusts(peer.ip()) {
         return Err(io::Error::other("only trusted networks may send one"));
     }
     let mut bytes = [0; MAX_HEADER];

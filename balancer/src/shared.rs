@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
+use crate::addresses::Addresses;
 use crate::descriptors::Descriptors;
+use crate::guesses::{Guesses, Right};
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::target::Route;
@@ -16,8 +18,11 @@ use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
 use crate::table::{Node, State};
 
-/// The most addresses whose sessions and guesses are counted one by one: those on top share a limit.
+/// The most addresses whose sessions are counted one by one: those on top share a limit.
 const MAX_ADDRESSES: usize = 100_000;
+/// An address has at most this part of all connections, if nothing else is said; but so many at least.
+const SHARE: usize = 10;
+const LEAST_SHARE: usize = 64;
 /// Those who are told to come back do so after this many seconds, and at most so many later.
 const RETRY_AFTER: u32 = 1;
 const RETRY_SPREAD: u32 = 5;
@@ -33,7 +38,11 @@ pub(crate) struct Shared {
     /// How fast connections are accepted.
     pub(crate) accepts: ArcSwap<Bucket>,
     sessions: ArcSwap<Buckets>,
-    guesses: ArcSwap<Buckets>,
+    guesses: ArcSwap<Guesses>,
+    right: Right,
+    /// The connections of each address, and how many one may have if nothing else is said.
+    pub(crate) addresses: Addresses,
+    pub(crate) share: usize,
     /// Where the next request for another path goes.
     turn: AtomicUsize,
     /// How long the next who is to come back waits.
@@ -45,15 +54,19 @@ pub(crate) struct Shared {
 impl Shared {
     pub(crate) fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
         options.check()?;
+        let descriptors = Descriptors::of_this_process();
         Ok(Self {
+            addresses: Addresses::new(),
+            share: (options.max_connections.min(descriptors.room()) / SHARE).max(LEAST_SHARE),
             accepts: ArcSwap::from_pointee(Bucket::new(rate_of(options.accept_rate, 1.0)?)),
             sessions: ArcSwap::from_pointee(buckets(options.session_rate)?),
-            guesses: ArcSwap::from_pointee(buckets(options.guess_rate)?),
+            guesses: ArcSwap::from_pointee(Guesses::new(rate_of(options.guess_rate, 10.0)?)),
+            right: Right::new(),
             policy: ArcSwap::from_pointee(Policy::new(options)),
             table,
             reports,
             metrics: Metrics::default(),
-            descriptors: Descriptors::of_this_process(),
+            descriptors,
             turn: AtomicUsize::new(0),
             spread: AtomicUsize::new(0),
             ends: ArcSwapOption::empty(),
@@ -76,7 +89,7 @@ impl Shared {
             self.sessions.store(Arc::new(buckets(options.session_rate)?));
         }
         if before.guess_rate != options.guess_rate {
-            self.guesses.store(Arc::new(buckets(options.guess_rate)?));
+            self.guesses.store(Arc::new(Guesses::new(rate_of(options.guess_rate, 10.0)?)));
         }
         self.policy.store(Arc::new(Policy::new(options)));
         Ok(())
@@ -96,6 +109,7 @@ impl Shared {
     pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
         match request.route {
             Route::Session(id) => match self.table.load().owner(id.tag()) {
+                Some(_) if self.guesses.load().refuses(request.client, &id, &self.right) => Err(Refusal::TooManyGuesses),
                 Some(node) => Ok(Arc::clone(node)),
                 None => Err(self.wrong(request, Refusal::UnknownSession)),
             },
@@ -134,19 +148,15 @@ impl Shared {
 
     /// Counts a wrong session id. Who shows too many is told no more than that.
     fn wrong(&self, request: &Request, refusal: Refusal) -> Refusal {
-        match self.guesses.load().take(request.client, Instant::now()) {
-            Ok(()) => refusal,
-            Err(_) => Refusal::TooManyGuesses,
-        }
+        if self.guesses.load().dead(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
     }
 
-    /// What a node's answer tells of it, and of the client.
-    pub(crate) fn answered(&self, node: &Node, request: &Request, status: u16) {
+    /// What a node's answer tells of it, and of the client. `unknown`: the node does not know the session.
+    pub(crate) fn answered(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
         match (status, request.route) {
             (503, Route::Handshake) => self.reports.refused(node.tag),
-            // Likely a guess with the tag of a node that lives. It counts with those that are refused here; but whoever shares the address with a
-            // live session is not to cut it off, so that what bears such a tag always goes to its node.
-            (400, Route::Session(_)) => drop(self.guesses.load().take(request.client, Instant::now())),
+            (200, Route::Session(id)) => self.right.remember(&id),
+            (400, Route::Session(_)) if unknown => self.guesses.load().living(request.client, Instant::now()),
             _ => {}
         }
     }

@@ -34,8 +34,8 @@ pub(crate) struct Tunnel<C> {
     place: Place,
     /// How often the node has sent something since the client last did.
     told: u8,
-    /// For how long nothing may come.
-    idle: Duration,
+    /// For how many seconds nothing may come.
+    idle: u32,
     /// What it counts as, for as long as it is there. A stream of HTTP/2 is let in with its connection.
     _counted: (Counted, Option<Permit>),
 }
@@ -67,6 +67,7 @@ impl<C> Tunnel<C> {
         counted: (Counted, Option<Permit>),
     ) -> Self {
         place.give(idle);
+        let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
         Self { worker, client, node, up: Way::default(), down: Way::default(), place, told: 0, idle, _counted: counted }
     }
 
@@ -118,7 +119,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             (State::Ended, State::Ended) => return Poll::Ready(()),
             // Who does not take what it was sent gets no more time by what it says.
             (State::Open, State::Open) if stuck && down => tunnel.place.give(tunnel.worker.shared.options().write_timeout),
-            (State::Open, State::Open) if !stuck && (up || down) => tunnel.place.give(tunnel.idle),
+            (State::Open, State::Open) if !stuck && (up || down) => tunnel.place.give(Duration::from_secs(tunnel.idle.into())),
             // The other direction may go on for a while. It is not given more with what comes.
             after if after != before => tunnel.place.give(tunnel.worker.shared.options().half_close),
             _ => {}

@@ -26,7 +26,14 @@ impl Program {
     fn start(node: SocketAddr) -> Self {
         let mut process = Command::new("sh")
             .args(["-c", &format!("ulimit -n {FILES}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_sociable-balancer")])
-            .args(["--listen=127.0.0.1:0", "--admin-addr=127.0.0.1:0", "--workers=2", "--log=info", &format!("--nodes={node}")])
+            .args([
+                "--listen=127.0.0.1:0",
+                "--admin-addr=127.0.0.1:0",
+                "--workers=2",
+                "--log=info",
+                "--max-connections-per-address=1000",
+                &format!("--nodes={node}"),
+            ])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

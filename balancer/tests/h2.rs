@@ -371,6 +371,74 @@ async fn a_websocket_is_a_stream() {
     assert_eq!(ask(&mut client, other).await.0, StatusCode::NOT_IMPLEMENTED);
 }
 
+/// Opens WebSockets on new connections, up to `each` on one, until one is refused. Gives how many there are, how they are held, and the refusal.
+async fn open_all(world: &World, each: usize) -> (usize, Vec<Box<dyn std::any::Any>>, Option<StatusCode>) {
+    let (mut open, mut held): (usize, Vec<Box<dyn std::any::Any>>) = (0, vec![]);
+    while open < 200 {
+        let stream = TcpStream::connect(world.address).await.unwrap();
+        let tls = TlsConnector::from(world.certificate.client("h2")).connect(ServerName::try_from("localhost").unwrap(), stream);
+        // A connection too many is closed.
+        let Ok(stream) = tls.await else { return (open, held, None) };
+        let Ok((mut client, connection)) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await else {
+            return (open, held, None);
+        };
+        tokio::spawn(connection);
+        match timeout(PATIENCE, client.send_request(get("/head").body(empty()).unwrap())).await.unwrap() {
+            Ok(answer) if answer.status() == StatusCode::OK => drop(text(answer.into_body()).await),
+            Ok(answer) => return (open, held, Some(answer.status())),
+            Err(_) => return (open, held, None),
+        }
+        for _ in 0..each {
+            let answer = timeout(PATIENCE, client.send_request(websocket())).await.unwrap().unwrap();
+            if answer.status() != StatusCode::OK {
+                held.push(Box::new(client));
+                return (open, held, Some(answer.status()));
+            }
+            open += 1;
+            held.push(Box::new(answer));
+        }
+        held.push(Box::new(client));
+    }
+    (open, held, None)
+}
+
+#[tokio::test]
+async fn websockets_of_one_connection_count_as_connections() {
+    let world = World::new(|options| options.max_connections = 20).await;
+    let (open, held, refused) = open_all(&world, 100).await;
+    assert!((19..=20).contains(&open), "{open} WebSockets");
+    assert_eq!((refused, world.balancer.connections()), (Some(StatusCode::SERVICE_UNAVAILABLE), 20));
+    drop(held);
+    until("all are gone", || world.balancer.connections() == 0).await;
+}
+
+#[tokio::test]
+async fn websockets_of_one_address_are_limited() {
+    let world = World::new(|options| options.max_connections_per_address = Some(15)).await;
+    let (open, held, refused) = open_all(&world, 100).await;
+    assert!((14..=15).contains(&open) && refused == Some(StatusCode::TOO_MANY_REQUESTS), "{open}, then {refused:?}");
+    drop(held);
+    until("all are gone", || world.balancer.connections() == 0).await;
+    let (open, ..) = open_all(&world, 1).await;
+    assert!((14..=15).contains(&open), "{open} on connections of their own");
+}
+
+#[tokio::test]
+async fn a_repeated_sid_is_no_handshake() {
+    let world = World::new(|_| {}).await;
+    let mut client = world.client().await;
+    assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
+    let (before, query) = (world.asked().len(), format!("sid={SESSION}&sid="));
+    let request = get(&format!("/socket.io/?EIO=4&transport=polling&{query}")).body(empty()).unwrap();
+    let (status, _, body) = ask(&mut client, request).await;
+    assert_eq!((status, &*body), (StatusCode::BAD_REQUEST, r#"{"code":3,"message":"Bad request"}"#));
+    let mut upgrade = websocket();
+    *upgrade.uri_mut() = format!("https://localhost/socket.io/?EIO=4&transport=websocket&{query}").parse().unwrap();
+    let (status, _, body) = ask(&mut client, upgrade).await;
+    assert_eq!((status, &*body), (StatusCode::BAD_REQUEST, "Bad request"));
+    assert_eq!(world.asked().len(), before);
+}
+
 #[tokio::test]
 async fn a_balancer_that_leaves_ends_what_is_open() {
     let mut world = World::new(|_| {}).await;

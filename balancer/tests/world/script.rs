@@ -101,6 +101,8 @@ fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
                 let _ = stream.write_all(&pattern(length));
                 continue;
             }
+            // A session that it does not know.
+            "/stranger/" => b"HTTP/1.1 400 Bad Request\r\ncontent-length: 41\r\n\r\n{\"code\":1,\"message\":\"Session ID unknown\"}",
             "/held" => {
                 while !seen.lock().unwrap().released {
                     std::thread::sleep(Duration::from_millis(2));

@@ -14,7 +14,7 @@ const FLAGS_ONLY: [&str; 5] = ["config", "check", "probe", "help", "version"];
 /// Values of these names are numbers.
 const NUMBERS: [&str; 7] = ["S", "MS", "BYTES", "N", "FACTOR", "WORKERS", "PORT"];
 /// Values of these names are lists.
-const LISTS: [&str; 6] = ["ADDRESSES", "FILES", "NODES", "PATHS", "NETWORKS", "ORIGIN"];
+const LISTS: [&str; 7] = ["ADDRESSES", "FILES", "NAMES", "NODES", "PATHS", "NETWORKS", "ORIGIN"];
 /// Values of these names are on the disk.
 const ON_DISK: [&str; 3] = ["FILE", "FILES", "FOLDER"];
 /// These need files, or are alternatives to a name and a password: they can't be with all others.

@@ -154,6 +154,10 @@ settings! {
     #[arg("SOCIABLE_BALANCER_TRUSTED", value_name = "NETWORKS", value_delimiter = ',')]
     trusted: Vec<IpNet>,
 
+    /// Further header fields that bear the address of a client, such as X-Visitor, with commas between them: dropped like X-Real-IP and its like, unless a --trusted proxy sends them
+    #[arg("SOCIABLE_BALANCER_DROP_HEADERS", value_name = "NAMES", value_delimiter = ',')]
+    drop_headers: Vec<String>,
+
     /// For how many seconds nodes may be silent until they are taken out of the table: 10 by default
     #[arg("SOCIABLE_BALANCER_DEAD_AFTER", value_name = "S")]
     dead_after: u64,
@@ -205,6 +209,10 @@ settings! {
     /// The most connections of clients: 100000 by default, or what the descriptors of the process suffice for
     #[arg("SOCIABLE_BALANCER_MAX_CONNECTIONS", value_name = "N")]
     max_connections: usize,
+
+    /// The most connections of one address (IPv6: of a /64), such as 1000; each stream of HTTP/2 beyond the first of a connection counts too: a tenth of all if not given, and at least 64. Not for --trusted proxies
+    #[arg("SOCIABLE_BALANCER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
+    max_connections_per_address: usize,
 
     /// How many connections are accepted in a second: 5000 by default
     #[arg("SOCIABLE_BALANCER_ACCEPT_RATE", value_name = "N")]
@@ -420,6 +428,7 @@ impl Settings {
         set(&mut options.bound, &self.bound);
         seconds(&mut options.slow_start, self.slow_start);
         set(&mut options.trusted, &self.trusted);
+        set(&mut options.drop_headers, &self.drop_headers);
         seconds(&mut options.header_timeout, self.header_timeout);
         seconds(&mut options.body_timeout, self.body_timeout);
         set(&mut options.min_body_rate, &self.min_body_rate);
@@ -432,6 +441,9 @@ impl Settings {
         seconds(&mut options.pool_idle, self.pool_idle);
         set(&mut options.max_body, &self.max_body);
         set(&mut options.max_connections, &self.max_connections);
+        if self.max_connections_per_address.is_some() {
+            options.max_connections_per_address = self.max_connections_per_address;
+        }
         set(&mut options.accept_rate, &self.accept_rate);
         set(&mut options.session_rate, &self.session_rate);
         set(&mut options.guess_rate, &self.guess_rate);
