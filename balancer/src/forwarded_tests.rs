@@ -192,7 +192,8 @@ fn schemes_and_hosts_belong_to_the_client() {
 
 #[test]
 fn a_host_that_is_none_is_left_out() {
-    let origin = forwarding(Dialect::XForwarded).read("192.0.2.1".parse().unwrap(), true, Some(b"a\r\nb"), std::iter::empty());
+    let forwarding = forwarding(Dialect::XForwarded);
+    let origin = forwarding.read("192.0.2.1".parse().unwrap(), true, Some(b"a\r\nb"), std::iter::empty());
     assert_eq!(written(&origin), "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1;proto=https\r\n");
 }
 
@@ -245,7 +246,8 @@ proptest! {
         let names: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
         let fields = lines.iter().map(|(name, value)| (names[*name], value.as_slice()));
         let peer: IpAddr = if trusted { "10.0.0.1" } else { "192.0.2.1" }.parse().unwrap();
-        let origin = forwarding(dialect).read(peer, true, Some(&host), fields);
+        let forwarding = forwarding(dialect);
+        let origin = forwarding.read(peer, true, Some(&host), fields);
         prop_assert!(trusted || origin.client() == peer);
         let text = written(&origin);
         prop_assert!((3..=4).contains(&text.lines().count()) && text.ends_with("\r\n"));

@@ -112,7 +112,7 @@ impl Refused {
     /// Counts the refusal and tells the application.
     pub(crate) fn report(self, engine: &Arc<Shared>, request: Handshake) -> Self {
         engine.count(Count::RequestsRefused);
-        tracing::debug!(target: "sociable::engine", code = self.code as u8, message = self.message, context = loggable(self.code, &self.context), "request refused");
+        tracing::debug!(target: "sociable::engine", code = self.code as u8, answer = self.message, context = loggable(self.code, &self.context), "request refused");
         if let Some(hook) = &engine.config.connection_error {
             hook(&ConnectionError { code: self.code, message: self.message.clone(), context: self.context.clone(), request });
         }

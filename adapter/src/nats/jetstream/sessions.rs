@@ -489,6 +489,7 @@ mod tests {
             sent: None,
             until: Place(None, 0, 0),
             shown: vec![],
+            left: None,
         }
     }
 
@@ -509,7 +510,7 @@ mod tests {
         let pid = id();
         let ago = Duration::from_secs(7);
         let session = SavedSession { lost: Instant::now().checked_sub(ago), ..saved(Some(0)).into_session(pid, vec![], ago) };
-        assert!(sessions.save(&session, me, Epoch::of(1), 1 << 20, 0));
+        assert!(sessions.save(&session, me, Epoch::of(1), None, 1 << 20, 0));
         let Some((Write::Put(bytes, _), _)) = sessions.begin(&pid) else { panic!("nothing is to be written") };
         let lost = wire::unpack::<Saved>(&bytes).unwrap().lost.unwrap();
         assert!((7_000..60_000).contains(&lost), "{lost}");
