@@ -12,11 +12,13 @@ fn start(options: impl Fn(ServerBuilder) -> ServerBuilder) -> (Server, Node) {
     let io = options(Server::builder()).build().unwrap();
     io.on("join", async |socket: Socket, Data(rooms): Data<Vec<String>>, ack: Ack| {
         socket.join(rooms);
-        ack.send(&socket.rooms())
+        let rooms = socket.rooms();
+        ack.send(&rooms)
     });
     io.on("leave", async |socket: Socket, Data(rooms): Data<Vec<String>>, ack: Ack| {
         socket.leave(rooms);
-        ack.send(&socket.rooms())
+        let rooms = socket.rooms();
+        ack.send(&rooms)
     });
     let node = Node::start(&io);
     (io, node)
