@@ -196,7 +196,8 @@ mod tests {
     use super::*;
 
     fn handshake(url: &str, headers: &[(&'static str, &str)]) -> Handshake {
-        let mut head = RequestHead { uri: url.parse().unwrap(), ..RequestHead::default() };
+        let mut head = RequestHead::default();
+        head.uri = url.parse().unwrap();
         for (name, value) in headers {
             head.headers.append(HeaderName::from_static(name), HeaderValue::from_str(value).unwrap());
         }
