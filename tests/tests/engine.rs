@@ -180,7 +180,7 @@ mod requests {
 
     #[tokio::test]
     async fn a_parameter_is_refused_when_it_is_repeated() {
-        let (engines, node) = start(|options| options);
+        let (engines, node) = start(|options| options.jsonp(true));
         for query in ["EIO=3&EIO=4&transport=polling", "EIO=4&transport=websocket&transport=polling", "EIO=4&transport=polling&sid=&sid="] {
             assert_refused(&get(node.addr, &format!("/engine.io/?{query}")).await, 400, 3, "Bad request");
         }

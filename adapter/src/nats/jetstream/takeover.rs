@@ -13,7 +13,7 @@ use sociable_protocol::{Id, NodeTag};
 use tokio::sync::Semaphore;
 
 use super::sessions::{Kept, PAUSE, Place, Saved, kept};
-use super::store::{From, Trouble};
+use super::store::{From, Trouble, is_full};
 use super::{MAX_SHOWN, StreamHistory};
 use crate::SavedSession;
 use crate::history::Position;
@@ -84,6 +84,11 @@ impl Taking<'_> {
                 Ok(Some(taken)) => return taken,
                 // Anew, with what is there now.
                 Ok(None) => {}
+                // A server without room writes no new owner: the client begins anew at once.
+                Err(error) if is_full(&*error) => {
+                    self.history.outbound.refused(&*error);
+                    return None;
+                }
                 Err(error) => {
                     tracing::debug!(target: "sociable::recovery", %error, "a session is not taken over yet");
                     tokio::time::sleep(PAUSE).await;
