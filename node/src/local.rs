@@ -109,7 +109,13 @@ impl Local {
         if recoverable {
             let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
             shared = shared.with_ticket(
-                Ticket { pid, recovered: back.is_some(), lost: AtomicBool::new(false), void: AtomicBool::new(false) },
+                Ticket {
+                    pid,
+                    recovered: back.is_some(),
+                    lost: AtomicBool::new(false),
+                    void: AtomicBool::new(false),
+                    leaves: AtomicBool::new(false),
+                },
                 back.and_then(|back| back.data.clone()),
             );
         }

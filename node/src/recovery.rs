@@ -137,6 +137,8 @@ pub(crate) struct Ticket {
     pub(crate) lost: AtomicBool,
     /// It is not saved any more: another node has it, or what was promised to it can't be held.
     pub(crate) void: AtomicBool,
+    /// Its session is being saved as lost, or was. What is sent to it alone from now on may be for another node.
+    pub(crate) leaves: AtomicBool,
 }
 
 /// How far a socket has been served, for its own thread.
@@ -168,9 +170,9 @@ impl Marks {
         }
     }
 
-    /// True if it got an event when it came back, or before.
+    /// True if it got an event when it came back, or before, or if the event is older than the socket.
     pub(crate) fn has_got(&self, mark: &Position) -> bool {
-        self.served.get().covers(mark) || self.shown.borrow().iter().any(|shown| shown.covers(mark))
+        self.served.get().covers(mark) || self.since.get().covers(mark) || self.shown.borrow().iter().any(|shown| shown.covers(mark))
     }
 
     /// How far it has got, on a thread that has got to `cursor`.
@@ -336,6 +338,7 @@ impl Recoveries {
     pub(crate) fn left(&self, socket: &SocketInner, marks: &Marks, cursor: Position, lost: bool) {
         let Some(ticket) = &socket.ticket else { return };
         if lost && !ticket.void.load(Ordering::Acquire) {
+            ticket.leaves.store(true, Ordering::Release);
             self.save(socket, ticket, marks, cursor, Some(Instant::now()));
             ticket.lost.store(true, Ordering::Release);
         } else {
@@ -459,7 +462,8 @@ impl Namespace {
     ) -> Result<(), EmitError> {
         let target = Target { rooms: vec![socket.id().as_str().into()], except: vec![] };
         // A socket that is away may come back to another node, where nodes share their history.
-        let reach = || if socket.is_connected() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
+        let stays = || socket.is_connected() && !socket.0.ticket.as_ref().is_some_and(|ticket| ticket.leaves.load(Ordering::Acquire));
+        let reach = || if stays() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
         self.send_kept(recoveries, target, name, args, compress, &reach)
     }
 

@@ -82,7 +82,7 @@ pub(crate) fn obey(shelf: &Shelf, session: &SavedSession) -> Option<Stays> {
             continue;
         }
         // One that has no shared place yet is this node's own.
-        let at = if entry.is_pending() || entry.is_lost() { entry.reached } else { entry.mark() };
+        let at = if entry.is_pending() { entry.reached } else { entry.mark() };
         match &entry.order {
             Some(Operation::Disconnect { .. }) => return None,
             Some(Operation::Join(joined)) => {

@@ -219,7 +219,9 @@ impl Shelf {
     pub(crate) fn orders(&self, session: &SavedSession, room: Option<&str>, known: &[Position]) -> Vec<Arc<Entry>> {
         let Some(lists) = self.lists.get(&session.namespace).filter(|_| self.orders > 0) else { return vec![] };
         let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
-        let unknown = |entry: &&Arc<Entry>| entry.order.is_some() && !known.iter().any(|position| position.covers(&entry.mark()));
+        // An order that is lost has no place: sessions that it was for are not recovered, and those saved later do not know it.
+        let unknown =
+            |entry: &&Arc<Entry>| entry.order.is_some() && !entry.is_lost() && !known.iter().any(|position| position.covers(&entry.mark()));
         lists.from(room, from).filter_map(|place| self.at(place)).filter(unknown).cloned().collect()
     }
 

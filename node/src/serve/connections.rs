@@ -136,6 +136,17 @@ mod tests {
         assert_eq!(fitting(usize::MAX, 0), MOST);
     }
 
+    #[tokio::test]
+    async fn connections_do_not_gather_small_messages() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let accepted = listener.accept().await.unwrap().0.into_std().unwrap();
+        let same = accepted.try_clone().unwrap();
+        let held = Arc::new(Connections::default()).try_hold().unwrap();
+        let _stream = MovableTcp::new(TcpStream::from_std(accepted).unwrap(), held);
+        assert!(same.nodelay().unwrap());
+    }
+
     #[test]
     fn connections_are_counted_until_they_close() {
         let connections = Arc::new(Connections { limit: AtomicUsize::new(32), ..Connections::default() });

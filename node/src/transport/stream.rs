@@ -34,7 +34,12 @@ enum State {
 }
 
 impl MovableTcp {
+    /// A connection that was accepted. It does not gather small messages (`TCP_NODELAY`): each write is a batch already.
     pub(crate) fn new(stream: TcpStream, held: Held) -> Self {
+        // A connection that refuses this is slower, and is broken most likely: its first read tells.
+        if let Err(error) = stream.set_nodelay(true) {
+            tracing::debug!(target: "sociable::serve", %error, "TCP_NODELAY could not be set");
+        }
         Self { state: State::Registered(stream), _held: held }
     }
 

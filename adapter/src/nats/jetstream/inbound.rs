@@ -322,6 +322,9 @@ impl Inbound<'_> {
                 }
                 if head.publisher == history.me {
                     history.outbound.stands(head.order, Some(sequence));
+                    if wire::records(payload).is_some_and(|mut records| matches!(records.record(), Some(Ok(Record::Lost)))) {
+                        log.has_told_lost(sequence);
+                    }
                     true
                 } else {
                     follows == Follows::Again || self.take_records(&mut log, &head, follows, sequence, payload, live)
@@ -386,8 +389,9 @@ impl Inbound<'_> {
                     at += 1;
                     keep(Some(log.take_order(publisher, place, None, order, &history.limits)))
                 }
-                // Whoever heard all that was sent on without being kept lacks nothing.
+                // Sockets that are here lack nothing if all came that was sent on without being kept. Sessions that are away may.
                 Ok(Record::Lost) => {
+                    log.breaks_off_at(sequence);
                     whole &= follows != Follows::Gap;
                     true
                 }

@@ -46,6 +46,8 @@ pub(super) struct Log {
     place: u64,
     /// What stood here or before when this node began is not for those who have connected to it.
     began: u64,
+    /// The others are not told yet that something of this node is lost: until then nobody can be told all that they missed.
+    owes_lost: bool,
     /// Messages of each publisher so far.
     messages: Map<Publisher, u64>,
 }
@@ -91,6 +93,7 @@ impl Log {
             number: 0,
             place: 0,
             began: place_behind(last),
+            owes_lost: false,
             messages: Map::default(),
         }
     }
@@ -120,6 +123,17 @@ impl Log {
     pub(super) fn has_lost(&mut self, number: u64) {
         self.shelf.owns_behind(number);
         self.shelf.begins_behind(self.position().place);
+    }
+
+    /// Something of this node is lost, and a record of the stream will say so.
+    pub(super) fn owes_lost(&mut self, owes: bool) {
+        self.owes_lost |= owes;
+    }
+
+    /// A message of this node stands here that says that something before it is lost. All nodes agree on its place.
+    pub(super) fn has_told_lost(&mut self, sequence: u64) {
+        self.owes_lost = false;
+        self.breaks_off_at(sequence);
     }
 
     /// Something was sent that nobody keeps, behind all that has been taken: who is away can't be told all until more of the stream has come.
@@ -322,7 +336,7 @@ impl Log {
         }
         // Positions of a stream that is not there any more say nothing.
         let head = self.position();
-        if session.since.place > head.place || session.until.place > head.place {
+        if self.owes_lost || session.since.place > head.place || session.until.place > head.place {
             return None;
         }
         let others = |tag: &NodeTag| self.others.get(tag).map(|others| &others.shelf);

@@ -245,7 +245,8 @@ impl Outbound {
         let waiting = &mut *waiting;
         let longest = MESSAGE.min(longest + HEAD);
         let mut packed = [Lane::All, Lane::Own].map(Packed::new);
-        if std::mem::take(&mut waiting.lost) {
+        // A server that refuses is not asked for this alone.
+        if (!waiting.items.is_empty() || !self.is_refused()) && std::mem::take(&mut waiting.lost) {
             // Before what was sent behind it.
             packed[0].payload = wire::lost();
         }
@@ -321,6 +322,7 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
             if *fate == Fate::Refused {
                 send_on(&history, &shared, parcel).await;
                 // A node that has not heard it learns so from the next message that is kept.
+                history.log.lock().owes_lost(shared.node.get().is_some());
                 outbound.waiting.lock().lost |= shared.node.get().is_some();
             }
         }
@@ -380,6 +382,7 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> F
                 if let Some(node) = shared.node.get() {
                     node.fall_behind();
                     // A process without sockets has told whoever asked it to send.
+                    history.log.lock().owes_lost(parcel.lane == Lane::All);
                     history.outbound.waiting.lock().lost |= parcel.lane == Lane::All;
                 }
                 return Fate::Lost;
