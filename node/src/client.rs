@@ -274,10 +274,14 @@ impl Client {
         if let Some(recoveries) = recoveries {
             recoveries.arrived(&socket.shared, local.worker.index);
         }
-        let back = match claimed.as_mut().map(|claimed| (claimed.missed(), claimed.spend())) {
+        let missed = claimed.as_mut().map(|claimed| (claimed.missed(), claimed.spend()));
+        let missed = missed.map(|(missed, session)| (missed.map(|missed| (socket.packets(&missed), missed)), session));
+        let back = match missed {
             // Namespaces of one client come back together, and share its outbox: beyond it nothing is begun.
-            Some((Some(missed), Some(session))) if self.session.has_room_for(missed.entries.iter().map(|entry| entry.frames.len())) => {
-                Some((session, missed))
+            Some((Some((packets, missed)), Some(session)))
+                if self.session.has_room_for(packets.iter().map(sociable_protocol::Frames::len)) =>
+            {
+                Some((session, missed, packets))
             }
             Some((_, session)) => {
                 if let (Some(recoveries), Some(session)) = (recoveries, session) {
@@ -302,8 +306,8 @@ impl Client {
         connecting.cost.set(0);
         self.sockets.borrow_mut().add(Rc::clone(&socket));
         let rooms = match back {
-            Some((session, missed)) => {
-                socket.goes_on(&session, &missed);
+            Some((session, missed, packets)) => {
+                socket.goes_on(&session, &missed, packets);
                 missed.rooms.into_iter().map(|(room, _)| room).collect()
             }
             None => {

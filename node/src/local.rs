@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use slab::Slab;
-use sociable_adapter::{Entry, Missed, Position, SavedSession};
+use sociable_adapter::{Entry, LeftRoom, Missed, Position, SavedSession};
 use sociable_protocol::{Args, Frames};
 
 use crate::ack::{Ack, AckTable, Waiter};
@@ -413,18 +413,29 @@ impl LocalSocket {
         }
     }
 
-    /// Goes on where the socket was, and sends what it missed.
-    pub(crate) fn goes_on(&self, session: &SavedSession, missed: &Missed) {
+    /// The packets of what a session missed, as they are sent.
+    pub(crate) fn packets(&self, missed: &Missed) -> Vec<Frames> {
+        let offsets = missed.offsets.iter().map(Some).chain(std::iter::repeat(None));
+        let packet = |(entry, offset): (&Arc<Entry>, Option<&String>)| match offset {
+            Some(offset) => self.shared.namespace.at_offset(&entry.frames, offset),
+            None => entry.frames.clone(),
+        };
+        missed.entries.iter().zip(offsets).map(packet).collect()
+    }
+
+    /// Goes on where the socket was, and sends the packets of what it missed.
+    pub(crate) fn goes_on(&self, session: &SavedSession, missed: &Missed, packets: Vec<Frames>) {
         let Some(marks) = &self.marks else { return };
         marks.joined.borrow_mut().extend(missed.rooms.iter().cloned());
+        marks.left_rooms.borrow_mut().clone_from(&missed.left_rooms);
         marks.since.set(session.since);
         marks.sent.set(session.sent);
         marks.served.set(missed.head);
         marks.shown.borrow_mut().clone_from(&session.shown);
-        for (at, entry) in missed.entries.iter().enumerate() {
-            let frames = missed.offsets.get(at).map(|offset| self.shared.namespace.at_offset(&entry.frames, offset));
-            let sent = self.session.send(frames.unwrap_or_else(|| entry.frames.clone()), entry.compress);
-            marks.count(entry.mark(), session.until, sent.is_ok());
+        for (entry, packet) in missed.entries.iter().zip(packets) {
+            let sent = self.session.send(packet, entry.compress);
+            // Which of them the client has is not known by where it was before.
+            marks.count(entry.mark(), session.since, sent.is_ok());
         }
         self.session.worker().counters.one(Count::Recovered);
     }
@@ -462,11 +473,11 @@ impl LocalSocket {
     pub(crate) fn leave_rooms(self: &Rc<Self>, rooms: &[ByteString]) {
         if let Some(changes) = self.namespace.rooms.call(|all| all.leave(self, rooms)) {
             if let Some(marks) = &self.marks {
-                let mut joined = marks.joined.borrow_mut();
+                let to = marks.reached(self.cursor());
                 for change in &changes {
-                    joined.remove(&change.room);
+                    let from = marks.joined.borrow_mut().remove(&change.room).unwrap_or_default();
+                    marks.left_rooms.borrow_mut().add(LeftRoom { room: change.room.clone(), from, to });
                 }
-                drop(joined);
                 self.changed();
             }
             self.namespace.tell(self, changes, false);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
-use sociable_adapter::{AdapterError, Entry, History, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
+use sociable_adapter::{AdapterError, Entry, History, LeftRooms, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::oneshot;
 
@@ -156,6 +156,8 @@ pub(crate) struct Marks {
     pub(crate) refused: Cell<Option<Position>>,
     /// The position at which it joined each of its rooms.
     pub(crate) joined: RefCell<Map<Room, Position>>,
+    /// The rooms that it left last.
+    pub(crate) left_rooms: RefCell<LeftRooms>,
     /// It has changed since it was saved last, where sessions are saved while they live.
     pub(crate) changed: Cell<bool>,
 }
@@ -366,6 +368,7 @@ impl Recoveries {
             pid: ticket.pid,
             id: socket.id,
             rooms: rooms.collect(),
+            left_rooms: marks.left_rooms.borrow().clone(),
             data,
             lost,
             since: marks.since.get(),

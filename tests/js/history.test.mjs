@@ -157,3 +157,24 @@ test("a client that said goodbye does not come back", async (t) => {
   assert.notEqual(other.id, id);
   assert.equal(other.recovered, false);
 });
+
+test("an offset that was never given out brings nobody back", async (t) => {
+  const all = await nodes(t, 2);
+  const [a, b] = all;
+  const made = {
+    text: () => "made up",
+    empty: () => "",
+    "of another stream": (offset) => (offset.startsWith("A") ? "B" : "A") + offset.slice(1),
+    "of a later event": (offset) => `${offset.slice(0, 6)}__________${offset.slice(16)}`,
+    "too long": (offset) => offset.repeat(2),
+  };
+  for (const [what, change] of Object.entries(made)) {
+    const { socket, id } = await settled(wanderer(t, [a]));
+    const auth = { pid: socket._pid, offset: change(socket._lastOffset) };
+    socket.io.engine.close();
+    const other = new Manager(b.url, { transports: ["websocket"] }).socket("/api", { auth });
+    t.after(() => other.io._close());
+    await connected(other);
+    assert.deepEqual([other.recovered, other.id === id], [false, false], what);
+  }
+});

@@ -137,6 +137,22 @@ test("an event with an acknowledgement carries no offset and does not hide what 
   assert.deepEqual(list, [1]);
 });
 
+test("an offset that was never given out brings nobody back", async (t) => {
+  const nsp = ownNamespace();
+  const witness = await connect(t, await app(), nsp);
+  for (const change of [() => "made up", () => "", (offset) => `${offset}9999`, (offset) => offset.slice(1)]) {
+    const socket = await connect(t, await app(), nsp);
+    const came = once(socket, "n");
+    await emit(witness, [socket.id], 1);
+    await came;
+    const id = await cut(socket);
+    socket._lastOffset = change(socket._lastOffset);
+    await back(socket);
+    assert.deepEqual([socket.recovered, socket.id === id], [false, false], String(change));
+    socket.disconnect();
+  }
+});
+
 test("binary that was missed comes back as it was", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 use sociable::adapter::Emitter;
 use sociable::adapter::conformance::{Peer, check_all};
@@ -39,6 +39,10 @@ async fn start(options: NatsOptions) -> Member {
         .unwrap();
     io.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
         socket.join(room);
+        ack.send(())
+    });
+    io.on("leave", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+        socket.leave(room);
         ack.send(())
     });
     io.on("name", async |socket: Socket, Data(name): Data<String>, ack: Ack| {
@@ -171,6 +175,58 @@ async fn what_was_said_to_one_client_alone_is_not_lost_with_its_node() {
     assert_eq!(numbers(&back, 24).await, [24]);
     back.sync().await.unwrap();
     assert!(back.pending().is_empty());
+}
+
+/// A room's event was for the socket that left the room afterwards, also if its client had not received it.
+#[tokio::test]
+async fn events_of_left_rooms_come_after_a_return() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = served(&a).await;
+    client.emit_with_ack("join", "red").await.unwrap();
+    let lost = client.as_lost();
+    a.io.to("red").emit("n", 2).unwrap();
+    assert_eq!(numbers(&client, 2).await, [2]);
+    client.emit_with_ack("leave", "red").await.unwrap();
+    a.io.to("red").emit("n", 3).unwrap();
+    a.io.emit("n", 4).unwrap();
+    assert_eq!(numbers(&client, 4).await, [4]);
+    // As if all behind the first had been lost with the connection.
+    let client = b.server.client().recover(lost.clone()).connect().await.unwrap();
+    assert!(client.recovered());
+    assert_eq!(numbers(&client, 4).await, [2, 4]);
+    // It is lost again in the midst of it, and comes to the first node.
+    let client = a.server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    assert_eq!(numbers(&client, 4).await, [2, 4]);
+    assert!(a.io.to("red").fetch_sockets().await.unwrap().is_empty());
+}
+
+/// A node that lives, but can't keep what it sent, is not taken for dead: what it said to one client alone is not lost.
+#[tokio::test]
+async fn a_node_that_still_tries_to_keep_events_is_waited_for() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = served(&a).await;
+    a.io.flushed().await.unwrap();
+    let server = async_nats::connect(nats.url()).await.unwrap();
+    let mut answers = server.subscribe("_INBOX.>").await.unwrap();
+    server.flush().await.unwrap();
+    let jetstream = async_nats::jetstream::new(server);
+    let stream = jetstream.get_stream("sociable-sociable").await.unwrap();
+    let whole = stream.cached_info().config.clone();
+    let all = "sociable.sociable.kept.all".to_owned();
+    jetstream.update_stream(async_nats::jetstream::stream::Config { subjects: vec![all], ..whole.clone() }).await.unwrap();
+    let (id, lost) = (client.id().to_owned(), client.as_lost());
+    client.emit("tell me", 2).unwrap();
+    assert_eq!(numbers(&client, 2).await, [2]);
+    let back = b.server.client().recover(lost).patience(patience());
+    let back = tokio::spawn(async move { back.connect().await });
+    while answers.next().await.unwrap().payload != "still" {}
+    jetstream.update_stream(whole).await.unwrap();
+    let back = back.await.unwrap().unwrap();
+    assert_eq!((back.recovered(), back.id()), (true, &*id));
+    assert_eq!(numbers(&back, 2).await, [2]);
 }
 
 /// What a node has confirmed survives it.

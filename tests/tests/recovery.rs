@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sociable::adapter::LeftRooms;
 use sociable::testing::TestServer;
 use sociable::{Ack, Data, Recovery, Server, ServerBuilder, Socket};
 use sociable_tests::{Client, Message, Node, eventually};
@@ -41,6 +42,51 @@ async fn what_a_room_heard_before_a_client_joined_it_is_not_told_to_it() {
     assert_eq!(client.expect("n").await.unwrap().data::<String>().unwrap(), "more");
     client.sync().await.unwrap();
     assert!(client.pending().is_empty());
+}
+
+#[tokio::test]
+async fn events_of_left_rooms_come_after_a_return() {
+    let io = server(|builder| builder);
+    let server = TestServer::start(&io).unwrap();
+    let client = server.connect().await.unwrap();
+    client.emit_with_ack("join", "red").await.unwrap();
+    io.to("red").emit("n", 1).unwrap();
+    client.expect("n").await.unwrap();
+    let lost = client.as_lost();
+    io.to("red").emit("n", 2).unwrap();
+    io.sockets_leave("red").unwrap();
+    io.to("red").emit("n", 3).unwrap();
+    client.sync().await.unwrap();
+    // As if the second had been lost with the connection.
+    let client = server.client().recover(lost).connect().await.unwrap();
+    assert!(client.recovered());
+    assert_eq!(client.expect("n").await.unwrap().data::<u64>().unwrap(), 2);
+    client.sync().await.unwrap();
+    assert!(client.pending().is_empty());
+}
+
+/// A client that may lack events of more rooms than are remembered gets a new session.
+#[tokio::test]
+async fn too_many_left_rooms_end_recovery_only_where_it_lacks() {
+    let io = server(|builder| builder);
+    let server = TestServer::start(&io).unwrap();
+    for has_all in [true, false] {
+        let client = server.connect().await.unwrap();
+        io.emit("n", 1).unwrap();
+        client.expect("n").await.unwrap();
+        let lacks = client.as_lost();
+        for n in 0..=LeftRooms::MAX {
+            client.emit_with_ack("join", format!("room {n}")).await.unwrap();
+            io.to(format!("room {n}")).emit("n", 2).unwrap();
+            io.sockets_leave(format!("room {n}")).unwrap();
+        }
+        io.emit("n", 3).unwrap();
+        client.sync().await.unwrap();
+        match has_all {
+            true => assert!(server.client().recover(client.drop_connection()).connect().await.unwrap().recovered()),
+            false => assert!(!server.client().recover(lacks).connect().await.unwrap().recovered()),
+        }
+    }
 }
 
 /// What a CONNECT was answered with: `sid` and `pid`, or nothing if the connection ended.

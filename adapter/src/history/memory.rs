@@ -153,13 +153,16 @@ impl History for MemoryHistory {
 
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed> {
         let kept = self.kept.lock();
-        let received = offset.and_then(|offset| self.read(offset)).filter(|number| *number <= kept.head).unwrap_or(0);
+        let received = match offset {
+            Some(offset) => self.read(offset).filter(|number| *number <= kept.head)?,
+            None => 0,
+        };
         let mut known = vec![session.since, self.position(received)];
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
             // It has all that it was sent, so that there is nothing for it up to where it was served.
             known.push(session.until);
         }
-        if !kept.shelf.is_complete_behind(&known) {
+        if !kept.shelf.is_complete_behind(&known) || !session.left_rooms.is_complete_behind(&known) {
             return None;
         }
         let stays = obey(&kept.shelf, session)?;
@@ -167,7 +170,9 @@ impl History for MemoryHistory {
         let head = self.position(kept.head);
         drop(kept);
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
-        (bytes <= self.limits.session_bytes).then(|| Missed { entries, offsets: vec![], head, rooms: stays.rooms() })
+        let (rooms, left_rooms) = stays.into_rooms();
+        let missed = Missed { entries, offsets: vec![], head, rooms, left_rooms: left_rooms.unknown(&known) };
+        (bytes <= self.limits.session_bytes).then_some(missed)
     }
 
     fn save(&self, session: SavedSession) -> bool {
@@ -226,7 +231,8 @@ impl History for MemoryHistory {
 impl SavedSession {
     /// What it takes in memory, about.
     pub(crate) fn cost(&self) -> usize {
-        let rooms: usize = self.rooms.iter().map(|(room, _)| room.len() + 64).sum();
+        let names = self.rooms.iter().map(|(room, _)| room).chain(self.left_rooms.iter().map(|left| &left.room));
+        let rooms: usize = names.map(|room| room.len() + 64).sum();
         OVERHEAD + rooms + self.data.as_ref().map_or(0, weight)
     }
 }

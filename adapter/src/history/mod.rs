@@ -1,5 +1,6 @@
 //! What a client missed while its connection was lost, and what it was before: the ground of connection state recovery.
 
+mod left;
 mod memory;
 pub(crate) mod orders;
 mod position;
@@ -17,6 +18,7 @@ use sociable_protocol::{Frames, Id, NodeTag, Value};
 use crate::AdapterError;
 use crate::message::{Operation, Room, Target};
 
+pub use left::{LeftRoom, LeftRooms};
 pub use memory::MemoryHistory;
 pub use position::Position;
 
@@ -133,6 +135,8 @@ pub struct SavedSession {
     /// The rooms that it was in, that of its id not among them, each with the position behind which its events were for this socket: that of
     /// its joining.
     pub rooms: Vec<(Room, Position)>,
+    /// The rooms that it has left: what was sent to them before was for this socket.
+    pub left_rooms: LeftRooms,
     /// What the application attached to it.
     pub data: Option<Value>,
     /// The position behind which events were for this socket: that of its first connection.
@@ -172,6 +176,8 @@ pub struct Missed {
     pub head: Position,
     /// The rooms of the session after the orders that it missed, as in [`SavedSession::rooms`].
     pub rooms: Vec<(Room, Position)>,
+    /// The rooms that it has left, but for those whose events its client is known to have.
+    pub left_rooms: LeftRooms,
 }
 
 /// Whom an event can be for.
@@ -247,9 +253,9 @@ pub trait History: Send + Sync + Debug + 'static {
     /// The offset that says: all up to here has been received.
     fn offset(&self, position: &Position) -> String;
 
-    /// What a session has missed whose client shows this offset. A text that is no offset of this history is none at all: the client
-    /// has received nothing. Orders are obeyed in their place, whatever the client shows. `None` if the session was put out, or if what it missed
-    /// can't be told completely any more, or is too much.
+    /// What a session has missed whose client shows this offset. A client without one has received nothing. Orders are obeyed in their place,
+    /// whatever the client shows. `None` if the session was put out, if what it missed can't be told completely any more, or is too much, or if the
+    /// offset was never given out.
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed>;
 
     /// Keeps a session. False if it is too large.

@@ -1,7 +1,7 @@
 //! Joins, leaves and disconnects of a session whose client is away.
 
 use super::shelf::{Shelf, in_order};
-use super::{Position, SavedSession};
+use super::{LeftRoom, LeftRooms, Position, SavedSession};
 use crate::maps::{Map, Set};
 use crate::message::{Operation, Room, own_room};
 
@@ -11,7 +11,14 @@ pub(crate) struct Stays(Map<Room, Vec<(Position, Option<Position>)>>);
 
 impl Stays {
     fn of(session: &SavedSession) -> Self {
-        Self(session.rooms.iter().map(|(room, since)| (room.clone(), vec![(*since, None)])).collect())
+        let mut stays: Map<Room, Vec<_>> = Map::default();
+        for LeftRoom { room, from, to } in session.left_rooms.iter() {
+            stays.entry(room.clone()).or_default().push((*from, Some(*to)));
+        }
+        for (room, since) in &session.rooms {
+            stays.entry(room.clone()).or_default().push((*since, None));
+        }
+        Self(stays)
     }
 
     fn is_in(&self, room: &str) -> bool {
@@ -41,13 +48,19 @@ impl Stays {
         self.0.get(room).is_some_and(|stays| stays.iter().any(during))
     }
 
-    /// The rooms that the session is in at last, each with the position of its joining.
-    pub(crate) fn rooms(self) -> Vec<(Room, Position)> {
-        let last = |(room, stays): (Room, Vec<_>)| match stays.last() {
-            Some((from, None)) => Some((room, *from)),
-            _ => None,
-        };
-        self.0.into_iter().filter_map(last).collect()
+    /// The rooms that the session is in at last, each with the position of its joining, and those that it has left.
+    pub(crate) fn into_rooms(self) -> (Vec<(Room, Position)>, LeftRooms) {
+        let (mut rooms, mut left) = (vec![], vec![]);
+        for (room, stays) in self.0 {
+            for (from, to) in stays {
+                match to {
+                    Some(to) => left.push(LeftRoom { room: room.clone(), from, to }),
+                    None => rooms.push((room.clone(), from)),
+                }
+            }
+        }
+        left.sort_by_key(|stay| (stay.to.place, stay.to.own));
+        (rooms, left.into_iter().collect())
     }
 }
 

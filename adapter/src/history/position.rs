@@ -36,6 +36,11 @@ impl Position {
         if self.tag.is_some() && self.tag == mark.tag { mark.own <= self.own } else { mark.place <= self.place }
     }
 
+    /// True if who has got here has got to this position of the same node, which is certain only there.
+    pub(crate) fn has_passed(&self, position: &Position) -> bool {
+        self.tag == position.tag && self.own >= position.own && self.place >= position.place
+    }
+
     /// The later of two positions of the same node, which only moves on.
     #[must_use]
     pub fn later(self, other: Self) -> Self {

@@ -181,7 +181,7 @@ impl Inbound<'_> {
         history.outbound.refused(&*Trouble::from("another node says so"));
         let Some(mut reader) = wire::records(payload) else {
             shared.counters.malformed.one();
-            log.has_hole();
+            log.has_hole(head.publisher);
             drop(log);
             self.lost();
             return true;
@@ -214,7 +214,7 @@ impl Inbound<'_> {
             }
         }
         if hole {
-            log.has_hole();
+            log.has_hole(head.publisher);
         }
         drop(log);
         if follows == Follows::Gap {
@@ -323,7 +323,7 @@ impl Inbound<'_> {
                 if head.publisher == history.me {
                     history.outbound.stands(head.order, Some(sequence));
                     if wire::records(payload).is_some_and(|mut records| matches!(records.record(), Some(Ok(Record::Lost)))) {
-                        log.has_told_lost(sequence);
+                        log.has_told_lost(history.me, sequence);
                     }
                     true
                 } else {
@@ -391,7 +391,7 @@ impl Inbound<'_> {
                 }
                 // Sockets that are here lack nothing if all came that was sent on without being kept. Sessions that are away may.
                 Ok(Record::Lost) => {
-                    log.breaks_off_at(sequence);
+                    log.has_told_lost(head.publisher, sequence);
                     whole &= follows != Follows::Gap;
                     true
                 }

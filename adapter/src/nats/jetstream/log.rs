@@ -1,7 +1,7 @@
 //! The events of the shared history, as far as one node knows them: what it sent, what came for all, what it has read of others.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use sociable_protocol::{Frames, NodeTag};
@@ -20,6 +20,8 @@ pub(super) const PER_MESSAGE: u64 = 1 << 12;
 const MAX_OTHERS: usize = 1024;
 /// Publishers whose messages are counted.
 const MAX_PUBLISHERS: usize = 10_000;
+/// How long a publisher is given to say in the stream that something of it is lost. Then it is taken for dead.
+const MAX_HOLE: Duration = Duration::from_secs(120);
 
 /// The place of an event in a message of the stream.
 pub(super) fn place_in(sequence: u64, at: u64) -> u64 {
@@ -48,6 +50,8 @@ pub(super) struct Log {
     began: u64,
     /// The others are not told yet that something of this node is lost: until then nobody can be told all that they missed.
     owes_lost: bool,
+    /// Publishers that sent something that nobody keeps, and when they did last. Each will say so in the stream: nobody can be told all before.
+    holes: Map<Publisher, Instant>,
     /// Messages of each publisher so far.
     messages: Map<Publisher, u64>,
 }
@@ -94,6 +98,7 @@ impl Log {
             place: 0,
             began: place_behind(last),
             owes_lost: false,
+            holes: Map::default(),
             messages: Map::default(),
         }
     }
@@ -130,15 +135,34 @@ impl Log {
         self.owes_lost |= owes;
     }
 
-    /// A message of this node stands here that says that something before it is lost. All nodes agree on its place.
-    pub(super) fn has_told_lost(&mut self, sequence: u64) {
-        self.owes_lost = false;
+    /// A message stands here that says that something of its publisher before it is lost. All nodes agree on its place.
+    pub(super) fn has_told_lost(&mut self, publisher: Publisher, sequence: u64) {
+        self.owes_lost &= publisher.tag != self.me;
+        self.holes.remove(&publisher);
         self.breaks_off_at(sequence);
     }
 
-    /// Something was sent that nobody keeps, behind all that has been taken: who is away can't be told all until more of the stream has come.
-    pub(super) fn has_hole(&mut self) {
-        self.shelf.begins_behind(place_in(self.sequence() + 1, 0));
+    /// A publisher sent something that nobody keeps. Its place among the kept events is not known until the publisher says so in the stream.
+    pub(super) fn has_hole(&mut self, publisher: Publisher) {
+        // Any publisher stands for those that are too many: what counts is that there is one.
+        let full = self.holes.len() >= MAX_PUBLISHERS;
+        let key = self.holes.keys().next().copied().filter(|_| full).unwrap_or(publisher);
+        self.holes.insert(key, Instant::now());
+    }
+
+    /// True while a publisher has not said where its lost events are missing.
+    fn has_holes(&mut self) -> bool {
+        if self.holes.is_empty() {
+            return false;
+        }
+        // All that clients can have shown has been taken by now.
+        let here = self.place;
+        let known = self.holes.len();
+        self.holes.retain(|_, at| at.elapsed() < MAX_HOLE);
+        if self.holes.len() < known {
+            self.shelf.begins_behind(here);
+        }
+        true
     }
 
     /// An event or an order of another node that nobody keeps: to those who are here it is one of this node's own.
@@ -319,15 +343,16 @@ impl Log {
         (shelves().map(Shelf::len).sum(), shelves().map(Shelf::bytes).sum())
     }
 
-    /// What a client shows that it has. An offset of another stream, or of an event that was not sent yet, says nothing.
-    pub(super) fn seen(&self, offset: Option<&str>) -> Vec<Position> {
-        let seen = offset.and_then(|offset| offset::read(self.epoch, offset)).unwrap_or_default();
+    /// What a client shows that it has. `None` if the offset was never given out for an event of this stream, as far as that is known.
+    pub(super) fn seen(&self, offset: Option<&str>) -> Option<Vec<Position>> {
+        let Some(offset) = offset else { return Some(vec![]) };
+        let seen = offset::read(self.epoch, offset)?;
         let made_up = |position: &Position| position.tag == Some(self.me) && position.own > self.number;
-        if seen.iter().any(made_up) { vec![] } else { seen }
+        (!seen.iter().any(made_up)).then_some(seen)
     }
 
     /// What a session has missed whose client has seen this. `None` if it can't be told completely, or is too much.
-    pub(super) fn missed(&self, session: &SavedSession, seen: &[Position], limits: &Limits) -> Option<Missed> {
+    pub(super) fn missed(&mut self, session: &SavedSession, seen: &[Position], limits: &Limits) -> Option<Missed> {
         let mut known = vec![session.since];
         known.extend(seen.iter().chain(&session.shown));
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
@@ -336,7 +361,8 @@ impl Log {
         }
         // Positions of a stream that is not there any more say nothing.
         let head = self.position();
-        if self.owes_lost || session.since.place > head.place || session.until.place > head.place {
+        let made_up = seen.iter().any(|position| position.place > head.place);
+        if made_up || self.owes_lost || self.has_holes() || session.since.place > head.place || session.until.place > head.place {
             return None;
         }
         let others = |tag: &NodeTag| self.others.get(tag).map(|others| &others.shelf);
@@ -344,7 +370,7 @@ impl Log {
         tags.sort_unstable();
         tags.dedup();
         let shelves = || tags.iter().filter_map(others).chain([&self.shelf]);
-        if !shelves().all(|shelf| shelf.is_complete_behind(&known)) {
+        if !shelves().all(|shelf| shelf.is_complete_behind(&known)) || !session.left_rooms.is_complete_behind(&known) {
             return None;
         }
         // Orders are for all nodes.
@@ -368,7 +394,9 @@ impl Log {
             offset::write_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
-        (besides.len() <= offset::MAX_BESIDES).then(|| Missed { entries, offsets, head, rooms: stays.rooms() })
+        let (rooms, left_rooms) = stays.into_rooms();
+        let missed = Missed { entries, offsets, head, rooms, left_rooms: left_rooms.unknown(&known) };
+        (besides.len() <= offset::MAX_BESIDES).then_some(missed)
     }
 }
 

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sociable_protocol::{Id, IdSource};
 
 use super::*;
-use crate::{Stay, Target};
+use crate::{LeftRoom, LeftRooms, Stay, Target};
 
 const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(600), event_age: Duration::from_secs(600), session_bytes: 1 << 24, total_bytes: 1 << 28 };
@@ -38,6 +38,8 @@ enum Op {
     Cut { client: usize },
     /// Its node notices that.
     Notice { client: usize },
+    /// A client joins the room, or leaves it.
+    Move { client: usize },
     /// A client comes back to a thread of a node, and gets so much of what it is told again before its connection is cut anew.
     Return { client: usize, node: usize, thread: usize, gets: usize },
     /// Sessions are saved while they live.
@@ -62,6 +64,7 @@ fn op() -> impl Strategy<Value = Op> {
         8 => (node.clone(), 1..5usize).prop_map(|(node, count)| Op::Take { node, count }),
         2 => client.clone().prop_map(|client| Op::Cut { client }),
         1 => client.clone().prop_map(|client| Op::Notice { client }),
+        2 => client.clone().prop_map(|client| Op::Move { client }),
         3 => (client.clone(), node.clone(), thread, prop_oneof![Just(usize::MAX), 0..4usize])
             .prop_map(|(client, node, thread, gets)| Op::Return { client, node, thread, gets }),
         1 => client.prop_map(|client| Op::Refresh { client }),
@@ -110,7 +113,9 @@ impl Node {
 
 struct Client {
     id: Id,
-    in_room: bool,
+    /// The position at which it joined the room, if it is there.
+    joined: Option<Position>,
+    left_rooms: LeftRooms,
     /// Where it is, as that node knows it, and on which thread.
     at: Option<usize>,
     thread: usize,
@@ -127,11 +132,26 @@ struct Client {
     kept: SavedSession,
     offset: Option<String>,
     heard: Vec<(NodeTag, u64)>,
+    /// What a thread of its node has passed while it was there, or what was told to it when it came back.
+    offered: BTreeSet<(NodeTag, u64)>,
     /// What it has to hear.
     due: BTreeSet<(NodeTag, u64)>,
 }
 
+impl Client {
+    /// An event for all nodes has come to where the client is. It is for the client if that is in the room now.
+    fn offer(&mut self, entry: &Entry) {
+        let due = (entry.publisher, entry.number);
+        let is_for_it = entry.target.rooms.is_empty() || self.joined.is_some();
+        if entry.reach == Reach::Everywhere && self.offered.insert(due) && is_for_it {
+            self.due.insert(due);
+        }
+    }
+}
+
 struct Cluster {
+    /// All events for all nodes.
+    events: Vec<(usize, Arc<Entry>)>,
     nodes: Vec<Node>,
     clients: Vec<Client>,
     stream: Vec<Message>,
@@ -154,18 +174,20 @@ impl Cluster {
             alive: true,
             frozen: false,
         };
-        let mut cluster = Self { nodes: tags.into_iter().map(node).collect(), clients: vec![], stream: vec![] };
+        let mut cluster = Self { nodes: tags.into_iter().map(node).collect(), clients: vec![], stream: vec![], events: vec![] };
         for at in 0..CLIENTS {
-            let (node, in_room) = (at % NODES, at % 2 == 0);
+            let node = at % NODES;
             let mut ids = IdSource::new(cluster.nodes[node].log.me);
             let (id, pid) = (ids.draw(), ids.draw());
             let since = cluster.nodes[node].log.position();
-            let rooms = if in_room { vec![(ByteString::from("red"), since)] } else { vec![] };
+            let joined = (at % 2 == 0).then_some(since);
+            let rooms = joined.map(|since| (ByteString::from("red"), since)).into_iter().collect();
             let kept = SavedSession {
                 namespace: "/".into(),
                 pid,
                 id,
                 rooms,
+                left_rooms: LeftRooms::default(),
                 data: None,
                 since,
                 sent: None,
@@ -176,7 +198,8 @@ impl Cluster {
             };
             let client = Client {
                 id,
-                in_room,
+                joined,
+                left_rooms: LeftRooms::default(),
                 at: Some(node),
                 thread: at / 2 % THREADS,
                 past: BTreeSet::from([node]),
@@ -190,6 +213,7 @@ impl Cluster {
                 kept,
                 offset: None,
                 heard: vec![],
+                offered: BTreeSet::new(),
                 due: BTreeSet::new(),
             };
             cluster.clients.push(client);
@@ -204,6 +228,9 @@ impl Cluster {
         let reach = if own { Reach::Here } else { Reach::Everywhere };
         let entry = Arc::new(Entry::new("/".into(), target, Frames::text("x"), true, number, reached, true).reaching(reach));
         sender.waiting.push_back((own, Arc::clone(&entry)));
+        if !own {
+            self.events.push((node, Arc::clone(&entry)));
+        }
         if early {
             self.flush(node);
         }
@@ -243,7 +270,8 @@ impl Cluster {
         let offset = sender.log.offset(&entry.reached);
         let mut slow = vec![];
         for (at, client) in self.clients.iter_mut().enumerate().filter(|(_, client)| client.at == Some(node) && client.thread == thread) {
-            let met = |room: &str| room == client.id.as_str() || client.in_room && room == "red";
+            client.offer(entry);
+            let met = |room: &str| room == client.id.as_str() || client.joined.is_some() && room == "red";
             let mark = entry.mark();
             let has_got = client.served.covers(&mark) || client.shown.iter().any(|shown| shown.covers(&mark));
             if !entry.target.includes(met) || has_got {
@@ -324,6 +352,15 @@ impl Cluster {
         client.kept.sent = client.sent;
         client.kept.until = client.refused.unwrap_or_else(|| client.served.later(self.nodes[node].threads[client.thread].cursor));
         client.kept.shown.clone_from(&client.shown);
+        client.kept.rooms = client.joined.map(|since| ("red".into(), since)).into_iter().collect();
+        client.kept.left_rooms = client.left_rooms.clone();
+    }
+
+    /// The position of a client on its thread.
+    fn reached(&self, client: usize) -> Option<Position> {
+        let client = &self.clients[client];
+        let node = self.nodes.get(client.at?).filter(|node| node.acts())?;
+        Some(client.served.later(node.threads[client.thread].cursor))
     }
 
     /// The node of a client lets it go. It is saved as lost when what was sent to it before is in the stream.
@@ -350,6 +387,13 @@ impl Cluster {
             let under_way = frozen.under_way.iter().flat_map(|message| &message.events);
             for entry in frozen.waiting.iter().map(|(_, entry)| entry).chain(under_way).filter(|entry| entry.reach == Reach::Here) {
                 self.clients[client].due.remove(&(entry.publisher, entry.number));
+            }
+            // The same is true of a room that the client has left since.
+            if self.clients[client].joined.is_none() {
+                let under_way = frozen.under_way.iter().flat_map(|message| &message.events);
+                for entry in frozen.waiting.iter().map(|(_, entry)| entry).chain(under_way).filter(|entry| !entry.target.rooms.is_empty()) {
+                    self.clients[client].due.remove(&(entry.publisher, entry.number));
+                }
             }
         }
         // Whoever had it has published what was sent to it.
@@ -378,9 +422,12 @@ impl Cluster {
         past.iter_mut().filter(|stay| stay.to == u64::MAX).for_each(|stay| stay.to = log.last_of(stay.tag));
         past.push(Stay { tag: log.me, from: log.position().own, to: u64::MAX });
         self.clients[client].owner = (node, u64::MAX);
-        let log = &self.nodes[node].log;
+        for (_, event) in self.events.iter().filter(|(publisher, event)| *publisher == node || !event.is_pending()) {
+            self.clients[client].offer(event);
+        }
+        let log = &mut self.nodes[node].log;
         let client = &mut self.clients[client];
-        let seen = log.seen(client.offset.as_deref());
+        let seen = log.seen(client.offset.as_deref()).expect("the offset was given out");
         client.kept.shown.extend(seen.iter().copied());
         let missed = log.missed(&client.kept, &seen, &LIMITS).expect("all is kept");
         (client.cut, client.stalled, client.refused) = (false, false, None);
@@ -393,6 +440,8 @@ impl Cluster {
             }
         }
         client.served = missed.head;
+        client.joined = missed.rooms.first().map(|(_, since)| *since);
+        client.left_rooms = missed.left_rooms;
         client.shown.clone_from(&client.kept.shown);
         client.past.insert(node);
         (client.at, client.thread) = (Some(node), thread);
@@ -422,11 +471,7 @@ impl Cluster {
         match *op {
             Op::Emit { node, thread, room, early } if self.nodes[node].acts() => {
                 let rooms = if room { vec!["red".into()] } else { vec![] };
-                let entry = self.emit(node, thread, rooms, false, early);
-                let due = (entry.publisher, entry.number);
-                self.clients.iter_mut().filter(|client| client.in_room || !room).for_each(|client| {
-                    client.due.insert(due);
-                });
+                self.emit(node, thread, rooms, false, early);
             }
             Op::Tell { client, thread } => {
                 let (id, at) = (self.clients[client].id, self.clients[client].at);
@@ -450,6 +495,15 @@ impl Cluster {
             Op::Cut { client } => self.clients[client].cut = true,
             Op::Notice { client } if self.clients[client].cut && self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => {
                 self.notice(client);
+            }
+            Op::Move { client } => {
+                let Some(place) = self.reached(client) else { return };
+                let moving = &mut self.clients[client];
+                match moving.joined.take() {
+                    Some(from) => moving.left_rooms.add(LeftRoom { room: "red".into(), from, to: place }),
+                    None => moving.joined = Some(place),
+                }
+                self.save(client);
             }
             Op::Return { client, node, thread, gets } => self.come_back(client, node, thread, gets),
             Op::Refresh { client } if self.clients[client].at.is_some_and(|node| self.nodes[node].acts()) => self.save(client),
@@ -504,9 +558,21 @@ proptest! {
 
 fn session(tag: NodeTag, since: Position, until: Position) -> SavedSession {
     let mut ids = IdSource::new(tag);
-    let (namespace, rooms) = ("/".into(), vec![]);
     let (pid, id) = (ids.draw(), ids.draw());
-    SavedSession { namespace, pid, id, rooms, data: None, since, sent: None, until, shown: vec![], past: vec![], lost: None }
+    SavedSession {
+        namespace: "/".into(),
+        pid,
+        id,
+        rooms: vec![],
+        left_rooms: LeftRooms::default(),
+        data: None,
+        since,
+        sent: None,
+        until,
+        shown: vec![],
+        past: vec![],
+        lost: None,
+    }
 }
 
 fn add(log: &mut Log, reach: Reach) -> Arc<Entry> {
@@ -545,6 +611,45 @@ fn what_is_lost_is_told_to_nobody_and_hinders_nobody_later() {
     assert_eq!(log.missed(&later, &[], &LIMITS).unwrap().entries.len(), 0);
     log.trim(&Limits { total_bytes: 0, ..LIMITS }, Instant::now());
     assert!(log.missed(&later, &[], &LIMITS).is_some());
+}
+
+#[test]
+fn nobody_is_recovered_before_a_publisher_says_what_is_lost() {
+    let (mine, other) = (NodeTag::random(), NodeTag::random());
+    let publisher = Publisher { tag: other, epoch: 1 };
+    let mut log = Log::new(mine, Epoch::of(1 << 40), 0);
+    log.has_taken(10);
+    log.has_hole(publisher);
+    log.has_taken(20);
+    let at = |place| Position { tag: Some(other), own: 0, place };
+    // The client got further in the stream than this node had when it heard the lost event.
+    let away = session(other, at(0), at(place_behind(15)));
+    assert!(log.missed(&away, &[], &LIMITS).is_none(), "the lost event may be one of its own");
+    log.has_told_lost(publisher, 21);
+    log.has_taken(21);
+    assert!(log.missed(&away, &[], &LIMITS).is_none(), "the lost event was before this place");
+    let later = session(other, at(0), at(place_behind(21)));
+    assert!(log.missed(&later, &[], &LIMITS).is_some());
+}
+
+#[test]
+fn events_of_rooms_are_told_after_the_socket_left_them() {
+    let mine = NodeTag::random();
+    let mut log = Log::new(mine, Epoch::of(1 << 40), 0);
+    let mut emit = || {
+        let (number, reached) = log.next();
+        let target = Target { rooms: vec!["red".into()], except: vec![] };
+        let entry = Arc::new(Entry::new("/".into(), target, Frames::text("x"), true, number, reached, true));
+        log.add(&entry, &LIMITS);
+        entry
+    };
+    let [received, left, later] = [(); 3].map(|()| emit());
+    let to = left.reached;
+    let left_rooms = LeftRooms::from_iter([LeftRoom { room: "red".into(), from: Position::default(), to }]);
+    let away = SavedSession { left_rooms, sent: Some(left.mark()), ..session(mine, Position::default(), later.reached) };
+    let missed = log.missed(&away, &[received.reached], &LIMITS).unwrap();
+    assert_eq!(missed.entries.iter().map(|entry| entry.number).collect::<Vec<_>>(), [2]);
+    assert_eq!((missed.rooms, missed.left_rooms), (vec![], away.left_rooms));
 }
 
 proptest! {

@@ -374,8 +374,9 @@ impl History for StreamHistory {
     }
 
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed> {
-        let log = self.log.lock();
-        log.missed(session, &log.seen(offset), &self.limits)
+        let mut log = self.log.lock();
+        let seen = log.seen(offset)?;
+        log.missed(session, &seen, &self.limits)
     }
 
     fn save(&self, session: SavedSession) -> bool {
@@ -410,7 +411,8 @@ impl History for StreamHistory {
     fn take(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
         let Some(shared) = self.shared.upgrade() else { return futures_util::future::ready(None).boxed() };
         let Some(this) = shared.history.get().cloned() else { return futures_util::future::ready(None).boxed() };
-        let seen = self.log.lock().seen(offset);
+        // One that was made up brings nothing back: see `missed`.
+        let seen = self.log.lock().seen(offset).unwrap_or_default();
         let (tell, told) = oneshot::channel();
         let taking = takeover::take(Arc::clone(&this), Arc::clone(&shared), namespace.into(), *pid, seen);
         // On the thread of the adapter, whatever runtime this one has.

@@ -405,7 +405,6 @@ async fn send_on(history: &StreamHistory, shared: &Shared, parcel: &Parcel) {
         let mut log = history.log.lock();
         if let Some(number) = history.outbound.stands(parcel.order, None) {
             log.has_lost(number);
-            log.has_hole();
         }
         if let Ok(head) = Head::read(&mut Reader::new(&payload)) {
             // The next of this node that is kept does not show a gap.

@@ -23,7 +23,7 @@ use crate::maps::{Map, Set};
 use crate::nats::Shared;
 use crate::nats::link::Link;
 use crate::nats::wire::{self, Publisher};
-use crate::{Room, SavedSession, Stay};
+use crate::{LeftRoom, LeftRooms, Room, SavedSession, Stay};
 
 /// Sessions that are written at the same time.
 const WRITERS: usize = 128;
@@ -56,6 +56,12 @@ pub(super) struct Saved {
     /// The number of its owner's last event before it was lost, if it was.
     #[serde(default)]
     pub(super) left: Option<u64>,
+    /// The rooms that it left last, each with the positions of its joining and its leaving.
+    #[serde(default)]
+    left_rooms: Vec<(Room, Place, Place)>,
+    /// Rooms that it left here or before are not told.
+    #[serde(default)]
+    left_dropped: Option<Place>,
 }
 
 /// A position as it is kept.
@@ -93,6 +99,10 @@ impl Saved {
             pid,
             id: self.id,
             rooms: self.rooms.into_iter().map(|(room, since)| (room, since.into())).collect(),
+            left_rooms: LeftRooms {
+                stays: self.left_rooms.into_iter().map(|(room, from, to)| LeftRoom { room, from: from.into(), to: to.into() }).collect(),
+                dropped: self.left_dropped.map(Position::from),
+            },
             data: self.data,
             since: self.since.into(),
             sent: self.sent.map(Position::from),
@@ -160,6 +170,7 @@ impl Default for Sessions {
 impl Sessions {
     pub(crate) fn save(&self, session: &SavedSession, me: Publisher, epoch: Epoch, left: Option<u64>, limit: usize, pushed: u64) -> bool {
         let past = self.known.lock().get(&session.pid).map_or_else(|| session.past.clone(), |known| known.past.clone());
+        let left_rooms = &session.left_rooms;
         let saved = Saved {
             epoch: epoch.as_str().to_owned(),
             owner: me.tag,
@@ -175,6 +186,8 @@ impl Sessions {
             until: session.until.into(),
             shown: session.shown.iter().map(|shown| (*shown).into()).collect(),
             left,
+            left_rooms: left_rooms.iter().map(|stay| (stay.room.clone(), stay.from.into(), stay.to.into())).collect(),
+            left_dropped: left_rooms.dropped.map(Place::from),
         };
         let Some(bytes) = wire::pack(&saved).filter(|bytes| bytes.len() <= limit) else { return false };
         let mut known = self.known.lock();
@@ -490,6 +503,8 @@ mod tests {
             until: Place(None, 0, 0),
             shown: vec![],
             left: None,
+            left_rooms: vec![],
+            left_dropped: None,
         }
     }
 

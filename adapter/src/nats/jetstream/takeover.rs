@@ -25,13 +25,18 @@ use crate::nats::wire::{self, Record};
 const GIVING_UP: usize = 20_000;
 /// How long the node that has a session is given to give it up: milliseconds are enough but while the servers elect a leader, or it is frozen.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a node tries to keep what it sent before it says that it still tries: shorter than the asking node waits.
+const TRYING: Duration = Duration::from_secs(4);
+/// The answer of a node that still tries.
+const STILL: &[u8] = b"still";
 /// How long a client that comes back may wait for its session.
 const TAKE: Duration = Duration::from_secs(12);
 /// How long what was kept for all may be under way, before it is read from the stream.
 const UNDER_WAY: Duration = Duration::from_millis(200);
 /// Nodes of which it is remembered when they were read.
 const MAX_READ: usize = 1024;
-/// Nodes that had a session before are remembered, as what they sent to it alone may have to be sent again.
+/// Stays of a session whose events its client may not have: what those nodes sent to it alone may have to be sent again. A session with more is not
+/// recovered.
 const MAX_PAST: usize = 16;
 
 /// Takes a session over, whose client has come to this node.
@@ -128,6 +133,15 @@ impl Taking<'_> {
         if self.away > history.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));
         }
+        // A client with an event of this node's owner has all that came before the session got there.
+        if let Some((_, from, _)) = saved.past.last().filter(|(tag, ..)| *tag == saved.owner)
+            && seen.first().is_some_and(|seen| seen.tag == Some(saved.owner) && seen.own > *from)
+        {
+            saved.past.drain(..saved.past.len() - 1);
+        }
+        if saved.past.len() >= MAX_PAST {
+            return Ok(Some(None));
+        }
         // What its node sends to its own sockets from now on is not for it.
         let to = saved.left.take().unwrap_or(u64::MAX);
         match saved.past.last_mut().filter(|(tag, ..)| *tag == saved.owner) {
@@ -136,7 +150,6 @@ impl Taking<'_> {
             None => saved.past.push((saved.owner, 0, to)),
         }
         saved.past.push((history.me.tag, history.log.lock().position().own, u64::MAX));
-        saved.past.drain(..saved.past.len().saturating_sub(MAX_PAST));
         (saved.owner, saved.owner_epoch) = (history.me.tag, history.me.epoch);
         saved.shown.extend(seen.iter().map(|seen| Place::from(*seen)));
         saved.shown.drain(..saved.shown.len().saturating_sub(MAX_SHOWN));
@@ -156,9 +169,19 @@ impl Taking<'_> {
         }
     }
 
-    /// Asks a node once to give it up. True if it did.
+    /// Asks a node once to give it up. True if it did, or still tries: then it is asked again.
     async fn give_up(&mut self, owner: NodeTag) -> bool {
-        !std::mem::replace(&mut self.asked, true) && ask_to_give_up(self.history, self.shared, owner, &self.pid).await
+        if std::mem::replace(&mut self.asked, true) {
+            return false;
+        }
+        match ask_to_give_up(self.history, self.shared, owner, &self.pid).await {
+            Some(Answer::GivenUp) => true,
+            Some(Answer::Still) => {
+                self.asked = false;
+                true
+            }
+            None => false,
+        }
     }
 
     /// This node has it: sees to it that all is there that it may have missed.
@@ -183,15 +206,23 @@ impl Taking<'_> {
     }
 }
 
-/// Asks the node that has a session to give it up. False if it is dead, or does not answer.
-async fn ask_to_give_up(history: &StreamHistory, shared: &Shared, owner: NodeTag, pid: &Id) -> bool {
+/// What the node that has a session says.
+enum Answer {
+    /// All that it sent to the session is in the stream.
+    GivenUp,
+    /// It has let the session go, and tries to keep what it sent before.
+    Still,
+}
+
+/// Asks the node that has a session to give it up. `None` if it is dead, or does not answer.
+async fn ask_to_give_up(history: &StreamHistory, shared: &Shared, owner: NodeTag, pid: &Id) -> Option<Answer> {
     if owner == history.me.tag {
-        return false;
+        return None;
     }
-    let Ok(store) = history.store() else { return false };
-    let client = store.context.client();
+    let client = history.store().ok()?.context.client();
     let request = client.request(shared.subject(&format!("give.{owner}")), Bytes::copy_from_slice(pid.as_str().as_bytes()));
-    matches!(tokio::time::timeout(PATIENCE, request).await, Ok(Ok(_)))
+    let answer = tokio::time::timeout(PATIENCE, request).await.ok()?.ok()?;
+    Some(if answer.payload == STILL { Answer::Still } else { Answer::GivenUp })
 }
 
 /// Gives sessions up whose clients have come to other nodes.
@@ -208,7 +239,7 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
                 shared.counters.malformed.one();
                 continue;
             };
-            // Who asks waits only for so long anyway.
+            // The asking node waits only for so long anyway.
             let Ok(permit) = Arc::clone(&giving).try_acquire_owned() else {
                 shared.counters.unanswered.one();
                 continue;
@@ -222,9 +253,11 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
                     drop(history.outbound.flushed(history.outbound.pushed()).await);
                     history.sessions.settled(&pid).await;
                 };
-                if tokio::time::timeout(TAKE, kept).await.is_ok() {
-                    drop(client.publish(reply, Bytes::new()).await);
-                }
+                let answer = match tokio::time::timeout(TRYING, kept).await {
+                    Ok(()) => Bytes::new(),
+                    Err(_) => Bytes::from_static(STILL),
+                };
+                drop(client.publish(reply, answer).await);
             });
         }
     }

@@ -1,0 +1,97 @@
+//! Rooms that a socket has left, whose events its client may not have received.
+
+use std::collections::VecDeque;
+
+use super::Position;
+use crate::message::Room;
+
+/// A stay of a socket in a room that is over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftRoom {
+    /// The room.
+    pub room: Room,
+    /// The position of the socket's joining: later events were for it.
+    pub from: Position,
+    /// The position of its leaving: later events were not for it.
+    pub to: Position,
+}
+
+/// The stays of a socket in rooms that it left last.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LeftRooms {
+    pub(crate) stays: VecDeque<LeftRoom>,
+    /// Stays that ended here or before are dropped: a client that has not got so far can't be told all.
+    pub(crate) dropped: Option<Position>,
+}
+
+impl LeftRooms {
+    /// The most stays that are kept, and the most bytes of their rooms' names. A client that misses events from before them is not recovered.
+    pub const MAX: usize = 32;
+    const MAX_BYTES: usize = 4096;
+
+    /// Adds a stay that has just ended.
+    ///
+    /// ```
+    /// use sociable_adapter::{LeftRoom, LeftRooms, Position};
+    ///
+    /// let mut left = LeftRooms::default();
+    /// let (from, to) = (Position::default(), Position { own: 7, ..Position::default() });
+    /// left.add(LeftRoom { room: "news".into(), from, to });
+    /// assert_eq!(left.iter().count(), 1);
+    /// ```
+    pub fn add(&mut self, stay: LeftRoom) {
+        let last = stay.to;
+        self.stays.push_back(stay);
+        while self.stays.len() > Self::MAX || self.stays.iter().map(|stay| stay.room.len()).sum::<usize>() > Self::MAX_BYTES {
+            let Some(oldest) = self.stays.pop_front() else { break };
+            // Positions of two nodes can't be compared: the later one is safe.
+            self.dropped = Some(if oldest.to.tag == last.tag { oldest.to } else { last });
+        }
+    }
+
+    /// The stays, those that ended first before the others.
+    pub fn iter(&self) -> impl Iterator<Item = &LeftRoom> {
+        self.stays.iter()
+    }
+
+    /// True if no stay was dropped whose events a client may lack that has got to one of these positions.
+    pub(crate) fn is_complete_behind(&self, known: &[Position]) -> bool {
+        self.dropped.is_none_or(|dropped| known.iter().any(|position| position.has_passed(&dropped)))
+    }
+
+    /// Without the stays whose events a client has received that has got to one of these positions.
+    pub(crate) fn unknown(self, known: &[Position]) -> Self {
+        let lacks = |stay: &LeftRoom| !known.iter().any(|position| position.has_passed(&stay.to));
+        Self { stays: self.stays.into_iter().filter(lacks).collect(), dropped: None }
+    }
+}
+
+impl FromIterator<LeftRoom> for LeftRooms {
+    fn from_iter<T: IntoIterator<Item = LeftRoom>>(stays: T) -> Self {
+        let mut left = Self::default();
+        stays.into_iter().for_each(|stay| left.add(stay));
+        left
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sociable_protocol::NodeTag;
+
+    use super::*;
+
+    #[test]
+    fn dropped_stays_refuse_clients_that_have_not_passed_them() {
+        let (tag, other) = (NodeTag::random(), NodeTag::random());
+        let at = |tag, own| Position { tag: Some(tag), own, place: 5 };
+        let stay = |to| LeftRoom { room: "red".into(), from: Position::default(), to };
+        let mut left: LeftRooms = (1..=LeftRooms::MAX as u64 + 2).map(|own| stay(at(tag, own))).collect();
+        assert_eq!(left.iter().count(), LeftRooms::MAX);
+        assert!(!left.is_complete_behind(&[at(tag, 1), at(other, 100)]));
+        assert!(left.is_complete_behind(&[at(tag, 2)]));
+        assert_eq!(left.clone().unknown(&[at(tag, 10)]).iter().next(), Some(&stay(at(tag, 11))));
+        left.add(stay(at(other, 1)));
+        assert_eq!(left.iter().count(), LeftRooms::MAX);
+        assert!(!left.is_complete_behind(&[at(tag, 100)]), "positions of another node say nothing");
+    }
+}
