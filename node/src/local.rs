@@ -434,8 +434,11 @@ impl LocalSocket {
         marks.shown.borrow_mut().clone_from(&session.shown);
         for (entry, packet) in missed.entries.iter().zip(packets) {
             let sent = self.session.send(packet, entry.compress);
-            // Which of them the client has is not known by where it was before.
-            marks.count(entry.mark(), session.since, sent.is_ok());
+            match sent {
+                Ok(()) => marks.sent.set(Some(entry.mark())),
+                // Which of them the client has is not known by where it was before.
+                Err(_) => marks.refused.set(Some(session.since)),
+            }
         }
         self.session.worker().counters.one(Count::Recovered);
     }

@@ -168,7 +168,7 @@ impl Marks {
         match self.refused.get() {
             Some(_) => {}
             None if taken => self.sent.set(Some(mark)),
-            None => self.refused.set(Some(before)),
+            None => self.refused.set(Some(self.reached(before))),
         }
     }
 

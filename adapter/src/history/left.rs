@@ -59,17 +59,11 @@ impl LeftRooms {
         self.dropped.is_none_or(|dropped| known.iter().any(|position| position.has_passed(&dropped)))
     }
 
-    /// Without the stays whose events a client has received that has got to one of these positions.
-    pub(crate) fn unknown(self, known: &[Position]) -> Self {
-        let lacks = |stay: &LeftRoom| !known.iter().any(|position| position.has_passed(&stay.to));
-        Self { stays: self.stays.into_iter().filter(lacks).collect(), dropped: None }
-    }
-}
-
-impl FromIterator<LeftRoom> for LeftRooms {
-    fn from_iter<T: IntoIterator<Item = LeftRoom>>(stays: T) -> Self {
+    /// These stays, but for those whose events a client has received that has got to one of the positions.
+    pub(crate) fn unknown(stays: impl IntoIterator<Item = LeftRoom>, known: &[Position]) -> Self {
         let mut left = Self::default();
-        stays.into_iter().for_each(|stay| left.add(stay));
+        let lacks = |stay: &LeftRoom| !known.iter().any(|position| position.has_passed(&stay.to));
+        stays.into_iter().filter(lacks).for_each(|stay| left.add(stay));
         left
     }
 }
@@ -85,11 +79,13 @@ mod tests {
         let (tag, other) = (NodeTag::random(), NodeTag::random());
         let at = |tag, own| Position { tag: Some(tag), own, place: 5 };
         let stay = |to| LeftRoom { room: "red".into(), from: Position::default(), to };
-        let mut left: LeftRooms = (1..=LeftRooms::MAX as u64 + 2).map(|own| stay(at(tag, own))).collect();
+        let stays = (1..=LeftRooms::MAX as u64 + 2).map(|own| stay(at(tag, own)));
+        let mut left = LeftRooms::unknown(stays.clone(), &[]);
         assert_eq!(left.iter().count(), LeftRooms::MAX);
         assert!(!left.is_complete_behind(&[at(tag, 1), at(other, 100)]));
         assert!(left.is_complete_behind(&[at(tag, 2)]));
-        assert_eq!(left.clone().unknown(&[at(tag, 10)]).iter().next(), Some(&stay(at(tag, 11))));
+        let known = LeftRooms::unknown(stays, &[at(tag, 10)]);
+        assert_eq!((known.iter().next(), known.dropped), (Some(&stay(at(tag, 11))), None));
         left.add(stay(at(other, 1)));
         assert_eq!(left.iter().count(), LeftRooms::MAX);
         assert!(!left.is_complete_behind(&[at(tag, 100)]), "positions of another node say nothing");

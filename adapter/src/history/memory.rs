@@ -61,6 +61,12 @@ impl MemoryHistory {
     fn read(&self, offset: &str) -> Option<u64> {
         offset.strip_prefix(self.epoch.as_str())?.strip_prefix('.')?.parse().ok()
     }
+
+    /// True for an offset of another history.
+    fn is_foreign(&self, offset: &str) -> bool {
+        let read = offset.split_once('.').and_then(|(epoch, number)| Some((NodeTag::try_from(epoch).ok()?, number.parse::<u64>().ok()?)));
+        read.is_some_and(|(epoch, _)| epoch != self.epoch)
+    }
 }
 
 impl Kept {
@@ -154,6 +160,8 @@ impl History for MemoryHistory {
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed> {
         let kept = self.kept.lock();
         let received = match offset {
+            // Clients keep the offset of an earlier session until they get an event.
+            Some(offset) if session.sent.is_none() && self.is_foreign(offset) => 0,
             Some(offset) => self.read(offset).filter(|number| *number <= kept.head)?,
             None => 0,
         };
@@ -170,8 +178,8 @@ impl History for MemoryHistory {
         let head = self.position(kept.head);
         drop(kept);
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
-        let (rooms, left_rooms) = stays.into_rooms();
-        let missed = Missed { entries, offsets: vec![], head, rooms, left_rooms: left_rooms.unknown(&known) };
+        let (rooms, left_rooms) = stays.into_rooms(&known);
+        let missed = Missed { entries, offsets: vec![], head, rooms, left_rooms };
         (bytes <= self.limits.session_bytes).then_some(missed)
     }
 

@@ -138,6 +138,10 @@ fn offsets_that_were_never_given_out_bring_nothing_back() {
         assert_eq!(bench.missed(&session, Some(offset)), None, "{offset}");
     }
     assert_eq!(bench.missed(&session, Some(&before)), Some(vec![2, 3]));
+    // A client that got no event of this session shows what it had before.
+    let new = SavedSession { sent: None, until: at(&bench, 1), ..session };
+    assert_eq!(bench.missed(&new, Some(&foreign)), Some(vec![2, 3]));
+    assert_eq!(bench.missed(&new, Some("text")), None);
 }
 
 #[test]

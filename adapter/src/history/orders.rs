@@ -48,8 +48,9 @@ impl Stays {
         self.0.get(room).is_some_and(|stays| stays.iter().any(during))
     }
 
-    /// The rooms that the session is in at last, each with the position of its joining, and those that it has left.
-    pub(crate) fn into_rooms(self) -> (Vec<(Room, Position)>, LeftRooms) {
+    /// The rooms that the session is in at last, each with the position of its joining, and those that it has left. Nothing is missing of the session that
+    /// has got to one of the positions.
+    pub(crate) fn into_rooms(self, known: &[Position]) -> (Vec<(Room, Position)>, LeftRooms) {
         let (mut rooms, mut left) = (vec![], vec![]);
         for (room, stays) in self.0 {
             for (from, to) in stays {
@@ -60,7 +61,7 @@ impl Stays {
             }
         }
         left.sort_by_key(|stay| (stay.to.place, stay.to.own));
-        (rooms, left.into_iter().collect())
+        (rooms, LeftRooms::unknown(left, known))
     }
 }
 

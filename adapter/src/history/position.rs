@@ -38,7 +38,7 @@ impl Position {
 
     /// True if who has got here has got to this position of the same node, which is certain only there.
     pub(crate) fn has_passed(&self, position: &Position) -> bool {
-        self.tag == position.tag && self.own >= position.own && self.place >= position.place
+        self.place >= position.place && (position.tag.is_none() || self.tag == position.tag && self.own >= position.own)
     }
 
     /// The later of two positions of the same node, which only moves on.

@@ -187,7 +187,7 @@ impl Inbound<'_> {
             return true;
         };
         // Without a record it stands for what a node sent to its own sockets.
-        let mut hole = payload.len() == HEAD;
+        let (mut hole, mut whole) = (payload.len() == HEAD, true);
         while let Some(record) = reader.record() {
             let what = match record {
                 Ok(Record::Kept(kept)) => Unkept::Event(kept),
@@ -205,19 +205,21 @@ impl Inbound<'_> {
                 }
                 Err(_) => {
                     shared.counters.malformed.one();
+                    (hole, whole) = (true, false);
                     continue;
                 }
             };
             hole = true;
-            if let Some(entry) = log.pass_on(what) {
-                node.keep(&entry);
+            match log.pass_on(what) {
+                Some(entry) => node.keep(&entry),
+                None => whole = false,
             }
         }
         if hole {
             log.has_hole(head.publisher);
         }
         drop(log);
-        if follows == Follows::Gap {
+        if follows == Follows::Gap || !whole {
             self.lost();
         }
         true

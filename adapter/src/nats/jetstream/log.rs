@@ -12,7 +12,7 @@ use crate::history::shelf::{self, Shelf};
 use crate::history::{OVERHEAD, Position};
 use crate::maps::Map;
 use crate::nats::wire::{Kept, Publisher};
-use crate::{Entry, Limits, Message, Missed, Reach, SavedSession};
+use crate::{Entry, Limits, Message, Missed, Reach, SavedSession, Stay};
 
 /// So many events may be in one message: the lower bits of a place tell which of them it is.
 pub(super) const PER_MESSAGE: u64 = 1 << 12;
@@ -331,6 +331,7 @@ impl Log {
 
     pub(super) fn sweep(&mut self, limits: &Limits) {
         self.trim(limits, Instant::now());
+        self.has_holes();
         self.shelf.shrink();
         if self.others.len() > MAX_OTHERS {
             self.others.retain(|_, others| others.shelf.len() > 0);
@@ -343,9 +344,13 @@ impl Log {
         (shelves().map(Shelf::len).sum(), shelves().map(Shelf::bytes).sum())
     }
 
-    /// What a client shows that it has. `None` if the offset was never given out for an event of this stream, as far as that is known.
-    pub(super) fn seen(&self, offset: Option<&str>) -> Option<Vec<Position>> {
+    /// What a client shows that it has. `None` if the offset was never given out for an event of this stream, as far as that can be told. A client that
+    /// got no event of its session yet may show the offset of an earlier one.
+    pub(super) fn seen(&self, offset: Option<&str>, got_none: bool) -> Option<Vec<Position>> {
         let Some(offset) = offset else { return Some(vec![]) };
+        if got_none && offset::is_foreign(self.epoch, offset) {
+            return Some(vec![]);
+        }
         let seen = offset::read(self.epoch, offset)?;
         let made_up = |position: &Position| position.tag == Some(self.me) && position.own > self.number;
         (!seen.iter().any(made_up)).then_some(seen)
@@ -394,10 +399,20 @@ impl Log {
             offset::write_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
-        let (rooms, left_rooms) = stays.into_rooms();
-        let missed = Missed { entries, offsets, head, rooms, left_rooms: left_rooms.unknown(&known) };
+        let (rooms, left_rooms) = stays.into_rooms(&known);
+        let missed = Missed { entries, offsets, head, rooms, left_rooms };
         (besides.len() <= offset::MAX_BESIDES).then_some(missed)
     }
+}
+
+/// The stays of a session that are still needed: the one that goes on, and those whose own events are among what is missed. What was sent in the
+/// others its client has, or it was not for the session.
+pub(super) fn unfinished(past: &[Stay], missed: &Missed) -> Vec<Stay> {
+    let is_of = |stay: &Stay, entry: &Entry| {
+        entry.reach == Reach::Here && entry.publisher == stay.tag && stay.from < entry.number && entry.number <= stay.to
+    };
+    let is_needed = |stay: &&Stay| stay.to == u64::MAX || missed.entries.iter().any(|entry| is_of(stay, entry));
+    past.iter().filter(is_needed).copied().collect()
 }
 
 #[cfg(test)]

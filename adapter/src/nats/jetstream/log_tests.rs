@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use sociable_protocol::{Id, IdSource};
 
 use super::*;
-use crate::{LeftRoom, LeftRooms, Stay, Target};
+use crate::{LeftRoom, LeftRooms, Target};
 
 const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(600), event_age: Duration::from_secs(600), session_bytes: 1 << 24, total_bytes: 1 << 28 };
@@ -375,6 +375,21 @@ impl Cluster {
         }
     }
 
+    /// What frozen nodes have not published is not decided for a client that comes to another node: the rest is to come there.
+    fn undecide(&mut self, client: usize) {
+        let client = &mut self.clients[client];
+        for node in self.nodes.iter().filter(|node| node.frozen) {
+            let under_way = node.under_way.iter().flat_map(|message| &message.events);
+            for entry in node.waiting.iter().map(|(_, entry)| entry).chain(under_way) {
+                let event = (entry.publisher, entry.number);
+                // What the node had to say to the client alone it says to somebody who is not there any more.
+                if !client.heard.contains(&event) && client.due.remove(&event) {
+                    client.offered.remove(&event);
+                }
+            }
+        }
+    }
+
     fn come_back(&mut self, client: usize, node: usize, thread: usize, gets: usize) {
         if !self.nodes[node].acts() {
             return;
@@ -382,20 +397,7 @@ impl Cluster {
         if self.clients[client].at.is_some_and(|before| self.nodes[before].acts()) {
             self.notice(client);
         }
-        // What a node that is frozen had to say to it alone, and had not published, it says to somebody who is not there any more.
-        for frozen in self.nodes.iter().filter(|node| node.frozen) {
-            let under_way = frozen.under_way.iter().flat_map(|message| &message.events);
-            for entry in frozen.waiting.iter().map(|(_, entry)| entry).chain(under_way).filter(|entry| entry.reach == Reach::Here) {
-                self.clients[client].due.remove(&(entry.publisher, entry.number));
-            }
-            // The same is true of a room that the client has left since.
-            if self.clients[client].joined.is_none() {
-                let under_way = frozen.under_way.iter().flat_map(|message| &message.events);
-                for entry in frozen.waiting.iter().map(|(_, entry)| entry).chain(under_way).filter(|entry| !entry.target.rooms.is_empty()) {
-                    self.clients[client].due.remove(&(entry.publisher, entry.number));
-                }
-            }
-        }
+        self.undecide(client);
         // Whoever had it has published what was sent to it.
         for past in self.clients[client].past.clone() {
             self.flush(past);
@@ -427,9 +429,10 @@ impl Cluster {
         }
         let log = &mut self.nodes[node].log;
         let client = &mut self.clients[client];
-        let seen = log.seen(client.offset.as_deref()).expect("the offset was given out");
+        let seen = log.seen(client.offset.as_deref(), client.sent.is_none()).expect("the offset was given out");
         client.kept.shown.extend(seen.iter().copied());
         let missed = log.missed(&client.kept, &seen, &LIMITS).expect("all is kept");
+        client.kept.past = unfinished(&client.kept.past, &missed);
         (client.cut, client.stalled, client.refused) = (false, false, None);
         for (at, (entry, offset)) in missed.entries.iter().zip(&missed.offsets).enumerate() {
             client.cut |= at >= gets;
@@ -645,7 +648,7 @@ fn events_of_rooms_are_told_after_the_socket_left_them() {
     };
     let [received, left, later] = [(); 3].map(|()| emit());
     let to = left.reached;
-    let left_rooms = LeftRooms::from_iter([LeftRoom { room: "red".into(), from: Position::default(), to }]);
+    let left_rooms = LeftRooms::unknown([LeftRoom { room: "red".into(), from: Position::default(), to }], &[]);
     let away = SavedSession { left_rooms, sent: Some(left.mark()), ..session(mine, Position::default(), later.reached) };
     let missed = log.missed(&away, &[received.reached], &LIMITS).unwrap();
     assert_eq!(missed.entries.iter().map(|entry| entry.number).collect::<Vec<_>>(), [2]);
@@ -664,6 +667,6 @@ proptest! {
         }
         log.has_taken(u64::MAX);
         log.begins_behind(u64::MAX);
-        let _ = (log.next(), log.position(), log.seen(Some("nonsense")));
+        let _ = (log.next(), log.position(), log.seen(Some("nonsense"), true));
     }
 }

@@ -375,8 +375,11 @@ impl History for StreamHistory {
 
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed> {
         let mut log = self.log.lock();
-        let seen = log.seen(offset)?;
-        log.missed(session, &seen, &self.limits)
+        let seen = log.seen(offset, session.sent.is_none())?;
+        let missed = log.missed(session, &seen, &self.limits)?;
+        drop(log);
+        self.sessions.remember_stays(&session.pid, &log::unfinished(&session.past, &missed));
+        Some(missed)
     }
 
     fn save(&self, session: SavedSession) -> bool {
@@ -412,7 +415,7 @@ impl History for StreamHistory {
         let Some(shared) = self.shared.upgrade() else { return futures_util::future::ready(None).boxed() };
         let Some(this) = shared.history.get().cloned() else { return futures_util::future::ready(None).boxed() };
         // One that was made up brings nothing back: see `missed`.
-        let seen = self.log.lock().seen(offset).unwrap_or_default();
+        let seen = self.log.lock().seen(offset, true).unwrap_or_default();
         let (tell, told) = oneshot::channel();
         let taking = takeover::take(Arc::clone(&this), Arc::clone(&shared), namespace.into(), *pid, seen);
         // On the thread of the adapter, whatever runtime this one has.

@@ -81,6 +81,12 @@ pub(crate) fn write_besides(epoch: Epoch, position: &Position, besides: &[(NodeT
     text
 }
 
+/// True for an offset of another stream.
+pub(crate) fn is_foreign(epoch: Epoch, text: &str) -> bool {
+    let other = text.as_bytes().first_chunk().copied().map(Epoch).filter(|other| *other != epoch);
+    other.is_some_and(|other| number(other.as_str()).is_some() && read(other, text).is_some())
+}
+
 /// The positions that an offset tells.
 pub(crate) fn read(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
     let text = &mut text;
@@ -114,7 +120,9 @@ mod tests {
         let text = write(epoch, &position);
         assert_eq!(text.len(), WIDTH);
         assert_eq!(read(epoch, &text), Some(vec![position]));
-        assert_eq!(read(Epoch::of(1_700_000_001_123_456_789), &text), None);
+        let another = Epoch::of(1_700_000_001_123_456_789);
+        assert_eq!(read(another, &text), None);
+        assert!(is_foreign(another, &text) && !is_foreign(epoch, &text) && !is_foreign(another, &text[1..]));
         let nobody = Position { tag: None, own: 0, place: 5 };
         assert_eq!(read(epoch, &write(epoch, &nobody)), Some(vec![nobody]));
         let besides = write_besides(epoch, &position, &[(other, 3)]);
@@ -127,7 +135,7 @@ mod tests {
         fn whatever_a_client_shows_is_read_or_not(text in ".{0,80}") {
             let epoch = Epoch::of(1);
             let _ = read(epoch, &text);
-            let _ = read(epoch, &format!("{}{text}", epoch.as_str()));
+            let _ = (is_foreign(epoch, &text), read(epoch, &format!("{}{text}", epoch.as_str())));
         }
     }
 }

@@ -322,8 +322,7 @@ pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>) {
             if *fate == Fate::Refused {
                 send_on(&history, &shared, parcel).await;
                 // A node that has not heard it learns so from the next message that is kept.
-                history.log.lock().owes_lost(shared.node.get().is_some());
-                outbound.waiting.lock().lost |= shared.node.get().is_some();
+                outbound.waiting.lock().lost = true;
             }
         }
         outbound.parcels.lock().clear();
@@ -376,13 +375,16 @@ async fn publish(history: &StreamHistory, shared: &Shared, parcel: &Parcel) -> F
                 shared.counters.not_kept.add(parcel.items);
                 tracing::error!(target: "sociable::recovery", %error, events = parcel.items, "events could not be kept in time, and do not reach other nodes");
                 // Nobody may come back, here or elsewhere, and believe to have got all.
-                if let Some(number) = history.outbound.stands(parcel.order, None) {
-                    history.log.lock().has_lost(number);
+                {
+                    let mut log = history.log.lock();
+                    if let Some(number) = history.outbound.stands(parcel.order, None) {
+                        log.has_lost(number);
+                    }
+                    log.owes_lost(parcel.lane == Lane::All);
                 }
                 if let Some(node) = shared.node.get() {
                     node.fall_behind();
                     // A process without sockets has told whoever asked it to send.
-                    history.log.lock().owes_lost(parcel.lane == Lane::All);
                     history.outbound.waiting.lock().lost |= parcel.lane == Lane::All;
                 }
                 return Fate::Lost;
@@ -406,6 +408,7 @@ async fn send_on(history: &StreamHistory, shared: &Shared, parcel: &Parcel) {
         if let Some(number) = history.outbound.stands(parcel.order, None) {
             log.has_lost(number);
         }
+        log.owes_lost(true);
         if let Ok(head) = Head::read(&mut Reader::new(&payload)) {
             // The next of this node that is kept does not show a gap.
             log.count(head.publisher, head.sequence);

@@ -133,21 +133,15 @@ impl Taking<'_> {
         if self.away > history.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));
         }
-        // A client with an event of this node's owner has all that came before the session got there.
-        if let Some((_, from, _)) = saved.past.last().filter(|(tag, ..)| *tag == saved.owner)
-            && seen.first().is_some_and(|seen| seen.tag == Some(saved.owner) && seen.own > *from)
-        {
-            saved.past.drain(..saved.past.len() - 1);
-        }
-        if saved.past.len() >= MAX_PAST {
-            return Ok(Some(None));
-        }
         // What its node sends to its own sockets from now on is not for it.
         let to = saved.left.take().unwrap_or(u64::MAX);
         match saved.past.last_mut().filter(|(tag, ..)| *tag == saved.owner) {
             Some(stay) => stay.2 = to,
             // It has been there from the beginning.
             None => saved.past.push((saved.owner, 0, to)),
+        }
+        if saved.past.len() >= MAX_PAST {
+            return Ok(Some(None));
         }
         saved.past.push((history.me.tag, history.log.lock().position().own, u64::MAX));
         (saved.owner, saved.owner_epoch) = (history.me.tag, history.me.epoch);
@@ -247,9 +241,9 @@ pub(super) async fn give_up(history: Arc<StreamHistory>, shared: Arc<Shared>, cl
             let (history, client) = (Arc::clone(&history), client.clone());
             tokio::spawn(async move {
                 let _permit = permit;
-                node.give_up(&pid).await;
-                // What was sent to it before has to be found in the stream.
                 let kept = async {
+                    node.give_up(&pid).await;
+                    // What was sent to it before has to be found in the stream.
                     drop(history.outbound.flushed(history.outbound.pushed()).await);
                     history.sessions.settled(&pid).await;
                 };
