@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak as ArcWeak};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::FutureExt;
+use sociable_adapter::Room;
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
 
@@ -259,6 +260,12 @@ impl Client {
         let _undo = Abandoned(&socket);
         let context = ConnectContext { socket: socket.socket() };
         let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
+        // A middleware finds the rooms that the socket comes back to, and may have it leave them.
+        let known: Set<Room> = match &claimed {
+            Some(claimed) if asked => claimed.missed().into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room).collect(),
+            _ => Set::default(),
+        };
+        socket.shared.choose_rooms(known.iter().cloned());
         for middleware in socket.setup().middleware.iter().filter(|_| asked) {
             if let Err(error) = middleware(&context).await {
                 // Who is refused has nothing to come back to.
@@ -301,8 +308,12 @@ impl Client {
         // From now on the socket is what it is kept for.
         connecting.cost.set(0);
         self.sockets.borrow_mut().add(Rc::clone(&socket));
-        let rooms = match back {
-            Some((session, missed)) => {
+        let mut chosen = socket.shared.take_rooms();
+        let rooms: Vec<Room> = match back {
+            Some((session, mut missed)) => {
+                let kept: Set<&Room> = chosen.iter().collect();
+                missed.rooms.retain(|(room, _)| !known.contains(room) || kept.contains(room));
+                chosen.retain(|room| !known.contains(room));
                 socket.goes_on(&session, &missed);
                 missed.rooms.into_iter().map(|(room, _)| room).collect()
             }
@@ -311,7 +322,7 @@ impl Client {
                 vec![]
             }
         };
-        socket.connected(&rooms);
+        socket.connected(&rooms, &chosen);
         if !socket.shared.is_connected() {
             // A listener of rooms has put it out.
             return Ok(());
