@@ -208,8 +208,9 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
 async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
     let mut probe =
         Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, close: CLOSE };
-    let probing = tokio::time::timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
-    let upgraded = matches!(probing.await, Ok(Ok(())));
+    let timers = Rc::clone(&session.worker().timers);
+    let probing = timers.timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
+    let upgraded = matches!(probing.await, Some(Ok(())));
     let Probe { decoder, close, .. } = probe;
     drop(claim);
     if upgraded {
