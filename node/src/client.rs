@@ -7,6 +7,7 @@ use std::sync::{Arc, Weak as ArcWeak};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::FutureExt;
+use sociable_adapter::{LeftRoom, Room};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
 
@@ -259,6 +260,12 @@ impl Client {
         let _undo = Abandoned(&socket);
         let context = ConnectContext { socket: socket.socket() };
         let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
+        // A middleware finds the rooms that the socket comes back to, and may have it leave them.
+        let known: Set<Room> = match &claimed {
+            Some(claimed) if asked => claimed.missed().into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room).collect(),
+            _ => Set::default(),
+        };
+        socket.shared.choose_rooms(known.iter().cloned());
         for middleware in socket.setup().middleware.iter().filter(|_| asked) {
             if let Err(error) = middleware(&context).await {
                 // Who is refused has nothing to come back to.
@@ -305,8 +312,14 @@ impl Client {
         // From now on the socket is what it is kept for.
         connecting.cost.set(0);
         self.sockets.borrow_mut().add(Rc::clone(&socket));
-        let rooms = match back {
-            Some((session, missed, packets)) => {
+        let mut chosen = socket.shared.take_rooms();
+        let rooms: Vec<Room> = match back {
+            Some((session, mut missed, packets)) => {
+                let kept: Set<&Room> = chosen.iter().collect();
+                // What a middleware has it leave was its room until now.
+                let left = missed.rooms.extract_if(.., |(room, _)| known.contains(room) && !kept.contains(room));
+                left.for_each(|(room, from)| missed.left_rooms.add(LeftRoom { room, from, to: missed.head }));
+                chosen.retain(|room| !known.contains(room));
                 socket.goes_on(&session, &missed, packets);
                 missed.rooms.into_iter().map(|(room, _)| room).collect()
             }
@@ -315,7 +328,7 @@ impl Client {
                 vec![]
             }
         };
-        socket.connected(&rooms);
+        socket.connected(&rooms, &chosen);
         if !socket.shared.is_connected() {
             // A listener of rooms has put it out.
             return Ok(());

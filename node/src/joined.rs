@@ -28,6 +28,14 @@ impl Joined {
         }
     }
 
+    /// True if a room is in the list.
+    pub(crate) fn contains(&self, room: &Room) -> bool {
+        match &self.places {
+            Some(places) => places.contains_key(room),
+            None => self.iter().any(|joined| joined == room),
+        }
+    }
+
     /// Takes a room out.
     pub(crate) fn remove(&mut self, room: &Room) {
         let Some(places) = &mut self.places else {
@@ -82,6 +90,8 @@ mod tests {
                 joined.remove(&Room::from(gone));
             }
             assert_eq!(names(&joined), model);
+            assert!(model.last().is_none_or(|last| joined.contains(&Room::from(last.clone()))));
+            assert!(!joined.contains(&Room::from_static("not there")));
             let gaps = joined.rooms.len() - model.len();
             assert!(gaps <= model.len(), "{gaps} gaps among {} rooms", model.len());
             assert_eq!(joined.places.as_ref().map(|places| places.len()), joined.places.is_some().then_some(model.len()));

@@ -388,14 +388,17 @@ impl LocalSocket {
         all
     }
 
-    /// The socket enters its namespace, and the rooms that it comes back to.
-    pub(crate) fn connected(self: &Rc<Self>, rooms: &[ByteString]) {
+    /// The socket enters its namespace, the rooms that it comes back to, and those that a middleware chose.
+    pub(crate) fn connected(self: &Rc<Self>, back: &[ByteString], chosen: &[ByteString]) {
         let changes = self.namespace.rooms.call(|all| {
             all.insert(Rc::clone(self));
-            all.join(self, rooms)
+            (all.join(self, back), all.join(self, chosen))
         });
+        let (mut changes, joined) = changes.unwrap_or_default();
+        self.note_joined(&joined);
+        changes.extend(joined);
         let own = Change { room: ByteString::from(self.shared.id.as_str()), edge: true };
-        let changes = self.namespace.noted(changes.unwrap_or_default(), true);
+        let changes = self.namespace.noted(changes, true);
         for Change { room, edge } in std::iter::once(own).chain(changes) {
             self.namespace.tell_one(self, room, edge, true);
         }
@@ -463,17 +466,28 @@ impl LocalSocket {
     }
 
     pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
+        if !self.shared.has_been_let_in() {
+            return self.shared.choose_rooms(rooms.iter().cloned());
+        }
         if let Some(changes) = self.namespace.rooms.call(|all| all.join(self, rooms)) {
-            if let Some(marks) = &self.marks {
-                let place = marks.reached(self.cursor());
-                marks.joined.borrow_mut().extend(changes.iter().map(|change| (change.room.clone(), place)));
-                self.changed();
-            }
+            self.note_joined(&changes);
+            self.changed();
             self.namespace.tell(self, changes, true);
         }
     }
 
+    /// Notes the place from which on the events of rooms are for this socket.
+    fn note_joined(&self, changes: &[Change]) {
+        if let Some(marks) = &self.marks {
+            let place = marks.reached(self.cursor());
+            marks.joined.borrow_mut().extend(changes.iter().map(|change| (change.room.clone(), place)));
+        }
+    }
+
     pub(crate) fn leave_rooms(self: &Rc<Self>, rooms: &[ByteString]) {
+        if !self.shared.has_been_let_in() {
+            return rooms.iter().for_each(|room| self.shared.drop_room(room));
+        }
         if let Some(changes) = self.namespace.rooms.call(|all| all.leave(self, rooms)) {
             if let Some(marks) = &self.marks {
                 let to = marks.reached(self.cursor());
@@ -683,7 +697,8 @@ impl LocalSocket {
     pub(crate) fn leave(self: &Rc<Self>, reason: DisconnectReason, tell_client: bool) {
         if !self.shared.advance(Stage::Connected, Stage::Disconnecting) {
             // One that is on its way out must not come back if it was put out.
-            if let Some(ticket) = self.shared.ticket.as_ref().filter(|_| reason == DisconnectReason::ServerNamespaceDisconnect) {
+            let put_out = reason == DisconnectReason::ServerNamespaceDisconnect && self.shared.has_been_let_in();
+            if let Some(ticket) = self.shared.ticket.as_ref().filter(|_| put_out) {
                 ticket.void.store(true, Ordering::Release);
             }
             return;
@@ -740,6 +755,7 @@ impl LocalSocket {
         if let Some(recoveries) = self.shared.namespace.recoveries() {
             recoveries.departed(&self.shared);
         }
+        drop(self.shared.take_rooms());
         if let Ok(mut actor) = self.actor.end() {
             actor.acks.drain().for_each(|waiter| waiter.gone(self.shared.id));
         }

@@ -121,7 +121,7 @@ pub struct Session {
     pub(crate) polling: PollingState,
     /// The next ping or the pong that is awaited.
     heartbeat: Cell<Option<Key>>,
-    /// When that is due. Each follows from the one before, so that a late timer makes none of the later ones later.
+    /// When that is due.
     due: Cell<Instant>,
     /// A packet other than the pong came since the last ping.
     seen_since_ping: Cell<bool>,
@@ -512,7 +512,7 @@ impl Session {
         let awaited = self.awaiting_pong.get() && self.dialect == Dialect::V4;
         if awaited && !matches!(packet, Packet::Pong(_)) && !self.seen_since_ping.replace(true) {
             // Any packet shows that the client lives, but only once a ping: it still owes the pong.
-            self.await_pong(Instant::now());
+            self.await_pong(Duration::ZERO);
         }
         trace::engine_in(self.id, &packet);
         let Some(connection) = self.connection() else { return false };
@@ -569,38 +569,42 @@ impl Session {
         match self.dialect {
             Dialect::V4 => self.schedule_ping(),
             // The client pings; it may be as late as one of revision 4 with its pong.
-            Dialect::V3 { .. } => self.await_pong(after(Instant::now(), self.config().ping_interval)),
+            Dialect::V3 { .. } => self.await_pong(self.config().ping_interval),
         }
     }
 
     fn schedule_ping(&self) {
         self.awaiting_pong.set(false);
-        self.schedule_heartbeat(Deadline::Ping, after(Instant::now(), self.config().ping_interval));
+        self.schedule_heartbeat(Deadline::Ping, self.config().ping_interval);
     }
 
-    fn await_pong(&self, from: Instant) {
+    /// The client has the ping timeout, and so much more.
+    fn await_pong(&self, more: Duration) {
         self.awaiting_pong.set(true);
-        self.schedule_heartbeat(Deadline::Pong, after(from, self.config().ping_timeout));
+        self.schedule_heartbeat(Deadline::Pong, self.config().ping_timeout.saturating_add(more));
     }
 
-    fn schedule_heartbeat(&self, deadline: Deadline, at: Instant) {
+    fn schedule_heartbeat(&self, deadline: Deadline, time: Duration) {
         self.cancel(&self.heartbeat);
-        self.due.set(at);
-        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, at)));
+        self.due.set(after(Instant::now(), time));
+        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, time, self.due.get())));
     }
 
     /// Ends the session if the time for a pong is over, though the timer has not told yet: for requests, which may come before it does.
     pub(crate) fn check_heartbeat(&self) {
-        let grace = if self.awaiting_pong.get() { Duration::ZERO } else { self.config().ping_timeout };
-        if self.is_open() && Instant::now() >= after(self.due.get(), grace) {
-            self.end(CloseReason::PingTimeout, Ending::Graceful);
+        if self.is_open()
+            && self.awaiting_pong.get()
+            && Instant::now() >= self.due.get()
+            && let Some(key) = self.heartbeat.take()
+        {
+            self.worker.timers.expire(&key);
         }
     }
 
     fn set_deadline(&self, deadline: Option<(Deadline, Duration)>) {
         self.cancel(&self.deadline);
         let timers = &self.worker.timers;
-        self.deadline.set(deadline.map(|(what, time)| timers.schedule(Weak::clone(&self.this), what, after(Instant::now(), time))));
+        self.deadline.set(deadline.map(|(what, time)| timers.schedule(Weak::clone(&self.this), what, time, after(Instant::now(), time))));
     }
 
     fn cancel(&self, timer: &Cell<Option<Key>>) {
@@ -609,17 +613,27 @@ impl Session {
         }
     }
 
-    pub(crate) fn on_deadline(&self, deadline: Deadline) {
+    /// A deadline has come. `stood` is how long the thread stood still meanwhile: the client did not have that time.
+    pub(crate) fn on_deadline(&self, deadline: Deadline, stood: Duration) {
         match deadline {
             Deadline::Ping => {
                 self.heartbeat.set(None);
                 self.push_control(PING);
                 self.seen_since_ping.set(false);
-                self.await_pong(self.due.get());
+                // From now, however late that is: the client has all the time.
+                self.await_pong(Duration::ZERO);
+            }
+            Deadline::Pong if !stood.is_zero() => {
+                self.heartbeat.set(None);
+                self.schedule_heartbeat(deadline, stood);
             }
             Deadline::Pong => {
                 self.heartbeat.set(None);
                 self.end(CloseReason::PingTimeout, Ending::Graceful);
+            }
+            Deadline::Connect | Deadline::Close if !stood.is_zero() => {
+                self.deadline.set(None);
+                self.set_deadline(Some((deadline, stood)));
             }
             Deadline::Connect => {
                 self.deadline.set(None);

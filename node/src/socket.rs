@@ -80,7 +80,7 @@ pub(crate) struct SocketInner {
 
 #[derive(Default)]
 struct Rest {
-    /// The rooms that it has joined, that of its id not among them. Written on its thread alone.
+    /// The rooms that it has joined, without that of its id. Before it is connected: those that it will join then. Written on its thread alone.
     rooms: Joined,
     data: Option<Box<Value>>,
 }
@@ -173,15 +173,23 @@ impl SocketInner {
         self.stage.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            0 => Stage::Connecting,
+            1 => Stage::Connected,
+            2 => Stage::Disconnecting,
+            _ => Stage::Disconnected,
+        }
+    }
+
     /// True until it has left: while it is leaving too.
     #[inline]
     pub(crate) fn is_connected(&self) -> bool {
-        let stage = self.stage.load(Ordering::Acquire);
-        stage == Stage::Connected as u8 || stage == Stage::Disconnecting as u8
+        matches!(self.stage(), Stage::Connected | Stage::Disconnecting)
     }
 
     pub(crate) fn has_been_let_in(&self) -> bool {
-        self.stage.load(Ordering::Acquire) != Stage::Connecting as u8
+        self.stage() != Stage::Connecting
     }
 
     pub(crate) fn add_room(&self, room: Room) {
@@ -190,6 +198,16 @@ impl SocketInner {
 
     pub(crate) fn drop_room(&self, room: &Room) {
         self.rest.lock().rooms.remove(room);
+    }
+
+    /// Notes rooms that the socket joins when it is connected.
+    pub(crate) fn choose_rooms(&self, rooms: impl IntoIterator<Item = Room>) {
+        let mut rest = self.rest.lock();
+        for room in rooms {
+            if *room != *self.id.as_str() && !rest.rooms.contains(&room) {
+                rest.rooms.add(room);
+            }
+        }
     }
 
     pub(crate) fn take_rooms(&self) -> Vec<Room> {
@@ -288,15 +306,20 @@ impl Socket {
         T::deserialize(value).ok()
     }
 
-    /// The rooms that it is in, that of its id among them. None after it has left.
+    /// The rooms of the socket, that of its id among them. None after it has left.
+    ///
+    /// In a namespace's middleware: the rooms that the socket enters when it is connected.
     pub fn rooms(&self) -> Vec<Room> {
-        if !self.is_connected() {
-            return vec![];
+        let own = (self.is_connected() || self.recovered()).then(|| self.client_id());
+        match self.0.stage() {
+            Stage::Disconnected => vec![],
+            _ => self.0.rest.lock().rooms.iter().cloned().chain(own).collect(),
         }
-        self.0.rest.lock().rooms.iter().cloned().chain([self.client_id()]).collect()
     }
 
     /// Joins rooms. A client that is away, and may come back ([`Recovery`](crate::Recovery)), is in them when it does.
+    ///
+    /// In a namespace's middleware the socket enters them when it is connected, and never if it is refused.
     pub fn join(&self, rooms: impl IntoRooms) {
         let rooms = rooms.into_rooms();
         self.order(Operation::Join(rooms.clone()), move |socket| socket.join(&rooms));
@@ -309,14 +332,23 @@ impl Socket {
     }
 
     /// Puts the client out of the namespace. It does not come back by itself. One that is away can only come back as somebody new.
+    ///
+    /// Does nothing before the socket is connected: a namespace's middleware refuses a client by an error.
     pub fn disconnect(&self) {
         let leave = |socket: &Rc<LocalSocket>| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
         self.order(Operation::Disconnect { close: false }, leave);
     }
 
     /// Puts the client out of all its namespaces and closes its connection. One that is away is put out of this namespace.
+    ///
+    /// Does nothing before the socket is connected, as [`disconnect`](Self::disconnect).
     pub fn disconnect_and_close(&self) {
-        self.order(Operation::Disconnect { close: true }, |socket| socket.close());
+        let close = |socket: &Rc<LocalSocket>| {
+            if socket.shared.has_been_let_in() {
+                socket.close();
+            }
+        };
+        self.order(Operation::Disconnect { close: true }, close);
     }
 
     /// Sends an event.

@@ -1,16 +1,22 @@
 //! One timer wheel a worker: two deadlines a session cost two entries in it, not two tasks.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 use std::task::{Poll, ready};
 use std::time::Duration;
 
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
+use crate::metrics::Counters;
 use crate::session::Session;
+
+/// A thread that is later than this stood still.
+const STANDSTILL: Duration = Duration::from_millis(100);
 
 /// Nothing waits longer than this: the wheel has an end.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -33,30 +39,109 @@ pub(crate) enum Deadline {
     Close,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Timers(RefCell<DelayQueue<(Weak<Session>, Deadline)>>);
+/// Milliseconds: there are two entries for each session.
+type Millis = u32;
+
+fn millis(time: Duration) -> Millis {
+    Millis::try_from(time.as_millis()).unwrap_or(Millis::MAX)
+}
+
+/// A deadline of a session.
+#[derive(Debug)]
+struct Entry {
+    session: Weak<Session>,
+    deadline: Deadline,
+    /// How long the session had, so that a standstill gives it no more than that anew.
+    time: Millis,
+    /// What [`Timers::stood`] was when it was scheduled.
+    stood: Millis,
+}
+
+#[derive(Debug)]
+pub(crate) struct Timers {
+    queue: RefCell<DelayQueue<Entry>>,
+    /// When the thread looks at its lag next, and how often it does.
+    look: Cell<Instant>,
+    every: Duration,
+    /// How long the thread has stood still, up to the last look.
+    stood: Cell<Millis>,
+}
 
 impl Timers {
-    pub(crate) fn schedule(&self, session: Weak<Session>, deadline: Deadline, at: Instant) -> Key {
-        self.0.borrow_mut().insert_at((session, deadline), at)
+    /// Timers of a thread that looks at its lag so often.
+    pub(crate) fn new(every: Duration) -> Self {
+        Self { queue: RefCell::default(), look: Cell::new(Instant::now() + every), every, stood: Cell::default() }
+    }
+
+    /// `time` is how long the session has, counted back from `at`.
+    pub(crate) fn schedule(&self, session: Weak<Session>, deadline: Deadline, time: Duration, at: Instant) -> Key {
+        self.queue.borrow_mut().insert_at(Entry { session, deadline, time: millis(time), stood: self.stood() }, at)
     }
 
     pub(crate) fn cancel(&self, key: &Key) {
-        self.0.borrow_mut().try_remove(key);
+        self.queue.borrow_mut().try_remove(key);
+    }
+
+    /// Calls a session whose time has come, though the timer has not told yet.
+    pub(crate) fn expire(&self, key: &Key) {
+        let expired = self.queue.borrow_mut().try_remove(key);
+        if let Some(expired) = expired {
+            self.call(expired.into_inner());
+        }
     }
 
     /// Calls the sessions when their time has come. It ends with the worker's thread.
     pub(crate) async fn run(self: Rc<Self>) {
         loop {
-            let (session, deadline) = poll_fn(|cx| match ready!(self.0.borrow_mut().poll_expired(cx)) {
+            let expired = poll_fn(|cx| match ready!(self.queue.borrow_mut().poll_expired(cx)) {
                 Some(expired) => Poll::Ready(expired.into_inner()),
                 // The next entry wakes this task.
                 None => Poll::Pending,
             })
             .await;
-            if let Some(session) = session.upgrade() {
-                session.on_deadline(deadline);
+            self.call(expired);
+        }
+    }
+
+    fn call(&self, entry: Entry) {
+        if let Some(session) = entry.session.upgrade() {
+            let stood = self.stood().saturating_sub(entry.stood).min(entry.time);
+            session.on_deadline(entry.deadline, Duration::from_millis(stood.into()));
+        }
+    }
+
+    /// Looks from time to time how late the thread is with what is due: the lag of its event loop. It ends with the thread.
+    pub(crate) async fn measure_lag(self: Rc<Self>, counters: Arc<Counters>) {
+        loop {
+            self.look.set(Instant::now() + self.every);
+            sleep_until(self.look.get()).await;
+            counters.lag.observe(self.look.get().elapsed());
+            self.stood.set(self.stood());
+        }
+    }
+
+    /// Returns how long the thread has stood still since it began: stopped, blocked, or starved. It never counts too little.
+    fn stood(&self) -> Millis {
+        let late = self.look.get().elapsed();
+        // It may have stood still since the look before.
+        let stood = if late > STANDSTILL.min(self.every) { millis(late.saturating_add(self.every)) } else { 0 };
+        self.stood.get().saturating_add(stood)
+    }
+
+    /// Returns what the future gives in this time. The time in which the thread stood still does not count, but for as long again at most.
+    pub(crate) async fn timeout<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let (mut stood, mut given) = (self.stood(), time);
+        loop {
+            if let Ok(output) = timeout(given, &mut future).await {
+                return Some(output);
             }
+            let now = self.stood();
+            given = Duration::from_millis(now.saturating_sub(stood).into()).min(given);
+            if given.is_zero() {
+                return None;
+            }
+            stood = now;
         }
     }
 }

@@ -12,7 +12,6 @@ use actix::{Actor, ActorFutureExt, Addr, AsyncContext, Context, Handler, Message
 use parking_lot::Mutex;
 use sociable_protocol::Id;
 use sociable_protocol::id::IdSource;
-use tokio::time::{Instant, sleep_until};
 
 use crate::engine::Shared;
 use crate::maps::Map;
@@ -27,8 +26,9 @@ const INBOX_BYTES: usize = 64 << 20;
 /// So many entries of sessions that are not on their way any more are kept at least.
 const PENDING_SLACK: usize = 64;
 
-/// How often the lag of a thread is looked at.
+/// How often the lag of a thread is looked at. Four times in a ping timeout, if that is more often.
 const LAG_INTERVAL: Duration = Duration::from_millis(250);
+const SHORTEST_LAG_INTERVAL: Duration = Duration::from_millis(20);
 
 thread_local! {
     /// The workers of this thread: one for each engine that serves on it.
@@ -77,7 +77,7 @@ impl Worker {
                 engine: Arc::clone(engine),
                 index,
                 counters: Arc::clone(&counters),
-                timers: Rc::new(Timers::default()),
+                timers: Rc::new(Timers::new(LAG_INTERVAL.min((engine.config.ping_timeout / 4).max(SHORTEST_LAG_INTERVAL)))),
                 ids: RefCell::new(IdSource::new(engine.tag)),
                 sessions: RefCell::new(Map::default()),
                 pending: RefCell::default(),
@@ -89,7 +89,7 @@ impl Worker {
             (worker, WorkerHandle { hub, counters: Arc::clone(&counters), inbox: Arc::clone(&inbox) })
         });
         actix_rt::spawn(Rc::clone(&worker.timers).run());
-        actix_rt::spawn(measure_lag(Arc::clone(&counters)));
+        actix_rt::spawn(Rc::clone(&worker.timers).measure_lag(counters));
         WORKERS.with(|workers| workers.borrow_mut().push(Rc::clone(&worker)));
         worker
     }
@@ -153,15 +153,6 @@ impl Worker {
     /// A list of all sessions, so that they may end while it is walked.
     pub(crate) fn sessions(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().cloned().collect()
-    }
-}
-
-/// Looks from time to time how late the thread is with what is due: the lag of its event loop. Ends with the thread.
-async fn measure_lag(counters: Arc<Counters>) {
-    loop {
-        let due = Instant::now() + LAG_INTERVAL;
-        sleep_until(due).await;
-        counters.lag.observe(due.elapsed());
     }
 }
 

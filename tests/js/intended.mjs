@@ -87,7 +87,7 @@ const json = [
   },
   {
     what: "half a surrogate pair",
-    why: "it has no UTF-8: refused by the type that an argument is decoded into, U+FFFD in a name",
+    why: "it has no UTF-8: it becomes U+FFFD where it is read, and is passed on as it is",
     examples: [['2["x","\\ud83e"]'], ['2["\\udd80"]'], ['2["x",{"\\ud83e":1}]']],
     applies: (it) => accepted(it) && contains([it.them.packet.data], (value) => /\\ud[89a-f]/.test(JSON.stringify(value))),
   },

@@ -185,8 +185,7 @@ async fn an_upgrade_that_fails_leaves_polling_usable() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut failed = 0;
         // What is sent in place of the probe, and what in place of the upgrade.
-        let wrong =
-            [("5", None), ("4x", None), ("2", None), ("", None), ("2probe", Some("4x")), ("2probe", Some("2probe")), ("2probe", Some("6"))];
+        let wrong = [("4x", None), ("2", None), ("3", None), ("", None), ("2probe", Some("4x")), ("2probe", Some("6"))];
         for (first, second) in wrong {
             let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
             socket.send(first).await;
@@ -216,6 +215,28 @@ async fn an_upgrade_that_fails_leaves_polling_usable() {
         socket.send("4upgraded after all").await;
         assert_eq!(socket.text().await, "4upgraded after all");
         assert_eq!((engines.engine.stats().upgraded, engines.engine.session_count()), (1, 1));
+    }
+}
+
+/// The .NET client upgrades without a probe. The JavaScript server takes each of these.
+#[tokio::test]
+async fn upgrade_is_taken_as_the_javascript_server_takes_it() {
+    for (engines, node) in everywhere(|options| options) {
+        for (sent, answers) in [(&["5"][..], 0), (&["5x"], 0), (&["2probe", "5x"], 1), (&["2probe", "2probe", "5"], 2)] {
+            let session = Polling::open(node.addr, "/engine.io/").await;
+            session.send("4by polling").await;
+            let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
+            for packet in sent {
+                socket.send(packet).await;
+            }
+            socket.send("4by websocket").await;
+            for _ in 0..answers {
+                assert_eq!(socket.text().await, "3probe");
+            }
+            assert_eq!(socket.text().await, "4by polling");
+            assert_eq!(socket.text().await, "4by websocket");
+        }
+        assert_eq!((engines.engine.stats().upgraded, engines.engine.stats().upgrades_failed), (4, 0));
     }
 }
 

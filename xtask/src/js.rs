@@ -38,12 +38,13 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 10] = [
+const APART: [&str; 11] = [
     "balancer.test.mjs",
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
     "faults.test.mjs",
+    "field.test.mjs",
     "history.test.mjs",
     "jitter.test.mjs",
     "kubernetes.test.mjs",
@@ -88,7 +89,7 @@ pub(crate) fn balancer(report: &mut Report) {
         Ok(nats) => node_test(
             report,
             &format!("nodes behind a balancer, NATS {}", nats.version),
-            &["balancer.test.mjs", "rolling.test.mjs"],
+            &["balancer.test.mjs", "field.test.mjs", "rolling.test.mjs"],
             |command| {
                 command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
             },

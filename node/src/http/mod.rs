@@ -18,7 +18,6 @@ use actix_http::{HttpMessage, Method, RequestHead, StatusCode};
 use actix_web::dev::{AppService, HttpServiceFactory};
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
-use bytestring::ByteString;
 use futures_util::StreamExt;
 use sociable_protocol::Id;
 use tokio::sync::oneshot;
@@ -290,11 +289,6 @@ where
     let gone = || Refused::unknown_sid(id.as_str());
     sent.map_err(|_| gone())?;
     answered.await.map_err(|_| gone())
-}
-
-/// Text of a request body or nothing that Engine.IO could mean.
-pub(crate) fn text(body: Bytes) -> Option<ByteString> {
-    ByteString::try_from(body).ok()
 }
 
 /// The value of a header as text, if it is.

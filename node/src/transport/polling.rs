@@ -6,12 +6,13 @@ use std::task::Poll;
 
 use actix_http::StatusCode;
 use bytes::Bytes;
+use bytestring::ByteString;
 use sociable_protocol::Id;
 use sociable_protocol::engine::{Packet, PacketError, decode_payload, encode_payload, v3};
 
 use crate::config::Transport;
 use crate::engine::Shared;
-use crate::http::{Refused, Reply, on_home, text};
+use crate::http::{Refused, Reply, on_home};
 use crate::reason::CloseReason;
 use crate::session::{Dialect, Ending, Session, State};
 use crate::trace;
@@ -263,11 +264,15 @@ async fn receive(session: &Session, body: Bytes, binary: bool) {
     if binary {
         return receive_all(session, v3::decode_binary_payload(body)).await;
     }
-    match (text(body), session.dialect()) {
-        (None, _) => session.end(CloseReason::ParseError, Ending::Graceful),
-        (Some(body), Dialect::V4) => receive_all(session, decode_payload(body)).await,
-        (Some(body), Dialect::V3 { .. }) => receive_all(session, v3::decode_payload(body)).await,
+    match session.dialect() {
+        Dialect::V4 => receive_all(session, decode_payload(text(body))).await,
+        Dialect::V3 { .. } => receive_all(session, v3::decode_payload(text(body))).await,
     }
+}
+
+/// The body as text. What is not UTF-8 becomes U+FFFD, as with the JavaScript server.
+fn text(body: Bytes) -> ByteString {
+    ByteString::try_from(body.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
 }
 
 async fn receive_all(session: &Session, packets: impl Iterator<Item = Result<Packet, PacketError>>) {

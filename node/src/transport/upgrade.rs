@@ -29,7 +29,8 @@ use crate::worker::Worker;
 
 const PROBE: &str = "2probe";
 const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
-const UPGRADE: &str = "5";
+/// The type of an upgrade packet.
+const UPGRADE: char = '5';
 /// No frame of a probe is longer, in bytes.
 const MAX_PROBE: usize = 1024;
 /// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
@@ -207,9 +208,10 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
 
 async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
     let mut probe =
-        Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, close: CLOSE };
-    let probing = tokio::time::timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
-    let upgraded = matches!(probing.await, Ok(Ok(())));
+        Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, owed: 0, close: CLOSE };
+    let timers = Rc::clone(&session.worker().timers);
+    let probing = timers.timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
+    let upgraded = matches!(probing.await, Some(Ok(())));
     let Probe { decoder, close, .. } = probe;
     drop(claim);
     if upgraded {
@@ -250,6 +252,8 @@ struct Probe<'a> {
     session: &'a Session,
     decoder: Decoder,
     step: Step,
+    /// Probes that are not answered yet.
+    owed: usize,
     close: CloseBytes,
 }
 
@@ -263,21 +267,19 @@ impl Probe<'_> {
         }
         let mut buffer = vec![0; 1024];
         let mut noops = tokio::time::interval(NOOP_INTERVAL);
-        let mut answered = false;
         if early.is_some_and(|mut early| self.take(&mut early).is_break()) {
-            return self.end(stream, answered).await;
+            return self.end(stream).await;
         }
         loop {
-            if self.step == Step::AwaitUpgrade && !answered {
-                answered = true;
-                self.write(stream, PROBE_ANSWER.as_bytes()).await?;
+            if self.owed > 0 {
+                self.answer(stream).await?;
                 noops.reset_immediately();
             }
             tokio::select! {
                 read = stream.read(&mut buffer) => match read {
                     Ok(length) if length > 0 => {
                         if self.take(&mut buffer[..length]).is_break() {
-                            return self.end(stream, answered).await;
+                            return self.end(stream).await;
                         }
                     }
                     _ => return Err(Failed),
@@ -291,16 +293,20 @@ impl Probe<'_> {
         }
     }
 
-    async fn end(&self, stream: &mut Stream, answered: bool) -> Result<(), Failed> {
+    async fn end(&mut self, stream: &mut Stream) -> Result<(), Failed> {
         if self.step != Step::Done {
             return Err(Failed);
         }
         // A client that did not wait for the answer to its probe gets it all the same. The session is its WebSocket's by now: if it can't be
         // written, the WebSocket finds out.
-        if !answered {
-            let _ = self.write(stream, PROBE_ANSWER.as_bytes()).await;
-        }
+        let _ = self.answer(stream).await;
         Ok(())
+    }
+
+    /// Answers the probes.
+    async fn answer(&mut self, stream: &mut Stream) -> Result<(), Failed> {
+        let answers = PROBE_ANSWER.as_bytes().repeat(std::mem::take(&mut self.owed));
+        self.write(stream, &answers).await
     }
 
     async fn write(&self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Failed> {
@@ -310,11 +316,15 @@ impl Probe<'_> {
 
     /// Takes what was read. It breaks off when the upgrade is done or has failed.
     fn take(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
-        let (session, step) = (self.session, &mut self.step);
+        let (session, step, owed) = (self.session, &mut self.step, &mut self.owed);
         let result = self.decoder.read(bytes, |message| {
             *step = match (*step, message) {
-                (Step::AwaitProbe, Message::Text(text)) if text == PROBE => Step::AwaitUpgrade,
-                (Step::AwaitUpgrade, Message::Text(text)) if text == UPGRADE && session.is_open() => {
+                (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text == PROBE => {
+                    *owed += 1;
+                    Step::AwaitUpgrade
+                }
+                // The .NET client upgrades without a probe.
+                (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text.starts_with(UPGRADE) && session.is_open() => {
                     session.upgrade();
                     Step::Done
                 }

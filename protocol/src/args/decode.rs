@@ -8,7 +8,7 @@ use serde::de::value::UnitDeserializer;
 use serde::de::{self, DeserializeOwned, DeserializeSeed, Deserializer, SeqAccess, Visitor};
 use serde::forward_to_deserialize_any;
 
-use super::{Args, ArgsError, Items, Ranges};
+use super::{Args, ArgsError, Items, Ranges, halves};
 use crate::value::Value;
 
 /// How many levels a type may have: what serde_json allows. MessagePack is held to the same.
@@ -17,14 +17,16 @@ const MAX_DEPTH: usize = 128;
 impl Args {
     /// Decodes one argument. A missing one is decoded as null, if the type allows that.
     ///
+    /// Text in Rust has no half surrogate pairs: each half becomes U+FFFD.
+    ///
     /// # Errors
     ///
     /// [`ArgsError::Missing`] or [`ArgsError::Invalid`].
     pub fn decode<T: DeserializeOwned>(&self, index: usize) -> Result<T, ArgsError> {
-        match self.ranges().nth(index) {
-            Some(range) => self.element(range, index, PhantomData),
+        self.read(|args| match args.ranges().nth(index) {
+            Some(range) => args.element(range, index, PhantomData),
             None => missing(index, PhantomData),
-        }
+        })
     }
 
     /// Decodes all arguments into a tuple or a struct (missing ones as null, surplus ones are ignored), or into a sequence.
@@ -33,7 +35,26 @@ impl Args {
     ///
     /// The first argument that is missing or of another type; or [`ArgsError::Shape`] if `T` is none of these.
     pub fn decode_all<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
-        T::deserialize(All { args: self, ranges: self.ranges(), index: 0, wanted: 0 })
+        self.read(|args| T::deserialize(All { args, ranges: args.ranges(), index: 0, wanted: 0 }))
+    }
+
+    /// Reads the arguments. If that fails, they are read again without half surrogate pairs, if there are any.
+    fn read<T>(&self, read: impl Fn(&Args) -> Result<T, ArgsError>) -> Result<T, ArgsError> {
+        read(self).or_else(|error| match self.without_halves() {
+            Some(whole) => read(&whole),
+            None => Err(error),
+        })
+    }
+
+    /// The arguments with U+FFFD for each half of a surrogate pair. `None` if there is no half.
+    fn without_halves(&self) -> Option<Args> {
+        match &self.items {
+            Items::Json(items) => {
+                let items = Items::Json(halves::replaced(items)?.into());
+                Some(Args { items, count: self.count, attachments: self.attachments.clone() })
+            }
+            Items::MsgPack(_) => None,
+        }
     }
 
     fn element<'de, S: DeserializeSeed<'de>>(&'de self, range: Range<usize>, index: usize, seed: S) -> Result<S::Value, ArgsError> {

@@ -4,6 +4,7 @@
 
 mod builder;
 mod decode;
+mod halves;
 mod raw;
 
 use std::borrow::Cow;

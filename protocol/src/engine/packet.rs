@@ -7,11 +7,31 @@ use bytes::Bytes;
 use bytestring::ByteString;
 use thiserror::Error;
 
-/// The JavaScript server takes base64 with or without padding, and does not look at the bits behind the last byte.
-pub(super) const LENIENT: GeneralPurpose = GeneralPurpose::new(
+/// Base64 with or without padding. The bits behind the last byte are ignored, as by the JavaScript server.
+const UNPADDED: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
+
+/// Returns the bytes of a base64 text. The text is read as Node reads it, which refuses nothing.
+///
+/// The URL alphabet is read too. The first `=` ends the text, and other characters are skipped: Java clients break lines.
+pub(super) fn from_base64(text: &str) -> Vec<u8> {
+    UNPADDED.decode(text).unwrap_or_else(|_| {
+        let digit = |byte| match byte {
+            b'-' => Some(b'+'),
+            b'_' => Some(b'/'),
+            b'+' | b'/' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z' => Some(byte),
+            _ => None,
+        };
+        let mut digits: Vec<u8> = text.bytes().take_while(|&byte| byte != b'=').filter_map(digit).collect();
+        if digits.len() % 4 == 1 {
+            // One digit alone is less than a byte.
+            digits.pop();
+        }
+        UNPADDED.decode(digits).unwrap_or_default()
+    })
+}
 
 /// The kinds of packets; their numbers are the digits on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -110,8 +130,8 @@ pub enum PacketError {
     /// The first character is not a type.
     #[error("unknown packet type {0:?}: a packet begins with a digit from 0 to 6, or with b and base64")]
     UnknownType(char),
-    /// A binary message is not base64.
-    #[error("a binary message is not base64")]
+    /// A packet in base64 (of revision 3) is no message.
+    #[error("a packet in base64 is no message: it begins with b4")]
     BadBase64,
     /// The length of a packet in a payload (of revision 3) is no number, or there is less.
     #[error("a packet's length is not what is there")]
@@ -134,7 +154,7 @@ impl Packet {
     ///
     /// # Errors
     ///
-    /// If the type is missing or unknown, or the base64 malformed.
+    /// If the type is missing or unknown.
     #[inline]
     pub fn decode(text: ByteString) -> Result<Packet, PacketError> {
         let Some(first) = text.chars().next() else { return Err(PacketError::Empty) };
@@ -147,7 +167,7 @@ impl Packet {
             '4' => Packet::Message(text.slice_ref(body)),
             '5' => Packet::Upgrade,
             '6' => Packet::Noop,
-            'b' => Packet::Binary(LENIENT.decode(body).map_err(|_| PacketError::BadBase64)?.into()),
+            'b' => Packet::Binary(from_base64(body).into()),
             other => return Err(PacketError::UnknownType(other)),
         })
     }
@@ -173,20 +193,58 @@ mod tests {
         assert_eq!(PacketType::Message.digit(), '4');
     }
 
+    /// The bytes are what `Buffer.from(text, "base64")` of Node 20 gives.
     #[test]
-    fn base64_may_lack_its_padding() {
-        for text in ["bAQI=", "bAQI", "bAQJ="] {
-            assert_eq!(Packet::decode(text.into()), Ok(Packet::Binary(Bytes::from_static(&[1, 2]))), "{text}");
+    fn base64_is_read_as_node_reads_it() {
+        let cases: [(&str, &[u8]); 21] = [
+            ("AQI=", &[1, 2]),
+            ("AQI", &[1, 2]),
+            ("AQJ=", &[1, 2]),
+            ("AQID\n", &[1, 2, 3]),
+            ("AQ\r\nID\r\n", &[1, 2, 3]),
+            ("\n A Q\tI D ", &[1, 2, 3]),
+            ("-_-_", &[0xfb, 0xff, 0xbf]),
+            ("+_-/", &[0xfb, 0xff, 0xbf]),
+            ("AQ==", &[1]),
+            ("AQ=", &[1]),
+            ("AQ===", &[1]),
+            ("AQI=\n", &[1, 2]),
+            ("AQ=\n=", &[1]),
+            ("AQID====", &[1, 2, 3]),
+            ("AQ==AQID", &[1]),
+            ("=AQID", &[]),
+            ("A", &[]),
+            ("AQIDA", &[1, 2, 3]),
+            ("?A.Q\0I!D\u{7f}", &[1, 2, 3]),
+            ("é🦀AQID€", &[1, 2, 3]),
+            ("?", &[]),
+        ];
+        for (text, bytes) in cases {
+            assert_eq!(Packet::decode(format!("b{text}").into()), Ok(Packet::Binary(Bytes::from_static(bytes))), "{text:?}");
         }
-        assert_eq!(Packet::decode("b?".into()), Err(PacketError::BadBase64));
+    }
+
+    #[test]
+    fn base64_is_read_whatever_is_between_its_digits() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
+        let lines = |width: usize, end: &str| {
+            let text = UNPADDED.encode(&bytes);
+            text.as_bytes().chunks(width).map(|line| format!("{}{end}", str::from_utf8(line).unwrap())).collect::<String>()
+        };
+        for text in
+            [lines(76, "\n"), lines(64, "\r\n"), lines(1, " "), lines(3, "é"), lines(10_000, "").replace('+', "-").replace('/', "_")]
+        {
+            assert_eq!(from_base64(&text), bytes);
+        }
     }
 
     #[test]
     fn a_multibyte_packet_does_not_panic() {
         // socketioxide #794: the type was cut off by bytes.
-        for text in ["é", "🦀4", "\u{feff}4hello", "b🦀"] {
+        for text in ["é", "🦀4", "\u{feff}4hello"] {
             assert!(Packet::decode(text.into()).is_err());
         }
+        assert_eq!(Packet::decode("b🦀".into()), Ok(Packet::Binary(Bytes::new())));
     }
 
     proptest! {

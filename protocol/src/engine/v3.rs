@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use bytestring::ByteString;
 
-use super::packet::{LENIENT, Packet, PacketError};
+use super::packet::{Packet, PacketError, from_base64};
 use crate::websocket::{Frames, FramesBuilder, Payload, payloads};
 
 /// The type of a message, as the first byte of a binary packet.
@@ -29,13 +29,13 @@ const MAX_DIGITS: usize = 12;
 ///
 /// # Errors
 ///
-/// If the type is missing or unknown, or the base64 malformed.
+/// If the type is missing or unknown, or the base64 no message.
 pub fn decode(text: ByteString) -> Result<Packet, PacketError> {
     match text.strip_prefix('b') {
         None => Packet::decode(text),
         Some(packet) => {
             let base64 = packet.strip_prefix('4').ok_or(PacketError::BadBase64)?;
-            Ok(Packet::Binary(LENIENT.decode(base64).map_err(|_| PacketError::BadBase64)?.into()))
+            Ok(Packet::Binary(from_base64(base64).into()))
         }
     }
 }
@@ -54,6 +54,7 @@ pub fn decode_binary(bytes: &Bytes) -> Result<Packet, PacketError> {
 }
 
 /// Reads the body of a POST that is text: each packet behind its length in UTF-16 units and a colon. It ends with the first that is refused.
+/// Empty packets are passed over, as by the JavaScript server: clients write a payload without packets as `0:`.
 ///
 /// ```
 /// use sociable_protocol::engine::{Packet, v3};
@@ -66,13 +67,23 @@ pub fn decode_binary(bytes: &Bytes) -> Result<Packet, PacketError> {
 pub fn decode_payload(body: ByteString) -> impl Iterator<Item = Result<Packet, PacketError>> {
     let mut rest = Some(body);
     std::iter::from_fn(move || {
-        let body = rest.take()?;
-        let packet = split_text(&body).and_then(|(packet, after)| {
-            let packet = decode(body.slice_ref(packet))?;
-            rest = (!after.is_empty()).then(|| body.slice_ref(after));
-            Ok(packet)
-        });
-        Some(packet)
+        loop {
+            let body = rest.take()?;
+            let packet = match split_text(&body) {
+                Ok((packet, after)) => {
+                    rest = (!after.is_empty()).then(|| body.slice_ref(after));
+                    if packet.is_empty() {
+                        continue;
+                    }
+                    decode(body.slice_ref(packet))
+                }
+                Err(error) => Err(error),
+            };
+            if packet.is_err() {
+                rest = None;
+            }
+            return Some(packet);
+        }
     })
 }
 
@@ -196,7 +207,9 @@ mod tests {
             assert_eq!(all(body).last(), Some(&Err(PacketError::BadLength)), "{body}");
         }
         assert_eq!(all(""), [Err(PacketError::Empty)]);
-        assert_eq!(all("0:1:2"), [Err(PacketError::Empty)]);
+        assert_eq!(all("0:"), []);
+        assert_eq!(all("0:1:20:0:1:3"), [Ok(Packet::Ping("".into())), Ok(Packet::Pong("".into()))]);
+        assert_eq!(all("0:x").last(), Some(&Err(PacketError::BadLength)));
         let binary = |body: &'static [u8]| decode_binary_payload(Bytes::from_static(body)).last();
         for body in [&[0][..], &[0, 255], &[2, 1, 255, 4], &[0, 48, 255], &[1, 9, 255, 4], &[0, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 255]]
         {
@@ -209,7 +222,8 @@ mod tests {
     #[test]
     fn base64_carries_its_type() {
         assert_eq!(decode("b4AQI=".into()), Ok(Packet::Binary(Bytes::from_static(&[1, 2]))));
-        for text in ["b", "bAQI=", "b2AQI=", "b4?"] {
+        assert_eq!(decode("b4AQ\r\nI=\r\n".into()), Ok(Packet::Binary(Bytes::from_static(&[1, 2]))));
+        for text in ["b", "bAQI=", "b2AQI="] {
             assert_eq!(decode(text.into()), Err(PacketError::BadBase64), "{text}");
         }
     }

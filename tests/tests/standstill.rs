@@ -1,0 +1,179 @@
+//! A server that stands still for longer than its clients may: stopped, or blocked by a handler. No client is punished for that.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sociable::{Ack, RawArgs, Server, ServerBuilder};
+use sociable_tests::{Client, Frame, Message, Node, Polling, WebSocket, eventually, get, post, within};
+
+const PING_INTERVAL: Duration = Duration::from_millis(200);
+const TIMEOUT: Duration = Duration::from_millis(1500);
+/// Longer than all that clients are given.
+const STANDSTILL: Duration = Duration::from_millis(3500);
+
+/// A server of one thread, which one of its clients can have stand still.
+struct Still {
+    io: Server,
+    node: Node,
+    staller: Client,
+    stands: Arc<AtomicBool>,
+}
+
+impl Still {
+    async fn start(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
+        let io = change(Server::builder().ping_interval(PING_INTERVAL).ping_timeout(TIMEOUT)).build().unwrap();
+        let stands = Arc::new(AtomicBool::new(false));
+        io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args).unwrap());
+        let told = Arc::clone(&stands);
+        io.on("stall", move || {
+            told.store(true, Ordering::Release);
+            std::thread::sleep(STANDSTILL);
+            told.store(false, Ordering::Release);
+            async {}
+        });
+        let node = Node::raw(&io, 1);
+        let staller = Client::connect(node.addr).await;
+        Self { io, node, staller, stands }
+    }
+
+    async fn begin(&mut self) {
+        self.staller.send(r#"2["stall"]"#).await;
+        eventually("the server stands still", || self.stands.load(Ordering::Acquire)).await;
+    }
+
+    async fn end(&self) {
+        eventually("the server goes on", || !self.stands.load(Ordering::Acquire)).await;
+    }
+}
+
+/// The next text frame of a session that is not in a namespace.
+async fn text(socket: &mut WebSocket) -> String {
+    match within("a frame", socket.frame()).await {
+        Some(Frame::Text(text)) => text,
+        other => panic!("no text, but {other:?}"),
+    }
+}
+
+/// The next packet that is no ping. Pings are answered.
+async fn packet(socket: &mut WebSocket) -> String {
+    loop {
+        match &*text(socket).await {
+            "2" => socket.send("3").await,
+            packet => return packet.to_owned(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn websocket_is_pinged_after_a_standstill_and_stays() {
+    let mut still = Still::start(|options| options).await;
+    let mut socket = WebSocket::open(still.node.addr, "/socket.io/?EIO=4&transport=websocket").await;
+    assert!(text(&mut socket).await.starts_with('0'));
+    socket.send("40").await;
+    assert!(text(&mut socket).await.starts_with("40"));
+    still.begin().await;
+    assert_eq!(text(&mut socket).await, "2");
+    socket.send("3").await;
+    socket.send(r#"420["echo",1]"#).await;
+    assert_eq!(packet(&mut socket).await, "430[1]");
+    assert_eq!(text(&mut socket).await, "2");
+    assert_eq!(still.io.stats().ping_timeouts, 0);
+}
+
+#[tokio::test]
+async fn polling_client_is_pinged_after_a_standstill_and_stays() {
+    let mut still = Still::start(|options| options).await;
+    let polling = Polling::open(still.node.addr, "/socket.io/").await;
+    polling.send("40").await;
+    assert!(polling.receive().await.starts_with("40"));
+    let poll = tokio::spawn({
+        let polling = polling.clone();
+        async move { polling.receive().await }
+    });
+    still.begin().await;
+    assert_eq!(poll.await.unwrap(), "2");
+    polling.send("3\x1e420[\"echo\",1]").await;
+    assert!(polling.receive().await.contains("430[1]"));
+}
+
+#[tokio::test]
+async fn pong_that_came_during_a_standstill_is_in_time() {
+    let mut still = Still::start(|options| options).await;
+    let polling = Polling::open(still.node.addr, "/socket.io/").await;
+    polling.send("40").await;
+    assert!(polling.receive().await.starts_with("40"));
+    assert_eq!(polling.receive().await, "2");
+    still.begin().await;
+    polling.send("3\x1e420[\"echo\",1]").await;
+    assert!(polling.receive().await.contains("430[1]"));
+    assert_eq!(still.io.stats().ping_timeouts, 0);
+}
+
+#[tokio::test]
+async fn old_client_that_pinged_during_a_standstill_stays() {
+    let mut still = Still::start(|options| options.allow_eio3(true)).await;
+    let opened = get(still.node.addr, "/socket.io/?EIO=3&transport=polling").await;
+    let (_, handshake) = opened.text().split_once(":0").unwrap();
+    let end = handshake.find('}').unwrap();
+    let handshake: serde_json::Value = serde_json::from_str(&handshake[..=end]).unwrap();
+    let path = format!("/socket.io/?EIO=3&transport=polling&sid={}", handshake["sid"].as_str().unwrap());
+    still.begin().await;
+    for body in ["1:2", "13:420[\"echo\",1]"] {
+        assert_eq!(post(still.node.addr, &path, body).await.brief(), (200, "ok"));
+    }
+    let mut heard = String::new();
+    while !heard.contains("430[1]") {
+        let answer = get(still.node.addr, &path).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        heard.push_str(answer.text());
+    }
+}
+
+#[tokio::test]
+async fn client_has_time_to_connect_after_a_standstill() {
+    let mut still = Still::start(|options| options.connect_timeout(TIMEOUT)).await;
+    let mut client = Client::session(still.node.addr).await;
+    still.begin().await;
+    still.end().await;
+    client.join("/").await;
+    assert_eq!(client.ask("echo", "1").await, "[1]");
+}
+
+#[tokio::test]
+async fn client_has_time_to_upgrade_after_a_standstill() {
+    let mut still = Still::start(|options| options.upgrade_timeout(TIMEOUT)).await;
+    let polling = Polling::open(still.node.addr, "/socket.io/").await;
+    polling.send("40").await;
+    assert!(polling.receive().await.starts_with("40"));
+    let mut socket = WebSocket::open(still.node.addr, &polling.upgrade_target()).await;
+    socket.send("2probe").await;
+    assert_eq!(text(&mut socket).await, "3probe");
+    still.begin().await;
+    still.end().await;
+    socket.send("5").await;
+    socket.send(r#"420["echo",1]"#).await;
+    assert_eq!(packet(&mut socket).await, "430[1]");
+}
+
+#[tokio::test]
+async fn client_has_time_for_attachments_after_a_standstill() {
+    let mut still = Still::start(|options| options.packet_timeout(TIMEOUT)).await;
+    let mut client = Client::connect(still.node.addr).await;
+    client.send(r#"51-0["echo",{"_placeholder":true,"num":0}]"#).await;
+    still.begin().await;
+    still.end().await;
+    client.send_binary(&[1, 2, 3]).await;
+    assert_eq!(client.packet().await, r#"61-0[{"_placeholder":true,"num":0}]"#);
+    assert_eq!(client.next().await, Some(Message::Binary(vec![1, 2, 3])));
+}
+
+#[tokio::test]
+async fn silent_clients_end_in_time_after_a_standstill_too() {
+    let mut still = Still::start(|options| options).await;
+    let _socket = WebSocket::open(still.node.addr, "/socket.io/?EIO=4&transport=websocket").await;
+    let _polling = Polling::open(still.node.addr, "/socket.io/").await;
+    still.begin().await;
+    eventually("all sessions have ended", || still.io.session_count() == 0).await;
+}
