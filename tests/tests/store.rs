@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use sociable::adapter::Emitter;
 use sociable::testing::{TestClient, TestServer};
 use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
 use sociable_tests::{Nats, eventually, patience};
@@ -18,9 +19,12 @@ struct Member {
     adapter: NatsAdapter,
 }
 
+fn options(nats: &Nats) -> NatsOptions {
+    NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default().max_bytes(SHARE).sessions_bytes(SHARE))
+}
+
 async fn start(nats: &Nats) -> Member {
-    let kept = JetStreamOptions::default().max_bytes(SHARE).sessions_bytes(SHARE);
-    let adapter = NatsAdapter::connect(NatsOptions::new(nats.url()).jetstream(kept)).await.unwrap();
+    let adapter = NatsAdapter::connect(options(nats)).await.unwrap();
     let io = Server::builder().adapter(adapter.clone()).recovery(Recovery::default()).request_timeout(patience()).build().unwrap();
     io.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
         socket.join(room);
@@ -119,6 +123,7 @@ async fn events_go_on_while_the_store_is_full() {
     eventually("the loss is noticed", || b.io.socket_count() == 1).await;
     b.io.flushed().await.unwrap();
 
+    let emitter = Emitter::connect(options(&nats)).await.unwrap();
     let context = context(&nats).await;
     let other = jetstream::stream::Config { name: "other".into(), subjects: vec!["other".into()], ..Default::default() };
     context.create_stream(other).await.unwrap();
@@ -133,6 +138,9 @@ async fn events_go_on_while_the_store_is_full() {
     a.io.to(far.id()).sockets_join("red").unwrap();
     a.io.to("red").emit("n", 51).unwrap();
     assert_eq!(numbers(&far, 51).await, [51]);
+    // A process without sockets says what is lost, too.
+    emitter.emit("n", &52).unwrap();
+    assert_eq!(numbers(&far, 52).await, [52]);
     eventually("both nodes say so", || [&a, &b].iter().all(|member| !member.io.is_keeping() && member.io.health().store_refuses)).await;
     assert!(a.io.health().takes_sessions());
     assert!(a.adapter.stats().unkept > 0);
