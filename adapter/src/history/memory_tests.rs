@@ -269,3 +269,21 @@ fn session_is_not_recovered_when_orders_were_dropped() {
     assert_eq!(bench.missed(&session, Some(&newest)), None, "the order may have been for it");
     assert_eq!(bench.missed(&served, Some(&newest)), Some(vec![]));
 }
+
+#[test]
+fn rooms_left_by_one_order_hide_no_event() {
+    let mut bench = Bench::new(LIMITS);
+    let names: Vec<String> = (0..=LeftRooms::MAX).map(|n| format!("room {n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let session = bench.session(&names);
+    names.iter().for_each(|name| drop(bench.append(name, 1)));
+    order(&bench, session.id.as_str(), Operation::Leave(rooms(&names)));
+    let missed = bench.history.missed(&session, None).unwrap();
+    assert_eq!((missed.entries.len(), missed.rooms.len()), (names.len(), 0));
+    // The connection is lost before any of that has come.
+    let Missed { head, rooms, left_rooms, .. } = missed;
+    let again = SavedSession { rooms, left_rooms, until: head, sent: Some(at(&bench, 1)), ..session };
+    assert_eq!(bench.missed(&again, None), None, "one of the rooms is not remembered");
+    let all = bench.history.offset(&head);
+    assert_eq!(bench.missed(&again, Some(&all)), Some(vec![]));
+}
