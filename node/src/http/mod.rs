@@ -9,6 +9,7 @@ mod refuse;
 mod respond;
 mod target;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -295,6 +296,16 @@ where
 /// Text of a request body or nothing that Engine.IO could mean.
 pub(crate) fn text(body: Bytes) -> Option<ByteString> {
     ByteString::try_from(body).ok()
+}
+
+/// The value of a header that is a list, with all of its lines.
+pub(crate) fn header_list(head: &RequestHead, name: header::HeaderName) -> Option<Cow<'_, str>> {
+    let mut lines = head.headers.get_all(name).filter_map(|line| line.to_str().ok());
+    let first = lines.next()?;
+    Some(match lines.next() {
+        None => Cow::Borrowed(first),
+        Some(second) => Cow::Owned(std::iter::once(second).chain(lines).fold(first.to_owned(), |list, line| list + ", " + line)),
+    })
 }
 
 /// The value of a header as text, if it is.
