@@ -139,8 +139,8 @@ impl<'a, C: Wire> Exchange<'a, C> {
         };
         let asked =
             Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close: terms.closes == Closes::Always };
-        let out = Out::new(std::mem::take(&mut request.head));
         let empty = request.body == Framing::Empty;
+        let out = Out::new(std::mem::take(&mut request.head));
         place.give(if empty { times.answer } else { times.body });
         let up = Up {
             out,
@@ -297,6 +297,10 @@ impl<'a, C: Wire> Exchange<'a, C> {
             // A poll may have waited for long: whoever is dismissed meanwhile is told so with the answer.
             if self.closes == Closes::IfLeaving && self.down.answer.is_none() {
                 self.asked.close = self.place.leaves() || self.worker.leaving.get();
+            }
+            // A client whose body is not wanted is told that its connection ends.
+            if self.closes != Closes::Never && self.down.answer.is_none() {
+                self.asked.close |= !self.up.encoded;
             }
             if let Err(end) = self.down.take(length, &buffer, &self.asked) {
                 drop(buffer);
