@@ -37,6 +37,7 @@ use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::memory::Lent;
+use crate::serve::Line;
 use crate::session::{Dialect, Session};
 use crate::transport::{bridge, polling, upgrade};
 use crate::worker::Worker;
@@ -145,7 +146,7 @@ async fn admitted(
         };
     }
     let reply = match verdict {
-        Ok(()) => serve(engine, head, handshake, body, target).await,
+        Ok(()) => serve(engine, request, handshake, body, target).await,
         Err(refused) => Err(refused),
     };
     let reply = reply.map(|reply| match &target.jsonp {
@@ -158,18 +159,22 @@ async fn admitted(
 
 async fn serve(
     engine: &Arc<Shared>,
-    head: &RequestHead,
+    request: &HttpRequest,
     handshake: &impl Fn() -> Handshake,
     body: web::Payload,
     target: &Target<'_>,
 ) -> Result<Reply, Refused> {
+    let head = request.head();
     let transport = target.check(&engine.config, head)?;
     match target.sid() {
         Some(sid) => {
             let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
             let claims = target.claims();
             match (&head.method, transport) {
-                (&Method::GET, Transport::Polling) => polling::get(engine, id, claims).await,
+                (&Method::GET, Transport::Polling) => match request.conn_data::<Rc<Line>>() {
+                    Some(line) => polling::get_on(line, engine, id, claims).await,
+                    None => polling::get(engine, id, claims).await,
+                },
                 (&Method::POST, Transport::Polling) => post(engine, id, target, head, body).await,
                 (_, Transport::WebSocket) => {
                     Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
