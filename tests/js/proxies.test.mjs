@@ -139,6 +139,15 @@ async function reached(url) {
 }
 
 for (const behind of ["nodes", "balancers"]) {
+  test(`fetch gets the answer to a body that is not wanted, from ${behind}`, async () => {
+    for (const { url } of upstreams[behind]) {
+      for (const length of SIZES) {
+        const answers = await Promise.all(Array.from({ length: 4 }, () => request(`${url}${POLLING}&sid=junk`, { method: "POST", body: "x".repeat(length) })));
+        assert.deepEqual(new Set(answers.map(({ text }) => text)), new Set(['{"code":1,"message":"Session ID unknown"}']));
+      }
+    }
+  });
+
   for (const [name, start] of Object.entries(PROXIES)) {
     describe(`${name}, before ${behind}`, () => {
       let proxy;
@@ -187,7 +196,7 @@ for (const behind of ["nodes", "balancers"]) {
       if (name.endsWith("guide")) {
         for (const transports of [["polling"], ["websocket"], ["polling", "websocket"]]) {
           test(`a client is served by ${transports.join(" and ")}`, async (t) => {
-            const socket = await connect(t, proxy, "/", { transports });
+            const socket = await connect(t, proxy, "/", { transports, protocols: ["chat.v1", "chat.v2"] });
             if (transports.length === 2) await until(() => socket.io.engine.transport.name === "websocket", "the upgrade");
             const heard = once(socket, "said");
             await ask(socket, "join", "room", "me");
