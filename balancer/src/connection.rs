@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::task::spawn_local;
 
@@ -19,10 +19,6 @@ use crate::roll::{Fate, Place};
 use crate::stream::{Out, Stream, Wire};
 use crate::tunnel::Tunnel;
 use crate::worker::Worker;
-
-/// How long a client that was refused has to take its answer, and how much it may send meanwhile, so that it is not cut off before it could read.
-const LINGER: Duration = Duration::from_secs(2);
-const LINGER_BYTES: usize = 256 * 1024;
 
 /// A connection.
 #[derive(Debug)]
@@ -299,10 +295,13 @@ impl Connection {
         }
     }
 
-    /// Ends a connection on which something may come still. To close it at once would take the answer away from the client.
+    /// Ends a connection on which something may come still. A close with unread input would reset it, and take the answer away from the client.
     async fn linger(mut self) {
-        self.place.give(LINGER);
-        let mut left = LINGER_BYTES;
+        let (time, mut left) = {
+            let options = self.worker.shared.options();
+            (options.linger, options.linger_bytes)
+        };
+        self.place.give(time);
         let mut shut = false;
         poll_fn(|cx| {
             if !shut {
@@ -313,13 +312,18 @@ impl Connection {
                 }
             }
             loop {
-                if self.place.fate(cx) == Fate::Late {
-                    return Poll::Ready(());
-                }
-                match self.stream.poll_read(cx, &mut self.worker.buffer()) {
+                let read = match self.place.fate(cx) {
+                    Fate::Late => Poll::Ready(Ok(usize::MAX)),
+                    Fate::Stays | Fate::Leaves => self.stream.poll_read(cx, &mut self.worker.buffer()),
+                };
+                match read {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Ok(length)) if (1..=left).contains(&length) => left -= length,
-                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
+                    Poll::Ready(Ok(length)) if length as u64 <= left => left -= length as u64,
+                    Poll::Ready(Ok(_)) => {
+                        self.worker.shared.metrics.lingers_cut.inc();
+                        return Poll::Ready(());
+                    }
                 }
             }
         })

@@ -13,10 +13,13 @@ use crate::http::answer::{self, Answer, Asked};
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::{Decoder, Framing, encode, finish};
+use crate::metrics::Kind;
 use crate::roll::{Fate, Place};
 use crate::stream::{Out, Wire};
 use crate::worker::Worker;
 
+/// A line that a server skips. Behind a poll it tells the node that the client has sent another request, so that the node does not let that wait.
+const MORE: &[u8] = b"\r\n";
 /// How a node's answer begins that tells that it does not know a session: to who polls, and to who wants a WebSocket.
 const UNKNOWN: [&[u8]; 2] = [b"{\"code\":1,", b"Session ID unknown"];
 /// The most that is read ahead from a client that does not wait for its answer.
@@ -70,6 +73,8 @@ pub(crate) struct Exchange<'a, C> {
     /// What was read of the client and not used.
     carry: &'a mut Vec<u8>,
     asked: Asked,
+    /// It is a poll, which may wait.
+    polls: bool,
     times: Times,
     up: Up,
     down: Down,
@@ -139,8 +144,13 @@ impl<'a, C: Wire> Exchange<'a, C> {
         };
         let asked =
             Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close: terms.closes == Closes::Always };
-        let out = Out::new(std::mem::take(&mut request.head));
         let empty = request.body == Framing::Empty;
+        let polls = request.kind() == Kind::Poll;
+        let mut head = std::mem::take(&mut request.head);
+        if polls && !carry.is_empty() {
+            head.extend_from_slice(MORE);
+        }
+        let out = Out::new(head);
         place.give(if empty { times.answer } else { times.body });
         let up = Up {
             out,
@@ -151,7 +161,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
             received: 0,
             most: terms.most,
         };
-        Self { worker, place, closes: terms.closes, client, node, carry, asked, times, up, down: Down::default() }
+        Self { worker, place, closes: terms.closes, client, node, carry, asked, polls, times, up, down: Down::default() }
     }
 
     /// The status of the answer, if one came.
@@ -267,6 +277,11 @@ impl<'a, C: Wire> Exchange<'a, C> {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(length)) if length > 0 => {
                 self.carry.extend_from_slice(&buffer[..length]);
+                if self.polls {
+                    self.up.out.bytes().extend_from_slice(MORE);
+                    self.up.over = false;
+                    return self.poll_up(cx);
+                }
                 Ok(())
             }
             Poll::Ready(_) => Err(End::ClientGone),
@@ -297,6 +312,10 @@ impl<'a, C: Wire> Exchange<'a, C> {
             // A poll may have waited for long: whoever is dismissed meanwhile is told so with the answer.
             if self.closes == Closes::IfLeaving && self.down.answer.is_none() {
                 self.asked.close = self.place.leaves() || self.worker.leaving.get();
+            }
+            // A client whose body is not wanted is told that its connection ends.
+            if self.closes != Closes::Never && self.down.answer.is_none() {
+                self.asked.close |= !self.up.encoded;
             }
             if let Err(end) = self.down.take(length, &buffer, &self.asked) {
                 drop(buffer);

@@ -80,6 +80,8 @@ counters! {
     tunnels_late,
     /// Clients that were cut off because they did not take what they were sent.
     clients_slow,
+    /// Connections that were cut off because their clients did not close them after the end, or sent too much.
+    lingers_cut,
     /// Answers that broke off.
     broken,
     /// Connections that were accepted.

@@ -47,6 +47,11 @@ pub struct Options {
     pub body_timeout: Duration,
     /// The lowest rate at which a body may come, in bytes a second: 1,024 by default.
     pub min_body_rate: u64,
+    /// How long a connection goes on that has ended while its client was sending: 10 s by default. What the client sends then is dropped. Without
+    /// that time the connection is reset, and the client may lose its answer.
+    pub linger: Duration,
+    /// How many bytes the client may send meanwhile: 16 MiB by default.
+    pub linger_bytes: u64,
     /// How long a connection may wait for its next request: 75 s by default.
     pub keep_alive: Duration,
     /// How long a node may take for an answer, and between two pieces of it: 75 s by default, or 30 s more than the node's
@@ -99,6 +104,8 @@ impl Default for Options {
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
             min_body_rate: 1024,
+            linger: Duration::from_secs(10),
+            linger_bytes: 16 << 20,
             keep_alive: Duration::from_secs(75),
             answer_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
@@ -158,6 +165,7 @@ impl Options {
         for (name, time) in [
             ("header_timeout", self.header_timeout),
             ("body_timeout", self.body_timeout),
+            ("linger", self.linger),
             ("keep_alive", self.keep_alive),
             ("answer_timeout", self.answer_timeout),
             ("write_timeout", self.write_timeout),

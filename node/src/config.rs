@@ -109,6 +109,7 @@ impl<T: Into<String>> From<T> for Refusal {
 }
 
 pub(crate) type AllowRequest = Arc<dyn Fn(Handshake) -> LocalBoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
+pub(crate) type ProtocolHook = Arc<dyn for<'a> Fn(&[&'a str], &Handshake) -> Option<&'a str> + Send + Sync>;
 pub(crate) type HeaderHook = Arc<dyn Fn(&mut HeaderMap, &Handshake) + Send + Sync>;
 pub(crate) type ErrorHook = Arc<dyn Fn(&crate::http::ConnectionError) + Send + Sync>;
 
@@ -140,6 +141,7 @@ pub(crate) struct Config {
     pub(crate) allow_eio3: bool,
     pub(crate) middleware: Vec<Middleware>,
     pub(crate) initial_headers: Option<HeaderHook>,
+    pub(crate) websocket_protocol: Option<ProtocolHook>,
     pub(crate) headers: Option<HeaderHook>,
     pub(crate) connection_error: Option<ErrorHook>,
 }
@@ -204,6 +206,7 @@ impl Config {
             allow_eio3: false,
             middleware: vec![],
             initial_headers: None,
+            websocket_protocol: None,
             headers: None,
             connection_error: None,
         }
@@ -449,6 +452,23 @@ macro_rules! engine_options {
             hook: impl Fn(&mut actix_http::header::HeaderMap, &$crate::Handshake) + Send + Sync + 'static,
         ) -> Self {
             self.config.initial_headers = Some(std::sync::Arc::new(hook));
+            self
+        }
+
+        /// Chooses the protocol of a WebSocket among those that its client offers (`Sec-WebSocket-Protocol`, `protocols` in the JavaScript client): the
+        /// first by default. With `None` the answer names none, and most clients break off.
+        ///
+        /// ```
+        /// let io = sociable::Server::builder()
+        ///     .choose_websocket_protocol(|offered, _handshake| offered.iter().copied().find(|name| *name == "chat.v2"))
+        ///     .build()?;
+        /// # Ok::<(), sociable::ConfigError>(())
+        /// ```
+        pub fn choose_websocket_protocol(
+            mut self,
+            choose: impl for<'a> Fn(&[&'a str], &$crate::Handshake) -> Option<&'a str> + Send + Sync + 'static,
+        ) -> Self {
+            self.config.websocket_protocol = Some(std::sync::Arc::new(choose));
             self
         }
 

@@ -23,6 +23,28 @@ static FIRST: [HeaderName; 7] = [
     header::USER_AGENT,
 ];
 
+/// Headers of which the first line counts. The lines of all others are joined.
+static SINGLE: [HeaderName; 18] = [
+    header::AGE,
+    header::AUTHORIZATION,
+    header::CONTENT_LENGTH,
+    header::CONTENT_TYPE,
+    header::ETAG,
+    header::EXPIRES,
+    header::FROM,
+    header::HOST,
+    header::IF_MODIFIED_SINCE,
+    header::IF_UNMODIFIED_SINCE,
+    header::LAST_MODIFIED,
+    header::LOCATION,
+    header::MAX_FORWARDS,
+    header::PROXY_AUTHORIZATION,
+    header::REFERER,
+    header::RETRY_AFTER,
+    header::SERVER,
+    header::USER_AGENT,
+];
+
 /// The request that opened a session: its address, query, headers and peer. Cheap to clone.
 ///
 /// A session keeps it as long as it lives, so it is packed into one allocation and bounded by
@@ -115,13 +137,17 @@ impl Handshake {
         self.query().filter(|(key, _)| key == name).last().map(|(_, value)| value)
     }
 
-    /// All headers that are kept; names are in lower case. See [`truncated`](Self::truncated).
+    /// All headers that are kept, each once; names are in lower case. See [`header`](Self::header) for headers of several lines, and
+    /// [`truncated`](Self::truncated).
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut lines = self.0.packed[self.0.url..].split('\n').skip(1);
         std::iter::from_fn(move || Some((lines.next()?, lines.next()?)))
     }
 
-    /// The value of a header, of the first if there are several. `name` is in lower case.
+    /// The value of a header. `name` is in lower case.
+    ///
+    /// The lines of one header are joined, as Node does: by `"; "` for `cookie`, else by `", "`. The first line counts for headers with one
+    /// value, such as `host`, `authorization` and `user-agent`.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
@@ -176,10 +202,19 @@ fn pack(url: &str, headers: &HeaderMap) -> Box<str> {
     let length = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 2).sum::<usize>();
     let mut packed = String::with_capacity(url.len() + length);
     packed.push_str(url);
+    let mut before = None;
+    // The lines of one header follow each other.
     for (name, value) in headers {
-        packed.push('\n');
-        packed.push_str(name.as_str());
-        packed.push('\n');
+        if before.replace(name) == Some(name) {
+            if SINGLE.contains(name) {
+                continue;
+            }
+            packed.push_str(if name == header::COOKIE { "; " } else { ", " });
+        } else {
+            for part in ["\n", name.as_str(), "\n"] {
+                packed.push_str(part);
+            }
+        }
         match value.to_str() {
             Ok(text) => packed.push_str(text),
             // As Node does: a byte a character.
@@ -210,6 +245,34 @@ mod tests {
         assert_eq!((kept.url(), kept.query_value("a").as_deref(), kept.truncated()), ("/socket.io/?a=1", Some("1"), false));
         assert_eq!((kept.header("x-a"), kept.cookie("b"), kept.headers().count()), (Some("1"), Some("2"), 2));
         assert_eq!(handshake("/", &[]).headers().count(), 0);
+    }
+
+    #[test]
+    fn lines_of_a_header_are_joined_as_node_joins_them() {
+        let lines = [
+            ("x-forwarded-for", "6.6.6.6"),
+            ("host", "a"),
+            ("cookie", "a=1"),
+            ("x-forwarded-for", "10.1.2.3"),
+            ("cookie", "b=2"),
+            ("host", "b"),
+            ("authorization", "one"),
+            ("authorization", "two"),
+            ("origin", "https://a.example"),
+            ("origin", "https://b.example"),
+        ];
+        let kept = handshake("/", &lines);
+        for (name, value) in [
+            ("x-forwarded-for", "6.6.6.6, 10.1.2.3"),
+            ("host", "a"),
+            ("cookie", "a=1; b=2"),
+            ("authorization", "one"),
+            ("origin", "https://a.example, https://b.example"),
+        ] {
+            assert_eq!(kept.header(name), Some(value));
+            assert_eq!(kept.headers().filter(|(key, _)| *key == name).count(), 1);
+        }
+        assert_eq!(kept.cookie("b"), Some("2"));
     }
 
     #[test]

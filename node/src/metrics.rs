@@ -76,6 +76,8 @@ counters! {
     ConnectionsShed / connections_shed,
     /// Request bodies longer than allowed.
     BodiesTooLarge / bodies_too_large,
+    /// Connections that were cut off because their clients did not close them after the end, or sent too much.
+    LingersCut / lingers_cut,
     /// Sessions closed because a packet could not be read, at either layer.
     ParseErrors / parse_errors,
     /// Sessions closed because the client broke the rules of the transport or the protocol.

@@ -38,7 +38,7 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 11] = [
+const APART: [&str; 12] = [
     "balancer.test.mjs",
     "browser.test.mjs",
     "differential.test.mjs",
@@ -49,6 +49,7 @@ const APART: [&str; 11] = [
     "jitter.test.mjs",
     "kubernetes.test.mjs",
     "offsets.test.mjs",
+    "proxies.test.mjs",
     "rolling.test.mjs",
 ];
 
@@ -95,6 +96,17 @@ pub(crate) fn balancer(report: &mut Report) {
             },
         ),
         Err(why) => report.skip("nodes behind a balancer", &why),
+    }
+}
+
+/// Real proxies in front of nodes and balancers.
+pub(crate) fn proxies(report: &mut Report) {
+    const NAME: &str = "nodes behind nginx and HAProxy";
+    match tools::ensure_program("nginx").and_then(|nginx| Ok((nginx, tools::ensure_program("haproxy")?))) {
+        Ok((nginx, haproxy)) => node_test(report, NAME, &["proxies.test.mjs"], |command| {
+            command.env("NGINX", nginx).env("HAPROXY", haproxy).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        }),
+        Err(why) => report.skip(NAME, &why),
     }
 }
 

@@ -76,6 +76,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::interop(report);
             js::emitters(report);
             js::balancer(report);
+            js::proxies(report);
         }
         if wanted(Part::Faults) {
             js::faults(report);

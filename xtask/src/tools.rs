@@ -133,6 +133,16 @@ pub(crate) fn ensure_openssl_program() -> Result<(), String> {
     if find("openssl").is_some() { Ok(()) } else { install(&["openssl"]) }
 }
 
+/// The path of a program that Debian has in a package of the same name, or why it is missing.
+pub(crate) fn ensure_program(name: &str) -> Result<PathBuf, String> {
+    // Servers are where a user's shell may not look.
+    let installed = || find(name).or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| is_executable(path)));
+    if installed().is_none() {
+        install(&[name])?;
+    }
+    installed().ok_or_else(|| format!("{name} was installed but is not found"))
+}
+
 /// A command that is ended, with all its children, when it has run for so long.
 pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     // `timeout` is on every Debian; where it is missing a hanging suite has to be ended by hand.

@@ -22,6 +22,10 @@ use crate::metrics::Kind;
 /// The longest head, and the most fields in it.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 const MAX_FIELDS: usize = 100;
+/// The most fields of a request that a node reads.
+const MAX_FIELDS_OF_NODE: usize = 96;
+/// So many are surely not too many with those that the balancer adds.
+const FEW_FIELDS: usize = 80;
 /// The longest target.
 const MAX_TARGET: usize = 8 * 1024;
 /// The most names in `Connection`.
@@ -173,6 +177,10 @@ impl Request {
             Framing::Chunked => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         }
         head.extend_from_slice(b"\r\n");
+        // Behind the first line, and before the empty one.
+        if parsed.headers.len() > FEW_FIELDS && memchr::memchr_iter(b'\n', &head).count() > MAX_FIELDS_OF_NODE + 2 {
+            return Err(Refusal::LongHead);
+        }
 
         let affinity = match route {
             Route::Handshake => {

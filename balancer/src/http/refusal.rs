@@ -120,11 +120,11 @@ impl Refusal {
     /// What the client is told.
     pub(crate) fn text(self) -> &'static str {
         match self {
-            Self::Malformed => "This is no HTTP/1.1 request.",
+            Self::Malformed => "This is no HTTP/1.1 request, or its target is not percent-encoded.",
             Self::Ambiguous => "It is not clear where this request ends or whom it is for.",
             Self::Repeated => "Bad request",
             Self::LongTarget => "The target of the request is too long.",
-            Self::LongHead => "The head of the request is too long.",
+            Self::LongHead => "The head of the request is too long: 16 KiB and 96 fields, of which 4 are the balancer's, are the most.",
             Self::Slow => "The request did not come in time.",
             Self::LongBody => "The body of the request is too long.",
             Self::Unsupported => "This method or expectation is not served here.",

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-use super::header_str;
+use super::header_list;
 use super::respond::decorate;
 use crate::config::ConfigError;
 use crate::engine::Shared;
@@ -91,7 +91,7 @@ impl ClientFiles {
         }
         let name = head.uri.path().strip_prefix(&*engine.config.path)?.trim_start_matches('/');
         let file = self.files.iter().find(|file| file.name == name)?;
-        let known = header_str(head, header::IF_NONE_MATCH).is_some_and(|tags| self.matches(tags));
+        let known = header_list(head, header::IF_NONE_MATCH).is_some_and(|tags| self.matches(&tags));
         let mut response = HttpResponse::new(if known { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
         let headers = response.headers_mut();
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=0"));
@@ -103,8 +103,8 @@ impl ClientFiles {
         }
         let kind = if name.ends_with(".map") { "application/json; charset=utf-8" } else { "application/javascript; charset=utf-8" };
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-        let accepted = header_str(head, header::ACCEPT_ENCODING).unwrap_or_default();
-        let body = match file.coded.preferred(accepted) {
+        let accepted = header_list(head, header::ACCEPT_ENCODING).unwrap_or_default();
+        let body = match file.coded.preferred(&accepted) {
             Some((coding, body)) => {
                 headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
                 body

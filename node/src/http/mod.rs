@@ -9,6 +9,7 @@ mod refuse;
 mod respond;
 mod target;
 
+use std::borrow::Cow;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,7 @@ use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::memory::Lent;
+use crate::serve::Line;
 use crate::session::{Dialect, Session};
 use crate::transport::{bridge, polling, upgrade};
 use crate::worker::Worker;
@@ -143,7 +145,7 @@ async fn admitted(
         };
     }
     let reply = match verdict {
-        Ok(()) => serve(engine, head, handshake, body, target).await,
+        Ok(()) => serve(engine, request, handshake, body, target).await,
         Err(refused) => Err(refused),
     };
     let reply = reply.map(|reply| match &target.jsonp {
@@ -156,18 +158,22 @@ async fn admitted(
 
 async fn serve(
     engine: &Arc<Shared>,
-    head: &RequestHead,
+    request: &HttpRequest,
     handshake: &impl Fn() -> Handshake,
     body: web::Payload,
     target: &Target<'_>,
 ) -> Result<Reply, Refused> {
+    let head = request.head();
     let transport = target.check(&engine.config, head)?;
     match target.sid() {
         Some(sid) => {
             let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
             let claims = target.claims();
             match (&head.method, transport) {
-                (&Method::GET, Transport::Polling) => polling::get(engine, id, claims).await,
+                (&Method::GET, Transport::Polling) => match request.conn_data::<Rc<Line>>() {
+                    Some(line) => polling::get_on(line, engine, id, claims).await,
+                    None => polling::get(engine, id, claims).await,
+                },
                 (&Method::POST, Transport::Polling) => post(engine, id, target, head, body).await,
                 (_, Transport::WebSocket) => {
                     Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
@@ -289,6 +295,16 @@ where
     let gone = || Refused::unknown_sid(id.as_str());
     sent.map_err(|_| gone())?;
     answered.await.map_err(|_| gone())
+}
+
+/// The value of a header that is a list, with all of its lines.
+pub(crate) fn header_list(head: &RequestHead, name: header::HeaderName) -> Option<Cow<'_, str>> {
+    let mut lines = head.headers.get_all(name).filter_map(|line| line.to_str().ok());
+    let first = lines.next()?;
+    Some(match lines.next() {
+        None => Cow::Borrowed(first),
+        Some(second) => Cow::Owned(std::iter::once(second).chain(lines).fold(first.to_owned(), |list, line| list + ", " + line)),
+    })
 }
 
 /// The value of a header as text, if it is.

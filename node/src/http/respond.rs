@@ -12,7 +12,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use sociable_protocol::Id;
 
 use super::client_files::weighted;
-use super::{Refused, header_str, jsonp};
+use super::{Refused, header_list, header_str, jsonp};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::transport::polling::Payload;
@@ -120,6 +120,9 @@ pub(super) fn switching(
     let headers = response.headers_mut();
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, admission.accept.clone());
+    if let Some(protocol) = &admission.protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
+    }
     decorate(engine, head, handshake, headers, admission.opens_session());
     response.head_mut().set_connection_type(ConnectionType::Upgrade);
     response
@@ -176,7 +179,7 @@ pub(super) fn preflight(engine: &Arc<Shared>, head: &RequestHead, handshake: &Ha
     let headers = response.headers_mut();
     decorate(engine, head, || handshake.clone(), headers, false);
     if let Some(cors) = &engine.config.cors {
-        cors.apply_preflight(header_str(head, header::ACCESS_CONTROL_REQUEST_HEADERS), headers);
+        cors.apply_preflight(header_list(head, header::ACCESS_CONTROL_REQUEST_HEADERS).as_deref(), headers);
     }
     headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     response
@@ -187,7 +190,7 @@ fn compressed(engine: &Arc<Shared>, head: &RequestHead, reply: &Reply, headers: 
     if !reply.compress || reply.body.len() < threshold {
         return None;
     }
-    let accepted = header_str(head, header::ACCEPT_ENCODING)?;
+    let accepted = header_list(head, header::ACCEPT_ENCODING)?;
     let accepts = |name: &str| accepted.split(',').map(weighted).any(|(coding, weight)| coding.eq_ignore_ascii_case(name) && weight > 0.0);
     let body = &reply.body;
     let (name, bytes) = if accepts("gzip") {

@@ -8,18 +8,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_codec::Framed;
-use actix_http::{HttpMessage, HttpService, Protocol, Request, Response, StatusCode, h1, header};
+use actix_http::{HttpMessage, HttpService, Payload, Protocol, Request, Response, StatusCode, h1, header};
 use actix_rt::net::ActixStream;
 use actix_service::boxed::{self, BoxService, BoxServiceFactory};
-use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, fn_factory, fn_service, map_config};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service, map_config};
 use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
 use actix_web::dev::AppConfig;
 use bytes::BytesMut;
-use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
 use tokio::io::AsyncWriteExt;
 
 use super::app_config::app_config;
+use super::linger::{Chunks, Linger};
+use super::loan::{Line, Loan};
 use super::rewind::Rewind;
 use crate::engine::Shared;
 use crate::http::{Handover, wants_websocket};
@@ -44,7 +46,8 @@ pub(super) fn service<T, F, I, S, B>(
     app: &F,
     addr: SocketAddr,
     secure: bool,
-) -> HttpService<T, OneApp, BoxBody, h1::ExpectHandler, UpgradeFactory<T>>
+    linger: Linger,
+) -> impl ServiceFactory<(T, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()> + use<T, F, I, S, B>
 where
     T: ActixStream + Into<Stream> + 'static,
     F: Fn() -> I,
@@ -56,13 +59,26 @@ where
     B: MessageBody + 'static,
 {
     let config = app_config(secure, addr);
-    let app = map_config(app().into_factory(), move |()| config.clone())
-        .map(|response: S::Response| response.into().map_into_boxed_body())
-        .map_err(Into::into)
-        .map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "the App can't be made"));
+    let app = map_config(app().into_factory(), move |()| config.clone());
+    let app = apply_fn_factory(app, |mut request: Request, app: &S::Service| {
+        let body = !matches!(request.payload(), Payload::None);
+        if let Some(line) = request.conn_data::<Rc<Line>>() {
+            line.ask(body);
+        }
+        let chunks = Chunks::hold(&mut request);
+        app.call(request).map_ok(|response| {
+            let response = response.into().map_into_boxed_body();
+            match chunks {
+                Some(chunks) => chunks.keep_with(response),
+                None => response,
+            }
+        })
+    });
+    let app = app.map_err(Into::into).map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "the App can't be made"));
     let app = OneApp { factory: Rc::new(boxed::factory(app)), made: Rc::default() };
-    let upgrade = upgrade_service(Arc::clone(engine), app.clone());
-    HttpService::build()
+    let upgrade = upgrade_service(Arc::clone(engine), app.clone(), linger);
+    let http = HttpService::build()
+        .on_connect_ext(|loan: &Loan<T>, data| drop(data.insert(loan.line())))
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(REQUEST_TIMEOUT)
         .tcp_nodelay(true)
@@ -70,6 +86,18 @@ where
         .h1_allow_half_closed(false)
         .upgrade(upgrade)
         .finish(app)
+        .map_err(drop);
+    let engine = Arc::clone(engine);
+    apply_fn_factory(http, move |(stream, peer): (T, Option<SocketAddr>), http: &_| {
+        let ((stream, home), engine) = (Loan::new(stream), Arc::clone(&engine));
+        // Not in one block: that would hold the large future twice.
+        http.call((stream, Protocol::Http1, peer)).then(move |_| async move {
+            if let Some(stream) = home.take() {
+                linger.close(&engine, stream).await;
+            }
+            Ok(())
+        })
+    })
 }
 
 /// Makes the `App` once and shares it: requests and the upgrades that are not the engine's meet the same one.
@@ -106,7 +134,7 @@ impl ServiceFactory<Request> for OneApp {
 }
 
 /// Gets every request that wants its connection to become something else.
-fn upgrade_service<T>(engine: Arc<Shared>, app: OneApp) -> UpgradeFactory<T>
+fn upgrade_service<T>(engine: Arc<Shared>, app: OneApp, linger: Linger) -> UpgradeFactory<Loan<T>>
 where
     T: ActixStream + Into<Stream> + 'static,
 {
@@ -115,7 +143,8 @@ where
         async move {
             // What is not the engine's is served as if nobody had looked at it.
             let engines = app.new_service(()).await?;
-            let rest = HttpService::<Rewind<T>, _, _>::build()
+            let rest = HttpService::<Rewind<Loan<T>>, _, _>::build()
+                .on_connect_ext(|loan: &Rewind<Loan<T>>, data| drop(data.insert(loan.stream().line())))
                 .keep_alive(KEEP_ALIVE)
                 .client_request_timeout(REQUEST_TIMEOUT)
                 .h1_allow_half_closed(false)
@@ -123,16 +152,23 @@ where
                 .new_service(())
                 .await?;
             let rest = Rc::new(rest);
-            Ok(fn_service(move |(request, framed): UpgradeRequest<T>| {
+            Ok(fn_service(move |(request, framed): UpgradeRequest<Loan<T>>| {
                 let (engine, engines, rest) = (Arc::clone(&engine), Rc::clone(&engines), Rc::clone(&rest));
                 async move {
                     let parts = framed.into_parts();
                     if wants_websocket(request.head()) && request.path().starts_with(&engine.config.path) {
-                        accept(&engine, &engines, request, parts.io.into(), parts.read_buf).await;
+                        if let Some(stream) = parts.io.keep() {
+                            accept(&engine, &engines, request, stream.into(), parts.read_buf, linger).await;
+                        }
                     } else {
+                        let home = parts.io.home();
                         let stream = Rewind::request(&request, &parts.read_buf, parts.io);
                         // The future of this connection is let go; the other service has one of its own.
-                        actix_rt::spawn(rest.call((stream, Protocol::Http1, request.peer_addr())).map(drop));
+                        actix_rt::spawn(rest.call((stream, Protocol::Http1, request.peer_addr())).then(move |_| async move {
+                            if let Some(stream) = home.take() {
+                                linger.close(&engine, stream).await;
+                            }
+                        }));
                     }
                     Ok(())
                 }
@@ -142,7 +178,7 @@ where
 }
 
 /// Has the `App` answer a request for a WebSocket of the engine. If it lets it in, the stream goes to the session.
-async fn accept(engine: &Arc<Shared>, app: &AppService, request: Request, mut stream: Stream, early: BytesMut) {
+async fn accept(engine: &Arc<Shared>, app: &AppService, request: Request, mut stream: Stream, early: BytesMut, linger: Linger) {
     let handover = Handover::default();
     request.extensions_mut().insert(handover.clone());
     let response = match app.call(request).await {
@@ -166,9 +202,11 @@ async fn accept(engine: &Arc<Shared>, app: &AppService, request: Request, mut st
         bytes.extend_from_slice(length.as_bytes());
         bytes.extend_from_slice(&body);
         stream.write_all(&bytes).await?;
-        stream.shutdown().await
+        stream.flush().await
     };
-    let _ = tokio::time::timeout(REQUEST_TIMEOUT, written).await;
+    if let Ok(Ok(())) = tokio::time::timeout(REQUEST_TIMEOUT, written).await {
+        linger.close(engine, stream).await;
+    }
 }
 
 /// Status, headers and the empty line behind them.

@@ -6,6 +6,8 @@
 mod app_config;
 mod connections;
 mod incoming;
+mod linger;
+mod loan;
 mod rewind;
 pub(crate) mod stop;
 
@@ -24,6 +26,8 @@ use tokio::net::TcpStream;
 
 use self::connections::admit;
 pub(crate) use self::connections::{Connections, Held};
+use self::linger::Linger;
+pub(crate) use self::loan::Line;
 use self::stop::Stop;
 use crate::engine::Shared;
 use crate::transport::stream::MovableTcp;
@@ -54,6 +58,7 @@ pub struct Serve<F> {
     listeners: Vec<(TcpListener, Option<ServerConfig>)>,
     workers: Option<usize>,
     max_connections: usize,
+    linger: Linger,
     stop: Stop,
 }
 
@@ -66,7 +71,7 @@ impl<F> fmt::Debug for Serve<F> {
 impl<F> Serve<F> {
     pub(crate) fn new(engine: Arc<Shared>, app: F) -> Self {
         let stop = Stop { drain: Duration::ZERO, timeout: Duration::from_secs(10), signals: true };
-        Self { engine, app, listeners: vec![], workers: None, max_connections: usize::MAX, stop }
+        Self { engine, app, listeners: vec![], workers: None, max_connections: usize::MAX, linger: Linger::default(), stop }
     }
 
     /// How many worker threads serve: as many as the machine has cores by default.
@@ -80,6 +85,14 @@ impl<F> Serve<F> {
     /// left, no new sessions are taken, so that living ones have room for their requests.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
+        self
+    }
+
+    /// Sets for how long, and for how many bytes, a connection goes on that has ended while its client was sending: 10 s and 16 MiB by
+    /// default. What the client sends then is dropped. Without that time the connection is reset, and the client may lose its answer, such as
+    /// 413. A connection that is cut off at a bound is counted (`lingers_cut`).
+    pub fn linger(mut self, time: Duration, bytes: usize) -> Self {
+        self.linger = Linger { time, bytes };
         self
     }
 
@@ -159,7 +172,7 @@ impl<F> Serve<F> {
         S::Response: Into<Response<B>>,
         B: MessageBody + 'static,
     {
-        let Self { engine, app, listeners, workers, max_connections, stop } = self;
+        let Self { engine, app, listeners, workers, max_connections, linger, stop } = self;
         let limit = engine.connections.limit_to(max_connections);
         // What is accepted and not yet served is no more than the reserve bears.
         let backlog = connections::backlog(limit).min(BACKLOG);
@@ -177,28 +190,28 @@ impl<F> Serve<F> {
             socket2::SockRef::from(&listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
             builder = match tls {
                 None => builder.listen("sociable", listener, move || {
-                    let http = incoming::service(&engine, &app, addr, false);
+                    let http = incoming::service(&engine, &app, addr, false, linger);
                     let engine = Arc::clone(&engine);
                     fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, true))
                         .and_then(|stream: MovableTcp| async move {
                             let peer = stream.peer_addr();
-                            Ok::<_, ()>((stream, actix_http::Protocol::Http1, peer))
+                            Ok::<_, ()>((stream, peer))
                         })
-                        .and_then(http.map_err(|_| ()))
+                        .and_then(http)
                 })?,
                 Some(mut tls) => {
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
-                        let http = incoming::service(&engine, &app, addr, true);
+                        let http = incoming::service(&engine, &app, addr, true, linger);
                         let engine = Arc::clone(&engine);
                         // The finisher of actix-http would wrap a stream that can't leave its thread.
                         fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, false))
                             .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
                             .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {
                                 let peer = stream.get_ref().0.peer_addr();
-                                Ok::<_, ()>((stream, actix_http::Protocol::Http1, peer))
+                                Ok::<_, ()>((stream, peer))
                             })
-                            .and_then(http.map_err(|_| ()))
+                            .and_then(http)
                     })?
                 }
             };

@@ -21,6 +21,10 @@ impl<T> Rewind<T> {
     pub(super) fn request(request: &Request, behind: &[u8], stream: T) -> Self {
         Self { front: serialize(request, behind), stream }
     }
+
+    pub(super) fn stream(&self) -> &T {
+        &self.stream
+    }
 }
 
 fn serialize(request: &Request, behind: &[u8]) -> Bytes {

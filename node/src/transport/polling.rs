@@ -14,6 +14,7 @@ use crate::config::Transport;
 use crate::engine::Shared;
 use crate::http::{Refused, Reply, on_home};
 use crate::reason::CloseReason;
+use crate::serve::Line;
 use crate::session::{Dialect, Ending, Session, State};
 use crate::trace;
 use crate::worker::Worker;
@@ -59,6 +60,23 @@ pub(crate) async fn get(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -
         async move { poll(session?).await }
     })
     .await?
+}
+
+/// Answers a poll. If its client sends a request behind it on the same connection, the poll does not keep that waiting: it gets a noop.
+pub(crate) async fn get_on(line: &Line, engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) -> Result<Reply, Refused> {
+    let mut poll = std::pin::pin!(get(engine, id, claims));
+    tokio::select! {
+        biased;
+        reply = &mut poll => return reply,
+        () = line.more() => {}
+    }
+    let release = |worker: &Rc<Worker>, id: Id| {
+        let session = worker.session(&id);
+        // A task of its own there, behind that of the poll.
+        async move { session.inspect(|session| session.release_poll()).is_some() }
+    };
+    on_home(engine, Some(id), release).await?;
+    poll.await
 }
 
 /// Refuses a session that there is not.

@@ -21,7 +21,7 @@ use super::{polling, websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
-use crate::http::{Refused, Target, on_home};
+use crate::http::{Refused, Target, header_list, on_home};
 use crate::metrics::Count;
 use crate::reason::CloseReason;
 use crate::session::{Dialect, Ending, Session, State};
@@ -31,6 +31,8 @@ const PROBE: &str = "2probe";
 const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
 /// The type of an upgrade packet.
 const UPGRADE: char = '5';
+/// The most protocols that a client may offer.
+const MAX_PROTOCOLS: usize = 64;
 /// No frame of a probe is longer, in bytes.
 const MAX_PROBE: usize = 1024;
 /// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
@@ -43,6 +45,8 @@ const OLD_CLIENTS_BREATH: Duration = Duration::from_millis(10);
 pub(crate) struct Admission {
     /// The proof for the client that this is a WebSocket server.
     pub(crate) accept: HeaderValue,
+    /// The protocol that was chosen of those that the client offers.
+    pub(crate) protocol: Option<HeaderValue>,
     kind: Kind,
 }
 
@@ -70,6 +74,7 @@ pub(crate) async fn admit(
         return Err(Refused::bad_request("TRANSPORT_HANDSHAKE_ERROR"));
     }
     let accept = accept_key(head)?;
+    let protocol = choose_protocol(engine, head, &handshake)?;
     let kind = match target.sid() {
         Some(sid) => {
             let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
@@ -80,7 +85,28 @@ pub(crate) async fn admit(
             Kind::New(handshake, target.dialect())
         }
     };
-    Ok(Admission { accept, kind })
+    Ok(Admission { accept, protocol, kind })
+}
+
+/// Chooses one of the protocols that the client offers: a client that offers some and gets none breaks off.
+fn choose_protocol(engine: &Arc<Shared>, head: &RequestHead, handshake: &Handshake) -> Result<Option<HeaderValue>, Refused> {
+    let refused = || Refused::websocket_header("Invalid Sec-WebSocket-Protocol header");
+    if !head.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        return Ok(None);
+    }
+    let list = header_list(head, header::SEC_WEBSOCKET_PROTOCOL).ok_or_else(refused)?;
+    let offered: Vec<_> = list.split(',').map(|name| name.trim_matches([' ', '\t'])).take(MAX_PROTOCOLS + 1).collect();
+    let valid =
+        |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    let repeated = offered.iter().enumerate().any(|(place, name)| offered[..place].contains(name));
+    if offered.len() > MAX_PROTOCOLS || repeated || !offered.iter().all(valid) {
+        return Err(refused());
+    }
+    let chosen = match &engine.config.websocket_protocol {
+        Some(choose) => choose(&offered, handshake),
+        None => offered.first().copied(),
+    };
+    chosen.map(|name| HeaderValue::from_str(name).map_err(|_| refused())).transpose()
 }
 
 fn accept_key(head: &RequestHead) -> Result<HeaderValue, Refused> {

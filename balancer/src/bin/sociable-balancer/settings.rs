@@ -174,6 +174,14 @@ settings! {
     #[arg("SOCIABLE_BALANCER_MIN_BODY_RATE", value_name = "BYTES")]
     min_body_rate: u64,
 
+    /// How many seconds a connection goes on that has ended while its client was sending, so that the client can read its answer: 10 by default
+    #[arg("SOCIABLE_BALANCER_LINGER", value_name = "S")]
+    linger: u64,
+
+    /// How many bytes the client may send meanwhile; they are dropped: 16777216 by default
+    #[arg("SOCIABLE_BALANCER_LINGER_BYTES", value_name = "BYTES")]
+    linger_bytes: u64,
+
     /// How many seconds a connection may wait for its next request: 75 by default
     #[arg("SOCIABLE_BALANCER_KEEP_ALIVE", value_name = "S")]
     keep_alive: u64,
@@ -432,6 +440,8 @@ impl Settings {
         seconds(&mut options.header_timeout, self.header_timeout);
         seconds(&mut options.body_timeout, self.body_timeout);
         set(&mut options.min_body_rate, &self.min_body_rate);
+        seconds(&mut options.linger, self.linger);
+        set(&mut options.linger_bytes, &self.linger_bytes);
         seconds(&mut options.keep_alive, self.keep_alive);
         seconds(&mut options.answer_timeout, self.answer_timeout);
         seconds(&mut options.write_timeout, self.write_timeout);

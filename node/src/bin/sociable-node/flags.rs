@@ -95,6 +95,14 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_CONNECTIONS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_connections: Option<usize>,
 
+    /// How many seconds a connection goes on that has ended while its client was sending, so that the client can read its answer
+    #[arg(long, env = "SOCIABLE_LINGER", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
+    pub(crate) linger: u64,
+
+    /// How many bytes the client may send meanwhile; they are dropped
+    #[arg(long, env = "SOCIABLE_LINGER_BYTES", value_name = "BYTES", default_value_t = 16 << 20)]
+    pub(crate) linger_bytes: usize,
+
     /// For how long a client whose connection was lost may come back as the socket that it was; not at all if not given
     #[arg(long, env = "SOCIABLE_RECOVERY", value_name = "S", value_parser = within(DAY_SECS))]
     recovery: Option<u64>,

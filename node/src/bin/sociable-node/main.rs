@@ -161,6 +161,7 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
     let served = page.clone();
     let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
     let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
+    server = server.linger(Duration::from_secs(flags.linger), flags.linger_bytes);
     if let Some(connections) = flags.max_connections {
         server = server.max_connections(connections);
     }

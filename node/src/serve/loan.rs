@@ -1,0 +1,232 @@
+//! The stream of a connection while the HTTP server has it.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
+
+use actix_rt::net::{ActixStream, Ready};
+use memchr::memmem;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+const HEAD_END: &[u8] = b"\r\n\r\n";
+
+/// The refusals that actix-http gives by itself to what it can't read, and the answers that take their place: with a reason.
+const REFUSALS: [(&[u8], &[u8]); 2] = [
+    (
+        b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
+        b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 114\r\nconnection: close\r\n\r\n\
+          The request is malformed. In its target, quotes, angle brackets and bytes beyond ASCII have to be percent-encoded.",
+    ),
+    (
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\r\n",
+        b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: text/plain; charset=utf-8\r\ncontent-length: 72\r\nconnection: close\r\n\r\n\
+          The head of the request is too long: 96 fields and 128 KiB are the most.",
+    ),
+];
+
+/// What the stream of a connection knows of the request that is being answered, and the other way round.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// A request has come to the `App`, and nothing of its answer is written.
+    answering: Cell<bool>,
+    /// It has a body, or had one.
+    body: Cell<bool>,
+    /// The client has sent more than the head of the request.
+    more: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
+}
+
+impl Line {
+    /// A request has come to the `App`, with or without a body.
+    pub(super) fn ask(&self, body: bool) {
+        self.answering.set(true);
+        self.body.set(body);
+    }
+
+    /// Waits until the client has sent something behind its request, which has no body.
+    pub(crate) async fn more(&self) {
+        std::future::poll_fn(|cx| {
+            if self.more.take() && !self.body.get() {
+                return Poll::Ready(());
+            }
+            *self.waiting.borrow_mut() = Some(cx.waker().clone());
+            Poll::Pending
+        })
+        .await;
+    }
+
+    fn read(&self, bytes: &[u8]) {
+        if self.answering.get() {
+            self.more.set(!bytes.is_empty());
+            if let Some(waker) = self.waiting.take() {
+                waker.wake();
+            }
+        } else if bytes.starts_with(b"GET ") {
+            self.more.set(memmem::find(bytes, HEAD_END) != bytes.len().checked_sub(HEAD_END.len()));
+        } else {
+            // The rest of a head, or a body.
+            self.more.set(!bytes.ends_with(HEAD_END));
+        }
+    }
+
+    /// What is written instead, if it is not the `App` that answers.
+    fn written(&self, bytes: &[u8]) -> Option<&'static [u8]> {
+        if bytes.starts_with(b"HTTP/1.1 100 ") {
+            return None;
+        }
+        let refusal = if self.answering.replace(false) { None } else { REFUSALS.iter().find(|(bare, _)| bytes.starts_with(bare)) };
+        // A whole answer, with nothing behind.
+        refusal.filter(|_| memmem::find(bytes, HEAD_END) == bytes.len().checked_sub(HEAD_END.len())).map(|(_, told)| *told)
+    }
+}
+
+/// Where a stream is when it comes back from the HTTP server.
+pub(super) type Home<S> = Rc<Cell<Option<S>>>;
+
+/// A stream that the HTTP server has for as long as it serves. Dropped, it comes home, unless the client has closed it.
+pub(super) struct Loan<S> {
+    stream: Option<S>,
+    home: Home<S>,
+    line: Rc<Line>,
+    ended: bool,
+    /// What is left to write in the place of a bare refusal.
+    instead: Option<&'static [u8]>,
+}
+
+impl<S> Loan<S> {
+    pub(super) fn new(stream: S) -> (Self, Home<S>) {
+        let home = Home::default();
+        (Self { stream: Some(stream), home: Rc::clone(&home), line: Rc::default(), ended: false, instead: None }, home)
+    }
+
+    /// The stream, for good.
+    pub(super) fn keep(mut self) -> Option<S> {
+        self.stream.take()
+    }
+
+    /// Where it comes home.
+    pub(super) fn home(&self) -> Home<S> {
+        Rc::clone(&self.home)
+    }
+
+    pub(super) fn line(&self) -> Rc<Line> {
+        Rc::clone(&self.line)
+    }
+}
+
+impl<S> Drop for Loan<S> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.home.set(self.stream.take());
+        }
+    }
+}
+
+/// It is there until it is kept or dropped.
+fn there<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
+    stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Loan<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(there(&mut self.stream)?.poll_read(cx, buf));
+        let bytes = &buf.filled()[before..];
+        self.ended = read.is_err() || bytes.is_empty();
+        self.line.read(bytes);
+        Poll::Ready(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Loan<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.instead.is_none() {
+            this.instead = this.line.written(bytes);
+        }
+        let Some(instead) = &mut this.instead else { return there(&mut this.stream)?.poll_write(cx, bytes) };
+        while !instead.is_empty() {
+            let length = ready!(there(&mut this.stream)?.poll_write(cx, instead))?;
+            if length == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            *instead = instead.get(length..).unwrap_or_default();
+        }
+        this.instead = None;
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        there(&mut self.stream)?.poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        there(&mut self.stream)?.poll_shutdown(cx)
+    }
+}
+
+impl<S: ActixStream> ActixStream for Loan<S> {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        match &self.stream {
+            Some(stream) => stream.poll_read_ready(cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+
+    fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<Ready>> {
+        match &self.stream {
+            Some(stream) => stream.poll_write_ready(cx),
+            None => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_are_as_long_as_they_say() {
+        for (bare, told) in REFUSALS {
+            let told = std::str::from_utf8(told).unwrap();
+            let (head, body) = told.split_once("\r\n\r\n").unwrap();
+            assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{body}: {}", body.len());
+            assert_eq!(told.lines().next(), std::str::from_utf8(bare).unwrap().lines().next());
+        }
+    }
+
+    #[test]
+    fn line_sees_what_follows_a_poll() {
+        let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\n";
+        for (reads, more) in [
+            (vec![get.to_owned()], false),
+            (vec![get[..20].to_owned(), get[20..].to_owned()], false),
+            (vec![format!("{get}{post}")], true),
+            (vec![format!("{get}\r\n")], true),
+            (vec![get[..20].to_owned(), format!("{}4", &get[20..])], true),
+            (vec![post.to_owned(), get.to_owned()], false),
+        ] {
+            let line = Line::default();
+            reads.iter().for_each(|read| line.read(read.as_bytes()));
+            line.ask(false);
+            assert_eq!(line.more.get(), more, "{reads:?}");
+            line.read(post.as_bytes());
+            assert!(line.more.get());
+        }
+    }
+
+    #[test]
+    fn line_tells_why_only_where_nobody_answered() {
+        let line = Line::default();
+        let bare = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
+        assert!(line.written(bare).is_some());
+        line.ask(true);
+        assert_eq!(line.written(b"HTTP/1.1 100 Continue\r\n\r\n"), None);
+        assert_eq!(line.written(bare), None);
+        assert!(line.written(bare).is_some());
+        assert_eq!(line.written(&[&bare[..], b"behind"].concat()), None);
+    }
+}
