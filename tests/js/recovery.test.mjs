@@ -274,9 +274,11 @@ describe("what does not come back", () => {
     }
     assert.notEqual((await answer(ownNamespace(), { pid })).sid, sid);
     // The first connection is not closed: it is the client that knows that it is gone.
-    const second = await answer(nsp, { pid, offset: "nonsense" });
+    const second = await answer(nsp, { pid });
     assert.deepEqual([second.sid, second.pid], [sid, pid]);
     await first.gone("the earlier connection ends");
+    const third = await answer(nsp, { pid, offset: "nonsense" });
+    assert.ok(third.sid !== sid && third.pid !== pid, "the offset was never given out");
   });
 });
 
