@@ -11,6 +11,9 @@ use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
+const END: u32 = u32::from_be_bytes(*b"\r\n\r\n");
+/// The end of a head with an empty line behind, by which a balancer says that its client has sent more.
+const END_AND_LINE: u64 = u64::from_be_bytes(*b"\0\0\r\n\r\n\r\n");
 
 /// The refusals that actix-http gives by itself to what it can't read, and the answers that take their place: with a reason.
 const REFUSALS: [(&[u8], &[u8]); 2] = [
@@ -35,6 +38,8 @@ pub(crate) struct Line {
     body: Cell<bool>,
     /// The client has sent more than the head of the request.
     more: Cell<bool>,
+    /// The last eight bytes that came, the last one lowest.
+    tail: Cell<u64>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -63,12 +68,15 @@ impl Line {
             if let Some(waker) = self.waiting.take() {
                 waker.wake();
             }
-        } else if bytes.starts_with(b"GET ") {
-            self.more.set(memmem::find(bytes, HEAD_END) != bytes.len().checked_sub(HEAD_END.len()));
-        } else {
-            // The rest of a head, or a body.
-            self.more.set(!bytes.ends_with(HEAD_END));
+            return;
         }
+        let tail = match bytes.last_chunk() {
+            Some(last) => u64::from_be_bytes(*last),
+            None => bytes.iter().fold(self.tail.get(), |tail, byte| tail << 8 | u64::from(*byte)),
+        };
+        self.tail.set(tail);
+        // A body that ends like a head is not seen: it waits for the poll. A search would cost every request.
+        self.more.set(tail & 0xffff_ffff != u64::from(END) || tail & 0xffff_ffff_ffff == END_AND_LINE);
     }
 
     /// What is written instead, if it is not the `App` that answers.
@@ -200,10 +208,14 @@ mod tests {
     #[test]
     fn line_sees_what_follows_a_poll() {
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
-        let post = "POST / HTTP/1.1\r\nContent-Length: 4\r\n\r\n\r\n\r\n";
+        let post = "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n3";
         for (reads, more) in [
             (vec![get.to_owned()], false),
+            // The end of the stream is nothing to serve.
+            (vec![get.to_owned(), String::new()], false),
             (vec![get[..20].to_owned(), get[20..].to_owned()], false),
+            (get.split_inclusive('\n').map(str::to_owned).collect(), false),
+            (get.chars().map(String::from).collect(), false),
             (vec![format!("{get}{post}")], true),
             (vec![format!("{get}\r\n")], true),
             (vec![get[..20].to_owned(), format!("{}4", &get[20..])], true),
