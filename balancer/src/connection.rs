@@ -18,6 +18,7 @@ use crate::reach::Reached;
 use crate::roll::{Fate, Place};
 use crate::stream::{Out, Stream, Wire};
 use crate::tunnel::Tunnel;
+use crate::waiting::Waits;
 use crate::worker::Worker;
 
 /// A connection.
@@ -30,6 +31,7 @@ pub(crate) struct Connection {
     place: Place,
     /// What was read and not used.
     carry: Vec<u8>,
+    waits: Waits,
     /// Counts it against the bound on connections.
     permit: Permit,
 }
@@ -50,7 +52,7 @@ impl Connection {
     /// Serves it until it ends.
     pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, permit: Permit) {
         let place = worker.roll.enter(worker.shared.options().header_timeout);
-        let mut connection = Self { worker, stream, peer, place, carry: vec![], permit };
+        let mut connection = Self { worker, stream, peer, place, carry: vec![], waits: Waits::default(), permit };
         loop {
             let request = match poll_fn(|cx| connection.poll_request(cx)).await {
                 Ok(Some(request)) => request,
@@ -84,6 +86,18 @@ impl Connection {
 
     /// Reads the next request. There is none if the connection ended, or was idle for too long.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
+        let request = self.poll_head(cx);
+        let waits = if request.is_pending() { self.carry.len() } else { 0 };
+        self.waits.are(&self.worker.shared, waits);
+        if waits > 0 && self.worker.shared.waiting.left() == 0 {
+            self.carry = vec![];
+            self.waits.are(&self.worker.shared, 0);
+            return Poll::Ready(Err(Refusal::Overloaded));
+        }
+        request
+    }
+
+    fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
         let worker = Rc::clone(&self.worker);
         let options = worker.shared.options();
         loop {

@@ -16,6 +16,7 @@ use crate::http::{Decoder, Framing, encode, finish};
 use crate::metrics::Kind;
 use crate::roll::{Fate, Place};
 use crate::stream::{Out, Wire};
+use crate::waiting::Waits;
 use crate::worker::Worker;
 
 /// A line that a server skips. Behind a poll it tells the node that the client has sent another request, so that the node does not let that wait.
@@ -78,6 +79,7 @@ pub(crate) struct Exchange<'a, C> {
     times: Times,
     up: Up,
     down: Down,
+    waits: Waits,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -161,7 +163,20 @@ impl<'a, C: Wire> Exchange<'a, C> {
             received: 0,
             most: terms.most,
         };
-        Self { worker, place, closes: terms.closes, client, node, carry, asked, polls, times, up, down: Down::default() }
+        Self {
+            worker,
+            place,
+            closes: terms.closes,
+            client,
+            node,
+            carry,
+            asked,
+            polls,
+            times,
+            up,
+            down: Down::default(),
+            waits: Waits::default(),
+        }
     }
 
     /// The status of the answer, if one came.
@@ -191,6 +206,12 @@ impl<'a, C: Wire> Exchange<'a, C> {
 
     /// Goes on with it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let end = self.go_on(cx);
+        self.waits.are(&self.worker.shared, self.up.out.kept() + self.down.out.kept() + self.carry.len());
+        end
+    }
+
+    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         if self.place.fate(cx) == Fate::Late {
             return Poll::Ready(self.late());
         }
@@ -252,7 +273,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
     fn read_body(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         *self.up.out.bytes() = self.worker.memory();
         let mut buffer = self.worker.buffer();
-        let mut input = match self.client.poll_read(cx, &mut buffer) {
+        let mut input = match self.client.poll_read(cx, &mut buffer[..self.worker.shared.waiting.piece()]) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(length)) if length > 0 => &buffer[..length],
             Poll::Ready(_) => return Err(End::ClientGone),
@@ -304,7 +325,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
                 return Poll::Ready(End::Answered { whole: self.up.encoded });
             }
             let mut buffer = self.worker.buffer();
-            let length = match self.node.poll_read(cx, &mut buffer) {
+            let length = match self.node.poll_read(cx, &mut buffer[..self.worker.shared.waiting.piece()]) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(length) => length,
             };

@@ -76,6 +76,7 @@ mod tcp;
 mod testing;
 mod tls;
 mod tunnel;
+mod waiting;
 mod worker;
 
 pub use admin::Admin;

@@ -39,6 +39,8 @@ macro_rules! counters {
             refused: [Counter; Refusal::ALL.len()],
             /// Connections of clients.
             pub(crate) connections: Gauge,
+            /// Bytes that wait for those who do not read, or for the rest of a head.
+            pub(crate) waiting: Gauge,
             $($(#[doc = $doc])+ pub(crate) $name: Counter,)*
         }
 
@@ -48,6 +50,7 @@ macro_rules! counters {
                     first_byte: std::array::from_fn(|_| Histogram::new(BOUNDARIES)),
                     refused: Default::default(),
                     connections: Gauge::default(),
+                    waiting: Gauge::default(),
                     $($name: Counter::default(),)*
                 }
             }
@@ -57,6 +60,7 @@ macro_rules! counters {
             /// Enters those without labels. What each means is told to Prometheus as it is here.
             pub(crate) fn register(&self, registry: &mut Registry) {
                 registry.register("connections", "Connections of clients, and streams of HTTP/2 beyond the first of each", self.connections.clone());
+                registry.register("waiting_bytes", "Bytes that wait for those who do not read, or for the rest of a head", self.waiting.clone());
                 $(registry.register(stringify!($name), concat!($($doc),+).trim().trim_end_matches('.'), self.$name.clone());)*
             }
         }

@@ -71,6 +71,9 @@ pub struct Options {
     pub pool_idle: Duration,
     /// The longest body, in bytes: 16 MiB by default; of a session what its node says that it takes, if that is less.
     pub max_body: u64,
+    /// How many bytes may wait in this process, for clients and nodes that do not read and for the rest of heads: 256 MiB by default. The less is
+    /// left the less is read at once, 1 KiB of a connection at least. When nothing is left, heads that do not come at once get 503.
+    pub max_waiting: usize,
     /// The most connections of clients: 100,000 by default, or what the descriptors of the process suffice for if that is less. Those beyond
     /// get 503. A stream of HTTP/2 counts like a connection, but for the first of each connection.
     pub max_connections: usize,
@@ -114,6 +117,7 @@ impl Default for Options {
             connect_timeout: Duration::from_secs(2),
             pool_idle: Duration::from_secs(4),
             max_body: 16 << 20,
+            max_waiting: 256 << 20,
             max_connections: 100_000,
             max_connections_per_address: None,
             accept_rate: 5_000.0,
@@ -155,6 +159,7 @@ impl Options {
         require(!self.engine_paths.is_empty(), "engine_paths: give at least one");
         require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each begins with a slash");
         require(self.bound >= 1.0 && self.bound.is_finite(), "bound: give at least 1");
+        require(self.max_waiting > 0, "max_waiting: give at least 1 byte");
         require(self.max_connections > 0, "max_connections: give at least 1");
         require(self.max_connections_per_address != Some(0), "max_connections_per_address: give at least 1");
         require(self.min_body_rate > 0, "min_body_rate: give at least 1");

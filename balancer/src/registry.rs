@@ -260,7 +260,7 @@ impl Registry {
                 let Some(process) = self.process(tag, now) else { return };
                 process.speaks(&announcement, now);
                 let addresses = process.announced_at().to_vec();
-                let is_doubtful = announcement.draining && process.is_proven();
+                let is_doubtful = (announcement.draining || announcement.full) && process.is_proven();
                 self.look_at(tag, &addresses, now);
                 if is_doubtful {
                     self.look_again(tag, now);

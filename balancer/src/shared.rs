@@ -17,6 +17,7 @@ use crate::lookout::{Reports, Tables};
 use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
 use crate::table::{Node, State};
+use crate::waiting::Budget;
 
 /// The most addresses whose sessions are counted one by one: those on top share a limit.
 const MAX_ADDRESSES: usize = 100_000;
@@ -34,6 +35,8 @@ pub(crate) struct Shared {
     pub(crate) table: Tables,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
+    /// What waits for those who do not read.
+    pub(crate) waiting: Budget,
     pub(crate) descriptors: Arc<Descriptors>,
     /// How fast connections are accepted.
     pub(crate) accepts: ArcSwap<Bucket>,
@@ -55,7 +58,9 @@ impl Shared {
     pub(crate) fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
         options.check()?;
         let descriptors = Descriptors::of_this_process();
+        let metrics = Metrics::default();
         Ok(Self {
+            waiting: Budget::new(options.max_waiting, metrics.waiting.clone()),
             addresses: Addresses::new(),
             share: (options.max_connections.min(descriptors.room()) / SHARE).max(LEAST_SHARE),
             accepts: ArcSwap::from_pointee(Bucket::new(rate_of(options.accept_rate, 1.0)?)),
@@ -65,7 +70,7 @@ impl Shared {
             policy: ArcSwap::from_pointee(Policy::new(options)),
             table,
             reports,
-            metrics: Metrics::default(),
+            metrics,
             descriptors,
             turn: AtomicUsize::new(0),
             spread: AtomicUsize::new(0),
@@ -91,6 +96,7 @@ impl Shared {
         if before.guess_rate != options.guess_rate {
             self.guesses.store(Arc::new(Guesses::new(rate_of(options.guess_rate, 10.0)?)));
         }
+        self.waiting.change(options.max_waiting);
         self.policy.store(Arc::new(Policy::new(options)));
         Ok(())
     }

@@ -108,6 +108,11 @@ impl Out {
         self.bytes.is_empty()
     }
 
+    /// How many bytes it keeps.
+    pub(crate) fn kept(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// To add some.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes

@@ -76,7 +76,7 @@ pub struct Load {
 impl Load {
     /// Its sessions: those that it told of, and those placed since.
     pub fn sessions(&self) -> usize {
-        self.told.load(Relaxed) + self.placed.load(Relaxed)
+        self.told.load(Relaxed).saturating_add(self.placed.load(Relaxed))
     }
 
     /// Notes what it tells.

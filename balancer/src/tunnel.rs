@@ -1,7 +1,7 @@
 //! An open WebSocket: bytes from one side to the other.
 //!
 //! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while one side does not take
-//! what the other sent: at most as much as one read gives, in each direction. Then it reads no more from there.
+//! what the other sent: at most as much as one read gives, in each direction. Then it reads no more from there. `waiting.rs` counts it.
 
 use std::future::Future;
 use std::io;
@@ -45,6 +45,19 @@ pub(crate) struct Tunnel<C> {
 struct Way {
     waiting: Out,
     state: State,
+    /// How much of what waits is counted.
+    counted: u32,
+}
+
+impl Way {
+    #[inline]
+    fn count(&mut self, worker: &Worker) {
+        let kept = self.waiting.kept();
+        if kept != self.counted as usize {
+            worker.shared.waiting.count(self.counted as usize, kept);
+            self.counted = kept as u32;
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -82,6 +95,15 @@ impl<C> Tunnel<C> {
     }
 }
 
+impl<C> Drop for Tunnel<C> {
+    fn drop(&mut self) {
+        let counted = self.up.counted as usize + self.down.counted as usize;
+        if counted > 0 {
+            self.worker.shared.waiting.count(counted, 0);
+        }
+    }
+}
+
 impl<C: Wire + Unpin> Future for Tunnel<C> {
     type Output = ();
 
@@ -104,6 +126,9 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
         let before = (tunnel.up.state, tunnel.down.state);
         let up = tunnel.worker.carry(cx, &mut tunnel.client, &mut tunnel.node, &mut tunnel.up);
         let down = tunnel.worker.carry(cx, &mut tunnel.node, &mut tunnel.client, &mut tunnel.down);
+        for way in [&mut tunnel.up, &mut tunnel.down] {
+            way.count(&tunnel.worker);
+        }
         let (Ok(up), Ok(down)) = (up, down) else {
             // Nothing can be told through a connection that is broken: both end.
             return Poll::Ready(());
@@ -154,7 +179,7 @@ impl Worker {
                 State::Ended => return Ok(any),
             }
             let mut buffer = self.buffer();
-            let length = match source.poll_read(cx, &mut buffer) {
+            let length = match source.poll_read(cx, &mut buffer[..self.shared.waiting.piece()]) {
                 Poll::Pending => break,
                 Poll::Ready(length) => length?,
             };

@@ -12,7 +12,7 @@ use crate::roll::Roll;
 use crate::shared::Shared;
 
 /// What one read takes at most, and so what a connection holds at most for a side that does not take it.
-const BUFFER: usize = 64 * 1024;
+pub(crate) const BUFFER: usize = 64 * 1024;
 /// How many vectors are kept for the next who has something to write, and how large they may be. Those beyond are freed.
 const SPARE: usize = 32;
 const MAX_SPARE: usize = 256 * 1024;

@@ -93,6 +93,37 @@ fn a_websocket_that_is_not_read_stays_where_it_is() {
 }
 
 #[test]
+fn clients_that_do_not_read_share_one_budget() {
+    const BUDGET: usize = 1 << 20;
+    let world = World::behind(narrow_listener(), None, false, Options { max_waiting: BUDGET, ..patient() });
+    let mut deaf: Vec<_> = (0..48).map(|_| world.upgrade(world.connect_narrow(), "/ws-pours")).collect();
+    for _ in 0..48 {
+        let mut stream = world.connect_narrow();
+        stream.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
+        deaf.push(stream);
+    }
+    let waiting = || usize::try_from(world.count("waiting_bytes")).unwrap();
+    eventually("much waits", || waiting() > BUDGET / 2);
+    world.serves_others();
+    // The last read of each may have been allowed before.
+    assert!(waiting() < BUDGET + 96 * 1024, "{} bytes", waiting());
+    // Heads that do not come to an end wait as well, until there is no room for them.
+    let begun: Vec<_> = (0..200)
+        .map(|_| {
+            let mut stream = world.connect();
+            let _ = stream.write_all(format!("GET /a HTTP/1.1\r\nhost: a\r\nx: {}", "x".repeat(12_000)).as_bytes());
+            stream
+        })
+        .collect();
+    eventually("some are refused", || world.count("refusals_total{cause=\"overloaded\"}") > 0);
+    assert!(waiting() < BUDGET + 200 * 1024, "{} bytes", waiting());
+    drop(begun);
+    drop(deaf);
+    eventually("all is given back", || waiting() == 0);
+    world.serves_others();
+}
+
+#[test]
 fn one_side_of_a_websocket_does_not_go_on_for_long_when_the_other_has_ended() {
     let world = World::with(Options { half_close: SECOND, ..patient() });
     // However much it says.

@@ -229,7 +229,7 @@ impl Client {
         };
         // Not at once: what a client sends behind its request, without waiting for the answer, is a fault of its own, as with the JavaScript
         // server.
-        go_on(&self.session, join(), settle);
+        go_on(&self.session, 0, join(), settle);
     }
 
     fn refuse(&self, server: &ServerInner, name: ByteString, failure: &Failure) {
@@ -408,7 +408,7 @@ impl Connection for Client {
     fn overdue(&self) {
         if self.unfinished.get() > 0 {
             self.session.worker().counters.one(Count::PacketsOverdue);
-            tracing::debug!(target: "sociable::parser", sid = %self.session.id(), "attachments overdue: session closed");
+            tracing::debug!(target: "sociable::parser", sid = %self.session.id().shortened(), "attachments overdue: session closed");
             self.session.close();
         } else if !self.joined.get() {
             self.session.close();

@@ -125,6 +125,7 @@ pub(crate) struct Config {
     pub(crate) ping_timeout: Duration,
     pub(crate) max_http_buffer_size: usize,
     pub(crate) max_outbox: usize,
+    pub(crate) max_unread: usize,
     pub(crate) max_sessions: usize,
     pub(crate) max_session_memory: usize,
     pub(crate) max_pending_sessions: usize,
@@ -183,8 +184,10 @@ impl Config {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             max_http_buffer_size: 1_000_000,
-            // A reader on a bad mobile link catches up with this in seconds; ten thousand stuck clients hold 10 GB.
+            // A reader on a bad mobile link catches up with this in seconds.
             max_outbox: 1 << 20,
+            // Ten thousand stuck clients would hold 10 GB.
+            max_unread: 1 << 30,
             // Sessions without a connection cost an attacker one request each: a bound that a node of 4 GB survives.
             max_sessions: 1_000_000,
             // A million idle sessions with headers of 2 KiB each.
@@ -227,6 +230,7 @@ impl Config {
         require(!self.ping_timeout.is_zero(), "ping_timeout: give at least 1 ms");
         require(self.max_http_buffer_size > 0, "max_http_buffer_size: give at least 1 byte");
         require(self.max_outbox > 0, "max_outbox: give at least 1 byte");
+        require(self.max_unread > 0, "max_unread: give at least 1 byte");
         require(self.max_sessions > 0, "max_sessions: give at least 1");
         require(self.max_session_memory > 0, "max_session_memory: give at least 1 byte");
         require(self.max_pending_sessions > 0, "max_pending_sessions: give at least 1");
@@ -324,6 +328,15 @@ macro_rules! engine_options {
             self
         }
 
+        /// How many bytes may wait for all clients together that do not read: 1 GiB by default. A client may let wait a sixteenth of what is
+        /// left of it, and [`max_outbox`](Self::max_outbox) at most. Beyond that it is closed as slow. Messages to several clients are counted for each of them.
+        ///
+        /// Counted are WebSockets whose connection takes no more, polling sessions between two polls, and long answers to polls until they are written.
+        pub fn max_unread(mut self, bytes: usize) -> Self {
+            self.config.max_unread = bytes;
+            self
+        }
+
         /// How many sessions this node takes: 1,000,000 by default. Further handshakes are answered by 503.
         pub fn max_sessions(mut self, sessions: usize) -> Self {
             self.config.max_sessions = sessions;
@@ -331,10 +344,11 @@ macro_rules! engine_options {
         }
 
         /// How many bytes of memory all sessions of this node may take: 4 GiB by default. Counted are 2 KiB for each session, its
-        /// [`Handshake`]($crate::Handshake), and what [`max_client_bytes`](Self::max_client_bytes) bounds for each client. An eighth is left to
-        /// sessions that are open: handshakes beyond the rest are answered by 503, and load balancers are told that the node is full. An open session that
-        /// needs more than all of it is closed. The outbox is not counted:
-        /// see [`max_outbox`](Self::max_outbox).
+        /// [`Handshake`]($crate::Handshake), what [`max_client_bytes`](Self::max_client_bytes) bounds for each client, and events whose handlers wait.
+        /// An eighth is left to sessions that are open: handshakes beyond the rest are answered by 503, load balancers are told that the node is
+        /// full, and events whose handlers wait are handled one after the other. A client may have a sixteenth of what is left kept of what it sent:
+        /// beyond it an incomplete packet closes its session, and a long body is answered by 503. What is sent to clients is not counted: see
+        /// [`max_unread`](Self::max_unread).
         pub fn max_session_memory(mut self, bytes: usize) -> Self {
             self.config.max_session_memory = bytes;
             self
@@ -357,7 +371,7 @@ macro_rules! engine_options {
 
         /// How many bytes may be kept of what one client sent: four times [`max_http_buffer_size`](Self::max_http_buffer_size) by default. Counted
         /// are messages and packets that are not complete, and each namespace with what the client sent to be let in. Beyond it an incomplete packet
-        /// closes the session, and a namespace is refused.
+        /// closes the session, and a namespace is refused. So much may the events of its running handlers take, too: further ones wait.
         pub fn max_client_bytes(mut self, bytes: usize) -> Self {
             self.config.max_client_bytes = Some(bytes);
             self

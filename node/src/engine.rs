@@ -92,7 +92,7 @@ impl Engine {
 
     pub(crate) fn new(config: Config, tag: NodeTag, accept: impl Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync + 'static) -> Self {
         Self(Arc::new(Shared {
-            memory: Memory::new(config.max_session_memory),
+            memory: Memory::new(config.max_session_memory, config.max_unread),
             connections: Arc::default(),
             config,
             tag,

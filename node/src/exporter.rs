@@ -112,6 +112,7 @@ impl Server {
             servers: self.server_count().await,
             draining: self.inner.shared().is_draining(),
             memory: self.inner.shared().memory.used(),
+            unread: self.inner.shared().memory.unread(),
             connections: self.inner.shared().connections.held(),
             kept: self.recovery_usage(),
             adapter: self.inner.adapter.figures(),
@@ -216,6 +217,7 @@ struct Now {
     servers: usize,
     draining: bool,
     memory: usize,
+    unread: usize,
     connections: usize,
     kept: Usage,
     adapter: Figures,
@@ -256,6 +258,7 @@ impl Now {
     fn state(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         gauge(encoder, "sessions", "Sessions that are open", self.stats.sessions)?;
         gauge(encoder, "session_memory_bytes", "What sessions take of their memory", self.memory as u64)?;
+        gauge(encoder, "unread_bytes", "What waits for clients that do not read now", self.unread as u64)?;
         gauge(encoder, "open_connections", "Connections that are open, where `Serve` serves", self.connections as u64)?;
         gauge(encoder, "nodes", "Nodes of the cluster that live, this one included", self.servers as u64)?;
         gauge(encoder, "connected", "0 while the other nodes can't be reached; always 1 on a node that is alone", self.connected.into())?;

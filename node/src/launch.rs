@@ -16,6 +16,9 @@ use crate::session::Session;
 /// A handler that panics at every event would fill the log: of further panics within this time only the number is told.
 const PANIC_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
+/// What a handler that waits takes besides its event.
+pub(crate) const HANDLER: usize = 1024;
+
 /// What became of a future that was begun.
 pub(crate) enum Begun<T> {
     /// It has ended already.
@@ -42,9 +45,14 @@ pub(crate) fn begin<T>(session: &Session, make: impl FnOnce() -> LocalBoxFuture<
     })
 }
 
-/// Runs the rest of a future as a task of this thread. It counts as running until then.
-pub(crate) fn go_on<T: 'static>(session: &Rc<Session>, future: LocalBoxFuture<'static, T>, then: impl FnOnce(Option<T>) + 'static) {
-    let running = session.begin_work();
+/// Runs the rest of a future as a task of this thread. It counts as running until then, and so does what is kept for it.
+pub(crate) fn go_on<T: 'static>(
+    session: &Rc<Session>,
+    cost: usize,
+    future: LocalBoxFuture<'static, T>,
+    then: impl FnOnce(Option<T>) + 'static,
+) {
+    let running = session.begin_work(cost);
     let session = Rc::clone(session);
     actix_rt::spawn(async move {
         let ended = AssertUnwindSafe(future).catch_unwind().await;
@@ -61,7 +69,7 @@ pub(crate) fn go_on<T: 'static>(session: &Rc<Session>, future: LocalBoxFuture<'s
 pub(crate) fn launch<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> LocalBoxFuture<'static, T>, then: impl FnOnce(T) + 'static) {
     match begin(session, make) {
         Begun::Ended(value) => then(value),
-        Begun::Waits(future) => go_on(session, future, |value| {
+        Begun::Waits(future) => go_on(session, HANDLER, future, |value| {
             if let Some(value) = value {
                 then(value);
             }

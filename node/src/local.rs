@@ -17,7 +17,7 @@ use crate::actor::{ActorCell, Outcome, Supervised};
 use crate::client::Client;
 use crate::engine::Shared;
 use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
-use crate::launch::{Begun, begin, go_on, launch, tell};
+use crate::launch::{Begun, HANDLER, begin, go_on, launch, tell};
 use crate::maps::Map;
 use crate::metrics::Count;
 use crate::namespace::Namespace;
@@ -335,7 +335,7 @@ pub(crate) struct SocketActor {
     held: bool,
 }
 
-/// What an event costs while it waits: its bytes, and about as much as is kept of it besides.
+/// What an event costs while it or its handler waits: its bytes, and about as much as is kept of it besides.
 pub(crate) fn cost(name: &str, args: &Args) -> usize {
     let encoded = args.raw_json().map_or_else(|| args.raw_msgpack().map_or(0, <[u8]>::len), str::len);
     256 + name.len() + encoded + args.attachments().iter().map(bytes::Bytes::len).sum::<usize>()
@@ -610,7 +610,7 @@ impl LocalSocket {
             Begun::Waits(future) => {
                 self.call(|actor| actor.held = true);
                 let this = Rc::clone(self);
-                go_on(&self.session, future, move |verdict| {
+                go_on(&self.session, HANDLER + cost(&context.name, &context.args), future, move |verdict| {
                     this.call(|actor| actor.held = false);
                     if let Some(verdict) = verdict {
                         this.judged(&context, own, verdict);
@@ -650,7 +650,7 @@ impl LocalSocket {
                 Begun::Ended(Err(error)) => self.failed(&context.name, context.ack.as_ref(), error),
                 Begun::Waits(future) => {
                     let (this, name, ack) = (Rc::clone(self), context.name.clone(), context.ack.clone());
-                    go_on(&self.session, future, move |ended| match ended {
+                    go_on(&self.session, HANDLER + cost(&context.name, &context.args), future, move |ended| match ended {
                         None => {}
                         Some(Ok(())) => this.session.worker().counters.one(Count::EventsHandled),
                         Some(Err(error)) => this.failed(&name, ack.as_ref(), error),

@@ -98,6 +98,8 @@ counters! {
     PingTimeouts / ping_timeouts,
     /// Sessions closed because the client did not read.
     SlowClients / slow_clients,
+    /// Sessions closed because the client did not read while much waited for others, too.
+    UnreadOverBudget / unread_over_budget,
     /// Volatile packets dropped because the transport was not writable.
     VolatileDropped / volatile_dropped,
     /// Sessions closed because the attachments of a packet did not come in time.

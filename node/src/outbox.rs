@@ -54,7 +54,6 @@ impl Outbox {
     }
 
     /// What it holds, in bytes.
-    #[cfg(feature = "metrics")]
     pub(crate) fn cost(&self) -> usize {
         self.0.borrow().cost
     }

@@ -73,7 +73,7 @@ fn refuse(socket: &LocalSocket) {
     let refused = counters.get(Count::PrivateJoinsRefused);
     // The more there were the less often it is said: clients may choose the names.
     if refused.is_power_of_two() {
-        tracing::warn!(target: "sociable::namespace", id = %socket.shared.id, refused, "a socket was not joined to a room that is named like the id of another: see max_private_rooms");
+        tracing::warn!(target: "sociable::namespace", id = %socket.shared.id.shortened(), refused, "a socket was not joined to a room that is named like the id of another: see max_private_rooms");
     }
 }
 

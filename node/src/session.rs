@@ -132,8 +132,12 @@ pub struct Session {
     running: Cell<u32>,
     /// What the events cost that wait for them.
     waiting: Cell<usize>,
+    /// What is kept of their events.
+    handled: Cell<usize>,
     /// Bytes that are kept of what the client sent.
     kept: Cell<usize>,
+    /// Bytes in the outbox that the client does not take now.
+    unread: Cell<usize>,
     /// It is on its way in.
     pending: Cell<bool>,
     /// The transport that waits for handlers to end before it reads on.
@@ -195,7 +199,9 @@ impl Session {
             deadline: Cell::new(None),
             running: Cell::new(0),
             waiting: Cell::new(0),
+            handled: Cell::new(0),
             kept: Cell::new(0),
+            unread: Cell::new(0),
             pending: Cell::new(true),
             paused: RefCell::new(None),
         });
@@ -316,10 +322,44 @@ impl Session {
         if !self.outbox.push(frames.into_bytes(), compress, self.config().max_outbox) {
             return Err(SendError::SlowClient);
         }
+        if self.transport.get() == Transport::Polling && !self.polling.waiting.get() && !self.counts_unread() {
+            return Err(SendError::SlowClient);
+        }
         trace::engine_out(self.id, length);
         self.worker.counters.one(Count::MessagesOut);
         self.worker.counters.add(Count::BytesOut, length as u64);
         Ok(())
+    }
+
+    /// Counts what waits while the client takes nothing. False if it is too much while much waits for others, too.
+    fn counts_unread(&self) -> bool {
+        if self.state.get() == State::Closed {
+            return true;
+        }
+        let now = self.outbox.cost();
+        let fits = self.worker.engine.memory.count_unread(self.unread.replace(now), now);
+        if !fits {
+            self.worker.counters.one(Count::UnreadOverBudget);
+        }
+        fits
+    }
+
+    /// The connection takes no more of what waits for the client.
+    pub(crate) fn stalls(&self) {
+        if !self.counts_unread() {
+            self.end_slow();
+            // One that was ending has no time to say so.
+            self.release();
+        }
+    }
+
+    /// The client has taken what waited for it.
+    #[inline]
+    pub(crate) fn flows(&self) {
+        let before = self.unread.take();
+        if before > 0 {
+            self.worker.engine.memory.count_unread(before, 0);
+        }
     }
 
     /// Closes the session of a client that does not read.
@@ -405,8 +445,17 @@ impl Session {
 
     /// Counts bytes that are kept of what the client sent. False if they are too many for one client, or for all together.
     pub(crate) fn keep(&self, bytes: usize) -> bool {
+        self.keep_within(bytes, self.config().client_bytes())
+    }
+
+    /// As [`keep`](Self::keep), for a message that is not complete. What one read brings at most comes on top for one client.
+    pub(crate) fn keep_incomplete(&self, bytes: usize, read: usize) -> bool {
+        self.keep_within(bytes, self.config().client_bytes().saturating_add(read))
+    }
+
+    fn keep_within(&self, bytes: usize, limit: usize) -> bool {
         let kept = self.kept.get().saturating_add(bytes);
-        let fits = self.state.get() != State::Closed && kept <= self.config().client_bytes() && self.worker.engine.memory.take(bytes);
+        let fits = self.state.get() != State::Closed && kept <= limit && self.worker.engine.memory.take(self.kept.get(), bytes);
         if fits {
             self.kept.set(kept);
         }
@@ -425,7 +474,7 @@ impl Session {
     pub(crate) fn end_over_budget(&self) {
         if self.is_open() {
             self.worker.counters.one(Count::PacketsOverBudget);
-            tracing::debug!(target: "sociable::engine", sid = %self.id, "incomplete packet takes too much memory: session closed");
+            tracing::debug!(target: "sociable::engine", sid = %self.id.shortened(), "incomplete packet takes too much memory: session closed");
             self.end(CloseReason::ForcedClose, Ending::Abrupt);
         }
     }
@@ -488,6 +537,7 @@ impl Session {
             self.set_deadline(None);
             self.connection.take();
             self.outbox.clear();
+            self.flows();
             self.outbox.wake();
             self.forget();
             self.arrived();
@@ -648,16 +698,27 @@ impl Session {
         }
     }
 
-    /// A handler of this session has begun that did not end at once.
-    pub(crate) fn begin_work(&self) -> Running {
+    /// A handler of this session has begun that did not end at once. `cost` is what is kept for it.
+    pub(crate) fn begin_work(&self, cost: usize) -> Running {
         self.running.set(self.running.get() + 1);
-        Running(self.this.upgrade())
+        self.handled.set(self.handled.get() + cost);
+        if cost > 0 {
+            self.worker.engine.memory.add(cost);
+        }
+        Running { session: self.this.upgrade(), cost }
     }
 
     /// True if no further handler may begin.
     #[inline]
     pub(crate) fn is_full(&self) -> bool {
-        self.running.get() >= self.config().max_running_handlers
+        self.running.get() > 0 && self.is_busy()
+    }
+
+    fn is_busy(&self) -> bool {
+        let config = self.config();
+        self.running.get() >= config.max_running_handlers
+            || self.handled.get() >= config.client_bytes()
+            || !self.worker.engine.memory.has_room()
     }
 
     /// An event has to wait.
@@ -676,9 +737,10 @@ impl Session {
         }
     }
 
-    /// Pending while too many events wait: nothing more is read from the client then.
+    /// Pending while too many events wait, or any while there is no room: nothing more is read from the client then.
     pub(crate) fn poll_unpaused(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.waiting.get() < MAX_WAITING || !self.is_open() {
+        let waiting = self.waiting.get();
+        if waiting == 0 || waiting < MAX_WAITING && self.worker.engine.memory.has_room() || !self.is_open() {
             return Poll::Ready(());
         }
         *self.paused.borrow_mut() = Some(cx.waker().clone());
@@ -694,12 +756,19 @@ impl Session {
 
 /// A handler that runs; it counts until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Running(Option<Rc<Session>>);
+pub(crate) struct Running {
+    session: Option<Rc<Session>>,
+    cost: usize,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        if let Some(session) = &self.0 {
+        if let Some(session) = &self.session {
             session.running.set(session.running.get() - 1);
+            session.handled.set(session.handled.get() - self.cost);
+            if self.cost > 0 {
+                session.worker.engine.memory.give_back(self.cost);
+            }
         }
     }
 }

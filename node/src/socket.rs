@@ -610,7 +610,7 @@ impl Socket {
         }
         let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
         if let Err(error) = self.0.namespace.perform(target, operation, !recoveries.history.is_shared()) {
-            tracing::warn!(target: "sociable::recovery", id = %self.0.id, %error, "a client that is away could not be given an order");
+            tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "a client that is away could not be given an order");
         }
     }
 

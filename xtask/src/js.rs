@@ -150,7 +150,7 @@ pub(crate) fn jitter(report: &mut Report, minutes: Option<u32>, seed: Option<u32
 /// Attacks on real processes that take long or need much memory.
 pub(crate) fn hostile(report: &mut Report) {
     const NAME: &str = "attacks";
-    let nats = match tools::ensure_nats() {
+    let nats = match tools::ensure_faketime().and_then(|()| tools::ensure_nats()) {
         Ok(nats) => nats,
         Err(why) => return report.skip(NAME, &why),
     };

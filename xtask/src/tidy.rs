@@ -3,6 +3,7 @@
 mod book;
 mod hashes;
 mod links;
+mod logs;
 mod manifest;
 mod text;
 
@@ -29,13 +30,14 @@ impl Complaint {
 /// One rule: a file's path in the repository and its text to what is wrong with it.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 8] = [
+const RULES: [(&str, Rule); 9] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
     ("lints of the workspace", manifest::lints),
     ("sorted dependencies", manifest::sorted),
     ("maps of others' keys are seeded", hashes::seeded),
+    ("ids of sessions are shortened in logs", logs::shortened),
     ("links lead somewhere", links::lead_somewhere),
     ("all pages are in the book", book::complete),
 ];

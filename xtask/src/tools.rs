@@ -128,6 +128,11 @@ pub(crate) fn kubectl(environment: &Path) -> PathBuf {
     find("kubectl").unwrap_or_else(|| environment.join("bin/kubectl"))
 }
 
+/// Makes sure of the program that moves the clock of another, or tells why not.
+pub(crate) fn ensure_faketime() -> Result<(), String> {
+    if find("faketime").is_some() { Ok(()) } else { install(&["faketime"]) }
+}
+
 /// What makes keys and certificates, or why it is missing.
 pub(crate) fn ensure_openssl_program() -> Result<(), String> {
     if find("openssl").is_some() { Ok(()) } else { install(&["openssl"]) }

@@ -85,13 +85,15 @@ impl Process {
         }
     }
 
-    /// It said on NATS that it lives.
+    /// It said on NATS that it lives. How it is counts only as long as no probe tells: others may speak in its name.
     pub(super) fn speaks(&mut self, announcement: &Announcement, now: Instant) {
         self.alive = now;
         self.be_called(&announcement.name);
-        self.draining = announcement.draining;
-        self.full = announcement.full;
-        self.load.tell(announcement.sessions);
+        if !self.is_proven() {
+            self.draining = announcement.draining;
+            self.full = announcement.full;
+            self.load.tell(announcement.sessions);
+        }
         let before = self.announced.take().filter(|before| before.address == announcement.address);
         let at = match announcement.address.as_deref().and_then(|text| text.parse::<HostPort>().ok()?.socket_addr()) {
             Some(address) => vec![address],
@@ -120,6 +122,8 @@ impl Process {
         self.leaves.take_if(|(_, said)| *said < begun);
         self.be_called(&health.name);
         self.draining = health.draining;
+        // A node that is full tells no more sessions than it has.
+        self.full = false;
         self.cut_off = health.cut_off;
         self.limits = Limits {
             max_sessions: health.max_sessions,

@@ -272,7 +272,7 @@ fn an_announced_node_counts_when_a_probe_has_told_its_tag() {
     let node = world.registry.table().owner(tag("aaaa")).unwrap();
     assert_eq!((node.state, node.load.sessions()), (Ready, 4));
     world.announce("alive", "aaaa", json!({ "address": at(1), "sessions": 5 }));
-    assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().load.sessions(), 5);
+    assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().load.sessions(), 4, "its probes tell how many it has");
     assert_eq!(world.registry.take_urgent(), [], "it is known there");
 }
 
@@ -318,9 +318,10 @@ fn a_goodbye_has_its_node_probed_at_once_and_once() {
     assert_eq!(world.registry.take_urgent(), [at(1)]);
     // As one that drains does.
     world.announce("alive", "bbbb", json!({ "address": at(2), "draining": true }));
-    assert_eq!((world.registry.take_urgent(), world.state("bbbb")), (vec![at(2)], Some(Draining)));
+    assert_eq!((world.registry.take_urgent(), world.state("bbbb")), (vec![at(2)], Some(Ready)));
+    world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true }))));
     world.probe(at(2));
-    assert_eq!(world.state("bbbb"), Some(Ready));
+    assert_eq!(world.state("bbbb"), Some(Draining));
 }
 
 #[test]
@@ -448,9 +449,10 @@ fn another_epoch_is_another_process() {
 #[test]
 fn a_draining_node_keeps_what_it_has_until_it_is_gone() {
     let mut world = World::of_three_speakers();
-    world.speak("aaaa", json!({ "address": at(1), "draining": true }));
-    assert_eq!(world.state("aaaa"), Some(Draining));
     world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
+    world.speak("aaaa", json!({ "address": at(1), "draining": true }));
+    world.probe(at(1));
+    assert_eq!(world.state("aaaa"), Some(Draining));
     world.pass(secs(30));
     assert_eq!(world.state("aaaa"), Some(Draining));
     // Killed: who can't be reached goes as everybody does.
@@ -562,13 +564,34 @@ fn full_is_who_says_so_and_who_refuses() {
 }
 
 #[test]
-fn full_is_who_announces_it() {
+fn node_is_full_when_its_probe_says_so() {
     let mut world = World::of_three_speakers();
+    world.registry.take_urgent();
+    world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 3, "max_sessions": 3 }))));
     world.speak("aaaa", json!({ "address": at(1), "full": true }));
-    world.pass(secs(10));
+    assert_eq!(world.registry.take_urgent(), [at(1)], "it is asked at once");
+    world.probe(at(1));
     assert_eq!(world.states(), [("aaaa", Full), ("bbbb", Ready), ("cccc", Ready)]);
     world.speak("aaaa", json!({ "address": at(1) }));
+    assert_eq!(world.state("aaaa"), Some(Full), "anybody could have said it");
+    world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 2, "max_sessions": 3 }))));
+    world.probe(at(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
+}
+
+#[test]
+fn forged_announcements_take_out_nobody_who_serves() {
+    for forged in [json!({ "full": true }), json!({ "draining": true }), json!({ "sessions": u64::MAX }), json!({ "sessions": 1_000_000 })]
+    {
+        let mut world = World::of_three_speakers();
+        for n in 0..100 {
+            for text in ["aaaa", "bbbb", "cccc"] {
+                world.announce(if n % 2 == 0 { "alive" } else { "hello" }, text, forged.clone());
+            }
+            assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "{forged}");
+            world.pass(Duration::from_millis(100));
+        }
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 mod client_files;
 mod handover;
 mod jsonp;
+mod lasting;
 mod middleware;
 mod origin;
 mod refuse;
@@ -25,6 +26,7 @@ use tokio::sync::oneshot;
 
 pub(crate) use self::client_files::ClientFiles;
 pub(crate) use self::handover::Handover;
+pub(crate) use self::lasting::LONG_ANSWER;
 pub use self::middleware::EngineRequest;
 pub(crate) use self::middleware::{Attached, Middleware};
 pub(crate) use self::origin::{Origins, is_cross_origin};
@@ -35,7 +37,7 @@ pub(crate) use self::target::{Target, wants_websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
 use crate::handshake::Handshake;
-use crate::memory::Lent;
+use crate::memory::{Lent, SMALL};
 use crate::serve::Line;
 use crate::session::{Dialect, Session};
 use crate::transport::{bridge, polling, upgrade};
@@ -240,25 +242,20 @@ async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize, len
     if announced.is_some_and(|length| length > limit) {
         return Err(BodyError::TooLarge);
     }
-    let mut first = Bytes::new();
     let mut whole = BytesMut::new();
     while let Some(chunk) = body.next().await {
         let chunk = chunk.map_err(|_| BodyError::Broken)?;
-        if first.len() + whole.len() + chunk.len() > limit {
+        let length = whole.len() + chunk.len();
+        if length > limit {
             return Err(BodyError::TooLarge);
         }
-        // One chunk, which is the rule, is taken as it is.
-        if first.is_empty() && whole.is_empty() {
-            first = chunk;
-        } else {
-            if !lent.grow(first.len() + chunk.len()) {
-                return Err(BodyError::NoMemory);
-            }
-            whole.extend_from_slice(&std::mem::take(&mut first));
-            whole.extend_from_slice(&chunk);
+        if length > SMALL && !lent.grow_to(length) {
+            return Err(BodyError::NoMemory);
         }
+        // Copied: what is kept of it would keep all that was read from the connection at once.
+        whole.extend_from_slice(&chunk);
     }
-    Ok(if whole.is_empty() { first } else { whole.freeze() })
+    Ok(whole.freeze())
 }
 
 /// Runs `work` on the worker that owns the session `id`, or, without an id, on one that may own a new session, and waits for what comes of it.

@@ -12,7 +12,7 @@ use flate2::write::{GzEncoder, ZlibEncoder};
 use sociable_protocol::Id;
 
 use super::client_files::weighted;
-use super::{Refused, header_list, header_str, jsonp};
+use super::{Refused, header_list, header_str, jsonp, lasting};
 use crate::engine::Shared;
 use crate::handshake::Handshake;
 use crate::transport::polling::Payload;
@@ -106,7 +106,7 @@ pub(super) fn respond(engine: &Arc<Shared>, head: &RequestHead, handshake: impl 
     if reply.close {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
-    response.set_body(BoxBody::new(body))
+    response.set_body(lasting::body(engine, body))
 }
 
 /// The response that opens a WebSocket.

@@ -12,7 +12,7 @@ use sociable_protocol::engine::{Packet, PacketError, decode_payload, encode_payl
 
 use crate::config::Transport;
 use crate::engine::Shared;
-use crate::http::{Refused, Reply, on_home};
+use crate::http::{LONG_ANSWER, Refused, Reply, on_home};
 use crate::reason::CloseReason;
 use crate::serve::Line;
 use crate::session::{Dialect, Ending, Session, State};
@@ -120,6 +120,11 @@ async fn poll(session: Rc<Session>) -> Result<Reply, Refused> {
     let late = session.state() == State::Ending;
     let waiting = Waiting::begin(&session);
     let reply = std::future::poll_fn(|cx| {
+        // What it takes now may be left unread as an answer.
+        let cost = session.outbox.cost();
+        if cost > LONG_ANSWER && !session.worker().engine.memory.may_leave_unread(cost) {
+            session.end_slow();
+        }
         let (body, compress) = take(&session);
         if !body.bytes.is_empty() {
             trace::transport(session.id(), "polling", "written", body.bytes.len());
@@ -158,6 +163,7 @@ fn take(session: &Session) -> (Payload, bool) {
         return (Payload::default(), false);
     }
     let (mut messages, compress) = session.outbox.take();
+    session.flows();
     let body = Payload::of(session, messages.make_contiguous());
     (body, compress)
 }
@@ -278,13 +284,15 @@ impl Drop for PostTicket {
 }
 
 async fn receive(session: &Session, body: Bytes, binary: bool) {
-    trace::transport(session.id(), "polling", "read", body.len());
+    let length = body.len();
+    trace::transport(session.id(), "polling", "read", length);
     if binary {
-        return receive_all(session, v3::decode_binary_payload(body)).await;
+        return receive_all(session, length, v3::decode_binary_payload(body)).await;
     }
+    let body = text(body);
     match session.dialect() {
-        Dialect::V4 => receive_all(session, decode_payload(text(body))).await,
-        Dialect::V3 { .. } => receive_all(session, v3::decode_payload(text(body))).await,
+        Dialect::V4 => receive_all(session, length, decode_payload(body)).await,
+        Dialect::V3 { .. } => receive_all(session, length, v3::decode_payload(body)).await,
     }
 }
 
@@ -293,11 +301,20 @@ fn text(body: Bytes) -> ByteString {
     ByteString::try_from(body.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
 }
 
-async fn receive_all(session: &Session, packets: impl Iterator<Item = Result<Packet, PacketError>>) {
+/// A packet of a body of this length, which does not keep the rest of it if that is longer: it may be kept for a while.
+fn detached(packet: Packet, length: usize) -> Packet {
+    match packet {
+        Packet::Message(text) if text.len() < length / 2 => Packet::Message(ByteString::from(&*text)),
+        Packet::Binary(bytes) if bytes.len() < length / 2 => Packet::Binary(Bytes::copy_from_slice(&bytes)),
+        packet => packet,
+    }
+}
+
+async fn receive_all(session: &Session, length: usize, packets: impl Iterator<Item = Result<Packet, PacketError>>) {
     for packet in packets {
         match packet {
             Ok(packet) => {
-                if !session.receive(packet) {
+                if !session.receive(detached(packet, length)) {
                     return;
                 }
                 std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
@@ -317,4 +334,21 @@ pub(crate) async fn fail(engine: &Arc<Shared>, id: Id, claims: Option<Dialect>) 
         std::future::ready(failed)
     })
     .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_packet_does_not_keep_a_long_body() {
+        let body = Bytes::from(format!("6{}\u{1e}42[\"x\"]", "x".repeat(1_000)));
+        let within = |bytes: &[u8]| body.as_ptr_range().contains(&bytes.as_ptr());
+        let packets = decode_payload(text(body.clone())).map(|packet| detached(packet.unwrap(), body.len()));
+        let Some(Packet::Message(message)) = packets.last() else { panic!("no message") };
+        assert!(message == r#"2["x"]"# && !within(message.as_bytes()));
+        // One that is most of its body is not copied.
+        let whole = detached(Packet::Binary(body.slice(1..)), body.len());
+        assert!(matches!(whole, Packet::Binary(bytes) if within(&bytes)));
+    }
 }

@@ -15,6 +15,7 @@ use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, FrameError, Message, cl
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::Stream;
+use crate::memory::SMALL;
 use crate::reason::CloseReason;
 use crate::session::{Dialect, Ending, Session, State};
 use crate::trace;
@@ -198,11 +199,15 @@ impl Pump {
         self.count_incomplete();
     }
 
-    /// Counts what is held of a message that is not complete. What one read brings at most is not worth it.
+    /// Counts what is held of a message that is not complete.
     fn count_incomplete(&mut self) {
-        let held = Some(self.decoder.held_bytes()).filter(|held| *held > BUFFER).map_or(0, |held| u32::try_from(held).unwrap_or(u32::MAX));
+        let held = Some(self.decoder.held_bytes()).filter(|held| *held > SMALL).map_or(0, |held| u32::try_from(held).unwrap_or(u32::MAX));
         if held > self.counted {
-            if self.session.keep((held - self.counted) as usize) { self.counted = held } else { self.session.end_over_budget() }
+            if self.session.keep_incomplete((held - self.counted) as usize, BUFFER) {
+                self.counted = held
+            } else {
+                self.session.end_over_budget()
+            }
         } else if held < self.counted {
             self.session.let_go((self.counted - held) as usize);
             self.counted = held;
@@ -215,7 +220,16 @@ impl Pump {
         outbox.register(cx.waker());
         if !outbox.is_empty() {
             self.unflushed = true;
-            ready!(with_scratch(|scratch| poll_drain(&self.session, stream, scratch, cx)))?;
+            match with_scratch(|scratch| poll_drain(&self.session, stream, scratch, cx)) {
+                Poll::Ready(drained) => {
+                    self.session.flows();
+                    drained?;
+                }
+                Poll::Pending => {
+                    self.session.stalls();
+                    return Poll::Pending;
+                }
+            }
         }
         if self.unflushed {
             // TLS keeps records back until it is flushed.

@@ -1,87 +1,22 @@
-// One client against the memory of a node: sessions with huge headers, in a memory cgroup of the shipped size.
+// Clients against the memory of a node: sessions with huge headers, and packets that keep long bodies, in a memory cgroup of the shipped size.
 //
 // The node has the settings of k8s/base/node/node.env. Where cgroups can't be written, its peak is compared with that size.
-// HOSTILE_SESSIONS and HOSTILE_HEADER choose a longer attack.
+// HOSTILE_SESSIONS and HOSTILE_HEADER choose a longer attack by headers.
 import { test } from "node:test";
 import assert from "node:assert/strict";
-import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync, chmodSync } from "node:fs";
-import net from "node:net";
-import path from "node:path";
-import { Server, freePort, until, within } from "../lib.mjs";
-import { scratch } from "../cluster.mjs";
+import { freePort, within } from "../lib.mjs";
+import { GIB, Wire, peak, shippedNode } from "./attack.mjs";
 
-const GIB = 2 ** 30;
 const SESSIONS = Number(process.env.HOSTILE_SESSIONS ?? 12_000);
 const HEADER = Number(process.env.HOSTILE_HEADER ?? 100_000);
 /** Connections that attack at the same time, from two addresses. */
 const CONNECTIONS = 32;
+/** Sessions that send a long body, of 1 MB each. */
+const BODIES = 1_500;
 
-/** The shipped settings that do not name addresses or other services. */
-function shippedFlags() {
-  const file = readFileSync(new URL("../../../k8s/base/node/node.env", import.meta.url), "utf8");
-  const settings = [...file.matchAll(/^SOCIABLE_(MAX_[A-Z_]+|RECOVERY)=(.+)$/gm)];
-  return settings.flatMap(([, name, value]) => [`--${name.toLowerCase().replaceAll("_", "-")}`, value]);
-}
-
-/** A script that starts the node in a memory cgroup, and the folder of that; none if cgroups can't be written. */
-function cgroup({ folder }) {
-  const name = `sociable-hostile-${process.pid}`;
-  for (const [root, limit] of [["/sys/fs/cgroup/memory", "memory.limit_in_bytes"], ["/sys/fs/cgroup", "memory.max"]]) {
-    const group = path.join(root, name);
-    try {
-      mkdirSync(group);
-      if (!existsSync(path.join(group, limit))) continue;
-      writeFileSync(path.join(group, limit), String(GIB));
-    } catch {
-      continue;
-    }
-    const script = path.join(folder, "in-cgroup");
-    writeFileSync(script, `#!/bin/sh\necho $$ > ${group}/cgroup.procs\nexec "${process.env.NODE_BIN}" "$@"\n`);
-    chmodSync(script, 0o755);
-    return { script, group };
-  }
-  return {};
-}
-
-/** A connection on which one request follows the other. */
-class Wire {
-  read = "";
-
-  constructor(port, localAddress) {
-    this.socket = net.connect({ port, host: "127.0.0.1", localAddress });
-    this.socket.setEncoding("latin1");
-    this.ended = new Promise((resolve) => this.socket.once("close", resolve));
-    this.socket.on("error", () => {});
-  }
-
-  /** The status and the body of the answer; null if the connection ends. */
-  async ask(request) {
-    this.socket.write(request);
-    for (;;) {
-      const end = this.read.indexOf("\r\n\r\n");
-      const length = end < 0 ? null : Number(/content-length: (\d+)/i.exec(this.read.slice(0, end))?.[1] ?? 0);
-      if (length !== null && this.read.length >= end + 4 + length) {
-        const answer = { status: Number(this.read.slice(9, 12)), body: this.read.slice(end + 4, end + 4 + length) };
-        this.read = this.read.slice(end + 4 + length);
-        return answer;
-      }
-      const more = await Promise.race([new Promise((resolve) => this.socket.once("data", resolve)), this.ended.then(() => null)]);
-      if (typeof more !== "string") return null;
-      this.read += more;
-    }
-  }
-}
-
-test("node keeps its memory when sessions come with huge headers", { timeout: 600_000 }, async (t) => {
-  const place = scratch("hostile-memory");
-  const { script, group } = cgroup(place);
-  process.env.HOSTILE_NODE = script ?? process.env.NODE_BIN;
+test("node keeps its memory when sessions come with huge headers", { timeout: Math.max(600_000, SESSIONS * 30) }, async (t) => {
   const admin = await freePort();
-  const node = await Server.start("HOSTILE_NODE", [...shippedFlags(), "--admin-addr", `127.0.0.1:${admin}`, "--log", "warn"]);
-  t.after(async () => {
-    await node.stop("SIGKILL");
-    if (group) await until(() => { try { rmdirSync(group); return true; } catch { return false; } }, "the cgroup is empty");
-  });
+  const node = await shippedNode(t, "--admin-addr", `127.0.0.1:${admin}`);
 
   // Many headers, some of which fit into what is kept.
   const headers = Array.from({ length: 80 }, (_, n) => `X-Huge-${n}: ${"x".repeat(HEADER / 80)}\r\n`).join("");
@@ -109,13 +44,44 @@ test("node keeps its memory when sessions come with huge headers", { timeout: 60
   await Promise.all(Array.from({ length: CONNECTIONS }, (_, n) => attack(n % 2 ? "127.0.0.1" : "127.0.0.2")));
 
   assert.ok(node.alive, `the node lives: ${JSON.stringify(node.ended)}, ${JSON.stringify(told)}`);
-  const peak = Number(/VmHWM:\s+(\d+)/.exec(readFileSync(`/proc/${node.child.pid}/status`, "utf8"))[1]) * 1024;
+  const most = peak(node);
   const metrics = await within(fetch(`http://127.0.0.1:${admin}/metrics`).then((answer) => answer.text()), "the metrics");
   const budget = Number(/^sociable_session_memory_bytes (\d+)/m.exec(metrics)?.[1]);
-  t.diagnostic(`${JSON.stringify(told)} in ${Date.now() - begun} ms; peak ${(peak / 2 ** 20).toFixed()} MiB; counted ${(budget / 2 ** 20).toFixed()} MiB`);
-  assert.ok(peak < GIB, `a peak of ${peak} bytes`);
+  t.diagnostic(`${JSON.stringify(told)} in ${Date.now() - begun} ms; peak ${(most / 2 ** 20).toFixed()} MiB; counted ${(budget / 2 ** 20).toFixed()} MiB`);
+  assert.ok(most < GIB, `a peak of ${most} bytes`);
   assert.ok(told.opened > 0 && told.lost === 0, JSON.stringify(told));
   // Clients are served all the same, or told to come again.
   const { status } = await fetch(`${node.url}/healthz`);
   assert.equal(status, 200);
+});
+
+test("node keeps its memory when packets of long bodies await attachments", { timeout: 600_000 }, async (t) => {
+  const node = await shippedNode(t);
+  // Each session keeps the head of a packet, which is a slice of all that came with it.
+  const body = `42["x","${"x".repeat(990_000)}"]\x1e451-["x",{"_placeholder":true,"num":0}]`;
+  const target = "/socket.io/?EIO=4&transport=polling";
+  const post = (sid, body) => `POST ${target}&sid=${sid} HTTP/1.1\r\nHost: a\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+  let left = BODIES;
+  const told = { sent: 0, refused: 0, lost: 0 };
+  const attack = async () => {
+    let wire = new Wire(node.port);
+    while (left-- > 0 && node.alive) {
+      const opened = await wire.ask(`GET ${target} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      const sid = opened?.status === 200 && JSON.parse(opened.body.slice(1)).sid;
+      if (sid) {
+        await wire.ask(post(sid, "40"));
+        await wire.ask(`GET ${target}&sid=${sid} HTTP/1.1\r\nHost: a\r\n\r\n`);
+      }
+      const answer = sid ? await wire.ask(post(sid, body)) : opened;
+      told[answer ? (answer.status === 200 ? "sent" : "refused") : "lost"] += 1;
+      if (answer?.status !== 200) wire = new Wire(node.port);
+    }
+    wire.socket.destroy();
+  };
+  await Promise.all(Array.from({ length: 8 }, attack));
+  assert.ok(node.alive, `the node lives: ${JSON.stringify(node.ended)}, ${JSON.stringify(told)}`);
+  const most = peak(node);
+  t.diagnostic(`${JSON.stringify(told)}; peak ${(most / 2 ** 20).toFixed()} MiB`);
+  assert.ok(told.sent > BODIES / 2, JSON.stringify(told));
+  assert.ok(most < GIB / 4, `a peak of ${most} bytes`);
 });

@@ -214,6 +214,10 @@ settings! {
     #[arg("SOCIABLE_BALANCER_MAX_BODY", value_name = "BYTES")]
     max_body: u64,
 
+    /// How much may wait for clients and nodes that do not read, and of incomplete heads: 268435456 by default. The less is left the less is read at once
+    #[arg("SOCIABLE_BALANCER_MAX_WAITING", value_name = "BYTES")]
+    max_waiting: usize,
+
     /// The most connections of clients: 100000 by default, or what the descriptors of the process suffice for
     #[arg("SOCIABLE_BALANCER_MAX_CONNECTIONS", value_name = "N")]
     max_connections: usize,
@@ -450,6 +454,7 @@ impl Settings {
         set(&mut options.connect_timeout, &self.connect_timeout.map(Duration::from_millis));
         seconds(&mut options.pool_idle, self.pool_idle);
         set(&mut options.max_body, &self.max_body);
+        set(&mut options.max_waiting, &self.max_waiting);
         set(&mut options.max_connections, &self.max_connections);
         if self.max_connections_per_address.is_some() {
             options.max_connections_per_address = self.max_connections_per_address;

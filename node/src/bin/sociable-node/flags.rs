@@ -67,6 +67,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
     max_outbox: usize,
 
+    /// How much may wait for all clients together that do not read. A client that has a sixteenth of what is left is put out
+    #[arg(long, env = "SOCIABLE_MAX_UNREAD", value_name = "BYTES", default_value_t = 1 << 30)]
+    max_unread: usize,
+
     /// The most sessions at a time. Beyond it clients are answered with 503, and balancers send them to other nodes
     #[arg(long, env = "SOCIABLE_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000)]
     max_sessions: usize,
@@ -172,6 +176,7 @@ impl Flags {
             .ping_timeout(Duration::from_millis(self.ping_timeout))
             .max_http_buffer_size(self.max_payload)
             .max_outbox(self.max_outbox)
+            .max_unread(self.max_unread)
             .max_sessions(self.max_sessions)
             .max_session_memory(self.max_session_memory)
             .max_pending_sessions(self.max_pending_sessions)

@@ -1,0 +1,99 @@
+//! The bytes that wait in this process for those who do not read, or for the rest of a head: one budget for all connections.
+//!
+//! A connection that waits is not closed for want of memory. The less is left the less is read at once, so that the rest stays with whoever sends
+//! it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use prometheus_client::metrics::gauge::Gauge;
+
+use crate::shared::Shared;
+use crate::worker::BUFFER;
+
+/// One read takes this part of what is left: however many connections wait, a part stays for the next.
+const SHARE: usize = 16;
+/// One read takes so much at least.
+const LEAST: usize = 1024;
+
+/// What waits, and how much may.
+#[derive(Debug)]
+pub(crate) struct Budget {
+    limit: AtomicUsize,
+    waiting: Gauge,
+}
+
+impl Budget {
+    pub(crate) fn new(limit: usize, waiting: Gauge) -> Self {
+        Self { limit: AtomicUsize::new(limit), waiting }
+    }
+
+    pub(crate) fn change(&self, limit: usize) {
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// How much one read may take.
+    #[inline]
+    pub(crate) fn piece(&self) -> usize {
+        (self.left() / SHARE).clamp(LEAST, BUFFER)
+    }
+
+    /// How much may wait besides.
+    pub(crate) fn left(&self) -> usize {
+        let waiting = usize::try_from(self.waiting.get()).unwrap_or(0);
+        self.limit.load(Relaxed).saturating_sub(waiting)
+    }
+
+    /// So much waits now of what was counted before.
+    pub(crate) fn count(&self, before: usize, now: usize) {
+        self.waiting.inc_by(now as i64 - before as i64);
+    }
+}
+
+/// Bytes of one connection that wait. They count until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct Waits {
+    shared: Option<Arc<Shared>>,
+    bytes: usize,
+}
+
+impl Waits {
+    /// So many wait now.
+    #[inline]
+    pub(crate) fn are(&mut self, shared: &Arc<Shared>, bytes: usize) {
+        if bytes != self.bytes {
+            let shared = self.shared.get_or_insert_with(|| Arc::clone(shared));
+            shared.waiting.count(self.bytes, bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for Waits {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.waiting.count(self.bytes, 0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_get_shorter_when_much_waits() {
+        let budget = Budget::new(4 << 20, Gauge::default());
+        assert_eq!(budget.piece(), BUFFER);
+        let mut waiting = 0;
+        for _ in 0..10_000 {
+            let piece = budget.piece();
+            budget.count(0, piece);
+            waiting += piece;
+        }
+        assert_eq!(budget.piece(), LEAST);
+        assert!(waiting < (4 << 20) + 10_000 * LEAST, "{waiting}");
+        budget.count(waiting, 0);
+        assert_eq!((budget.piece(), budget.left()), (BUFFER, 4 << 20));
+    }
+}

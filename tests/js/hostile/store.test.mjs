@@ -1,0 +1,174 @@
+// Clients that fill the store of a cluster, on real nodes: what readiness says, and what goes on meanwhile.
+//
+// A neighbour on the NATS server leaves less room than the node may use. The clients take the rest.
+import { test } from "node:test";
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { writeFileSync } from "node:fs";
+import net from "node:net";
+import path from "node:path";
+import { Manager } from "socket.io-client";
+import { listens, scratch } from "../cluster.mjs";
+import { ask, connected, freePort, freshNode, request, until, within } from "../lib.mjs";
+
+const place = scratch("store");
+/** What the server stores at most, and what the neighbour leaves of it, in bytes. */
+const STORE = 8 << 20;
+const LEFT = 512 << 10;
+
+/** Starts a NATS server with a small store. */
+async function startNats() {
+  const [port, monitor] = await Promise.all([freePort(), freePort()]);
+  const file = path.join(place.folder, "nats.conf");
+  writeFileSync(file, [
+    `listen: "127.0.0.1:${port}"`,
+    `http: "127.0.0.1:${monitor}"`,
+    `jetstream { store_dir: "${path.join(place.folder, "store")}", max_file_store: ${STORE} }`,
+  ].join("\n"));
+  const server = spawn(process.env.NATS_SERVER ?? "nats-server", ["--config", file], { stdio: "ignore" });
+  place.cleanup.push(() => server.kill("SIGKILL"));
+  await listens(port, "NATS listens");
+  await listens(monitor, "NATS is monitored");
+  const stored = () => fetch(`http://127.0.0.1:${monitor}/jsz`).then((answer) => answer.json()).then(({ storage }) => storage);
+  return { url: `nats://127.0.0.1:${port}`, port, stored };
+}
+
+/** Another tenant of the NATS server, with a connection of its own. */
+class Neighbour {
+  #waiting = new Map();
+  #read = "";
+  #asked = 0;
+
+  constructor(port) {
+    this.socket = net.connect(port, "127.0.0.1").setEncoding("latin1");
+    this.socket.on("error", () => {});
+    this.socket.on("data", (data) => this.#take(data));
+    this.socket.write('CONNECT {"verbose":false,"pedantic":false}\r\nSUB answers.* 1\r\n');
+    place.cleanup.push(() => this.socket.destroy());
+  }
+
+  #take(data) {
+    this.#read += data;
+    for (let end; (end = this.#read.indexOf("\r\n")) >= 0;) {
+      const line = this.#read.slice(0, end);
+      const message = /^MSG answers\.(\d+) 1 +(\d+)$/.exec(line);
+      const whole = end + 2 + (message ? Number(message[2]) + 2 : 0);
+      if (this.#read.length < whole) return;
+      if (message) this.#waiting.get(message[1])?.(JSON.parse(this.#read.slice(end + 2, whole - 2)));
+      if (line === "PING") this.socket.write("PONG\r\n");
+      this.#read = this.#read.slice(whole);
+    }
+  }
+
+  /** Publishes something and gives the answer. */
+  async ask(subject, body) {
+    const asked = String(++this.#asked);
+    const answer = new Promise((resolve) => this.#waiting.set(asked, resolve));
+    this.socket.write(`PUB ${subject} answers.${asked} ${body.length}\r\n${body}\r\n`);
+    return await within(answer, `the answer to ${subject}`);
+  }
+}
+
+/** A client of the page, in a room. */
+async function member(t, node, room) {
+  const manager = new Manager(node.url, { transports: ["websocket"], reconnection: false });
+  t.after(() => manager._close());
+  const socket = manager.socket("/");
+  const heard = [];
+  // Behind an event stands its place in the history.
+  socket.on("said", (said) => heard.push(said));
+  await connected(socket);
+  const answer = await ask(socket, "join", room, "m");
+  assert.equal(answer.room, room, JSON.stringify(answer));
+  return { manager, socket, heard, room };
+}
+
+/** Says something in the room of a client, which is acknowledged when it is kept or refused. */
+const say = ({ socket, room }, text) => ask(socket, "say", room, text);
+
+async function isHeard({ heard }, text) {
+  await until(() => heard.some((said) => said.text === text), `"${text}" is heard`);
+}
+
+/** True if a client that is lost at one node comes back to the other with what it missed. */
+async function recovers(t, from, to, room) {
+  const [speaker, client] = [await member(t, to, room), await member(t, from, room)];
+  await say(speaker, "before");
+  await isHeard(client, "before");
+  const lost = new Promise((resolve) => client.socket.once("disconnect", resolve));
+  client.manager.engine.transport.ws.terminate();
+  await lost;
+  await say(speaker, "meanwhile");
+  client.manager.uri = to.url;
+  client.socket.connect();
+  await connected(client.socket);
+  const recovered = client.socket.recovered;
+  if (recovered) await isHeard(client, "meanwhile");
+  for (const { manager } of [speaker, client]) manager._close();
+  return recovered;
+}
+
+test("node says that its store is full, serves on, and recovers", { timeout: 180_000 }, async (t) => {
+  const nats = await startNats();
+  const flags = ["--nats", nats.url, "--jetstream", "--jetstream-events", "2", "--jetstream-sessions", "2", "--recovery", "60"];
+  const nodes = [];
+  for (const name of ["a", "b"]) {
+    const admin = await freePort();
+    const node = await freshNode(t, ...flags, "--node-name", name, "--admin-addr", `127.0.0.1:${admin}`, "--log", "warn");
+    nodes.push(Object.assign(node, { admin: `http://127.0.0.1:${admin}` }));
+  }
+  const [a, b] = nodes;
+  const ready = async (node) => await Promise.all([node.url, node.admin].map((url) => request(`${url}/readyz`)));
+  for (const node of nodes) {
+    await until(async () => (await ready(node)).every(({ status }) => status === 200), "the node is ready");
+  }
+  assert.ok(await recovers(t, a, b, "calm"), "a client is recovered while there is room");
+
+  // The neighbour reserves nothing, so that it may take what was promised to the nodes.
+  const neighbour = new Neighbour(nats.port);
+  const config = { name: "neighbour", subjects: ["neighbour"], storage: "file", retention: "limits", discard: "old", max_bytes: -1, max_msgs: -1, num_replicas: 1 };
+  const made = await neighbour.ask("$JS.API.STREAM.CREATE.neighbour", JSON.stringify(config));
+  assert.equal(made.error, undefined, JSON.stringify(made));
+  while (await nats.stored() < STORE - LEFT) {
+    const kept = await neighbour.ask("neighbour", "x".repeat(50_000));
+    assert.equal(kept.error, undefined, JSON.stringify(kept));
+  }
+  for (const node of nodes) assert.deepEqual((await ready(node)).map(({ status }) => status), [200, 200], "there is room left");
+
+  // Clients alone take the rest.
+  const [near, far] = [await member(t, a, "busy"), await member(t, b, "busy")];
+  const text = "x".repeat(1_900);
+  await until(async () => {
+    await Promise.all(Array.from({ length: 50 }, () => say(near, text)));
+    const told = await Promise.all(nodes.map(ready));
+    return told.flat().every(({ status, text }) => status === 503 && text === "the shared store takes nothing");
+  }, "both nodes say that the store takes nothing", 60_000);
+  t.diagnostic(`full after ${near.heard.length} messages of clients`);
+  // A message of a few bytes may still fit. The neighbour takes what is left, so that none does.
+  for (const length of [500, 50, 1]) {
+    while (!(await neighbour.ask("neighbour", "x".repeat(length))).error);
+  }
+
+  // Whoever is there hears all the same, from both nodes.
+  for (const [n, speaker] of [near, far, near, far].entries()) {
+    const answer = await say(speaker, `on ${n}`);
+    assert.ok(answer === true || /not all was kept/.test(answer.error), JSON.stringify(answer));
+    await Promise.all([near, far].map((client) => isHeard(client, `on ${n}`)));
+  }
+  assert.deepEqual((await ready(b)).map(({ status }) => status), [503, 503], "it is still full");
+  assert.equal((await request(`${a.url}/healthz`)).status, 200, "a node without a store is well");
+  const metrics = (await request(`${a.admin}/metrics`)).text;
+  assert.match(metrics, /^sociable_keeping 0$/m);
+  assert.match(metrics, /^sociable_adapter_unkept_total [1-9]/m);
+
+  // There is room again, and nobody tells the nodes.
+  const gone = await neighbour.ask("$JS.API.STREAM.DELETE.neighbour", "");
+  assert.equal(gone.success, true, JSON.stringify(gone));
+  for (const node of nodes) {
+    await until(async () => (await ready(node)).every(({ status }) => status === 200), "the node is ready again");
+  }
+  let tries = 0;
+  await until(() => recovers(t, a, b, `again ${tries++}`), "clients are recovered again", 60_000);
+  assert.equal(await say(far, "end"), true);
+  await isHeard(near, "end");
+});
