@@ -48,7 +48,8 @@ mod handshakes {
         client.join("/").await;
         client.ask("echo", "1").await;
         assert_eq!(*seen.lock().unwrap(), [(true, true, Some("192.0.2.7".to_owned()))]);
-        assert_eq!(*asked.lock().unwrap(), [(Some(60_000), false)], "the application is asked about the whole request");
+        // Both lines, and what joins them.
+        assert_eq!(*asked.lock().unwrap(), [(Some(120_002), false)], "the application is asked about the whole request");
         assert_eq!(io.stats().handshakes_truncated, 1);
     }
 
