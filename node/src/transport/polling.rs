@@ -34,7 +34,7 @@ impl Payload {
     fn of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Self {
         let messages = messages.iter().map(AsRef::as_ref);
         match session.dialect() {
-            Dialect::V4 => {
+            Dialect::V4 { .. } => {
                 let mut text = String::with_capacity(messages.clone().map(<[u8]>::len).sum());
                 messages.for_each(|message| encode_payload(&mut text, message));
                 Self { bytes: text.into_bytes(), binary: false }
@@ -265,7 +265,7 @@ async fn receive(session: &Session, body: Bytes, binary: bool) {
         return receive_all(session, v3::decode_binary_payload(body)).await;
     }
     match session.dialect() {
-        Dialect::V4 => receive_all(session, decode_payload(text(body))).await,
+        Dialect::V4 { .. } => receive_all(session, decode_payload(text(body))).await,
         Dialect::V3 { .. } => receive_all(session, v3::decode_payload(text(body))).await,
     }
 }
