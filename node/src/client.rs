@@ -22,7 +22,7 @@ use crate::metrics::Count;
 use crate::reason::{CloseReason, DisconnectReason};
 use crate::recovery::Claimed;
 use crate::server::{NoEntry, ServerInner};
-use crate::session::{Dialect, Ending, Session};
+use crate::session::{Ending, Session};
 use crate::socket::{SocketError, Stage};
 use crate::sockets::Sockets;
 use crate::trace;
@@ -86,7 +86,7 @@ impl Client {
 
     /// A client of Socket.IO 2 or before.
     fn is_old(&self) -> bool {
-        self.session.dialect() != Dialect::V4
+        self.session.dialect().is_old()
     }
 
     /// Takes what the decoder made of a message of this length.

@@ -24,7 +24,7 @@ use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::recovery::{Marks, Ticket};
 use crate::rooms::{Change, Rooms};
-use crate::session::{Dialect, Session, Waiting};
+use crate::session::{Session, Waiting};
 use crate::setup::{RoomEvent, Setup};
 use crate::socket::{Socket, SocketError, SocketInner, Stage};
 use crate::trace;
@@ -101,7 +101,7 @@ impl Local {
         let entry = sockets.vacant_entry();
         let slot = entry.key() as u32;
         // An old client knows its socket by the id of the session.
-        let old = session.dialect() != Dialect::V4;
+        let old = session.dialect().is_old();
         let id = back.map_or_else(|| if old { session.id() } else { self.worker.draw_id() }, |back| back.id);
         let mut shared =
             SocketInner::new(id, namespace.clone(), self.worker.index, slot, session.handshake().clone(), auth).of_old_client(old);

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use bytestring::ByteString;
 use sociable_protocol::Id;
-use sociable_protocol::engine::{OpenPacket, Packet, v3};
+use sociable_protocol::engine::{OpenPacket, Packet, in_base64, v3};
 use sociable_protocol::websocket::Frames;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -72,7 +72,10 @@ pub enum SendError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Dialect {
     /// The server pings; binary goes as it is.
-    V4,
+    V4 {
+        /// Binary has to be text: the client asked for it.
+        base64: bool,
+    },
     /// The client pings; binary bears its type. Those who take no binary get `base64`.
     V3 {
         /// Binary has to be text.
@@ -83,7 +86,13 @@ pub(crate) enum Dialect {
 impl Dialect {
     /// True if a request that claims this may belong to a session that speaks `other`.
     pub(crate) fn fits(self, other: Self) -> bool {
-        (self == Self::V4) == (other == Self::V4)
+        self.is_old() == other.is_old()
+    }
+
+    /// True for what clients of Socket.IO 2 and before speak.
+    #[inline]
+    pub(crate) fn is_old(self) -> bool {
+        matches!(self, Self::V3 { .. })
     }
 }
 
@@ -315,7 +324,8 @@ impl Session {
             return Err(SendError::Closed);
         }
         let frames = match self.dialect {
-            Dialect::V4 => frames,
+            Dialect::V4 { base64: false } => frames,
+            Dialect::V4 { base64: true } => in_base64(frames),
             Dialect::V3 { base64 } => v3::frames(frames, base64),
         };
         let length = frames.len();
@@ -559,7 +569,7 @@ impl Session {
         if self.state.get() != State::Open {
             return false;
         }
-        let awaited = self.awaiting_pong.get() && self.dialect == Dialect::V4;
+        let awaited = self.awaiting_pong.get() && !self.dialect.is_old();
         if awaited && !matches!(packet, Packet::Pong(_)) && !self.seen_since_ping.replace(true) {
             // Any packet shows that the client lives, but only once a ping: it still owes the pong.
             self.await_pong(Duration::ZERO);
@@ -575,8 +585,8 @@ impl Session {
                 self.count_in(bytes.len());
                 connection.binary(bytes);
             }
-            Packet::Pong(_) if self.dialect == Dialect::V4 => self.schedule_ping(),
-            Packet::Ping(probe) if self.dialect != Dialect::V4 => {
+            Packet::Pong(_) if !self.dialect.is_old() => self.schedule_ping(),
+            Packet::Ping(probe) if self.dialect.is_old() => {
                 self.begin_heartbeat();
                 // It has the bound of all packets: who floods with pings and does not read is closed as slow.
                 let _ = self.send(Frames::text(&format!("3{probe}")), false);
@@ -617,7 +627,7 @@ impl Session {
 
     fn begin_heartbeat(&self) {
         match self.dialect {
-            Dialect::V4 => self.schedule_ping(),
+            Dialect::V4 { .. } => self.schedule_ping(),
             // The client pings; it may be as late as one of revision 4 with its pong.
             Dialect::V3 { .. } => self.await_pong(self.config().ping_interval),
         }

@@ -261,8 +261,8 @@ pub enum Message {
     Ping(Bytes),
     /// A pong of the WebSocket layer.
     Pong,
-    /// The client closes the connection.
-    Close,
+    /// The client closes the connection, with a status code or without.
+    Close(Option<u16>),
 }
 
 /// Why a client's frames are refused. The connection can't be used any more.
@@ -277,7 +277,7 @@ pub enum FrameError {
     /// The opcode has no meaning.
     #[error("unknown opcode {0}")]
     UnknownOpcode(u8),
-    /// A control frame is fragmented or longer than 125 bytes.
+    /// A control frame is fragmented, longer than 125 bytes, or closes with a status code that may not be sent.
     #[error("malformed control frame")]
     BadControl,
     /// A continuation without a beginning, or a beginning inside a fragmented message.
@@ -409,7 +409,7 @@ impl Decoder {
                     take(message(whole.0, Bytes::from(whole.1))?);
                 }
             }
-            CLOSE => take(Message::Close),
+            CLOSE => take(Message::Close(status(payload)?)),
             PING => take(Message::Ping(Bytes::copy_from_slice(payload))),
             _ => take(Message::Pong),
         }
@@ -459,6 +459,21 @@ impl Decoder {
             return Err(FrameError::TooLarge { limit: self.limit });
         }
         Ok(Some(Header { first, length: length + 4, payload: payload as usize }))
+    }
+}
+
+/// The status code of a close frame.
+fn status(payload: &[u8]) -> Result<Option<u16>, FrameError> {
+    match payload.split_first_chunk() {
+        None if payload.is_empty() => Ok(None),
+        None => Err(FrameError::BadControl),
+        Some((code, reason)) => match u16::from_be_bytes(*code) {
+            code @ (1000..=1003 | 1007..=1014 | 3000..=4999) => {
+                std::str::from_utf8(reason).map_err(|_| FrameError::NotUtf8)?;
+                Ok(Some(code))
+            }
+            _ => Err(FrameError::BadControl),
+        },
     }
 }
 

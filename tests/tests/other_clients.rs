@@ -68,6 +68,34 @@ mod base64 {
         }
     }
 
+    /// `forceBase64`, for clients that take no binary.
+    #[tokio::test]
+    async fn client_that_asks_for_base64_gets_no_binary_frame() {
+        let io = server();
+        let node = Node::start(&io);
+        for upgrades in [false, true] {
+            let target = if upgrades {
+                let opened = sociable_tests::get(node.addr, "/socket.io/?EIO=4&transport=polling&b64=1").await;
+                let sid = opened.text().split_once(r#""sid":""#).unwrap().1[..20].to_owned();
+                format!("/socket.io/?EIO=4&transport=websocket&b64=1&sid={sid}")
+            } else {
+                "/socket.io/?EIO=4&transport=websocket&b64=1".to_owned()
+            };
+            let mut socket = WebSocket::open(node.addr, &target).await;
+            if upgrades {
+                socket.send("5").await;
+            } else {
+                assert!(socket.text().await.starts_with("0{"));
+            }
+            socket.send("40").await;
+            assert!(socket.text().await.starts_with("40{"));
+            socket.send(r#"451-0["echo",{"_placeholder":true,"num":0}]"#).await;
+            socket.send("bAQID").await;
+            assert_eq!(socket.text().await, r#"461-0[{"_placeholder":true,"num":0}]"#);
+            assert_eq!(socket.text().await, "bAQID");
+        }
+    }
+
     #[tokio::test]
     async fn base64_in_a_text_frame_is_read() {
         let io = server();
@@ -198,10 +226,26 @@ mod packets {
         socket.send("41/chat").await;
         socket.send(r#"420["echo",2]"#).await;
         assert_eq!(socket.text().await, "430[2]");
-        // It ends with a code and a reason.
+        // It ends with a code and a reason. The code comes back.
         socket.send_raw(sociable_tests::masked(0x88, [&[0x03, 0xf0][..], b"Ping timeout"].concat())).await;
-        assert!(matches!(socket.rest().await.last(), Some(Frame::Close(_)) | None));
+        assert_eq!(socket.rest().await, [Frame::Close(Some(1008))]);
         sociable_tests::eventually("the session has ended", || io.session_count() == 0).await;
+    }
+
+    #[tokio::test]
+    async fn status_code_of_a_close_frame_comes_back() {
+        let io = server();
+        let node = Node::start(&io);
+        for (sent, answer) in [(vec![], None), (vec![0x03, 0xe8], Some(1000)), (vec![0x0f, 0xa0, b'x'], Some(4000))]
+            .into_iter()
+            .chain([vec![0x03], vec![0x03, 0xed], vec![0x03, 0xee], vec![0, 1], vec![0x13, 0x88]].map(|sent| (sent, Some(1002))))
+            .chain([(vec![0x03, 0xe8, 0xff], Some(1007))])
+        {
+            let mut socket = WebSocket::open(node.addr, "/socket.io/?EIO=4&transport=websocket").await;
+            assert!(socket.text().await.starts_with("0{"));
+            socket.send_raw(sociable_tests::masked(0x88, &sent)).await;
+            assert_eq!(socket.rest().await, [Frame::Close(answer)], "{sent:?}");
+        }
     }
 
     /// Dictionaries of Swift and Java are written in any order, and Swift escapes slashes.

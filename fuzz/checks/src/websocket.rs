@@ -45,7 +45,7 @@ fn length(message: &Message) -> usize {
     match message {
         Message::Text(text) => text.len(),
         Message::Binary(bytes) | Message::Ping(bytes) => bytes.len(),
-        Message::Pong | Message::Close => 0,
+        Message::Pong | Message::Close(_) => 0,
     }
 }
 

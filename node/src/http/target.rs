@@ -61,7 +61,7 @@ impl<'a> Target<'a> {
     /// What the client speaks: all that is not revision 4 counts as 3.
     pub(crate) fn dialect(&self) -> Dialect {
         let base64 = self.query.base64 || self.jsonp.is_some();
-        if self.query.revision.as_deref() == Some("4") { Dialect::V4 } else { Dialect::V3 { base64 } }
+        if self.query.revision.as_deref() == Some("4") { Dialect::V4 { base64 } } else { Dialect::V3 { base64 } }
     }
 
     /// What the session of a request has to speak, if the request says it.
@@ -82,7 +82,7 @@ impl<'a> Target<'a> {
         {
             return Err(Refused::forbidden(&refusal));
         }
-        if self.dialect() != Dialect::V4 && !engine.config.allow_eio3 {
+        if self.dialect().is_old() && !engine.config.allow_eio3 {
             return Err(Refused::unsupported_revision(self.query.revision.as_deref()));
         }
         if engine.is_closing() {

@@ -35,7 +35,7 @@ impl Payload {
     fn of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Self {
         let messages = messages.iter().map(AsRef::as_ref);
         match session.dialect() {
-            Dialect::V4 => {
+            Dialect::V4 { .. } => {
                 let mut text = String::with_capacity(messages.clone().map(<[u8]>::len).sum());
                 messages.for_each(|message| encode_payload(&mut text, message));
                 Self { bytes: text.into_bytes(), binary: false }
@@ -291,7 +291,7 @@ async fn receive(session: &Session, body: Bytes, binary: bool) {
     }
     let body = text(body);
     match session.dialect() {
-        Dialect::V4 => receive_all(session, length, decode_payload(body)).await,
+        Dialect::V4 { .. } => receive_all(session, length, decode_payload(body)).await,
         Dialect::V3 { .. } => receive_all(session, length, v3::decode_payload(body)).await,
     }
 }

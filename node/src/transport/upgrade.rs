@@ -13,10 +13,11 @@ use actix_http::header::{self, HeaderValue};
 use actix_http::ws::{HandshakeError, hash_key, verify_handshake};
 use bytes::Bytes;
 use sociable_protocol::Id;
-use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Frames, Message, close_frame};
+use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Frames, Message};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::stream::Stream;
+use super::websocket::CloseBytes;
 use super::{polling, websocket};
 use crate::config::Transport;
 use crate::engine::Shared;
@@ -233,8 +234,13 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
 }
 
 async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
-    let mut probe =
-        Probe { session: &session, decoder: Decoder::new(session.config().max_payload()), step: Step::AwaitProbe, owed: 0, close: CLOSE };
+    let mut probe = Probe {
+        session: &session,
+        decoder: Decoder::new(session.config().max_payload()),
+        step: Step::AwaitProbe,
+        owed: 0,
+        close: CloseBytes::Plain,
+    };
     let timers = Rc::clone(&session.worker().timers);
     let probing = timers.timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
     let upgraded = matches!(probing.await, Some(Ok(())));
@@ -244,24 +250,6 @@ async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface
         websocket::take_over(session, stream, decoder).await;
     } else {
         websocket::farewell(stream, close).await;
-    }
-}
-
-const CLOSE: CloseBytes = CloseBytes::Plain;
-
-/// What a failed upgrade ends with.
-#[derive(Clone, Copy)]
-enum CloseBytes {
-    Plain,
-    Coded([u8; 4]),
-}
-
-impl AsRef<[u8]> for CloseBytes {
-    fn as_ref(&self) -> &[u8] {
-        match self {
-            Self::Plain => CLOSE_FRAME,
-            Self::Coded(frame) => frame,
-        }
     }
 }
 
@@ -365,7 +353,7 @@ impl Probe<'_> {
             };
         });
         if let Err(error) = result {
-            self.close = CloseBytes::Coded(close_frame(error.close_code()));
+            self.close = CloseBytes::of(Some(error.close_code()));
             if self.step == Step::Done {
                 session.end(CloseReason::TransportError, Ending::Abrupt);
             } else {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use super::stream::Stream;
 use crate::memory::SMALL;
 use crate::reason::CloseReason;
-use crate::session::{Dialect, Ending, Session, State};
+use crate::session::{Ending, Session, State};
 use crate::trace;
 
 /// The size of a read and of a joined write. One buffer a thread serves all its connections.
@@ -37,10 +37,33 @@ fn with_scratch<R>(work: impl FnOnce(&mut [u8]) -> R) -> R {
     result
 }
 
+/// The last frame of a connection.
+#[derive(Clone, Copy)]
+pub(crate) enum CloseBytes {
+    Plain,
+    Coded([u8; 4]),
+}
+
+impl CloseBytes {
+    /// A close frame with this status code, if any.
+    pub(crate) fn of(code: Option<u16>) -> Self {
+        code.map_or(Self::Plain, |code| Self::Coded(close_frame(code)))
+    }
+}
+
+impl AsRef<[u8]> for CloseBytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Plain => CLOSE_FRAME,
+            Self::Coded(frame) => frame,
+        }
+    }
+}
+
 /// How a connection ended.
 enum End {
-    /// The client closed it, with a close frame or without.
-    Client { said_close: bool },
+    /// The client closed it, with a close frame that is to be answered or without.
+    Client { answer: Option<CloseBytes> },
     /// The client's frames are refused.
     Refused(FrameError),
     /// The session ended, and all that it had to say is written.
@@ -126,9 +149,9 @@ impl Pump {
     /// The connection or the session has ended: tells the other of it.
     fn end(&self, mut stream: Stream, end: End) -> Stage {
         match end {
-            End::Client { said_close } => {
+            End::Client { answer } => {
                 self.session.end(CloseReason::TransportClose, Ending::Abrupt);
-                if said_close { Stage::Leaving(farewell(stream, CLOSE_FRAME)) } else { Stage::Gone }
+                answer.map_or(Stage::Gone, |answer| Stage::Leaving(farewell(stream, answer)))
             }
             End::Refused(error) => {
                 tracing::debug!(target: "sociable::transport", sid = %self.session.id().shortened(), %error, "frames refused");
@@ -156,7 +179,7 @@ impl Pump {
                 State::Closed => return Poll::Ready(End::Cut),
                 state => match self.poll_write(stream, cx) {
                     Poll::Ready(Ok(())) if state == State::Ending => return Poll::Ready(End::Finished),
-                    Poll::Ready(Err(_)) => return Poll::Ready(End::Client { said_close: false }),
+                    Poll::Ready(Err(_)) => return Poll::Ready(End::Client { answer: None }),
                     _ => {}
                 },
             }
@@ -177,7 +200,7 @@ impl Pump {
                     self.session.worker().make_calls();
                     self.take(buffer.filled_mut());
                 }
-                _ => self.ended = Some(End::Client { said_close: false }),
+                _ => self.ended = Some(End::Client { answer: None }),
             }
             Poll::Ready(())
         })
@@ -187,8 +210,10 @@ impl Pump {
     fn take(&mut self, bytes: &mut [u8]) {
         let Self { session, ended, .. } = self;
         let result = self.decoder.read(bytes, |message| {
-            if ended.is_none() && receive(session, message).is_break() {
-                *ended = Some(End::Client { said_close: true });
+            if ended.is_none()
+                && let ControlFlow::Break(answer) = receive(session, message)
+            {
+                *ended = Some(End::Client { answer: Some(answer) });
             }
         });
         if let Err(error) = result
@@ -240,16 +265,17 @@ impl Pump {
     }
 }
 
-/// Hands a message to the session. It breaks off if the client closes the connection.
-pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<()> {
+/// Hands a message to the session. If the client closes the connection, it breaks off with the answer: the status code comes back, as from the
+/// JavaScript server.
+pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<CloseBytes> {
     match message {
-        Message::Text(text) => take_in(session, if session.dialect() == Dialect::V4 { Packet::decode(text) } else { v3::decode(text) }),
-        Message::Binary(bytes) if session.dialect() == Dialect::V4 => drop(session.receive(Packet::Binary(bytes))),
-        Message::Binary(bytes) => take_in(session, v3::decode_binary(&bytes)),
+        Message::Text(text) => take_in(session, if session.dialect().is_old() { v3::decode(text) } else { Packet::decode(text) }),
+        Message::Binary(bytes) if session.dialect().is_old() => take_in(session, v3::decode_binary(&bytes)),
+        Message::Binary(bytes) => drop(session.receive(Packet::Binary(bytes))),
         // The answers have the bound of all packets: who floods with pings and does not read is closed as slow.
         Message::Ping(payload) => session.pong(pong_frame(&payload)),
         Message::Pong => {}
-        Message::Close => return ControlFlow::Break(()),
+        Message::Close(code) => return ControlFlow::Break(CloseBytes::of(code)),
     }
     ControlFlow::Continue(())
 }

@@ -8,4 +8,4 @@ mod payload;
 pub mod v3;
 
 pub use packet::{OpenPacket, Packet, PacketError, PacketType};
-pub use payload::{RECORD_SEPARATOR, decode_payload, encode_payload};
+pub use payload::{RECORD_SEPARATOR, decode_payload, encode_payload, in_base64};

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytestring::ByteString;
 
 use super::packet::{Packet, PacketError};
-use crate::websocket::{self, Payload};
+use crate::websocket::{self, Frames, FramesBuilder, Payload};
 
 /// What stands between two packets of a payload.
 pub const RECORD_SEPARATOR: char = '\x1e';
@@ -61,10 +61,36 @@ pub fn encode_payload(out: &mut String, frames: &[u8]) {
     }
 }
 
+/// The frames for a client that takes no binary: a binary frame becomes a text frame, with `b` and base64.
+///
+/// ```
+/// use sociable_protocol::engine::in_base64;
+/// use sociable_protocol::websocket::Frames;
+///
+/// assert_eq!(in_base64(Frames::binary(&[1, 2, 3])), Frames::text("bAQID"));
+/// assert_eq!(in_base64(Frames::text("4hello")), Frames::text("4hello"));
+/// ```
+pub fn in_base64(frames: Frames) -> Frames {
+    if !frames.iter().any(|payload| matches!(payload, Payload::Binary(_))) {
+        return frames;
+    }
+    let mut builder = FramesBuilder::with_capacity(frames.len() * 4 / 3 + 8);
+    for payload in frames.iter() {
+        match payload {
+            Payload::Text(text) => builder.text(text),
+            Payload::Binary(bytes) => {
+                let mut text = "b".to_owned();
+                STANDARD.encode_string(bytes, &mut text);
+                builder.text(&text);
+            }
+        }
+    }
+    builder.finish()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::websocket::FramesBuilder;
     use bytes::Bytes;
     use proptest::prelude::*;
 
