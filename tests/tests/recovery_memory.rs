@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use sociable::{Recovery, Server, Socket};
 use sociable_tests::{Node, WebSocket, eventually};
 
-const CLIENTS: usize = 5000;
+const CLIENTS: usize = 2000;
 const AT_ONCE: usize = 100;
 /// What recovery may keep on this node.
 const BOUND: usize = 16 << 20;
