@@ -636,19 +636,20 @@ impl Session {
 
     fn schedule_ping(&self) {
         self.awaiting_pong.set(false);
-        self.schedule_heartbeat(Deadline::Ping, self.config().ping_interval);
+        self.schedule_heartbeat(Deadline::Ping, self.config().ping_interval, Duration::ZERO);
     }
 
     /// The client has the ping timeout, and so much more.
     fn await_pong(&self, more: Duration) {
         self.awaiting_pong.set(true);
-        self.schedule_heartbeat(Deadline::Pong, self.config().ping_timeout.saturating_add(more));
+        let time = self.config().ping_timeout.saturating_add(more);
+        self.schedule_heartbeat(Deadline::Pong, time, time);
     }
 
-    fn schedule_heartbeat(&self, deadline: Deadline, time: Duration) {
+    fn schedule_heartbeat(&self, deadline: Deadline, time: Duration, grace: Duration) {
         self.cancel(&self.heartbeat);
         self.due.set(after(Instant::now(), time));
-        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, time, self.due.get())));
+        self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, grace, self.due.get())));
     }
 
     /// Ends the session if the time for a pong is over, though the timer has not told yet: for requests, which may come before it does.
@@ -664,8 +665,13 @@ impl Session {
 
     fn set_deadline(&self, deadline: Option<(Deadline, Duration)>) {
         self.cancel(&self.deadline);
-        let timers = &self.worker.timers;
-        self.deadline.set(deadline.map(|(what, time)| timers.schedule(Weak::clone(&self.this), what, time, after(Instant::now(), time))));
+        if let Some((what, time)) = deadline {
+            self.schedule_deadline(what, time, time);
+        }
+    }
+
+    fn schedule_deadline(&self, deadline: Deadline, time: Duration, grace: Duration) {
+        self.deadline.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, grace, after(Instant::now(), time))));
     }
 
     fn cancel(&self, timer: &Cell<Option<Key>>) {
@@ -674,8 +680,9 @@ impl Session {
         }
     }
 
-    /// A deadline has come. `stood` is how long the thread stood still meanwhile: the client did not have that time.
-    pub(crate) fn on_deadline(&self, deadline: Deadline, stood: Duration) {
+    /// A deadline has come. `stood` is how long the thread stood still meanwhile: the client did not have that time. `left` is how long it may be put off
+    /// again.
+    pub(crate) fn on_deadline(&self, deadline: Deadline, stood: Duration, left: Duration) {
         match deadline {
             Deadline::Ping => {
                 self.heartbeat.set(None);
@@ -686,15 +693,14 @@ impl Session {
             }
             Deadline::Pong if !stood.is_zero() => {
                 self.heartbeat.set(None);
-                self.schedule_heartbeat(deadline, stood);
+                self.schedule_heartbeat(deadline, stood, left);
             }
             Deadline::Pong => {
                 self.heartbeat.set(None);
                 self.end(CloseReason::PingTimeout, Ending::Graceful);
             }
             Deadline::Connect | Deadline::Close if !stood.is_zero() => {
-                self.deadline.set(None);
-                self.set_deadline(Some((deadline, stood)));
+                self.schedule_deadline(deadline, stood, left);
             }
             Deadline::Connect => {
                 self.deadline.set(None);

@@ -51,8 +51,8 @@ fn millis(time: Duration) -> Millis {
 struct Entry {
     session: Weak<Session>,
     deadline: Deadline,
-    /// How long the session had, so that a standstill gives it no more than that anew.
-    time: Millis,
+    /// How long standstills may put it off in all.
+    grace: Millis,
     /// What [`Timers::stood`] was when it was scheduled.
     stood: Millis,
 }
@@ -73,9 +73,9 @@ impl Timers {
         Self { queue: RefCell::default(), look: Cell::new(Instant::now() + every), every, stood: Cell::default() }
     }
 
-    /// `time` is how long the session has, counted back from `at`.
-    pub(crate) fn schedule(&self, session: Weak<Session>, deadline: Deadline, time: Duration, at: Instant) -> Key {
-        self.queue.borrow_mut().insert_at(Entry { session, deadline, time: millis(time), stood: self.stood() }, at)
+    /// Calls a session at a time. `grace` is how long standstills may put that off in all.
+    pub(crate) fn schedule(&self, session: Weak<Session>, deadline: Deadline, grace: Duration, at: Instant) -> Key {
+        self.queue.borrow_mut().insert_at(Entry { session, deadline, grace: millis(grace), stood: self.stood() }, at)
     }
 
     pub(crate) fn cancel(&self, key: &Key) {
@@ -105,8 +105,9 @@ impl Timers {
 
     fn call(&self, entry: Entry) {
         if let Some(session) = entry.session.upgrade() {
-            let stood = self.stood().saturating_sub(entry.stood).min(entry.time);
-            session.on_deadline(entry.deadline, Duration::from_millis(stood.into()));
+            let stood = self.stood().saturating_sub(entry.stood).min(entry.grace);
+            let [stood, left] = [stood, entry.grace - stood].map(|time| Duration::from_millis(time.into()));
+            session.on_deadline(entry.deadline, stood, left);
         }
     }
 
@@ -131,16 +132,17 @@ impl Timers {
     /// Returns what the future gives in this time. The time in which the thread stood still does not count, but for as long again at most.
     pub(crate) async fn timeout<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
-        let (mut stood, mut given) = (self.stood(), time);
+        let (mut stood, mut given, mut left) = (self.stood(), time, time);
         loop {
             if let Ok(output) = timeout(given, &mut future).await {
                 return Some(output);
             }
             let now = self.stood();
-            given = Duration::from_millis(now.saturating_sub(stood).into()).min(given);
+            given = Duration::from_millis(now.saturating_sub(stood).into()).min(left);
             if given.is_zero() {
                 return None;
             }
+            left -= given;
             stood = now;
         }
     }

@@ -177,3 +177,26 @@ async fn silent_clients_end_in_time_after_a_standstill_too() {
     still.begin().await;
     eventually("all sessions have ended", || still.io.session_count() == 0).await;
 }
+
+/// A thread that is late again and again puts a deadline off once in all, not for ever.
+#[tokio::test]
+async fn dead_client_is_given_up_by_a_thread_that_stands_still_often() {
+    let io = Server::builder().ping_interval(PING_INTERVAL).ping_timeout(PING_INTERVAL).build().unwrap();
+    let gone = Arc::new(AtomicBool::new(false));
+    let told = Arc::clone(&gone);
+    io.on("often", move || {
+        let told = Arc::clone(&told);
+        async move {
+            while !told.load(Ordering::Acquire) {
+                std::thread::sleep(PING_INTERVAL);
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let node = Node::raw(&io, 1);
+    let mut dead = Client::connect(node.addr).await;
+    dead.send(r#"2["often"]"#).await;
+    // It never answers a ping.
+    eventually("it is given up", || io.socket_count() == 0).await;
+    gone.store(true, Ordering::Release);
+}
