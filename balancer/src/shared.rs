@@ -35,7 +35,7 @@ pub(crate) struct Shared {
     pub(crate) table: Tables,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
-    /// What waits for those who do not read.
+    /// Bytes that wait for peers that do not read.
     pub(crate) waiting: Budget,
     pub(crate) descriptors: Arc<Descriptors>,
     /// How fast connections are accepted.

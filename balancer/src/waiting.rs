@@ -16,7 +16,7 @@ const SHARE: usize = 16;
 /// One read takes so much at least.
 const LEAST: usize = 1024;
 
-/// What waits, and how much may.
+/// Bytes that wait, and their bound.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: AtomicUsize,

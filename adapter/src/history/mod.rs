@@ -253,7 +253,7 @@ pub trait History: Send + Sync + Debug + 'static {
     /// The offset that says: all up to here has been received.
     fn offset(&self, position: &Position) -> String;
 
-    /// What a session has missed whose client shows this offset. A client without one has received nothing. Orders are obeyed in their place,
+    /// Returns the events that a session has missed whose client shows this offset. A client without one has received nothing. Orders are obeyed in their place,
     /// whatever the client shows. `None` if the session was put out, if what it missed can't be told completely any more, or is too much, or if the
     /// offset was never given out.
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed>;

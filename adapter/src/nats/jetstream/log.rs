@@ -344,7 +344,7 @@ impl Log {
         (shelves().map(Shelf::len).sum(), shelves().map(Shelf::bytes).sum())
     }
 
-    /// What a client shows that it has. `None` if the offset was never given out for an event of this stream, as far as that can be told. A client that
+    /// Returns the positions that a client shows. `None` if the offset was never given out for an event of this stream, as far as that can be told. A client that
     /// got no event of its session yet may show the offset of an earlier one.
     pub(super) fn seen(&self, offset: Option<&str>, got_none: bool) -> Option<Vec<Position>> {
         let Some(offset) = offset else { return Some(vec![]) };

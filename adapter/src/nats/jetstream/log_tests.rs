@@ -132,7 +132,7 @@ struct Client {
     kept: SavedSession,
     offset: Option<String>,
     heard: Vec<(NodeTag, u64)>,
-    /// What a thread of its node has passed while it was there, or what was told to it when it came back.
+    /// Events that a thread of its node has passed while it was there, or that were told to it when it came back.
     offered: BTreeSet<(NodeTag, u64)>,
     /// What it has to hear.
     due: BTreeSet<(NodeTag, u64)>,
@@ -375,7 +375,7 @@ impl Cluster {
         }
     }
 
-    /// What frozen nodes have not published is not decided for a client that comes to another node: the rest is to come there.
+    /// Takes back events that frozen nodes have not published: they reach the client at the node where it is now.
     fn undecide(&mut self, client: usize) {
         let client = &mut self.clients[client];
         for node in self.nodes.iter().filter(|node| node.frozen) {

@@ -200,7 +200,7 @@ impl Taking<'_> {
     }
 }
 
-/// What the node that has a session says.
+/// The answer of the node that has a session.
 enum Answer {
     /// All that it sent to the session is in the stream.
     GivenUp,
