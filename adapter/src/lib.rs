@@ -15,7 +15,6 @@
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod history;
-mod latency;
 mod local;
 mod maps;
 pub mod message;
@@ -32,11 +31,11 @@ use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
 
 pub use history::{Entry, History, LeftRoom, LeftRooms, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Stay, Usage};
-pub use latency::{Latency, Times};
 pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
 pub use nats::{Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+pub use sociable_protocol::{Latency, Times};
 
 /// Why a message did not get on its way to the other nodes. What it asks for was done on this node all the same.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

@@ -8,15 +8,15 @@ use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use sociable_adapter::Answer;
+use sociable_protocol::maps::Numbered;
 use sociable_protocol::{Args, Body, Encoding, Id, Packet};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Sleep;
 
 use crate::emit::{EmitArgs, EmitError};
-use crate::maps::Numbered;
-use crate::metrics::Count;
 use crate::socket::Socket;
+use crate::stats::Count;
 
 /// The acknowledgement that the sender of an event asked for. It can be sent once; clones are the same one.
 ///

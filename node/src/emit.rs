@@ -3,11 +3,10 @@
 use bytes::Bytes;
 use serde::Serialize;
 use sociable_adapter::AdapterError;
+use sociable_engine::SendError;
 use sociable_protocol::packet::RESERVED_EVENTS;
 use sociable_protocol::{Args, EncodeError, Encoding, Id, Raw, Value};
 use thiserror::Error;
-
-use crate::engine::SendError;
 
 /// Why an event was not sent, or not to everybody.
 #[derive(Clone, Debug, Error, PartialEq)]

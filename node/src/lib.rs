@@ -26,18 +26,15 @@
 //!
 //! # Layout
 //!
-//! In the order of a packet's way in, from the bottom to the top:
+//! Under it stands `sociable-engine`: sessions, transports, HTTP and worker threads. Here, in the order of a packet's way in:
 //!
-//! * `serve/`: the server that hands WebSockets over as raw streams. `drain.rs`: how it lets go of its clients. `http/`: requests of Engine.IO, and their refusals.
-//! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
-//! * `session.rs`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `engine.rs`: all of them. `memory.rs`: what they may take.
-//! * `worker.rs`: one thread and its hub. `actor.rs`: actors and their supervision.
-//! * `client.rs`, `sockets.rs`: the sockets of a session. `local.rs`: sockets and namespaces on their thread. `rooms.rs`: who is where. `joined.rs`: the rooms of one socket.
-//! * `maps.rs`: hash maps, by who chooses their keys.
-//! * `handler/`, `launch.rs`, `setup.rs`: users' handlers, how they run, and where they are kept.
-//! * `socket.rs`, `namespace.rs`, `parent.rs`, `server.rs`, `operator.rs`, `ack.rs`: what users see.
-//! * `delivery.rs`, `server_events.rs`: what crosses threads and nodes. `recovery.rs`: clients that come back.
-//! * `trace.rs`: what is logged of each packet, room and message.
+//! * `connection.rs`: the sockets of a session, and the packets between.
+//! * `thread/`: the part of one worker thread: its sockets and namespaces, and the rooms with their members.
+//! * `handler/`: the handlers of applications, how they run, and where they are kept.
+//! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`: the public face. `socket_state.rs`,
+//!   `server_state.rs`: what all threads see of it.
+//! * `cluster/`: what crosses threads and nodes. `recovery/`: clients that come back.
+//! * `stats.rs`, `prometheus.rs`, `trace.rs`: what is counted, measured and logged.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Panics
@@ -45,78 +42,63 @@
 //! A handler that panics ends; nobody else notices, unless the program is built with `panic = "abort"`.
 
 mod ack;
-mod actor;
-mod client;
-mod config;
-mod cors;
-mod delivery;
-mod drain;
-mod dynamic;
+mod broadcast;
+mod builder;
+mod client_files;
+mod cluster;
+mod connection;
 mod emit;
-pub mod engine;
-#[cfg(feature = "metrics")]
-mod exporter;
 pub mod handler;
-mod handshake;
-mod http;
-mod joined;
-mod launch;
-mod local;
-mod maps;
-mod memory;
-mod metrics;
+mod joined_rooms;
 mod namespace;
-mod operator;
-mod outbox;
-mod parent;
+mod namespace_limits;
+mod parent_namespace;
+#[cfg(feature = "metrics")]
+mod prometheus;
 mod reason;
 mod recovery;
 mod remote_socket;
-mod rooms;
-mod serve;
 mod server;
-mod server_events;
-mod session;
-mod setup;
+mod server_state;
 mod socket;
-mod sockets;
+mod socket_state;
+mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
-mod timers;
+mod thread;
 mod trace;
-mod transport;
-mod worker;
 
 pub use sociable_adapter::{self as adapter, Room};
+
 #[cfg(feature = "nats")]
 pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+/// The Engine.IO layer, which serves by itself too: sessions with messages, without namespaces.
+pub use sociable_engine as engine;
+pub use sociable_engine::{
+    CloseReason, ConfigError, ConnectionError, Cookie, Cors, EngineService, EngineStats, ErrorCode, Handshake, Refusal, SendError, Serve,
+    Transport, on_connect,
+};
 /// The arguments of an event or acknowledgement, still encoded as they came.
 pub use sociable_protocol::Args as RawArgs;
 pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, Value};
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
-pub use self::config::{ConfigError, Cookie, Refusal, Transport};
-pub use self::cors::Cors;
+pub use self::broadcast::{BroadcastOperator, IntoRooms};
+pub use self::builder::ServerBuilder;
+pub use self::cluster::questions::ServerAckError;
 pub use self::emit::{EmitArgs, EmitError};
-pub use self::engine::SendError;
-#[cfg(feature = "metrics")]
-pub use self::exporter::METRICS_TYPE;
+pub use self::handler::registry::RoomEvent;
 pub use self::handler::{Args, Auth, Data, EventName, Extract, ExtractError, Failure, Handler, State, Valid, Validate};
-pub use self::handshake::Handshake;
-pub use self::http::{ConnectionError, EngineService, ErrorCode};
-pub use self::metrics::Stats;
 pub use self::namespace::Namespace;
-pub use self::operator::{BroadcastOperator, IntoRooms};
-pub use self::parent::{ParentNamespace, ParentOperator};
-pub use self::reason::{CloseReason, DisconnectReason};
-pub use self::recovery::Recovery;
+pub use self::parent_namespace::{ParentNamespace, ParentOperator};
+#[cfg(feature = "metrics")]
+pub use self::prometheus::METRICS_TYPE;
+pub use self::reason::DisconnectReason;
+pub use self::recovery::options::Recovery;
 pub use self::remote_socket::{FetchError, RemoteSocket};
-pub use self::serve::Serve;
-pub use self::server::{Server, ServerBuilder};
-pub use self::server_events::ServerAckError;
-pub use self::setup::RoomEvent;
+pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
-pub use self::transport::bridge::on_connect;
+pub use self::stats::Stats;
 
 /// The code of the README and of the guides is compiled with the examples of this crate, and run where it can be.
 #[cfg(doctest)]

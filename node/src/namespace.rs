@@ -10,24 +10,27 @@ use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
 use sociable_adapter::{Message, Operation, Room, Target, own_room};
+use sociable_engine::layer::{EngineState, after};
+use sociable_protocol::maps::Map;
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
-use crate::ack::{AckReply, BroadcastAckError, event};
-use crate::dynamic::Charge;
+use crate::ack::{AckReply, BroadcastAckError};
+use crate::broadcast::{BroadcastOperator, IntoRooms};
+use crate::cluster::questions::ServerAckError;
 use crate::emit::{EmitArgs, EmitError, check_name};
-use crate::engine::Shared;
-use crate::maps::Map;
-use crate::operator::{BroadcastOperator, IntoRooms};
-use crate::parent::ParentNamespace;
-use crate::recovery::Recoveries;
+use crate::handler::registry::{HandlerRegistry, Handlers, listeners};
+use crate::namespace_limits::Charge;
+use crate::parent_namespace::ParentNamespace;
+use crate::recovery::registry::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
-use crate::server::{Server, ServerInner};
-use crate::server_events::ServerAckError;
-use crate::setup::{Setup, SharedSetup, listeners};
-use crate::timers::after;
+use crate::server::Server;
+use crate::server_state::ServerState;
+use crate::stats::{AllCounters, Count};
+use crate::thread::count_on;
+use crate::thread::namespace_actor::NamespaceActor;
 use crate::trace;
 
 /// A namespace. Cheap to clone; every clone is the same namespace.
@@ -52,11 +55,12 @@ use crate::trace;
 pub struct Namespace(Arc<Inner>);
 
 struct Inner {
-    server: Weak<ServerInner>,
-    engine: Arc<Shared>,
+    server: Weak<ServerState>,
+    engine: Arc<EngineState>,
+    counters: Arc<AllCounters>,
     parser: Arc<dyn Parser>,
     name: ByteString,
-    setup: SharedSetup,
+    setup: HandlerRegistry,
     recoveries: Option<Arc<Recoveries>>,
     /// The pattern that it was made for.
     parent: Option<ParentNamespace>,
@@ -93,22 +97,15 @@ impl PartialEq for Namespace {
 impl Eq for Namespace {}
 
 impl Namespace {
-    pub(crate) fn new(
-        server: &Weak<ServerInner>,
-        engine: &Arc<Shared>,
-        parser: &Arc<dyn Parser>,
-        recoveries: Option<&Arc<Recoveries>>,
-        name: ByteString,
-        parent: Option<ParentNamespace>,
-        charge: Option<Charge>,
-    ) -> Self {
+    pub(crate) fn new(server: &ServerState, name: ByteString, parent: Option<ParentNamespace>, charge: Option<Charge>) -> Self {
         Self(Arc::new(Inner {
-            server: Weak::clone(server),
-            engine: Arc::clone(engine),
-            parser: Arc::clone(parser),
-            recoveries: recoveries.cloned(),
+            server: Weak::clone(&server.this),
+            engine: Arc::clone(server.engine()),
+            counters: Arc::clone(&server.counters),
+            parser: Arc::clone(&server.parser),
+            recoveries: server.recoveries.clone(),
             name,
-            setup: parent.as_ref().map_or_else(SharedSetup::default, |parent| SharedSetup::of(parent.setup().snapshot())),
+            setup: parent.as_ref().map_or_else(HandlerRegistry::default, |parent| HandlerRegistry::of(parent.setup().snapshot())),
             parent,
             charge: Mutex::new(charge),
             began: std::time::Instant::now(),
@@ -250,7 +247,7 @@ impl Namespace {
     /// The name is reserved, the arguments can't be written, or the other nodes can't be told.
     pub fn server_side_emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         let (name, args) = self.server_event(event, args)?;
-        let Some(server) = self.server_inner() else { return Ok(()) };
+        let Some(server) = self.server_state() else { return Ok(()) };
         let operation = Operation::ServerEvent { name, args };
         let message = Message { namespace: self.0.name.clone(), target: Target::default(), operation };
         trace::published(&message);
@@ -280,7 +277,7 @@ impl Namespace {
         let (tell, mut told) = mpsc::unbounded_channel();
         let namespace = self.clone();
         let mut reports = self.on_workers(None, 0, move |local| {
-            let rooms = local.known(namespace.name()).and_then(|part| part.rooms.read(crate::rooms::Rooms::sizes));
+            let rooms = local.known(namespace.name()).and_then(|part| part.read(NamespaceActor::sizes));
             drop(tell.send(rooms.unwrap_or_default()));
         });
         let mut rooms = HashMap::new();
@@ -295,19 +292,24 @@ impl Namespace {
         rooms
     }
 
-    pub(crate) fn setup(&self) -> &SharedSetup {
+    pub(crate) fn setup(&self) -> &HandlerRegistry {
         &self.0.setup
     }
 
-    pub(crate) fn setup_snapshot(&self) -> Arc<Setup> {
+    pub(crate) fn handlers(&self) -> Arc<Handlers> {
         self.0.setup.snapshot()
     }
 
-    pub(crate) fn server_inner(&self) -> Option<Arc<ServerInner>> {
+    pub(crate) fn server_state(&self) -> Option<Arc<ServerState>> {
         self.0.server.upgrade()
     }
 
-    pub(crate) fn engine(&self) -> &Arc<Shared> {
+    /// Counts on this thread; on those that are no workers, for all of them together.
+    pub(crate) fn count(&self, count: Count) {
+        count_on(&self.0.engine, &self.0.counters, count);
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<EngineState> {
         &self.0.engine
     }
 
@@ -343,7 +345,7 @@ impl Namespace {
     }
 
     pub(crate) fn event_frames(&self, name: &str, args: Args, id: Option<u64>) -> Frames {
-        self.frames(&event(&self.0.name, name.into(), args, id))
+        self.frames(&crate::ack::event(&self.0.name, name.into(), args, id))
     }
 
     pub(crate) fn disconnect_frames(&self) -> Frames {
@@ -381,8 +383,8 @@ impl Namespace {
         }
         drop(rooms);
         if edge && let Some(id) = own_room(room) {
-            if id.tag() != self.0.engine.tag
-                && let Some(server) = self.server_inner()
+            if id.tag() != self.0.engine.tag()
+                && let Some(server) = self.server_state()
             {
                 // What is for the room goes to the node of that tag: it has to come here too.
                 if came { server.adapter.adopt(id) } else { server.adapter.release(id) }
@@ -419,8 +421,8 @@ impl Namespace {
         if self.0.rooms_like_ids.load(Ordering::Relaxed) > 0 {
             return None;
         }
-        let stray = self.0.recoveries.as_ref().and_then(|recoveries| recoveries.stray(&id));
-        stray.or_else(|| (id.tag() == self.0.engine.tag).then(|| self.0.engine.home(&id)))
+        let relocated = self.0.recoveries.as_ref().and_then(|recoveries| recoveries.relocated(&id));
+        relocated.or_else(|| (id.tag() == self.0.engine.tag()).then(|| self.0.engine.owner_of(&id)))
     }
 
     /// A socket is on its way in.
@@ -435,7 +437,7 @@ impl Namespace {
 
     /// A socket has left, or was not let in. If it was `lost`, its client may come back.
     pub(crate) fn left(&self, lost: bool) {
-        let server = if self.0.parent.is_some() { self.server_inner() } else { None };
+        let server = if self.0.parent.is_some() { self.server_state() } else { None };
         if let Some(stays) = server.as_ref().and_then(|server| server.stays()).filter(|_| lost) {
             // What other nodes send to its rooms meanwhile is kept only where the namespace is.
             let until = after(Instant::now(), stays);
@@ -463,7 +465,7 @@ impl Namespace {
                 }
             }
         }
-        if let Some(server) = self.server_inner() {
+        if let Some(server) = self.server_state() {
             server.clean_up(&self);
         }
     }

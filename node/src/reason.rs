@@ -1,70 +1,8 @@
-//! Why sessions and sockets end: the one table of reasons.
+//! The reasons for which sockets leave: the one table.
 
 use std::fmt;
 
-/// Why an Engine.IO session was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum CloseReason {
-    /// The client closed the connection, or it was lost.
-    TransportClose,
-    /// The client broke the rules of the transport: two polls at once, a frame that is malformed or too long.
-    TransportError,
-    /// No pong came in time.
-    PingTimeout,
-    /// A packet of the client could not be read.
-    ParseError,
-    /// The server closed the session.
-    ForcedClose,
-    /// The server closed a long-polling session that had no poll waiting.
-    ForcedServerClose,
-    /// The client did not read what was sent, and its outbox overflowed.
-    SlowClient,
-    /// The server is stopping.
-    ServerShuttingDown,
-}
-
-impl CloseReason {
-    /// True if the client did not want this, nor broke the protocol: it may come back to its session where recovery is on.
-    pub fn is_recoverable(self) -> bool {
-        self != Self::ParseError
-    }
-
-    /// The counter of [`Stats`](crate::Stats) that tells how often it happened. Some count more than sessions: `protocol_errors` and
-    /// `parse_errors` those of the layer above too.
-    pub fn metric(self) -> &'static str {
-        match self {
-            Self::TransportClose => "transport_closes",
-            Self::TransportError => "protocol_errors",
-            Self::PingTimeout => "ping_timeouts",
-            Self::ParseError => "parse_errors",
-            Self::ForcedClose => "forced_closes",
-            Self::ForcedServerClose => "forced_server_closes",
-            Self::SlowClient => "slow_clients",
-            Self::ServerShuttingDown => "shutdown_closes",
-        }
-    }
-
-    /// The text that the JavaScript server uses.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TransportClose => "transport close",
-            Self::TransportError => "transport error",
-            Self::PingTimeout => "ping timeout",
-            Self::ParseError => "parse error",
-            Self::ForcedClose => "forced close",
-            Self::ForcedServerClose => "forced server close",
-            Self::SlowClient => "slow client",
-            Self::ServerShuttingDown => "server shutting down",
-        }
-    }
-}
-
-impl fmt::Display for CloseReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
+use sociable_engine::CloseReason;
 
 /// Why a socket left its namespace. [`as_str`](Self::as_str) gives the text that the JavaScript server uses.
 ///

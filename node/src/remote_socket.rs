@@ -7,9 +7,9 @@ use sociable_adapter::{Room, SocketInfo};
 use sociable_protocol::{Id, Value};
 use thiserror::Error;
 
+use crate::broadcast::{BroadcastOperator, IntoRooms};
 use crate::emit::{EmitArgs, EmitError};
 use crate::namespace::Namespace;
-use crate::operator::{BroadcastOperator, IntoRooms};
 
 /// A socket of some node, as it was when [`fetch_sockets`](Namespace::fetch_sockets) asked for it. What is done with it reaches the socket
 /// wherever it is.

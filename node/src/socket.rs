@@ -3,34 +3,31 @@
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use parking_lot::Mutex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sociable_adapter::{Operation, Room, SocketInfo, Target};
+use sociable_adapter::{Operation, Room, Target};
+use sociable_engine::{Handshake, SendError, Session, Transport};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet, Value};
+use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::ack::{PendingAck, Waiter};
-use crate::config::Transport;
+use crate::broadcast::{BroadcastOperator, Flags, IntoRooms};
 use crate::emit::{EmitArgs, EmitError, check_name};
-use crate::engine::SendError;
-use crate::handler::{self, DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
-use crate::handshake::Handshake;
-use crate::joined::Joined;
-use crate::local::{Local, LocalSocket};
-use crate::metrics::Count;
+use crate::handler;
+use crate::handler::{DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
 use crate::namespace::Namespace;
-use crate::operator::{BroadcastOperator, Flags, IntoRooms};
 use crate::reason::DisconnectReason;
-use crate::recovery::Ticket;
-use crate::session::Session;
-use crate::worker::Worker;
+use crate::recovery::progress::RecoveryHandle;
+use crate::socket_state::{SocketState, Stage};
+use crate::stats::Count;
+use crate::thread::socket::LocalSocket;
+use crate::thread::{ThreadState, on_thread};
 
 /// A client in a namespace. Cheap to clone, and usable from every thread: what is done elsewhere than on the socket's own thread happens
 /// there soon, in the order in which it was asked for.
@@ -46,50 +43,7 @@ use crate::worker::Worker;
 /// # Ok::<(), sociable::ConfigError>(())
 /// ```
 #[derive(Clone)]
-pub struct Socket(pub(crate) Arc<SocketInner>);
-
-/// How far a socket is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Stage {
-    /// Middleware is asked.
-    Connecting,
-    Connected,
-    /// On its way out, and still in its rooms.
-    Disconnecting,
-    Disconnected,
-}
-
-/// What all threads see of a socket.
-pub(crate) struct SocketInner {
-    pub(crate) id: Id,
-    pub(crate) namespace: Namespace,
-    worker: usize,
-    /// Its place among the sockets of its thread.
-    pub(crate) slot: u32,
-    handshake: Handshake,
-    auth: Args,
-    /// It may come back, if recovery is on.
-    pub(crate) ticket: Option<Box<Ticket>>,
-    /// The client is one of Socket.IO 2 or before.
-    pub(crate) old: bool,
-    stage: AtomicU8,
-    /// What is seldom there.
-    rest: Mutex<Rest>,
-}
-
-#[derive(Default)]
-struct Rest {
-    /// The rooms that it has joined, without that of its id. Before it is connected: those that it will join then. Written on its thread alone.
-    rooms: Joined,
-    data: Option<Box<Value>>,
-}
-
-impl fmt::Debug for SocketInner {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Socket").field("id", &self.id).field("namespace", self.namespace.name()).finish_non_exhaustive()
-    }
-}
+pub struct Socket(pub(crate) Arc<SocketState>);
 
 impl fmt::Debug for Socket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,96 +100,6 @@ impl SocketError {
     }
 }
 
-impl SocketInner {
-    /// What the client sent to be let in.
-    pub(crate) fn auth(&self) -> &Args {
-        &self.auth
-    }
-
-    pub(crate) fn new(id: Id, namespace: Namespace, worker: usize, slot: u32, handshake: Handshake, auth: Args) -> Self {
-        let stage = AtomicU8::new(Stage::Connecting as u8);
-        Self { id, namespace, worker, slot, handshake, auth, ticket: None, old: false, stage, rest: Mutex::default() }
-    }
-
-    /// The socket may come back; if it has done so, with its data of before.
-    pub(crate) fn with_ticket(self, ticket: Ticket, data: Option<Value>) -> Self {
-        let rest = Mutex::new(Rest { rooms: Joined::default(), data: data.map(Box::new) });
-        Self { ticket: Some(Box::new(ticket)), rest, ..self }
-    }
-
-    /// The client is one of Socket.IO 2 or before.
-    pub(crate) fn of_old_client(self, old: bool) -> Self {
-        Self { old, ..self }
-    }
-
-    /// Goes from one stage to the next. False if it is not at the first.
-    pub(crate) fn advance(&self, from: Stage, to: Stage) -> bool {
-        self.stage.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    pub(crate) fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Acquire) {
-            0 => Stage::Connecting,
-            1 => Stage::Connected,
-            2 => Stage::Disconnecting,
-            _ => Stage::Disconnected,
-        }
-    }
-
-    /// True until it has left: while it is leaving too.
-    #[inline]
-    pub(crate) fn is_connected(&self) -> bool {
-        matches!(self.stage(), Stage::Connected | Stage::Disconnecting)
-    }
-
-    pub(crate) fn has_been_let_in(&self) -> bool {
-        self.stage() != Stage::Connecting
-    }
-
-    pub(crate) fn add_room(&self, room: Room) {
-        self.rest.lock().rooms.add(room);
-    }
-
-    pub(crate) fn drop_room(&self, room: &Room) {
-        self.rest.lock().rooms.remove(room);
-    }
-
-    /// Notes rooms that the socket joins when it is connected.
-    pub(crate) fn choose_rooms(&self, rooms: impl IntoIterator<Item = Room>) {
-        let mut rest = self.rest.lock();
-        for room in rooms {
-            if *room != *self.id.as_str() && !rest.rooms.contains(&room) {
-                rest.rooms.add(room);
-            }
-        }
-    }
-
-    pub(crate) fn take_rooms(&self) -> Vec<Room> {
-        self.rest.lock().rooms.take()
-    }
-
-    /// The rooms that it has joined, that of its id not among them, and its data.
-    pub(crate) fn joined_and_data(&self) -> (Vec<Room>, Option<Value>) {
-        let rest = self.rest.lock();
-        (rest.rooms.iter().cloned().collect(), rest.data.as_deref().cloned())
-    }
-
-    /// What other nodes are told of it.
-    pub(crate) fn info(&self) -> SocketInfo {
-        let rest = self.rest.lock();
-        let rooms = rest.rooms.iter().cloned().chain([self.id.as_str().into()]).collect();
-        SocketInfo {
-            id: self.id,
-            rooms,
-            data: rest.data.as_deref().cloned().unwrap_or_else(|| Value::Object(vec![])),
-            auth: self.auth.decode(0).unwrap_or_default(),
-            url: self.handshake.url().to_owned(),
-            address: self.handshake.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default(),
-            issued: self.handshake.issued(),
-        }
-    }
-}
-
 impl Socket {
     /// The socket's id. It is not the id of its session, so it may be shown to other clients; but for clients of Socket.IO 2 and before
     /// ([`allow_eio3`](crate::ServerBuilder::allow_eio3)) it is, since they take it for theirs: do not show those to others.
@@ -258,7 +122,7 @@ impl Socket {
 
     /// The request that opened the session.
     pub fn handshake(&self) -> &Handshake {
-        &self.0.handshake
+        self.0.handshake()
     }
 
     /// What the client sent to be let in; an empty object if it sent nothing.
@@ -267,7 +131,7 @@ impl Socket {
     ///
     /// It does not fit the type.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
-        self.0.auth.decode(0)
+        self.0.auth().decode(0)
     }
 
     /// True from when the client was told that it is connected until it has left.
@@ -278,7 +142,7 @@ impl Socket {
     /// Whether the client came back after a lost connection, with its id, rooms, data and what it missed. See
     /// [`Recovery`](crate::Recovery).
     pub fn recovered(&self) -> bool {
-        self.0.ticket.as_ref().is_some_and(|ticket| ticket.recovered)
+        self.0.recovery.as_ref().is_some_and(|recovery| recovery.recovered)
     }
 
     /// What carries the session now. `None` elsewhere than on the socket's thread, where all its handlers run.
@@ -293,16 +157,16 @@ impl Socket {
     /// The data can't be written.
     pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
         let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
-        self.0.rest.lock().data = Some(Box::new(value));
+        self.0.set_data(value);
         if self.0.namespace.recoveries().is_some_and(|recoveries| recoveries.history.keeps_living().is_some()) {
-            self.on_home(0, LocalSocket::changed);
+            self.run_on_owner(0, LocalSocket::changed);
         }
         Ok(())
     }
 
     /// The data that was attached. `None` if there is none, or if it does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
-        let value = self.0.rest.lock().data.as_deref().cloned()?;
+        let value = self.0.data()?;
         T::deserialize(value).ok()
     }
 
@@ -313,7 +177,7 @@ impl Socket {
         let own = (self.is_connected() || self.recovered()).then(|| self.client_id());
         match self.0.stage() {
             Stage::Disconnected => vec![],
-            _ => self.0.rest.lock().rooms.iter().cloned().chain(own).collect(),
+            _ => self.0.rooms().into_iter().chain(own).collect(),
         }
     }
 
@@ -389,7 +253,7 @@ impl Socket {
             return socket.session.ready().await;
         }
         let (tell, told) = oneshot::channel();
-        self.on_home(0, move |socket| {
+        self.run_on_owner(0, move |socket| {
             let session = Rc::clone(&socket.session);
             actix_rt::spawn(async move {
                 let ready = session.ready().await;
@@ -443,61 +307,61 @@ impl Socket {
     /// Handles an event of this client; see [`Namespace::on`]. Elsewhere than on the socket's thread it takes effect soon.
     pub fn on<Taken>(&self, event: &str, handler: impl Handler<EventContext, Taken>) {
         let (event, handler) = (ByteString::from(event), handler::erase(handler));
-        self.on_home(0, move |socket| socket.change(|own| own.on(&event, handler)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.on(&event, handler)));
     }
 
     /// Removes the handlers of an event that were added to this socket.
     pub fn off(&self, event: &str) {
         let event = ByteString::from(event);
-        self.on_home(0, move |socket| socket.change(|own| own.events.remove(&event)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.events.remove(&event)));
     }
 
     /// Handles this socket's being about to leave; see [`Namespace::on_disconnecting`].
     pub fn on_disconnecting<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
         let handler = handler::erase(handler);
-        self.on_home(0, move |socket| socket.change(|own| own.disconnecting.push(handler)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnecting.push(handler)));
     }
 
     /// Handles this socket's having left.
     pub fn on_disconnect<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
         let handler = handler::erase(handler);
-        self.on_home(0, move |socket| socket.change(|own| own.disconnect.push(handler)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnect.push(handler)));
     }
 
     /// Asks `middleware` about each event of this client; see [`Namespace::event_middleware`]. (The JavaScript server calls this `use`.)
     pub fn middleware<Taken>(&self, middleware: impl Handler<EventContext, Taken>) {
         let middleware = handler::erase(middleware);
-        self.on_home(0, move |socket| socket.change(|own| own.event_middleware.push(middleware)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.event_middleware.push(middleware)));
     }
 
     /// Is called with every event of this client, before middleware and handlers.
     pub fn on_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.on_home(0, move |socket| socket.change(|own| own.any.push(Arc::new(listener))));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.any.push(Arc::new(listener))));
     }
 
     /// As [`on_any`](Self::on_any), before the listeners that this socket has.
     pub fn prepend_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.on_home(0, move |socket| socket.change(|own| own.any.insert(0, Arc::new(listener))));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.any.insert(0, Arc::new(listener))));
     }
 
     /// Removes the listeners that were added by [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any).
     pub fn off_any(&self) {
-        self.on_home(0, move |socket| socket.change(|own| std::mem::take(&mut own.any)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any)));
     }
 
     /// Is called with every event that is sent to this client, those of broadcasts too; not with acknowledgements.
     pub fn on_any_outgoing(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.on_home(0, move |socket| socket.change(|own| own.any_outgoing.push(Arc::new(listener))));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.any_outgoing.push(Arc::new(listener))));
     }
 
     /// Removes the listeners that were added by [`on_any_outgoing`](Self::on_any_outgoing).
     pub fn off_any_outgoing(&self) {
-        self.on_home(0, move |socket| socket.change(|own| std::mem::take(&mut own.any_outgoing)));
+        self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any_outgoing)));
     }
 
     /// Is told what went wrong with this socket.
     pub fn on_error(&self, listener: impl Fn(&Socket, &SocketError) + Send + Sync + 'static) {
-        self.on_home(0, move |socket| socket.change(|own| own.errors.push(Arc::new(listener))));
+        self.run_on_owner(0, move |socket| socket.configure(|own| own.errors.push(Arc::new(listener))));
     }
 
     pub(crate) fn encoding(&self) -> Encoding {
@@ -509,8 +373,8 @@ impl Socket {
         let args = args.into_args(self.encoding())?;
         if let Some(recoveries) = self.0.namespace.recoveries().filter(|_| !flags.volatile && self.0.has_been_let_in()) {
             // A client that is away gets it when it comes back.
-            let waits = |ticket: &Ticket| !ticket.void.load(Ordering::Acquire) && recoveries.history.holds(&ticket.pid);
-            let may_get_it = self.is_connected() || self.0.ticket.as_deref().is_some_and(waits);
+            let waits = |recovery: &RecoveryHandle| !recovery.void.load(Ordering::Acquire) && recoveries.history.holds(&recovery.pid);
+            let may_get_it = self.is_connected() || self.0.recovery.as_deref().is_some_and(waits);
             if !may_get_it {
                 return Err(SendError::Closed.into());
             }
@@ -522,14 +386,14 @@ impl Socket {
 
     /// Has something done with the socket's session, on its thread.
     pub(crate) fn end_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
-        self.on_home(0, move |socket| act(&socket.session));
+        self.run_on_owner(0, move |socket| act(&socket.session));
     }
 
     fn send_frames(&self, frames: Frames, flags: Flags) -> Result<(), EmitError> {
         if let Some(socket) = self.here() {
             return Ok(socket.send(frames, flags.volatile, flags.compress)?);
         }
-        let sent = self.on_home(frames.len(), move |socket| {
+        let sent = self.run_on_owner(frames.len(), move |socket| {
             // The one who emitted is elsewhere; the loss is counted where it happens.
             let _ = socket.send(frames, flags.volatile, flags.compress);
         });
@@ -542,7 +406,7 @@ impl Socket {
         if let Some(socket) = self.here() {
             return Ok(socket.session.send(frames, true)?);
         }
-        let sent = self.on_home(frames.len(), move |socket| {
+        let sent = self.run_on_owner(frames.len(), move |socket| {
             // The one who sent it is elsewhere.
             let _ = socket.session.send(frames, true);
         });
@@ -558,7 +422,7 @@ impl Socket {
         let id = self.0.namespace.next_ack_id();
         let frames = self.0.namespace.event_frames(event, args, Some(id));
         let (answer, answered) = oneshot::channel();
-        let sent = self.on_home(frames.len(), move |socket| {
+        let sent = self.run_on_owner(frames.len(), move |socket| {
             socket.await_ack(id, Waiter::One(answer));
             if socket.send(frames, flags.volatile, flags.compress).is_err() {
                 socket.forget_ack(id);
@@ -568,65 +432,62 @@ impl Socket {
     }
 
     pub(crate) fn forget_ack(&self, id: u64) {
-        self.on_home(0, move |socket| socket.forget_ack(id));
+        self.run_on_owner(0, move |socket| socket.forget_ack(id));
     }
 
     pub(crate) fn count(&self, count: Count) {
-        self.0.namespace.engine().count(count);
+        self.0.namespace.count(count);
     }
 
     /// The socket itself, if this is its thread and it has not left.
     #[inline]
     pub(crate) fn here(&self) -> Option<Rc<LocalSocket>> {
-        Local::current(self.0.namespace.engine())?.socket(&self.0)
+        ThreadState::current(self.0.namespace.engine())?.socket(&self.0)
     }
 
     /// Has something done on the socket's thread while it is connected. If its client is away, it is ordered by the socket's id.
     fn order(&self, operation: Operation, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) {
         let engine = self.0.namespace.engine();
         let this = self.clone();
-        let act = move |local: &Rc<Local>| {
+        let act = move |local: &Rc<ThreadState>| {
             let socket = local.socket(&this.0);
             // One that is on its way out may have been saved already.
             if let Some(socket) = &socket {
                 act(socket);
             }
-            if this.0.ticket.as_ref().is_some_and(|ticket| ticket.lost.load(Ordering::Acquire)) {
+            if this.0.recovery.as_ref().is_some_and(|recovery| recovery.lost.load(Ordering::Acquire)) {
                 this.order_away(operation);
             }
         };
-        match Local::current(engine).filter(|local| local.worker.index == self.0.worker) {
-            Some(local) => act(&local),
-            // A thread that has ended has nobody left.
-            None => drop(engine.run_on(self.0.worker, 0, move |worker: &Rc<Worker>| act(&Local::of(worker)))),
-        }
+        // A thread that has ended has nobody left.
+        let _ = engine.run_on(self.0.worker(), 0, on_thread(act));
     }
 
     /// Orders something of whoever has the socket's id, now or when it comes back.
     fn order_away(&self, operation: Operation) {
-        let Some((ticket, recoveries)) = self.0.ticket.as_ref().zip(self.0.namespace.recoveries()) else { return };
+        let Some((recovery, recoveries)) = self.0.recovery.as_ref().zip(self.0.namespace.recoveries()) else { return };
         if matches!(operation, Operation::Disconnect { .. }) {
-            ticket.void.store(true, Ordering::Release);
+            recovery.void.store(true, Ordering::Release);
         }
         let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
-        if let Err(error) = self.0.namespace.perform(target, operation, !recoveries.history.is_shared()) {
+        if let Err(error) = self.0.namespace.broadcast(target, operation, !recoveries.history.is_shared()) {
             tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "a client that is away could not be given an order");
         }
     }
 
-    /// Has something done on the socket's thread: at once if this is it. False if it can't be done any more.
-    fn on_home(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
+    /// Runs something on the socket's thread: at once if this is it. Returns false if the thread, or the socket on this one, is gone.
+    fn run_on_owner(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
         let engine = self.0.namespace.engine();
-        if let Some(local) = Local::current(engine).filter(|local| local.worker.index == self.0.worker) {
-            return local.socket(&self.0).map(|socket| act(&socket)).is_some();
+        if let Some(thread) = ThreadState::current(engine).filter(|thread| thread.worker.index() == self.0.worker()) {
+            return thread.socket(&self.0).map(|socket| act(&socket)).is_some();
         }
         let shared = Arc::clone(&self.0);
-        let call = move |worker: &Rc<Worker>| {
-            if let Some(socket) = Local::of(worker).socket(&shared) {
+        let call = on_thread(move |thread| {
+            if let Some(socket) = thread.socket(&shared) {
                 act(&socket);
             }
-        };
-        engine.run_on(self.0.worker, bytes, call).is_ok()
+        });
+        engine.call(self.0.worker(), bytes, call).is_ok()
     }
 }
 

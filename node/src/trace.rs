@@ -3,17 +3,17 @@
 //! Never what a packet says: it holds what users write, and tokens. All of this is on the way of every packet, so each event stands in a
 //! function of its own behind a check that is one load while the level is off.
 
+use std::fmt;
+
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use sociable_adapter::{Message, Operation, Room};
-use sociable_protocol::engine::Packet as EnginePacket;
-pub(crate) use sociable_protocol::log::plain;
 use sociable_protocol::log::shortened;
 use sociable_protocol::{Body, Frames, Id, Packet};
 use tracing::field::{self, Empty};
 use tracing::{Instrument, Level, Span, debug, debug_span, enabled, trace};
 
-use crate::handler::HandlerError;
+pub(crate) use sociable_protocol::log::plain;
 
 /// Calls a function only if such events are wanted.
 macro_rules! only_if_on {
@@ -22,46 +22,6 @@ macro_rules! only_if_on {
             $call;
         }
     };
-}
-
-/// A client's packet of Engine.IO.
-#[inline]
-pub(crate) fn engine_in(sid: Id, packet: &EnginePacket) {
-    #[cold]
-    fn tell(sid: Id, packet: &EnginePacket) {
-        let (kind, bytes) = match packet {
-            EnginePacket::Open => ("open", 0),
-            EnginePacket::Close => ("close", 0),
-            EnginePacket::Ping(text) => ("ping", text.len()),
-            EnginePacket::Pong(text) => ("pong", text.len()),
-            EnginePacket::Message(text) => ("message", text.len()),
-            EnginePacket::Binary(bytes) => ("binary", bytes.len()),
-            EnginePacket::Upgrade => ("upgrade", 0),
-            EnginePacket::Noop => ("noop", 0),
-        };
-        trace!(target: "sociable::engine", sid = %sid.shortened(), kind, bytes, "packet in");
-    }
-    only_if_on!("sociable::engine", tell(sid, packet));
-}
-
-/// A packet for a client, with all its frames, on its way into the outbox.
-#[inline]
-pub(crate) fn engine_out(sid: Id, bytes: usize) {
-    #[cold]
-    fn tell(sid: Id, bytes: usize) {
-        trace!(target: "sociable::engine", sid = %sid.shortened(), bytes, "packet out");
-    }
-    only_if_on!("sociable::engine", tell(sid, bytes));
-}
-
-/// Bytes that a transport took from a client or gave to it.
-#[inline]
-pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
-    #[cold]
-    fn tell(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
-        trace!(target: "sociable::transport", sid = %sid.shortened(), transport, bytes, "{what}");
-    }
-    only_if_on!("sociable::transport", tell(sid, transport, what, bytes));
 }
 
 /// The handling of an event, for those who collect traces: nothing for all others.
@@ -74,9 +34,10 @@ pub(crate) fn handling(id: Id, namespace: &str, event: &str) -> Span {
 }
 
 /// What a handler does, within its span.
-pub(crate) fn handled<F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), HandlerError>>
+pub(crate) fn handled<E, F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), E>>
 where
-    F: Future<Output = Result<(), HandlerError>> + 'static,
+    E: fmt::Debug + 'static,
+    F: Future<Output = Result<(), E>> + 'static,
 {
     let future = span.in_scope(handle);
     let noted = async move {
@@ -134,14 +95,17 @@ pub(crate) fn room(namespace: &str, room: &Room, id: Id, joined: bool, edge: boo
     if !enabled!(target: "sociable::room", Level::DEBUG) {
         return;
     }
-    // The room of a socket has its id for a name.
-    let is_id = Id::try_from(&**room).is_ok();
-    let name = if is_id { shortened(room).to_string() } else { plain(room).to_string() };
+    let name = name_of_room(room);
     let (socket_did, room_did) = if joined { ("joined", "created") } else { ("left", "deleted") };
     trace!(target: "sociable::room", namespace, room = %name, id = %id.shortened(), "{socket_did}");
     if edge {
         debug!(target: "sociable::room", namespace, room = %name, "{room_did}");
     }
+}
+
+/// Returns the name of a room or a namespace for a log. The room of a socket has its id for a name.
+pub(crate) fn name_of_room(room: &str) -> String {
+    if Id::try_from(room).is_ok() { shortened(room).to_string() } else { plain(room).to_string() }
 }
 
 /// A message for the other nodes.
@@ -235,13 +199,10 @@ mod tests {
     fn an_id_is_never_logged_whole() {
         let id = IdSource::new(NodeTag::random()).draw();
         let log = logged(|| {
-            engine_in(id, &EnginePacket::Noop);
-            engine_out(id, 1);
-            transport(id, "polling", "read", 1);
             packet_in(id, &Packet::for_namespace("/", Body::Disconnect));
             room("/", &Room::from(id.as_str()), id, true, true);
         });
-        assert_eq!((log.lines().count(), log.matches(&id.shortened().to_string()).count()), (6, 7), "{log}");
+        assert_eq!((log.lines().count(), log.matches(&id.shortened().to_string()).count()), (3, 4), "{log}");
         assert!(!log.contains(id.as_str()), "{log}");
     }
 

@@ -1,9 +1,5 @@
 //! What a node answers to whoever asks how it is: `GET /healthz`.
 
-use std::io::{self, Read, Write};
-use std::net::{TcpStream, ToSocketAddrs};
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeTag;
@@ -59,24 +55,4 @@ impl Health {
     pub fn takes_sessions(&self) -> bool {
         !self.draining && !self.cut_off && self.max_sessions.is_none_or(|most| self.sessions < most)
     }
-}
-
-/// How long a node may take to say that it is well.
-const PATIENCE: Duration = Duration::from_secs(3);
-
-/// Asks whoever serves `GET /healthz` at an address whether it is well. It blocks its thread: this is for the probe of a process, not for a server.
-///
-/// # Errors
-///
-/// Nobody answers there within three seconds.
-pub fn is_well(address: impl ToSocketAddrs) -> io::Result<bool> {
-    const WELL: &[u8] = b"HTTP/1.1 200";
-    let address = address.to_socket_addrs()?.next().ok_or_else(|| io::Error::other("there is no such address"))?;
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(format!("GET /healthz HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes())?;
-    let mut status = [0; WELL.len()];
-    stream.read_exact(&mut status)?;
-    Ok(status == WELL)
 }

@@ -13,6 +13,7 @@
 //! * [`id`]: the ids of sessions and sockets, which carry the process that made them.
 //! * [`query`]: the query of a request: what node and balancer take it for.
 //! * [`log`]: how logs show names and ids that others chose.
+//! * [`maps`]: hash maps, by who chooses their keys. [`Latency`]: a histogram of times.
 //!
 //! # Rules of the house
 //!
@@ -35,7 +36,9 @@ pub mod args;
 pub mod engine;
 pub mod health;
 pub mod id;
+mod latency;
 pub mod log;
+pub mod maps;
 mod msgpack;
 pub mod packet;
 pub mod parser;
@@ -47,6 +50,7 @@ pub use announcement::{Announcement, Occasion};
 pub use args::{Args, ArgsBuilder, ArgsError, EncodeError, Encoding, Raw};
 pub use health::Health;
 pub use id::{Id, IdError, IdSource, NodeTag};
+pub use latency::{Latency, Times};
 pub use packet::{Body, Packet};
 pub use parser::{DecodeError, Decoder, JsonParser, Limits, MsgPackParser, Parser};
 pub use value::Value;

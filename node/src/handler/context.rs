@@ -21,6 +21,18 @@ pub struct EventContext {
     pub ack: Option<Ack>,
 }
 
+impl EventContext {
+    /// Returns what the event takes while it or its handler waits.
+    pub(crate) fn cost(&self) -> usize {
+        event_cost(&self.name, &self.args)
+    }
+}
+
+/// Returns what an event takes while it or its handler waits: its bytes, and about as much as is kept of it besides.
+pub(crate) fn event_cost(name: &str, args: &Args) -> usize {
+    256 + name.len() + args.encoded_len()
+}
+
 /// A socket that connects.
 #[derive(Clone, Debug)]
 pub struct ConnectContext {

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use bytestring::ByteString;
 use serde::de::DeserializeOwned;
+use sociable_engine::Handshake;
 use sociable_protocol::Args as RawArgs;
 
 use super::context::{DisconnectContext, HasEvent, HasNamespace, HasSocket};
 use super::{ExtractError, Failure};
 use crate::ack::Ack;
-use crate::handshake::Handshake;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::server::Server;

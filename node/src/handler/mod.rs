@@ -1,8 +1,10 @@
 //! Handlers: plain async functions that take what they need.
 
-mod context;
+pub(crate) mod context;
 mod extract;
 mod outcome;
+pub(crate) mod registry;
+pub(crate) mod run;
 
 use std::sync::Arc;
 

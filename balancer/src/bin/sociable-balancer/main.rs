@@ -10,7 +10,7 @@ mod settings;
 
 use std::process::ExitCode;
 
-use sociable_protocol::health::is_well;
+use sociable_program::probe::is_well;
 
 use self::settings::Flags;
 

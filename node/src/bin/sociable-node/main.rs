@@ -73,7 +73,7 @@ async fn main() -> ExitCode {
         return ended(check(&flags));
     }
     if flags.probe {
-        return match sociable::protocol::health::is_well(flags.own_address()) {
+        return match sociable_program::probe::is_well(flags.own_address()) {
             Ok(true) => ExitCode::SUCCESS,
             Ok(false) => fail("the node is not well"),
             Err(error) => fail(&format!("the node does not answer: {error}")),

@@ -1,0 +1,49 @@
+//! Refused requests, as the application and the client learn of them.
+
+use std::fmt;
+
+use sociable_protocol::log::{plain, shortened};
+
+use crate::handshake::Handshake;
+
+/// The codes that Engine.IO gives in the body of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ErrorCode {
+    /// The transport is missing, unknown or not allowed.
+    UnknownTransport = 0,
+    /// No session has this id, or none any more.
+    UnknownSid = 1,
+    /// The request has a method that it can't have.
+    BadHandshakeMethod = 2,
+    /// The request does not fit the session, or is malformed.
+    BadRequest = 3,
+    /// The application, or a limit, does not let it in.
+    Forbidden = 4,
+    /// The client speaks another revision of the protocol.
+    UnsupportedProtocolVersion = 5,
+}
+
+/// A refused request, as [`on_connection_error`](crate::EngineBuilder::on_connection_error) is told of it.
+#[derive(Clone, Debug)]
+pub struct ConnectionError {
+    /// The code that the client got.
+    pub code: ErrorCode,
+    /// The text that the client got.
+    pub message: String,
+    /// What exactly was wrong, for a log: a name, or the value that was refused.
+    pub context: String,
+    /// The request.
+    pub request: Handshake,
+}
+
+impl fmt::Display for ConnectionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.message, loggable(self.code, &self.context))
+    }
+}
+
+/// Returns the context for a log. The id that a client named may be that of a session which speaks another revision.
+pub(crate) fn loggable(code: ErrorCode, context: &str) -> String {
+    if code == ErrorCode::UnknownSid { shortened(context).to_string() } else { plain(context).to_string() }
+}

@@ -1,0 +1,107 @@
+//! How many connections a process may have, going by the descriptors that the system lets it open.
+//!
+//! A process without descriptors answers no probe, loses its way to NATS, and can't reload files. So connections are counted from when they are
+//! accepted until they are closed, WebSockets too, and some descriptors stay in reserve.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Descriptors that are left for all else at least: administration, NATS, files, and connections that are being refused.
+const RESERVE: usize = 96;
+/// More connections than a thread can serve.
+const MOST: usize = 1 << 20;
+/// Where the descriptors of the process are listed.
+const LISTED: &str = "/proc/self/fd";
+
+/// Counts connections of all threads.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    limit: AtomicUsize,
+    held: AtomicUsize,
+    /// Refused connections that linger.
+    pub(crate) lingering: AtomicUsize,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { limit: AtomicUsize::new(usize::MAX), held: AtomicUsize::new(0), lingering: AtomicUsize::new(0) }
+    }
+}
+
+impl Connections {
+    /// Sets the limit: `most`, or as many as this process has descriptors for. Returns it.
+    pub(crate) fn limit_to(&self, most: usize) -> usize {
+        // What every system gives, if it does not even tell.
+        let files = rlimit::Resource::NOFILE.get_soft().map_or(1024, |files| usize::try_from(files).unwrap_or(usize::MAX));
+        let open = std::fs::read_dir(LISTED).map_or(0, Iterator::count);
+        let limit = fitting(files, open).min(most);
+        match limit {
+            0 => {
+                tracing::error!(target: "sociable::serve", files, open, "no connection can be served: raise the limit on open files (`ulimit -n`, `LimitNOFILE=`)");
+            }
+            connections => tracing::info!(target: "sociable::serve", files, open, connections, "limit on connections"),
+        }
+        self.limit.store(limit, Relaxed);
+        limit
+    }
+
+    /// True if new sessions may come: some connections are left to those that there are.
+    pub(crate) fn has_room(&self) -> bool {
+        let limit = self.limit.load(Relaxed);
+        self.held() <= limit - limit / 16
+    }
+
+    /// Connections that are open.
+    pub(crate) fn held(&self) -> usize {
+        self.held.load(Relaxed)
+    }
+
+    pub(crate) fn try_hold(self: &Arc<Self>) -> Option<Held> {
+        let fits = |held: usize| (held < self.limit.load(Relaxed)).then_some(held + 1);
+        self.held.fetch_update(Relaxed, Relaxed, fits).ok().map(|_| Held(Arc::clone(self)))
+    }
+}
+
+/// How many connections fit into a process that may open so many files, of which some are open.
+fn fitting(files: usize, open: usize) -> usize {
+    files.saturating_sub((files / 20).max(RESERVE)).saturating_sub(open).min(MOST)
+}
+
+/// How many connections may wait to be accepted: all of them may be accepted at once, beyond the limit.
+pub(crate) fn backlog(limit: usize) -> usize {
+    (limit / 40).max(32)
+}
+
+/// A connection, counted until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Connections>);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_descriptors_are_left() {
+        for (files, open, connections) in [(1024, 0, 928), (1024, 20, 908), (100_000, 0, 95_000), (96, 0, 0), (0, 0, 0), (100, 90, 0)] {
+            assert_eq!(fitting(files, open), connections, "{files}, of which {open} are open");
+        }
+        assert_eq!(fitting(usize::MAX, 0), MOST);
+    }
+
+    #[test]
+    fn connections_are_counted_until_they_close() {
+        let connections = Arc::new(Connections { limit: AtomicUsize::new(32), ..Connections::default() });
+        let mut held: Vec<_> = std::iter::from_fn(|| connections.try_hold()).collect();
+        assert_eq!((held.len(), connections.has_room()), (32, false));
+        held.truncate(30);
+        assert!(connections.has_room());
+        drop(held);
+        assert_eq!(connections.held(), 0);
+    }
+}

@@ -1,0 +1,297 @@
+//! Engine.IO over HTTP: what a request asks for, whether it may, and how it is answered.
+
+pub(crate) mod coding;
+mod files;
+mod handover;
+pub(crate) mod headers;
+mod jsonp;
+pub(crate) mod lasting;
+pub(crate) mod middleware;
+pub(crate) mod origin;
+pub(crate) mod refused;
+pub(crate) mod reply;
+mod respond;
+pub(crate) mod target;
+
+use std::any::Any;
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use actix_http::header;
+use actix_http::{HttpMessage, Method, RequestHead, StatusCode};
+use actix_web::dev::{AppService, HttpServiceFactory};
+use actix_web::{HttpRequest, HttpResponse, web};
+use bytes::{Bytes, BytesMut};
+use futures_util::StreamExt;
+use sociable_protocol::Id;
+
+pub use self::files::{ServedFiles, ServedFilesError};
+pub(crate) use self::handover::Handover;
+pub use self::middleware::EngineRequest;
+use self::refused::{Refused, ask_owner};
+use self::reply::Reply;
+pub(crate) use self::target::{Target, wants_websocket};
+use crate::counters::Count;
+use crate::handshake::{Attached, Handshake};
+use crate::memory::{Lent, SMALL};
+use crate::serve::loan::Line;
+use crate::session::Session;
+use crate::state::EngineState;
+use crate::transport::{Transport, bridge, polling, upgrade};
+use crate::version::EngineVersion;
+use crate::worker::Worker;
+
+/// How long a request body may take to arrive.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Serves Engine.IO within an actix-web `App`: give it to [`App::service`](actix_web::App::service).
+#[derive(Clone)]
+pub struct EngineService {
+    engine: Arc<EngineState>,
+    /// The layer above, which has to live as long as requests come.
+    kept: Option<Arc<dyn Any + Send + Sync>>,
+    /// The files that are served beside.
+    files: Option<Arc<ServedFiles>>,
+}
+
+impl fmt::Debug for EngineService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineService").field("engine", &self.engine).field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+impl EngineService {
+    pub(crate) fn new(engine: Arc<EngineState>) -> Self {
+        Self { engine, kept: None, files: None }
+    }
+
+    /// Returns the service, which keeps something alive as long as it lives: the layer above.
+    pub fn keeping(self, kept: Arc<dyn Any + Send + Sync>) -> Self {
+        Self { kept: Some(kept), ..self }
+    }
+
+    /// Returns the service, which serves files beside the engine's requests.
+    pub fn with_files(self, files: Option<Arc<ServedFiles>>) -> Self {
+        Self { files, ..self }
+    }
+}
+
+impl HttpServiceFactory for EngineService {
+    fn register(self, config: &mut AppService) {
+        // The factory of an `App` runs once on each worker thread, before requests come.
+        Worker::attach(&self.engine);
+        self.engine.worker_started();
+        let pattern = format!("{}{{tail:.*}}", self.engine.config.path);
+        let Self { engine, kept, files } = self;
+        let answer = move |request: HttpRequest, body: web::Payload| {
+            let _ = &kept;
+            answer(Arc::clone(&engine), files.clone(), request, body)
+        };
+        web::resource(pattern).route(web::route().to(answer)).register(config);
+    }
+}
+
+async fn answer(engine: Arc<EngineState>, files: Option<Arc<ServedFiles>>, request: HttpRequest, body: web::Payload) -> HttpResponse {
+    let handshake_with = |attached| Handshake::new(request.head(), request.peer_addr(), request.app_config().secure(), attached);
+    let handshake = || handshake_with(Attached::default());
+    if engine.config.cors.is_some() && request.method() == Method::OPTIONS {
+        return respond::preflight(&engine, request.head(), &handshake());
+    }
+    if let Some(answer) = files.and_then(|files| files.answer(&engine, request.head(), handshake)) {
+        return answer;
+    }
+    let target = Target::of(request.head());
+    if engine.config.origins.as_ref().is_some_and(|origins| !origins.allow(request.head(), target.jsonp.is_some())) {
+        engine.count(Count::OriginsRefused);
+        return admitted(&engine, &request, body, &target, Err(Refused::foreign_origin()), &handshake).await;
+    }
+    if engine.config.middleware.is_empty() {
+        return admitted(&engine, &request, body, &target, Ok(()), &handshake).await;
+    }
+    let asked = EngineRequest::new(request.clone());
+    let mut verdict = Ok(());
+    for middleware in &engine.config.middleware {
+        verdict = middleware(asked.clone()).await.map_err(|refusal| Refused::by_middleware(&refusal));
+        if verdict.is_err() {
+            break;
+        }
+    }
+    let handshake = || handshake_with(asked.attachments());
+    let mut response = admitted(&engine, &request, body, &target, verdict, &handshake).await;
+    asked.add_headers(response.headers_mut());
+    response
+}
+
+/// Answers a request of which middleware has said whether it may be answered.
+async fn admitted(
+    engine: &Arc<EngineState>,
+    request: &HttpRequest,
+    body: web::Payload,
+    target: &Target<'_>,
+    verdict: Result<(), Refused>,
+    handshake: &impl Fn() -> Handshake,
+) -> HttpResponse {
+    let head = request.head();
+    if target.upgrade {
+        let admission = match verdict {
+            Ok(()) => upgrade::admit(engine, head, target, handshake()).await,
+            Err(refused) => Err(refused),
+        };
+        return match admission {
+            Ok(admission) => {
+                let response = respond::switching(engine, head, handshake, &admission);
+                let handover = request.extensions().get::<Handover>().cloned();
+                match handover {
+                    Some(handover) => handover.leave(admission, response),
+                    None => bridge::open(engine, request, body, admission, response),
+                }
+            }
+            Err(refused) => respond::refuse_websocket(engine, head, handshake, &refused.report(engine, handshake())),
+        };
+    }
+    let reply = match verdict {
+        Ok(()) => serve(engine, request, handshake, body, target).await,
+        Err(refused) => Err(refused),
+    };
+    let reply = reply.map(|reply| match &target.jsonp {
+        Some(callback) => reply.into_script(callback),
+        None => reply,
+    });
+    let reply = reply.unwrap_or_else(|refused| refused.report(engine, handshake()).reply());
+    respond::respond(engine, head, handshake, reply)
+}
+
+async fn serve(
+    engine: &Arc<EngineState>,
+    request: &HttpRequest,
+    handshake: &impl Fn() -> Handshake,
+    body: web::Payload,
+    target: &Target<'_>,
+) -> Result<Reply, Refused> {
+    let head = request.head();
+    let transport = target.check(&engine.config, head)?;
+    match target.sid() {
+        Some(sid) => {
+            let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
+            let claims = target.claims();
+            match (&head.method, transport) {
+                (&Method::GET, Transport::Polling) => match request.conn_data::<Rc<Line>>() {
+                    Some(line) => polling::get_on(line, engine, id, claims).await,
+                    None => polling::get(engine, id, claims).await,
+                },
+                (&Method::POST, Transport::Polling) => post(engine, id, target, head, body).await,
+                (_, Transport::WebSocket) => {
+                    Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_request("TRANSPORT_MISMATCH")))
+                }
+                (method, _) => Err(polling::known(engine, id, claims).await.err().unwrap_or(Refused::bad_method(method))),
+            }
+        }
+        None => {
+            let (handshake, version) = (handshake(), target.version());
+            target.check_handshake(engine, head, &handshake).await?;
+            let here = Worker::current(engine).ok_or_else(|| Refused::unavailable("no worker on this thread"))?;
+            let (id, body) = ask_owner(engine, here.draw_id(), move |worker, id| {
+                let session = Session::open(worker, id, handshake, Transport::Polling, version, None);
+                async move { (id, polling::first_payload(&session)) }
+            })
+            .await?;
+            Ok(Reply::opened(id, body))
+        }
+    }
+}
+
+async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
+    let claims = target.claims();
+    let binary = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
+    // In revision 4 of the protocol bodies are text.
+    if binary && !matches!(claims, Some(EngineVersion::V3 { .. })) {
+        polling::fail(engine, id, claims).await?;
+        return Ok(Reply::empty(StatusCode::BAD_REQUEST));
+    }
+    let mut lent = Lent::none(&engine.memory);
+    let mut reading = pin!(read_body(head, body, engine.config.max_payload(), &mut lent));
+    let packets = |body: Bytes| if target.jsonp.is_some() { jsonp::payload(&body) } else { Some(body) };
+    let mut read = None;
+    if engine.worker_here(engine.owner_of(&id)).is_none() {
+        // A body that has come with its head crosses to the other thread together with the question whether the session takes it.
+        match before_next_turn(reading.as_mut()).await {
+            Some(Ok(body)) => return polling::post(engine, id, claims, packets(body), binary).await,
+            other => read = other,
+        }
+    }
+    let Some(ticket) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
+    let read = match read {
+        Some(read) => Ok(read),
+        None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+    };
+    match read {
+        Ok(Ok(body)) => match packets(body) {
+            Some(body) => ticket.finish(body, binary).await,
+            None => {
+                ticket.give_back().await;
+                Ok(Reply::ok())
+            }
+        },
+        Ok(Err(BodyError::TooLarge)) => {
+            engine.count(Count::BodiesTooLarge);
+            ticket.give_back().await;
+            Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
+        }
+        // The ticket, dropped, ends the session.
+        Ok(Err(BodyError::NoMemory)) => {
+            engine.count(Count::PacketsOverBudget);
+            Ok(Reply::empty(StatusCode::SERVICE_UNAVAILABLE).closing())
+        }
+        // The ticket, dropped, ends the session: part of what the client sent is missing.
+        Ok(Err(BodyError::Broken)) => Ok(Reply::empty(StatusCode::BAD_REQUEST).closing()),
+        Err(_) => Ok(Reply::empty(StatusCode::REQUEST_TIMEOUT).closing()),
+    }
+}
+
+/// Returns what a future gives before its task is polled again: actix-http polls the handler of a request first before, then behind the body that came
+/// with the head.
+async fn before_next_turn<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    let mut turns = 0;
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if turns > 0 => Poll::Ready(None),
+        Poll::Pending => {
+            turns += 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
+}
+
+enum BodyError {
+    TooLarge,
+    NoMemory,
+    Broken,
+}
+
+async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize, lent: &mut Lent<'_>) -> Result<Bytes, BodyError> {
+    let announced = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if announced.is_some_and(|length| length > limit) {
+        return Err(BodyError::TooLarge);
+    }
+    let mut whole = BytesMut::new();
+    while let Some(chunk) = body.next().await {
+        let chunk = chunk.map_err(|_| BodyError::Broken)?;
+        let length = whole.len() + chunk.len();
+        if length > limit {
+            return Err(BodyError::TooLarge);
+        }
+        if length > SMALL && !lent.grow_to(length) {
+            return Err(BodyError::NoMemory);
+        }
+        // Copied: what is kept of it would keep all that was read from the connection at once.
+        whole.extend_from_slice(&chunk);
+    }
+    Ok(whole.freeze())
+}

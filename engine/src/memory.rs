@@ -1,0 +1,145 @@
+//! The memory that clients take: a budget for what they sent, and one for what they do not read. Each is one for all sessions of a process.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+/// Up to so many bytes of one client are not worth counting.
+pub(crate) const SMALL: usize = 4096;
+/// A client may take this part of what is free. However many do so, a part stays free for the next.
+const SHARE: usize = 16;
+
+/// The budgets of all sessions of a process: of bytes held for clients, and of bytes that wait for those that do not read.
+#[derive(Debug)]
+pub struct Memory {
+    limit: usize,
+    used: AtomicUsize,
+    /// The limit of what waits for clients that do not read.
+    most_unread: usize,
+    unread: AtomicUsize,
+}
+
+impl Memory {
+    pub(crate) fn new(limit: usize, most_unread: usize) -> Self {
+        Self { limit, used: AtomicUsize::new(0), most_unread, unread: AtomicUsize::new(0) }
+    }
+
+    /// Counts more bytes of who holds some already, if all of them are within its share. False if they are not.
+    pub(crate) fn take(&self, held: usize, bytes: usize) -> bool {
+        let fits = |used: usize| {
+            let left = self.limit.saturating_sub(used.saturating_sub(held));
+            (held.saturating_add(bytes) <= left / SHARE).then_some(used.saturating_add(bytes))
+        };
+        self.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
+    }
+
+    /// Counts bytes that are held already, beyond the limit too.
+    pub(crate) fn add(&self, bytes: usize) {
+        self.used.fetch_add(bytes, Relaxed);
+    }
+
+    /// Gives back bytes that were counted.
+    pub(crate) fn give_back(&self, bytes: usize) {
+        self.used.fetch_sub(bytes, Relaxed);
+    }
+
+    /// Returns the bytes that are held.
+    pub fn used(&self) -> usize {
+        self.used.load(Relaxed)
+    }
+
+    /// Counts what waits for a client that does not read: it was `before`, and is `now`. False if it grew beyond the client's share.
+    pub(crate) fn count_unread(&self, before: usize, now: usize) -> bool {
+        if now <= before {
+            self.unread.fetch_sub(before - now, Relaxed);
+            return true;
+        }
+        let others = self.unread.fetch_add(now - before, Relaxed).saturating_sub(before);
+        now <= self.share(others)
+    }
+
+    /// True if a client may let so much wait besides what is counted.
+    pub(crate) fn may_leave_unread(&self, bytes: usize) -> bool {
+        bytes <= self.share(self.unread())
+    }
+
+    /// Returns the bytes that wait for clients that do not read.
+    pub fn unread(&self) -> usize {
+        self.unread.load(Relaxed)
+    }
+
+    fn share(&self, others: usize) -> usize {
+        self.most_unread.saturating_sub(others) / SHARE
+    }
+
+    /// True if another session fits, or another event whose handler waits. An eighth is left to what living sessions need besides.
+    pub(crate) fn has_room(&self) -> bool {
+        self.used() < self.limit - self.limit / 8
+    }
+}
+
+/// Bytes of the budget that are given back when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Lent<'a> {
+    memory: &'a Memory,
+    bytes: usize,
+}
+
+impl<'a> Lent<'a> {
+    pub(crate) fn none(memory: &'a Memory) -> Self {
+        Self { memory, bytes: 0 }
+    }
+
+    /// Counts so many bytes in all if they fit. False if they do not.
+    pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let fits = more == 0 || self.memory.take(self.bytes, more);
+        if fits {
+            self.bytes += more;
+        }
+        fits
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        self.memory.give_back(self.bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_lent_up_to_its_limit() {
+        let memory = Memory::new(1600, 0);
+        assert!(memory.take(0, 60) && memory.take(60, 40) && !memory.take(100, 1) && !memory.take(0, usize::MAX));
+        let mut lent = Lent::none(&memory);
+        assert!(lent.grow_to(30) && lent.grow_to(93) && !lent.grow_to(94) && memory.has_room());
+        memory.add(1300);
+        assert!(!memory.has_room() && memory.take(0, 5) && !memory.take(0, 10), "who holds little gets a little");
+        drop(lent);
+        assert_eq!(memory.used(), 1405);
+        memory.give_back(1405);
+        assert!(memory.take(0, 100));
+    }
+
+    #[test]
+    fn unread_bytes_leave_room_for_the_next_client() {
+        const LIMIT: usize = 1 << 20;
+        let memory = Memory::new(0, LIMIT);
+        assert!(memory.count_unread(0, LIMIT / 16));
+        assert!(!memory.count_unread(LIMIT / 16, LIMIT / 16 + 1));
+        assert!(memory.count_unread(LIMIT / 16 + 1, 0));
+        // Many clients take as much as they may.
+        let mut held = vec![];
+        for _ in 0..1_000 {
+            let share = memory.share(memory.unread());
+            assert!(memory.may_leave_unread(share) && memory.count_unread(0, share));
+            held.push(share);
+        }
+        assert!(memory.unread() <= LIMIT && held[0] == LIMIT / 16);
+        // Those that hold much may not hold more.
+        assert!(!memory.count_unread(held[0], held[0] + 1));
+        assert!(memory.count_unread(held[0] + 1, 0) && memory.may_leave_unread(4096));
+    }
+}

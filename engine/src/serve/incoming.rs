@@ -1,0 +1,224 @@
+//! What becomes of a connection: requests go to the `App`, WebSockets of the engine to their session, all other upgrades to the `App`.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_codec::Framed;
+use actix_http::{HttpMessage, HttpService, Payload, Protocol, Request, Response, StatusCode, h1, header};
+use actix_rt::net::ActixStream;
+use actix_service::boxed::{self, BoxService, BoxServiceFactory};
+use actix_service::{IntoServiceFactory, Service, ServiceFactory, ServiceFactoryExt, apply_fn_factory, fn_factory, fn_service, map_config};
+use actix_web::body::{BoxBody, MessageBody, to_bytes_limited};
+use actix_web::dev::AppConfig;
+use bytes::BytesMut;
+use futures_util::future::LocalBoxFuture;
+use futures_util::{FutureExt, TryFutureExt};
+use tokio::io::AsyncWriteExt;
+
+use super::app_config::app_config;
+use super::linger::{Chunks, Linger};
+use super::loan::{Line, Loan};
+use super::rewind::Rewind;
+use crate::http::{Handover, wants_websocket};
+use crate::state::EngineState;
+use crate::transport::stream::Stream;
+use crate::transport::upgrade;
+
+/// Long enough for the pools of proxies, which keep idle connections for a minute.
+const KEEP_ALIVE: Duration = Duration::from_secs(75);
+/// How long the head of a request may take to arrive.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest body of a refusal: what is longer is left out.
+const MAX_REFUSAL: usize = 64 * 1024;
+
+type AppService = BoxService<Request, Response<BoxBody>, actix_web::Error>;
+type UpgradeRequest<T> = (Request, Framed<T, h1::Codec>);
+type UpgradeFactory<T> = BoxServiceFactory<(), UpgradeRequest<T>, (), actix_web::Error, ()>;
+
+/// The service for the connections of one listener on one worker.
+pub(super) fn service<T, F, I, S, B>(
+    engine: &Arc<EngineState>,
+    app: &F,
+    addr: SocketAddr,
+    secure: bool,
+    linger: Linger,
+) -> impl ServiceFactory<(T, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()> + use<T, F, I, S, B>
+where
+    T: ActixStream + Into<Stream> + 'static,
+    F: Fn() -> I,
+    I: IntoServiceFactory<S, Request>,
+    S: ServiceFactory<Request, Config = AppConfig> + 'static,
+    S::Error: Into<actix_web::Error>,
+    S::InitError: fmt::Debug,
+    S::Response: Into<Response<B>>,
+    B: MessageBody + 'static,
+{
+    let config = app_config(secure, addr);
+    let app = map_config(app().into_factory(), move |()| config.clone());
+    let app = apply_fn_factory(app, |mut request: Request, app: &S::Service| {
+        let body = !matches!(request.payload(), Payload::None);
+        if let Some(line) = request.conn_data::<Rc<Line>>() {
+            line.ask(body);
+        }
+        let chunks = Chunks::hold(&mut request);
+        app.call(request).map_ok(|response| {
+            let response = response.into().map_into_boxed_body();
+            match chunks {
+                Some(chunks) => chunks.keep_with(response),
+                None => response,
+            }
+        })
+    });
+    let app = app.map_err(Into::into).map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "the App can't be made"));
+    let app = OneApp { factory: Rc::new(boxed::factory(app)), made: Rc::default() };
+    let upgrade = upgrade_service(Arc::clone(engine), app.clone(), linger);
+    let http = HttpService::build()
+        .on_connect_ext(|loan: &Loan<T>, data| drop(data.insert(loan.line())))
+        .keep_alive(KEEP_ALIVE)
+        .client_request_timeout(REQUEST_TIMEOUT)
+        .tcp_nodelay(true)
+        // A poll that its client has given up shows by this alone.
+        .h1_allow_half_closed(false)
+        .upgrade(upgrade)
+        .finish(app)
+        .map_err(drop);
+    let engine = Arc::clone(engine);
+    apply_fn_factory(http, move |(stream, peer): (T, Option<SocketAddr>), http: &_| {
+        let ((stream, home), engine) = (Loan::new(stream), Arc::clone(&engine));
+        // Not in one block: that would hold the large future twice.
+        http.call((stream, Protocol::Http1, peer)).then(move |_| async move {
+            if let Some(stream) = home.take() {
+                linger.close(&engine, stream).await;
+            }
+            Ok(())
+        })
+    })
+}
+
+/// Makes the `App` once and shares it: requests and the upgrades that are not the engine's meet the same one.
+#[derive(Clone)]
+pub(super) struct OneApp {
+    factory: Rc<BoxServiceFactory<(), Request, Response<BoxBody>, actix_web::Error, ()>>,
+    made: Rc<RefCell<Option<Rc<AppService>>>>,
+}
+
+impl ServiceFactory<Request> for OneApp {
+    type Response = Response<BoxBody>;
+    type Error = actix_web::Error;
+    type Config = ();
+    type Service = Rc<AppService>;
+    type InitError = ();
+    type Future = LocalBoxFuture<'static, Result<Self::Service, ()>>;
+
+    fn new_service(&self, (): ()) -> Self::Future {
+        let this = self.clone();
+        // The look has to come when the future runs: both who ask do so before either is answered.
+        async move {
+            let made = this.made.borrow().clone();
+            match made {
+                Some(app) => Ok(app),
+                None => {
+                    let app = Rc::new(this.factory.new_service(()).await?);
+                    *this.made.borrow_mut() = Some(Rc::clone(&app));
+                    Ok(app)
+                }
+            }
+        }
+        .boxed_local()
+    }
+}
+
+/// Gets every request that wants its connection to become something else.
+fn upgrade_service<T>(engine: Arc<EngineState>, app: OneApp, linger: Linger) -> UpgradeFactory<Loan<T>>
+where
+    T: ActixStream + Into<Stream> + 'static,
+{
+    boxed::factory(fn_factory(move || {
+        let (engine, app) = (Arc::clone(&engine), app.clone());
+        async move {
+            // What is not the engine's is served as if nobody had looked at it.
+            let engines = app.new_service(()).await?;
+            let rest = HttpService::<Rewind<Loan<T>>, _, _>::build()
+                .on_connect_ext(|loan: &Rewind<Loan<T>>, data| drop(data.insert(loan.stream().line())))
+                .keep_alive(KEEP_ALIVE)
+                .client_request_timeout(REQUEST_TIMEOUT)
+                .h1_allow_half_closed(false)
+                .finish(app)
+                .new_service(())
+                .await?;
+            let rest = Rc::new(rest);
+            Ok(fn_service(move |(request, framed): UpgradeRequest<Loan<T>>| {
+                let (engine, engines, rest) = (Arc::clone(&engine), Rc::clone(&engines), Rc::clone(&rest));
+                async move {
+                    let parts = framed.into_parts();
+                    if wants_websocket(request.head()) && request.path().starts_with(&engine.config.path) {
+                        if let Some(stream) = parts.io.keep() {
+                            accept(&engine, &engines, request, stream.into(), parts.read_buf, linger).await;
+                        }
+                    } else {
+                        let home = parts.io.home();
+                        let stream = Rewind::request(&request, &parts.read_buf, parts.io);
+                        // The future of this connection is let go; the other service has one of its own.
+                        actix_rt::spawn(rest.call((stream, Protocol::Http1, request.peer_addr())).then(move |_| async move {
+                            if let Some(stream) = home.take() {
+                                linger.close(&engine, stream).await;
+                            }
+                        }));
+                    }
+                    Ok(())
+                }
+            }))
+        }
+    }))
+}
+
+/// Has the `App` answer a request for a WebSocket of the engine. If it lets it in, the stream goes to the session.
+async fn accept(engine: &Arc<EngineState>, app: &AppService, request: Request, mut stream: Stream, early: BytesMut, linger: Linger) {
+    let handover = Handover::default();
+    request.extensions_mut().insert(handover.clone());
+    let response = match app.call(request).await {
+        Ok(response) => response,
+        Err(error) => error.error_response().into(),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS
+        && let Some(admission) = handover.take()
+    {
+        let head = write_head(&response, "Upgrade");
+        let early = (!early.is_empty()).then(|| early[..].into());
+        upgrade::start(engine, admission, stream, Some(head.into()), early);
+        return;
+    }
+    // A client that does not take its refusal is dropped without it.
+    let written = async {
+        let mut bytes = write_head(&response, "close");
+        let body = to_bytes_limited(response.into_body(), MAX_REFUSAL).await.ok().and_then(Result::ok).unwrap_or_default();
+        let length = format!("content-length: {}\r\n\r\n", body.len());
+        bytes.truncate(bytes.len() - 2);
+        bytes.extend_from_slice(length.as_bytes());
+        bytes.extend_from_slice(&body);
+        stream.write_all(&bytes).await?;
+        stream.flush().await
+    };
+    if let Ok(Ok(())) = tokio::time::timeout(REQUEST_TIMEOUT, written).await {
+        linger.close(engine, stream).await;
+    }
+}
+
+/// Status, headers and the empty line behind them.
+fn write_head(response: &Response<BoxBody>, connection: &str) -> Vec<u8> {
+    let mut head = Vec::with_capacity(256);
+    head.extend_from_slice(format!("HTTP/1.1 {}\r\nConnection: {connection}\r\n", response.status()).as_bytes());
+    let framing = [header::CONNECTION, header::CONTENT_LENGTH, header::TRANSFER_ENCODING];
+    for (name, value) in response.headers().iter().filter(|(name, _)| !framing.contains(name)) {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            head.extend_from_slice(part);
+        }
+    }
+    head.extend_from_slice(b"\r\n");
+    head
+}

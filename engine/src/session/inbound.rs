@@ -1,0 +1,67 @@
+//! Packets of the client, and its upgrade from polling to WebSocket.
+
+use std::time::Duration;
+
+use sociable_protocol::engine::Packet;
+use sociable_protocol::websocket::Frames;
+
+use super::{Ending, Session, State};
+use crate::counters::Count;
+use crate::reason::CloseReason;
+use crate::trace;
+use crate::transport::Transport;
+
+impl Session {
+    /// Takes a packet that the transport received. False if the session does not go on.
+    pub(crate) fn receive(&self, packet: Packet) -> bool {
+        if self.state.get() != State::Open {
+            return false;
+        }
+        let awaited = self.awaiting_pong.get() && !self.version.is_v3();
+        if awaited && !matches!(packet, Packet::Pong(_)) && !self.seen_since_ping.replace(true) {
+            // Any packet shows that the client lives, but only once a ping: it still owes the pong.
+            self.await_pong(Duration::ZERO);
+        }
+        trace::engine_in(self.id, &packet);
+        let Some(connection) = self.connection() else { return false };
+        match packet {
+            Packet::Message(text) => {
+                self.count_in(text.len());
+                connection.text(text);
+            }
+            Packet::Binary(bytes) => {
+                self.count_in(bytes.len());
+                connection.binary(bytes);
+            }
+            Packet::Pong(_) if !self.version.is_v3() => self.schedule_ping(),
+            Packet::Ping(probe) if self.version.is_v3() => {
+                self.begin_heartbeat();
+                // It has the bound of all packets: who floods with pings and does not read is closed as slow.
+                let _ = self.send(Frames::text(&format!("3{probe}")), false);
+            }
+            Packet::Close => {
+                self.polling.left.set(true);
+                self.end(CloseReason::TransportClose, Ending::Graceful);
+            }
+            // The other side does that in this revision of the protocol.
+            Packet::Ping(_) | Packet::Pong(_) => self.end(CloseReason::TransportError, Ending::Graceful),
+            Packet::Open | Packet::Upgrade | Packet::Noop => {}
+        }
+        self.state.get() == State::Open
+    }
+
+    pub(super) fn count_in(&self, bytes: usize) {
+        self.worker.counters.increment(Count::MessagesIn);
+        self.worker.counters.add(Count::BytesIn, bytes as u64);
+    }
+
+    /// The WebSocket has taken over from polling.
+    pub(crate) fn upgrade(&self) {
+        self.polling.upgrading.set(false);
+        self.transport.set(Transport::WebSocket);
+        self.worker.counters.increment(Count::Upgraded);
+        // A poll that still waits has nothing to wait for.
+        self.outbox.wake();
+        tracing::debug!(target: "sociable::transport", sid = %self.id.shortened(), "upgraded to websocket");
+    }
+}

@@ -1,0 +1,67 @@
+//! The supervision of a session: a panic in its task, or in what stands above it, ends that session and nothing else.
+//!
+//! The state of a session lies in cells of its own, and not in an [`ActorCell`](crate::actor::ActorCell): the layer above calls the session back while it
+//! handles a message.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::task::Poll;
+
+use futures_util::FutureExt;
+
+use super::{Ending, Session};
+use crate::actor::{Actor, ActorKind, panic_text};
+use crate::reason::CloseReason;
+use crate::supervision::Directive;
+
+impl Actor for Session {
+    const KIND: ActorKind = ActorKind::SESSION;
+}
+
+impl Session {
+    /// Runs something of the session. If it panics, the session ends.
+    #[inline]
+    pub(crate) fn supervise<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+        match catch_unwind(AssertUnwindSafe(work)) {
+            Ok(result) => Some(result),
+            Err(panic) => {
+                self.fail(&panic_text(&*panic));
+                None
+            }
+        }
+    }
+
+    /// Polls the task of the session. If it panics, the session ends, and so does the task.
+    #[inline]
+    pub(crate) fn supervise_poll(&self, poll: impl FnOnce() -> Poll<()>) -> Poll<()> {
+        self.supervise(poll).unwrap_or(Poll::Ready(()))
+    }
+
+    /// Runs a future of the session. If it panics, the session ends.
+    pub(crate) async fn supervise_future<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        match AssertUnwindSafe(future).catch_unwind().await {
+            Ok(output) => Some(output),
+            Err(panic) => {
+                self.fail(&panic_text(&*panic));
+                None
+            }
+        }
+    }
+
+    /// Makes the session's actor die, for tests of what follows.
+    #[doc(hidden)]
+    pub fn crash(&self) {
+        self.supervise(|| panic!("crash"));
+    }
+
+    /// The session's actor has died.
+    #[cold]
+    fn fail(&self, cause: &str) {
+        self.worker.actor_died(Self::KIND, self.id.shortened().to_string(), cause.to_owned(), Directive::Stop);
+        // The end calls the layer above, which may be the one that is broken.
+        let ended = catch_unwind(AssertUnwindSafe(|| self.end(CloseReason::SessionFailed, Ending::Abrupt)));
+        if let Err(panic) = ended {
+            tracing::error!(target: "sociable::actor", sid = %self.id.shortened(), cause = panic_text(&*panic), "layer above panicked at the end of a session");
+        }
+        self.release();
+    }
+}

@@ -1,0 +1,378 @@
+//! HTTP long-polling: a GET takes what waits, or waits for it; a POST brings packets.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use actix_http::StatusCode;
+use bytes::Bytes;
+use bytestring::ByteString;
+use sociable_protocol::Id;
+use sociable_protocol::engine::{Packet, PacketError, decode_payload, encode_payload, v3};
+
+use super::Transport;
+use crate::http::lasting::LONG_ANSWER;
+use crate::http::refused::{Refused, ask_owner};
+use crate::http::reply::{Payload, Reply};
+use crate::reason::CloseReason;
+use crate::serve::loan::Line;
+use crate::session::{Ending, Session, State};
+use crate::state::EngineState;
+use crate::trace;
+use crate::version::EngineVersion;
+use crate::worker::Worker;
+
+/// Packets, as the frames that they would be on a WebSocket.
+const CLOSE: &[u8] = b"\x81\x011";
+const NOOP: &[u8] = b"\x81\x016";
+
+fn payload_of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Payload {
+    let messages = messages.iter().map(AsRef::as_ref);
+    match session.version() {
+        EngineVersion::V4 { .. } => {
+            let mut text = String::with_capacity(messages.clone().map(<[u8]>::len).sum());
+            messages.for_each(|message| encode_payload(&mut text, message));
+            Payload { bytes: text.into_bytes(), binary: false }
+        }
+        EngineVersion::V3 { .. } => {
+            let (bytes, binary) = v3::encode_payload(messages);
+            Payload { bytes, binary }
+        }
+    }
+}
+
+/// The packets of a session that was just opened.
+pub(crate) fn first_payload(session: &Session) -> Payload {
+    take(session).0
+}
+
+/// Answers a poll.
+pub(crate) async fn get(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Reply, Refused> {
+    ask_owner(engine, id, move |worker, id| {
+        let session = find(worker, &id, claims);
+        async move {
+            let session = session?;
+            let polled = session.supervise_future(poll(&session)).await;
+            polled.unwrap_or_else(|| Err(Refused::unknown_sid(id.as_str())))
+        }
+    })
+    .await?
+}
+
+/// Answers a poll. If its client sends a request behind it on the same connection, the poll does not keep that waiting: it gets a noop.
+pub(crate) async fn get_on(line: &Line, engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Reply, Refused> {
+    let mut poll = std::pin::pin!(get(engine, id, claims));
+    tokio::select! {
+        biased;
+        reply = &mut poll => return reply,
+        () = line.more() => {}
+    }
+    let release = |worker: &Rc<Worker>, id: Id| {
+        let session = worker.session(&id);
+        // A task of its own there, behind that of the poll.
+        async move { session.inspect(|session| session.release_poll()).is_some() }
+    };
+    ask_owner(engine, id, release).await?;
+    poll.await
+}
+
+/// Refuses a session that there is not.
+pub(crate) async fn known(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<(), Refused> {
+    ask_owner(engine, id, move |worker, id| {
+        let known = worker.session(&id).ok_or_else(|| Refused::unknown_sid(id.as_str()));
+        std::future::ready(known.and_then(|session| check(&session, claims)))
+    })
+    .await?
+}
+
+/// Requests of a session have to speak its revision of the protocol.
+pub(super) fn check(session: &Session, claims: Option<EngineVersion>) -> Result<(), Refused> {
+    match claims {
+        Some(claims) if !claims.fits(session.version()) => Err(Refused::bad_request("PROTOCOL_MISMATCH")),
+        _ => Ok(()),
+    }
+}
+
+fn find(worker: &Rc<Worker>, id: &Id, claims: Option<EngineVersion>) -> Result<Rc<Session>, Refused> {
+    let unknown = || Refused::unknown_sid(id.as_str());
+    let session = worker.session(id).ok_or_else(unknown)?;
+    check(&session, claims)?;
+    session.check_heartbeat();
+    if session.state() == State::Closed {
+        return Err(unknown());
+    }
+    match session.transport() {
+        Transport::Polling => Ok(session),
+        Transport::WebSocket => Err(Refused::bad_request("TRANSPORT_MISMATCH")),
+    }
+}
+
+async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
+    if session.polling.waiting.get() {
+        // Two polls at once: packets would get out of order. The first is answered by a close packet.
+        session.end(CloseReason::TransportError, Ending::Graceful);
+        return Ok(Reply::empty(StatusCode::BAD_REQUEST));
+    }
+    session.arrived();
+    let late = session.state() == State::Ending;
+    let waiting = Waiting::begin(session);
+    let reply = std::future::poll_fn(|cx| {
+        // What it takes now may be left unread as an answer.
+        let cost = session.outbox.cost();
+        if cost > LONG_ANSWER && !session.worker().engine.memory.may_leave_unread(cost) {
+            session.end_slow();
+        }
+        let (body, compress) = take(session);
+        if !body.bytes.is_empty() {
+            trace::transport(session.id(), "polling", "written", body.bytes.len());
+            // Never with the close packet behind: clients put packets off to the next turn, but close at once.
+            return Poll::Ready(Reply::payload(body, compress));
+        }
+        let packets: &[&[u8]] = match session.state() {
+            State::Open if session.transport() == Transport::WebSocket => &[CLOSE],
+            State::Open if session.polling.release.take() => &[NOOP],
+            State::Open => {
+                session.outbox.register(cx.waker());
+                return Poll::Pending;
+            }
+            _ => {
+                session.release();
+                if session.polling.left.get() {
+                    &[NOOP]
+                } else if late {
+                    // Something to read, then the end.
+                    &[NOOP, CLOSE]
+                } else {
+                    &[CLOSE]
+                }
+            }
+        };
+        Poll::Ready(Reply::payload(payload_of(session, packets), false))
+    })
+    .await;
+    waiting.end();
+    Ok(reply)
+}
+
+/// All packets that wait, as a payload, and whether it may be compressed.
+fn take(session: &Session) -> (Payload, bool) {
+    if session.transport() == Transport::WebSocket || session.outbox.is_empty() {
+        return (Payload::default(), false);
+    }
+    let (mut messages, compress) = session.outbox.take();
+    session.flows();
+    let body = payload_of(session, messages.make_contiguous());
+    (body, compress)
+}
+
+/// A poll that waits. If it is dropped before its end, the client is gone.
+struct Waiting<'a>(Option<&'a Session>);
+
+impl<'a> Waiting<'a> {
+    fn begin(session: &'a Session) -> Self {
+        session.polling.waiting.set(true);
+        Self(Some(session))
+    }
+
+    fn end(mut self) {
+        if let Some(session) = self.0.take() {
+            session.polling.waiting.set(false);
+        }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.0 {
+            session.polling.waiting.set(false);
+            // What is carried by a WebSocket by now needs no poll.
+            if session.transport() == Transport::Polling {
+                session.end(CloseReason::TransportError, Ending::Abrupt);
+            }
+        }
+    }
+}
+
+/// Allows one request to bring packets. If it is dropped, the request was given up, and the session ends.
+pub(crate) struct PostTicket {
+    engine: Arc<EngineState>,
+    id: Id,
+    done: bool,
+}
+
+/// Begins to take a request with packets. `None` if another is being read: the session is closed then.
+pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<PostTicket>, Refused> {
+    // It is there before the session is asked: a request that is given up meanwhile has begun too.
+    let mut ticket = PostTicket { engine: Arc::clone(engine), id, done: false };
+    let begun = ask_owner(engine, id, move |worker, id| {
+        let begun = find(worker, &id, claims).map(|session| {
+            let begun = !session.polling.posting.replace(true);
+            if !begun {
+                session.end(CloseReason::TransportError, Ending::Graceful);
+            }
+            begun
+        });
+        std::future::ready(begun)
+    })
+    .await
+    .flatten();
+    ticket.done = !matches!(begun, Ok(true));
+    Ok(begun?.then_some(ticket))
+}
+
+/// Takes a request whose packets are all there, if it has any: in one crossing of threads.
+pub(crate) async fn post(
+    engine: &Arc<EngineState>,
+    id: Id,
+    claims: Option<EngineVersion>,
+    packets: Option<Bytes>,
+    binary: bool,
+) -> Result<Reply, Refused> {
+    ask_owner(engine, id, move |worker, id| {
+        let found = find(worker, &id, claims);
+        async move {
+            let session = found?;
+            if session.polling.posting.get() {
+                session.end(CloseReason::TransportError, Ending::Graceful);
+                return Ok(Reply::empty(StatusCode::BAD_REQUEST));
+            }
+            if let Some(body) = packets {
+                deliver(&session, body, binary).await;
+            }
+            Ok(Reply::ok())
+        }
+    })
+    .await?
+}
+
+/// Hands the packets of a request to the session and waits until more may come.
+async fn deliver(session: &Rc<Session>, body: Bytes, binary: bool) {
+    session.arrived();
+    session.worker().make_calls();
+    // A client whose session failed finds it gone at its next request.
+    session.supervise_future(receive(session, body, binary)).await;
+}
+
+impl PostTicket {
+    /// Hands the packets to the session and waits until more may come.
+    pub(crate) async fn finish(mut self, body: Bytes, binary: bool) -> Result<Reply, Refused> {
+        self.done = true;
+        ask_owner(&self.engine, self.id, move |worker, id| {
+            let session = worker.session(&id);
+            async move {
+                let Some(session) = session else { return Reply::ok() };
+                session.polling.posting.set(false);
+                deliver(&session, body, binary).await;
+                Reply::ok()
+            }
+        })
+        .await
+    }
+
+    /// The request brought nothing, and the session goes on. It is over before the client is answered, who may send the next at once.
+    pub(crate) async fn give_back(mut self) {
+        let given_back = ask_owner(&self.engine, self.id, |worker, id| {
+            if let Some(session) = worker.session(&id) {
+                session.polling.posting.set(false);
+            }
+            std::future::ready(())
+        });
+        // If that worker is gone, so is the session.
+        drop(given_back.await);
+        self.done = true;
+    }
+
+    fn on_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
+        let id = self.id;
+        let act = move |worker: &Rc<Worker>| {
+            if let Some(session) = worker.session(&id) {
+                act(&session);
+            }
+        };
+        // If that worker is gone, so is the session.
+        let _ = self.engine.run_on(self.engine.owner_of(&id), 0, act);
+    }
+}
+
+impl Drop for PostTicket {
+    fn drop(&mut self) {
+        if !self.done {
+            self.on_session(|session| {
+                session.polling.posting.set(false);
+                if session.transport() == Transport::Polling {
+                    session.end(CloseReason::TransportError, Ending::Graceful);
+                }
+            });
+        }
+    }
+}
+
+async fn receive(session: &Session, body: Bytes, binary: bool) {
+    let length = body.len();
+    trace::transport(session.id(), "polling", "read", length);
+    if binary {
+        return receive_all(session, length, v3::decode_binary_payload(body)).await;
+    }
+    let body = text(body);
+    match session.version() {
+        EngineVersion::V4 { .. } => receive_all(session, length, decode_payload(body)).await,
+        EngineVersion::V3 { .. } => receive_all(session, length, v3::decode_payload(body)).await,
+    }
+}
+
+/// The body as text. What is not UTF-8 becomes U+FFFD, as with the JavaScript server.
+fn text(body: Bytes) -> ByteString {
+    ByteString::try_from(body.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
+}
+
+/// A packet of a body of this length, which does not keep the rest of it if that is longer: it may be kept for a while.
+fn detached(packet: Packet, length: usize) -> Packet {
+    match packet {
+        Packet::Message(text) if text.len() < length / 2 => Packet::Message(ByteString::from(&*text)),
+        Packet::Binary(bytes) if bytes.len() < length / 2 => Packet::Binary(Bytes::copy_from_slice(&bytes)),
+        packet => packet,
+    }
+}
+
+async fn receive_all(session: &Session, length: usize, packets: impl Iterator<Item = Result<Packet, PacketError>>) {
+    for packet in packets {
+        match packet {
+            Ok(packet) => {
+                if !session.receive(detached(packet, length)) {
+                    return;
+                }
+                std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;
+            }
+            Err(error) => {
+                tracing::debug!(target: "sociable::engine", sid = %session.id().shortened(), %error, "undecodable packet");
+                return session.end(CloseReason::ParseError, Ending::Graceful);
+            }
+        }
+    }
+}
+
+/// Closes a session whose client sent what can't be a request of it.
+pub(crate) async fn fail(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<(), Refused> {
+    ask_owner(engine, id, move |worker, id| {
+        let failed = find(worker, &id, claims).map(|session| session.end(CloseReason::TransportError, Ending::Graceful));
+        std::future::ready(failed)
+    })
+    .await?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn short_packet_does_not_keep_a_long_body() {
+        let body = Bytes::from(format!("6{}\u{1e}42[\"x\"]", "x".repeat(1_000)));
+        let within = |bytes: &[u8]| body.as_ptr_range().contains(&bytes.as_ptr());
+        let packets = decode_payload(text(body.clone())).map(|packet| detached(packet.unwrap(), body.len()));
+        let Some(Packet::Message(message)) = packets.last() else { panic!("no message") };
+        assert!(message == r#"2["x"]"# && !within(message.as_bytes()));
+        // One that is most of its body is not copied.
+        let whole = detached(Packet::Binary(body.slice(1..)), body.len());
+        assert!(matches!(whole, Packet::Binary(bytes) if within(&bytes)));
+    }
+}

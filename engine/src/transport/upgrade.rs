@@ -1,0 +1,366 @@
+//! From a request for a WebSocket to a session that is carried by it: a new session at once, one that polls after a probe.
+//!
+//! While a session is upgraded, it goes on by polling until the client says that it has stopped to. Its outbox stays the same: what
+//! no poll has taken is sent by the WebSocket, so nothing is lost, doubled or overtaken.
+
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_http::RequestHead;
+use actix_http::header::{self, HeaderValue};
+use actix_http::ws::{HandshakeError, hash_key, verify_handshake};
+use bytes::Bytes;
+use sociable_protocol::Id;
+use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Frames, Message};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::stream::Stream;
+use super::websocket::CloseBytes;
+use super::{Transport, polling, websocket};
+use crate::counters::Count;
+use crate::handshake::Handshake;
+use crate::http::headers::header_list;
+use crate::http::refused::{Refused, ask_owner};
+use crate::http::target::Target;
+use crate::reason::CloseReason;
+use crate::session::{Ending, Session, State};
+use crate::state::EngineState;
+use crate::version::EngineVersion;
+use crate::worker::Worker;
+
+const PROBE: &str = "2probe";
+const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
+/// The type of an upgrade packet.
+const UPGRADE: char = '5';
+/// The most protocols that a client may offer.
+const MAX_PROTOCOLS: usize = 64;
+/// No frame of a probe is longer, in bytes.
+const MAX_PROBE: usize = 1024;
+/// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
+const NOOP_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Old clients may begin to listen only when they know that the WebSocket is open: what comes in one piece with that is lost to them.
+const OLD_CLIENTS_BREATH: Duration = Duration::from_millis(10);
+
+/// A request for a WebSocket that may be answered by 101.
+pub(crate) struct Admission {
+    /// The proof for the client that this is a WebSocket server.
+    pub(crate) accept: HeaderValue,
+    /// The protocol that was chosen of those that the client offers.
+    pub(crate) protocol: Option<HeaderValue>,
+    kind: Kind,
+}
+
+enum Kind {
+    New(Handshake, EngineVersion),
+    Upgrade(Claim),
+    /// The session has a WebSocket, or is about to have one. Clients expect a second to be opened and closed.
+    Second,
+}
+
+impl Admission {
+    pub(crate) fn opens_session(&self) -> bool {
+        matches!(self.kind, Kind::New(..))
+    }
+}
+
+/// Checks a request for a WebSocket. All refusals come before the 101.
+pub(crate) async fn admit(
+    engine: &Arc<EngineState>,
+    head: &RequestHead,
+    target: &Target<'_>,
+    handshake: Handshake,
+) -> Result<Admission, Refused> {
+    if target.check(&engine.config, head)? != Transport::WebSocket {
+        return Err(Refused::bad_request("TRANSPORT_HANDSHAKE_ERROR"));
+    }
+    let accept = accept_key(head)?;
+    let protocol = choose_protocol(engine, head, &handshake)?;
+    let kind = match target.sid() {
+        Some(sid) => {
+            let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
+            Claim::acquire(engine, id, target.claims()).await?.map_or(Kind::Second, Kind::Upgrade)
+        }
+        None => {
+            target.check_handshake(engine, head, &handshake).await?;
+            Kind::New(handshake, target.version())
+        }
+    };
+    Ok(Admission { accept, protocol, kind })
+}
+
+/// Chooses one of the protocols that the client offers: a client that offers some and gets none breaks off.
+fn choose_protocol(engine: &Arc<EngineState>, head: &RequestHead, handshake: &Handshake) -> Result<Option<HeaderValue>, Refused> {
+    let refused = || Refused::websocket_header("Invalid Sec-WebSocket-Protocol header");
+    if !head.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
+        return Ok(None);
+    }
+    let list = header_list(head, header::SEC_WEBSOCKET_PROTOCOL).ok_or_else(refused)?;
+    let offered: Vec<_> = list.split(',').map(|name| name.trim_matches([' ', '\t'])).take(MAX_PROTOCOLS + 1).collect();
+    let valid =
+        |name: &&str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
+    let repeated = offered.iter().enumerate().any(|(place, name)| offered[..place].contains(name));
+    if offered.len() > MAX_PROTOCOLS || repeated || !offered.iter().all(valid) {
+        return Err(refused());
+    }
+    let chosen = match &engine.config.websocket_protocol {
+        Some(choose) => choose(&offered, handshake),
+        None => offered.first().copied(),
+    };
+    chosen.map(|name| HeaderValue::from_str(name).map_err(|_| refused())).transpose()
+}
+
+fn accept_key(head: &RequestHead) -> Result<HeaderValue, Refused> {
+    let refused = |name: &str| Refused::websocket_header(&format!("Missing or invalid {name} header"));
+    match verify_handshake(head) {
+        Ok(()) => {}
+        Err(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => return Err(refused("Sec-WebSocket-Version")),
+        Err(HandshakeError::BadWebsocketKey) => return Err(refused("Sec-WebSocket-Key")),
+        Err(_) => return Err(Refused::bad_request("WEBSOCKET_HANDSHAKE_ERROR")),
+    }
+    // 16 bytes in base 64.
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.as_bytes().ends_with(b"=="));
+    let key = key.ok_or_else(|| refused("Sec-WebSocket-Key"))?;
+    HeaderValue::from_bytes(&hash_key(key.as_bytes())).map_err(|_| refused("Sec-WebSocket-Key"))
+}
+
+/// The right to upgrade a session, held by one connection at a time. If it is dropped unused, another may try.
+struct Claim {
+    engine: Arc<EngineState>,
+    id: Id,
+}
+
+impl Claim {
+    /// `None` if there is nothing to claim any more.
+    async fn acquire(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<Self>, Refused> {
+        // Made where the session is: if the request was given up meanwhile, it is dropped on its way.
+        ask_owner(engine, id, move |worker, id| {
+            let engine = Arc::clone(&worker.engine);
+            std::future::ready(match worker.session(&id).filter(|session| session.is_open()) {
+                None => Err(Refused::unknown_sid(id.as_str())),
+                Some(session) => polling::check(&session, claims).map(|()| {
+                    let claimed = session.transport() == Transport::Polling && !session.polling.upgrading.replace(true);
+                    claimed.then_some(Self { engine, id })
+                }),
+            })
+        })
+        .await?
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        let id = self.id;
+        let give_back = move |worker: &Rc<Worker>| {
+            if let Some(session) = worker.session(&id).filter(|session| session.transport() == Transport::Polling) {
+                session.polling.upgrading.set(false);
+                worker.counters.increment(Count::UpgradesFailed);
+            }
+        };
+        // If that worker is gone, so is the session.
+        let _ = self.engine.run_on(self.engine.owner_of(&id), 0, give_back);
+    }
+}
+
+/// Starts to serve an admitted WebSocket on the worker that owns its session: the stream is moved there. `preface` is the head of the
+/// response where it is still to be written, `early` what was
+/// read behind the request: a copy, since the buffer that it was read into is large.
+pub(crate) fn start(engine: &Arc<EngineState>, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+    let here = Worker::current(engine);
+    let id = match (&admission.kind, &here) {
+        (Kind::Second, _) => {
+            actix_rt::spawn(async move {
+                let head = preface.unwrap_or_default();
+                websocket::farewell(stream, [&head[..], CLOSE_FRAME].concat()).await;
+            });
+            return;
+        }
+        (Kind::Upgrade(claim), _) => claim.id,
+        (Kind::New(..), Some(worker)) => worker.draw_id(),
+        // Requests come to workers only.
+        (Kind::New(..), None) => return,
+    };
+    let owner = engine.owner_of(&id);
+    if let Some(worker) = here.filter(|worker| worker.index() == owner) {
+        return serve(&worker, id, admission, stream, preface, early);
+    }
+    if stream.park().is_err() {
+        return;
+    }
+    // If that worker is gone, so is the connection.
+    let _ = engine.call(owner, 0, move |worker| {
+        if stream.unpark().is_ok() {
+            serve(worker, id, admission, stream, preface, early);
+        }
+    });
+}
+
+fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+    match admission.kind {
+        Kind::New(handshake, version @ EngineVersion::V3 { .. }) => {
+            let worker = Rc::clone(worker);
+            actix_rt::spawn(async move {
+                let opened = async {
+                    stream.write_all(&preface.unwrap_or_default()).await?;
+                    stream.flush().await
+                };
+                if opened.await.is_ok() {
+                    tokio::time::sleep(OLD_CLIENTS_BREATH).await;
+                    // Meanwhile the node may have filled up, or have begun to stop.
+                    if worker.engine.is_closing() || !worker.engine.has_room() {
+                        return;
+                    }
+                    let session = Session::open(&worker, id, handshake, Transport::WebSocket, version, None);
+                    websocket::run(session, stream, early).await;
+                }
+            });
+        }
+        Kind::New(handshake, version) => {
+            let session = Session::open(worker, id, handshake, Transport::WebSocket, version, preface);
+            actix_rt::spawn(websocket::run(session, stream, early));
+        }
+        // It has no home to be moved to.
+        Kind::Second => {}
+        Kind::Upgrade(claim) => {
+            if let Some(session) = worker.session(&id) {
+                actix_rt::spawn(upgrade(session, claim, stream, preface, early));
+            }
+        }
+    }
+}
+
+async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+    let mut probe = Probe {
+        session: &session,
+        decoder: Decoder::new(session.config().max_payload()),
+        step: Step::AwaitProbe,
+        owed: 0,
+        close: CloseBytes::Plain,
+    };
+    let timers = Rc::clone(&session.worker().timers);
+    let probing = timers.timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
+    let upgraded = matches!(probing.await, Some(Ok(())));
+    let Probe { decoder, close, .. } = probe;
+    drop(claim);
+    if upgraded {
+        websocket::take_over(session, stream, decoder).await;
+    } else {
+        websocket::farewell(stream, close).await;
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Step {
+    AwaitProbe,
+    AwaitUpgrade,
+    Done,
+    Failed,
+}
+
+/// The conversation on a WebSocket before it carries the session.
+struct Probe<'a> {
+    session: &'a Session,
+    decoder: Decoder,
+    step: Step,
+    /// Probes that are not answered yet.
+    owed: usize,
+    close: CloseBytes,
+}
+
+/// The upgrade has failed; the session goes on by polling.
+struct Failed;
+
+impl Probe<'_> {
+    async fn run(&mut self, stream: &mut Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) -> Result<(), Failed> {
+        if let Some(preface) = preface {
+            self.write(stream, &preface).await?;
+        }
+        let mut buffer = vec![0; 1024];
+        let mut noops = tokio::time::interval(NOOP_INTERVAL);
+        if early.is_some_and(|mut early| self.take(&mut early).is_break()) {
+            return self.end(stream).await;
+        }
+        loop {
+            if self.owed > 0 {
+                self.answer(stream).await?;
+                noops.reset_immediately();
+            }
+            tokio::select! {
+                read = stream.read(&mut buffer) => match read {
+                    Ok(length) if length > 0 => {
+                        if self.take(&mut buffer[..length]).is_break() {
+                            return self.end(stream).await;
+                        }
+                    }
+                    _ => return Err(Failed),
+                },
+                _ = noops.tick() => match self.session.state() {
+                    State::Open if self.step == Step::AwaitUpgrade => self.session.release_poll(),
+                    State::Open => {}
+                    _ => return Err(Failed),
+                },
+            }
+        }
+    }
+
+    async fn end(&mut self, stream: &mut Stream) -> Result<(), Failed> {
+        if self.step != Step::Done {
+            return Err(Failed);
+        }
+        // A client that did not wait for the answer to its probe gets it all the same. The session is its WebSocket's by now: if it can't be
+        // written, the WebSocket finds out.
+        let _ = self.answer(stream).await;
+        Ok(())
+    }
+
+    /// Answers the probes.
+    async fn answer(&mut self, stream: &mut Stream) -> Result<(), Failed> {
+        let answers = PROBE_ANSWER.as_bytes().repeat(std::mem::take(&mut self.owed));
+        self.write(stream, &answers).await
+    }
+
+    async fn write(&self, stream: &mut Stream, bytes: &[u8]) -> Result<(), Failed> {
+        stream.write_all(bytes).await.map_err(|_| Failed)?;
+        stream.flush().await.map_err(|_| Failed)
+    }
+
+    /// Takes what was read. It breaks off when the upgrade is done or has failed.
+    fn take(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
+        let (session, step, owed) = (self.session, &mut self.step, &mut self.owed);
+        let result = self.decoder.read(bytes, |message| {
+            *step = match (*step, message) {
+                (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text == PROBE => {
+                    *owed += 1;
+                    Step::AwaitUpgrade
+                }
+                // The .NET client upgrades without a probe.
+                (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text.starts_with(UPGRADE) && session.is_open() => {
+                    session.upgrade();
+                    Step::Done
+                }
+                // What came right behind the upgrade packet belongs to the session already.
+                (Step::Done, message) => {
+                    if websocket::receive(session, message).is_break() {
+                        session.end(CloseReason::TransportClose, Ending::Abrupt);
+                    }
+                    Step::Done
+                }
+                _ => Step::Failed,
+            };
+        });
+        if let Err(error) = result {
+            self.close = CloseBytes::of(Some(error.close_code()));
+            if self.step == Step::Done {
+                session.end(CloseReason::TransportError, Ending::Abrupt);
+            } else {
+                self.step = Step::Failed;
+            }
+        }
+        if self.step != Step::Done && self.decoder.held_bytes() > MAX_PROBE {
+            self.step = Step::Failed;
+        }
+        if matches!(self.step, Step::Done | Step::Failed) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+}

@@ -1,0 +1,178 @@
+//! Acknowledgements of broadcasts, over all threads and nodes.
+
+use bytestring::ByteString;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::stream::{BoxStream, StreamExt};
+use sociable_adapter::{Answer, Ask, Request, Target};
+use sociable_protocol::maps::Set;
+use sociable_protocol::{Args, Frames, Id};
+use tokio::sync::mpsc;
+
+use crate::ack::{AckError, AckReply, BroadcastAckError, Waiter};
+use crate::broadcast::Flags;
+use crate::emit::EmitError;
+use crate::namespace::Namespace;
+use crate::stats::Count;
+
+impl Namespace {
+    /// Sends an event that asks for acknowledgements to sockets of this node. Each thread answers by [`Answer::Clients`]; tells how many will.
+    fn ask_sockets(&self, target: Target, frames: Frames, id: u64, flags: Flags, answers: mpsc::UnboundedSender<Answer>) -> usize {
+        let namespace = self.clone();
+        self.on_workers(self.only_worker(&target), frames.len(), move |local| {
+            let sockets = local.known(namespace.name()).map(|part| part.find(&target)).unwrap_or_default();
+            // Who asked may have stopped to wait.
+            drop(answers.send(Answer::Clients(sockets.iter().map(|socket| socket.shared.id).collect())));
+            for socket in sockets {
+                socket.await_ack(id, Waiter::Many(answers.clone()));
+                if socket.send(frames.clone(), flags.volatile, flags.compress).is_err() {
+                    socket.forget_ack(id);
+                    drop(answers.send(Answer::Gone(socket.shared.id)));
+                }
+            }
+        })
+    }
+
+    pub(crate) fn broadcast_with_ack(
+        &self,
+        target: Target,
+        flags: Flags,
+        name: ByteString,
+        args: Result<Args, EmitError>,
+    ) -> BoxFuture<'static, Result<Vec<AckReply>, BroadcastAckError>> {
+        let (Some(server), args) = (self.server_state(), args) else { return ready(Ok(vec![])).boxed() };
+        let args = match args {
+            Ok(args) => args,
+            Err(error) => return ready(Err(BroadcastAckError { replies: vec![], missing: vec![], reason: error.into() })).boxed(),
+        };
+        let elsewhere = (!flags.local && !server.alone).then(|| {
+            let ask = Ask::Ack { target: target.clone(), name: name.clone(), args: args.clone(), compress: flags.compress };
+            server.cluster().request(Request { namespace: self.name().clone(), ask })
+        });
+        let id = self.next_ack_id();
+        let frames = self.event_frames(&name, args, Some(id));
+        let (answers, answered) = mpsc::unbounded_channel();
+        let reports = self.ask_sockets(target, frames, id, flags, answers);
+        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
+        let timeout = flags.timeout.unwrap_or(server.ack_timeout);
+        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false, failed: None };
+        collect.run(timeout).boxed()
+    }
+}
+
+impl Namespace {
+    /// Sends an event to sockets of this node for another node, and passes their acknowledgements on until that node stops to listen.
+    pub(crate) fn relay_acks(&self, target: Target, flags: Flags, name: &str, args: Args) -> BoxStream<'static, Answer> {
+        let id = self.next_ack_id();
+        let (answers, answered) = mpsc::unbounded_channel();
+        let reports = self.ask_sockets(target, self.event_frames(name, args, Some(id)), id, flags, answers);
+        let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
+        // Each socket that owes an answer holds a sender: the stream ends with the last.
+        futures_util::stream::unfold((answered, awaited), |(mut answered, mut awaited)| async {
+            let answer = answered.recv().await?;
+            match &answer {
+                Answer::Clients(ids) => {
+                    awaited.reports -= 1;
+                    awaited.sockets.extend(ids);
+                }
+                Answer::Ack(id, _) | Answer::Gone(id) => drop(awaited.sockets.remove(id)),
+                _ => {}
+            }
+            Some((answer, (answered, awaited)))
+        })
+        .boxed()
+    }
+}
+
+/// Acknowledgements that are waited for. When nobody waits any more, the sockets forget them.
+struct Awaited {
+    namespace: Namespace,
+    id: u64,
+    /// Threads that have not told yet how many sockets they have.
+    reports: usize,
+    sockets: Set<Id>,
+}
+
+impl Drop for Awaited {
+    fn drop(&mut self) {
+        if self.sockets.is_empty() && self.reports == 0 {
+            return;
+        }
+        // Of a thread that has not told it is not known which sockets wait: by the time it does this, it has asked them.
+        let unknown = self.reports > 0;
+        let (namespace, id, sockets) = (self.namespace.clone(), self.id, std::mem::take(&mut self.sockets));
+        self.namespace.on_workers(None, 0, move |local| {
+            let Some(part) = local.known(namespace.name()) else { return };
+            if unknown {
+                return part.find(&Target::default()).iter().for_each(|socket| socket.forget_ack(id));
+            }
+            let late = part.read(|rooms| sockets.iter().filter_map(|socket| rooms.socket(socket).cloned()).collect::<Vec<_>>());
+            late.into_iter().flatten().for_each(|socket| socket.forget_ack(id));
+        });
+    }
+}
+
+/// Collects the acknowledgements of a broadcast.
+struct Collect {
+    answered: mpsc::UnboundedReceiver<Answer>,
+    elsewhere: Option<BoxStream<'static, Answer>>,
+    awaited: Awaited,
+    replies: Vec<AckReply>,
+    /// Sockets that left without an answer.
+    gone: Vec<Id>,
+    /// A node was lost before all its sockets had answered.
+    lost: bool,
+    /// The other nodes could not be asked.
+    failed: Option<EmitError>,
+}
+
+impl Collect {
+    async fn run(mut self, timeout: std::time::Duration) -> Result<Vec<AckReply>, BroadcastAckError> {
+        let deadline = tokio::time::sleep(timeout);
+        tokio::pin!(deadline);
+        while self.awaited.reports > 0 || self.elsewhere.is_some() || !self.awaited.sockets.is_empty() {
+            let elsewhere = async {
+                match &mut self.elsewhere {
+                    Some(answers) => answers.next().await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(answer) = self.answered.recv() => {
+                    if matches!(answer, Answer::Clients(_)) {
+                        self.awaited.reports -= 1;
+                    }
+                    self.take(answer);
+                }
+                answer = elsewhere => match answer {
+                    Some(answer) => self.take(answer),
+                    None => self.elsewhere = None,
+                },
+                () = &mut deadline => {
+                    let missing: Vec<_> = self.gone.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
+                    self.awaited.namespace.count(Count::AcksTimedOut);
+                    let reason = self.failed.map_or(AckError::Timeout, AckError::Emit);
+                    return Err(BroadcastAckError { replies: self.replies, missing, reason });
+                }
+            }
+        }
+        if self.gone.is_empty() && !self.lost {
+            Ok(self.replies)
+        } else {
+            let reason = self.failed.map_or(AckError::Disconnected, AckError::Emit);
+            Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason })
+        }
+    }
+
+    fn take(&mut self, answer: Answer) {
+        match answer {
+            Answer::Clients(ids) => self.awaited.sockets.extend(ids),
+            Answer::Ack(id, args) if self.awaited.sockets.remove(&id) => self.replies.push(AckReply { id, args }),
+            Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.gone.push(id),
+            // What clients of it had not answered is told by itself; but it may not even have told who they are.
+            Answer::Lost(_) => self.lost = true,
+            Answer::Failed(error) => self.failed = Some(error.into()),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Doing on every thread of this node, and on the other nodes, what an operator asks for.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use sociable_adapter::{Message, Operation, Room, Target};
+
+use crate::emit::EmitError;
+use crate::namespace::Namespace;
+use crate::recovery::registry::Recoveries;
+use crate::thread::socket::carry_out;
+use crate::thread::{ThreadState, on_thread};
+use crate::trace;
+
+impl Namespace {
+    /// Does something with sockets on all nodes.
+    pub(crate) fn broadcast(&self, target: Target, operation: Operation, local: bool) -> Result<(), EmitError> {
+        // What concerns those too who are away has a place in the history. Where nodes share it, it is theirs as well.
+        let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
+        let kept = self.recoveries().filter(is_kept).cloned();
+        let shared = kept.as_ref().is_some_and(|recoveries| recoveries.history.is_shared());
+        let told = match self.server_state().filter(|server| !local && !server.alone && !shared) {
+            Some(server) => {
+                let message = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
+                trace::published(&message);
+                server.cluster().publish(message).map_err(EmitError::from)
+            }
+            None => Ok(()),
+        };
+        let done = match kept {
+            Some(recoveries) => self.order(&recoveries, target, operation),
+            None => self.broadcast_local(target, operation),
+        };
+        done.and(told)
+    }
+
+    /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.
+    pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
+        let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
+        let kept =
+            self.set_out(&target, joining, |deliver| recoveries.history.order(self.name(), target.clone(), operation.clone(), deliver));
+        match kept {
+            // Those who are here obey all the same.
+            Err(error @ EmitError::Adapter(_)) => self.broadcast_local(target, operation).and(Err(error)),
+            kept => kept,
+        }
+    }
+
+    /// Does something with the sockets of this node.
+    pub(crate) fn broadcast_local(&self, target: Target, operation: Operation) -> Result<(), EmitError> {
+        let engine = self.engine();
+        let here = ThreadState::current(engine);
+        let workers = engine.workers();
+        let only = self.only_worker(&target);
+        let meant = |index: usize| only.is_none_or(|only| only == index);
+        let mut result = Ok(());
+        if workers.len() > usize::from(here.is_some()) {
+            let bytes = cost(&target, &operation);
+            let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
+            let job = Arc::new((self.clone(), target.clone(), operation.clone(), joining));
+            for (index, worker) in workers.iter().enumerate() {
+                if !meant(index) || here.as_ref().is_some_and(|here| here.worker.index() == index) {
+                    continue;
+                }
+                let job = Arc::clone(&job);
+                let sent = worker.call(bytes, on_thread(move |thread| apply_operation(thread, &job.0, &job.1, &job.2)));
+                if sent.is_err() && worker.is_alive() {
+                    result = Err(EmitError::Busy);
+                }
+            }
+        }
+        if let Some(thread) = here.filter(|thread| meant(thread.worker.index())) {
+            apply_operation(&thread, self, &target, &operation);
+        }
+        result
+    }
+
+    /// Has `act` done on each worker thread of this node, or on one. Returns the number of threads that will do it.
+    pub(crate) fn on_workers(&self, only: Option<usize>, bytes: usize, act: impl Fn(&Rc<ThreadState>) + Send + Sync + 'static) -> usize {
+        let engine = self.engine();
+        let here = ThreadState::current(engine);
+        let act = Arc::new(act);
+        let mut reached = 0;
+        for (index, worker) in engine.workers().iter().enumerate() {
+            if only.is_some_and(|only| only != index) {
+                continue;
+            }
+            if let Some(thread) = here.as_ref().filter(|thread| thread.worker.index() == index) {
+                act(thread);
+                reached += 1;
+                continue;
+            }
+            let act = Arc::clone(&act);
+            reached += usize::from(worker.call(bytes, on_thread(move |thread| act(thread))).is_ok());
+        }
+        reached
+    }
+}
+
+/// About what it takes to keep this for a thread.
+fn cost(target: &Target, operation: &Operation) -> usize {
+    let names = |rooms: &[Room]| rooms.iter().map(|room| size_of::<Room>() + room.len()).sum::<usize>();
+    let content = match operation {
+        Operation::Emit { frames, .. } => frames.len(),
+        Operation::Join(rooms) | Operation::Leave(rooms) => names(rooms),
+        Operation::Disconnect { .. } | Operation::ServerEvent { .. } => 0,
+    };
+    256 + names(&target.rooms) + names(&target.except) + content
+}
+
+/// Does on this thread what is to be done.
+fn apply_operation(local: &Rc<ThreadState>, namespace: &Namespace, target: &Target, operation: &Operation) {
+    let Some(part) = local.known(namespace.name()) else { return };
+    match operation {
+        Operation::Emit { frames, volatile, compress } => part.fan_out(target, frames, *volatile, *compress, local.cursor()),
+        _ => carry_out(&part.find(target), operation),
+    }
+}

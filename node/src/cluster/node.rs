@@ -1,0 +1,147 @@
+//! This node, as the others reach it by the adapter.
+
+use std::rc::Rc;
+use std::sync::{Arc, Weak};
+
+use bytestring::ByteString;
+use futures_util::future::{BoxFuture, FutureExt, ready};
+use futures_util::stream::{BoxStream, StreamExt, empty, unfold};
+use sociable_adapter::{Answer, Ask, Entry, Message, Node, Operation, Position, Request};
+use sociable_protocol::packet::MAIN_NAMESPACE;
+use sociable_protocol::{Frames, Id};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ack::Ack;
+use crate::broadcast::Flags;
+use crate::namespace::Namespace;
+use crate::recovery::registry::Recoveries;
+use crate::server_state::ServerState;
+use crate::thread::{ThreadState, on_thread};
+use crate::trace;
+
+/// This node as its adapter sees it.
+pub(crate) struct ClusterNode(pub(crate) Weak<ServerState>);
+
+impl ClusterNode {
+    fn namespace(&self, name: &ByteString) -> Option<Namespace> {
+        self.0.upgrade()?.namespaces.read().get(name).cloned()
+    }
+
+    fn recoveries(&self) -> Option<Arc<Recoveries>> {
+        self.0.upgrade()?.recoveries.clone()
+    }
+}
+
+impl Node for ClusterNode {
+    fn deliver(&self, message: Message) {
+        trace::delivered(&message);
+        let Some(namespace) = self.namespace(&message.namespace) else { return };
+        match message.operation {
+            Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),
+            // It may be for clients that are away.
+            Operation::Emit { frames, volatile: false, compress }
+                if namespace.recoveries().is_some_and(|recoveries| !recoveries.history.is_shared()) =>
+            {
+                drop(namespace.keep_from_elsewhere(message.target, &frames, compress));
+            }
+            operation if operation.is_order() && namespace.recoveries().is_some_and(|recoveries| !recoveries.history.is_shared()) => {
+                if let Some(recoveries) = namespace.recoveries()
+                    && namespace.order(recoveries, message.target, operation).is_err()
+                {
+                    // Who is away would come back as if nothing had been said.
+                    recoveries.history.break_off();
+                }
+            }
+            // No thread is woken for rooms that are not here.
+            _ if !namespace.may_have(&message.target) => {}
+            // A thread that is too far behind counts what it refuses.
+            operation => drop(namespace.broadcast_local(message.target, operation)),
+        }
+    }
+
+    fn answer(&self, request: Request) -> BoxStream<'static, Answer> {
+        let Some(namespace) = self.namespace(&request.namespace) else { return empty().boxed() };
+        let (answers, answered) = mpsc::unbounded_channel();
+        match request.ask {
+            Ask::Ack { target, name, args, compress } => {
+                let flags = Flags { local: true, compress, ..Flags::default() };
+                namespace.relay_acks(target, flags, &name, args)
+            }
+            Ask::Sockets { target } => {
+                let reports = namespace.tell_sockets(target, answers);
+                unfold(answered, |mut answered| async { Some((answered.recv().await?, answered)) }).take(reports).boxed()
+            }
+            Ask::ServerEvent { name, args } => {
+                let (tell, told) = oneshot::channel();
+                let ack = Ack::to_server(tell, namespace.encoding());
+                namespace.handle_server_event(name, args, Some(ack));
+                told.into_stream().filter_map(|args| ready(args.ok().map(Answer::ServerAck))).boxed()
+            }
+        }
+    }
+
+    fn keep(&self, entry: &Arc<Entry>) {
+        let Some(server) = self.0.upgrade() else { return };
+        let joins = matches!(entry.order, Some(Operation::Join(_)));
+        let joining = self.namespace(&entry.namespace).filter(|_| joins).map(|namespace| namespace.join_under_way());
+        for worker in server.engine().workers().iter() {
+            let (bytes, entry, joining) = (entry.frames.len(), Arc::clone(entry), joining.clone());
+            let deliver = move |thread: &Rc<ThreadState>| {
+                thread.deliver(&entry);
+                drop(joining);
+            };
+            worker.force(bytes, on_thread(deliver));
+        }
+    }
+
+    fn keeps_up(&self) -> bool {
+        self.0.upgrade().is_none_or(|server| !server.engine().workers().iter().any(|worker| worker.is_full()))
+    }
+
+    fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
+        // Any will do, since all have the same parser: the one that is meant may not be here.
+        let any = self.namespace(&MAIN_NAMESPACE.into());
+        any.map_or_else(|| frames.clone(), |any| any.with_offset_of(namespace, frames, offset))
+    }
+
+    fn reached(&self, position: Position) {
+        let Some(server) = self.0.upgrade() else { return };
+        for worker in server.engine().workers().iter() {
+            worker.force(0, on_thread(move |thread| thread.reached(position)));
+        }
+    }
+
+    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()> {
+        let (recoveries, pid) = (self.recoveries(), *pid);
+        async move {
+            if let Some(recoveries) = recoveries {
+                recoveries.give_up(&pid).await;
+            }
+        }
+        .boxed()
+    }
+
+    fn fence(&self, pid: &Id) {
+        if let Some(recoveries) = self.recoveries() {
+            recoveries.fence(pid);
+        }
+    }
+
+    fn fall_behind(&self) {
+        if let Some(recoveries) = self.recoveries() {
+            recoveries.fall_behind();
+        }
+    }
+
+    fn session_count(&self) -> usize {
+        self.0.upgrade().map_or(0, |server| server.engine().session_count())
+    }
+
+    fn is_full(&self) -> bool {
+        self.0.upgrade().is_some_and(|server| !server.engine().has_room())
+    }
+
+    fn is_draining(&self) -> bool {
+        self.0.upgrade().is_none_or(|server| server.engine().is_draining())
+    }
+}

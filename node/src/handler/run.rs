@@ -1,0 +1,102 @@
+//! Runs the futures of users' handlers: at once, as far as they get; the rest as a task. A panic ends the handler and nothing else.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::FutureExt;
+use futures_util::future::LocalBoxFuture;
+use parking_lot::Mutex;
+use sociable_engine::Session;
+
+/// A handler that panics at every event would fill the log: of further panics within this time only the number is told.
+const PANIC_LOG_INTERVAL: Duration = Duration::from_secs(1);
+
+/// What a handler that waits takes besides its event.
+pub(crate) const HANDLER_COST: usize = 1024;
+
+/// What became of a future that was begun.
+pub(crate) enum Started<T> {
+    /// It has ended already.
+    Ended(T),
+    /// It waits for something.
+    Waits(LocalBoxFuture<'static, T>),
+    Panicked,
+}
+
+/// Begins a future: most handlers end here, and cost no task.
+///
+/// A future that waits is polled again by whoever takes it over, with a waker that counts.
+pub(crate) fn poll_once<T>(session: &Session, make: impl FnOnce() -> LocalBoxFuture<'static, T>) -> Started<T> {
+    let begun = catch_unwind(AssertUnwindSafe(|| {
+        let mut future = make();
+        match future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Started::Ended(value),
+            Poll::Pending => Started::Waits(future),
+        }
+    }));
+    begun.unwrap_or_else(|_| {
+        panicked(session);
+        Started::Panicked
+    })
+}
+
+/// Runs the rest of a future as a task of this thread. It counts as running until then, and so does what is kept for it.
+pub(crate) fn spawn_rest<T: 'static>(
+    session: &Rc<Session>,
+    cost: usize,
+    future: LocalBoxFuture<'static, T>,
+    then: impl FnOnce(Option<T>) + 'static,
+) {
+    let running = session.begin_work(cost);
+    let session = Rc::clone(session);
+    actix_rt::spawn(async move {
+        let ended = AssertUnwindSafe(future).catch_unwind().await;
+        if ended.is_err() {
+            panicked(&session);
+        }
+        drop(running);
+        then(ended.ok());
+        session.work_ended();
+    });
+}
+
+/// Begins a future and lets it end by itself. `then` is called when it has, unless it panicked.
+pub(crate) fn run<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> LocalBoxFuture<'static, T>, then: impl FnOnce(T) + 'static) {
+    match poll_once(session, make) {
+        Started::Ended(value) => then(value),
+        Started::Waits(future) => spawn_rest(session, HANDLER_COST, future, |value| {
+            if let Some(value) = value {
+                then(value);
+            }
+        }),
+        Started::Panicked => {}
+    }
+}
+
+/// Calls a listener, which has nothing to wait for. A panic ends it and nothing else.
+#[inline]
+pub(crate) fn notify(session: &Session, listener: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(listener)).is_err() {
+        panicked(session);
+    }
+}
+
+/// Counts and logs the panic of a handler.
+fn panicked(session: &Session) {
+    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+    static UNTOLD: AtomicU64 = AtomicU64::new(0);
+    session.worker().counters().increment(sociable_engine::layer::Count::HandlerPanics);
+    let now = Instant::now();
+    let mut last = LAST.lock();
+    if last.is_some_and(|last| now.duration_since(last) < PANIC_LOG_INTERVAL) {
+        UNTOLD.fetch_add(1, Relaxed);
+        return;
+    }
+    *last = Some(now);
+    drop(last);
+    let untold = UNTOLD.swap(0, Relaxed);
+    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), untold, "a handler panicked");
+}

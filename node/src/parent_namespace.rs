@@ -1,0 +1,156 @@
+//! Patterns of namespaces, and the namespaces that are made for them.
+
+use std::fmt;
+use std::sync::{Arc, Weak};
+
+use bytestring::ByteString;
+use futures_util::future::LocalBoxFuture;
+use regex::Regex;
+use sociable_protocol::Args;
+
+use crate::broadcast::{BroadcastOperator, IntoRooms};
+use crate::emit::{EmitArgs, EmitError};
+use crate::handler::registry::{HandlerRegistry, listeners};
+use crate::namespace::Namespace;
+use crate::server_state::ServerState;
+
+type Function = Arc<dyn Fn(ByteString, Args) -> LocalBoxFuture<'static, bool> + Send + Sync>;
+
+/// Which names are meant.
+pub(crate) enum Matcher {
+    Pattern(Regex),
+    Function(Function),
+}
+
+/// All namespaces whose names fit a pattern, or a function.
+///
+/// What listens here is taken over by each of them when it is made. Patterns are tried in the order in which they were added.
+#[derive(Clone)]
+pub struct ParentNamespace(Arc<Inner>);
+
+struct Inner {
+    server: Weak<ServerState>,
+    matcher: Matcher,
+    setup: HandlerRegistry,
+}
+
+impl fmt::Debug for ParentNamespace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pattern: &dyn fmt::Debug = match &self.0.matcher {
+            Matcher::Pattern(pattern) => pattern,
+            Matcher::Function(_) => &"function",
+        };
+        f.debug_tuple("ParentNamespace").field(pattern).finish()
+    }
+}
+
+impl ParentNamespace {
+    pub(crate) fn new(server: &Weak<ServerState>, matcher: Matcher) -> Self {
+        Self(Arc::new(Inner { server: Weak::clone(server), matcher, setup: HandlerRegistry::default() }))
+    }
+
+    listeners!();
+
+    /// The namespaces that were made on this node.
+    pub fn children(&self) -> Vec<Namespace> {
+        let Some(server) = self.0.server.upgrade() else { return vec![] };
+        let namespaces = server.namespaces.read();
+        namespaces.values().filter(|child| child.parent().is_some_and(|parent| Arc::ptr_eq(&parent.0, &self.0))).cloned().collect()
+    }
+
+    /// The sockets of all namespaces that were made on this node.
+    fn all(&self) -> ParentOperator {
+        ParentOperator(self.children().into_iter().map(BroadcastOperator::new).collect())
+    }
+
+    /// The sockets in these rooms, in all namespaces that were made on this node.
+    pub fn to(&self, rooms: impl IntoRooms) -> ParentOperator {
+        self.all().to(rooms)
+    }
+
+    /// All sockets but those in these rooms, in all namespaces that were made on this node.
+    pub fn except(&self, rooms: impl IntoRooms) -> ParentOperator {
+        self.all().except(rooms)
+    }
+
+    /// Sends an event to all sockets of all namespaces that were made on this node.
+    ///
+    /// # Errors
+    ///
+    /// As [`Namespace::emit`], of the first that fails; the others get it all the same.
+    pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.all().emit(event, args)
+    }
+
+    pub(crate) fn setup(&self) -> &HandlerRegistry {
+        &self.0.setup
+    }
+
+    /// True if the name alone is enough to know that it fits.
+    pub(crate) fn matches_name(&self, name: &str) -> bool {
+        matches!(&self.0.matcher, Matcher::Pattern(pattern) if pattern.is_match(name))
+    }
+
+    pub(crate) async fn matches(&self, name: &ByteString, auth: &Args) -> bool {
+        match &self.0.matcher {
+            Matcher::Pattern(pattern) => pattern.is_match(name),
+            Matcher::Function(function) => function(name.clone(), auth.clone()).await,
+        }
+    }
+}
+
+/// Some sockets of all namespaces of a pattern; made by [`ParentNamespace::to`] and [`ParentNamespace::except`].
+///
+/// ```
+/// # fn show(documents: sociable::ParentNamespace) -> Result<(), sociable::EmitError> {
+/// documents.to("editors").except("muted").emit("saved", ())?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing by itself: call `emit`"]
+pub struct ParentOperator(Vec<BroadcastOperator>);
+
+impl ParentOperator {
+    fn each(self, change: impl Fn(BroadcastOperator) -> BroadcastOperator) -> Self {
+        Self(self.0.into_iter().map(change).collect())
+    }
+
+    /// Adds the sockets in these rooms.
+    pub fn to(self, rooms: impl IntoRooms) -> Self {
+        let rooms = rooms.into_rooms();
+        self.each(|operator| operator.to(rooms.clone()))
+    }
+
+    /// Leaves out the sockets in these rooms.
+    pub fn except(self, rooms: impl IntoRooms) -> Self {
+        let rooms = rooms.into_rooms();
+        self.each(|operator| operator.except(rooms.clone()))
+    }
+
+    /// This node alone.
+    pub fn local(self) -> Self {
+        self.each(BroadcastOperator::local)
+    }
+
+    /// The event is dropped for each socket to which it can't leave at once.
+    pub fn volatile(self) -> Self {
+        self.each(BroadcastOperator::volatile)
+    }
+
+    /// Sends an event to the sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`BroadcastOperator::emit`], of the first namespace that fails; the others get it all the same.
+    pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
+        let Some(first) = self.0.first() else { return Ok(()) };
+        let args = args.into_args(first.encoding())?;
+        let mut result = Ok(());
+        for operator in self.0 {
+            let told = operator.emit(event, args.clone());
+            result = result.and(told);
+        }
+        result
+    }
+}

@@ -1,0 +1,166 @@
+//! Events with a place in the history, and what a client gets when it comes back.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytestring::ByteString;
+use sociable_adapter::{AdapterError, Entry, Operation, Position, Reach, Target};
+use sociable_protocol::{Args, Frames};
+
+use crate::broadcast::Flags;
+use crate::emit::EmitError;
+use crate::namespace::Namespace;
+use crate::recovery::registry::Recoveries;
+use crate::socket::Socket;
+use crate::thread::{ThreadState, on_thread};
+
+impl Namespace {
+    /// Sends an event to sockets, and keeps it for those who are away if recovery is on.
+    pub(crate) fn send_event(&self, target: Target, name: &str, args: Args, flags: Flags) -> Result<(), EmitError> {
+        let Flags { volatile, compress, local, .. } = flags;
+        match self.recoveries().filter(|_| !volatile) {
+            Some(recoveries) => {
+                let reach = || if local { Reach::Here } else { Reach::Everywhere };
+                self.send_persisted(&recoveries.clone(), target.clone(), name, &args, compress, &reach)?;
+                match self.server_state().filter(|server| !local && !server.alone && !recoveries.history.is_shared()) {
+                    Some(server) => {
+                        let frames = self.event_frames(name, args, None);
+                        let operation = Operation::Emit { frames, volatile, compress };
+                        Ok(server.cluster().publish(sociable_adapter::Message { namespace: self.name().clone(), target, operation })?)
+                    }
+                    None => Ok(()),
+                }
+            }
+            None => {
+                let frames = self.event_frames(name, args, None);
+                self.broadcast(target, Operation::Emit { frames, volatile, compress }, local)
+            }
+        }
+    }
+
+    /// Sends an event to one socket, and keeps it: a client that is away gets it when it comes back.
+    pub(crate) fn send_to_socket(
+        &self,
+        recoveries: &Recoveries,
+        socket: &Socket,
+        name: &str,
+        args: &Args,
+        compress: bool,
+    ) -> Result<(), EmitError> {
+        let target = Target { rooms: vec![socket.id().as_str().into()], except: vec![] };
+        // A socket that is away may come back to another node, where nodes share their history.
+        let stays = || socket.is_connected() && !socket.0.recovery.as_ref().is_some_and(|recovery| recovery.leaves.load(Ordering::Acquire));
+        let reach = || if stays() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
+        self.send_persisted(recoveries, target, name, args, compress, &reach)
+    }
+
+    /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
+    pub(crate) fn keep_from_elsewhere(&self, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
+        match (self.recoveries().cloned(), self.read_event(frames)) {
+            (Some(recoveries), Some((name, args, None))) => {
+                self.send_persisted(&recoveries, target, &name, &args, compress, &|| Reach::Here)
+            }
+            _ => self.broadcast_local(target, Operation::Emit { frames: frames.clone(), volatile: false, compress }),
+        }
+    }
+
+    fn send_persisted(
+        &self,
+        recoveries: &Recoveries,
+        target: Target,
+        name: &str,
+        args: &Args,
+        compress: bool,
+        reach: &dyn Fn() -> Reach,
+    ) -> Result<(), EmitError> {
+        let mut write = |offset: &str| {
+            let mut with_offset = Args::builder(args.encoding());
+            // Both have been encoded before, or are text.
+            let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
+            self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
+        };
+        self.set_out(&target.clone(), None, |deliver| recoveries.history.append(self.name(), target, compress, reach, &mut write, deliver))
+    }
+
+    /// Has an entry of the history delivered that gets its place by `append`: on each thread in the order of the places. `joining` is held until that is done.
+    pub(crate) fn set_out(
+        &self,
+        target: &Target,
+        joining: Option<Arc<()>>,
+        append: impl FnOnce(&mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>,
+    ) -> Result<(), EmitError> {
+        let engine = self.engine();
+        let workers = engine.workers();
+        // Before it gets its place: afterwards it can't be taken from anybody.
+        let meant = self.only_worker(target);
+        if workers.iter().enumerate().any(|(index, worker)| meant.is_none_or(|meant| meant == index) && worker.is_full()) {
+            return Err(EmitError::Busy);
+        }
+        let here = ThreadState::current(engine);
+        let mut at_once = None;
+        let mut deliver = |entry: &Arc<Entry>| {
+            let only = self.only_worker(&entry.target);
+            for (index, worker) in workers.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index)) {
+                if here.as_ref().is_some_and(|here| here.worker.index() == index && here.worker.is_idle()) {
+                    at_once = Some(Arc::clone(entry));
+                    continue;
+                }
+                let (bytes, entry, joining) = (entry.frames.len(), Arc::clone(entry), joining.clone());
+                let deliver = move |thread: &Rc<ThreadState>| {
+                    thread.deliver(&entry);
+                    drop(joining);
+                };
+                worker.force(bytes, on_thread(deliver));
+            }
+        };
+        append(&mut deliver)?;
+        match (here, at_once) {
+            (Some(here), Some(entry)) => here.deliver(&entry),
+            // It waits behind what others sent to this thread before.
+            (Some(here), None) => here.worker.make_calls(),
+            (None, _) => {}
+        }
+        Ok(())
+    }
+
+    /// An event of the history with another offset than its own.
+    pub(crate) fn at_offset(&self, frames: &Frames, offset: &str) -> Frames {
+        self.rewrite(self.name(), frames, offset, 1)
+    }
+
+    /// An event of a namespace, with an offset.
+    pub(crate) fn with_offset_of(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
+        self.rewrite(namespace, frames, offset, 0)
+    }
+
+    /// An event with an offset in the place of its last arguments, or behind them.
+    fn rewrite(&self, namespace: &ByteString, frames: &Frames, offset: &str, without: usize) -> Frames {
+        let rewritten = self.read_event(frames).and_then(|(name, args, _)| {
+            let mut builder = Args::builder(args.encoding());
+            for arg in args.iter().take(args.len().checked_sub(without)?) {
+                builder.append(&arg).ok()?;
+            }
+            builder.push(offset).ok()?;
+            Some(self.frames(&crate::ack::event(namespace, name, builder.finish(), None)))
+        });
+        rewritten.unwrap_or_else(|| frames.clone())
+    }
+
+    /// A packet that a client may take for one with an offset is given the one of this position.
+    ///
+    /// Clients take any text at the end of an event for its offset, also of events that have none, or the name where there are no arguments.
+    pub(crate) fn with_offset(&self, frames: &Frames, position: Position) -> Frames {
+        let rewritten = self.recoveries().and_then(|recoveries| {
+            let (name, args, ack) = self.read_event(frames)?;
+            let ends_in_text = args.is_empty() || args.skip(args.len() - 1).decode::<String>(0).is_ok();
+            if !ends_in_text || ack.is_some() {
+                return None;
+            }
+            let mut builder = Args::builder(args.encoding());
+            builder.append(&args).ok()?.push(&recoveries.history.offset(&position)).ok()?;
+            Some(self.event_frames(&name, builder.finish(), None))
+        });
+        rewritten.unwrap_or_else(|| frames.clone())
+    }
+}

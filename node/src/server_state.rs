@@ -1,0 +1,254 @@
+//! What all threads share of a server: its namespaces, and how clients find them.
+
+use std::any::Any;
+use std::cell::OnceCell;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::{Arc, Once, Weak};
+use std::time::Duration;
+
+use bytestring::ByteString;
+use parking_lot::{RwLock, RwLockWriteGuard};
+use sociable_adapter::Adapter;
+use sociable_engine::layer::{EngineState, ServedFiles};
+use sociable_engine::{Engine, Handshake};
+use sociable_protocol::maps::{ByType, Map};
+use sociable_protocol::packet::MAIN_NAMESPACE;
+use sociable_protocol::{Args, Body, Frames, Packet, Parser};
+
+use crate::cluster::node::ClusterNode;
+use crate::emit::EmitError;
+use crate::namespace::Namespace;
+use crate::namespace_limits::{Charge, Made, NamespaceLimits};
+use crate::parent_namespace::ParentNamespace;
+use crate::recovery::registry::Recoveries;
+use crate::socket_state::SocketState;
+use crate::stats::{AllCounters, Count};
+use crate::thread::count_on;
+use crate::thread::private_rooms::PrivateRooms;
+use crate::thread::{ThreadState, on_thread};
+use crate::trace;
+
+type NamespaceListener = Arc<dyn Fn(&Namespace) + Send + Sync>;
+
+pub(crate) struct ServerState {
+    pub(crate) engine: Engine,
+    pub(crate) parser: Arc<dyn Parser>,
+    pub(crate) adapter: Arc<dyn Adapter>,
+    pub(crate) joined: Once,
+    /// There are no other nodes, so nothing is published.
+    pub(crate) alone: bool,
+    pub(crate) recoveries: Option<Arc<Recoveries>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) packet_timeout: Duration,
+    pub(crate) max_auth_bytes: usize,
+    pub(crate) ack_timeout: Duration,
+    pub(crate) request_timeout: Duration,
+    pub(crate) dynamic: NamespaceLimits,
+    pub(crate) private_rooms: PrivateRooms,
+    /// How long a lost client may come back, if it may.
+    pub(crate) max_away: Option<Duration>,
+    pub(crate) answer_errors: bool,
+    pub(crate) client_files: Option<Arc<ServedFiles>>,
+    /// What the handshake of a client shows that sent nothing.
+    pub(crate) no_auth: Args,
+    pub(crate) states: ByType<Arc<dyn Any + Send + Sync>>,
+    pub(crate) this: Weak<ServerState>,
+    pub(crate) counters: Arc<AllCounters>,
+    pub(crate) namespaces: RwLock<Map<ByteString, Namespace>>,
+    pub(crate) parents: RwLock<Vec<ParentNamespace>>,
+    pub(crate) new_namespace: RwLock<Vec<NamespaceListener>>,
+}
+
+impl fmt::Debug for ServerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").field("engine", &self.engine).field("namespaces", &self.namespaces.read().len()).finish_non_exhaustive()
+    }
+}
+
+impl ServerState {
+    pub(crate) fn engine(&self) -> &Arc<EngineState> {
+        self.engine.state()
+    }
+
+    /// Counts on this thread; on those that are no workers, for all of them together.
+    pub(crate) fn count(&self, count: Count) {
+        count_on(self.engine(), &self.counters, count);
+    }
+
+    /// The other nodes, of which this one is a member from here on.
+    pub(crate) fn cluster(&self) -> &Arc<dyn Adapter> {
+        self.joined.call_once(|| self.adapter.start(Arc::new(ClusterNode(Weak::clone(&self.this)))));
+        &self.adapter
+    }
+
+    pub(crate) async fn flushed(&self) -> Result<(), EmitError> {
+        let Some(recoveries) = &self.recoveries else { return Ok(()) };
+        if recoveries.history.keeps_living().is_some() {
+            self.save_sockets().await;
+        }
+        Ok(recoveries.history.flushed().await?)
+    }
+
+    /// Has the threads save what has changed of their sockets.
+    async fn save_sockets(&self) {
+        let (saved, mut all_saved) = tokio::sync::mpsc::channel::<()>(1);
+        for worker in self.engine().workers().iter() {
+            let saved = saved.clone();
+            // A thread that has ended has no sockets.
+            let save = move |thread: &Rc<ThreadState>| {
+                thread.save_changed();
+                drop(saved);
+            };
+            let _ = worker.call(0, on_thread(save));
+        }
+        drop(saved);
+        // It ends when the last has dropped its end.
+        all_saved.recv().await;
+    }
+
+    pub(crate) fn of(&self, name: ByteString) -> Namespace {
+        if let Some(known) = self.namespaces.read().get(&name) {
+            return known.clone();
+        }
+        let parent = self.parents.read().iter().find(|parent| parent.matches_name(&name)).cloned();
+        self.create(self.namespaces.write(), &name, parent, None)
+    }
+
+    /// The namespace, made if it is not there.
+    fn create(
+        &self,
+        mut namespaces: RwLockWriteGuard<'_, Map<ByteString, Namespace>>,
+        name: &ByteString,
+        parent: Option<ParentNamespace>,
+        charge: Option<Charge>,
+    ) -> Namespace {
+        if let Some(known) = namespaces.get(name) {
+            return known.clone();
+        }
+        // A client's name is part of the message that it came in.
+        let name = ByteString::from(&**name);
+        let namespace = Namespace::new(self, name.clone(), parent, charge);
+        namespaces.insert(name, namespace.clone());
+        drop(namespaces);
+        if namespace.name() != MAIN_NAMESPACE {
+            self.new_namespace.read().clone().iter().for_each(|listener| listener(&namespace));
+        }
+        namespace
+    }
+
+    /// Looks for the namespace that a client asks for, and counts the client in.
+    pub(crate) async fn enter(
+        &self,
+        name: &ByteString,
+        auth: &Args,
+        made: &OnceCell<Made>,
+        handshake: &Handshake,
+    ) -> Result<Namespace, NoEntry> {
+        if let Some(known) = self.enter_known(name) {
+            return Ok(known);
+        }
+        let parents = self.parents.read().clone();
+        for parent in parents {
+            if parent.matches(name, auth).await {
+                self.make_dynamic(name, parent, made, handshake)?;
+                return self.enter_known(name).ok_or(NoEntry::TooMany);
+            }
+        }
+        Err(NoEntry::Invalid)
+    }
+
+    /// Makes a namespace for a pattern, if the client that asks for it may.
+    fn make_dynamic(
+        &self,
+        name: &ByteString,
+        parent: ParentNamespace,
+        made: &OnceCell<Made>,
+        handshake: &Handshake,
+    ) -> Result<(), NoEntry> {
+        // The hook is called before anything is locked.
+        let charge = self.dynamic.charge(made.get_or_init(Made::default), handshake);
+        let mut evicted = vec![];
+        let mut namespaces = self.namespaces.write();
+        if namespaces.len() >= self.dynamic.max && charge.is_some() && !namespaces.contains_key(name) && self.dynamic.may_sweep() {
+            evicted = evict(&mut namespaces);
+        }
+        let (limit, whole) = (self.dynamic.max, namespaces.len() >= self.dynamic.max);
+        if namespaces.contains_key(name) || charge.is_some() && !whole {
+            self.create(namespaces, name, Some(parent), charge);
+        } else {
+            drop(namespaces);
+            self.count(Count::NamespacesRefused);
+            tracing::debug!(target: "sociable::namespace", whole, limit, "a client made no further namespace");
+            return Err(NoEntry::TooMany);
+        }
+        for namespace in evicted {
+            self.count(Count::NamespacesEvicted);
+            tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace made room");
+            namespace.uncharge();
+        }
+        Ok(())
+    }
+
+    fn enter_known(&self, name: &ByteString) -> Option<Namespace> {
+        // Under the lock: a namespace that is being cleaned up is not entered.
+        let namespaces = self.namespaces.read();
+        let namespace = namespaces.get(name)?;
+        namespace.entered();
+        Some(namespace.clone())
+    }
+
+    /// How long a namespace that was made for a pattern has to stay for a client that was lost, if it would go otherwise.
+    pub(crate) fn stays(&self) -> Option<Duration> {
+        self.max_away.filter(|_| self.dynamic.cleanup)
+    }
+
+    /// Drops a namespace that was made for a pattern, if it is empty and that is wanted.
+    pub(crate) fn clean_up(&self, namespace: &Namespace) {
+        if self.dynamic.cleanup {
+            let mut namespaces = self.namespaces.write();
+            if namespace.is_empty() && namespaces.get(namespace.name()).is_some_and(|known| known == namespace) {
+                namespaces.remove(namespace.name());
+                drop(namespaces);
+                namespace.uncharge();
+                tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace dropped");
+            }
+        }
+    }
+
+    /// What a client gets that is connected.
+    pub(crate) fn connect_frames(&self, namespace: &Namespace, socket: &SocketState, old: bool) -> Frames {
+        #[derive(serde::Serialize)]
+        struct Connected<'a> {
+            sid: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            pid: Option<&'a str>,
+        }
+        let pid = socket.recovery.as_ref().map(|recovery| recovery.pid.as_str());
+        // Old clients make the id up by themselves, of that of the session.
+        let payload = if old { None } else { Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str(), pid }).ok() };
+        self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload) })
+    }
+}
+
+/// Why a client is in no namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoEntry {
+    /// There is none of that name.
+    Invalid,
+    /// It would have to be made, and there are too many.
+    TooMany,
+}
+
+/// Takes out the empty namespaces that were made for patterns; those that wait for lost clients only if there are no others.
+///
+/// They are dropped when nothing is locked: that may run users' code.
+fn evict(namespaces: &mut Map<ByteString, Namespace>) -> Vec<Namespace> {
+    let unused: Vec<_> = namespaces.extract_if(|_, namespace| namespace.parent().is_some() && namespace.is_empty()).collect();
+    let gone = if unused.is_empty() {
+        namespaces.extract_if(|_, namespace| namespace.parent().is_some() && namespace.socket_count() == 0).collect()
+    } else {
+        unused
+    };
+    gone.into_iter().map(|(_, namespace)| namespace).collect()
+}

@@ -1,0 +1,305 @@
+//! A namespace on its thread: an actor with its sockets, and the rooms that they have joined.
+
+use std::rc::Rc;
+
+use sociable_adapter::{Room, Target, own_room};
+use sociable_engine::actor::{Actor, ActorCell, ActorKind, Handle, Outcome};
+use sociable_protocol::Id;
+use sociable_protocol::maps::Map;
+
+use crate::thread::fan_out::FanOut;
+use crate::thread::private_rooms::{acquire, is_of_another, refuse, release};
+use crate::thread::room::{Admit, Dismiss, Exclude, RoomActor, Select};
+use crate::thread::socket::LocalSocket;
+
+/// All sockets of a namespace on this thread, and the rooms that they have joined.
+///
+/// The room of a socket's own id is a look-up, not a room.
+#[derive(Debug, Default)]
+pub(crate) struct NamespaceActor {
+    sockets: Map<Id, Rc<LocalSocket>>,
+    rooms: Map<Room, ActorCell<RoomActor>>,
+    /// The number of the last walk. A socket that bears it has been met, or is left out.
+    visit: u64,
+}
+
+impl Actor for NamespaceActor {
+    const KIND: ActorKind = ActorKind::new("namespace");
+}
+
+/// A room that a socket has joined or left, and whether it came or went by that on this thread.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Change {
+    pub(crate) room: Room,
+    pub(crate) edge: bool,
+}
+
+/// A room whose actor died, with the cause.
+#[derive(Debug)]
+pub(crate) struct DeadRoom {
+    pub(crate) name: Room,
+    pub(crate) cause: String,
+}
+
+/// The effect of joins and leaves.
+#[derive(Debug, Default)]
+pub(crate) struct Moved {
+    pub(crate) changes: Vec<Change>,
+    pub(crate) dead: Vec<DeadRoom>,
+}
+
+impl NamespaceActor {
+    /// Builds the namespace anew from what its sockets know of themselves.
+    pub(super) fn rebuilt(sockets: Vec<Rc<LocalSocket>>) -> Self {
+        let mut namespace = Self::default();
+        for socket in sockets {
+            let joined = socket.shared.take_rooms();
+            // They are counted again.
+            joined.iter().for_each(|room| release(&socket, room));
+            namespace.handle(Enter(&socket));
+            namespace.handle(Join { socket: &socket, rooms: &joined });
+        }
+        namespace
+    }
+
+    pub(crate) fn socket(&self, id: &Id) -> Option<&Rc<LocalSocket>> {
+        self.sockets.get(id)
+    }
+
+    /// Returns the rooms with their numbers of members, the rooms of the sockets' ids among them.
+    pub(crate) fn sizes(&self) -> Vec<(Room, usize)> {
+        let own = self.sockets.keys().map(|id| (Room::from(id.as_str()), 1));
+        self.rooms.iter().map(|(name, room)| (name.clone(), room.read(RoomActor::len).unwrap_or(0))).chain(own).collect()
+    }
+
+    /// Returns the numbers of its sockets and rooms.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.sockets.len(), self.rooms.len())
+    }
+
+    /// Counts a socket into a room that is named like the id of another, unless it is there or may not be.
+    fn admits(&self, socket: &LocalSocket, room: &Room) -> bool {
+        let is_there = self.rooms.get(room).is_some_and(|room| room.read(|room| room.has(socket)) == Some(true));
+        is_there || acquire(socket)
+    }
+
+    fn leave_one(&mut self, socket: &LocalSocket, name: &Room, moved: &mut Moved) -> bool {
+        let Some(room) = self.rooms.get(name) else { return false };
+        match room.send(Dismiss(socket)) {
+            Outcome::Done(Some(members)) => {
+                release(socket, name);
+                if members == 0 {
+                    self.rooms.remove(name);
+                }
+                moved.changes.push(Change { room: name.clone(), edge: members == 0 });
+                true
+            }
+            Outcome::Died(death) => {
+                moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause });
+                false
+            }
+            Outcome::Done(None) | Outcome::Ended => false,
+        }
+    }
+
+    /// Begins a walk that meets each of the sockets that are meant once.
+    fn begin_visit(&mut self, target: &Target, dead: &mut Vec<DeadRoom>) -> u64 {
+        self.visit += 1;
+        for name in &target.except {
+            if let Some(socket) = self.owner(name) {
+                socket.visit(self.visit);
+            }
+            if let Some(room) = self.rooms.get(name)
+                && let Outcome::Died(death) = room.send(Exclude(self.visit))
+            {
+                dead.push(DeadRoom { name: name.clone(), cause: death.cause });
+            }
+        }
+        self.visit
+    }
+
+    /// Returns the socket whose id is the name of a room.
+    fn owner(&self, room: &Room) -> Option<&Rc<LocalSocket>> {
+        own_room(room).and_then(|id| self.sockets.get(&id))
+    }
+}
+
+/// A socket is in the namespace from now on.
+pub(super) struct Enter<'a>(pub(super) &'a Rc<LocalSocket>);
+
+impl Handle<Enter<'_>> for NamespaceActor {
+    type Effect = ();
+
+    fn handle(&mut self, Enter(socket): Enter<'_>) {
+        self.sockets.insert(socket.shared.id, Rc::clone(socket));
+    }
+}
+
+/// A socket is taken out, of all its rooms too.
+pub(super) struct Exit<'a>(pub(super) &'a LocalSocket);
+
+impl Handle<Exit<'_>> for NamespaceActor {
+    type Effect = Moved;
+
+    fn handle(&mut self, Exit(socket): Exit<'_>) -> Moved {
+        let mut moved = Moved::default();
+        let id = &socket.shared.id;
+        // One that came back bears the same id.
+        if self.sockets.get(id).is_some_and(|known| std::ptr::eq(&raw const **known, socket)) {
+            self.sockets.remove(id);
+        }
+        for room in socket.shared.take_rooms() {
+            self.leave_one(socket, &room, &mut moved);
+        }
+        moved
+    }
+}
+
+/// A socket joins rooms. The effect tells those that it was not in yet.
+pub(super) struct Join<'a> {
+    pub(super) socket: &'a Rc<LocalSocket>,
+    pub(super) rooms: &'a [Room],
+}
+
+impl Handle<Join<'_>> for NamespaceActor {
+    type Effect = Moved;
+
+    fn handle(&mut self, Join { socket, rooms }: Join<'_>) -> Moved {
+        let mut moved = Moved::default();
+        if !self.sockets.contains_key(&socket.shared.id) {
+            return moved;
+        }
+        for name in rooms {
+            if **name == *socket.shared.id.as_str() {
+                continue;
+            }
+            if is_of_another(socket, name) && !self.admits(socket, name) {
+                refuse(socket);
+                continue;
+            }
+            let room = self.rooms.entry(name.clone()).or_insert_with(|| ActorCell::new(RoomActor::default()));
+            match room.send(Admit(socket)) {
+                Outcome::Done(Some(members)) => {
+                    socket.shared.add_room(name.clone());
+                    moved.changes.push(Change { room: name.clone(), edge: members == 1 });
+                }
+                Outcome::Died(death) => moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause }),
+                Outcome::Done(None) | Outcome::Ended => {}
+            }
+        }
+        moved
+    }
+}
+
+/// A socket leaves rooms. The effect tells those that it was in.
+pub(super) struct Leave<'a> {
+    pub(super) socket: &'a LocalSocket,
+    pub(super) rooms: &'a [Room],
+}
+
+impl Handle<Leave<'_>> for NamespaceActor {
+    type Effect = Moved;
+
+    fn handle(&mut self, Leave { socket, rooms }: Leave<'_>) -> Moved {
+        let mut moved = Moved::default();
+        for room in rooms {
+            if self.leave_one(socket, room, &mut moved) {
+                socket.shared.drop_room(room);
+            }
+        }
+        moved
+    }
+}
+
+/// A broadcast goes to the sockets that are meant, each once, in whatever order.
+impl Handle<&mut FanOut<'_>> for NamespaceActor {
+    type Effect = ();
+
+    fn handle(&mut self, fan_out: &mut FanOut<'_>) {
+        let target = fan_out.target;
+        fan_out.visit = self.begin_visit(target, &mut fan_out.effects.dead_rooms);
+        if target.rooms.is_empty() {
+            return self.sockets.values().for_each(|socket| fan_out.deliver(socket));
+        }
+        for name in &target.rooms {
+            if let Some(room) = self.rooms.get(name)
+                && let Outcome::Died(death) = room.send(&mut *fan_out)
+            {
+                fan_out.effects.dead_rooms.push(DeadRoom { name: name.clone(), cause: death.cause });
+            }
+            if let Some(socket) = self.owner(name) {
+                fan_out.deliver(socket);
+            }
+        }
+    }
+}
+
+/// The sockets that are meant are listed, each once.
+pub(super) struct Find<'a>(pub(super) &'a Target);
+
+impl Handle<Find<'_>> for NamespaceActor {
+    type Effect = (Vec<Rc<LocalSocket>>, Vec<DeadRoom>);
+
+    fn handle(&mut self, Find(target): Find<'_>) -> Self::Effect {
+        let (mut found, mut dead) = (vec![], vec![]);
+        let visit = self.begin_visit(target, &mut dead);
+        if target.rooms.is_empty() {
+            found.extend(self.sockets.values().filter(|socket| socket.visit(visit)).cloned());
+        }
+        for name in &target.rooms {
+            if let Some(room) = self.rooms.get(name)
+                && let Outcome::Died(death) = room.send(Select { visit, into: &mut found })
+            {
+                dead.push(DeadRoom { name: name.clone(), cause: death.cause });
+            }
+            found.extend(self.owner(name).filter(|socket| socket.visit(visit)).cloned());
+        }
+        (found, dead)
+    }
+}
+
+/// A room whose actor died is built anew from what its sockets know of themselves. The effect is the number of its members.
+pub(super) struct Rebuild<'a>(pub(super) &'a Room);
+
+impl Handle<Rebuild<'_>> for NamespaceActor {
+    type Effect = usize;
+
+    fn handle(&mut self, Rebuild(name): Rebuild<'_>) -> usize {
+        let room = RoomActor::rebuilt(name, self.sockets.values());
+        let members = room.len();
+        match self.rooms.get(name) {
+            Some(_) if members == 0 => drop(self.rooms.remove(name)),
+            Some(cell) => cell.replace(room),
+            None => {}
+        }
+        members
+    }
+}
+
+#[cfg(test)]
+pub(crate) struct Crash;
+
+#[cfg(test)]
+impl Handle<Crash> for NamespaceActor {
+    type Effect = ();
+
+    fn handle(&mut self, Crash: Crash) {
+        panic!("crash");
+    }
+}
+
+/// Breaks a room: its next broadcast panics.
+#[cfg(test)]
+pub(crate) struct BreakRoom(pub(crate) &'static str);
+
+#[cfg(test)]
+impl Handle<BreakRoom> for NamespaceActor {
+    type Effect = ();
+
+    fn handle(&mut self, BreakRoom(name): BreakRoom) {
+        if let Some(Ok(mut room)) = self.rooms.get(name).map(ActorCell::end) {
+            room.broken = true;
+            self.rooms[name].replace(room);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A room on its thread: an actor with the members, which fans out to them.
+
+use std::rc::Rc;
+
+use sociable_adapter::Room;
+use sociable_engine::actor::{Actor, ActorKind, Handle};
+use sociable_protocol::maps::Slots;
+
+use crate::thread::fan_out::FanOut;
+use crate::thread::socket::LocalSocket;
+
+/// A room: its members on this thread, by their slot. It goes with the last of them.
+///
+/// Its namespace owns and supervises it: see [`NamespaceActor`](super::namespace_actor::NamespaceActor).
+#[derive(Debug, Default)]
+pub(crate) struct RoomActor {
+    members: Slots<Rc<LocalSocket>>,
+    #[cfg(test)]
+    pub(crate) broken: bool,
+}
+
+impl RoomActor {
+    /// Returns the room of this name with the sockets that know themselves to be in it.
+    pub(super) fn rebuilt<'a>(name: &Room, sockets: impl Iterator<Item = &'a Rc<LocalSocket>>) -> Self {
+        let members = sockets.filter(|socket| socket.shared.is_in(name)).map(|socket| (socket.slot, Rc::clone(socket)));
+        Self { members: members.collect(), ..Self::default() }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn has(&self, socket: &LocalSocket) -> bool {
+        self.members.contains_key(&socket.slot)
+    }
+}
+
+impl Actor for RoomActor {
+    const KIND: ActorKind = ActorKind::new("room");
+}
+
+/// A socket joins. The effect is the number of members, if it was none before.
+pub(super) struct Admit<'a>(pub(super) &'a Rc<LocalSocket>);
+
+impl Handle<Admit<'_>> for RoomActor {
+    type Effect = Option<usize>;
+
+    fn handle(&mut self, Admit(socket): Admit<'_>) -> Option<usize> {
+        self.members.insert(socket.slot, Rc::clone(socket)).is_none().then(|| self.members.len())
+    }
+}
+
+/// A socket leaves. The effect is the number of members that are left, if it was one.
+pub(super) struct Dismiss<'a>(pub(super) &'a LocalSocket);
+
+impl Handle<Dismiss<'_>> for RoomActor {
+    type Effect = Option<usize>;
+
+    fn handle(&mut self, Dismiss(socket): Dismiss<'_>) -> Option<usize> {
+        self.members.remove(&socket.slot).map(|_| self.members.len())
+    }
+}
+
+/// The members are left out of a walk.
+pub(super) struct Exclude(pub(super) u64);
+
+impl Handle<Exclude> for RoomActor {
+    type Effect = ();
+
+    fn handle(&mut self, Exclude(visit): Exclude) {
+        for socket in self.members.values() {
+            socket.visit(visit);
+        }
+    }
+}
+
+/// The members that a walk has not met yet are listed.
+pub(super) struct Select<'a> {
+    pub(super) visit: u64,
+    pub(super) into: &'a mut Vec<Rc<LocalSocket>>,
+}
+
+impl Handle<Select<'_>> for RoomActor {
+    type Effect = ();
+
+    fn handle(&mut self, Select { visit, into }: Select<'_>) {
+        into.extend(self.members.values().filter(|socket| socket.visit(visit)).cloned());
+    }
+}
+
+/// A broadcast goes to the members.
+impl Handle<&mut FanOut<'_>> for RoomActor {
+    type Effect = ();
+
+    #[inline]
+    fn handle(&mut self, fan_out: &mut FanOut<'_>) {
+        #[cfg(test)]
+        assert!(!self.broken, "crash");
+        for socket in self.members.values() {
+            fan_out.deliver(socket);
+        }
+    }
+}

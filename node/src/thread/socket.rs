@@ -1,0 +1,524 @@
+//! A socket on its thread.
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytestring::ByteString;
+use futures_util::future::LocalBoxFuture;
+use sociable_adapter::{Entry, LeftRoom, Missed, Operation, Position, SavedSession};
+use sociable_engine::actor::{Actor as _, ActorCell, Death, Handle, Outcome};
+use sociable_engine::supervision::Directive;
+use sociable_engine::{SendError, Session};
+use sociable_protocol::{Args, Frames};
+
+use crate::ack::{Ack, Waiter};
+use crate::connection::Client;
+use crate::handler::registry::Handlers;
+use crate::handler::run::{HANDLER_COST, Started, notify, poll_once, run, spawn_rest};
+use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
+use crate::reason::DisconnectReason;
+use crate::recovery::progress::DeliveryProgress;
+use crate::socket::{Socket, SocketError};
+use crate::socket_state::{SocketState, Stage};
+use crate::stats::Count;
+use crate::thread::ThreadState;
+use crate::thread::namespace::LocalNamespace;
+use crate::thread::namespace_actor::{Change, Enter, Exit, Join, Leave};
+use crate::thread::socket_actor::{AwaitAck, Configure, Event, Hold, NextEvent, Notify, Plan, SocketActor, TakeAck, Visit};
+use crate::trace;
+
+/// A socket on its thread.
+#[derive(Debug)]
+pub(crate) struct LocalSocket {
+    pub(crate) shared: Arc<SocketState>,
+    pub(crate) slot: u32,
+    pub(crate) session: Rc<Session>,
+    pub(crate) thread: Rc<ThreadState>,
+    pub(super) client: Weak<Client>,
+    pub(crate) namespace: Rc<LocalNamespace>,
+    /// What its namespace had listening when it connected.
+    pub(super) setup: Arc<Handlers>,
+    /// All that is its alone.
+    pub(super) actor: ActorCell<SocketActor>,
+}
+
+impl LocalSocket {
+    pub(crate) fn socket(&self) -> Socket {
+        Socket(Arc::clone(&self.shared))
+    }
+
+    /// Returns a socket at a place of its thread, which is not connected yet.
+    pub(super) fn new(
+        shared: SocketState,
+        session: &Rc<Session>,
+        thread: &Rc<ThreadState>,
+        namespace: Rc<LocalNamespace>,
+        client: &Weak<Client>,
+    ) -> Self {
+        let setup = shared.namespace.setup().snapshot();
+        let progress = shared.recovery.is_some().then(Rc::default);
+        Self {
+            slot: shared.slot,
+            shared: Arc::new(shared),
+            session: Rc::clone(session),
+            thread: Rc::clone(thread),
+            client: Weak::clone(client),
+            namespace,
+            actor: ActorCell::new(SocketActor::new(!setup.any_outgoing.is_empty(), progress)),
+            setup,
+        }
+    }
+
+    /// Sends a message to the actor. If it dies of it, its namespace ends the socket.
+    #[inline]
+    fn tell<M>(self: &Rc<Self>, message: M) -> Option<<SocketActor as Handle<M>>::Effect>
+    where
+        SocketActor: Handle<M>,
+    {
+        match self.actor.send(message) {
+            Outcome::Done(effect) => Some(effect),
+            Outcome::Ended => None,
+            Outcome::Died(death) => {
+                self.died(death);
+                None
+            }
+        }
+    }
+
+    /// The actor has died: its namespace ends the socket, and tells its client and its handlers.
+    #[cold]
+    pub(super) fn died(self: &Rc<Self>, death: Death<SocketActor>) {
+        let Death { mut remains, cause } = death;
+        self.thread.worker.actor_died(SocketActor::KIND, self.shared.id.shortened().to_string(), cause, Directive::Stop);
+        let acks = remains.drain_acks();
+        self.actor.replace(SocketActor::new(false, remains.progress().cloned()));
+        self.leave(DisconnectReason::SocketFailed, true);
+        acks.into_iter().for_each(|waiter| waiter.gone(self.shared.id));
+    }
+
+    /// Returns true if a walk has not met the socket before.
+    #[inline]
+    pub(super) fn visit(&self, visit: u64) -> bool {
+        matches!(self.actor.send(Visit(visit)), Outcome::Done(true))
+    }
+
+    /// Returns how far it was served, if recovery is on.
+    pub(super) fn progress(&self) -> Option<Rc<DeliveryProgress>> {
+        self.actor.read(|actor| actor.progress().cloned()).flatten()
+    }
+
+    /// Changes what listens to this socket alone.
+    ///
+    /// What `change` returns is what it removed: it is dropped when the actor is free again, since a drop may run users' code.
+    pub(crate) fn configure<R>(self: &Rc<Self>, change: impl FnOnce(&mut Handlers) -> R) {
+        drop(self.tell(Configure(change)));
+    }
+
+    /// Lists something that the namespace and the socket itself have listening.
+    fn gather<T: Clone>(&self, list: impl Fn(&Handlers) -> &Vec<T>) -> Vec<T> {
+        let mut all = list(&self.setup).clone();
+        let own = self.actor.read(|actor| actor.own().map(|own| list(own).clone())).flatten();
+        all.extend(own.into_iter().flatten());
+        all
+    }
+
+    /// The socket enters its namespace, the rooms that it comes back to, and those that a middleware chose.
+    pub(crate) fn connected(self: &Rc<Self>, back: &[ByteString], chosen: &[ByteString]) {
+        self.namespace.send(Enter(self));
+        let mut changes = self.namespace.moved(Join { socket: self, rooms: back }).unwrap_or_default();
+        let joined = self.namespace.moved(Join { socket: self, rooms: chosen }).unwrap_or_default();
+        self.note_joined(&joined);
+        changes.extend(joined);
+        let own = Change { room: ByteString::from(self.shared.id.as_str()), edge: true };
+        let changes = self.namespace.on_node(changes, true);
+        for Change { room, edge } in std::iter::once(own).chain(changes) {
+            self.namespace.notify_change(self, room, edge, true);
+        }
+        self.changed();
+        self.thread.count(Count::SocketsOpened);
+    }
+
+    /// Marks the place from which on events are for it.
+    pub(crate) fn start_fresh(&self) {
+        if let Some(progress) = self.progress() {
+            let cursor = self.cursor();
+            // A thread that has got no event yet is as far as all that were before it.
+            let recoveries = self.shared.namespace.recoveries().filter(|_| cursor == Position::default());
+            progress.since.set(recoveries.map_or(cursor, |recoveries| recoveries.history.head()));
+        }
+    }
+
+    /// The packets of what a session missed, as they are sent.
+    pub(crate) fn packets(&self, missed: &Missed) -> Vec<Frames> {
+        let offsets = missed.offsets.iter().map(Some).chain(std::iter::repeat(None));
+        let packet = |(entry, offset): (&Arc<Entry>, Option<&String>)| match offset {
+            Some(offset) => self.shared.namespace.at_offset(&entry.frames, offset),
+            None => entry.frames.clone(),
+        };
+        missed.entries.iter().zip(offsets).map(packet).collect()
+    }
+
+    /// Goes on where the socket was, and sends the packets of what it missed.
+    pub(crate) fn resume(&self, session: &SavedSession, missed: &Missed, packets: Vec<Frames>) {
+        let Some(progress) = self.progress() else { return };
+        progress.joined.borrow_mut().extend(missed.rooms.iter().cloned());
+        progress.left_rooms.borrow_mut().clone_from(&missed.left_rooms);
+        progress.since.set(session.since);
+        progress.sent.set(session.sent);
+        progress.served.set(missed.head);
+        progress.shown.borrow_mut().clone_from(&session.shown);
+        for (entry, packet) in missed.entries.iter().zip(packets) {
+            let sent = self.session.send(packet, entry.compress);
+            match sent {
+                Ok(()) => progress.sent.set(Some(entry.mark())),
+                // Which of them the client has is not known by where it was before.
+                Err(_) => progress.refused.set(Some(session.since)),
+            }
+        }
+        self.thread.count(Count::Recovered);
+    }
+
+    fn cursor(&self) -> Position {
+        self.thread.cursor()
+    }
+
+    /// What is kept of it for its return has changed.
+    pub(crate) fn changed(self: &Rc<Self>) {
+        if self.shared.recovery.is_some() {
+            self.thread.save_soon(self);
+        }
+    }
+
+    /// Returns a packet without a place in the history, such that the client of this socket does not take it for one with a place.
+    pub(super) fn placeless(&self, frames: &Frames, progress: &DeliveryProgress, cursor: Position) -> Frames {
+        if !self.shared.is_connected() {
+            return frames.clone();
+        }
+        self.shared.namespace.with_offset(frames, progress.reached(cursor))
+    }
+
+    pub(crate) fn join(self: &Rc<Self>, rooms: &[ByteString]) {
+        if !self.shared.has_been_let_in() {
+            return self.shared.choose_rooms(rooms.iter().cloned());
+        }
+        if let Some(changes) = self.namespace.moved(Join { socket: self, rooms }) {
+            self.note_joined(&changes);
+            self.changed();
+            self.namespace.notify_changes(self, changes, true);
+        }
+    }
+
+    /// Notes the place from which on the events of rooms are for this socket.
+    fn note_joined(&self, changes: &[Change]) {
+        if let Some(progress) = self.progress() {
+            let place = progress.reached(self.cursor());
+            progress.joined.borrow_mut().extend(changes.iter().map(|change| (change.room.clone(), place)));
+        }
+    }
+
+    pub(crate) fn leave_rooms(self: &Rc<Self>, rooms: &[ByteString]) {
+        if !self.shared.has_been_let_in() {
+            return rooms.iter().for_each(|room| self.shared.drop_room(room));
+        }
+        if let Some(changes) = self.namespace.moved(Leave { socket: self, rooms }) {
+            if let Some(progress) = self.progress() {
+                let to = progress.reached(self.cursor());
+                for change in &changes {
+                    let from = progress.joined.borrow_mut().remove(&change.room).unwrap_or_default();
+                    progress.left_rooms.borrow_mut().add(LeftRoom { room: change.room.clone(), from, to });
+                }
+                self.changed();
+            }
+            self.namespace.notify_changes(self, changes, false);
+        }
+    }
+
+    /// Sends frames. What is not sent at once by a volatile event is dropped.
+    #[inline]
+    pub(crate) fn send(self: &Rc<Self>, frames: Frames, volatile: bool, compress: bool) -> Result<(), SendError> {
+        if volatile && !self.session.is_writable() {
+            self.thread.count(Count::VolatileDropped);
+            return Ok(());
+        }
+        let frames = match self.progress() {
+            Some(progress) => self.placeless(&frames, &progress, self.cursor()),
+            None => frames,
+        };
+        if self.actor.read(SocketActor::listens_outgoing) == Some(true) {
+            self.notify_outgoing(&frames);
+        }
+        self.session.send(frames, compress)
+    }
+
+    /// Tells listeners what is sent.
+    pub(super) fn notify_outgoing(self: &Rc<Self>, frames: &Frames) {
+        if self.tell(Notify(true)) == Some(true) {
+            self.notify_listeners(frames);
+            self.tell(Notify(false));
+        }
+    }
+
+    fn notify_listeners(&self, frames: &Frames) {
+        let Some((name, args, _)) = self.shared.namespace.read_event(frames) else { return };
+        let context = EventContext { socket: self.socket(), name, args, ack: None };
+        self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| notify(&self.session, || listener(&context)));
+    }
+
+    pub(crate) fn await_ack(self: &Rc<Self>, id: u64, waiter: Waiter) {
+        self.tell(AwaitAck(id, waiter));
+    }
+
+    pub(crate) fn forget_ack(self: &Rc<Self>, id: u64) {
+        self.tell(TakeAck(id));
+    }
+
+    /// The client has acknowledged an event.
+    pub(crate) fn on_ack(self: &Rc<Self>, id: Option<u64>, args: Args) {
+        match id.and_then(|id| self.tell(TakeAck(id)).flatten()) {
+            Some(owed) => {
+                self.thread.acks.observe(owed.since.elapsed());
+                owed.waiter.answer(self.shared.id, args);
+            }
+            None => self.thread.count(Count::AcksUnexpected),
+        }
+    }
+
+    /// The client has sent an event.
+    #[inline]
+    pub(crate) fn on_event(self: &Rc<Self>, context: EventContext) {
+        let own = self.actor.read(|actor| actor.own().map(|own| own.any.clone())).flatten().unwrap_or_default();
+        if !self.setup.any.is_empty() || !own.is_empty() {
+            self.setup.any.iter().chain(&own).for_each(|listener| notify(&self.session, || listener(&context)));
+            if !self.shared.is_connected() {
+                return;
+            }
+        }
+        if let Some((context, plan)) = self.tell(Event { session: &self.session, context }).flatten() {
+            self.handle(context, plan);
+        }
+    }
+
+    /// Handles the events that wait, as far as they need no longer.
+    pub(crate) fn handle_waiting(self: &Rc<Self>) {
+        while self.shared.is_connected() && !self.session.is_full() {
+            let Some((waited, context, plan)) = self.tell(NextEvent).flatten() else { break };
+            drop(waited);
+            self.handle(context, plan);
+        }
+    }
+
+    /// Asks the middleware, then calls the handlers.
+    fn handle(self: &Rc<Self>, context: EventContext, Plan { own, middleware }: Plan) {
+        if self.setup.event_middleware.is_empty() && middleware.is_empty() {
+            return self.run_handlers(&context, own);
+        }
+        let middleware: Vec<_> = self.setup.event_middleware.iter().cloned().chain(middleware).collect();
+        let asked = context.clone();
+        let ask = move || -> LocalBoxFuture<'static, Result<(), HandlerError>> {
+            Box::pin(async move {
+                for ask in middleware {
+                    ask(&asked).await?;
+                }
+                Ok(())
+            })
+        };
+        match poll_once(&self.session, ask) {
+            Started::Ended(verdict) => self.judged(&context, own, verdict),
+            Started::Panicked => {}
+            Started::Waits(future) => {
+                self.tell(Hold(true));
+                let this = Rc::clone(self);
+                spawn_rest(&self.session, HANDLER_COST + context.cost(), future, move |verdict| {
+                    this.tell(Hold(false));
+                    if let Some(verdict) = verdict {
+                        this.judged(&context, own, verdict);
+                    }
+                });
+            }
+        }
+    }
+
+    fn judged(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>, verdict: Result<(), HandlerError>) {
+        match verdict {
+            Ok(()) if self.shared.is_connected() => self.run_handlers(context, own),
+            Ok(()) => {}
+            Err(error) => {
+                self.thread.count(Count::EventsRefused);
+                self.tell_error(&SocketError::refused(&context.name, error.clone()));
+                self.answer_error(context.ack.as_ref(), error);
+            }
+        }
+    }
+
+    /// Calls the handlers of an event.
+    #[inline]
+    fn run_handlers(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
+        let shared = self.setup.events.get(&context.name);
+        let counters = &self.thread.counters;
+        if shared.is_none() && own.is_empty() {
+            counters.increment(Count::EventsUnheard);
+        }
+        for handler in shared.into_iter().flatten().chain(&own) {
+            let span = trace::handling(self.shared.id, self.shared.namespace.name(), &context.name);
+            let begun =
+                poll_once(&self.session, || if span.is_disabled() { handler(context) } else { trace::handled(span, || handler(context)) });
+            match begun {
+                Started::Panicked => {}
+                Started::Ended(Ok(())) => counters.increment(Count::EventsHandled),
+                Started::Ended(Err(error)) => self.failed(&context.name, context.ack.as_ref(), error),
+                Started::Waits(future) => {
+                    let (this, name, ack) = (Rc::clone(self), context.name.clone(), context.ack.clone());
+                    spawn_rest(&self.session, HANDLER_COST + context.cost(), future, move |ended| match ended {
+                        None => {}
+                        Some(Ok(())) => this.thread.count(Count::EventsHandled),
+                        Some(Err(error)) => this.failed(&name, ack.as_ref(), error),
+                    });
+                }
+            }
+        }
+    }
+
+    fn failed(self: &Rc<Self>, event: &ByteString, ack: Option<&Ack>, error: HandlerError) {
+        let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
+        self.thread.count(count);
+        tracing::debug!(target: "sociable::handler", id = %self.shared.id.shortened(), event = %trace::plain(event), ?error, "event not handled");
+        self.tell_error(&SocketError::handler(event, error.clone()));
+        self.answer_error(ack, error);
+    }
+
+    /// Tells the client that waits for an acknowledgement why there is none, if that is wanted.
+    fn answer_error(&self, ack: Option<&Ack>, error: HandlerError) {
+        #[derive(serde::Serialize)]
+        struct Answer<'a> {
+            error: Told<'a>,
+        }
+        #[derive(serde::Serialize)]
+        struct Told<'a> {
+            message: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            data: Option<&'a serde_json::Value>,
+        }
+        let wanted = |ack: &&Ack| ack.is_asked() && self.shared.namespace.server_state().is_some_and(|server| server.answer_errors);
+        if let Some(ack) = ack.filter(wanted) {
+            let failure = error.into_failure();
+            // A client that has gone needs no answer.
+            let _ = ack.send(&Answer { error: Told { message: failure.message(), data: failure.data() } });
+        }
+    }
+
+    pub(crate) fn tell_error(&self, error: &SocketError) {
+        let socket = self.socket();
+        self.gather(|setup| &setup.errors).iter().for_each(|listener| notify(&self.session, || listener(&socket, error)));
+    }
+
+    /// Takes the socket out of its namespace. `tell_client`: with a disconnect packet.
+    pub(crate) fn leave(self: &Rc<Self>, reason: DisconnectReason, tell_client: bool) {
+        if !self.shared.advance(Stage::Connected, Stage::Disconnecting) {
+            // One that is on its way out must not come back if it was put out.
+            let put_out = reason == DisconnectReason::ServerNamespaceDisconnect && self.shared.has_been_let_in();
+            if let Some(recovery) = self.shared.recovery.as_ref().filter(|_| put_out) {
+                recovery.void.store(true, Ordering::Release);
+            }
+            return;
+        }
+        if tell_client {
+            // If the session is over, so is what it could be told.
+            let _ = self.session.send(self.shared.namespace.disconnect_frames(), true);
+        }
+        self.call_disconnect(self.gather(|setup| &setup.disconnecting), reason);
+        if let (Some(recoveries), Some(progress)) = (self.shared.namespace.recoveries(), self.progress()) {
+            recoveries.on_disconnected(&self.shared, &progress, self.cursor(), reason.is_recoverable());
+        }
+        let changes = self.namespace.moved(Exit(self)).unwrap_or_default();
+        self.namespace.notify_changes(self, changes, false);
+        let own = ByteString::from(self.shared.id.as_str());
+        self.namespace.notify_change(self, own, true, false);
+        self.shared.advance(Stage::Disconnecting, Stage::Disconnected);
+        if let Some(client) = self.client.upgrade() {
+            client.forget(self);
+        }
+        let counters = &self.thread.counters;
+        counters.increment(Count::SocketsClosed);
+        match reason {
+            DisconnectReason::ClientNamespaceDisconnect => counters.increment(Count::ClientDisconnects),
+            DisconnectReason::ServerNamespaceDisconnect => counters.increment(Count::ServerDisconnects),
+            // They are counted where they happen.
+            DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
+        }
+        tracing::debug!(target: "sociable::socket", id = %self.shared.id.shortened(), namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
+        // Before the handlers: who asks them how many are left must not count this one.
+        self.shared.namespace.left(self.shared.recovery.is_some() && reason.is_recoverable());
+        self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
+        if let Ok(mut actor) = self.actor.end() {
+            actor.drain_acks().into_iter().for_each(|waiter| waiter.gone(self.shared.id));
+        }
+        self.thread.remove(self);
+        self.thread.left(&self.namespace);
+    }
+
+    /// Takes the client out of all its namespaces and closes its connection.
+    pub(crate) fn close(self: &Rc<Self>) {
+        match self.client.upgrade() {
+            Some(client) => client.close(),
+            None => self.session.close(),
+        }
+    }
+
+    /// Gives up a socket that was refused, or whose client went before it was connected.
+    pub(crate) fn abandon(self: &Rc<Self>) {
+        if !self.shared.advance(Stage::Connecting, Stage::Disconnected) {
+            return;
+        }
+        if let Some(recoveries) = self.shared.namespace.recoveries() {
+            recoveries.on_removed(&self.shared);
+        }
+        drop(self.shared.take_rooms());
+        if let Ok(mut actor) = self.actor.end() {
+            actor.drain_acks().into_iter().for_each(|waiter| waiter.gone(self.shared.id));
+        }
+        self.thread.remove(self);
+        self.thread.left(&self.namespace);
+        self.shared.namespace.left(false);
+    }
+
+    fn call_disconnect(self: &Rc<Self>, handlers: Vec<Erased<DisconnectContext>>, reason: DisconnectReason) {
+        let context = DisconnectContext { socket: self.socket(), reason };
+        for handler in handlers {
+            let this = Rc::clone(self);
+            run(
+                &self.session,
+                || handler(&context),
+                move |ended| {
+                    if let Err(error) = ended {
+                        this.failed(&ByteString::from_static("disconnect"), None, error);
+                    }
+                },
+            );
+        }
+    }
+
+    pub(crate) fn setup(&self) -> &Arc<Handlers> {
+        &self.setup
+    }
+
+    /// Makes the actor panic.
+    #[cfg(test)]
+    pub(crate) fn crash(self: &Rc<Self>) {
+        self.tell(crate::thread::socket_actor::Crash);
+    }
+}
+
+/// Has sockets join, leave or disconnect.
+pub(crate) fn carry_out(sockets: &[Rc<LocalSocket>], operation: &Operation) {
+    match operation {
+        Operation::Join(rooms) => sockets.iter().for_each(|socket| socket.join(rooms)),
+        Operation::Leave(rooms) => sockets.iter().for_each(|socket| socket.leave_rooms(rooms)),
+        Operation::Disconnect { close: true } => sockets.iter().for_each(LocalSocket::close),
+        Operation::Disconnect { close: false } => {
+            sockets.iter().for_each(|socket| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true));
+        }
+        // Events are sent elsewhere; those between servers are for the application.
+        Operation::Emit { .. } | Operation::ServerEvent { .. } => {}
+    }
+}

@@ -1,0 +1,264 @@
+//! The deaths of actors on a running server. Only from within can they be made to die.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::mpsc;
+
+use actix_web::App;
+use sociable_protocol::websocket::{Payload, payloads};
+
+use super::namespace_actor::{BreakRoom, Crash};
+use crate::{Ack, CloseReason, Data, DisconnectReason, Server, Socket};
+
+/// Starts a server on a thread of its own. It ends with the tests.
+fn serve(io: &Server) -> SocketAddr {
+    let (tell, told) = mpsc::channel();
+    let io = io.clone();
+    std::thread::spawn(move || {
+        let service = io.service();
+        let server = io.serve(move || App::new().service(service.clone())).workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
+        tell.send(server.addrs()[0]).unwrap();
+        actix_rt::System::new().block_on(server.run()).unwrap();
+    });
+    told.recv().unwrap()
+}
+
+/// A client that speaks WebSocket by hand.
+struct Client {
+    stream: TcpStream,
+    read: Vec<u8>,
+}
+
+impl Client {
+    fn connect(addr: SocketAddr) -> Self {
+        let mut stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
+        let head = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut client = Self { stream, read: vec![] };
+        while !client.read.windows(4).any(|end| end == b"\r\n\r\n") {
+            client.fill();
+        }
+        let head = client.read.windows(4).position(|end| end == b"\r\n\r\n").unwrap() + 4;
+        client.read.drain(..head);
+        assert!(client.next().starts_with('0'));
+        client
+    }
+
+    fn fill(&mut self) {
+        let mut buffer = [0; 4096];
+        let length = self.stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "the server closed the connection");
+        self.read.extend_from_slice(&buffer[..length]);
+    }
+
+    fn send(&mut self, text: &str) {
+        let mut frame = vec![0x81, 0x80 | text.len() as u8, 0, 0, 0, 0];
+        frame.extend_from_slice(text.as_bytes());
+        self.stream.write_all(&frame).unwrap();
+    }
+
+    fn next(&mut self) -> String {
+        loop {
+            let first = match payloads(&self.read).next() {
+                Some(Payload::Text(text)) => Some(text.to_owned()),
+                _ => None,
+            };
+            if let Some(text) = first {
+                assert!(text.len() < 126);
+                self.read.drain(..text.len() + 2);
+                return text;
+            }
+            self.fill();
+        }
+    }
+
+    fn join(addr: SocketAddr, namespace: &str) -> Self {
+        let mut client = Self::connect(addr);
+        let name = if namespace == "/" { String::new() } else { format!("{namespace},") };
+        client.send(&format!("40{name}"));
+        assert!(client.next().starts_with(&format!("40{name}")));
+        client
+    }
+}
+
+/// The numbers of actors that died, and that were restarted.
+fn deaths(io: &Server) -> (u64, u64) {
+    let stats = io.stats();
+    (stats.actors_died, stats.actors_restarted)
+}
+
+/// The last death on the server's thread: its kind, cause and directive.
+fn last_death(io: &Server) -> (&'static str, String, &'static str) {
+    let death = io.inner.engine().workers()[0].actors().last_deaths().pop().unwrap();
+    (death.kind.name(), death.cause, death.directive.as_str())
+}
+
+/// Handlers by which a test joins rooms, tells them something, and breaks them.
+fn with_rooms(io: &Server) {
+    io.of("/a")
+        .on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+            socket.join(room);
+            ack.send(()).ok();
+        })
+        .on("tell", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
+            socket.namespace().to(rooms).emit("told", ()).ok();
+        })
+        .on("break", async |socket: Socket| {
+            socket.here().unwrap().namespace.send(BreakRoom("red"));
+        })
+        .on("crash", async |socket: Socket| {
+            assert!(socket.here().unwrap().namespace.send(Crash).is_none());
+        });
+}
+
+fn join(client: &mut Client, room: &str) {
+    client.send(&format!(r#"42/a,1["join","{room}"]"#));
+    assert_eq!(client.next(), "43/a,1[]");
+}
+
+#[test]
+fn socket_that_dies_is_ended_cleanly_and_alone() {
+    let io = Server::builder().build().unwrap();
+    let (tell, told) = mpsc::channel();
+    for name in ["/a", "/b"] {
+        let tell = tell.clone();
+        io.of(name)
+            .on("crash", async |socket: Socket| socket.here().unwrap().crash())
+            .on("echo", async |Data(value): Data<u32>, ack: Ack| drop(ack.send(value)))
+            .on_disconnect(move |socket: Socket, reason: DisconnectReason| {
+                tell.send((socket.id(), socket.rooms().len(), reason)).unwrap();
+                std::future::ready(())
+            });
+    }
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
+    one.send("40/b,");
+    one.next();
+    one.send(r#"42/a,["crash"]"#);
+    assert_eq!(one.next(), "41/a,", "the client learns that it is out");
+    let (_, rooms, reason) = told.recv().unwrap();
+    assert_eq!((rooms, reason), (0, DisconnectReason::SocketFailed));
+    one.send(r#"42/b,1["echo",7]"#);
+    assert_eq!(one.next(), "43/b,1[7]", "its session and its other sockets go on");
+    other.send(r#"42/a,1["echo",8]"#);
+    assert_eq!(other.next(), "43/a,1[8]", "others notice nothing");
+    assert_eq!(io.of("/a").socket_count(), 1);
+    assert_eq!((deaths(&io), last_death(&io)), ((1, 0), ("socket", "crash".into(), "stop")));
+    one.send("40/a,");
+    assert!(one.next().starts_with(r#"40/a,{"sid":"#), "it may come back");
+}
+
+#[test]
+fn dead_member_of_a_room_is_passed_by() {
+    let io = Server::builder().build().unwrap();
+    io.of("/a").on_connect(async |socket: Socket| socket.join("red")).on("crash", async |socket: Socket| {
+        socket.here().unwrap().crash();
+        socket.namespace().to("red").emit("told", ()).ok();
+    });
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
+    one.send(r#"42/a,["crash"]"#);
+    assert_eq!(other.next(), r#"42/a,["told"]"#);
+    assert_eq!(one.next(), "41/a,");
+}
+
+#[test]
+fn room_that_dies_hurts_itself_alone_and_keeps_its_members() {
+    let io = Server::builder().build().unwrap();
+    with_rooms(&io);
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
+    join(&mut one, "red");
+    join(&mut other, "blue");
+    one.send(r#"42/a,["break"]"#);
+    one.send(r#"42/a,["tell",["red","blue"]]"#);
+    assert_eq!(other.next(), r#"42/a,["told"]"#, "the other room of the broadcast gets it");
+    assert_eq!((deaths(&io), last_death(&io)), ((1, 1), ("room", "crash".into(), "restart")));
+    other.send(r#"42/a,["tell",["red"]]"#);
+    assert_eq!(one.next(), r#"42/a,["told"]"#, "the room has its member");
+    assert_eq!(io.of("/a").room_count(), 2);
+}
+
+#[test]
+fn namespace_is_restarted_when_its_rooms_die_too_often() {
+    let io = Server::builder().build().unwrap();
+    with_rooms(&io);
+    let addr = serve(&io);
+    let mut one = Client::join(addr, "/a");
+    join(&mut one, "red");
+    for _ in 0..6 {
+        one.send(r#"42/a,["break"]"#);
+        one.send(r#"42/a,["tell",["red"]]"#);
+    }
+    one.send(r#"42/a,["tell",["red"]]"#);
+    assert_eq!(one.next(), r#"42/a,["told"]"#, "the room has its member");
+    assert_eq!(deaths(&io), (7, 6), "six rooms and the namespace died; five rooms and the namespace were restarted");
+    assert_eq!(last_death(&io), ("namespace", "its rooms died too often".into(), "restart"));
+}
+
+#[test]
+fn namespace_that_dies_is_restarted_with_sockets_and_rooms() {
+    let io = Server::builder().build().unwrap();
+    with_rooms(&io);
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
+    join(&mut other, "red");
+    one.send(r#"42/a,["crash"]"#);
+    one.send(r#"42/a,["tell",["red"]]"#);
+    assert_eq!(other.next(), r#"42/a,["told"]"#);
+    assert_eq!((deaths(&io), last_death(&io)), ((1, 1), ("namespace", "crash".into(), "restart")));
+}
+
+#[test]
+fn namespace_that_dies_too_often_ends_its_sockets() {
+    let io = Server::builder().build().unwrap();
+    with_rooms(&io);
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/a"), Client::connect(addr));
+    for _ in 0..6 {
+        one.send(r#"42/a,["crash"]"#);
+    }
+    assert_eq!(one.next(), "41/a,", "the client learns that it is out");
+    assert_eq!(last_death(&io), ("namespace", "crash".into(), "stop"));
+    other.send("40/a,");
+    assert!(other.next().starts_with("40/a,"), "others may enter");
+}
+
+#[test]
+fn session_that_dies_ends_with_its_sockets_and_alone() {
+    let io = Server::builder().build().unwrap();
+    let (tell, told) = mpsc::channel();
+    io.on("crash", async |socket: Socket| {
+        let session = std::rc::Rc::clone(&socket.here().unwrap().session);
+        actix_rt::spawn(async move { session.crash() });
+    })
+    .on("echo", async |Data(value): Data<u32>, ack: Ack| drop(ack.send(value)))
+    .on_disconnect(move |reason: DisconnectReason| {
+        tell.send(reason).unwrap();
+        std::future::ready(())
+    });
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/"), Client::join(addr, "/"));
+    one.send(r#"42["crash"]"#);
+    assert_eq!(told.recv().unwrap(), DisconnectReason::Session(CloseReason::SessionFailed));
+    other.send(r#"421["echo",8]"#);
+    assert_eq!(other.next(), "431[8]", "others notice nothing");
+    assert_eq!((io.session_count(), io.stats().sessions_failed), (1, 1));
+    assert_eq!((deaths(&io), last_death(&io)), ((1, 0), ("session", "crash".into(), "stop")));
+}
+
+#[test]
+fn worker_survives_a_call_that_panics() {
+    let io = Server::builder().build().unwrap();
+    io.on("echo", async |Data(value): Data<u32>, ack: Ack| drop(ack.send(value)));
+    let mut one = Client::join(serve(&io), "/");
+    let (tell, told) = mpsc::channel();
+    io.inner.engine().call(0, 0, |_| panic!("crash")).unwrap();
+    io.inner.engine().call(0, 0, move |_| tell.send(()).unwrap()).unwrap();
+    told.recv().unwrap();
+    one.send(r#"421["echo",8]"#);
+    assert_eq!(one.next(), "431[8]");
+    assert_eq!((deaths(&io), last_death(&io)), ((1, 1), ("worker", "crash".into(), "restart")));
+}
