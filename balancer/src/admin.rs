@@ -28,7 +28,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::balancer::Handle;
 use crate::descriptors::Held;
-use crate::lookout::Lookout;
+use crate::discovery::Lookout;
 use crate::scrape::{self, Scrape};
 use crate::shared::Shared;
 use crate::table::State;

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::accept::{self, Accepted, Source};
-use crate::lookout::{Reports, Tables};
+use crate::discovery::{Reports, Tables};
 use crate::options::{Options, OptionsError};
 use crate::roll::Pace;
 use crate::serve::{self, Leave};

@@ -27,10 +27,9 @@
 //!
 //! # Which nodes there are
 //!
-//! * `discovery`: what the configuration says of how they are found.
-//! * `sources`: who names them. `probe`: how they are asked for their health.
-//! * `registry`: what follows from all that is seen: a state machine.
-//! * `lookout`: the thread that runs all this and gives out tables.
+//! * `discovery`: the thread that looks for nodes and gives out tables. `config`, `address`, `error`: what the configuration says of it.
+//! * `discovery::sources`: who names nodes. `discovery::probe`: how they are asked for their health. `discovery::evidence`: what both see.
+//! * `discovery::registry`: what follows from all that is seen: a state machine.
 //!
 //! # What an operator sees
 //!
@@ -51,7 +50,6 @@ mod h2;
 mod handover;
 mod http;
 mod limits;
-mod lookout;
 mod maps;
 mod metrics;
 mod network;
@@ -59,16 +57,13 @@ mod options;
 mod permit;
 mod placement;
 mod pool;
-mod probe;
 mod proxy_protocol;
 mod reach;
-mod registry;
 mod ring;
 mod roll;
 mod scrape;
 mod serve;
 mod shared;
-mod sources;
 mod stream;
 mod table;
 mod tcp;
@@ -82,13 +77,12 @@ mod worker;
 pub use admin::Admin;
 pub use affinity::{Affinity, AffinityError};
 pub use balancer::{Balancer, Handle};
-pub use discovery::{Discovery, DiscoveryError, Probing};
+pub use discovery::{
+    Answer, Counter, Discovery, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, Lookout, NatsAuth, NatsSource, NodeView, Overview,
+    ProbeError, Probing, Registry, Report, Reports, Rules, Sighting, SourceId, SourceView, Tables, probe,
+};
 pub use forwarded::Dialect;
 pub use handover::{Handover, HandoverError, HandoverServer, take_over};
-pub use lookout::{Counter, DiscoveryCounters, Lookout, Report, Reports, Tables};
 pub use options::{Options, OptionsError};
-pub use probe::{Answer, ProbeError, probe};
-pub use registry::{NodeView, Overview, Registry, Rules, Sighting, SourceId, SourceView};
-pub use sources::{DnsTarget, HostPort, NatsAuth, NatsSource};
 pub use table::{Counted, Limits, Load, Node, State, Table};
 pub use tls::{Pair, Tls, TlsError};

@@ -10,7 +10,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use crate::lookout::DiscoveryCounters;
+use crate::discovery::DiscoveryCounters;
 use crate::shared::Shared;
 use crate::table::{Load, State};
 use crate::tls::Tls;

@@ -8,12 +8,12 @@ use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use crate::addresses::Addresses;
 use crate::descriptors::Descriptors;
+use crate::discovery::{Reports, Tables};
 use crate::guesses::{Guesses, Right};
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::http::target::Route;
 use crate::limits::{Bucket, Buckets};
-use crate::lookout::{Reports, Tables};
 use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
 use crate::table::{Node, State};

@@ -6,9 +6,9 @@ use std::time::Instant;
 use serde::Serialize;
 use sociable_protocol::NodeTag;
 
-use super::Registry;
 use super::place::Place;
 use super::process::Process;
+use super::state::Registry;
 use crate::table::State;
 
 /// All that is known.

@@ -5,19 +5,11 @@ use std::sync::Arc;
 use sociable_protocol::NodeTag;
 use tokio::sync::mpsc;
 
-use super::DiscoveryCounters;
+use super::counters::DiscoveryCounters;
+use super::evidence::Report;
 
 /// How many reports may wait. What is more is dropped and counted: that much is not told of nodes that are well, and the probes find it too.
 const MAX_WAITING: usize = 1024;
-
-/// What a worker found when it turned to a node. That all went well is not told: it happens too often, and probes tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Report {
-    /// It could not be connected to.
-    ConnectFailed(NodeTag),
-    /// It answered 503 to a new session.
-    Refused(NodeTag),
-}
 
 /// Takes what workers tell of nodes. Cheap to clone, and never waits.
 #[derive(Clone, Debug)]

@@ -3,11 +3,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::discovery::evidence::SourceId;
 use crate::maps::{Map, Set};
-
-/// A source, of one configuration: after a reload all have other ids, so that what was under way says nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct SourceId(u64);
 
 #[derive(Debug)]
 pub(super) struct List {
@@ -61,7 +58,7 @@ impl Sources {
 
     fn draw(next: &mut u64) -> SourceId {
         *next += 1;
-        SourceId(*next)
+        SourceId::new(*next)
     }
 
     /// A list gives its addresses. True if it could not, or not all of them.

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use sociable_protocol::{Announcement, Health};
 
-use super::Rules;
-use super::judge::{Standing, Verdict};
-use crate::sources::HostPort;
+use super::rules::Rules;
+use super::verdict::{Standing, Verdict};
+use crate::discovery::address::HostPort;
 use crate::table::{Limits, Load};
 
 /// How many addresses one announced name may stand for. What is more is left out.

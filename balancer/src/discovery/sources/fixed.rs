@@ -7,8 +7,9 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::{self, MissedTickBehavior};
 
-use super::names::{Found, HostPort, Memory, Names};
-use crate::registry::{Sighting, SourceId};
+use super::names::{Found, Memory, Names};
+use crate::discovery::address::HostPort;
+use crate::discovery::evidence::{Sighting, SourceId};
 
 /// Tells where they are, again and again if there are names among them.
 pub(super) async fn run(source: SourceId, nodes: Vec<HostPort>, every: Duration, names: Arc<Names>, sightings: mpsc::Sender<Sighting>) {
@@ -29,7 +30,7 @@ pub(super) async fn run(source: SourceId, nodes: Vec<HostPort>, every: Duration,
 pub(super) async fn resolve_all(nodes: &[HostPort], names: &Names, memory: &mut Memory) -> (Vec<SocketAddr>, Option<String>) {
     let (mut addresses, mut trouble) = (vec![], None);
     for node in nodes {
-        let Found { all, failure } = node.resolve(names, memory).await;
+        let Found { all, failure } = names.resolve(node, memory).await;
         addresses.extend(all);
         trouble = trouble.or(failure.map(|failure| failure.to_string()));
     }

@@ -1,10 +1,17 @@
 //! Each rule, with a clock that the test turns.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::json;
+use sociable_protocol::{Health, NodeTag};
 
-use super::*;
+use super::rules::Rules;
+use super::state::{FAREWELL, MAX_FAREWELLS, Registry};
+use crate::discovery::counters::DiscoveryCounters;
+use crate::discovery::evidence::{Answer, ProbeError, Report, Sighting, SourceId};
 use crate::table::State::{self, Draining, Full, Ready, Unwell};
 
 const STEP: Duration = Duration::from_millis(250);

@@ -9,7 +9,7 @@
 mod dns;
 mod fixed;
 mod names;
-mod nats;
+pub(super) mod nats;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,14 +18,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time;
 
-pub use self::dns::DnsTarget;
-pub use self::names::HostPort;
-pub use self::nats::{NatsAuth, NatsSource};
-
 use self::names::Names;
-use crate::discovery::Discovery;
-use crate::lookout::DiscoveryCounters;
-use crate::registry::{Registry, Sighting};
+use super::config::Discovery;
+use super::counters::DiscoveryCounters;
+use super::evidence::Sighting;
+use super::registry::Registry;
 
 /// How long a task that died is not begun anew.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -1,11 +1,17 @@
 //! Whatever is seen, in whatever order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use serde_json::json;
+use sociable_protocol::NodeTag;
 
-use super::*;
+use super::rules::Rules;
+use super::state::Registry;
+use crate::discovery::evidence::{Answer, ProbeError, Report, Sighting};
 use crate::table::State;
 
 const TAGS: [&str; 4] = ["aaaa", "bbbb", "cccc", "dddd"];

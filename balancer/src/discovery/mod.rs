@@ -1,7 +1,14 @@
 //! The thread that looks for nodes: it runs the sources and the probes, and gives out tables.
 
+mod address;
+mod config;
 mod counters;
+mod error;
+mod evidence;
+mod probe;
+mod registry;
 mod reports;
+mod sources;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,13 +18,17 @@ use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{self, MissedTickBehavior};
 
+pub use self::address::{DnsTarget, HostPort};
+pub use self::config::{Discovery, Probing};
 pub use self::counters::{Counter, DiscoveryCounters};
-pub use self::reports::{Report, Reports};
+pub use self::error::DiscoveryError;
+pub use self::evidence::{Answer, ProbeError, Report, Sighting, SourceId};
+pub use self::probe::probe;
+pub use self::registry::{NodeView, Overview, Registry, Rules, SourceView};
+pub use self::reports::Reports;
+pub use self::sources::nats::{NatsAuth, NatsSource};
 
-use crate::discovery::{Discovery, DiscoveryError};
-use crate::probe::Probers;
-use crate::registry::{Overview, Registry, Sighting};
-use crate::sources;
+use self::probe::Probers;
 use crate::table::Table;
 
 /// How many sightings may wait. Who has more waits with it.

@@ -16,10 +16,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::names::{HostPort, Memory, Names};
-use crate::discovery::DiscoveryError;
-use crate::lookout::DiscoveryCounters;
-use crate::registry::{Sighting, SourceId};
+use super::names::{Memory, Names};
+use crate::discovery::address::HostPort;
+use crate::discovery::counters::DiscoveryCounters;
+use crate::discovery::error::DiscoveryError;
+use crate::discovery::evidence::{Sighting, SourceId};
 use crate::tls::{Pair, check_pair, check_roots};
 
 /// The longest announcement that is read.
@@ -366,7 +367,7 @@ fn look_up(announcement: &Announcement, names: &Arc<Names>, lookups: &mut JoinSe
     }
     let names = Arc::clone(names);
     lookups.spawn(async move {
-        let found = name.resolve(&names, &mut Memory::default()).await;
+        let found = names.resolve(&name, &mut Memory::default()).await;
         if let Some(failure) = found.failure {
             tracing::debug!(target: "sociable::balancer", %tag, announced, %failure, "the name that a node announced can't be looked up");
         }

@@ -3,7 +3,6 @@
 //! Each probe connects anew: a new session would have to, and a connection that stands says nothing of a node whose doors are shut.
 
 use std::error::Error;
-use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,54 +13,20 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use sociable_protocol::Health;
-use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time;
 
-use crate::discovery::Probing;
+use super::config::Probing;
+use super::evidence::{Answer, ProbeError, Sighting};
 use crate::maps::{Map, Set};
-use crate::registry::Sighting;
 
 /// The longest answer that is read, and the longest head.
 const MAX_ANSWER: usize = 16 << 10;
 /// How many probes are made at a time, so that they don't take all file descriptors. If more addresses than that swallow everything at
 /// once, each is probed less often; those that answer are not taken for dead by that.
 const MAX_AT_A_TIME: usize = 256;
-
-/// What an address answered.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// A node that tells of itself, with whatever status.
-    Health(Box<Health>),
-    /// Somebody who answers with success, and does not tell who it is.
-    Untagged,
-}
-
-/// Why a probe failed.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum ProbeError {
-    /// It can't be connected to.
-    #[error("it can't be connected to: {0}")]
-    Connect(#[source] io::Error),
-    /// There was no answer in time.
-    #[error("no answer in time")]
-    Timeout,
-    /// What came is no answer in HTTP/1.1.
-    #[error("it does not answer as HTTP/1.1 has it: {0}")]
-    Http(#[source] hyper::Error),
-    /// The status says that it is not well, and there is no health in the answer that would say more.
-    #[error("it answers {0}")]
-    Status(StatusCode),
-    /// The answer is too long, or broke off.
-    #[error("its answer can't be read: {0}")]
-    Body(#[source] Box<dyn Error + Send + Sync>),
-    /// The path or the address can't be asked for.
-    #[error("it can't be asked: {0}")]
-    Request(#[from] http::Error),
-}
 
 /// Probes an address once.
 ///

@@ -1,8 +1,6 @@
 //! How names become addresses: by `/etc/hosts`, and by DNS.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolveHosts, ResolverConfig};
@@ -14,87 +12,13 @@ use hickory_resolver::{Hosts, TokioResolver};
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::discovery::DiscoveryError;
+use crate::discovery::address::{Host, HostPort};
 use crate::maps::{Map, Set};
 
 /// How long one try of a question may take. The system's configuration says how many tries there are.
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long `/etc/hosts` is not read again.
 const HOSTS_AGE: Duration = Duration::from_secs(1);
-
-/// Where a node is: a name or an address, and a port.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct HostPort {
-    host: Host,
-    port: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Host {
-    Address(IpAddr),
-    Name(String),
-}
-
-impl HostPort {
-    /// Its address, if it was not given by a name.
-    pub fn socket_addr(&self) -> Option<SocketAddr> {
-        match &self.host {
-            Host::Address(ip) => Some(SocketAddr::new(*ip, self.port)),
-            Host::Name(_) => None,
-        }
-    }
-
-    /// All its addresses now.
-    pub(super) async fn resolve(&self, names: &Names, memory: &mut Memory) -> Found<SocketAddr> {
-        let Found { all, failure } = match &self.host {
-            Host::Address(ip) => Found { all: vec![*ip], failure: None },
-            Host::Name(name) => names.addresses(name, memory).await,
-        };
-        Found { all: all.into_iter().map(|ip| SocketAddr::new(ip, self.port)).collect(), failure }
-    }
-}
-
-/// True if a resolver may be asked for it.
-pub(super) fn is_name(text: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    !text.is_empty() && text.bytes().all(fits) && Name::from_ascii(text).is_ok()
-}
-
-impl FromStr for HostPort {
-    type Err = DiscoveryError;
-
-    fn from_str(text: &str) -> Result<Self, DiscoveryError> {
-        let wrong = || DiscoveryError::HostPort(text.to_owned());
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return if address.port() == 0 { Err(wrong()) } else { Ok(address.into()) };
-        }
-        let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-        let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        // What looks like an address and is none is not looked up: 10.0.0.256.
-        let numeric =
-            host.strip_suffix('.').unwrap_or(host).rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
-        if numeric || !is_name(host) {
-            return Err(wrong());
-        }
-        Ok(Self { host: Host::Name(host.to_owned()), port })
-    }
-}
-
-impl From<SocketAddr> for HostPort {
-    fn from(address: SocketAddr) -> Self {
-        Self { host: Host::Address(address.ip()), port: address.port() }
-    }
-}
-
-impl fmt::Display for HostPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.host, self.socket_addr()) {
-            (_, Some(address)) => address.fmt(f),
-            (Host::Name(name), _) => write!(f, "{name}:{}", self.port),
-            (Host::Address(ip), None) => write!(f, "{ip}:{}", self.port),
-        }
-    }
-}
 
 /// Why a name can't be turned into addresses.
 #[derive(Debug, Error)]
@@ -144,8 +68,17 @@ impl Names {
         Self { dns: resolver(servers), hosts: Mutex::default() }
     }
 
+    /// All addresses of a node now.
+    pub(super) async fn resolve(&self, node: &HostPort, memory: &mut Memory) -> Found<SocketAddr> {
+        let Found { all, failure } = match node.host() {
+            Host::Address(ip) => Found { all: vec![*ip], failure: None },
+            Host::Name(name) => self.addresses(name, memory).await,
+        };
+        Found { all: all.into_iter().map(|ip| SocketAddr::new(ip, node.port())).collect(), failure }
+    }
+
     /// All IPv4 and IPv6 addresses of a name. It is a failure if there are none: a name that stands for nodes does not stand for nothing.
-    pub(super) async fn addresses(&self, name: &str, memory: &mut Memory) -> Found<IpAddr> {
+    async fn addresses(&self, name: &str, memory: &mut Memory) -> Found<IpAddr> {
         memory.used.insert(name.to_owned());
         let by_file = self.in_hosts(name);
         if !by_file.is_empty() {
@@ -175,9 +108,7 @@ impl Names {
         let records = self.ask(name, RecordType::SRV).await?;
         let services = records.iter().filter_map(|record| match record {
             // A dot says that the service is not offered.
-            RData::SRV(service) if !service.target.is_root() => {
-                Some(HostPort { host: Host::Name(service.target.to_string()), port: service.port })
-            }
+            RData::SRV(service) if !service.target.is_root() => Some(HostPort::named(service.target.to_string(), service.port)),
             _ => None,
         });
         let services: Vec<_> = services.collect();
