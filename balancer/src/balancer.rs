@@ -10,13 +10,13 @@ use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::accept::{self, Accepted, Source};
 use crate::discovery::{Reports, Tables};
 use crate::options::{Options, OptionsError};
-use crate::roll::Pace;
-use crate::serve::{self, Leave};
-use crate::shared::Shared;
+use crate::serve::accept::{self, Accepted, Source};
+use crate::serve::worker_thread::{self, Leave};
+use crate::state::Shared;
 use crate::tcp;
+use crate::worker::deadlines::Pace;
 
 /// Connections that wait for one worker. If there are more, none is accepted for a while.
 const WAITING: usize = 1024;
@@ -85,7 +85,7 @@ impl Balancer {
         let (mut threads, mut senders) = (vec![], vec![]);
         for index in 0..self.workers {
             let (sender, accepted) = mpsc::channel::<Accepted>(WAITING);
-            threads.push(serve::start(index, Arc::clone(&self.shared), accepted, leave.subscribe())?);
+            threads.push(worker_thread::start(index, Arc::clone(&self.shared), accepted, leave.subscribe())?);
             senders.push(sender);
         }
         let listeners = self.sources.iter().map(|source| source.listener.try_clone()).collect::<io::Result<Vec<_>>>()?;

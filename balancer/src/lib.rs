@@ -18,12 +18,16 @@
 //!
 //! # The way of a request
 //!
-//! * `accept` takes connections and deals them to the workers: `serve` is the life of one, `worker` what its connections share, `roll` how long
-//!   each may go on. `permit`, `addresses` and
-//!   `descriptors` bound them.
-//! * `connection` reads requests (`http::head`), finds whom each is for (`http::target`, `shared`, `placement`, `ring`), reaches the node (`reach`,
-//!   `pool`) and lets both talk (`exchange`, `http::answer`, `http::body`). A WebSocket becomes a `tunnel`. `h2` does the same for HTTP/2.
-//! * `forwarded`, `proxy_protocol`: who is behind. `limits`, `guesses`: how often. `tls`: certificates. `handover`: the next process.
+//! * `serve`: a thread accepts connections and deals them to the workers; each worker is a thread.
+//! * `worker`: what the connections of a worker share: a read buffer, deadlines, pooled connections to nodes, a budget for retries.
+//! * `client`: who is behind a proxy (`Forwarded` and its like, the PROXY protocol). `tls`: certificates.
+//! * `proxy`: `connection` serves HTTP/1.1 and `h2` HTTP/2: each reads requests, connects to a node (`upstream`) and lets both talk (`exchange`). A
+//!   WebSocket becomes a `tunnel`.
+//! * `http`: heads and bodies of HTTP/1.1, without I/O.
+//! * `route`: which node a request is for: `target` reads the session id, `placement` finds a node for a new session.
+//! * `state`: what all workers share; `options` and `table` are in it.
+//! * `limits`: rates, connections, descriptors, wrong session ids, and bytes that wait.
+//! * `handover`: the next process takes the sockets.
 //!
 //! # Which nodes there are
 //!
@@ -33,56 +37,38 @@
 //!
 //! # What an operator sees
 //!
-//! * `metrics`: what is counted. `scrape`: how Prometheus is shown it. `admin`: where it is asked for, with a page for people.
+//! * `metrics`: what is counted. `admin`: where an operator asks, with a page for people and metrics for Prometheus.
 
-mod accept;
-mod addresses;
 mod admin;
-mod affinity;
 mod balancer;
-mod connection;
-mod descriptors;
+mod client;
 mod discovery;
-mod exchange;
-mod forwarded;
-mod guesses;
-mod h2;
 mod handover;
 mod http;
 mod limits;
 mod maps;
 mod metrics;
-mod network;
 mod options;
-mod permit;
-mod placement;
-mod pool;
-mod proxy_protocol;
-mod reach;
-mod ring;
-mod roll;
-mod scrape;
+mod proxy;
+mod route;
 mod serve;
-mod shared;
-mod stream;
+mod state;
 mod table;
 mod tcp;
 #[cfg(test)]
 mod testing;
 mod tls;
-mod tunnel;
-mod waiting;
 mod worker;
 
 pub use admin::Admin;
-pub use affinity::{Affinity, AffinityError};
 pub use balancer::{Balancer, Handle};
+pub use client::forwarded::Dialect;
 pub use discovery::{
     Answer, Counter, Discovery, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, Lookout, NatsAuth, NatsSource, NodeView, Overview,
     ProbeError, Probing, Registry, Report, Reports, Rules, Sighting, SourceId, SourceView, Tables, probe,
 };
-pub use forwarded::Dialect;
 pub use handover::{Handover, HandoverError, HandoverServer, take_over};
 pub use options::{Options, OptionsError};
+pub use route::affinity::{Affinity, AffinityError};
 pub use table::{Counted, Limits, Load, Node, State, Table};
 pub use tls::{Pair, Tls, TlsError};

@@ -6,13 +6,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::affinity::Affinity;
-use crate::forwarded::{Dialect, Forwarding};
+use crate::client::forwarded::{Dialect, Forwarding};
 use crate::http::head::Reading;
 use crate::http::head::Request;
-use crate::http::target::{EnginePaths, Route};
-use crate::limits::{Rate, RateError};
-use crate::placement::{BOUND, Placement, SLOW_START};
+use crate::limits::rate::{Rate, RateError};
+use crate::route::affinity::Affinity;
+use crate::route::placement::{BOUND, Placement, SLOW_START};
+use crate::route::target::{EnginePaths, Route};
 use crate::table::Node;
 
 /// How a balancer behaves. All of it but `accept_rate` may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use thiserror::Error;
 
-use super::Framing;
+use super::body::Framing;
 use super::head::{Accept, tokens, write_field};
 
 /// The longest head of an answer, and the most fields in it.

@@ -12,12 +12,11 @@ use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 use sociable_protocol::query::loggable;
 
-use super::Framing;
+use super::body::Framing;
 use super::refusal::Refusal;
-use super::target::{EnginePaths, Route};
-use crate::affinity::Affinity;
-use crate::forwarded::Forwarding;
-use crate::metrics::Kind;
+use crate::client::forwarded::Forwarding;
+use crate::route::affinity::Affinity;
+use crate::route::target::{EnginePaths, Route};
 
 /// The longest head, and the most fields in it.
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
@@ -68,6 +67,16 @@ pub(crate) struct Request {
     pub(crate) affinity: Option<Box<[u8]>>,
     /// For the log.
     pub(crate) record: Option<Box<Record>>,
+}
+
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Handshake,
+    Poll,
+    Post,
+    Upgrade,
+    Other,
 }
 
 /// What the log says of a request.

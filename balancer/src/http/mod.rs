@@ -4,6 +4,5 @@ pub(crate) mod answer;
 mod body;
 pub(crate) mod head;
 pub(crate) mod refusal;
-pub(crate) mod target;
 
 pub(crate) use body::{Decoder, Framing, encode, finish};

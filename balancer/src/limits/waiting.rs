@@ -3,14 +3,12 @@
 //! A connection that waits is not closed for want of memory. The less is left the less is read at once, so that the rest stays with whoever sends
 //! it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-use crate::shared::Shared;
-use crate::worker::BUFFER;
-
+/// What one read takes at most, and so what a connection holds at most for a side that does not take it.
+pub(crate) const BUFFER: usize = 64 * 1024;
 /// One read takes this part of what is left: however many connections wait, a part stays for the next.
 const SHARE: usize = 16;
 /// One read takes so much at least.
@@ -46,24 +44,23 @@ impl Budget {
 
     /// So much waits now of what was counted before.
     pub(crate) fn count(&self, before: usize, now: usize) {
-        self.waiting.inc_by(now as i64 - before as i64);
+        adjust(&self.waiting, before, now);
     }
 }
 
 /// Bytes of one connection that wait. They count until this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct Waits {
-    shared: Option<Arc<Shared>>,
+    waiting: Option<Gauge>,
     bytes: usize,
 }
 
 impl Waits {
     /// So many wait now.
     #[inline]
-    pub(crate) fn are(&mut self, shared: &Arc<Shared>, bytes: usize) {
+    pub(crate) fn are(&mut self, budget: &Budget, bytes: usize) {
         if bytes != self.bytes {
-            let shared = self.shared.get_or_insert_with(|| Arc::clone(shared));
-            shared.waiting.count(self.bytes, bytes);
+            adjust(self.waiting.get_or_insert_with(|| budget.waiting.clone()), self.bytes, bytes);
             self.bytes = bytes;
         }
     }
@@ -71,10 +68,14 @@ impl Waits {
 
 impl Drop for Waits {
     fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.waiting.count(self.bytes, 0);
+        if let Some(waiting) = &self.waiting {
+            adjust(waiting, self.bytes, 0);
         }
     }
+}
+
+fn adjust(waiting: &Gauge, before: usize, now: usize) {
+    waiting.inc_by(now as i64 - before as i64);
 }
 
 #[cfg(test)]

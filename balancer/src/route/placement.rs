@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, Guard};
 use sociable_protocol::NodeTag;
 
-use crate::affinity::Affinity;
-use crate::ring::{Ring, lot};
+use crate::route::affinity::Affinity;
+use crate::route::ring::{Ring, lot};
 use crate::table::{Node, Table};
 
 /// The share of a node that may be exceeded, if nothing else is wanted.

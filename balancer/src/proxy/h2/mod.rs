@@ -34,18 +34,18 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use self::wire::{Answer, PIECE, Reply, StreamWire};
-use crate::descriptors::Held;
-use crate::exchange::{Closes, End, Exchange, Terms};
 use crate::http::Framing;
 use crate::http::head::{MAX_HEAD, Record, Request};
 use crate::http::refusal::Refusal;
-use crate::permit::Permit;
-use crate::reach::Reached;
-use crate::roll::{Fate, Place};
-use crate::stream::{Out, Wire};
+use crate::limits::descriptors::Held;
+use crate::proxy::exchange::{Closes, End, Exchange, Terms};
+use crate::proxy::permit::Permit;
+use crate::proxy::stream::{Out, Wire};
+use crate::proxy::tunnel::Tunnel;
+use crate::proxy::upstream::Reached;
 use crate::table::Node;
-use crate::tunnel::Tunnel;
 use crate::worker::Worker;
+use crate::worker::deadlines::{Fate, Place};
 
 /// The most streams of a connection at once. A browser that has more requests waits with them.
 const MAX_STREAMS: u32 = 128;

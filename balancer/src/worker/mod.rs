@@ -1,18 +1,21 @@
 //! A thread that serves connections, with what all of them share.
 
+pub(crate) mod deadlines;
+pub(crate) mod pool;
+pub(crate) mod retry;
+
 use std::cell::{Cell, RefCell, RefMut};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::pool::Pool;
-use crate::reach::RetryBudget;
-use crate::roll::Roll;
-use crate::shared::Shared;
+use self::deadlines::Roll;
+use self::pool::Pool;
+use self::retry::RetryBudget;
+use crate::limits::waiting::BUFFER;
+use crate::state::Shared;
 
-/// What one read takes at most, and so what a connection holds at most for a side that does not take it.
-pub(crate) const BUFFER: usize = 64 * 1024;
 /// How many vectors are kept for the next who has something to write, and how large they may be. Those beyond are freed.
 const SPARE: usize = 32;
 const MAX_SPARE: usize = 256 * 1024;

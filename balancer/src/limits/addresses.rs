@@ -9,7 +9,7 @@ use std::num::NonZeroU64;
 
 use parking_lot::Mutex;
 
-use crate::network::network;
+use crate::client::network::network;
 
 /// Parts of [`Addresses`], each with a lock of its own.
 const SHARDS: usize = 16;

@@ -9,17 +9,17 @@ use std::time::Instant;
 
 use tokio::task::spawn_local;
 
-use crate::exchange::{Closes, End, Exchange, Terms};
 use crate::http::Framing;
 use crate::http::head::{Record, Request};
 use crate::http::refusal::Refusal;
-use crate::permit::Permit;
-use crate::reach::Reached;
-use crate::roll::{Fate, Place};
-use crate::stream::{Out, Stream, Wire};
-use crate::tunnel::Tunnel;
-use crate::waiting::Waits;
+use crate::limits::waiting::Waits;
+use crate::proxy::exchange::{Closes, End, Exchange, Terms};
+use crate::proxy::permit::Permit;
+use crate::proxy::stream::{Out, Stream, Wire};
+use crate::proxy::tunnel::Tunnel;
+use crate::proxy::upstream::Reached;
 use crate::worker::Worker;
+use crate::worker::deadlines::{Fate, Place};
 
 /// A connection.
 #[derive(Debug)]
@@ -88,10 +88,10 @@ impl Connection {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
         let request = self.poll_head(cx);
         let waits = if request.is_pending() { self.carry.len() } else { 0 };
-        self.waits.are(&self.worker.shared, waits);
+        self.waits.are(&self.worker.shared.waiting, waits);
         if waits > 0 && self.worker.shared.waiting.left() == 0 {
             self.carry = vec![];
-            self.waits.are(&self.worker.shared, 0);
+            self.waits.are(&self.worker.shared.waiting, 0);
             return Poll::Ready(Err(Refusal::Overloaded));
         }
         request

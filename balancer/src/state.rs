@@ -6,18 +6,18 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
-use crate::addresses::Addresses;
-use crate::descriptors::Descriptors;
 use crate::discovery::{Reports, Tables};
-use crate::guesses::{Guesses, Right};
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
-use crate::http::target::Route;
-use crate::limits::{Bucket, Buckets};
+use crate::limits::addresses::Addresses;
+use crate::limits::descriptors::Descriptors;
+use crate::limits::guesses::{Guesses, Right};
+use crate::limits::rate::{Bucket, Buckets};
+use crate::limits::waiting::Budget;
 use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
+use crate::route::target::Route;
 use crate::table::{Node, State};
-use crate::waiting::Budget;
 
 /// The most addresses whose sessions are counted one by one: those on top share a limit.
 const MAX_ADDRESSES: usize = 100_000;

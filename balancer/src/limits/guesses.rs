@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use sociable_protocol::Id;
 
-use crate::limits::{Buckets, Rate};
+use crate::limits::rate::{Buckets, Rate};
 
 /// How many session ids are remembered as right: half a megabyte. One takes the place of another by chance.
 const REMEMBERED: usize = 1 << 16;

@@ -14,11 +14,11 @@ use std::time::Duration;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 
-use crate::permit::Permit;
-use crate::roll::{Fate, Place};
-use crate::stream::{Out, Stream, Wire};
+use crate::proxy::permit::Permit;
+use crate::proxy::stream::{Out, Stream, Wire};
 use crate::table::Counted;
 use crate::worker::Worker;
+use crate::worker::deadlines::{Fate, Place};
 
 /// After so many messages of a node without a word of the client, there is nothing on which their acknowledgement could ride.
 const ONE_WAY: u8 = 4;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 
-use crate::descriptors::{Descriptors, Held};
+use crate::limits::descriptors::{Descriptors, Held};
 use crate::maps::Map;
 
 /// The most that are kept for one node, by each worker. Those beyond it are closed.

@@ -3,10 +3,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::addresses::Network;
-use crate::descriptors::Held;
 use crate::http::refusal::Refusal;
-use crate::shared::Shared;
+use crate::limits::addresses::Network;
+use crate::limits::descriptors::Held;
+use crate::state::Shared;
 
 /// A connection, or a stream of HTTP/2, that counts as long as it is held.
 #[derive(Debug)]

@@ -14,7 +14,7 @@ use hyper::body::{Body, Frame, Incoming};
 
 use super::head;
 use crate::http::{Framing, encode, finish};
-use crate::stream::Wire;
+use crate::proxy::stream::Wire;
 
 /// The most of an answer that hyper gets at once, and that it keeps for a stream.
 pub(super) const PIECE: usize = 16 * 1024;

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::discovery::DiscoveryCounters;
-use crate::shared::Shared;
+use crate::state::Shared;
 use crate::table::{Load, State};
 use crate::tls::Tls;
 

@@ -15,14 +15,14 @@ use tokio::task::spawn_local;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::accept::Accepted;
-use crate::connection::Connection;
-use crate::h2;
-use crate::proxy_protocol::{self, MAX_HEADER};
-use crate::roll::Pace;
-use crate::shared::Shared;
-use crate::stream::Stream;
+use crate::client::proxy_protocol::{self, MAX_HEADER};
+use crate::proxy::connection::Connection;
+use crate::proxy::h2;
+use crate::proxy::stream::Stream;
+use crate::serve::accept::Accepted;
+use crate::state::Shared;
 use crate::worker::Worker;
+use crate::worker::deadlines::Pace;
 
 /// How many tasks may run before the system is asked what else is ready. Under load many are ready at once, and to ask in between costs more
 /// than it brings: they are short.

@@ -1,6 +1,5 @@
 //! A connection to the node that a request is for.
 
-use std::cell::Cell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -10,40 +9,15 @@ use tokio::time::timeout;
 
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
-use crate::http::target::Route;
+use crate::route::target::Route;
 use crate::table::{Counted, Node};
 use crate::tcp;
 use crate::worker::Worker;
 
 /// How many other nodes are tried for a request that no node owns.
 const RETRIES: usize = 2;
-/// One request in so many may be tried again, and a few at once: if all nodes fail, trying more makes it worse.
-const PER_RETRY: u32 = 5;
-const RETRIES_AT_ONCE: u32 = 20;
 /// What tells that this process or its machine has no room for another connection. It says nothing of the node.
 const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
-
-/// How many requests may be tried again. Each request that goes to a node earns a part of one.
-#[derive(Debug)]
-pub(crate) struct RetryBudget(Cell<u32>);
-
-impl Default for RetryBudget {
-    fn default() -> Self {
-        Self(Cell::new(RETRIES_AT_ONCE * PER_RETRY))
-    }
-}
-
-impl RetryBudget {
-    fn earn(&self) {
-        self.0.set((self.0.get() + 1).min(RETRIES_AT_ONCE * PER_RETRY));
-    }
-
-    fn spend(&self) -> bool {
-        let left = self.0.get().checked_sub(PER_RETRY);
-        self.0.set(left.unwrap_or(self.0.get()));
-        left.is_some()
-    }
-}
 
 /// A connection to a node, which is counted as busy.
 #[derive(Debug)]
@@ -111,20 +85,4 @@ async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
     let stream = TcpStream::connect(address).await?;
     tcp::prepare(socket2::SockRef::from(&stream))?;
     Ok(stream)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn retries_are_earned() {
-        let budget = RetryBudget::default();
-        let spent = || (0..1_000).take_while(|_| budget.spend()).count();
-        assert_eq!(spent(), 20);
-        (0..11).for_each(|_| budget.earn());
-        assert_eq!(spent(), 2);
-        (0..100_000).for_each(|_| budget.earn());
-        assert_eq!(spent(), 20);
-    }
 }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use serde::Deserialize;
 use thiserror::Error;
 
-use crate::network::network;
+use crate::client::network::network;
 
 /// What new sessions have in common that should come to the same node, as far as there is room. That is for locality, caches say; nothing
 /// is wrong if they don't.

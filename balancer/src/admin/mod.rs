@@ -5,6 +5,8 @@
 //! browser on this machine: the page and `/nodes` are refused under another name than an address. What programs ask for, which know this
 //! balancer by a name, is answered under any.
 
+mod prometheus;
+
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
@@ -26,11 +28,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use self::prometheus::{KIND, Scrape};
 use crate::balancer::Handle;
-use crate::descriptors::Held;
 use crate::discovery::Lookout;
-use crate::scrape::{self, Scrape};
-use crate::shared::Shared;
+use crate::limits::descriptors::Held;
+use crate::state::Shared;
 use crate::table::State;
 use crate::tcp;
 use crate::tls::Tls;
@@ -163,7 +165,7 @@ impl Desk {
                 "/" => tell(StatusCode::OK, HTML, PAGE),
                 "/nodes" => self.nodes().await,
                 "/metrics" => match self.scrape.text() {
-                    Ok(text) => tell(StatusCode::OK, scrape::KIND, text),
+                    Ok(text) => tell(StatusCode::OK, KIND, text),
                     Err(error) => tell(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
                 },
                 "/healthz" => tell(StatusCode::OK, TEXT, "ok"),

@@ -362,5 +362,4 @@ fn read_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 #[cfg(test)]
-#[path = "forwarded_tests.rs"]
 mod tests;

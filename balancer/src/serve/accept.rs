@@ -10,8 +10,8 @@ use tokio::sync::mpsc::Sender;
 use tokio::time::sleep;
 
 use crate::http::refusal::Refusal;
-use crate::permit::Permit;
-use crate::shared::Shared;
+use crate::proxy::permit::Permit;
+use crate::state::Shared;
 
 /// How long nothing is accepted when the system has no descriptor or memory for it.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -10,14 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use crate::http::answer::{self, Answer, Asked};
-use crate::http::head::Request;
+use crate::http::head::{Kind, Request};
 use crate::http::refusal::Refusal;
 use crate::http::{Decoder, Framing, encode, finish};
-use crate::metrics::Kind;
-use crate::roll::{Fate, Place};
-use crate::stream::{Out, Wire};
-use crate::waiting::Waits;
+use crate::limits::waiting::Waits;
+use crate::proxy::stream::{Out, Wire};
 use crate::worker::Worker;
+use crate::worker::deadlines::{Fate, Place};
 
 /// A line that a server skips. Behind a poll it tells the node that the client has sent another request, so that the node does not let that wait.
 const MORE: &[u8] = b"\r\n";
@@ -207,7 +206,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
     /// Goes on with it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let end = self.go_on(cx);
-        self.waits.are(&self.worker.shared, self.up.out.kept() + self.down.out.kept() + self.carry.len());
+        self.waits.are(&self.worker.shared.waiting, self.up.out.kept() + self.down.out.kept() + self.carry.len());
         end
     }
 

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use thiserror::Error;
 
-use crate::network::network;
+use crate::client::network::network;
 
 /// Parts of [`Buckets`], each with a lock of its own.
 const SHARDS: usize = 16;
@@ -102,7 +102,7 @@ impl Bucket {
 /// large as that of one client, until there are places again: they may find it empty. So many clients at once cost no memory, and can't
 /// make it forget what those who have a place did, for good or for ill.
 ///
-/// [network]: crate::network
+/// [network]: crate::client::network
 pub(crate) struct Buckets {
     rate: Rate,
     /// What a part holds at most.
