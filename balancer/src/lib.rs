@@ -5,10 +5,10 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use sociable_balancer::{Balancer, Discovery, Lookout, Options};
+//! use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Options};
 //!
-//! let lookout = Lookout::start(Discovery { nodes: vec!["127.0.0.1:3000".parse()?], ..Discovery::default() })?;
-//! let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports())?;
+//! let discovery = Discovery::start(DiscoveryConfig { nodes: vec!["127.0.0.1:3000".parse()?], ..DiscoveryConfig::default() })?;
+//! let balancer = Balancer::new(Options::default(), discovery.tables(), discovery.reports())?;
 //! let running = balancer.bind("127.0.0.1:8080".parse()?, None, false)?.start()?;
 //! tokio::signal::ctrl_c().await?;
 //! running.stop(std::time::Duration::from_secs(20)).await;
@@ -62,13 +62,13 @@ mod worker;
 
 pub use admin::Admin;
 pub use balancer::{Balancer, Handle};
-pub use client::forwarded::Dialect;
+pub use client::forwarded::ForwardedHeader;
 pub use discovery::{
-    Answer, Counter, Discovery, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, Lookout, NatsAuth, NatsSource, NodeView, Overview,
-    ProbeError, Probing, Registry, Report, Reports, Rules, Sighting, SourceId, SourceView, Tables, probe,
+    Answer, Counter, Discovery, DiscoveryConfig, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, NatsAuth, NatsSource, NodeView,
+    Observation, Overview, ProbeError, Probing, Registry, Report, Reports, Rules, SourceId, SourceView, Tables, probe,
 };
 pub use handover::{Handover, HandoverError, HandoverServer, take_over};
 pub use options::{Options, OptionsError};
 pub use route::affinity::{Affinity, AffinityError};
-pub use table::{Counted, Limits, Load, Node, State, Table};
+pub use table::{Limits, Load, LoadGuard, Node, State, Table};
 pub use tls::{Pair, Tls, TlsError};

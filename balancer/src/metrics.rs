@@ -9,12 +9,17 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::http::head::Kind;
+use crate::http::head::RequestKind;
 use crate::http::refusal::Refusal;
 
 /// What requests are for, by the names in metrics.
-const KINDS: [(Kind, &str); 5] =
-    [(Kind::Handshake, "handshake"), (Kind::Poll, "poll"), (Kind::Post, "post"), (Kind::Upgrade, "upgrade"), (Kind::Other, "other")];
+const KINDS: [(RequestKind, &str); 5] = [
+    (RequestKind::Handshake, "handshake"),
+    (RequestKind::Poll, "poll"),
+    (RequestKind::Post, "post"),
+    (RequestKind::Upgrade, "upgrade"),
+    (RequestKind::Other, "other"),
+];
 
 /// Up to a minute: a poll may wait for as long as nothing is sent.
 const BOUNDARIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -24,7 +29,7 @@ macro_rules! counters {
         /// All counters of a balancer.
         #[derive(Debug)]
         pub(crate) struct Metrics {
-            /// From the request to the first byte of its answer, by [`Kind`].
+            /// From the request to the first byte of its answer, by [`RequestKind`].
             first_byte: [Histogram; KINDS.len()],
             refused: [Counter; Refusal::ALL.len()],
             /// Connections of clients.
@@ -102,7 +107,7 @@ impl Metrics {
     }
 
     /// A request was answered: its first byte came at that time.
-    pub(crate) fn answered(&self, kind: Kind, begun: Instant, first_byte: Option<Instant>) {
+    pub(crate) fn answered(&self, kind: RequestKind, begun: Instant, first_byte: Option<Instant>) {
         if let Some(at) = first_byte {
             self.first_byte[kind as usize].observe(at.saturating_duration_since(begun).as_secs_f64());
         }

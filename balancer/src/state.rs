@@ -11,9 +11,9 @@ use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::limits::addresses::Addresses;
 use crate::limits::descriptors::Descriptors;
-use crate::limits::guesses::{Guesses, Right};
+use crate::limits::guesses::{Guesses, KnownIds};
 use crate::limits::rate::{Bucket, Buckets};
-use crate::limits::waiting::Budget;
+use crate::limits::waiting::WaitingBudget;
 use crate::metrics::Metrics;
 use crate::options::{Options, OptionsError, Policy, rate_of};
 use crate::route::target::Route;
@@ -30,19 +30,19 @@ const RETRY_SPREAD: u32 = 5;
 
 /// What all workers share.
 #[derive(Debug)]
-pub(crate) struct Shared {
+pub(crate) struct BalancerState {
     policy: ArcSwap<Policy>,
     pub(crate) table: Tables,
     pub(crate) reports: Reports,
     pub(crate) metrics: Metrics,
     /// Bytes that wait for peers that do not read.
-    pub(crate) waiting: Budget,
+    pub(crate) waiting: WaitingBudget,
     pub(crate) descriptors: Arc<Descriptors>,
     /// How fast connections are accepted.
     pub(crate) accepts: ArcSwap<Bucket>,
     sessions: ArcSwap<Buckets>,
     guesses: ArcSwap<Guesses>,
-    right: Right,
+    known_ids: KnownIds,
     /// The connections of each address, and how many one may have if nothing else is said.
     pub(crate) addresses: Addresses,
     pub(crate) share: usize,
@@ -54,19 +54,19 @@ pub(crate) struct Shared {
     ends: ArcSwapOption<Instant>,
 }
 
-impl Shared {
+impl BalancerState {
     pub(crate) fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
         options.check()?;
         let descriptors = Descriptors::of_this_process();
         let metrics = Metrics::default();
         Ok(Self {
-            waiting: Budget::new(options.max_waiting, metrics.waiting.clone()),
+            waiting: WaitingBudget::new(options.max_waiting, metrics.waiting.clone()),
             addresses: Addresses::new(),
             share: (options.max_connections.min(descriptors.room()) / SHARE).max(LEAST_SHARE),
             accepts: ArcSwap::from_pointee(Bucket::new(rate_of(options.accept_rate, 1.0)?)),
             sessions: ArcSwap::from_pointee(buckets(options.session_rate)?),
             guesses: ArcSwap::from_pointee(Guesses::new(rate_of(options.guess_rate, 10.0)?)),
-            right: Right::new(),
+            known_ids: KnownIds::new(),
             policy: ArcSwap::from_pointee(Policy::new(options)),
             table,
             reports,
@@ -84,7 +84,7 @@ impl Shared {
     }
 
     /// Takes other options. Who counts by a rate that stays goes on counting.
-    pub(crate) fn change(&self, options: Options) -> Result<(), OptionsError> {
+    pub(crate) fn reload(&self, options: Options) -> Result<(), OptionsError> {
         options.check()?;
         let before = self.options();
         if before.accept_rate != options.accept_rate {
@@ -96,13 +96,13 @@ impl Shared {
         if before.guess_rate != options.guess_rate {
             self.guesses.store(Arc::new(Guesses::new(rate_of(options.guess_rate, 10.0)?)));
         }
-        self.waiting.change(options.max_waiting);
+        self.waiting.set_limit(options.max_waiting);
         self.policy.store(Arc::new(Policy::new(options)));
         Ok(())
     }
 
     /// Notes that the balancer leaves within this time.
-    pub(crate) fn leave(&self, time: Duration) {
+    pub(crate) fn begin_drain(&self, time: Duration) {
         self.ends.store(Some(Arc::new(Instant::now() + time)));
     }
 
@@ -115,27 +115,27 @@ impl Shared {
     pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
         match request.route {
             Route::Session(id) => match self.table.load().owner(id.tag()) {
-                Some(_) if self.guesses.load().refuses(request.client, &id, &self.right) => Err(Refusal::TooManyGuesses),
+                Some(_) if self.guesses.load().refuses(request.client, &id, &self.known_ids) => Err(Refusal::TooManyGuesses),
                 Some(node) => Ok(Arc::clone(node)),
-                None => Err(self.wrong(request, Refusal::UnknownSession)),
+                None => Err(self.count_wrong_id(request, Refusal::UnknownSession)),
             },
-            Route::BadSession => Err(self.wrong(request, Refusal::BadSession)),
+            Route::BadSession => Err(self.count_wrong_id(request, Refusal::BadSession)),
             Route::Repeated => Err(Refusal::Repeated),
             Route::Handshake => {
-                if self.sessions.load().take(request.client, Instant::now()).is_err() {
+                if self.sessions.load().acquire(request.client, Instant::now()).is_err() {
                     return Err(Refusal::TooManySessions);
                 }
-                let node = self.other(request, &[]).ok_or(Refusal::NoNode)?;
+                let node = self.choose_node(request, &[]).ok_or(Refusal::NoNode)?;
                 self.metrics.placements.inc();
-                node.load.place();
+                node.load.count_placement();
                 Ok(node)
             }
-            Route::Other => self.other(request, &[]).ok_or(Refusal::NoNode),
+            Route::Other => self.choose_node(request, &[]).ok_or(Refusal::NoNode),
         }
     }
 
     /// A node for what no node owns, which is none of those that were tried.
-    pub(crate) fn other(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
+    pub(crate) fn choose_node(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
         let table = self.table.load();
         let fresh = |node: &&Arc<Node>| !tried.iter().any(|tried| tried.tag == node.tag);
         if request.route == Route::Handshake {
@@ -153,16 +153,16 @@ impl Shared {
     }
 
     /// Counts a wrong session id. Who shows too many is told no more than that.
-    fn wrong(&self, request: &Request, refusal: Refusal) -> Refusal {
-        if self.guesses.load().dead(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
+    fn count_wrong_id(&self, request: &Request, refusal: Refusal) -> Refusal {
+        if self.guesses.load().count_dead_tag(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
     }
 
     /// What a node's answer tells of it, and of the client. `unknown`: the node does not know the session.
-    pub(crate) fn answered(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
+    pub(crate) fn observe_answer(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
         match (status, request.route) {
             (503, Route::Handshake) => self.reports.refused(node.tag),
-            (200, Route::Session(id)) => self.right.remember(&id),
-            (400, Route::Session(_)) if unknown => self.guesses.load().living(request.client, Instant::now()),
+            (200, Route::Session(id)) => self.known_ids.remember(&id),
+            (400, Route::Session(_)) if unknown => self.guesses.load().count_unknown_id(request.client, Instant::now()),
             _ => {}
         }
     }

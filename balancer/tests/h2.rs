@@ -24,7 +24,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use sha1::{Digest as _, Sha1};
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options, Probing};
+use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
@@ -144,7 +144,7 @@ struct World {
     address: SocketAddr,
     certificate: Certificate,
     balancer: Handle,
-    _lookout: Lookout,
+    _discovery: Discovery,
 }
 
 impl World {
@@ -154,13 +154,13 @@ impl World {
         let (node, address) = Node::start().await;
         let probe = Probing { interval: Duration::from_millis(20), ..Probing::default() };
         let nodes = vec![address.to_string().parse().unwrap()];
-        let lookout = Lookout::start(Discovery { nodes, probe, ..Discovery::default() }).unwrap();
-        let tables = lookout.tables();
+        let discovery = Discovery::start(DiscoveryConfig { nodes, probe, ..DiscoveryConfig::default() }).unwrap();
+        let tables = discovery.tables();
         until("the node is found", || tables.load().ready().len() == 1).await;
         let certificate = Certificate::new();
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
+        let balancer = Balancer::new(options, discovery.tables(), discovery.reports()).unwrap().workers(1);
         let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), Some(certificate.server("h2")), false).unwrap().start().unwrap();
-        Self { node, address: balancer.addrs()[0], certificate, balancer, _lookout: lookout }
+        Self { node, address: balancer.addrs()[0], certificate, balancer, _discovery: discovery }
     }
 
     async fn connect(&self) -> TlsStream<TcpStream> {
@@ -449,7 +449,7 @@ async fn a_balancer_that_leaves_ends_what_is_open() {
     let mut answer = client.send_request(websocket()).await.unwrap();
     let mut socket = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
     // Longer than this test waits: all end because they are told, not because they are cut off.
-    world.balancer.leave(Duration::from_secs(600));
+    world.balancer.drain(Duration::from_secs(600));
     let mut end = vec![];
     let _ = timeout(PATIENCE, socket.read_to_end(&mut end)).await.unwrap();
     until("the connections are closed", || idle.is_closed() && client.is_closed()).await;

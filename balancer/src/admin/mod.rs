@@ -28,11 +28,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::prometheus::{KIND, Scrape};
+use self::prometheus::{Exporter, KIND};
 use crate::balancer::Handle;
-use crate::discovery::Lookout;
+use crate::discovery::Discovery;
 use crate::limits::descriptors::Held;
-use crate::state::Shared;
+use crate::state::BalancerState;
 use crate::table::State;
 use crate::tcp;
 use crate::tls::Tls;
@@ -86,15 +86,15 @@ impl Admin {
     pub fn serve(
         self,
         balancer: &Handle,
-        lookout: Arc<Lookout>,
+        discovery: Arc<Discovery>,
         tls: Option<Arc<Tls>>,
     ) -> io::Result<impl Future<Output = ()> + Send + use<>> {
         self.0.set_nonblocking(true)?;
         let listener = tokio::net::TcpListener::from_std(self.0)?;
-        let shared = Arc::clone(&balancer.shared);
-        let scrape = Scrape::new(Arc::clone(&shared), lookout.counters(), tls);
-        let desk = Arc::new(Desk { shared, lookout, scrape, policy: policy()? });
-        Ok(accept(listener, desk))
+        let state = Arc::clone(&balancer.state);
+        let exporter = Exporter::new(Arc::clone(&state), discovery.counters(), tls);
+        let admin = Arc::new(AdminService { state, discovery, exporter, policy: policy()? });
+        Ok(accept(listener, admin))
     }
 }
 
@@ -106,16 +106,16 @@ impl From<TcpListener> for Admin {
 }
 
 /// Accepts for ever. The connections end with it.
-async fn accept(listener: tokio::net::TcpListener, desk: Arc<Desk>) {
+async fn accept(listener: tokio::net::TcpListener, admin: Arc<AdminService>) {
     let seats = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut connections = JoinSet::new();
     while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
         while connections.try_join_next().is_some() {}
         match listener.accept().await {
             Ok((stream, _)) => {
-                let (desk, held) = (Arc::clone(&desk), desk.shared.descriptors.hold());
+                let (admin, held) = (Arc::clone(&admin), admin.state.descriptors.hold());
                 connections.spawn(async move {
-                    desk.serve(stream, held).await;
+                    admin.serve(stream, held).await;
                     drop(seat);
                 });
             }
@@ -129,19 +129,19 @@ async fn accept(listener: tokio::net::TcpListener, desk: Arc<Desk>) {
 
 /// Who answers.
 #[derive(Debug)]
-struct Desk {
-    shared: Arc<Shared>,
-    lookout: Arc<Lookout>,
-    scrape: Scrape,
+struct AdminService {
+    state: Arc<BalancerState>,
+    discovery: Arc<Discovery>,
+    exporter: Exporter,
     /// What the page may do.
     policy: HeaderValue,
 }
 
-impl Desk {
+impl AdminService {
     async fn serve(self: Arc<Self>, stream: TcpStream, _held: Held) {
         let service = service_fn(|request| {
-            let desk = Arc::clone(&self);
-            async move { Ok::<_, Infallible>(desk.answer(&request).await) }
+            let admin = Arc::clone(&self);
+            async move { Ok::<_, Infallible>(admin.answer(&request).await) }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(false).max_buf_size(16 * 1024);
@@ -150,27 +150,27 @@ impl Desk {
     }
 
     async fn answer<B>(&self, request: &Request<B>) -> Answer {
-        let mut answer = if !BY_ANY_NAME.contains(&request.uri().path()) && !by_address(request.headers()) {
-            tell(
+        let mut answer = if !BY_ANY_NAME.contains(&request.uri().path()) && !names_an_address(request.headers()) {
+            respond(
                 StatusCode::MISDIRECTED_REQUEST,
                 TEXT,
                 "Ask for this by an address, or as localhost: other names could be led here by anybody.",
             )
         } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
-            let mut answer = tell(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Nothing can be changed here.");
+            let mut answer = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, "Nothing can be changed here.");
             answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
             answer
         } else {
             match request.uri().path() {
-                "/" => tell(StatusCode::OK, HTML, PAGE),
+                "/" => respond(StatusCode::OK, HTML, PAGE),
                 "/nodes" => self.nodes().await,
-                "/metrics" => match self.scrape.text() {
-                    Ok(text) => tell(StatusCode::OK, KIND, text),
-                    Err(error) => tell(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+                "/metrics" => match self.exporter.text() {
+                    Ok(text) => respond(StatusCode::OK, KIND, text),
+                    Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
                 },
-                "/healthz" => tell(StatusCode::OK, TEXT, "ok"),
+                "/healthz" => respond(StatusCode::OK, TEXT, "ok"),
                 "/readyz" => self.readiness(),
-                _ => tell(StatusCode::NOT_FOUND, TEXT, "There are /, /nodes, /metrics, /healthz and /readyz."),
+                _ => respond(StatusCode::NOT_FOUND, TEXT, "There are /, /nodes, /metrics, /healthz and /readyz."),
             }
         };
         let headers = answer.headers_mut();
@@ -182,29 +182,29 @@ impl Desk {
     }
 
     async fn nodes(&self) -> Answer {
-        match self.lookout.overview().await {
+        match self.discovery.overview().await {
             Ok(overview) => match serde_json::to_vec(&overview) {
-                Ok(json) => tell(StatusCode::OK, JSON, json),
-                Err(error) => tell(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+                Ok(json) => respond(StatusCode::OK, JSON, json),
+                Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
             },
-            Err(error) => tell(StatusCode::SERVICE_UNAVAILABLE, TEXT, error.to_string()),
+            Err(error) => respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, error.to_string()),
         }
     }
 
     /// Whether new clients should come here.
     fn readiness(&self) -> Answer {
-        if self.shared.time_left().is_some() {
-            tell(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the balancer is leaving")
-        } else if self.shared.table.load().nodes().iter().all(|node| node.state == State::Unwell) {
+        if self.state.time_left().is_some() {
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the balancer is leaving")
+        } else if self.state.table.load().nodes().iter().all(|node| node.state == State::Unwell) {
             // While nodes are full or go, their sessions need a way to them.
-            tell(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no node that is well")
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no node that is well")
         } else {
-            tell(StatusCode::OK, TEXT, "ready")
+            respond(StatusCode::OK, TEXT, "ready")
         }
     }
 }
 
-fn tell(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
+fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answer {
     let mut answer = Response::new(Full::new(body.into()));
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
@@ -212,7 +212,7 @@ fn tell(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> Answe
 }
 
 /// True for a request that names an address or this machine, not a name that anybody could lead here.
-fn by_address(headers: &HeaderMap) -> bool {
+fn names_an_address(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(Ok(host)), None) = (hosts.next().map(HeaderValue::to_str), hosts.next()) else { return false };
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -245,19 +245,19 @@ mod tests {
 
     #[test]
     fn only_addresses_and_localhost_are_asked_for() {
-        let asked = |host: &str| by_address(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
+        let asked = |host: &str| names_an_address(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
         for host in ["127.0.0.1:8081", "127.0.0.1", "[::1]:8081", "[::1]", "localhost", "localhost:8081", "LocalHost:1"] {
             assert!(asked(host), "{host}");
         }
         for host in ["", "example.com", "example.com:8081", "localhost.example.com", "127.0.0.1.example.com:8081", "localhost:80:x"] {
             assert!(!asked(host), "{host}");
         }
-        assert!(!by_address(&HeaderMap::new()));
+        assert!(!names_an_address(&HeaderMap::new()));
         let mut twice = HeaderMap::new();
         for host in ["127.0.0.1", "example.com"] {
             twice.append(header::HOST, host.parse().unwrap());
         }
-        assert!(!by_address(&twice));
+        assert!(!names_an_address(&twice));
     }
 
     #[test]

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
 use crate::discovery::DiscoveryCounters;
-use crate::state::Shared;
+use crate::state::BalancerState;
 use crate::table::{Load, State};
 use crate::tls::Tls;
 
@@ -20,13 +20,13 @@ pub(crate) const KIND: &str = "application/openmetrics-text; version=1.0.0; char
 
 /// All of it.
 #[derive(Debug)]
-pub(crate) struct Scrape(Registry);
+pub(crate) struct Exporter(Registry);
 
-impl Scrape {
-    pub(crate) fn new(shared: Arc<Shared>, discovery: Arc<DiscoveryCounters>, tls: Option<Arc<Tls>>) -> Self {
+impl Exporter {
+    pub(crate) fn new(state: Arc<BalancerState>, discovery: Arc<DiscoveryCounters>, tls: Option<Arc<Tls>>) -> Self {
         let mut registry = Registry::with_prefix("sociable_balancer");
-        shared.metrics.register(&mut registry);
-        registry.register_collector(Box::new(Now { shared, discovery, tls }));
+        state.metrics.register(&mut registry);
+        registry.register_collector(Box::new(ScrapeCollector { state, discovery, tls }));
         Self(registry)
     }
 
@@ -38,17 +38,17 @@ impl Scrape {
     }
 }
 
-/// What is looked up for each scrape.
+/// The values that are looked up for each scrape.
 #[derive(Debug)]
-struct Now {
-    shared: Arc<Shared>,
+struct ScrapeCollector {
+    state: Arc<BalancerState>,
     discovery: Arc<DiscoveryCounters>,
     tls: Option<Arc<Tls>>,
 }
 
-impl Collector for Now {
+impl Collector for ScrapeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        self.shared.metrics.encode_labelled(&mut encoder)?;
+        self.state.metrics.encode_labelled(&mut encoder)?;
         self.nodes(&mut encoder)?;
         self.drain(&mut encoder)?;
         let (loaded, failed) = self.tls.as_ref().map_or((0, 0), |tls| tls.reloads());
@@ -62,21 +62,21 @@ impl Collector for Now {
     }
 }
 
-type Figure = fn(&Load) -> usize;
+type LoadGauge = fn(&Load) -> usize;
 
 /// What each node has to do.
-const FIGURES: [(&str, &str, Figure); 3] = [
+const LOAD_GAUGES: [(&str, &str, LoadGauge); 3] = [
     ("node_sessions", "Sessions of the node: those that it told of, and those placed since.", Load::sessions),
     ("node_tunnels", "WebSockets between this balancer and the node.", Load::tunnels),
     ("node_requests", "Requests of this balancer that the node has not answered yet.", Load::requests),
 ];
 
-impl Now {
+impl ScrapeCollector {
     fn nodes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let table = self.shared.table.load();
+        let table = self.state.table.load();
         gauge(encoder, "table_generation", "The generation of the table of nodes.", table.generation())?;
         gauge(encoder, "nodes_ready", "Nodes that take new sessions.", table.ready().len() as u64)?;
-        for (name, help, figure) in FIGURES {
+        for (name, help, figure) in LOAD_GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for node in table.nodes() {
                 let labels = [("node", &*node.name), ("tag", node.tag.as_str()), ("state", label(node.state))];
@@ -95,8 +95,8 @@ impl Now {
 
     /// How far it is with leaving.
     fn drain(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let left = self.shared.time_left();
-        let connections = left.map_or(0, |_| u64::try_from(self.shared.metrics.connections.get()).unwrap_or_default());
+        let left = self.state.time_left();
+        let connections = left.map_or(0, |_| u64::try_from(self.state.metrics.connections.get()).unwrap_or_default());
         gauge(encoder, "leaving", "1 if the balancer leaves.", left.is_some().into())?;
         gauge(encoder, "drain_connections", "Connections that are still to close while the balancer leaves.", connections)?;
         let seconds = left.unwrap_or_default().as_secs();

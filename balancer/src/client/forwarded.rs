@@ -26,7 +26,7 @@ const WRITTEN: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwa
 
 /// Which fields are believed, if the peer is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Dialect {
+pub enum ForwardedHeader {
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
     #[default]
     XForwarded,
@@ -38,7 +38,7 @@ pub enum Dialect {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Forwarding {
     trusted: Vec<IpNet>,
-    dialect: Dialect,
+    forwarded_header: ForwardedHeader,
     /// Further names of fields that clients may not send.
     dropped: Vec<String>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Origin<'a> {
 
 /// What a trusted peer says.
 #[derive(Default)]
-struct Said<'a> {
+struct Claims<'a> {
     chain: Vec<IpAddr>,
     client: Option<usize>,
     proto: Option<&'a [u8]>,
@@ -73,8 +73,8 @@ struct Said<'a> {
 
 impl Forwarding {
     /// Peers in these networks are trusted. Fields with the `dropped` names are not taken from others.
-    pub(crate) fn new(trusted: Vec<IpNet>, dialect: Dialect, dropped: Vec<String>) -> Self {
-        Self { trusted, dialect, dropped }
+    pub(crate) fn new(trusted: Vec<IpNet>, forwarded_header: ForwardedHeader, dropped: Vec<String>) -> Self {
+        Self { trusted, forwarded_header, dropped }
     }
 
     /// True if what a peer with this address says is believed.
@@ -94,10 +94,10 @@ impl Forwarding {
         let peer = peer.to_canonical();
         let peer_host = host.filter(|host| is_host(host));
         let peer_is_trusted = self.trusts(peer);
-        let said = match self.dialect {
-            _ if !peer_is_trusted => Said::default(),
-            Dialect::XForwarded => self.x_forwarded(fields),
-            Dialect::Forwarded => self.forwarded(fields),
+        let claims = match self.forwarded_header {
+            _ if !peer_is_trusted => Claims::default(),
+            ForwardedHeader::XForwarded => self.x_forwarded(fields),
+            ForwardedHeader::Forwarded => self.forwarded(fields),
         };
         Origin {
             peer,
@@ -105,10 +105,10 @@ impl Forwarding {
             dropped: &self.dropped,
             tls,
             peer_host,
-            secure: said.proto.and_then(is_secure).unwrap_or(tls),
-            host: said.host.filter(|host| is_host(host)).or(peer_host),
-            chain: said.chain,
-            client: said.client,
+            secure: claims.proto.and_then(is_secure).unwrap_or(tls),
+            host: claims.host.filter(|host| is_host(host)).or(peer_host),
+            chain: claims.chain,
+            client: claims.client,
         }
     }
 
@@ -117,7 +117,7 @@ impl Forwarding {
         chain.clone().position(|address| !self.trusts(address)).or(chain.len().checked_sub(1))
     }
 
-    fn x_forwarded<'a>(&self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Said<'a> {
+    fn x_forwarded<'a>(&self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Claims<'a> {
         let chain: Vec<_> = values(fields.clone(), b"x-forwarded-for")
             .iter()
             .rev()
@@ -134,10 +134,10 @@ impl Forwarding {
             let last = from_the_end.next()?;
             Some(from_the_end.last().unwrap_or(last))
         };
-        Said { proto: of_client(b"x-forwarded-proto"), host: of_client(b"x-forwarded-host"), client, chain }
+        Claims { proto: of_client(b"x-forwarded-proto"), host: of_client(b"x-forwarded-host"), client, chain }
     }
 
-    fn forwarded<'a>(&self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Said<'a> {
+    fn forwarded<'a>(&self, fields: impl Iterator<Item = (&'a [u8], &'a [u8])> + Clone) -> Claims<'a> {
         let mut elements = Vec::new();
         for line in values(fields, b"forwarded") {
             read_elements(line, &mut elements);
@@ -145,7 +145,7 @@ impl Forwarding {
         elements.reverse();
         let client = self.client(elements.iter().map(|element| element.address));
         let element = client.and_then(|place| elements.get(place));
-        Said {
+        Claims {
             proto: element.and_then(|element| element.proto),
             host: element.and_then(|element| element.host),
             client,
@@ -175,12 +175,12 @@ impl<'a> Origin<'a> {
     /// True if a field must not be copied to the node: those that [`write`](Self::write) writes, and whatever else a peer that is not
     /// trusted may say of who the client is.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
-        let is = |other: &[u8]| same(name, other);
+        let is = |other: &[u8]| is_same_name(name, other);
         if self.peer_is_trusted {
             return WRITTEN.into_iter().any(is);
         }
-        let begins_with = |start: &[u8]| name.get(..start.len()).is_some_and(|begin| same(begin, start));
-        let ends_with = |end: &[u8]| name.len().checked_sub(end.len()).is_some_and(|at| same(&name[at..], end));
+        let begins_with = |start: &[u8]| name.get(..start.len()).is_some_and(|begin| is_same_name(begin, start));
+        let ends_with = |end: &[u8]| name.len().checked_sub(end.len()).is_some_and(|at| is_same_name(&name[at..], end));
         begins_with(b"x-forwarded-")
             || CLAIM_ENDS.into_iter().any(ends_with)
             || CLAIMS.into_iter().any(is)
@@ -216,7 +216,7 @@ impl<'a> Origin<'a> {
 }
 
 /// True for names of fields that an application may take for one: many read `X_Real_IP` as `X-Real-IP`.
-fn same(name: &[u8], other: &[u8]) -> bool {
+fn is_same_name(name: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == other.len() && name.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
 }

@@ -13,18 +13,18 @@ use super::sources::nats::NatsSource;
 /// How nodes are found, and found to be well. Sources may be mixed: what they say is merged by the tags of the nodes.
 ///
 /// ```
-/// use sociable_balancer::Discovery;
+/// use sociable_balancer::DiscoveryConfig;
 ///
-/// let discovery = Discovery {
+/// let discovery = DiscoveryConfig {
 ///     nodes: vec!["10.0.0.1:3000".parse()?, "node-2:3000".parse()?],
 ///     dns: vec!["dns://nodes.shop.svc.cluster.local:3000".parse()?],
-///     ..Discovery::default()
+///     ..DiscoveryConfig::default()
 /// };
 /// discovery.check()?;
 /// # Ok::<(), sociable_balancer::DiscoveryError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct Discovery {
+pub struct DiscoveryConfig {
     /// Nodes by their addresses. Names are looked up anew all the time.
     pub nodes: Vec<HostPort>,
     /// Names in DNS that stand for all nodes.
@@ -41,7 +41,7 @@ pub struct Discovery {
     pub rules: Rules,
 }
 
-impl Default for Discovery {
+impl Default for DiscoveryConfig {
     fn default() -> Self {
         Self {
             nodes: vec![],
@@ -72,7 +72,7 @@ impl Default for Probing {
     }
 }
 
-impl Discovery {
+impl DiscoveryConfig {
     /// Checks what can be checked without asking anybody. The files that are named are read.
     ///
     /// # Errors
@@ -119,8 +119,8 @@ mod tests {
 
     #[test]
     fn what_can_not_work_is_told() {
-        let error = |change: fn(&mut Discovery)| {
-            let mut discovery = Discovery { nodes: vec!["127.0.0.1:1".parse().unwrap()], ..Discovery::default() };
+        let error = |change: fn(&mut DiscoveryConfig)| {
+            let mut discovery = DiscoveryConfig { nodes: vec!["127.0.0.1:1".parse().unwrap()], ..DiscoveryConfig::default() };
             assert!(discovery.check().is_ok());
             change(&mut discovery);
             discovery.check().unwrap_err().to_string()

@@ -11,7 +11,7 @@ use thiserror::Error;
 
 /// Something that was learnt.
 #[derive(Debug)]
-pub enum Sighting {
+pub enum Observation {
     /// A list gives all its addresses. If there are none, it stays as it was.
     Listed {
         /// Which list.
@@ -36,7 +36,7 @@ pub enum Sighting {
         announcement: Announcement,
     },
     /// The name in an announced address was looked up.
-    Located {
+    Resolved {
         /// Who announced it.
         tag: NodeTag,
         /// The address as it was announced.

@@ -19,7 +19,7 @@ use tokio::task::AbortHandle;
 use tokio::time;
 
 use super::config::Probing;
-use super::evidence::{Answer, ProbeError, Sighting};
+use super::evidence::{Answer, Observation, ProbeError};
 use crate::maps::{Map, Set};
 
 /// The longest answer that is read, and the longest head.
@@ -34,10 +34,10 @@ const MAX_AT_A_TIME: usize = 256;
 ///
 /// Nobody is there, or nobody who is well.
 pub async fn probe(address: SocketAddr, probing: &Probing) -> Result<Answer, ProbeError> {
-    time::timeout(probing.timeout, ask(address, &probing.path)).await.unwrap_or(Err(ProbeError::Timeout))
+    time::timeout(probing.timeout, request_health(address, &probing.path)).await.unwrap_or(Err(ProbeError::Timeout))
 }
 
-async fn ask(address: SocketAddr, path: &str) -> Result<Answer, ProbeError> {
+async fn request_health(address: SocketAddr, path: &str) -> Result<Answer, ProbeError> {
     let request = Request::get(path)
         .header(header::HOST, address.to_string())
         .header(header::USER_AGENT, concat!("sociable-balancer/", env!("CARGO_PKG_VERSION")))
@@ -51,7 +51,7 @@ async fn ask(address: SocketAddr, path: &str) -> Result<Answer, ProbeError> {
         let response = sender.send_request(request).await.map_err(ProbeError::Http)?;
         let status = response.status();
         let body = Limited::new(response.into_body(), MAX_ANSWER).collect().await;
-        read(status, body.map(|body| body.to_bytes()))
+        read_answer(status, body.map(|body| body.to_bytes()))
     });
     tokio::select! {
         biased;
@@ -61,7 +61,7 @@ async fn ask(address: SocketAddr, path: &str) -> Result<Answer, ProbeError> {
     }
 }
 
-fn read(status: StatusCode, body: Result<Bytes, Box<dyn Error + Send + Sync>>) -> Result<Answer, ProbeError> {
+fn read_answer(status: StatusCode, body: Result<Bytes, Box<dyn Error + Send + Sync>>) -> Result<Answer, ProbeError> {
     match body {
         // A node that is leaving or cut off may say so by its status too: what it says of itself is more.
         Ok(body) => match serde_json::from_slice::<Health>(&body) {
@@ -80,24 +80,24 @@ pub(crate) struct Probers {
     probing: Arc<Probing>,
     running: Map<SocketAddr, Prober>,
     permits: Arc<Semaphore>,
-    sightings: mpsc::Sender<Sighting>,
+    observations: mpsc::Sender<Observation>,
 }
 
 #[derive(Debug)]
 struct Prober {
     task: AbortHandle,
     /// Ends the pause between two probes.
-    hurry: Arc<Notify>,
+    probe_now: Arc<Notify>,
 }
 
 impl Probers {
-    pub(crate) fn new(probing: Probing, sightings: mpsc::Sender<Sighting>) -> Self {
+    pub(crate) fn new(probing: Probing, observations: mpsc::Sender<Observation>) -> Self {
         let permits = Arc::new(Semaphore::new(MAX_AT_A_TIME));
-        Self { probing: Arc::new(probing), running: Map::default(), permits, sightings }
+        Self { probing: Arc::new(probing), running: Map::default(), permits, observations }
     }
 
     /// Probes these addresses from now on, and no others. New ones and urgent ones are probed at once.
-    pub(crate) fn follow(&mut self, addresses: impl ExactSizeIterator<Item = SocketAddr>, urgent: Vec<SocketAddr>) {
+    pub(crate) fn set_addresses(&mut self, addresses: impl ExactSizeIterator<Item = SocketAddr>, urgent: Vec<SocketAddr>) {
         let addresses: Set<_> = addresses.collect();
         self.running.retain(|address, prober| {
             let stays = addresses.contains(address);
@@ -108,39 +108,45 @@ impl Probers {
         });
         for address in urgent {
             if let Some(prober) = self.running.get(&address) {
-                prober.hurry.notify_one();
+                prober.probe_now.notify_one();
             }
         }
         for address in addresses {
             self.running.entry(address).or_insert_with(|| {
-                let hurry = Arc::new(Notify::new());
-                let (probing, permits, sightings) = (Arc::clone(&self.probing), Arc::clone(&self.permits), self.sightings.clone());
-                let task = tokio::spawn(run(address, probing, permits, Arc::clone(&hurry), sightings)).abort_handle();
-                Prober { task, hurry }
+                let probe_now = Arc::new(Notify::new());
+                let (probing, permits, observations) = (Arc::clone(&self.probing), Arc::clone(&self.permits), self.observations.clone());
+                let task = tokio::spawn(run(address, probing, permits, Arc::clone(&probe_now), observations)).abort_handle();
+                Prober { task, probe_now }
             });
         }
     }
 
     /// Probes otherwise from now on.
-    pub(crate) fn change(&mut self, probing: Probing) {
+    pub(crate) fn set_probing(&mut self, probing: Probing) {
         self.probing = Arc::new(probing);
         self.running.drain().for_each(|(_, prober)| prober.task.abort());
     }
 }
 
-async fn run(address: SocketAddr, probing: Arc<Probing>, permits: Arc<Semaphore>, hurry: Arc<Notify>, sightings: mpsc::Sender<Sighting>) {
+async fn run(
+    address: SocketAddr,
+    probing: Arc<Probing>,
+    permits: Arc<Semaphore>,
+    probe_now: Arc<Notify>,
+    observations: mpsc::Sender<Observation>,
+) {
     loop {
         let (begun, outcome) = {
             let Ok(_permit) = permits.acquire().await else { return };
             (time::Instant::now().into_std(), probe(address, &probing).await)
         };
         // As long as what was seen is not taken, nothing more has to be seen.
-        if sightings.send(Sighting::Probed { address, begun, outcome }).await.is_err() {
+        if observations.send(Observation::Probed { address, begun, outcome }).await.is_err() {
             return;
         }
         tokio::select! {
             () = time::sleep(probing.interval) => {}
-            () = hurry.notified() => {}
+            () = probe_now.notified() => {}
         }
     }
 }

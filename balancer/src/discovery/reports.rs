@@ -26,17 +26,17 @@ impl Reports {
 
     /// The node could not be connected to.
     pub fn connect_failed(&self, tag: NodeTag) {
-        self.tell(Report::ConnectFailed(tag));
+        self.send(Report::ConnectFailed(tag));
     }
 
     /// The node answered 503 to a new session.
     pub fn refused(&self, tag: NodeTag) {
-        self.tell(Report::Refused(tag));
+        self.send(Report::Refused(tag));
     }
 
-    fn tell(&self, report: Report) {
+    fn send(&self, report: Report) {
         if self.waiting.try_send(report).is_err() {
-            self.counters.reports_dropped.one();
+            self.counters.reports_dropped.increment();
         }
     }
 }

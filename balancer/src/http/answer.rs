@@ -67,13 +67,13 @@ pub(crate) fn read(input: &[u8], asked: &Asked, out: &mut Vec<u8>) -> Result<Opt
         if status < 200 && status != 101 {
             continue;
         }
-        let answer = understand(&parsed, status, asked)?;
+        let answer = interpret(&parsed, status, asked)?;
         let framing = write(&parsed, &answer, asked, out);
         return Ok(Some((answer, framing, begin)));
     }
 }
 
-fn understand(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) -> Result<Answer, BadAnswer> {
+fn interpret(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) -> Result<Answer, BadAnswer> {
     let (mut length, mut chunked, mut keep_alive, mut upgraded, mut accepted) = (None, false, parsed.version == Some(1), false, false);
     for field in parsed.headers.iter() {
         let name = field.name;

@@ -32,7 +32,7 @@ const MAX_CONNECTION_NAMES: usize = 16;
 
 /// What a request is read by.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Reading<'a> {
+pub(crate) struct RequestContext<'a> {
     pub(crate) engine: &'a EnginePaths,
     pub(crate) affinity: &'a Affinity,
     pub(crate) forwarding: &'a Forwarding,
@@ -66,12 +66,12 @@ pub(crate) struct Request {
     /// By what a new session is placed.
     pub(crate) affinity: Option<Box<[u8]>>,
     /// For the log.
-    pub(crate) record: Option<Box<Record>>,
+    pub(crate) record: Option<Box<AccessRecord>>,
 }
 
 /// What a request is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
+pub(crate) enum RequestKind {
     Handshake,
     Poll,
     Post,
@@ -81,14 +81,14 @@ pub(crate) enum Kind {
 
 /// What the log says of a request.
 #[derive(Debug)]
-pub(crate) struct Record {
+pub(crate) struct AccessRecord {
     client: IpAddr,
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) begun: Instant,
 }
 
-impl Record {
+impl AccessRecord {
     /// Of a request that can't be read.
     pub(crate) fn unread(client: IpAddr) -> Self {
         Self { client, method: String::new(), target: String::new(), begun: Instant::now() }
@@ -113,7 +113,7 @@ impl Request {
     /// # Errors
     ///
     /// The refusal. Where the request ends is not known then: the connection is to be closed.
-    pub(crate) fn read(input: &[u8], reading: &Reading<'_>) -> Result<Read, Refusal> {
+    pub(crate) fn read(input: &[u8], reading: &RequestContext<'_>) -> Result<Read, Refusal> {
         // Some clients put a line end behind a body.
         let skipped = if input.starts_with(b"\r\n") { 2 } else { 0 };
         let Some(length) = head_length(&input[skipped..])? else {
@@ -127,22 +127,22 @@ impl Request {
             Err(httparse::Error::TooManyHeaders) => return Err(Refusal::LongHead),
             Err(_) => return Err(Refusal::Malformed),
         }
-        let request = Self::understand(&parsed, reading)?;
+        let request = Self::interpret(&parsed, reading)?;
         Ok(Some((request, skipped + length)))
     }
 
     /// What it is for.
-    pub(crate) fn kind(&self) -> Kind {
+    pub(crate) fn kind(&self) -> RequestKind {
         match (self.route, self.body) {
-            _ if self.upgrade.is_some() => Kind::Upgrade,
-            (Route::Handshake, _) => Kind::Handshake,
-            (Route::Session(_), Framing::Empty) => Kind::Poll,
-            (Route::Session(_), _) => Kind::Post,
-            (Route::Other | Route::BadSession | Route::Repeated, _) => Kind::Other,
+            _ if self.upgrade.is_some() => RequestKind::Upgrade,
+            (Route::Handshake, _) => RequestKind::Handshake,
+            (Route::Session(_), Framing::Empty) => RequestKind::Poll,
+            (Route::Session(_), _) => RequestKind::Post,
+            (Route::Other | Route::BadSession | Route::Repeated, _) => RequestKind::Other,
         }
     }
 
-    fn understand(parsed: &httparse::Request<'_, '_>, reading: &Reading<'_>) -> Result<Self, Refusal> {
+    fn interpret(parsed: &httparse::Request<'_, '_>, reading: &RequestContext<'_>) -> Result<Self, Refusal> {
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(Refusal::Malformed);
         };
@@ -199,8 +199,9 @@ impl Request {
             }
             _ => None,
         };
-        let record =
-            reading.recorded.then(|| Box::new(Record { client, method: method.into(), target: loggable(target), begun: Instant::now() }));
+        let record = reading
+            .recorded
+            .then(|| Box::new(AccessRecord { client, method: method.into(), target: loggable(target), begun: Instant::now() }));
         Ok(Self {
             route,
             head,
@@ -295,8 +296,8 @@ impl<'a> Fields<'a> {
         for field in fields {
             let (name, value) = (field.name, field.value);
             match Known::of(name) {
-                Some(Known::Host) => once(&mut read.host, value)?,
-                Some(Known::ContentLength) => once(&mut read.length, length(value)?)?,
+                Some(Known::Host) => set_once(&mut read.host, value)?,
+                Some(Known::ContentLength) => set_once(&mut read.length, length(value)?)?,
                 Some(Known::TransferEncoding) => {
                     if chunked || version == 0 || !value.eq_ignore_ascii_case(b"chunked") {
                         return Err(Refusal::Ambiguous);
@@ -315,8 +316,8 @@ impl<'a> Fields<'a> {
                     }
                 }
                 Some(Known::Upgrade) => read.websocket |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"websocket")),
-                Some(Known::WebSocketVersion) => once(&mut read.websocket_version, value)?,
-                Some(Known::WebSocketKey) => once(&mut read.websocket_key, value)?,
+                Some(Known::WebSocketVersion) => set_once(&mut read.websocket_version, value)?,
+                Some(Known::WebSocketKey) => set_once(&mut read.websocket_key, value)?,
                 Some(Known::Expect) if value.eq_ignore_ascii_case(b"100-continue") => read.expects_continue = true,
                 Some(Known::Expect) => return Err(Refusal::Unsupported),
                 Some(Known::OfTheConnection) | None => {}
@@ -404,7 +405,7 @@ fn is_plain_host(host: &[u8]) -> bool {
 }
 
 /// Sets what may be there once.
-fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Refusal> {
+fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<(), Refusal> {
     match slot.replace(value) {
         None => Ok(()),
         Some(_) => Err(Refusal::Ambiguous),

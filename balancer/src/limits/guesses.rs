@@ -38,13 +38,13 @@ impl Guesses {
     }
 
     /// Counts an id that no node can have. False if its address showed too many.
-    pub(crate) fn dead(&self, address: IpAddr, now: Instant) -> bool {
-        self.dead.take(address, now).is_ok()
+    pub(crate) fn count_dead_tag(&self, address: IpAddr, now: Instant) -> bool {
+        self.dead.acquire(address, now).is_ok()
     }
 
     /// Counts an id that its node did not know.
-    pub(crate) fn living(&self, address: IpAddr, now: Instant) {
-        let _ = self.living.take(address, now);
+    pub(crate) fn count_unknown_id(&self, address: IpAddr, now: Instant) {
+        let _ = self.living.acquire(address, now);
         // Also when the last token was just taken, so that the next guess is refused.
         let wait = self.living.wait(address, now);
         if !wait.is_zero() {
@@ -53,7 +53,7 @@ impl Guesses {
     }
 
     /// True if an id that may be right does not go to its node, since its address guesses.
-    pub(crate) fn refuses(&self, address: IpAddr, id: &Id, right: &Right) -> bool {
+    pub(crate) fn refuses(&self, address: IpAddr, id: &Id, known_ids: &KnownIds) -> bool {
         let until = self.exceeded.load(Relaxed);
         if until == 0 {
             return false;
@@ -64,7 +64,7 @@ impl Guesses {
             let _ = self.exceeded.compare_exchange(until, 0, Relaxed, Relaxed);
             return false;
         }
-        !self.living.wait(address, now).is_zero() && !right.holds(id)
+        !self.living.wait(address, now).is_zero() && !known_ids.holds(id)
     }
 }
 
@@ -73,12 +73,12 @@ fn nanoseconds(time: Duration) -> u64 {
 }
 
 /// Session ids that nodes knew lately.
-pub(crate) struct Right {
+pub(crate) struct KnownIds {
     hasher: RandomState,
     ids: Box<[AtomicU64]>,
 }
 
-impl Right {
+impl KnownIds {
     pub(crate) fn new() -> Self {
         Self { hasher: RandomState::new(), ids: std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect() }
     }
@@ -101,9 +101,9 @@ impl Right {
     }
 }
 
-impl fmt::Debug for Right {
+impl fmt::Debug for KnownIds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Right").finish_non_exhaustive()
+        f.debug_struct("KnownIds").finish_non_exhaustive()
     }
 }
 
@@ -115,27 +115,27 @@ mod tests {
 
     #[test]
     fn an_address_that_guesses_reaches_nodes_with_right_ids_only() {
-        let (guesses, right) = (Guesses::new(Rate::new(0.001, 3).unwrap()), Right::new());
+        let (guesses, known_ids) = (Guesses::new(Rate::new(0.001, 3).unwrap()), KnownIds::new());
         let (mine, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let mut ids = IdSource::new(NodeTag::random());
         let (known, unknown) = (ids.draw(), ids.draw());
-        right.remember(&known);
+        known_ids.remember(&known);
         let now = Instant::now();
         for _ in 0..3 {
-            assert!(!guesses.refuses(mine, &unknown, &right));
-            guesses.living(mine, now);
+            assert!(!guesses.refuses(mine, &unknown, &known_ids));
+            guesses.count_unknown_id(mine, now);
         }
-        assert!(guesses.refuses(mine, &unknown, &right) && !guesses.refuses(mine, &known, &right));
-        assert!(!guesses.refuses(other, &unknown, &right));
+        assert!(guesses.refuses(mine, &unknown, &known_ids) && !guesses.refuses(mine, &known, &known_ids));
+        assert!(!guesses.refuses(other, &unknown, &known_ids));
         // The other kind has a limit of its own.
-        assert_eq!((0..9).filter(|_| guesses.dead(mine, now)).count(), 3);
+        assert_eq!((0..9).filter(|_| guesses.count_dead_tag(mine, now)).count(), 3);
     }
 
     #[test]
     fn ids_with_dead_tags_cut_off_nobody() {
-        let (guesses, right) = (Guesses::new(Rate::new(0.001, 3).unwrap()), Right::new());
+        let (guesses, known_ids) = (Guesses::new(Rate::new(0.001, 3).unwrap()), KnownIds::new());
         let address = "192.0.2.1".parse().unwrap();
-        assert_eq!((0..1_000).filter(|_| guesses.dead(address, Instant::now())).count(), 3);
-        assert!(!guesses.refuses(address, &IdSource::new(NodeTag::random()).draw(), &right));
+        assert_eq!((0..1_000).filter(|_| guesses.count_dead_tag(address, Instant::now())).count(), 3);
+        assert!(!guesses.refuses(address, &IdSource::new(NodeTag::random()).draw(), &known_ids));
     }
 }

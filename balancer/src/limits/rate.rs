@@ -56,7 +56,7 @@ impl Rate {
     }
 
     /// When a bucket that is full at `full` will be so after a token was taken at `now`; or how long until there is one.
-    fn take(&self, full: Duration, now: Duration) -> Result<Duration, Duration> {
+    fn acquire(&self, full: Duration, now: Duration) -> Result<Duration, Duration> {
         let full = full.max(now).saturating_add(self.interval);
         match full.saturating_sub(now).saturating_sub(self.refill) {
             Duration::ZERO => Ok(full),
@@ -81,11 +81,11 @@ impl Bucket {
     }
 
     /// Takes a token; or says after how long there will be one, if nobody else takes it.
-    pub(crate) fn take(&self, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn acquire(&self, now: Instant) -> Result<(), Duration> {
         let now = now.saturating_duration_since(self.start);
         let mut full = self.full.load(Relaxed);
         loop {
-            let next = self.rate.take(Duration::from_nanos(full), now)?;
+            let next = self.rate.acquire(Duration::from_nanos(full), now)?;
             let next = u64::try_from(next.as_nanos()).unwrap_or(u64::MAX);
             match self.full.compare_exchange_weak(full, next, Relaxed, Relaxed) {
                 Ok(_) => return Ok(()),
@@ -140,7 +140,7 @@ impl Buckets {
     }
 
     /// Takes a token of the client with this address; or says after how long there will be one for it.
-    pub(crate) fn take(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn acquire(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let network = network(address);
         let since = now.saturating_duration_since(self.start);
         // Other bits than those by which the map finds a place.
@@ -148,7 +148,7 @@ impl Buckets {
         let mut guard = self.shards[index].lock();
         let shard = &mut *guard;
         if let Some(full) = shard.full.get_mut(&network) {
-            *full = self.rate.take(*full, since)?;
+            *full = self.rate.acquire(*full, since)?;
             return Ok(());
         }
         if shard.full.len() >= self.most && since >= shard.sweep {
@@ -156,13 +156,13 @@ impl Buckets {
             shard.full.retain(|_, full| *full > since);
         }
         if shard.full.len() < self.most {
-            shard.full.insert(network, self.rate.take(Duration::ZERO, since)?);
+            shard.full.insert(network, self.rate.acquire(Duration::ZERO, since)?);
             return Ok(());
         }
-        let taken = self.rate.take(shard.rest, since).map(|full| shard.rest = full);
+        let taken = self.rate.acquire(shard.rest, since).map(|full| shard.rest = full);
         drop(guard);
         self.shared.fetch_add(1, Relaxed);
-        if self.tell.as_ref().is_some_and(|tell| tell.take(now).is_ok()) {
+        if self.tell.as_ref().is_some_and(|tell| tell.acquire(now).is_ok()) {
             tracing::warn!(target: "sociable::balancer", most = self.most * SHARDS, "more clients than are counted one by one; those on top share a limit: allow more if they are not an attack");
         }
         taken
@@ -174,7 +174,7 @@ impl Buckets {
         let since = now.saturating_duration_since(self.start);
         let index = (self.hasher.hash_one(network) >> 32) as usize % SHARDS;
         let full = self.shards[index].lock().full.get(&network).copied();
-        full.and_then(|full| self.rate.take(full, since).err()).unwrap_or_default()
+        full.and_then(|full| self.rate.acquire(full, since).err()).unwrap_or_default()
     }
 
     /// How many clients have a bucket of their own, be it full or not.
@@ -227,11 +227,11 @@ mod tests {
     fn a_bucket_gives_its_burst_and_then_its_rate() {
         let bucket = Bucket::new(rate(10.0, 5));
         let now = Instant::now();
-        assert_eq!(drain(|| bucket.take(now)), 5);
-        assert_eq!(bucket.take(now), Err(Duration::from_millis(100)));
-        assert_eq!(bucket.take(now + Duration::from_millis(60)), Err(Duration::from_millis(40)));
-        assert_eq!(drain(|| bucket.take(now + Duration::from_millis(100))), 1);
-        assert_eq!(drain(|| bucket.take(now + Duration::from_secs(60))), 5);
+        assert_eq!(drain(|| bucket.acquire(now)), 5);
+        assert_eq!(bucket.acquire(now), Err(Duration::from_millis(100)));
+        assert_eq!(bucket.acquire(now + Duration::from_millis(60)), Err(Duration::from_millis(40)));
+        assert_eq!(drain(|| bucket.acquire(now + Duration::from_millis(100))), 1);
+        assert_eq!(drain(|| bucket.acquire(now + Duration::from_secs(60))), 5);
     }
 
     #[test]
@@ -239,7 +239,7 @@ mod tests {
         let bucket = Bucket::new(rate(1.0, 1_000));
         let now = Instant::now();
         let taken: usize = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| drain(|| bucket.take(now)))).collect();
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(|| drain(|| bucket.acquire(now)))).collect();
             threads.into_iter().map(|thread| thread.join().unwrap()).sum()
         });
         assert_eq!(taken, 1_000);
@@ -250,9 +250,9 @@ mod tests {
         let buckets = Buckets::new(rate(10.0, 3), 1_000);
         let now = Instant::now();
         for n in 0..100 {
-            assert_eq!(drain(|| buckets.take(address(n), now)), 3);
+            assert_eq!(drain(|| buckets.acquire(address(n), now)), 3);
         }
-        assert_eq!(buckets.take(address(7), now), Err(Duration::from_millis(100)));
+        assert_eq!(buckets.acquire(address(7), now), Err(Duration::from_millis(100)));
         assert_eq!((buckets.len(), buckets.shared()), (100, 0));
     }
 
@@ -261,11 +261,11 @@ mod tests {
         let buckets = Buckets::new(rate(10.0, 2), 1_000);
         let now = Instant::now();
         assert_eq!((buckets.wait(address(1), now), buckets.len()), (Duration::ZERO, 0));
-        assert_eq!(drain(|| buckets.take(address(1), now)), 2);
+        assert_eq!(drain(|| buckets.acquire(address(1), now)), 2);
         assert_eq!([1, 2].map(|n| buckets.wait(address(n), now)), [Duration::from_millis(100), Duration::ZERO]);
         let later = now + Duration::from_millis(100);
         assert_eq!([1, 1].map(|n| buckets.wait(address(n), later)), [Duration::ZERO; 2]);
-        assert_eq!(drain(|| buckets.take(address(1), later)), 1);
+        assert_eq!(drain(|| buckets.acquire(address(1), later)), 1);
     }
 
     #[test]
@@ -273,7 +273,7 @@ mod tests {
         let buckets = Buckets::new(rate(1.0, 10), 1_000);
         let now = Instant::now();
         let addresses = (0..50_u128).map(|n| IpAddr::from((0x2001_0db8_u128 << 96 | n).to_be_bytes()));
-        assert_eq!(addresses.filter(|address| buckets.take(*address, now).is_ok()).count(), 10);
+        assert_eq!(addresses.filter(|address| buckets.acquire(*address, now).is_ok()).count(), 10);
         assert_eq!(buckets.len(), 1);
     }
 
@@ -283,26 +283,26 @@ mod tests {
         let buckets = Buckets::new(rate(1.0, 4), most);
         let now = Instant::now();
         // One who has nothing left, and one who has.
-        assert_eq!(drain(|| buckets.take(address(1), now)), 4);
-        buckets.take(address(2), now).unwrap();
-        let passed = (100..50_100).filter(|n| buckets.take(address(*n), now).is_ok()).count();
+        assert_eq!(drain(|| buckets.acquire(address(1), now)), 4);
+        buckets.acquire(address(2), now).unwrap();
+        let passed = (100..50_100).filter(|n| buckets.acquire(address(*n), now).is_ok()).count();
         assert!(buckets.len() <= most);
         // Those who got a place, and what sixteen shared buckets give.
         assert!((100..=most + SHARDS * 4).contains(&passed), "{passed}");
         assert_eq!(buckets.shared(), 50_000 + 2 - buckets.len() as u64);
-        assert!(buckets.take(address(1), now).is_err());
-        assert_eq!(drain(|| buckets.take(address(2), now)), 3);
+        assert!(buckets.acquire(address(1), now).is_err());
+        assert_eq!(drain(|| buckets.acquire(address(2), now)), 3);
     }
 
     #[test]
     fn places_of_those_who_are_silent_are_given_away() {
         let buckets = Buckets::new(rate(1.0, 4), 160);
         let now = Instant::now();
-        let passed = (0..5_000).filter(|n| buckets.take(address(*n), now).is_ok()).count();
+        let passed = (0..5_000).filter(|n| buckets.acquire(address(*n), now).is_ok()).count();
         assert!(passed < 5_000 && buckets.len() == 160);
         let later = now + Duration::from_secs(10);
         let shared = buckets.shared();
-        assert_eq!((10_000..10_016).filter(|n| buckets.take(address(*n), later).is_ok()).count(), 16);
+        assert_eq!((10_000..10_016).filter(|n| buckets.acquire(address(*n), later).is_ok()).count(), 16);
         assert_eq!(buckets.shared(), shared);
     }
 
@@ -320,12 +320,12 @@ mod tests {
             for step in steps {
                 at += step;
                 let now = start + Duration::from_micros(at);
-                let answer = bucket.take(now);
-                prop_assert_eq!(buckets.take(address(1), now).is_ok(), answer.is_ok());
+                let answer = bucket.acquire(now);
+                prop_assert_eq!(buckets.acquire(address(1), now).is_ok(), answer.is_ok());
                 match answer {
                     Ok(()) => taken += 1,
                     // Who waits as long as it was told gets one.
-                    Err(wait) => prop_assert!(rate.take(Duration::from_nanos(bucket.full.load(Relaxed)), now.saturating_duration_since(bucket.start) + wait).is_ok()),
+                    Err(wait) => prop_assert!(rate.acquire(Duration::from_nanos(bucket.full.load(Relaxed)), now.saturating_duration_since(bucket.start) + wait).is_ok()),
                 }
                 let allowed = f64::from(burst) + per_second * at as f64 / 1e6;
                 prop_assert!(f64::from(taken) <= allowed + 1e-3 * allowed, "{taken} of {allowed}");

@@ -16,23 +16,23 @@ const LEAST: usize = 1024;
 
 /// Bytes that wait, and their bound.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct WaitingBudget {
     limit: AtomicUsize,
     waiting: Gauge,
 }
 
-impl Budget {
+impl WaitingBudget {
     pub(crate) fn new(limit: usize, waiting: Gauge) -> Self {
         Self { limit: AtomicUsize::new(limit), waiting }
     }
 
-    pub(crate) fn change(&self, limit: usize) {
+    pub(crate) fn set_limit(&self, limit: usize) {
         self.limit.store(limit, Relaxed);
     }
 
     /// How much one read may take.
     #[inline]
-    pub(crate) fn piece(&self) -> usize {
+    pub(crate) fn read_size(&self) -> usize {
         (self.left() / SHARE).clamp(LEAST, BUFFER)
     }
 
@@ -43,22 +43,22 @@ impl Budget {
     }
 
     /// So much waits now of what was counted before.
-    pub(crate) fn count(&self, before: usize, now: usize) {
+    pub(crate) fn adjust(&self, before: usize, now: usize) {
         adjust(&self.waiting, before, now);
     }
 }
 
 /// Bytes of one connection that wait. They count until this is dropped.
 #[derive(Debug, Default)]
-pub(crate) struct Waits {
+pub(crate) struct WaitingBytes {
     waiting: Option<Gauge>,
     bytes: usize,
 }
 
-impl Waits {
+impl WaitingBytes {
     /// So many wait now.
     #[inline]
-    pub(crate) fn are(&mut self, budget: &Budget, bytes: usize) {
+    pub(crate) fn set(&mut self, budget: &WaitingBudget, bytes: usize) {
         if bytes != self.bytes {
             adjust(self.waiting.get_or_insert_with(|| budget.waiting.clone()), self.bytes, bytes);
             self.bytes = bytes;
@@ -66,7 +66,7 @@ impl Waits {
     }
 }
 
-impl Drop for Waits {
+impl Drop for WaitingBytes {
     fn drop(&mut self) {
         if let Some(waiting) = &self.waiting {
             adjust(waiting, self.bytes, 0);
@@ -84,17 +84,17 @@ mod tests {
 
     #[test]
     fn reads_get_shorter_when_much_waits() {
-        let budget = Budget::new(4 << 20, Gauge::default());
-        assert_eq!(budget.piece(), BUFFER);
+        let budget = WaitingBudget::new(4 << 20, Gauge::default());
+        assert_eq!(budget.read_size(), BUFFER);
         let mut waiting = 0;
         for _ in 0..10_000 {
-            let piece = budget.piece();
-            budget.count(0, piece);
+            let piece = budget.read_size();
+            budget.adjust(0, piece);
             waiting += piece;
         }
-        assert_eq!(budget.piece(), LEAST);
+        assert_eq!(budget.read_size(), LEAST);
         assert!(waiting < (4 << 20) + 10_000 * LEAST, "{waiting}");
-        budget.count(waiting, 0);
-        assert_eq!((budget.piece(), budget.left()), (BUFFER, 4 << 20));
+        budget.adjust(waiting, 0);
+        assert_eq!((budget.read_size(), budget.left()), (BUFFER, 4 << 20));
     }
 }

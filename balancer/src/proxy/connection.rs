@@ -10,16 +10,16 @@ use std::time::Instant;
 use tokio::task::spawn_local;
 
 use crate::http::Framing;
-use crate::http::head::{Record, Request};
+use crate::http::head::{AccessRecord, Request};
 use crate::http::refusal::Refusal;
-use crate::limits::waiting::Waits;
+use crate::limits::waiting::WaitingBytes;
 use crate::proxy::exchange::{Closes, End, Exchange, Terms};
 use crate::proxy::permit::Permit;
-use crate::proxy::stream::{Out, Stream, Wire};
+use crate::proxy::stream::{Stream, Wire, WriteBuffer};
 use crate::proxy::tunnel::Tunnel;
-use crate::proxy::upstream::Reached;
+use crate::proxy::upstream::Upstream;
 use crate::worker::Worker;
-use crate::worker::deadlines::{Fate, Place};
+use crate::worker::deadlines::{Deadline, Status};
 
 /// A connection.
 #[derive(Debug)]
@@ -28,10 +28,10 @@ pub(crate) struct Connection {
     stream: Stream,
     /// Who is connected, as a trusted proxy tells.
     peer: SocketAddr,
-    place: Place,
+    deadline: Deadline,
     /// What was read and not used.
     carry: Vec<u8>,
-    waits: Waits,
+    waits: WaitingBytes,
     /// Counts it against the bound on connections.
     permit: Permit,
 }
@@ -51,16 +51,16 @@ enum Next {
 impl Connection {
     /// Serves it until it ends.
     pub(crate) async fn serve(worker: Rc<Worker>, stream: Stream, peer: SocketAddr, permit: Permit) {
-        let place = worker.roll.enter(worker.shared.options().header_timeout);
-        let mut connection = Self { worker, stream, peer, place, carry: vec![], waits: Waits::default(), permit };
+        let deadline = worker.deadlines.register(worker.state.options().header_timeout);
+        let mut connection = Self { worker, stream, peer, deadline, carry: vec![], waits: WaitingBytes::default(), permit };
         loop {
             let request = match poll_fn(|cx| connection.poll_request(cx)).await {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(refusal) => {
                     // Nothing of it was understood but who sent it.
-                    let recorded = connection.worker.shared.options().is_recorded();
-                    let record = recorded.then(|| Box::new(Record::unread(connection.peer.ip())));
+                    let recorded = connection.worker.state.options().is_recorded();
+                    let record = recorded.then(|| Box::new(AccessRecord::unread(connection.peer.ip())));
                     connection.refuse(refusal, false, true, record).await;
                     return connection.linger().await;
                 }
@@ -77,9 +77,9 @@ impl Connection {
                 Next::Cut => return,
                 Next::Linger => return connection.linger().await,
             }
-            let options = connection.worker.shared.options();
+            let options = connection.worker.state.options();
             // What came of the next head already has begun it.
-            connection.place.give(if connection.carry.is_empty() { options.keep_alive } else { options.header_timeout });
+            connection.deadline.extend(if connection.carry.is_empty() { options.keep_alive } else { options.header_timeout });
             drop(options);
         }
     }
@@ -88,10 +88,10 @@ impl Connection {
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
         let request = self.poll_head(cx);
         let waits = if request.is_pending() { self.carry.len() } else { 0 };
-        self.waits.are(&self.worker.shared.waiting, waits);
-        if waits > 0 && self.worker.shared.waiting.left() == 0 {
+        self.waits.set(&self.worker.state.waiting, waits);
+        if waits > 0 && self.worker.state.waiting.left() == 0 {
             self.carry = vec![];
-            self.waits.are(&self.worker.shared.waiting, 0);
+            self.waits.set(&self.worker.state.waiting, 0);
             return Poll::Ready(Err(Refusal::Overloaded));
         }
         request
@@ -99,7 +99,7 @@ impl Connection {
 
     fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
         let worker = Rc::clone(&self.worker);
-        let options = worker.shared.options();
+        let options = worker.state.options();
         loop {
             if !self.carry.is_empty()
                 && let Some((request, length)) = Request::read(&self.carry, &options.reading(self.peer, self.is_encrypted()))?
@@ -111,13 +111,13 @@ impl Connection {
                 }
                 return Poll::Ready(Ok(Some(request)));
             }
-            match self.place.fate(cx) {
-                Fate::Late if !self.carry.is_empty() => return Poll::Ready(Err(Refusal::Slow)),
-                Fate::Leaves if !self.carry.is_empty() => {}
-                Fate::Late | Fate::Leaves => return Poll::Ready(Ok(None)),
-                Fate::Stays => {}
+            match self.deadline.status(cx) {
+                Status::Expired if !self.carry.is_empty() => return Poll::Ready(Err(Refusal::Slow)),
+                Status::Draining if !self.carry.is_empty() => {}
+                Status::Expired | Status::Draining => return Poll::Ready(Ok(None)),
+                Status::Active => {}
             }
-            let mut buffer = worker.buffer();
+            let mut buffer = worker.read_buffer();
             let length = match self.stream.poll_read(cx, &mut buffer) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(Ok(length)) => length,
@@ -138,7 +138,7 @@ impl Connection {
             }
             self.carry.extend_from_slice(input);
             // From its first byte a head has this long, however it is dealt out.
-            self.place.give(options.header_timeout);
+            self.deadline.extend(options.header_timeout);
         }
     }
 
@@ -146,15 +146,15 @@ impl Connection {
     async fn forward(&mut self, mut request: Request) -> Next {
         let worker = Rc::clone(&self.worker);
         let record = request.record.take();
-        let close = !request.keep_alive || worker.leaving.get() || self.place.leaves();
-        let Reached { node, mut stream, counted: _counted } = match worker.reach(&request).await {
-            Ok(reached) => reached,
+        let close = !request.keep_alive || worker.draining.get() || self.deadline.is_draining();
+        let Upstream { node, mut stream, counted: _counted } = match worker.connect_upstream(&request).await {
+            Ok(upstream) => upstream,
             Err(refusal) => return self.refuse_request(refusal, &request, close, record).await,
         };
-        let answer = worker.shared.options().answer_time(&node);
-        let most = worker.shared.options().longest_body(&node, &request);
+        let answer = worker.state.options().answer_time(&node);
+        let most = worker.state.options().longest_body(&node, &request);
         if matches!(request.body, Framing::Length(length) if length > most) {
-            worker.pool.put(node.address, stream, worker.roll.now());
+            worker.pool.put(node.address, stream, worker.deadlines.now());
             return self.refuse_request(Refusal::LongBody, &request, close, record).await;
         }
         if request.expects_continue && self.carry.is_empty() {
@@ -164,23 +164,23 @@ impl Connection {
         let (kind, begun) = (request.kind(), Instant::now());
         let mut exchange = Exchange::new(
             &worker,
-            &self.place,
+            &self.deadline,
             &mut self.stream,
             &mut stream,
             &mut self.carry,
             &mut request,
-            Terms { closes: if close { Closes::Always } else { Closes::IfLeaving }, most, answer },
+            Terms { closes: if close { Closes::Always } else { Closes::IfDraining }, most, answer },
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let (status, free, close, unknown) = (exchange.status(), exchange.node_is_free(), exchange.closes(), exchange.is_unknown());
-        worker.shared.metrics.answered(kind, begun, exchange.first_byte());
+        worker.state.metrics.answered(kind, begun, exchange.first_byte());
         if free {
-            worker.pool.put(node.address, stream, worker.roll.now());
+            worker.pool.put(node.address, stream, worker.deadlines.now());
         } else {
             // The node learns at once that nobody waits for its answer.
             drop(stream);
         }
-        worker.shared.answered(&node, &request, status, unknown);
+        worker.state.observe_answer(&node, &request, status, unknown);
         match end {
             End::Answered { whole } => {
                 self.log(record, status, node.tag.as_str());
@@ -197,7 +197,7 @@ impl Connection {
             }
             End::ClientGone | End::Broken | End::Switched(_) => {
                 if matches!(end, End::Broken) {
-                    worker.shared.metrics.broken.inc();
+                    worker.state.metrics.broken.inc();
                 }
                 self.log(record, 0, node.tag.as_str());
                 Next::Cut
@@ -209,23 +209,23 @@ impl Connection {
     async fn upgrade(mut self, mut request: Request) {
         let worker = Rc::clone(&self.worker);
         let record = request.record.take();
-        let reached = match self.permit.count_for(request.client) {
-            Ok(()) => worker.reach(&request).await,
+        let upstream = match self.permit.count_for(request.client) {
+            Ok(()) => worker.connect_upstream(&request).await,
             Err(refusal) => Err(refusal),
         };
-        let Reached { node, mut stream, counted: _counted } = match reached {
-            Ok(reached) => reached,
+        let Upstream { node, mut stream, counted: _counted } = match upstream {
+            Ok(upstream) => upstream,
             Err(refusal) => {
                 self.refuse(refusal, true, true, record).await;
                 return self.linger().await;
             }
         };
         let (kind, begun) = (request.kind(), Instant::now());
-        let answer = worker.shared.options().answer_time(&node);
+        let answer = worker.state.options().answer_time(&node);
         // What comes behind the head stays here until the node has agreed.
         let mut exchange = Exchange::new(
             &worker,
-            &self.place,
+            &self.deadline,
             &mut self.stream,
             &mut stream,
             &mut self.carry,
@@ -234,15 +234,15 @@ impl Connection {
         );
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let (status, unknown) = (exchange.status(), exchange.is_unknown());
-        worker.shared.metrics.answered(kind, begun, exchange.first_byte());
+        worker.state.metrics.answered(kind, begun, exchange.first_byte());
         self.log(record, status, node.tag.as_str());
         match end {
             End::Switched(down) => {
-                worker.shared.metrics.upgrades.inc();
-                let idle = worker.shared.options().tunnel_idle(&node);
-                let Self { stream: client, place, carry, permit, .. } = self;
-                let tunnel =
-                    Tunnel::new(Rc::clone(&worker), client, stream, place, idle, (node.load.tunnel(), Some(permit))).waiting(carry, down);
+                worker.state.metrics.upgrades.inc();
+                let idle = worker.state.options().tunnel_idle(&node);
+                let Self { stream: client, deadline, carry, permit, .. } = self;
+                let tunnel = Tunnel::new(Rc::clone(&worker), client, stream, deadline, idle, (node.load.count_tunnel(), Some(permit)))
+                    .waiting(carry, down);
                 spawn_local(tunnel);
             }
             End::Refused(refusal) => {
@@ -250,18 +250,18 @@ impl Connection {
                 self.linger().await;
             }
             End::Answered { .. } => {
-                worker.shared.answered(&node, &request, status, unknown);
+                worker.state.observe_answer(&node, &request, status, unknown);
                 self.linger().await;
             }
             End::ClientGone => {}
             End::Broken => {
-                worker.shared.metrics.broken.inc();
+                worker.state.metrics.broken.inc();
             }
         }
     }
 
     /// Tells the client why its request goes nowhere.
-    async fn refuse_request(&mut self, refusal: Refusal, request: &Request, close: bool, record: Option<Box<Record>>) -> Next {
+    async fn refuse_request(&mut self, refusal: Refusal, request: &Request, close: bool, record: Option<Box<AccessRecord>>) -> Next {
         // A body that is to come would be read as the next request.
         let (close, linger) = if request.body == Framing::Empty { (close, false) } else { (true, true) };
         let sent = self.refuse(refusal, false, close, record).await;
@@ -274,36 +274,36 @@ impl Connection {
     }
 
     /// Writes a refusal. False if the client does not take it.
-    async fn refuse(&mut self, refusal: Refusal, websocket: bool, close: bool, record: Option<Box<Record>>) -> bool {
-        self.worker.shared.metrics.refused(refusal);
+    async fn refuse(&mut self, refusal: Refusal, websocket: bool, close: bool, record: Option<Box<AccessRecord>>) -> bool {
+        self.worker.state.metrics.refused(refusal);
         self.log(record, refusal.status().0, refusal.cause());
-        let mut answer = self.worker.memory();
-        refusal.write(websocket, close, self.worker.shared.retry_after(), &mut answer);
-        self.place.give(self.worker.shared.options().write_timeout);
+        let mut answer = self.worker.spare_buffer();
+        refusal.write(websocket, close, self.worker.state.retry_after(), &mut answer);
+        self.deadline.extend(self.worker.state.options().write_timeout);
         self.send(answer).await.is_ok()
     }
 
     async fn send(&mut self, bytes: Vec<u8>) -> io::Result<()> {
-        let mut out = Out::new(bytes);
-        poll_fn(|cx| match self.place.fate(cx) {
-            Fate::Late => {
-                self.worker.shared.metrics.clients_slow.inc();
+        let mut out = WriteBuffer::new(bytes);
+        poll_fn(|cx| match self.deadline.status(cx) {
+            Status::Expired => {
+                self.worker.state.metrics.clients_slow.inc();
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
-            Fate::Stays | Fate::Leaves => out.poll_send(cx, &mut self.stream),
+            Status::Active | Status::Draining => out.poll_send(cx, &mut self.stream),
         })
         .await?;
-        self.worker.give(out.take_memory());
+        self.worker.recycle(out.reclaim_buffer());
         Ok(())
     }
 
     /// Ends a connection behind a whole answer. Over TLS the end is told, since an answer without a length is whole by that alone.
     async fn close(&mut self) {
         if self.is_encrypted() {
-            self.place.give(self.worker.shared.options().write_timeout);
-            poll_fn(|cx| match self.place.fate(cx) {
-                Fate::Late => Poll::Ready(()),
-                Fate::Stays | Fate::Leaves => self.stream.poll_shutdown(cx).map(drop),
+            self.deadline.extend(self.worker.state.options().write_timeout);
+            poll_fn(|cx| match self.deadline.status(cx) {
+                Status::Expired => Poll::Ready(()),
+                Status::Active | Status::Draining => self.stream.poll_shutdown(cx).map(drop),
             })
             .await;
         }
@@ -312,10 +312,10 @@ impl Connection {
     /// Ends a connection on which something may come still. A close with unread input would reset it, and take the answer away from the client.
     async fn linger(mut self) {
         let (time, mut left) = {
-            let options = self.worker.shared.options();
+            let options = self.worker.state.options();
             (options.linger, options.linger_bytes)
         };
-        self.place.give(time);
+        self.deadline.extend(time);
         let mut shut = false;
         poll_fn(|cx| {
             if !shut {
@@ -326,16 +326,16 @@ impl Connection {
                 }
             }
             loop {
-                let read = match self.place.fate(cx) {
-                    Fate::Late => Poll::Ready(Ok(usize::MAX)),
-                    Fate::Stays | Fate::Leaves => self.stream.poll_read(cx, &mut self.worker.buffer()),
+                let read = match self.deadline.status(cx) {
+                    Status::Expired => Poll::Ready(Ok(usize::MAX)),
+                    Status::Active | Status::Draining => self.stream.poll_read(cx, &mut self.worker.read_buffer()),
                 };
                 match read {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Ok(0) | Err(_)) => return Poll::Ready(()),
                     Poll::Ready(Ok(length)) if length as u64 <= left => left -= length as u64,
                     Poll::Ready(Ok(_)) => {
-                        self.worker.shared.metrics.lingers_cut.inc();
+                        self.worker.state.metrics.lingers_cut.inc();
                         return Poll::Ready(());
                     }
                 }
@@ -348,7 +348,7 @@ impl Connection {
         matches!(self.stream, Stream::Tls(_))
     }
 
-    fn log(&self, record: Option<Box<Record>>, status: u16, by: &str) {
+    fn log(&self, record: Option<Box<AccessRecord>>, status: u16, by: &str) {
         if let Some(record) = record {
             record.log(status, by);
         }

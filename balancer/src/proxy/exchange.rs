@@ -10,13 +10,13 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use crate::http::answer::{self, Answer, Asked};
-use crate::http::head::{Kind, Request};
+use crate::http::head::{Request, RequestKind};
 use crate::http::refusal::Refusal;
 use crate::http::{Decoder, Framing, encode, finish};
-use crate::limits::waiting::Waits;
-use crate::proxy::stream::{Out, Wire};
+use crate::limits::waiting::WaitingBytes;
+use crate::proxy::stream::{Wire, WriteBuffer};
 use crate::worker::Worker;
-use crate::worker::deadlines::{Fate, Place};
+use crate::worker::deadlines::{Deadline, Status};
 
 /// A line that a server skips. Behind a poll it tells the node that the client has sent another request, so that the node does not let that wait.
 const MORE: &[u8] = b"\r\n";
@@ -34,7 +34,7 @@ pub(crate) enum End {
         whole: bool,
     },
     /// The WebSocket is open. The answer is not written yet.
-    Switched(Out),
+    Switched(WriteBuffer),
     /// The client is gone, or does not take its answer.
     ClientGone,
     /// The answer broke off, and the client has a part of it.
@@ -48,7 +48,7 @@ pub(crate) enum End {
 pub(crate) enum Closes {
     Always,
     /// If the balancer leaves when the answer comes.
-    IfLeaving,
+    IfDraining,
     Never,
 }
 
@@ -66,7 +66,7 @@ pub(crate) struct Terms {
 #[derive(Debug)]
 pub(crate) struct Exchange<'a, C> {
     worker: &'a Worker,
-    place: &'a Place,
+    deadline: &'a Deadline,
     closes: Closes,
     client: &'a mut C,
     node: &'a mut TcpStream,
@@ -76,9 +76,9 @@ pub(crate) struct Exchange<'a, C> {
     /// It is a poll, which may wait.
     polls: bool,
     times: Times,
-    up: Up,
-    down: Down,
-    waits: Waits,
+    up: ToNode,
+    down: ToClient,
+    waits: WaitingBytes,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,8 +95,8 @@ struct Times {
 
 /// To the node.
 #[derive(Debug)]
-struct Up {
-    out: Out,
+struct ToNode {
+    out: WriteBuffer,
     framing: Framing,
     decoder: Decoder,
     /// All is encoded.
@@ -109,8 +109,8 @@ struct Up {
 
 /// To the client.
 #[derive(Debug, Default)]
-struct Down {
-    out: Out,
+struct ToClient {
+    out: WriteBuffer,
     /// The begin of a head.
     head: Vec<u8>,
     answer: Option<(Answer, Framing, Decoder)>,
@@ -128,32 +128,32 @@ impl<'a, C: Wire> Exchange<'a, C> {
     /// Begins one.
     pub(crate) fn new(
         worker: &'a Worker,
-        place: &'a Place,
+        deadline: &'a Deadline,
         client: &'a mut C,
         node: &'a mut TcpStream,
         carry: &'a mut Vec<u8>,
         request: &mut Request,
         terms: Terms,
     ) -> Self {
-        let options = worker.shared.options();
+        let options = worker.state.options();
         let times = Times {
             answer: terms.answer,
             write: options.write_timeout,
             body: options.body_timeout,
             rate: options.min_body_rate.max(1),
-            begun: place.now(),
+            begun: deadline.now(),
         };
         let asked =
             Asked { upgrade: request.upgrade, bodiless: request.bodiless, chunks: request.chunks, close: terms.closes == Closes::Always };
         let empty = request.body == Framing::Empty;
-        let polls = request.kind() == Kind::Poll;
+        let polls = request.kind() == RequestKind::Poll;
         let mut head = std::mem::take(&mut request.head);
         if polls && !carry.is_empty() {
             head.extend_from_slice(MORE);
         }
-        let out = Out::new(head);
-        place.give(if empty { times.answer } else { times.body });
-        let up = Up {
+        let out = WriteBuffer::new(head);
+        deadline.extend(if empty { times.answer } else { times.body });
+        let up = ToNode {
             out,
             framing: request.body,
             decoder: Decoder::new(request.body),
@@ -164,7 +164,7 @@ impl<'a, C: Wire> Exchange<'a, C> {
         };
         Self {
             worker,
-            place,
+            deadline,
             closes: terms.closes,
             client,
             node,
@@ -173,8 +173,8 @@ impl<'a, C: Wire> Exchange<'a, C> {
             polls,
             times,
             up,
-            down: Down::default(),
-            waits: Waits::default(),
+            down: ToClient::default(),
+            waits: WaitingBytes::default(),
         }
     }
 
@@ -205,14 +205,14 @@ impl<'a, C: Wire> Exchange<'a, C> {
 
     /// Goes on with it.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        let end = self.go_on(cx);
-        self.waits.are(&self.worker.shared.waiting, self.up.out.kept() + self.down.out.kept() + self.carry.len());
+        let end = self.poll_both(cx);
+        self.waits.set(&self.worker.state.waiting, self.up.out.len() + self.down.out.len() + self.carry.len());
         end
     }
 
-    fn go_on(&mut self, cx: &mut Context<'_>) -> Poll<End> {
-        if self.place.fate(cx) == Fate::Late {
-            return Poll::Ready(self.late());
+    fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        if self.deadline.status(cx) == Status::Expired {
+            return Poll::Ready(self.on_expired());
         }
         if let Err(end) = self.poll_up(cx) {
             return Poll::Ready(end);
@@ -220,9 +220,9 @@ impl<'a, C: Wire> Exchange<'a, C> {
         self.poll_down(cx)
     }
 
-    fn late(&mut self) -> End {
+    fn on_expired(&mut self) -> End {
         if !self.down.out.is_empty() {
-            self.worker.shared.metrics.clients_slow.inc();
+            self.worker.state.metrics.clients_slow.inc();
             End::ClientGone
         } else if !self.up.over && self.up.out.is_empty() {
             self.refuse(Refusal::Slow)
@@ -239,30 +239,30 @@ impl<'a, C: Wire> Exchange<'a, C> {
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         while !self.up.over {
             // What came with the head goes with it.
-            self.take_carried()?;
+            self.encode_carried()?;
             let written = match self.up.out.poll_send(cx, self.node) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(written) => written,
             };
-            self.worker.give(self.up.out.take_memory());
+            self.worker.recycle(self.up.out.reclaim_buffer());
             // It may have answered before it closed.
             if self.up.encoded || written.is_err() {
                 self.up.over = true;
-                self.place.give(self.times.answer);
+                self.deadline.extend(self.times.answer);
             } else if !self.read_body(cx)? {
                 return Ok(());
             }
         }
-        self.watch(cx)
+        self.watch_client(cx)
     }
 
     /// Takes what is there of the body already.
-    fn take_carried(&mut self) -> Result<(), End> {
+    fn encode_carried(&mut self) -> Result<(), End> {
         if self.carry.is_empty() || self.up.encoded {
             return Ok(());
         }
         let mut input = &self.carry[..];
-        let taken = self.up.take(&mut input);
+        let taken = self.up.encode_body(&mut input);
         let used = self.carry.len() - input.len();
         self.carry.drain(..used);
         taken.map_err(|refusal| self.refuse(refusal))
@@ -270,29 +270,29 @@ impl<'a, C: Wire> Exchange<'a, C> {
 
     /// Reads some of the body. False if there is none now.
     fn read_body(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
-        *self.up.out.bytes() = self.worker.memory();
-        let mut buffer = self.worker.buffer();
-        let mut input = match self.client.poll_read(cx, &mut buffer[..self.worker.shared.waiting.piece()]) {
+        *self.up.out.bytes() = self.worker.spare_buffer();
+        let mut buffer = self.worker.read_buffer();
+        let mut input = match self.client.poll_read(cx, &mut buffer[..self.worker.state.waiting.read_size()]) {
             Poll::Pending => return Ok(false),
             Poll::Ready(Ok(length)) if length > 0 => &buffer[..length],
             Poll::Ready(_) => return Err(End::ClientGone),
         };
-        let taken = self.up.take(&mut input);
+        let taken = self.up.encode_body(&mut input);
         self.carry.extend_from_slice(input);
         taken.map_err(|refusal| self.refuse(refusal))?;
         // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more, and neither does a lot at first.
         let at_lowest = Duration::from_secs(self.up.received / self.times.rate);
-        let begun = Duration::from_secs((self.place.now() - self.times.begun).into());
-        self.place.until(self.times.begun, self.times.body + at_lowest.min(begun));
+        let begun = Duration::from_secs((self.deadline.now() - self.times.begun).into());
+        self.deadline.extend_from(self.times.begun, self.times.body + at_lowest.min(begun));
         Ok(true)
     }
 
     /// Nothing more is read from the client but to see that it goes: its request ends with it, as the node has to know.
-    fn watch(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
+    fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         if !self.carry.is_empty() {
             return Ok(());
         }
-        let mut buffer = self.worker.buffer();
+        let mut buffer = self.worker.read_buffer();
         match self.client.poll_read(cx, &mut buffer[..MAX_AHEAD]) {
             Poll::Pending => Ok(()),
             Poll::Ready(Ok(length)) if length > 0 => {
@@ -317,45 +317,45 @@ impl<'a, C: Wire> Exchange<'a, C> {
                     Poll::Ready(Err(_)) => return Poll::Ready(End::ClientGone),
                     Poll::Ready(Ok(())) => {}
                 }
-                self.place.give(self.times.answer);
+                self.deadline.extend(self.times.answer);
             }
-            self.worker.give(self.down.out.take_memory());
+            self.worker.recycle(self.down.out.reclaim_buffer());
             if self.down.encoded {
                 return Poll::Ready(End::Answered { whole: self.up.encoded });
             }
-            let mut buffer = self.worker.buffer();
-            let length = match self.node.poll_read(cx, &mut buffer[..self.worker.shared.waiting.piece()]) {
+            let mut buffer = self.worker.read_buffer();
+            let length = match self.node.poll_read(cx, &mut buffer[..self.worker.state.waiting.read_size()]) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(length) => length,
             };
-            *self.down.out.bytes() = self.worker.memory();
+            *self.down.out.bytes() = self.worker.spare_buffer();
             // A poll may have waited for long: whoever is dismissed meanwhile is told so with the answer.
-            if self.closes == Closes::IfLeaving && self.down.answer.is_none() {
-                self.asked.close = self.place.leaves() || self.worker.leaving.get();
+            if self.closes == Closes::IfDraining && self.down.answer.is_none() {
+                self.asked.close = self.deadline.is_draining() || self.worker.draining.get();
             }
             // A client whose body is not wanted is told that its connection ends.
             if self.closes != Closes::Never && self.down.answer.is_none() {
                 self.asked.close |= !self.up.encoded;
             }
-            if let Err(end) = self.down.take(length, &buffer, &self.asked) {
+            if let Err(end) = self.down.on_read(length, &buffer, &self.asked) {
                 drop(buffer);
                 return Poll::Ready(match end {
-                    Unfit::Switched => End::Switched(std::mem::take(&mut self.down.out)),
-                    Unfit::Bad if self.down.begun => End::Broken,
-                    Unfit::Bad => End::Refused(Refusal::BadAnswer),
+                    Stop::Switched => End::Switched(std::mem::take(&mut self.down.out)),
+                    Stop::Bad if self.down.begun => End::Broken,
+                    Stop::Bad => End::Refused(Refusal::BadAnswer),
                 });
             }
             if !self.down.out.is_empty() {
                 // Who does not take it within that time takes it too slowly, however it is dealt out.
-                self.place.give(self.times.write);
+                self.deadline.extend(self.times.write);
             }
         }
     }
 }
 
-impl Up {
+impl ToNode {
     /// Takes what belongs to the body.
-    fn take(&mut self, input: &mut &[u8]) -> Result<(), Refusal> {
+    fn encode_body(&mut self, input: &mut &[u8]) -> Result<(), Refusal> {
         while let Some(piece) = self.decoder.next(input).map_err(|_| Refusal::Ambiguous)? {
             self.received += piece.len() as u64;
             if self.received > self.most {
@@ -372,18 +372,18 @@ impl Up {
 }
 
 /// Why an answer ends otherwise than with its body.
-enum Unfit {
+enum Stop {
     Switched,
     Bad,
 }
 
-impl Down {
+impl ToClient {
     /// Takes what was read from the node.
-    fn take(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked) -> Result<(), Unfit> {
-        let length = length.map_err(|_| Unfit::Bad)?;
+    fn on_read(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked) -> Result<(), Stop> {
+        let length = length.map_err(|_| Stop::Bad)?;
         if length == 0 {
             let ends = self.answer.is_some_and(|(answer, ..)| answer.body == Framing::Close);
-            return if ends { self.finish() } else { Err(Unfit::Bad) };
+            return if ends { self.finish() } else { Err(Stop::Bad) };
         }
         let mut input = &buffer[..length];
         // The begin of a head that did not come at once.
@@ -401,7 +401,7 @@ impl Down {
                     input = &input[length..];
                     if answer.switched {
                         self.out.bytes().extend_from_slice(input);
-                        return Err(Unfit::Switched);
+                        return Err(Stop::Switched);
                     }
                 }
                 Ok(None) => {
@@ -410,12 +410,12 @@ impl Down {
                 }
                 Err(error) => {
                     tracing::warn!(target: "sociable::balancer", %error, "an answer of a node can't be passed on");
-                    return Err(Unfit::Bad);
+                    return Err(Stop::Bad);
                 }
             }
         }
-        let Some((_, framing, decoder)) = &mut self.answer else { return Err(Unfit::Bad) };
-        while let Some(piece) = decoder.next(&mut input).map_err(|_| Unfit::Bad)? {
+        let Some((_, framing, decoder)) = &mut self.answer else { return Err(Stop::Bad) };
+        while let Some(piece) = decoder.next(&mut input).map_err(|_| Stop::Bad)? {
             if self.status == 400 {
                 self.unknown |= UNKNOWN.into_iter().any(|answer| piece.starts_with(answer));
             }
@@ -432,7 +432,7 @@ impl Down {
         Ok(())
     }
 
-    fn finish(&mut self) -> Result<(), Unfit> {
+    fn finish(&mut self) -> Result<(), Stop> {
         if let Some((_, framing, _)) = self.answer {
             finish(framing, self.out.bytes());
         }

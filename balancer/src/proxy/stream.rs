@@ -93,12 +93,12 @@ impl Wire for Stream {
 
 /// Bytes that wait to be written. Without any it holds no memory but its own.
 #[derive(Debug, Default)]
-pub(crate) struct Out {
+pub(crate) struct WriteBuffer {
     bytes: Vec<u8>,
     sent: usize,
 }
 
-impl Out {
+impl WriteBuffer {
     pub(crate) fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, sent: 0 }
     }
@@ -109,7 +109,7 @@ impl Out {
     }
 
     /// How many bytes it keeps.
-    pub(crate) fn kept(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 
@@ -138,7 +138,7 @@ impl Out {
     }
 
     /// Its memory, when all is sent.
-    pub(crate) fn take_memory(&mut self) -> Vec<u8> {
+    pub(crate) fn reclaim_buffer(&mut self) -> Vec<u8> {
         self.sent = 0;
         let mut memory = std::mem::take(&mut self.bytes);
         memory.clear();

@@ -15,10 +15,10 @@ use socket2::SockRef;
 use tokio::net::TcpStream;
 
 use crate::proxy::permit::Permit;
-use crate::proxy::stream::{Out, Stream, Wire};
-use crate::table::Counted;
+use crate::proxy::stream::{Stream, Wire, WriteBuffer};
+use crate::table::LoadGuard;
 use crate::worker::Worker;
-use crate::worker::deadlines::{Fate, Place};
+use crate::worker::deadlines::{Deadline, Status};
 
 /// After so many messages of a node without a word of the client, there is nothing on which their acknowledgement could ride.
 const ONE_WAY: u8 = 4;
@@ -31,19 +31,19 @@ pub(crate) struct Tunnel<C> {
     node: TcpStream,
     up: Way,
     down: Way,
-    place: Place,
+    deadline: Deadline,
     /// How often the node has sent something since the client last did.
     told: u8,
     /// For how many seconds nothing may come.
     idle: u32,
     /// What it counts as, for as long as it is there. A stream of HTTP/2 is let in with its connection.
-    _counted: (Counted, Option<Permit>),
+    _counted: (LoadGuard, Option<Permit>),
 }
 
 /// One direction.
 #[derive(Debug, Default)]
 struct Way {
-    waiting: Out,
+    waiting: WriteBuffer,
     state: State,
     /// How much of what waits is counted.
     counted: u32,
@@ -52,9 +52,9 @@ struct Way {
 impl Way {
     #[inline]
     fn count(&mut self, worker: &Worker) {
-        let kept = self.waiting.kept();
+        let kept = self.waiting.len();
         if kept != self.counted as usize {
-            worker.shared.waiting.count(self.counted as usize, kept);
+            worker.state.waiting.adjust(self.counted as usize, kept);
             self.counted = kept as u32;
         }
     }
@@ -75,21 +75,21 @@ impl<C> Tunnel<C> {
         worker: Rc<Worker>,
         client: C,
         node: TcpStream,
-        place: Place,
+        deadline: Deadline,
         idle: Duration,
-        counted: (Counted, Option<Permit>),
+        counted: (LoadGuard, Option<Permit>),
     ) -> Self {
-        place.give(idle);
+        deadline.extend(idle);
         let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
-        Self { worker, client, node, up: Way::default(), down: Way::default(), place, told: 0, idle, _counted: counted }
+        Self { worker, client, node, up: Way::default(), down: Way::default(), deadline, told: 0, idle, _counted: counted }
     }
 
     /// What the client sent before the tunnel was open, and what the node did.
-    pub(crate) fn waiting(mut self, up: Vec<u8>, down: Out) -> Self {
-        self.up.waiting = Out::new(up);
+    pub(crate) fn waiting(mut self, up: Vec<u8>, down: WriteBuffer) -> Self {
+        self.up.waiting = WriteBuffer::new(up);
         self.down.waiting = down;
         if !self.down.waiting.is_empty() {
-            self.place.give(self.worker.shared.options().write_timeout);
+            self.deadline.extend(self.worker.state.options().write_timeout);
         }
         self
     }
@@ -99,7 +99,7 @@ impl<C> Drop for Tunnel<C> {
     fn drop(&mut self) {
         let counted = self.up.counted as usize + self.down.counted as usize;
         if counted > 0 {
-            self.worker.shared.waiting.count(counted, 0);
+            self.worker.state.waiting.adjust(counted, 0);
         }
     }
 }
@@ -109,15 +109,15 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let tunnel = self.get_mut();
-        match tunnel.place.fate(cx) {
-            Fate::Stays => {}
-            Fate::Late => {
-                let metrics = &tunnel.worker.shared.metrics;
+        match tunnel.deadline.status(cx) {
+            Status::Active => {}
+            Status::Expired => {
+                let metrics = &tunnel.worker.state.metrics;
                 let counter = if tunnel.down.waiting.is_empty() { &metrics.tunnels_late } else { &metrics.clients_slow };
                 counter.inc();
                 return Poll::Ready(());
             }
-            Fate::Leaves => {
+            Status::Draining => {
                 // Whoever is told so comes back elsewhere.
                 let _ = (tunnel.client.poll_shutdown(cx), tunnel.node.poll_shutdown(cx));
                 return Poll::Ready(());
@@ -143,10 +143,10 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
             // Who does not take what it was sent gets no more time by what it says.
-            (State::Open, State::Open) if stuck && down => tunnel.place.give(tunnel.worker.shared.options().write_timeout),
-            (State::Open, State::Open) if !stuck && (up || down) => tunnel.place.give(Duration::from_secs(tunnel.idle.into())),
+            (State::Open, State::Open) if stuck && down => tunnel.deadline.extend(tunnel.worker.state.options().write_timeout),
+            (State::Open, State::Open) if !stuck && (up || down) => tunnel.deadline.extend(Duration::from_secs(tunnel.idle.into())),
             // The other direction may go on for a while. It is not given more with what comes.
-            after if after != before => tunnel.place.give(tunnel.worker.shared.options().half_close),
+            after if after != before => tunnel.deadline.extend(tunnel.worker.state.options().half_close),
             _ => {}
         }
         Poll::Pending
@@ -165,7 +165,7 @@ impl Worker {
                 }
                 any = true;
                 // Not into a store of buffers: idle tunnels hold none, and neither do many of them together.
-                drop(way.waiting.take_memory());
+                drop(way.waiting.reclaim_buffer());
             }
             match way.state {
                 State::Open => {}
@@ -178,8 +178,8 @@ impl Worker {
                 }
                 State::Ended => return Ok(any),
             }
-            let mut buffer = self.buffer();
-            let length = match source.poll_read(cx, &mut buffer[..self.shared.waiting.piece()]) {
+            let mut buffer = self.read_buffer();
+            let length = match source.poll_read(cx, &mut buffer[..self.state.waiting.read_size()]) {
                 Poll::Pending => break,
                 Poll::Ready(length) => length?,
             };
@@ -193,7 +193,7 @@ impl Worker {
                 Poll::Ready(sent) => sent?,
             };
             if sent < length {
-                way.waiting = Out::new(buffer[sent..length].to_vec());
+                way.waiting = WriteBuffer::new(buffer[sent..length].to_vec());
             }
         }
         // What TLS has taken may wait in it.

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 use crate::http::head::Request;
 use crate::http::refusal::Refusal;
 use crate::route::target::Route;
-use crate::table::{Counted, Node};
+use crate::table::{LoadGuard, Node};
 use crate::tcp;
 use crate::worker::Worker;
 
@@ -21,42 +21,42 @@ const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOME
 
 /// A connection to a node, which is counted as busy.
 #[derive(Debug)]
-pub(crate) struct Reached {
+pub(crate) struct Upstream {
     pub(crate) node: Arc<Node>,
     pub(crate) stream: TcpStream,
-    pub(crate) counted: Counted,
+    pub(crate) counted: LoadGuard,
 }
 
 impl Worker {
     /// Connects to the node that a request is for. Only a request that no node owns is tried at another, and only as long as nothing was sent.
-    pub(crate) async fn reach(&self, request: &Request) -> Result<Reached, Refusal> {
-        let mut node = self.shared.assign(request)?;
+    pub(crate) async fn connect_upstream(&self, request: &Request) -> Result<Upstream, Refusal> {
+        let mut node = self.state.assign(request)?;
         self.retries.earn();
         let mut tried = vec![];
         loop {
-            let counted = node.load.request();
-            match self.connect(&node).await {
-                Some(stream) => return Ok(Reached { node, stream, counted }),
+            let counted = node.load.count_request();
+            match self.connect_node(&node).await {
+                Some(stream) => return Ok(Upstream { node, stream, counted }),
                 None if matches!(request.route, Route::Session(_)) => return Err(Refusal::Unreachable),
                 None if tried.len() == RETRIES || !self.may_retry() => return Err(Refusal::NoNode),
                 None => {}
             }
             tried.push(node);
-            node = self.shared.other(request, &tried).ok_or(Refusal::NoNode)?;
+            node = self.state.choose_node(request, &tried).ok_or(Refusal::NoNode)?;
             if request.route == Route::Handshake {
-                node.load.place();
+                node.load.count_placement();
             }
-            self.shared.metrics.retries.inc();
+            self.state.metrics.retries.inc();
         }
     }
 
-    async fn connect(&self, node: &Node) -> Option<TcpStream> {
-        if let Some(stream) = self.pool.take(node.address) {
+    async fn connect_node(&self, node: &Node) -> Option<TcpStream> {
+        if let Some(stream) = self.pool.checkout(node.address) {
             return Some(stream);
         }
-        let metrics = &self.shared.metrics;
+        let metrics = &self.state.metrics;
         metrics.connects.inc();
-        let limit = self.shared.options().connect_timeout;
+        let limit = self.state.options().connect_timeout;
         let error = match timeout(limit, connect(node.address)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error,
@@ -67,7 +67,7 @@ impl Worker {
         if Errno::from_io_error(&error).is_some_and(|errno| OURS.contains(&errno)) {
             tracing::warn!(target: "sociable::balancer", %error, "this machine has no room for another connection to a node");
         } else {
-            self.shared.reports.connect_failed(node.tag);
+            self.state.reports.connect_failed(node.tag);
         }
         None
     }
@@ -75,7 +75,7 @@ impl Worker {
     fn may_retry(&self) -> bool {
         let may = self.retries.spend();
         if !may {
-            self.shared.metrics.retries_refused.inc();
+            self.state.metrics.retries_refused.inc();
         }
         may
     }

@@ -64,7 +64,7 @@ impl Placement {
         &self.affinity
     }
 
-    /// A node for a new session, or none if none takes any. Whoever sends it there tells the [load](crate::Load::place) at once, so that
+    /// A node for a new session, or none if none takes any. Whoever sends it there tells the [load](crate::Load::count_placement) at once, so that
     /// the next choice knows.
     #[cfg(test)]
     pub(crate) fn choose(&self, table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
@@ -213,7 +213,7 @@ mod tests {
     /// Places so many sessions, with keys if there is one for each.
     fn place(placement: &Placement, table: &Table, count: u32, now: Instant, key: impl Fn(u32) -> Option<Vec<u8>>) {
         for n in 0..count {
-            placement.choose(table, key(n).as_deref(), now).unwrap().load.place();
+            placement.choose(table, key(n).as_deref(), now).unwrap().load.count_placement();
         }
     }
 
@@ -248,7 +248,7 @@ mod tests {
     #[test]
     fn two_choices_fill_up_who_has_less() {
         let table = Table::new(ready(4), 1);
-        table.nodes()[0].load.tell(1_000);
+        table.nodes()[0].load.set_reported(1_000);
         place(&placement(), &table, 3_000, Instant::now(), |_| None);
         assert!(imbalance(&table) <= 1.05, "{:?}", sessions(&table));
     }
@@ -334,7 +334,7 @@ mod tests {
         }
         let table = Table::new(nodes, 1);
         // It is not the load that keeps the others away.
-        table.ready().for_each(|node| node.load.tell(10_000));
+        table.ready().for_each(|node| node.load.set_reported(10_000));
         place(&placement(), &table, 500, Instant::now(), |_| None);
         place(&placement(), &table, 500, Instant::now(), own_key);
         assert_eq!(sessions(&table)[..3], [0; 3]);
@@ -373,7 +373,7 @@ mod tests {
     fn with_a_newcomer(sessions: usize) -> (Table, Instant) {
         let came = Instant::now();
         let mut nodes = ready(3);
-        nodes.iter().for_each(|node| node.load.tell(sessions));
+        nodes.iter().for_each(|node| node.load.set_reported(sessions));
         nodes.push(node(3, State::Ready, came));
         (Table::new(nodes, 1), came)
     }

@@ -11,7 +11,7 @@ use tokio::time::sleep;
 
 use crate::http::refusal::Refusal;
 use crate::proxy::permit::Permit;
-use crate::state::Shared;
+use crate::state::BalancerState;
 
 /// How long nothing is accepted when the system has no descriptor or memory for it.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -36,18 +36,18 @@ pub(crate) struct Accepted {
 }
 
 /// Accepts for ever, and deals each connection to the next worker.
-pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sender<Accepted>>) -> io::Result<()> {
+pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: Vec<Sender<Accepted>>) -> io::Result<()> {
     let Source { listener, tls, proxied } = source;
     listener.set_nonblocking(true)?;
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let metrics = &shared.metrics;
+    let metrics = &state.metrics;
     for worker in workers.iter().cycle() {
-        while let Err(wait) = shared.accepts.load().take(Instant::now()) {
+        while let Err(wait) = state.accepts.load().acquire(Instant::now()) {
             metrics.accept_waits.inc();
             sleep(wait).await;
         }
         // Taken before a connection is accepted: those for which there is no descriptor wait in the system's queue.
-        let held = shared.descriptors.hold_when_it_fits().await;
+        let held = state.descriptors.hold_when_it_fits().await;
         let (stream, peer) = loop {
             // It leaves the runtime of this thread for that of its worker.
             match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
@@ -61,7 +61,7 @@ pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sen
             }
         };
         metrics.accepted.inc();
-        let permit = match Permit::take(&shared, held, peer.ip()) {
+        let permit = match Permit::for_connection(&state, held, peer.ip()) {
             Ok(permit) => permit,
             Err(refusal) => {
                 match refusal {
@@ -69,7 +69,7 @@ pub(crate) async fn accept(source: Source, shared: Arc<Shared>, workers: Vec<Sen
                     refusal => metrics.refused(refusal),
                 }
                 if tls.is_none() {
-                    shed(&stream, refusal, shared.retry_after());
+                    refuse_overload(&stream, refusal, state.retry_after());
                 }
                 continue;
             }
@@ -89,7 +89,7 @@ fn is_of_the_connection(error: &io::Error) -> bool {
 }
 
 /// Tells a client that there are too many. It is not waited for: whoever does not take the answer at once gets none.
-fn shed(mut stream: &TcpStream, refusal: Refusal, retry_after: u32) {
+fn refuse_overload(mut stream: &TcpStream, refusal: Refusal, retry_after: u32) {
     let mut answer = vec![];
     refusal.write(false, true, retry_after, &mut answer);
     let _ = stream.write(&answer);

@@ -20,7 +20,7 @@ use crate::proxy::connection::Connection;
 use crate::proxy::h2;
 use crate::proxy::stream::Stream;
 use crate::serve::accept::Accepted;
-use crate::state::Shared;
+use crate::state::BalancerState;
 use crate::worker::Worker;
 use crate::worker::deadlines::Pace;
 
@@ -32,7 +32,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What a worker is told when it is to end.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Leave {
+pub(crate) struct DrainOrder {
     /// Within what time.
     pub(crate) time: Duration,
     pub(crate) pace: Pace,
@@ -41,9 +41,9 @@ pub(crate) struct Leave {
 /// Starts a worker. It ends when it is told in what time, or when nobody is left who could send it a connection and the last is gone.
 pub(crate) fn start(
     index: usize,
-    shared: Arc<Shared>,
+    state: Arc<BalancerState>,
     accepted: mpsc::Receiver<Accepted>,
-    leave: watch::Receiver<Option<Leave>>,
+    drain: watch::Receiver<Option<DrainOrder>>,
 ) -> io::Result<JoinHandle<()>> {
     let (begun, begins) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
@@ -52,14 +52,14 @@ pub(crate) fn start(
         let told = runtime.as_ref().map(|_| ()).map_err(|error| io::Error::from(error.kind()));
         let _ = begun.send(told);
         if let Ok(runtime) = runtime {
-            runtime.block_on(run(Worker::new(shared), accepted, leave));
+            runtime.block_on(run(Worker::new(state), accepted, drain));
         }
     })?;
     begins.recv().map_err(io::Error::other)??;
     Ok(thread)
 }
 
-async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut leave: watch::Receiver<Option<Leave>>) {
+async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut drain: watch::Receiver<Option<DrainOrder>>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
     // A worker that is told to go at once may have connections still that wait for it.
@@ -67,21 +67,21 @@ async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut lea
     loop {
         tokio::select! {
             next = accepted.recv(), if accepts => match next {
-                Some(accepted) => drop(spawn_local(begin(Beginning::new(&worker), accepted))),
+                Some(accepted) => drop(spawn_local(handshake(Handshaking::new(&worker), accepted))),
                 None => accepts = false,
             },
             _ = second.tick() => {
-                worker.tick(worker.shared.options().pool_idle);
+                worker.tick(worker.state.options().pool_idle);
                 if let Some((ends, pace)) = ends {
-                    worker.roll.dismiss(left(ends).as_secs(), pace);
+                    worker.deadlines.begin_drain(left(ends).as_secs(), pace);
                 }
             }
-            changed = leave.changed(), if changes => {
+            changed = drain.changed(), if changes => {
                 changes = changed.is_ok();
                 // Whoever could have told it is gone.
-                let told = if changes { *leave.borrow_and_update() } else { Some(Leave { time: Duration::ZERO, pace: Pace::Early }) };
+                let told = if changes { *drain.borrow_and_update() } else { Some(DrainOrder { time: Duration::ZERO, pace: Pace::Early }) };
                 ends = told.map(|told| (Instant::now() + told.time, told.pace));
-                worker.leaving.set(ends.is_some());
+                worker.draining.set(ends.is_some());
             }
         }
         if let Some((ends, _)) = ends
@@ -97,31 +97,31 @@ fn left(ends: Instant) -> Duration {
 }
 
 /// A connection that has not come to HTTP yet. Its worker does not end before.
-struct Beginning(Rc<Worker>);
+struct Handshaking(Rc<Worker>);
 
-impl Beginning {
+impl Handshaking {
     fn new(worker: &Rc<Worker>) -> Self {
-        worker.beginning.set(worker.beginning.get() + 1);
+        worker.handshaking.set(worker.handshaking.get() + 1);
         Self(Rc::clone(worker))
     }
 }
 
-impl Drop for Beginning {
+impl Drop for Handshaking {
     fn drop(&mut self) {
-        self.0.beginning.set(self.0.beginning.get() - 1);
+        self.0.handshaking.set(self.0.handshaking.get() - 1);
     }
 }
 
 /// What comes before HTTP.
-async fn begin(beginning: Beginning, accepted: Accepted) {
+async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     let Accepted { stream, mut peer, tls, proxied, mut permit } = accepted;
-    let worker = Rc::clone(&beginning.0);
-    let metrics = &worker.shared.metrics;
+    let worker = Rc::clone(&handshaking.0);
+    let metrics = &worker.state.metrics;
     let Ok(mut stream) = TcpStream::from_std(stream) else {
         metrics.accept_errors.inc();
         return;
     };
-    let limit = worker.shared.options().header_timeout;
+    let limit = worker.state.options().header_timeout;
     if proxied {
         match timeout(limit, proxy_header(&worker, &mut stream, peer)).await {
             Ok(Ok(client)) => peer = client,
@@ -141,17 +141,17 @@ async fn begin(beginning: Beginning, accepted: Accepted) {
         return;
     }
     let Some(config) = tls else {
-        drop(beginning);
+        drop(handshaking);
         return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
     };
     match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
         Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-            drop(beginning);
+            drop(handshaking);
             // Boxed, since it is large, and a connection of HTTP/1.1 is not to be.
             Box::pin(h2::serve(worker, stream, peer, permit)).await;
         }
         Ok(Ok(stream)) => {
-            drop(beginning);
+            drop(handshaking);
             Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await;
         }
         refused => {
@@ -167,7 +167,7 @@ async fn begin(beginning: Beginning, accepted: Accepted) {
 
 /// Reads the header of the PROXY protocol, and nothing behind it: who the client is.
 async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
-    if !worker.shared.options().trusts(peer.ip()) {
+    if !worker.state.options().trusts(peer.ip()) {
         return Err(io::Error::other("only trusted networks may send one"));
     }
     let mut bytes = [0; MAX_HEADER];

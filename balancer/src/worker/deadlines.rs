@@ -1,7 +1,7 @@
-//! All connections of a worker, and how long each may go on.
+//! The deadlines of a worker's connections, without a timer for each.
 //!
-//! There is no timer for each connection. Each writes down until when it may do without progress, which costs a store, and once a second
-//! the worker looks through all of them and wakes those whose time is over. So a time may be up to a second longer than it was given.
+//! A connection stores the second by which it has to make progress. Once a second the worker scans all of them and wakes the expired ones, so
+//! a deadline may come up to a second late. Draining uses the same table.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -11,44 +11,44 @@ use std::time::Duration;
 
 use slab::Slab;
 
-/// What a connection has to know when it is woken.
+/// The status of a connection, for when it is woken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// Nothing: it goes on.
-    Stays,
-    /// Its time is over.
-    Late,
-    /// It is to end as soon as it can without harm: the balancer goes.
-    Leaves,
+pub(crate) enum Status {
+    /// The deadline is still to come.
+    Active,
+    /// The deadline has passed.
+    Expired,
+    /// The balancer drains: the connection is to end as soon as it can without harm.
+    Draining,
 }
 
-/// Where connections are too few to be told one by one over the whole time.
+/// The pace of a drain that has fewer connections than seconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pace {
-    /// One at each call, so that all is over soon.
+    /// One connection at each call, so that all end soon.
     Early,
-    /// None at first, so that they stay as long as they may.
+    /// None at first, so that connections stay as long as they may.
     Late,
 }
 
-/// The connections.
+/// The deadlines of all connections of a worker.
 #[derive(Debug, Default)]
-pub(crate) struct Roll {
+pub(crate) struct DeadlineTable {
     entries: RefCell<Slab<Rc<Entry>>>,
-    /// Seconds since the start.
+    /// Seconds since the start of the worker.
     now: Cell<u32>,
 }
 
 #[derive(Debug)]
 struct Entry {
-    /// The second from which on it is late.
-    deadline: Cell<u32>,
-    leaves: Cell<bool>,
+    /// The second from which on the connection has expired.
+    expires_at: Cell<u32>,
+    draining: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
-impl Roll {
-    /// The seconds since the start.
+impl DeadlineTable {
+    /// Returns the seconds since the start of the worker.
     pub(crate) fn now(&self) -> u32 {
         self.now.get()
     }
@@ -57,31 +57,31 @@ impl Roll {
         self.entries.borrow().len()
     }
 
-    /// Enters a connection. It is late after `patience`.
-    pub(crate) fn enter(self: &Rc<Self>, patience: Duration) -> Place {
-        let entry = Rc::new(Entry { deadline: Cell::new(0), leaves: Cell::new(false), waker: RefCell::new(None) });
+    /// Registers a connection that expires after `patience`.
+    pub(crate) fn register(self: &Rc<Self>, patience: Duration) -> Deadline {
+        let entry = Rc::new(Entry { expires_at: Cell::new(0), draining: Cell::new(false), waker: RefCell::new(None) });
         let key = self.entries.borrow_mut().insert(Rc::clone(&entry));
-        let place = Place { roll: Rc::clone(self), key, entry };
-        place.give(patience);
-        place
+        let deadline = Deadline { deadlines: Rc::clone(self), key, entry };
+        deadline.extend(patience);
+        deadline
     }
 
-    /// A second has passed: wakes who is late.
+    /// Counts a second, and wakes the connections that have expired.
     pub(crate) fn tick(&self) {
         self.now.set(self.now.get().saturating_add(1));
-        let late = |entry: &Entry| entry.deadline.get() <= self.now.get();
-        // Whoever is woken runs later, when nothing is borrowed.
+        let late = |entry: &Entry| entry.expires_at.get() <= self.now.get();
+        // A woken task runs later, when nothing is borrowed.
         self.entries.borrow().iter().filter(|(_, entry)| late(entry)).for_each(|(_, entry)| entry.wake());
     }
 
-    /// Tells one part of `parts` of those who stay that they are to leave, so that all have been told after so many calls.
-    pub(crate) fn dismiss(&self, parts: u64, pace: Pace) {
+    /// Starts to drain one part of `parts` of the connections, so that all drain after as many calls.
+    pub(crate) fn begin_drain(&self, parts: u64, pace: Pace) {
         let entries = self.entries.borrow();
-        let staying = || entries.iter().filter(|(_, entry)| !entry.leaves.get());
+        let staying = || entries.iter().filter(|(_, entry)| !entry.draining.get());
         let (all, parts) = (staying().count() as u64, parts.max(1));
         let part = if pace == Pace::Early { all.div_ceil(parts) } else { all / parts };
         for (_, entry) in staying().take(usize::try_from(part).unwrap_or(usize::MAX)) {
-            entry.leaves.set(true);
+            entry.draining.set(true);
             entry.wake();
         }
     }
@@ -95,61 +95,61 @@ impl Entry {
     }
 }
 
-/// The entry of a connection, which leaves the roll with it.
-pub(crate) struct Place {
-    roll: Rc<Roll>,
+/// The deadline of one connection. A drop removes it from the table.
+pub(crate) struct Deadline {
+    deadlines: Rc<DeadlineTable>,
     key: usize,
     entry: Rc<Entry>,
 }
 
-impl Place {
-    /// It is late after `patience` from now.
-    pub(crate) fn give(&self, patience: Duration) {
-        self.until(self.roll.now(), patience);
+impl Deadline {
+    /// Sets the deadline to `patience` from now.
+    pub(crate) fn extend(&self, patience: Duration) {
+        self.extend_from(self.deadlines.now(), patience);
     }
 
-    /// It is late after `patience` from that second.
-    pub(crate) fn until(&self, begin: u32, patience: Duration) {
+    /// Sets the deadline to `patience` from that second.
+    pub(crate) fn extend_from(&self, begin: u32, patience: Duration) {
         let seconds = u32::try_from(patience.as_secs()).unwrap_or(u32::MAX);
-        // A part of a second is gone already.
-        self.entry.deadline.set(begin.saturating_add(seconds).saturating_add(1));
+        // Part of the current second has passed.
+        self.entry.expires_at.set(begin.saturating_add(seconds).saturating_add(1));
     }
 
     /// The seconds since the start of the worker.
     pub(crate) fn now(&self) -> u32 {
-        self.roll.now()
+        self.deadlines.now()
     }
 
-    /// What has become of it. The task is woken when that changes.
-    pub(crate) fn fate(&self, cx: &Context<'_>) -> Fate {
+    /// Returns the status, and wakes the task when it changes.
+    pub(crate) fn status(&self, cx: &Context<'_>) -> Status {
         let waker = &self.entry.waker;
         if !waker.borrow().as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
             *waker.borrow_mut() = Some(cx.waker().clone());
         }
-        if self.entry.deadline.get() <= self.roll.now() {
-            Fate::Late
-        } else if self.entry.leaves.get() {
-            Fate::Leaves
+        if self.entry.expires_at.get() <= self.deadlines.now() {
+            Status::Expired
+        } else if self.entry.draining.get() {
+            Status::Draining
         } else {
-            Fate::Stays
+            Status::Active
         }
     }
 
-    /// True if it is to leave.
-    pub(crate) fn leaves(&self) -> bool {
-        self.entry.leaves.get()
+    /// True if the connection is to end as soon as it can.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.entry.draining.get()
     }
 }
 
-impl Drop for Place {
+impl Drop for Deadline {
     fn drop(&mut self) {
-        self.roll.entries.borrow_mut().try_remove(self.key);
+        self.deadlines.entries.borrow_mut().try_remove(self.key);
     }
 }
 
-impl fmt::Debug for Place {
+impl fmt::Debug for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Place").field(&self.key).finish()
+        f.debug_tuple("Deadline").field(&self.key).finish()
     }
 }
 
@@ -171,30 +171,30 @@ mod tests {
     }
 
     #[test]
-    fn who_is_late_is_woken_and_who_made_progress_is_not() {
-        let roll = Rc::new(Roll::default());
-        let (slow, busy) = (roll.enter(Duration::from_secs(2)), roll.enter(Duration::from_secs(2)));
+    fn table_wakes_only_connections_that_expired() {
+        let table = Rc::new(DeadlineTable::default());
+        let (slow, busy) = (table.register(Duration::from_secs(2)), table.register(Duration::from_secs(2)));
         let woken = [Arc::new(Woken::default()), Arc::new(Woken::default())];
         let wakers = woken.clone().map(Waker::from);
         let contexts = [Context::from_waker(&wakers[0]), Context::from_waker(&wakers[1])];
         for _ in 0..3 {
-            assert_eq!((slow.fate(&contexts[0]), busy.fate(&contexts[1])), (Fate::Stays, Fate::Stays));
-            roll.tick();
-            busy.give(Duration::from_secs(2));
+            assert_eq!((slow.status(&contexts[0]), busy.status(&contexts[1])), (Status::Active, Status::Active));
+            table.tick();
+            busy.extend(Duration::from_secs(2));
         }
-        assert_eq!((slow.fate(&contexts[0]), busy.fate(&contexts[1])), (Fate::Late, Fate::Stays));
+        assert_eq!((slow.status(&contexts[0]), busy.status(&contexts[1])), (Status::Expired, Status::Active));
         assert_eq!(woken.map(|woken| woken.0.load(Relaxed)), [1, 0]);
         drop(slow);
-        assert_eq!(roll.len(), 1);
+        assert_eq!(table.len(), 1);
     }
 
     #[test]
-    fn some_are_told_to_leave_each_once() {
+    fn drain_reaches_each_connection_once() {
         let told = |many: usize, seconds: u64, pace| {
-            let roll = Rc::new(Roll::default());
-            let places: Vec<_> = (0..many).map(|_| roll.enter(Duration::from_secs(9))).collect();
-            let leaving = || places.iter().filter(|place| place.leaves()).count();
-            (1..=seconds).rev().map(|parts| (roll.dismiss(parts, pace), leaving()).1).collect::<Vec<_>>()
+            let table = Rc::new(DeadlineTable::default());
+            let deadlines: Vec<_> = (0..many).map(|_| table.register(Duration::from_secs(9))).collect();
+            let leaving = || deadlines.iter().filter(|deadline| deadline.is_draining()).count();
+            (1..=seconds).rev().map(|parts| (table.begin_drain(parts, pace), leaving()).1).collect::<Vec<_>>()
         };
         assert_eq!((told(5, 3, Pace::Early), told(5, 3, Pace::Late)), (vec![2, 4, 5], vec![1, 3, 5]));
         assert_eq!((told(1, 3, Pace::Early), told(1, 3, Pace::Late)), (vec![1, 1, 1], vec![0, 0, 1]));

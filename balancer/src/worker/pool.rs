@@ -36,7 +36,7 @@ impl Pool {
     }
 
     /// A connection to this node on which nothing has come, not even its end.
-    pub(crate) fn take(&self, address: SocketAddr) -> Option<TcpStream> {
+    pub(crate) fn checkout(&self, address: SocketAddr) -> Option<TcpStream> {
         let mut idle = self.idle.borrow_mut();
         let waiting = idle.get_mut(&address)?;
         while let Some(Idle { stream, .. }) = waiting.pop() {

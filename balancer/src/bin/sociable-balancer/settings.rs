@@ -9,7 +9,7 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 use serde::Deserialize;
-use sociable_balancer::{Affinity, Discovery, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
+use sociable_balancer::{Affinity, DiscoveryConfig, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::ParseError;
@@ -321,8 +321,8 @@ impl Settings {
     }
 
     /// How nodes are found.
-    pub(crate) fn discovery(&self) -> Result<Discovery, DiscoveryError> {
-        let mut discovery = Discovery::default();
+    pub(crate) fn discovery(&self) -> Result<DiscoveryConfig, DiscoveryError> {
+        let mut discovery = DiscoveryConfig::default();
         for node in self.nodes.iter().flatten() {
             if node.contains("://") { discovery.dns.push(node.parse()?) } else { discovery.nodes.push(node.parse()?) }
         }

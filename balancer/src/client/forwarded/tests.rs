@@ -2,14 +2,18 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn forwarding(dialect: Dialect) -> Forwarding {
-    Forwarding::new(["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).to_vec(), dialect, vec!["X-Edge-Visitor".into()])
+fn forwarding(forwarded_header: ForwardedHeader) -> Forwarding {
+    Forwarding::new(
+        ["10.0.0.0/8", "fd00::/8"].map(|network| network.parse().unwrap()).to_vec(),
+        forwarded_header,
+        vec!["X-Edge-Visitor".into()],
+    )
 }
 
-fn read<'a>(dialect: Dialect, peer: &str, fields: &'a [(&'a str, &'a str)]) -> Origin<'a> {
+fn read<'a>(forwarded_header: ForwardedHeader, peer: &str, fields: &'a [(&'a str, &'a str)]) -> Origin<'a> {
     let fields = fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()));
     // Tests keep what was read.
-    Box::leak(Box::new(forwarding(dialect))).read(peer.parse().unwrap(), false, Some(b"here:8080"), fields)
+    Box::leak(Box::new(forwarding(forwarded_header))).read(peer.parse().unwrap(), false, Some(b"here:8080"), fields)
 }
 
 fn written(origin: &Origin<'_>) -> String {
@@ -20,12 +24,12 @@ fn written(origin: &Origin<'_>) -> String {
 
 /// The client that this chain of `X-Forwarded-For` has, if a trusted peer tells it.
 fn client(chain: &str) -> String {
-    read(Dialect::XForwarded, "10.0.0.1", &[("X-Forwarded-For", chain)]).client().to_string()
+    read(ForwardedHeader::XForwarded, "10.0.0.1", &[("X-Forwarded-For", chain)]).client().to_string()
 }
 
 /// The same of `Forwarded`.
 fn client_of(elements: &str) -> String {
-    read(Dialect::Forwarded, "10.0.0.1", &[("forwarded", elements)]).client().to_string()
+    read(ForwardedHeader::Forwarded, "10.0.0.1", &[("forwarded", elements)]).client().to_string()
 }
 
 const LIES: [(&str, &str); 5] = [
@@ -38,8 +42,8 @@ const LIES: [(&str, &str); 5] = [
 
 #[test]
 fn who_is_not_trusted_is_the_client_whatever_it_says() {
-    for dialect in [Dialect::XForwarded, Dialect::Forwarded] {
-        let origin = read(dialect, "192.0.2.1", &LIES);
+    for forwarded_header in [ForwardedHeader::XForwarded, ForwardedHeader::Forwarded] {
+        let origin = read(forwarded_header, "192.0.2.1", &LIES);
         assert_eq!((origin.client().to_string().as_str(), origin.is_secure()), ("192.0.2.1", false));
         assert_eq!(
             written(&origin),
@@ -55,7 +59,7 @@ fn who_is_not_trusted_is_the_client_whatever_it_says() {
 
 #[test]
 fn headers_that_claim_an_address_are_dropped_from_clients() {
-    let (client, proxy) = (read(Dialect::XForwarded, "192.0.2.1", &[]), read(Dialect::XForwarded, "10.0.0.1", &[]));
+    let (client, proxy) = (read(ForwardedHeader::XForwarded, "192.0.2.1", &[]), read(ForwardedHeader::XForwarded, "10.0.0.1", &[]));
     for name in [
         "X-Real-IP",
         "X-Client-IP",
@@ -110,7 +114,7 @@ fn who_is_trusted_is_appended_to_what_it_says() {
         // It passes on what its client sent.
         ("Forwarded", "for=203.0.113.1"),
     ];
-    let origin = read(Dialect::XForwarded, "10.0.0.1", &fields);
+    let origin = read(ForwardedHeader::XForwarded, "10.0.0.1", &fields);
     assert_eq!((origin.client().to_string().as_str(), origin.is_secure(), origin.host()), ("192.0.2.9", true, Some(&b"chat.example"[..])));
     assert_eq!(
         written(&origin),
@@ -126,12 +130,12 @@ fn who_is_trusted_is_appended_to_what_it_says() {
 #[test]
 fn what_is_written_is_read_again() {
     let fields = [("X-Forwarded-For", "198.51.100.7, fd00::1"), ("X-Forwarded-Proto", "wss"), ("X-Forwarded-Host", "[fd00::2]:80")];
-    let first = read(Dialect::XForwarded, "10.0.0.1", &fields);
+    let first = read(ForwardedHeader::XForwarded, "10.0.0.1", &fields);
     let text = written(&first);
     let fields: Vec<_> = text.lines().map(|line| line.split_once(": ").unwrap()).collect();
-    for dialect in [Dialect::XForwarded, Dialect::Forwarded] {
-        let second = read(dialect, "10.0.0.2", &fields);
-        assert_eq!((second.client(), second.is_secure(), second.host()), (first.client(), true, first.host()), "{dialect:?}");
+    for forwarded_header in [ForwardedHeader::XForwarded, ForwardedHeader::Forwarded] {
+        let second = read(forwarded_header, "10.0.0.2", &fields);
+        assert_eq!((second.client(), second.is_secure(), second.host()), (first.client(), true, first.host()), "{forwarded_header:?}");
         assert!(written(&second).starts_with("X-Forwarded-For: 198.51.100.7, fd00::1, 10.0.0.1, 10.0.0.2\r\n"));
     }
 }
@@ -167,7 +171,7 @@ fn what_is_no_address_ends_the_chain() {
         assert_eq!(client(&format!("198.51.100.7, {garbage}, 10.2.2.2")), "10.2.2.2", "{garbage}");
         let chain = format!("198.51.100.7, {garbage}, 10.2.2.2");
         let fields = [("X-Forwarded-For", chain.as_str())];
-        assert!(written(&read(Dialect::XForwarded, "10.0.0.1", &fields)).starts_with("X-Forwarded-For: 10.2.2.2, 10.0.0.1\r\n"));
+        assert!(written(&read(ForwardedHeader::XForwarded, "10.0.0.1", &fields)).starts_with("X-Forwarded-For: 10.2.2.2, 10.0.0.1\r\n"));
     }
 }
 
@@ -175,7 +179,7 @@ fn what_is_no_address_ends_the_chain() {
 fn schemes_and_hosts_belong_to_the_client() {
     let of = |chain: &'static str, proto: &'static str| {
         let fields = [("X-Forwarded-For", chain), ("X-Forwarded-Proto", proto)];
-        read(Dialect::XForwarded, "10.0.0.1", &fields).is_secure()
+        read(ForwardedHeader::XForwarded, "10.0.0.1", &fields).is_secure()
     };
     // One for each hop; one for all; nonsense, which leaves what is seen.
     assert!(of("192.0.2.9, 10.2.2.2", "https, http"));
@@ -186,13 +190,13 @@ fn schemes_and_hosts_belong_to_the_client() {
     assert!(!of("192.0.2.9", "javascript"));
     for bad in ["a b", "a\"b", "a;b", "b\u{e4}r", "a/b", "user@host", &"a".repeat(262)] {
         let fields = [("X-Forwarded-For", "192.0.2.9"), ("X-Forwarded-Host", bad)];
-        assert_eq!(read(Dialect::XForwarded, "10.0.0.1", &fields).host(), Some(&b"here:8080"[..]), "{bad}");
+        assert_eq!(read(ForwardedHeader::XForwarded, "10.0.0.1", &fields).host(), Some(&b"here:8080"[..]), "{bad}");
     }
 }
 
 #[test]
 fn a_host_that_is_none_is_left_out() {
-    let forwarding = forwarding(Dialect::XForwarded);
+    let forwarding = forwarding(ForwardedHeader::XForwarded);
     let origin = forwarding.read("192.0.2.1".parse().unwrap(), true, Some(b"a\r\nb"), std::iter::empty());
     assert_eq!(written(&origin), "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1;proto=https\r\n");
 }
@@ -204,7 +208,7 @@ fn forwarded_is_read() {
     assert_eq!(client_of("for=\"[2001:db8::1]:4711\";by=10.0.0.1"), "2001:db8::1");
     assert_eq!(client_of("for=198.51.100.7, proto=https;by=\"a,b;c\";for=192.0.2.9 , for=10.2.2.2"), "192.0.2.9");
     let fields = [("Forwarded", "for=198.51.100.7;proto=http, for=192.0.2.9;proto=https;host=\"chat.example:1\", for=10.2.2.2;proto=http")];
-    let origin = read(Dialect::Forwarded, "10.0.0.1", &fields);
+    let origin = read(ForwardedHeader::Forwarded, "10.0.0.1", &fields);
     assert_eq!((origin.is_secure(), origin.host()), (true, Some(&b"chat.example:1"[..])));
     assert!(written(&origin).starts_with("X-Forwarded-For: 198.51.100.7, 192.0.2.9, 10.2.2.2, 10.0.0.1\r\nX-Forwarded-Proto: https\r\n"));
 }
@@ -227,7 +231,7 @@ fn a_long_chain_is_cut_at_its_beginning() {
     let origin = chain.split(',').map(|address| format!("for={address}")).collect::<Vec<_>>().join(",");
     assert_eq!(client_of(&origin), "192.0.2.9");
     let fields = [("X-Forwarded-For", chain.as_str())];
-    let text = written(&read(Dialect::XForwarded, "10.0.0.1", &fields));
+    let text = written(&read(ForwardedHeader::XForwarded, "10.0.0.1", &fields));
     assert_eq!(text.lines().next().unwrap().split(',').count(), MAX_CHAIN + 1);
 }
 
@@ -239,14 +243,14 @@ proptest! {
             proptest::collection::vec(any::<u8>(), 0..60),
             "(for=|proto=|host=|by=|[0-9.:\\[\\]\"\\\\;, a-z]|192\\.0\\.2\\.9|10\\.2\\.2\\.2|https){0,20}".prop_map(String::into_bytes),
         ]), 0..6),
-        dialect in prop_oneof![Just(Dialect::XForwarded), Just(Dialect::Forwarded)],
+        forwarded_header in prop_oneof![Just(ForwardedHeader::XForwarded), Just(ForwardedHeader::Forwarded)],
         trusted in any::<bool>(),
         host in proptest::collection::vec(any::<u8>(), 0..20),
     ) {
         let names: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
         let fields = lines.iter().map(|(name, value)| (names[*name], value.as_slice()));
         let peer: IpAddr = if trusted { "10.0.0.1" } else { "192.0.2.1" }.parse().unwrap();
-        let forwarding = forwarding(dialect);
+        let forwarding = forwarding(forwarded_header);
         let origin = forwarding.read(peer, true, Some(&host), fields);
         prop_assert!(trusted || origin.client() == peer);
         let text = written(&origin);

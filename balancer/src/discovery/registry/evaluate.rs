@@ -6,45 +6,45 @@ use std::time::{Duration, Instant};
 
 use sociable_protocol::NodeTag;
 
-use super::place::Place;
+use super::endpoint::Endpoint;
 use super::process::Process;
 use super::state::{FAREWELL, Registry};
-use super::verdict::{Ignored, Signs, Standing, Verdict, Why, ignored};
+use super::verdict::{HealthSignals, IgnoredSignals, Reachability, Verdict, Why, ignored};
 use crate::maps::{Map, Set};
 use crate::table::{Node, State, Table};
 
-/// A longer pause between two judgements means that this process was stopped, or starved: then silence is its own fault, and nobody's death.
+/// A longer pause between two evaluations means that this process was stopped, or starved: then silence is its own fault, and nobody's death.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Registry {
     /// Draws the conclusions. Gives a table if it is another than before. Has to be called whenever something was seen, and several times
     /// a second besides, since time is a witness too.
-    pub fn judge(&mut self, now: Instant) -> Option<Arc<Table>> {
-        self.excuse_a_pause(now);
+    pub fn evaluate(&mut self, now: Instant) -> Option<Arc<Table>> {
+        self.forgive_pause(now);
         self.sources.settle(self.rules.silence, now);
         self.farewells.retain(|_, farewell| now.duration_since(farewell.seen) < FAREWELL);
         let listed = self.sources.addresses();
-        let answers = self.find_all();
-        self.bury(now);
-        self.follow(&listed);
-        self.decide(&listed, &answers, now);
+        let answers = self.locate_processes();
+        self.expire(now);
+        self.update_endpoints(&listed);
+        self.decide_verdicts(&listed, &answers, now);
         self.publish()
     }
 
-    fn excuse_a_pause(&mut self, now: Instant) {
-        let pause = self.judged.replace(now).map_or(Duration::ZERO, |before| now.duration_since(before));
+    fn forgive_pause(&mut self, now: Instant) {
+        let pause = self.evaluated.replace(now).map_or(Duration::ZERO, |before| now.duration_since(before));
         if pause > PAUSE {
             tracing::warn!(target: "sociable::balancer", ?pause, "this process was stopped or starved; the nodes are not blamed for the silence");
-            self.processes.values_mut().for_each(|process| process.excuse(pause));
-            self.sources.excuse(pause);
+            self.processes.values_mut().for_each(|process| process.forgive_pause(pause));
+            self.sources.forgive_pause(pause);
         }
     }
 
     /// Finds where each process is best reached. Gives all addresses at which each answered.
-    fn find_all(&mut self) -> Map<NodeTag, Vec<SocketAddr>> {
+    fn locate_processes(&mut self) -> Map<NodeTag, Vec<SocketAddr>> {
         let mut answers: Map<NodeTag, Vec<SocketAddr>> = Map::default();
-        for (address, place) in &self.places {
-            if let Some(tag) = place.tag() {
+        for (address, endpoint) in &self.endpoints {
+            if let Some(tag) = endpoint.tag() {
                 answers.entry(tag).or_default().push(*address);
             }
         }
@@ -53,27 +53,27 @@ impl Registry {
             let candidates = answers.get(tag).into_iter().flatten().chain(announced).chain(&process.address);
             // It stays where it is as long as that is no worse; else all replicas take the same.
             let rank = |address: &&SocketAddr| {
-                let standing = Standing::at(self.places.get(address), *tag);
-                (standing, process.address != Some(**address), **address)
+                let reachability = Reachability::at(self.endpoints.get(address), *tag);
+                (reachability, process.address != Some(**address), **address)
             };
             let best = candidates.min_by_key(rank).map(|address| (*address, rank(&address).0));
-            process.stands = best.map(|(_, standing)| standing);
+            process.reachability = best.map(|(_, reachability)| reachability);
             process.address = best.map(|(address, _)| address);
-            process.was_reached |= process.stands.is_some_and(Standing::is_good);
-            let reached = process.address.and_then(|address| self.places.get(&address)?.reached());
-            process.repels.take_if(|since| reached.is_some_and(|reached| reached > *since));
+            process.was_reached |= process.reachability.is_some_and(Reachability::is_good);
+            let reached = process.address.and_then(|address| self.endpoints.get(&address)?.reached());
+            process.connect_fails_since.take_if(|since| reached.is_some_and(|reached| reached > *since));
         }
         answers
     }
 
     /// Takes out those of which nothing was heard for too long.
-    fn bury(&mut self, now: Instant) {
-        let answers = |process: &Process| process.stands.is_some_and(Standing::is_good);
+    fn expire(&mut self, now: Instant) {
+        let answers = |process: &Process| process.reachability.is_some_and(Reachability::is_good);
         let dead = |process: &Process| !answers(process) && now.duration_since(process.alive) > self.rules.dead_after;
         let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
         for tag in dead {
-            self.counters.lost.one();
-            self.forget(tag, "nothing was heard of it for too long");
+            self.counters.lost.increment();
+            self.remove(tag, "nothing was heard of it for too long");
         }
     }
 
@@ -89,23 +89,23 @@ impl Registry {
     }
 
     /// Keeps those addresses that matter: the listed ones, and those where nodes are or say to be.
-    fn follow(&mut self, listed: &Set<SocketAddr>) {
+    fn update_endpoints(&mut self, listed: &Set<SocketAddr>) {
         let processes = &self.processes;
         let mut wanted: Set<SocketAddr> = Set::default();
         for process in processes.values() {
             wanted.extend(process.announced_at());
             wanted.extend(process.address);
         }
-        self.places.retain(|address, place| {
-            listed.contains(address) || wanted.contains(address) || place.tag().is_some_and(|tag| processes.contains_key(&tag))
+        self.endpoints.retain(|address, endpoint| {
+            listed.contains(address) || wanted.contains(address) || endpoint.tag().is_some_and(|tag| processes.contains_key(&tag))
         });
         let mut refused = 0;
         for address in listed.iter().chain(&wanted) {
-            if self.places.contains_key(address) {
+            if self.endpoints.contains_key(address) {
                 continue;
             }
-            if self.places.len() < self.rules.most_addresses {
-                self.places.insert(*address, Place::default());
+            if self.endpoints.len() < self.rules.most_addresses {
+                self.endpoints.insert(*address, Endpoint::default());
             } else {
                 refused += 1;
             }
@@ -120,43 +120,46 @@ impl Registry {
         self.refused = refused;
     }
 
-    fn decide(&mut self, listed: &Set<SocketAddr>, answers: &Map<NodeTag, Vec<SocketAddr>>, now: Instant) {
+    fn decide_verdicts(&mut self, listed: &Set<SocketAddr>, answers: &Map<NodeTag, Vec<SocketAddr>>, now: Instant) {
         let others = self.somebody_is_heard(now);
-        let mut signs: Vec<_> = Vec::with_capacity(self.processes.len());
+        let mut signals: Vec<_> = Vec::with_capacity(self.processes.len());
         for (tag, process) in &self.processes {
             let at = answers.get(tag).into_iter().flatten().chain(&process.address);
             let named =
                 self.sources.nats().is_some() && process.announced.is_some() || at.into_iter().any(|address| listed.contains(address));
-            let away = match process.stands {
-                None => Some(Why::Nowhere),
-                Some(standing) if !standing.is_good() => Some(Why::Stands(standing)),
-                _ => process.repels.map(|_| Why::Repels),
+            let unreachable = match process.reachability {
+                None => Some(Why::NoAddress),
+                Some(reachability) if !reachability.is_good() => Some(Why::Reachability(reachability)),
+                _ => process.connect_fails_since.map(|_| Why::ConnectFails),
             };
-            let alone = if process.cut_off { Some(Why::CutOff) } else { self.is_silent(process, others, now).then_some(Why::Silent) };
-            let leaves = if process.draining { Some(Why::Leaving) } else { (!named).then_some(Why::Unnamed) };
-            signs.push((*tag, Signs { leaves, away, alone, full: process.is_full(now), was_reached: process.was_reached }));
+            let isolated = if process.cut_off { Some(Why::CutOff) } else { self.is_silent(process, others, now).then_some(Why::Silent) };
+            let leaving = if process.draining { Some(Why::Draining) } else { (!named).then_some(Why::Unnamed) };
+            signals.push((
+                *tag,
+                HealthSignals { leaving, unreachable, isolated, full: process.is_full(now), was_reached: process.was_reached },
+            ));
         }
-        let ignored = ignored(signs.iter().map(|(_, signs)| signs), self.rules.panic);
-        self.ignore(ignored);
-        for (tag, signs) in signs {
-            let verdict = signs.verdict(ignored);
+        let ignored = ignored(signals.iter().map(|(_, signals)| signals), self.rules.panic);
+        self.set_ignored(ignored);
+        for (tag, signals) in signals {
+            let verdict = signals.verdict(ignored);
             let Some(process) = self.processes.get_mut(&tag) else { continue };
             let before = process.verdict.replace(verdict);
-            tell(tag, process, before, verdict);
+            log_transition(tag, process, before, verdict);
         }
     }
 
-    fn ignore(&mut self, ignored: Ignored) {
+    fn set_ignored(&mut self, ignored: IgnoredSignals) {
         let before = std::mem::replace(&mut self.ignored, ignored);
-        match (before.away, ignored.away) {
+        match (before.unreachable, ignored.unreachable) {
             (false, true) => {
-                self.counters.panics.one();
+                self.counters.panics.increment();
                 tracing::error!(target: "sociable::balancer", "fewer than half of the nodes can be reached: new sessions are sent to the others too");
             }
             (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes can be reached again"),
             _ => {}
         }
-        match (before.alone, ignored.alone) {
+        match (before.isolated, ignored.isolated) {
             (false, true) => {
                 tracing::warn!(target: "sociable::balancer", "no node is well and reaches the others: those that don't get new sessions too")
             }
@@ -171,7 +174,7 @@ impl Registry {
             Some(Node {
                 tag: *tag,
                 name: process.name().to_owned(),
-                address: process.address.filter(|_| process.stands.is_some_and(Standing::is_proven))?,
+                address: process.address.filter(|_| process.reachability.is_some_and(Reachability::is_proven))?,
                 state: process.verdict?.state,
                 limits: process.limits,
                 since: process.since,
@@ -185,14 +188,14 @@ impl Registry {
         if table.nodes().len() == self.table.nodes().len() && table.nodes().iter().zip(self.table.nodes()).all(same) {
             return None;
         }
-        self.counters.tables.one();
+        self.counters.tables.increment();
         self.table = Arc::new(table);
         Some(Arc::clone(&self.table))
     }
 }
 
 /// Tells what changed for a node.
-fn tell(tag: NodeTag, process: &Process, before: Option<Verdict>, verdict: Verdict) {
+fn log_transition(tag: NodeTag, process: &Process, before: Option<Verdict>, verdict: Verdict) {
     let (node, address, state, why) = (process.name(), process.address, verdict.state, verdict.why);
     match before {
         None => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "a node has come"),

@@ -26,14 +26,14 @@
 //! * `state`: what is known. `observe`: how an observation changes it.
 //! * `rules`: after how much of what a node is well, unwell or gone.
 //! * `sources`: which lists there are, and whether NATS is heard.
-//! * `place`: an address, and how probes of it went.
+//! * `endpoint`: an address, and how probes of it went.
 //! * `process`: a node, and what it and others tell of it.
 //! * `evaluate`: what follows: which addresses are probed, who is gone, and the table. `verdict`: what a node may be sent, and why.
 //! * `view`: the same for people.
 
+mod endpoint;
 mod evaluate;
 mod observe;
-mod place;
 mod process;
 #[cfg(test)]
 mod properties;

@@ -6,30 +6,30 @@ use std::time::Instant;
 use sociable_protocol::{Announcement, Health, NodeTag, Occasion};
 
 use super::state::Registry;
-use crate::discovery::evidence::{Answer, ProbeError, Report, Sighting};
+use crate::discovery::evidence::{Answer, Observation, ProbeError, Report};
 
 impl Registry {
     /// Learns something.
-    pub fn see(&mut self, sighting: Sighting, now: Instant) {
-        match sighting {
-            Sighting::Listed { source, addresses, trouble } => {
-                if self.sources.listed(source, addresses, trouble) {
-                    self.counters.source_failures.one();
+    pub fn observe(&mut self, observation: Observation, now: Instant) {
+        match observation {
+            Observation::Listed { source, addresses, trouble } => {
+                if self.sources.on_listed(source, addresses, trouble) {
+                    self.counters.source_failures.increment();
                 }
             }
-            Sighting::Link { source, up } => self.sources.link(source, up, now),
-            Sighting::Announced { source, announcement } => {
+            Observation::Link { source, up } => self.sources.on_link(source, up, now),
+            Observation::Announced { source, announcement } => {
                 if self.sources.is_heard_on(source) {
-                    self.announced(announcement, now);
+                    self.on_announced(announcement, now);
                 }
             }
-            Sighting::Located { tag, announced, addresses } => self.located(tag, &announced, addresses, now),
-            Sighting::Probed { address, begun, outcome } => self.probed(address, begun, outcome, now),
-            Sighting::Reported(report) => self.reported(report, now),
+            Observation::Resolved { tag, announced, addresses } => self.on_resolved(tag, &announced, addresses, now),
+            Observation::Probed { address, begun, outcome } => self.on_probed(address, begun, outcome, now),
+            Observation::Reported(report) => self.on_reported(report, now),
         }
     }
 
-    fn announced(&mut self, announcement: Announcement, now: Instant) {
+    fn on_announced(&mut self, announcement: Announcement, now: Instant) {
         let Announcement { tag, epoch, occasion, .. } = announcement;
         match occasion {
             // It is no member yet, and may never be one.
@@ -39,10 +39,10 @@ impl Registry {
                 match self.processes.get_mut(&tag) {
                     Some(process) if !process.is_of(epoch) => {}
                     Some(process) if process.is_proven() => {
-                        process.leaves.get_or_insert((epoch, now));
-                        self.look_again(tag, now);
+                        process.leaving.get_or_insert((epoch, now));
+                        self.probe_confirmed(tag, now);
                     }
-                    _ => self.leave(tag, epoch, now),
+                    _ => self.remove_with_farewell(tag, epoch, now),
                 }
             }
             Occasion::Hello | Occasion::Alive => {
@@ -54,40 +54,41 @@ impl Registry {
                     }
                     self.farewells.remove(&tag);
                 }
-                self.sources.heard();
+                self.sources.on_announced();
                 if self.processes.get(&tag).is_some_and(|process| !process.is_of(epoch) && !process.is_proven()) {
-                    self.forget(tag, "another process has its tag");
+                    self.remove(tag, "another process has its tag");
                 }
-                let Some(process) = self.process(tag, now) else { return };
-                process.speaks(&announcement, now);
+                let Some(process) = self.process_mut(tag, now) else { return };
+                process.on_announcement(&announcement, now);
                 let addresses = process.announced_at().to_vec();
                 let is_doubtful = (announcement.draining || announcement.full) && process.is_proven();
-                self.look_at(tag, &addresses, now);
+                self.probe_unconfirmed(tag, &addresses, now);
                 if is_doubtful {
-                    self.look_again(tag, now);
+                    self.probe_confirmed(tag, now);
                 }
             }
         }
     }
 
     /// It has said goodbye.
-    fn leave(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
-        self.forget(tag, "it has said goodbye");
+    fn remove_with_farewell(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
+        self.remove(tag, "it has said goodbye");
         self.remember_farewell(tag, epoch, now);
     }
 
-    fn located(&mut self, tag: NodeTag, announced: &str, addresses: Vec<SocketAddr>, now: Instant) {
+    fn on_resolved(&mut self, tag: NodeTag, announced: &str, addresses: Vec<SocketAddr>, now: Instant) {
         let Some(process) = self.processes.get_mut(&tag) else { return };
-        if process.is_located(announced, addresses) {
+        if process.on_resolved(announced, addresses) {
             let addresses = process.announced_at().to_vec();
-            self.look_at(tag, &addresses, now);
+            self.probe_unconfirmed(tag, &addresses, now);
         }
     }
 
     /// Has those of the addresses probed at once that have not answered with the tag: they are new to it.
-    fn look_at(&mut self, tag: NodeTag, addresses: &[SocketAddr], now: Instant) {
+    fn probe_unconfirmed(&mut self, tag: NodeTag, addresses: &[SocketAddr], now: Instant) {
         for address in addresses {
-            let is_due = self.places.get_mut(address).is_none_or(|place| !place.was_reached_as(tag) && place.may_hurry(now));
+            let is_due =
+                self.endpoints.get_mut(address).is_none_or(|endpoint| !endpoint.was_reached_as(tag) && endpoint.may_probe_now(now));
             if is_due && self.urgent.len() < self.rules.most_addresses {
                 self.urgent.push(*address);
             }
@@ -95,33 +96,33 @@ impl Registry {
     }
 
     /// Has the addresses probed at once that have answered with the tag.
-    fn look_again(&mut self, tag: NodeTag, now: Instant) {
-        for (address, place) in &mut self.places {
-            if place.was_reached_as(tag) && place.may_hurry(now) && self.urgent.len() < self.rules.most_addresses {
+    fn probe_confirmed(&mut self, tag: NodeTag, now: Instant) {
+        for (address, endpoint) in &mut self.endpoints {
+            if endpoint.was_reached_as(tag) && endpoint.may_probe_now(now) && self.urgent.len() < self.rules.most_addresses {
                 self.urgent.push(*address);
             }
         }
     }
 
-    fn probed(&mut self, address: SocketAddr, begun: Instant, outcome: Result<Answer, ProbeError>, now: Instant) {
-        self.counters.probes.one();
+    fn on_probed(&mut self, address: SocketAddr, begun: Instant, outcome: Result<Answer, ProbeError>, now: Instant) {
+        self.counters.probes.increment();
         // Nobody wants to know any more.
-        let Some(place) = self.places.get_mut(&address) else { return };
-        let (before, was_well) = (place.tag(), place.is_well());
+        let Some(endpoint) = self.endpoints.get_mut(&address) else { return };
+        let (before, was_well) = (endpoint.tag(), endpoint.is_well());
         match outcome {
             Err(error) => {
-                self.counters.probe_failures.one();
+                self.counters.probe_failures.increment();
                 let error = error.to_string();
-                if place.failed(&error, self.rules.fall) {
+                if endpoint.on_failure(&error, self.rules.fall) {
                     tracing::warn!(target: "sociable::balancer", %address, error, "nobody has answered yet at an address where a node is to be");
                 }
                 let leaving = before.filter(|_| was_well).and_then(|tag| Some((tag, self.processes.get(&tag)?.left_before(begun)?)));
                 if let Some((tag, epoch)) = leaving {
-                    self.leave(tag, epoch, now);
+                    self.remove_with_farewell(tag, epoch, now);
                 }
             }
             Ok(Answer::Untagged) => {
-                if place.answered(None, self.rules.rise, now) {
+                if endpoint.on_answer(None, self.rules.rise, now) {
                     tracing::error!(
                         target: "sociable::balancer", %address,
                         "a node does not tell its tag, by which its sessions are known: have it serve its `Health` as JSON where it is probed"
@@ -129,18 +130,18 @@ impl Registry {
                 }
             }
             Ok(Answer::Health(health)) => {
-                place.answered(Some(health.tag), self.rules.rise, now);
+                endpoint.on_answer(Some(health.tag), self.rules.rise, now);
                 if let Some(before) = before.filter(|before| *before != health.tag) {
-                    self.replaced(before, address);
+                    self.on_replaced(before, address);
                 }
-                self.is_there(&health, begun, now);
+                self.on_health(&health, begun, now);
             }
         }
     }
 
     /// A node that was said to go answers, and serves.
     fn refute_farewell(&self, tag: NodeTag) {
-        self.counters.farewells_refuted.one();
+        self.counters.farewells_refuted.increment();
         let times = self.counters.farewells_refuted.get();
         // The more there were the less often it is said.
         if times.is_power_of_two() {
@@ -152,16 +153,16 @@ impl Registry {
     }
 
     /// Another process answers where this one did.
-    fn replaced(&mut self, tag: NodeTag, address: SocketAddr) {
-        let elsewhere = self.places.values().any(|place| place.tag() == Some(tag))
+    fn on_replaced(&mut self, tag: NodeTag, address: SocketAddr) {
+        let elsewhere = self.endpoints.values().any(|endpoint| endpoint.tag() == Some(tag))
             || self.processes.get(&tag).is_some_and(|process| process.announced_at().iter().any(|at| *at != address));
         if !elsewhere {
-            self.forget(tag, "another process answers at its address");
+            self.remove(tag, "another process answers at its address");
         }
     }
 
     /// A process told its tag and its health.
-    fn is_there(&mut self, health: &Health, begun: Instant, now: Instant) {
+    fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         let tag = health.tag;
         if let Some(farewell) = self.farewells.get_mut(&tag) {
             farewell.seen = now;
@@ -173,22 +174,22 @@ impl Registry {
         }
         if let Some(epoch) = self.processes.get(&tag).and_then(|process| process.left_before(begun)) {
             if health.draining {
-                return self.leave(tag, epoch, now);
+                return self.remove_with_farewell(tag, epoch, now);
             }
             self.refute_farewell(tag);
         }
-        if let Some(process) = self.process(tag, now) {
-            process.answers(health, begun, now);
+        if let Some(process) = self.process_mut(tag, now) {
+            process.on_health(health, begun, now);
         }
     }
 
-    fn reported(&mut self, report: Report, now: Instant) {
+    fn on_reported(&mut self, report: Report, now: Instant) {
         let (Report::ConnectFailed(tag) | Report::Refused(tag)) = report;
         // It may be gone already.
         let Some(process) = self.processes.get_mut(&tag) else { return };
         match report {
-            Report::ConnectFailed(_) => process.connect_failed(&self.rules, now),
-            Report::Refused(_) => process.refuses(now + self.rules.refused_for),
+            Report::ConnectFailed(_) => process.on_connect_failed(&self.rules, now),
+            Report::Refused(_) => process.on_refused(now + self.rules.refused_for),
         }
     }
 }

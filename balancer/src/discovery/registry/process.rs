@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use sociable_protocol::{Announcement, Health};
 
 use super::rules::Rules;
-use super::verdict::{Standing, Verdict};
+use super::verdict::{Reachability, Verdict};
 use crate::discovery::address::HostPort;
 use crate::table::{Limits, Load};
 
@@ -30,20 +30,20 @@ pub(super) struct Process {
     /// A probe reached it last, and it did not say that it drains.
     serves: bool,
     /// The start of its process that was said to have left, and when. No probe has been made since then.
-    pub(super) leaves: Option<(u64, Instant)>,
+    pub(super) leaving: Option<(u64, Instant)>,
     full: bool,
     pub(super) cut_off: bool,
     pub(super) limits: Limits,
-    /// Where it was at the last judgement.
+    /// Where it was at the last evaluation.
     pub(super) address: Option<SocketAddr>,
     /// And how it stood there.
-    pub(super) stands: Option<Standing>,
+    pub(super) reachability: Option<Reachability>,
     /// A probe has reached it.
     pub(super) was_reached: bool,
     /// When connecting to it failed of late.
     connect_errors: Vec<Instant>,
     /// Since when that was too often.
-    pub(super) repels: Option<Instant>,
+    pub(super) connect_fails_since: Option<Instant>,
     /// Until when it is taken for full, since it refused a session.
     refuses_until: Option<Instant>,
     pub(super) verdict: Option<Verdict>,
@@ -71,28 +71,28 @@ impl Process {
             announced: None,
             draining: false,
             serves: false,
-            leaves: None,
+            leaving: None,
             full: false,
             cut_off: false,
             limits: Limits::default(),
             address: None,
-            stands: None,
+            reachability: None,
             was_reached: false,
             connect_errors: vec![],
-            repels: None,
+            connect_fails_since: None,
             refuses_until: None,
             verdict: None,
         }
     }
 
     /// It said on NATS that it lives. How it is counts only as long as no probe tells: others may speak in its name.
-    pub(super) fn speaks(&mut self, announcement: &Announcement, now: Instant) {
+    pub(super) fn on_announcement(&mut self, announcement: &Announcement, now: Instant) {
         self.alive = now;
-        self.be_called(&announcement.name);
+        self.set_name(&announcement.name);
         if !self.is_proven() {
             self.draining = announcement.draining;
             self.full = announcement.full;
-            self.load.tell(announcement.sessions);
+            self.load.set_reported(announcement.sessions);
         }
         let before = self.announced.take().filter(|before| before.address == announcement.address);
         let at = match announcement.address.as_deref().and_then(|text| text.parse::<HostPort>().ok()?.socket_addr()) {
@@ -105,7 +105,7 @@ impl Process {
     }
 
     /// The name that it announced was looked up. True if that is news.
-    pub(super) fn is_located(&mut self, announced: &str, mut addresses: Vec<SocketAddr>) -> bool {
+    pub(super) fn on_resolved(&mut self, announced: &str, mut addresses: Vec<SocketAddr>) -> bool {
         let Some(known) = self.announced.as_mut().filter(|known| known.address.as_deref() == Some(announced)) else { return false };
         addresses.truncate(MAX_ADDRESSES);
         let news = !addresses.is_empty() && known.at != addresses;
@@ -116,11 +116,11 @@ impl Process {
     }
 
     /// It answered a probe.
-    pub(super) fn answers(&mut self, health: &Health, begun: Instant, now: Instant) {
+    pub(super) fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         self.alive = now;
         self.serves = !health.draining;
-        self.leaves.take_if(|(_, said)| *said < begun);
-        self.be_called(&health.name);
+        self.leaving.take_if(|(_, said)| *said < begun);
+        self.set_name(&health.name);
         self.draining = health.draining;
         // A node that is full tells no more sessions than it has.
         self.full = false;
@@ -130,27 +130,27 @@ impl Process {
             max_payload: health.max_payload,
             max_silence: health.ping_interval.zip(health.ping_timeout).map(|(interval, timeout)| interval.saturating_add(timeout)),
         };
-        self.load.tell(health.sessions);
+        self.load.set_reported(health.sessions);
     }
 
-    fn be_called(&mut self, name: &str) {
+    fn set_name(&mut self, name: &str) {
         if !name.is_empty() && name != self.name {
             self.name = name.chars().take(MAX_NAME).collect();
         }
     }
 
     /// A worker could not connect to it.
-    pub(super) fn connect_failed(&mut self, rules: &Rules, now: Instant) {
+    pub(super) fn on_connect_failed(&mut self, rules: &Rules, now: Instant) {
         self.connect_errors.retain(|at| now.duration_since(*at) < rules.connect_window);
         self.connect_errors.push(now);
         if self.connect_errors.len() >= rules.connect_errors as usize {
             self.connect_errors.clear();
-            self.repels = Some(now);
+            self.connect_fails_since = Some(now);
         }
     }
 
     /// It refused a session, and gets none until then.
-    pub(super) fn refuses(&mut self, until: Instant) {
+    pub(super) fn on_refused(&mut self, until: Instant) {
         self.refuses_until = Some(until);
     }
 
@@ -178,12 +178,12 @@ impl Process {
 
     /// True if probes reach it and it serves: what is announced in its name is doubtful if it says otherwise.
     pub(super) fn is_proven(&self) -> bool {
-        self.serves && self.stands == Some(Standing::Answers)
+        self.serves && self.reachability == Some(Reachability::Reachable)
     }
 
     /// The start of its process that was said to have left, if that was before a probe was begun.
     pub(super) fn left_before(&self, begun: Instant) -> Option<u64> {
-        self.leaves.filter(|(_, said)| *said < begun).map(|(epoch, _)| epoch)
+        self.leaving.filter(|(_, said)| *said < begun).map(|(epoch, _)| epoch)
     }
 
     /// True if it spoke on NATS of late.
@@ -192,7 +192,7 @@ impl Process {
     }
 
     /// Nobody could be heard for a while, which was not its fault.
-    pub(super) fn excuse(&mut self, pause: Duration) {
+    pub(super) fn forgive_pause(&mut self, pause: Duration) {
         self.alive += pause;
         if let Some(announced) = &mut self.announced {
             announced.heard += pause;

@@ -11,7 +11,7 @@ use sociable_protocol::NodeTag;
 
 use super::rules::Rules;
 use super::state::Registry;
-use crate::discovery::evidence::{Answer, ProbeError, Report, Sighting};
+use crate::discovery::evidence::{Answer, Observation, ProbeError, Report};
 use crate::table::State;
 
 const TAGS: [&str; 4] = ["aaaa", "bbbb", "cccc", "dddd"];
@@ -63,7 +63,7 @@ proptest! {
     fn what_holds_always(steps in steps()) {
         let rules = Rules { most_addresses: MOST, ..Rules::default() };
         let mut registry = Registry::new(rules, Arc::default());
-        let begin = |registry: &mut Registry| registry.begin(vec!["one".into(), "two".into()], Some("nats".into()));
+        let begin = |registry: &mut Registry| registry.set_sources(vec!["one".into(), "two".into()], Some("nats".into()));
         let mut sources = begin(&mut registry);
         let mut now = Instant::now();
         // Who has said goodbye, and of which start.
@@ -76,9 +76,9 @@ proptest! {
                 Step::List(list, hosts) => {
                     changes_nothing = hosts.is_empty();
                     let addresses = hosts.iter().map(|host| at(*host)).collect();
-                    registry.see(Sighting::Listed { source: sources.0[*list], addresses, trouble: None }, now);
+                    registry.observe(Observation::Listed { source: sources.0[*list], addresses, trouble: None }, now);
                 }
-                Step::Link(up) => registry.see(Sighting::Link { source: sources.1.unwrap(), up: *up }, now),
+                Step::Link(up) => registry.observe(Observation::Link { source: sources.1.unwrap(), up: *up }, now),
                 Step::Say(occasion, who, epoch, host, draining) => {
                     match *occasion {
                         "bye" if registry.processes.get(&tag(*who)).is_none_or(|process| process.is_of(*epoch) && !process.is_proven()) => {
@@ -92,10 +92,10 @@ proptest! {
                     let announcement = serde_json::from_value(json!({
                         "occasion": occasion, "tag": TAGS[*who], "epoch": epoch, "draining": draining, "address": host.map(at),
                     })).unwrap();
-                    registry.see(Sighting::Announced { source: sources.1.unwrap(), announcement }, now);
+                    registry.observe(Observation::Announced { source: sources.1.unwrap(), announcement }, now);
                 }
                 Step::Locate(who, host) => {
-                    registry.see(Sighting::Located { tag: tag(*who), announced: at(*host).to_string(), addresses: vec![at(*host)] }, now);
+                    registry.observe(Observation::Resolved { tag: tag(*who), announced: at(*host).to_string(), addresses: vec![at(*host)] }, now);
                 }
                 Step::Answer(host, who, draining) => {
                     now += Duration::from_millis(1);
@@ -104,23 +104,23 @@ proptest! {
                     }
                     let health = |who: &usize| serde_json::from_value(json!({ "tag": TAGS[*who], "draining": draining })).unwrap();
                     let answer = who.as_ref().map_or(Answer::Untagged, |who| Answer::Health(Box::new(health(who))));
-                    registry.see(Sighting::Probed { address: at(*host), begun: now, outcome: Ok(answer) }, now);
+                    registry.observe(Observation::Probed { address: at(*host), begun: now, outcome: Ok(answer) }, now);
                 }
                 Step::Fail(host) => {
                     now += Duration::from_millis(1);
-                    registry.see(Sighting::Probed { address: at(*host), begun: now, outcome: Err(ProbeError::Timeout) }, now);
+                    registry.observe(Observation::Probed { address: at(*host), begun: now, outcome: Err(ProbeError::Timeout) }, now);
                 }
-                Step::ConnectFailed(who) => registry.see(Sighting::Reported(Report::ConnectFailed(tag(*who))), now),
-                Step::Refused(who) => registry.see(Sighting::Reported(Report::Refused(tag(*who))), now),
+                Step::ConnectFailed(who) => registry.observe(Observation::Reported(Report::ConnectFailed(tag(*who))), now),
+                Step::Refused(who) => registry.observe(Observation::Reported(Report::Refused(tag(*who))), now),
                 Step::Reload => sources = begin(&mut registry),
                 Step::Wait(quarters) => {
                     for _ in 0..*quarters {
                         now += Duration::from_millis(250);
-                        registry.judge(now);
+                        registry.evaluate(now);
                     }
                 }
             }
-            let made = registry.judge(now);
+            let made = registry.evaluate(now);
             let table = Arc::clone(registry.table());
             if changes_nothing {
                 prop_assert!(Arc::ptr_eq(&before, &table), "an empty list changed something");
@@ -131,16 +131,16 @@ proptest! {
             let tags: BTreeSet<_> = table.nodes().iter().map(|node| node.tag).collect();
             prop_assert_eq!(tags.len(), table.nodes().len(), "a tag twice");
             prop_assert!(tags.iter().all(|tag| !left.contains_key(tag)), "{:?} of {:?} have said goodbye", left, tags);
-            prop_assert!(registry.places.len() <= MOST && registry.processes.len() <= MOST);
+            prop_assert!(registry.endpoints.len() <= MOST && registry.processes.len() <= MOST);
             for node in table.ready() {
                 let process = &registry.processes[&node.tag];
                 prop_assert!(process.was_reached && !process.draining, "{:?}", node);
             }
             // The same conclusions from the same facts.
-            prop_assert!(registry.judge(now).is_none());
+            prop_assert!(registry.evaluate(now).is_none());
             // Of two at one address at most one is well there by what it answered.
             let mut taken = BTreeSet::new();
-            let answering = table.nodes().iter().filter(|node| registry.places.get(&node.address).is_some_and(|place| place.tag() == Some(node.tag)));
+            let answering = table.nodes().iter().filter(|node| registry.endpoints.get(&node.address).is_some_and(|endpoint| endpoint.tag() == Some(node.tag)));
             for node in answering {
                 prop_assert!(taken.insert(node.address));
             }

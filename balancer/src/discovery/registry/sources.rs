@@ -35,7 +35,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn begin(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
+    pub(super) fn replace(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
         // One that never gave anything has nothing to keep.
         self.lists.retain(|_, list| !list.addresses.is_empty());
         self.lists.values_mut().for_each(|list| list.former = true);
@@ -62,7 +62,7 @@ impl Sources {
     }
 
     /// A list gives its addresses. True if it could not, or not all of them.
-    pub(super) fn listed(&mut self, source: SourceId, mut addresses: Vec<SocketAddr>, mut trouble: Option<String>) -> bool {
+    pub(super) fn on_listed(&mut self, source: SourceId, mut addresses: Vec<SocketAddr>, mut trouble: Option<String>) -> bool {
         let Some(list) = self.lists.get_mut(&source).filter(|list| !list.former) else { return false };
         if addresses.is_empty() {
             trouble.get_or_insert_with(|| "it names nobody".into());
@@ -83,7 +83,7 @@ impl Sources {
         list.trouble.is_some()
     }
 
-    pub(super) fn link(&mut self, source: SourceId, up: bool, now: Instant) {
+    pub(super) fn on_link(&mut self, source: SourceId, up: bool, now: Instant) {
         if let Some(nats) = self.current(source) {
             nats.up_since = up.then_some(now);
         }
@@ -93,7 +93,7 @@ impl Sources {
         self.current(source).is_some()
     }
 
-    pub(super) fn heard(&mut self) {
+    pub(super) fn on_announced(&mut self) {
         if let Some(nats) = &mut self.nats {
             nats.heard = true;
         }
@@ -115,7 +115,7 @@ impl Sources {
     }
 
     /// NATS was not heard for a while, which was nobody's fault.
-    pub(super) fn excuse(&mut self, pause: Duration) {
+    pub(super) fn forgive_pause(&mut self, pause: Duration) {
         if let Some(since) = self.nats.as_mut().and_then(|nats| nats.up_since.as_mut()) {
             *since += pause;
         }

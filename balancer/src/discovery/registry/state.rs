@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use sociable_protocol::NodeTag;
 
-use super::place::Place;
+use super::endpoint::Endpoint;
 use super::process::Process;
 use super::rules::Rules;
 use super::sources::Sources;
-use super::verdict::Ignored;
+use super::verdict::IgnoredSignals;
 use crate::discovery::counters::DiscoveryCounters;
 use crate::discovery::evidence::SourceId;
 use crate::maps::Map;
@@ -38,16 +38,16 @@ pub struct Registry {
     pub(super) rules: Rules,
     pub(super) counters: Arc<DiscoveryCounters>,
     pub(super) sources: Sources,
-    pub(super) places: Map<SocketAddr, Place>,
+    pub(super) endpoints: Map<SocketAddr, Endpoint>,
     pub(super) processes: Map<NodeTag, Process>,
     pub(super) farewells: Map<NodeTag, Farewell>,
     /// Addresses that are to be probed without delay.
     pub(super) urgent: Vec<SocketAddr>,
-    /// Addresses that were refused at the last judgement.
+    /// Addresses that were refused at the last evaluation.
     pub(super) refused: usize,
-    pub(super) ignored: Ignored,
+    pub(super) ignored: IgnoredSignals,
     pub(super) table: Arc<Table>,
-    pub(super) judged: Option<Instant>,
+    pub(super) evaluated: Option<Instant>,
 }
 
 impl Registry {
@@ -57,14 +57,14 @@ impl Registry {
             rules,
             counters,
             sources: Sources::default(),
-            places: Map::default(),
+            endpoints: Map::default(),
             processes: Map::default(),
             farewells: Map::default(),
             urgent: vec![],
             refused: 0,
-            ignored: Ignored::default(),
+            ignored: IgnoredSignals::default(),
             table: Arc::default(),
-            judged: None,
+            evaluated: None,
         }
     }
 
@@ -75,23 +75,23 @@ impl Registry {
 
     /// Listens to other sources from now on: these lists, and NATS if it has a label. What those before named stays named until all of these have spoken.
     /// Gives the ids of the lists, and that of NATS.
-    pub fn begin(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
-        self.sources.begin(lists, nats)
+    pub fn set_sources(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
+        self.sources.replace(lists, nats)
     }
 
     /// The process with this tag, which may be new. None if there are too many.
-    pub(super) fn process(&mut self, tag: NodeTag, now: Instant) -> Option<&mut Process> {
+    pub(super) fn process_mut(&mut self, tag: NodeTag, now: Instant) -> Option<&mut Process> {
         if !self.processes.contains_key(&tag) {
             if self.processes.len() >= self.rules.most_addresses {
-                self.counters.refused.one();
+                self.counters.refused.increment();
                 return None;
             }
-            self.counters.came.one();
+            self.counters.came.increment();
         }
         Some(self.processes.entry(tag).or_insert_with(|| Process::new(now)))
     }
 
-    pub(super) fn forget(&mut self, tag: NodeTag, why: &'static str) {
+    pub(super) fn remove(&mut self, tag: NodeTag, why: &'static str) {
         let Some(process) = self.processes.remove(&tag) else { return };
         tracing::info!(target: "sociable::balancer", %tag, node = process.name(), why, "a node is gone");
     }
@@ -107,11 +107,11 @@ impl Registry {
 
     /// All addresses that are to be probed.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
-        self.places.keys().copied()
+        self.endpoints.keys().copied()
     }
 
     /// Takes those that are to be probed at once.
-    pub fn take_urgent(&mut self) -> Vec<SocketAddr> {
+    pub fn drain_urgent(&mut self) -> Vec<SocketAddr> {
         std::mem::take(&mut self.urgent)
     }
 

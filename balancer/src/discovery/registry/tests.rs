@@ -11,7 +11,7 @@ use sociable_protocol::{Health, NodeTag};
 use super::rules::Rules;
 use super::state::{FAREWELL, MAX_FAREWELLS, Registry};
 use crate::discovery::counters::DiscoveryCounters;
-use crate::discovery::evidence::{Answer, ProbeError, Report, Sighting, SourceId};
+use crate::discovery::evidence::{Answer, Observation, ProbeError, Report, SourceId};
 use crate::table::State::{self, Draining, Full, Ready, Unwell};
 
 const STEP: Duration = Duration::from_millis(250);
@@ -57,11 +57,11 @@ impl World {
         let counters = Arc::new(DiscoveryCounters::default());
         let mut registry = Registry::new(rules, Arc::clone(&counters));
         let labels = (0..lists).map(|n| format!("list-{n}")).collect();
-        let (lists, nats) = registry.begin(labels, nats.then(|| "nats".into()));
+        let (lists, nats) = registry.set_sources(labels, nats.then(|| "nats".into()));
         let (answers, speakers) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self { registry, counters, now: Instant::now(), steps: 0, answers, speakers, lists, nats };
         if let Some(source) = world.nats {
-            world.see(Sighting::Link { source, up: true });
+            world.observe(Observation::Link { source, up: true });
         }
         world
     }
@@ -90,18 +90,18 @@ impl World {
         world
     }
 
-    fn see(&mut self, sighting: Sighting) {
-        self.registry.see(sighting, self.now);
-        self.registry.judge(self.now);
+    fn observe(&mut self, observation: Observation) {
+        self.registry.observe(observation, self.now);
+        self.registry.evaluate(self.now);
     }
 
     fn list(&mut self, list: usize, hosts: &[u8]) {
         let addresses = hosts.iter().map(|host| at(*host)).collect();
-        self.see(Sighting::Listed { source: self.lists[list], addresses, trouble: None });
+        self.observe(Observation::Listed { source: self.lists[list], addresses, trouble: None });
     }
 
     fn link(&mut self, up: bool) {
-        self.see(Sighting::Link { source: self.nats.unwrap(), up });
+        self.observe(Observation::Link { source: self.nats.unwrap(), up });
     }
 
     /// Says something once.
@@ -109,7 +109,7 @@ impl World {
         let mut announcement = json!({ "occasion": occasion, "tag": tag, "epoch": 1 });
         announcement.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap());
         let announcement = serde_json::from_value(announcement).unwrap();
-        self.see(Sighting::Announced { source: self.nats.unwrap(), announcement });
+        self.observe(Observation::Announced { source: self.nats.unwrap(), announcement });
     }
 
     /// Says it now, and every 5 s from now on.
@@ -130,7 +130,7 @@ impl World {
             Some(None) => Ok(Answer::Untagged),
             None => Err(ProbeError::Timeout),
         };
-        self.see(Sighting::Probed { address, begun: self.now, outcome });
+        self.observe(Observation::Probed { address, begun: self.now, outcome });
     }
 
     fn probe_all(&mut self) {
@@ -144,7 +144,7 @@ impl World {
         while self.now < end {
             self.now += STEP;
             self.steps += 1;
-            self.registry.judge(self.now);
+            self.registry.evaluate(self.now);
             if self.steps.is_multiple_of(20) {
                 for (tag, more) in self.speakers.clone() {
                     self.announce("alive", tag.as_str(), more);
@@ -267,7 +267,7 @@ fn an_announced_node_counts_when_a_probe_has_told_its_tag() {
     world.announce("hello", "aaaa", json!({ "address": at(1), "sessions": 3, "name": "first" }));
     assert_eq!(world.states(), [], "anybody could have said it");
     assert_eq!(world.why("aaaa"), "it was not probed yet");
-    assert_eq!(world.registry.take_urgent(), [at(1)]);
+    assert_eq!(world.registry.drain_urgent(), [at(1)]);
     assert_eq!(world.registry.addresses().collect::<Vec<_>>(), [at(1)]);
     world.probe(at(1));
     assert_eq!(world.states(), []);
@@ -280,7 +280,7 @@ fn an_announced_node_counts_when_a_probe_has_told_its_tag() {
     assert_eq!((node.state, node.load.sessions()), (Ready, 4));
     world.announce("alive", "aaaa", json!({ "address": at(1), "sessions": 5 }));
     assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().load.sessions(), 4, "its probes tell how many it has");
-    assert_eq!(world.registry.take_urgent(), [], "it is known there");
+    assert_eq!(world.registry.drain_urgent(), [], "it is known there");
 }
 
 #[test]
@@ -318,14 +318,14 @@ fn a_forged_goodbye_takes_nobody_out_who_serves() {
 #[test]
 fn a_goodbye_has_its_node_probed_at_once_and_once() {
     let mut world = World::of_three_speakers();
-    world.registry.take_urgent();
+    world.registry.drain_urgent();
     for _ in 0..1000 {
         world.announce("bye", "aaaa", json!({}));
     }
-    assert_eq!(world.registry.take_urgent(), [at(1)]);
+    assert_eq!(world.registry.drain_urgent(), [at(1)]);
     // As one that drains does.
     world.announce("alive", "bbbb", json!({ "address": at(2), "draining": true }));
-    assert_eq!((world.registry.take_urgent(), world.state("bbbb")), (vec![at(2)], Some(Ready)));
+    assert_eq!((world.registry.drain_urgent(), world.state("bbbb")), (vec![at(2)], Some(Ready)));
     world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true }))));
     world.probe(at(2));
     assert_eq!(world.state("bbbb"), Some(Draining));
@@ -358,7 +358,7 @@ fn a_probe_from_before_a_goodbye_refutes_nothing() {
     world.announce("bye", "aaaa", json!({}));
     assert_eq!(world.state("aaaa"), None);
     let outcome = Ok(Answer::Health(Box::new(health("aaaa", json!({})))));
-    world.see(Sighting::Probed { address: at(1), begun, outcome });
+    world.observe(Observation::Probed { address: at(1), begun, outcome });
     assert_eq!(world.state("aaaa"), None);
 }
 
@@ -393,13 +393,13 @@ fn a_name_is_known_when_it_was_looked_up() {
     world.speak("aaaa", json!({ "address": "first:3000" }));
     assert_eq!(world.states(), [], "nobody can be sent there");
     assert_eq!(world.why("aaaa"), "it tells no address that can be used");
-    let located = |announced: &str, addresses| Sighting::Located { tag: tag("aaaa"), announced: announced.into(), addresses };
-    world.see(located("before:3000", vec![at(7)]));
+    let located = |announced: &str, addresses| Observation::Resolved { tag: tag("aaaa"), announced: announced.into(), addresses };
+    world.observe(located("before:3000", vec![at(7)]));
     assert_eq!(world.states(), [], "that is not its name");
-    world.see(located("first:3000", vec![at(1)]));
-    assert_eq!(world.registry.take_urgent(), [at(1)]);
+    world.observe(located("first:3000", vec![at(1)]));
+    assert_eq!(world.registry.drain_urgent(), [at(1)]);
     world.pass(secs(6));
-    world.see(located("first:3000", vec![]));
+    world.observe(located("first:3000", vec![]));
     assert_eq!(world.states(), [("aaaa", Ready)], "also when it has spoken again, and can't be looked up");
 }
 
@@ -534,21 +534,21 @@ fn nodes_that_are_cut_off_get_no_sessions_unless_all_are() {
 #[test]
 fn failures_to_connect_make_a_node_unwell_until_a_probe_reaches_it() {
     let mut world = World::of_three();
-    let failed = || Sighting::Reported(Report::ConnectFailed(tag("aaaa")));
-    world.see(failed());
-    world.see(failed());
+    let failed = || Observation::Reported(Report::ConnectFailed(tag("aaaa")));
+    world.observe(failed());
+    world.observe(failed());
     assert_eq!(world.state("aaaa"), Some(Ready));
-    world.see(failed());
+    world.observe(failed());
     assert_eq!(world.state("aaaa"), Some(Unwell));
     world.pass(secs(1));
     assert_eq!(world.state("aaaa"), Some(Ready), "a probe has reached it");
     // Spread over a longer time they mean nothing.
     for _ in 0..6 {
-        world.see(failed());
+        world.observe(failed());
         world.pass(secs(3));
         assert_eq!(world.state("aaaa"), Some(Ready));
     }
-    world.see(Sighting::Reported(Report::ConnectFailed(tag("none"))));
+    world.observe(Observation::Reported(Report::ConnectFailed(tag("none"))));
 }
 
 #[test]
@@ -557,12 +557,12 @@ fn full_is_who_says_so_and_who_refuses() {
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 9, "max_sessions": 10 }))));
     world.probe(at(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
-    world.registry.table().owner(tag("aaaa")).unwrap().load.place();
+    world.registry.table().owner(tag("aaaa")).unwrap().load.count_placement();
     world.pass(STEP);
     assert_eq!(world.state("aaaa"), Some(Full), "this replica has placed one more");
     world.probe(at(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
-    world.see(Sighting::Reported(Report::Refused(tag("aaaa"))));
+    world.observe(Observation::Reported(Report::Refused(tag("aaaa"))));
     assert_eq!(world.state("aaaa"), Some(Full));
     world.pass(secs(4));
     assert_eq!(world.state("aaaa"), Some(Full));
@@ -573,10 +573,10 @@ fn full_is_who_says_so_and_who_refuses() {
 #[test]
 fn node_is_full_when_its_probe_says_so() {
     let mut world = World::of_three_speakers();
-    world.registry.take_urgent();
+    world.registry.drain_urgent();
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 3, "max_sessions": 3 }))));
     world.speak("aaaa", json!({ "address": at(1), "full": true }));
-    assert_eq!(world.registry.take_urgent(), [at(1)], "it is asked at once");
+    assert_eq!(world.registry.drain_urgent(), [at(1)], "it is asked at once");
     world.probe(at(1));
     assert_eq!(world.states(), [("aaaa", Full), ("bbbb", Ready), ("cccc", Ready)]);
     world.speak("aaaa", json!({ "address": at(1) }));
@@ -606,7 +606,7 @@ fn lists_that_are_empty_change_nothing() {
     let mut world = World::of_three();
     let generation = world.registry.table().generation();
     world.list(0, &[]);
-    world.see(Sighting::Listed { source: world.lists[0], addresses: vec![], trouble: Some("NXDOMAIN".into()) });
+    world.observe(Observation::Listed { source: world.lists[0], addresses: vec![], trouble: Some("NXDOMAIN".into()) });
     world.pass(secs(30));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)]);
     assert_eq!(world.registry.table().generation(), generation);
@@ -692,8 +692,8 @@ fn a_process_that_was_stopped_blames_nobody() {
 fn what_was_named_before_a_reload_stays_until_all_have_spoken() {
     let mut world = World::of_three();
     let before = world.lists[0];
-    let (lists, nats) = world.registry.begin(vec!["other".into(), "another".into()], Some("nats".into()));
-    world.see(Sighting::Listed { source: before, addresses: vec![at(9)], trouble: None });
+    let (lists, nats) = world.registry.set_sources(vec!["other".into(), "another".into()], Some("nats".into()));
+    world.observe(Observation::Listed { source: before, addresses: vec![at(9)], trouble: None });
     (world.lists, world.nats) = (lists, nats);
     world.link(true);
     world.pass(secs(1));
@@ -705,7 +705,7 @@ fn what_was_named_before_a_reload_stays_until_all_have_spoken() {
     world.list(1, &[2]);
     assert_eq!(world.states(), [("aaaa", Draining), ("bbbb", Ready), ("cccc", Ready)]);
     // And away from NATS again.
-    (world.lists, world.nats) = world.registry.begin(vec!["last".into()], None);
+    (world.lists, world.nats) = world.registry.set_sources(vec!["last".into()], None);
     world.speakers.clear();
     world.pass(secs(20));
     assert_eq!(world.state("cccc"), Some(Ready));

@@ -4,44 +4,44 @@ use std::fmt;
 
 use sociable_protocol::NodeTag;
 
-use super::place::Place;
+use super::endpoint::Endpoint;
 use crate::table::State;
 
 /// How a node stands at an address, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Standing {
-    /// It answers there.
-    Answers,
-    /// It answered there, and does not now.
-    Fails,
-    /// It says to be there, and nobody has looked.
+pub(super) enum Reachability {
+    /// The node answers there.
+    Reachable,
+    /// The node answered there, and does not now.
+    Failing,
+    /// The node announces the address, and no probe has been made.
     Unprobed,
-    /// It says to be there, and nobody has ever answered.
-    Unreached,
-    /// It says to be there, or was, and another answers, or one that tells no tag.
-    Usurped,
+    /// The node announces the address, and no probe was ever answered.
+    NeverReached,
+    /// Another node answers, or one that tells no tag.
+    TakenOver,
 }
 
-impl Standing {
-    pub(super) fn at(place: Option<&Place>, tag: NodeTag) -> Self {
-        let Some(place) = place else { return Self::Unprobed };
-        match place.tag() {
-            Some(who) if who != tag => Self::Usurped,
-            Some(_) if place.is_well() => Self::Answers,
-            Some(_) => Self::Fails,
-            None if place.reached().is_some() => Self::Usurped,
-            None if place.trouble().is_some() => Self::Unreached,
+impl Reachability {
+    pub(super) fn at(endpoint: Option<&Endpoint>, tag: NodeTag) -> Self {
+        let Some(endpoint) = endpoint else { return Self::Unprobed };
+        match endpoint.tag() {
+            Some(who) if who != tag => Self::TakenOver,
+            Some(_) if endpoint.is_well() => Self::Reachable,
+            Some(_) => Self::Failing,
+            None if endpoint.reached().is_some() => Self::TakenOver,
+            None if endpoint.trouble().is_some() => Self::NeverReached,
             None => Self::Unprobed,
         }
     }
 
     pub(super) fn is_good(self) -> bool {
-        self == Self::Answers
+        self == Self::Reachable
     }
 
     /// True if a probe of the address has told the tag: requests may be sent there.
     pub(super) fn is_proven(self) -> bool {
-        self <= Self::Fails
+        self <= Self::Failing
     }
 }
 
@@ -56,12 +56,12 @@ pub(super) struct Verdict {
 pub(super) enum Why {
     Well,
     HealthIgnored,
-    Leaving,
+    Draining,
     Unnamed,
     Full,
-    Nowhere,
-    Stands(Standing),
-    Repels,
+    NoAddress,
+    Reachability(Reachability),
+    ConnectFails,
     CutOff,
     Silent,
 }
@@ -71,16 +71,16 @@ impl fmt::Display for Why {
         f.write_str(match self {
             Self::Well => "it is well",
             Self::HealthIgnored => "it is not well, but so few are that this is ignored",
-            Self::Leaving => "it says that it takes no new sessions",
+            Self::Draining => "it says that it takes no new sessions",
             Self::Unnamed => "no source names it any more",
             Self::Full => "it takes no more sessions",
-            Self::Nowhere => "it tells no address that can be used",
-            Self::Stands(Standing::Answers) => "it answers",
-            Self::Stands(Standing::Fails) => "it does not answer any more",
-            Self::Stands(Standing::Unprobed) => "it was not probed yet",
-            Self::Stands(Standing::Unreached) => "nobody answers at its address",
-            Self::Stands(Standing::Usurped) => "who answers at its address does not tell its tag",
-            Self::Repels => "connecting to it failed too often",
+            Self::NoAddress => "it tells no address that can be used",
+            Self::Reachability(Reachability::Reachable) => "it answers",
+            Self::Reachability(Reachability::Failing) => "it does not answer any more",
+            Self::Reachability(Reachability::Unprobed) => "it was not probed yet",
+            Self::Reachability(Reachability::NeverReached) => "nobody answers at its address",
+            Self::Reachability(Reachability::TakenOver) => "who answers at its address does not tell its tag",
+            Self::ConnectFails => "connecting to it failed too often",
             Self::CutOff => "it can't reach the other nodes",
             Self::Silent => "it is not heard on NATS, though others are",
         })
@@ -88,12 +88,12 @@ impl fmt::Display for Why {
 }
 
 /// What speaks against sending new sessions to a node.
-pub(super) struct Signs {
-    pub(super) leaves: Option<Why>,
+pub(super) struct HealthSignals {
+    pub(super) leaving: Option<Why>,
     /// It can't be reached.
-    pub(super) away: Option<Why>,
+    pub(super) unreachable: Option<Why>,
     /// It can't reach the others.
-    pub(super) alone: Option<Why>,
+    pub(super) isolated: Option<Why>,
     pub(super) full: bool,
     /// A probe has reached it once, so that it makes sense to try again.
     pub(super) was_reached: bool,
@@ -101,28 +101,28 @@ pub(super) struct Signs {
 
 /// What does not speak against it, since it is so for too many.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Ignored {
+pub(super) struct IgnoredSignals {
     /// Fewer than half can be reached: the fault is likely on this side.
-    pub(super) away: bool,
-    /// There is no node that is not alone: an island is better than nothing, and worse than anything else.
-    pub(super) alone: bool,
+    pub(super) unreachable: bool,
+    /// There is no node that is not isolated: an island is better than nothing, and worse than anything else.
+    pub(super) isolated: bool,
 }
 
-impl Signs {
+impl HealthSignals {
     /// True if only its health matters.
     fn counts(&self) -> bool {
-        self.leaves.is_none() && !self.full && self.was_reached
+        self.leaving.is_none() && !self.full && self.was_reached
     }
 
     fn is_well(&self) -> bool {
-        self.away.is_none() && self.alone.is_none()
+        self.unreachable.is_none() && self.isolated.is_none()
     }
 
-    pub(super) fn verdict(&self, ignored: Ignored) -> Verdict {
+    pub(super) fn verdict(&self, ignored: IgnoredSignals) -> Verdict {
         // Who refuses connections would get nothing anyway.
-        let away = self.away.filter(|why| *why == Why::Repels || !(ignored.away && self.was_reached));
-        let alone = self.alone.filter(|_| !ignored.alone);
-        let (state, why) = match (self.leaves, away.or(alone)) {
+        let unreachable = self.unreachable.filter(|why| *why == Why::ConnectFails || !(ignored.unreachable && self.was_reached));
+        let isolated = self.isolated.filter(|_| !ignored.isolated);
+        let (state, why) = match (self.leaving, unreachable.or(isolated)) {
             (Some(why), _) => (State::Draining, why),
             (None, Some(why)) => (State::Unwell, why),
             (None, None) if self.full => (State::Full, Why::Full),
@@ -133,13 +133,13 @@ impl Signs {
     }
 }
 
-pub(super) fn ignored<'a>(signs: impl Iterator<Item = &'a Signs>, panic: bool) -> Ignored {
-    let (mut all, mut here, mut alone, mut well) = (0, 0, 0, 0);
-    for signs in signs.filter(|signs| signs.counts()) {
+pub(super) fn ignored<'a>(signals: impl Iterator<Item = &'a HealthSignals>, panic: bool) -> IgnoredSignals {
+    let (mut all, mut here, mut isolated, mut well) = (0, 0, 0, 0);
+    for signals in signals.filter(|signals| signals.counts()) {
         all += 1;
-        here += usize::from(signs.away.is_none());
-        alone += usize::from(signs.alone.is_some());
-        well += usize::from(signs.is_well());
+        here += usize::from(signals.unreachable.is_none());
+        isolated += usize::from(signals.isolated.is_some());
+        well += usize::from(signals.is_well());
     }
-    Ignored { away: panic && here * 2 < all, alone: alone > 0 && well == 0 }
+    IgnoredSignals { unreachable: panic && here * 2 < all, isolated: isolated > 0 && well == 0 }
 }

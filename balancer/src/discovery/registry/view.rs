@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde::Serialize;
 use sociable_protocol::NodeTag;
 
-use super::place::Place;
+use super::endpoint::Endpoint;
 use super::process::Process;
 use super::state::Registry;
 use crate::table::State;
@@ -68,24 +68,24 @@ impl Registry {
     /// What is known now: nodes in the order of their addresses.
     pub fn overview(&self, now: Instant) -> Overview {
         let processes = self.processes.iter().map(|(tag, process)| self.node(*tag, process, now));
-        let nobody = |place: &Place| place.tag().is_none_or(|tag| !self.processes.contains_key(&tag));
+        let nobody = |endpoint: &Endpoint| endpoint.tag().is_none_or(|tag| !self.processes.contains_key(&tag));
         let announced = |address: &SocketAddr| self.processes.values().any(|process| process.address == Some(*address));
-        let places = self.places.iter().filter(|(address, place)| nobody(place) && !announced(address));
-        let mut nodes: Vec<_> = processes.chain(places.map(|(address, place)| self.nobody(*address, place, now))).collect();
+        let endpoints = self.endpoints.iter().filter(|(address, endpoint)| nobody(endpoint) && !announced(address));
+        let mut nodes: Vec<_> = processes.chain(endpoints.map(|(address, endpoint)| self.nobody(*address, endpoint, now))).collect();
         nodes.sort_by_key(|node| (node.address, node.tag));
         Overview {
             generation: self.table.generation(),
-            panicking: self.ignored.away,
-            all_cut_off: self.ignored.alone,
+            panicking: self.ignored.unreachable,
+            all_cut_off: self.ignored.isolated,
             nodes,
             sources: self.all_sources(),
         }
     }
 
     fn node(&self, tag: NodeTag, process: &Process, now: Instant) -> NodeView {
-        let place = process.address.and_then(|address| self.places.get(&address));
+        let endpoint = process.address.and_then(|address| self.endpoints.get(&address));
         let why = process.verdict.map(|verdict| verdict.why.to_string());
-        let parts: Vec<_> = why.into_iter().chain(place.and_then(Place::trouble).map(str::to_owned)).collect();
+        let parts: Vec<_> = why.into_iter().chain(endpoint.and_then(Endpoint::trouble).map(str::to_owned)).collect();
         let announced = self.sources.nats().filter(|_| process.announced.is_some()).map(|nats| nats.label.clone());
         NodeView {
             tag: Some(tag),
@@ -102,15 +102,15 @@ impl Registry {
         }
     }
 
-    fn nobody(&self, address: SocketAddr, place: &Place, now: Instant) -> NodeView {
-        let why = match place.trouble() {
+    fn nobody(&self, address: SocketAddr, endpoint: &Endpoint, now: Instant) -> NodeView {
+        let why = match endpoint.trouble() {
             Some(trouble) => trouble,
-            None if place.is_untagged() => "who answers does not tell its tag",
-            None if place.tag().is_some() => "who answers has said goodbye",
+            None if endpoint.is_untagged() => "who answers does not tell its tag",
+            None if endpoint.tag().is_some() => "who answers has said goodbye",
             None => "it was not probed yet",
         };
         NodeView {
-            tag: place.tag(),
+            tag: endpoint.tag(),
             name: String::new(),
             address: Some(address),
             state: None,
@@ -119,7 +119,7 @@ impl Registry {
             max_sessions: None,
             tunnels: 0,
             requests: 0,
-            heard_seconds_ago: place.reached().map(|reached| now.duration_since(reached).as_secs_f64()),
+            heard_seconds_ago: endpoint.reached().map(|reached| now.duration_since(reached).as_secs_f64()),
             sources: self.lists_with(address),
         }
     }

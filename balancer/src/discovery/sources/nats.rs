@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time;
 
-use super::names::{Memory, Names};
+use super::resolver::{LastAnswers, Resolver};
 use crate::discovery::address::HostPort;
 use crate::discovery::counters::DiscoveryCounters;
 use crate::discovery::error::DiscoveryError;
-use crate::discovery::evidence::{Sighting, SourceId};
+use crate::discovery::evidence::{Observation, SourceId};
 use crate::tls::{Pair, check_pair, check_roots};
 
 /// The longest announcement that is read.
@@ -222,15 +222,15 @@ enum ConnectError {
 pub(super) async fn run(
     source: SourceId,
     options: NatsSource,
-    names: Arc<Names>,
-    sightings: mpsc::Sender<Sighting>,
+    resolver: Arc<Resolver>,
+    observations: mpsc::Sender<Observation>,
     counters: Arc<DiscoveryCounters>,
 ) {
     let [subject, who] = ["members", "who"].map(|rest| format!("sociable.{}.{rest}", options.cluster));
     let mut told = false;
     loop {
-        match Hearing::begin(&options, &subject, &counters).await {
-            Ok(hearing) => return hearing.run(source, who, names, sightings, counters).await,
+        match Listener::connect(&options, &subject, &counters).await {
+            Ok(listener) => return listener.run(source, who, resolver, observations, counters).await,
             // Files may come to be there.
             Err(error) if !told => {
                 told = true;
@@ -243,7 +243,7 @@ pub(super) async fn run(
 }
 
 /// A link to NATS that is up or will be.
-struct Hearing {
+struct Listener {
     client: Client,
     heard: Subscriber,
     is_up: watch::Receiver<bool>,
@@ -251,8 +251,8 @@ struct Hearing {
     failure: Arc<Mutex<String>>,
 }
 
-impl Hearing {
-    async fn begin(options: &NatsSource, subject: &str, counters: &Arc<DiscoveryCounters>) -> Result<Self, ConnectError> {
+impl Listener {
+    async fn connect(options: &NatsSource, subject: &str, counters: &Arc<DiscoveryCounters>) -> Result<Self, ConnectError> {
         let (up, is_up) = watch::channel(false);
         let (up, counters, last_error) = (Arc::new(up), Arc::clone(counters), Arc::new(Mutex::new(None)));
         let failure = Arc::new(Mutex::new(String::from("no server has answered")));
@@ -263,18 +263,18 @@ impl Hearing {
                 up.send_replace(true);
             }
             Event::Disconnected | Event::Closed => {
-                counters.nats_disconnected.one();
+                counters.nats_disconnected.increment();
                 tracing::warn!(target: "sociable::balancer", "the link to NATS is down: the nodes that were heard are kept, and probes decide");
                 up.send_replace(false);
             }
             Event::SlowConsumer(_) => {
                 tracing::warn!(target: "sociable::balancer", "announcements were dropped since this process is too slow to take them");
             }
-            Event::ServerError(error) if is_about_publishing(&error.to_string()) => {
+            Event::ServerError(error) if is_publish_violation(&error.to_string()) => {
                 tracing::debug!(target: "sociable::balancer", "this process may only listen: nodes are known when they have spoken");
             }
             event if is_server_error(&event) => {
-                counters.nats_errors.one();
+                counters.nats_errors.increment();
                 let mut told = last_error.lock();
                 if told.is_none_or(|told: Instant| told.elapsed() > QUIET) {
                     *told = Some(Instant::now());
@@ -297,8 +297,8 @@ impl Hearing {
         mut self,
         source: SourceId,
         who: String,
-        names: Arc<Names>,
-        sightings: mpsc::Sender<Sighting>,
+        resolver: Arc<Resolver>,
+        observations: mpsc::Sender<Observation>,
         counters: Arc<DiscoveryCounters>,
     ) {
         let mut lookups = JoinSet::new();
@@ -306,7 +306,7 @@ impl Hearing {
         tokio::pin!(impatience);
         let mut patient = true;
         loop {
-            let sighting = tokio::select! {
+            let observation = tokio::select! {
                 biased;
                 changed = self.is_up.changed() => {
                     if changed.is_err() {
@@ -315,23 +315,23 @@ impl Hearing {
                     let up = *self.is_up.borrow_and_update();
                     if up {
                         patient = false;
-                        self.ask_who_lives(&who).await;
+                        self.request_announcements(&who).await;
                     }
-                    Sighting::Link { source, up }
+                    Observation::Link { source, up }
                 }
                 message = self.heard.next() => {
                     // The client has ended for good.
                     let Some(message) = message else { return };
-                    let Some(announcement) = read(&message.payload) else {
-                        counters.announcements_not_understood.one();
+                    let Some(announcement) = decode(&message.payload) else {
+                        counters.announcements_not_understood.increment();
                         continue;
                     };
-                    counters.announcements.one();
-                    look_up(&announcement, &names, &mut lookups, &counters);
-                    Sighting::Announced { source, announcement }
+                    counters.announcements.increment();
+                    resolve_address(&announcement, &resolver, &mut lookups, &counters);
+                    Observation::Announced { source, announcement }
                 }
                 Some(located) = lookups.join_next() => match located {
-                    Ok(Some(sighting)) => sighting,
+                    Ok(Some(observation)) => observation,
                     Ok(None) | Err(_) => continue,
                 },
                 () = &mut impatience, if patient => {
@@ -341,20 +341,25 @@ impl Hearing {
                     continue;
                 }
             };
-            if sightings.send(sighting).await.is_err() {
+            if observations.send(observation).await.is_err() {
                 return;
             }
         }
     }
 
     /// Has all members say that they live. A server that does not let it through changes nothing.
-    async fn ask_who_lives(&self, who: &str) {
+    async fn request_announcements(&self, who: &str) {
         drop(time::timeout(PAUSE, self.client.publish(who.to_owned(), bytes::Bytes::new())).await);
     }
 }
 
 /// Looks the announced address up, if it is a name.
-fn look_up(announcement: &Announcement, names: &Arc<Names>, lookups: &mut JoinSet<Option<Sighting>>, counters: &DiscoveryCounters) {
+fn resolve_address(
+    announcement: &Announcement,
+    resolver: &Arc<Resolver>,
+    lookups: &mut JoinSet<Option<Observation>>,
+    counters: &DiscoveryCounters,
+) {
     let tag = announcement.tag;
     let Some(announced) = announcement.address.clone().filter(|_| matches!(announcement.occasion, Occasion::Hello | Occasion::Alive))
     else {
@@ -362,21 +367,21 @@ fn look_up(announcement: &Announcement, names: &Arc<Names>, lookups: &mut JoinSe
     };
     let Some(name) = announced.parse::<HostPort>().ok().filter(|name| name.socket_addr().is_none()) else { return };
     if lookups.len() >= MAX_LOOKUPS {
-        counters.lookups_put_off.one();
+        counters.lookups_put_off.increment();
         return;
     }
-    let names = Arc::clone(names);
+    let resolver = Arc::clone(resolver);
     lookups.spawn(async move {
-        let found = names.resolve(&name, &mut Memory::default()).await;
+        let found = resolver.resolve(&name, &mut LastAnswers::default()).await;
         if let Some(failure) = found.failure {
             tracing::debug!(target: "sociable::balancer", %tag, announced, %failure, "the name that a node announced can't be looked up");
         }
-        (!found.all.is_empty()).then_some(Sighting::Located { tag, announced, addresses: found.all })
+        (!found.all.is_empty()).then_some(Observation::Resolved { tag, announced, addresses: found.all })
     });
 }
 
 /// True if this process may not publish: all it ever publishes is a question that may be refused.
-fn is_about_publishing(error: &str) -> bool {
+fn is_publish_violation(error: &str) -> bool {
     error.to_ascii_lowercase().contains("permissions violation for publish")
 }
 
@@ -389,7 +394,7 @@ fn is_server_error(event: &Event) -> bool {
     }
 }
 
-fn read(payload: &[u8]) -> Option<Announcement> {
+fn decode(payload: &[u8]) -> Option<Announcement> {
     if payload.len() > MAX_ANNOUNCEMENT {
         return None;
     }

@@ -4,7 +4,7 @@
 //! may pass. Then its stream is a [`Wire`] like the connection of a client of HTTP/1.1, and has the same [`Exchange`] with the node. What is
 //! read from it is the body in the framing that its head tells. What is written to it is an answer, whose head is taken apart for hyper.
 //!
-//! A stream has a task and a place in the roll of its own, which end as soon as the client gives it up. What hyper has not taken of an answer
+//! A stream has a task and a deadline of its own, which end as soon as the client gives it up. What hyper has not taken of an answer
 //! waits in its [`Reply`], at most [`PIECE`]; and there is as much again in hyper, and what one read of the node gave in the exchange.
 
 mod head;
@@ -35,17 +35,17 @@ use tokio_rustls::server::TlsStream;
 
 use self::wire::{Answer, PIECE, Reply, StreamWire};
 use crate::http::Framing;
-use crate::http::head::{MAX_HEAD, Record, Request};
+use crate::http::head::{AccessRecord, MAX_HEAD, Request};
 use crate::http::refusal::Refusal;
 use crate::limits::descriptors::Held;
 use crate::proxy::exchange::{Closes, End, Exchange, Terms};
 use crate::proxy::permit::Permit;
-use crate::proxy::stream::{Out, Wire};
+use crate::proxy::stream::{Wire, WriteBuffer};
 use crate::proxy::tunnel::Tunnel;
-use crate::proxy::upstream::Reached;
+use crate::proxy::upstream::Upstream;
 use crate::table::Node;
 use crate::worker::Worker;
-use crate::worker::deadlines::{Fate, Place};
+use crate::worker::deadlines::{Deadline, Status};
 
 /// The most streams of a connection at once. A browser that has more requests waits with them.
 const MAX_STREAMS: u32 = 128;
@@ -59,8 +59,8 @@ const PING: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TlsStream<TcpStream>, peer: SocketAddr, permit: Permit) {
-    let place = worker.roll.enter(worker.shared.options().header_timeout);
-    let client = Rc::new(Client { worker, peer, place, streams: Cell::new(0), _permit: permit });
+    let deadline = worker.deadlines.register(worker.state.options().header_timeout);
+    let client = Rc::new(Client { worker, peer, deadline, streams: Cell::new(0), _permit: permit });
     let begins = Rc::clone(&client);
     let service = service_fn(move |request| Open::new(&begins).answer(request));
     let mut connection = pin!(builder().serve_connection(TokioIo::new(stream), service));
@@ -70,16 +70,16 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TlsStream<TcpStream>, peer
             if connection.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(());
             }
-            match client.place.fate(cx) {
+            match client.deadline.status(cx) {
                 // Each stream has its own time.
-                Fate::Late if client.streams.get() > 0 => client.rest(),
-                Fate::Late if leaving => return Poll::Ready(()),
-                Fate::Stays if !client.worker.leaving.get() => return Poll::Pending,
+                Status::Expired if client.streams.get() > 0 => client.rest(),
+                Status::Expired if leaving => return Poll::Ready(()),
+                Status::Active if !client.worker.draining.get() => return Poll::Pending,
                 _ if leaving => return Poll::Pending,
                 // The streams that there are go on, and no more begin.
-                Fate::Late | Fate::Leaves | Fate::Stays => {
+                Status::Expired | Status::Draining | Status::Active => {
                     leaving = true;
-                    client.place.give(client.worker.shared.options().write_timeout);
+                    client.deadline.extend(client.worker.state.options().write_timeout);
                     connection.as_mut().graceful_shutdown();
                 }
             }
@@ -120,7 +120,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
 struct Client {
     worker: Rc<Worker>,
     peer: SocketAddr,
-    place: Place,
+    deadline: Deadline,
     /// How many streams are open.
     streams: Cell<usize>,
     _permit: Permit,
@@ -129,7 +129,7 @@ struct Client {
 impl Client {
     /// So long it may do nothing.
     fn rest(&self) {
-        self.place.give(self.worker.shared.options().keep_alive);
+        self.deadline.extend(self.worker.state.options().keep_alive);
     }
 }
 
@@ -162,19 +162,19 @@ impl Drop for Open {
 struct Switched {
     node: Arc<Node>,
     stream: TcpStream,
-    place: Place,
+    deadline: Deadline,
     /// What the node sent behind its answer.
-    down: Out,
+    down: WriteBuffer,
 }
 
 impl Admitted {
     fn new(client: &Client) -> Result<Self, Refusal> {
-        let (shared, address) = (&client.worker.shared, client.peer.ip());
-        let held = shared.descriptors.try_hold().ok_or(Refusal::Overloaded)?;
+        let (state, address) = (&client.worker.state, client.peer.ip());
+        let held = state.descriptors.try_hold().ok_or(Refusal::Overloaded)?;
         // The connection counts for its first stream, as a connection of HTTP/1.1 counts for its request. One of a trusted proxy does not count
         // for the client of a stream.
-        let counted = client.streams.get() == 1 && !shared.options().trusts(address);
-        let permit = if counted { None } else { Some(Permit::of_stream(shared, address)?) };
+        let counted = client.streams.get() == 1 && !state.options().trusts(address);
+        let permit = if counted { None } else { Some(Permit::for_stream(state, address)?) };
         Ok(Self { _held: held, permit })
     }
 
@@ -206,7 +206,7 @@ impl Open {
         let (parts, body) = stream.into_parts();
         let worker = Rc::clone(&self.client.worker);
         let request = head::write(&parts, !body.is_end_stream()).and_then(|head| {
-            let read = Request::read(&head, &worker.shared.options().reading(self.client.peer, true))?;
+            let read = Request::read(&head, &worker.state.options().reading(self.client.peer, true))?;
             read.map(|(request, _)| request).ok_or(Refusal::Malformed)
         });
         let mut wire = StreamWire::new(body, Rc::clone(&reply));
@@ -214,8 +214,8 @@ impl Open {
             Ok(request) => request,
             Err(refusal) => {
                 let (status, by, _) = self.refuse(refusal, false, &mut wire);
-                if worker.shared.options().is_recorded() {
-                    Record::unread(self.client.peer.ip()).log(status, &by);
+                if worker.state.options().is_recorded() {
+                    AccessRecord::unread(self.client.peer.ip()).log(status, &by);
                 }
                 return;
             }
@@ -238,13 +238,13 @@ impl Open {
         if let Some(record) = record {
             record.log(status, &by);
         }
-        let Some(Switched { node, stream, place, down }) = switched else { return };
-        let limit = worker.shared.options().write_timeout;
+        let Some(Switched { node, stream, deadline, down }) = switched else { return };
+        let limit = worker.state.options().write_timeout;
         if let Ok(Ok(upgraded)) = timeout(limit, upgraded).await {
-            worker.shared.metrics.upgrades.inc();
-            let idle = worker.shared.options().tunnel_idle(&node);
+            worker.state.metrics.upgrades.inc();
+            let idle = worker.state.options().tunnel_idle(&node);
             let client = WebSocket { io: Box::new(TokioIo::new(upgraded)), _open: self };
-            let tunnel = Tunnel::new(worker, client, stream, place, idle, (node.load.tunnel(), None));
+            let tunnel = Tunnel::new(worker, client, stream, deadline, idle, (node.load.count_tunnel(), None));
             spawn_local(tunnel.waiting(vec![], down));
         }
     }
@@ -253,47 +253,47 @@ impl Open {
     async fn forward(&self, mut request: Request, admitted: Result<(), Refusal>, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
         let worker = &self.client.worker;
         let websocket = request.upgrade.is_some();
-        let reached = match admitted {
-            Ok(()) => worker.reach(&request).await,
+        let upstream = match admitted {
+            Ok(()) => worker.connect_upstream(&request).await,
             Err(refusal) => Err(refusal),
         };
-        let Reached { node, mut stream, counted: _counted } = match reached {
-            Ok(reached) => reached,
+        let Upstream { node, mut stream, counted: _counted } = match upstream {
+            Ok(upstream) => upstream,
             Err(refusal) => return self.refuse(refusal, websocket, wire),
         };
-        let most = worker.shared.options().longest_body(&node, &request);
+        let most = worker.state.options().longest_body(&node, &request);
         if matches!(request.body, Framing::Length(length) if length > most) {
-            worker.pool.put(node.address, stream, worker.roll.now());
+            worker.pool.put(node.address, stream, worker.deadlines.now());
             return self.refuse(Refusal::LongBody, websocket, wire);
         }
         let (kind, begun, by) = (request.kind(), Instant::now(), node.tag.as_str().to_owned());
-        let answer = worker.shared.options().answer_time(&node);
-        let place = worker.roll.enter(answer);
+        let answer = worker.state.options().answer_time(&node);
+        let deadline = worker.deadlines.register(answer);
         let mut carry = vec![];
         let mut exchange =
-            Exchange::new(worker, &place, wire, &mut stream, &mut carry, &mut request, Terms { closes: Closes::Never, most, answer });
+            Exchange::new(worker, &deadline, wire, &mut stream, &mut carry, &mut request, Terms { closes: Closes::Never, most, answer });
         let end = poll_fn(|cx| exchange.poll(cx)).await;
         let (status, free, unknown) = (exchange.status(), exchange.node_is_free(), exchange.is_unknown());
-        worker.shared.metrics.answered(kind, begun, exchange.first_byte());
-        worker.shared.answered(&node, &request, status, unknown);
+        worker.state.metrics.answered(kind, begun, exchange.first_byte());
+        worker.state.observe_answer(&node, &request, status, unknown);
         match end {
             End::Switched(out) => {
                 // It was written by the balancer, so that it can be read.
                 let Ok((head, length)) = head::read(out.waiting()) else { return self.refuse(Refusal::BadAnswer, websocket, wire) };
-                let down = Out::new(out.waiting()[length..].to_vec());
+                let down = WriteBuffer::new(out.waiting()[length..].to_vec());
                 wire.reply.borrow_mut().begin(head);
-                return (200, by, Some(Switched { node, stream, place, down }));
+                return (200, by, Some(Switched { node, stream, deadline, down }));
             }
             End::Refused(refusal) => return self.refuse(refusal, websocket, wire),
             End::Answered { .. } => {
                 if free {
-                    worker.pool.put(node.address, stream, worker.roll.now());
+                    worker.pool.put(node.address, stream, worker.deadlines.now());
                 }
                 wire.reply.borrow_mut().whole = true;
                 return (status, by, None);
             }
             End::Broken => {
-                worker.shared.metrics.broken.inc();
+                worker.state.metrics.broken.inc();
             }
             End::ClientGone => {}
         }
@@ -302,10 +302,10 @@ impl Open {
 
     /// Tells the client why its request goes nowhere.
     fn refuse(&self, refusal: Refusal, websocket: bool, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
-        let shared = &self.client.worker.shared;
-        shared.metrics.refused(refusal);
+        let state = &self.client.worker.state;
+        state.metrics.refused(refusal);
         let mut answer = vec![];
-        refusal.write(websocket, false, shared.retry_after(), &mut answer);
+        refusal.write(websocket, false, state.retry_after(), &mut answer);
         let mut reply = wire.reply.borrow_mut();
         // Nothing was written before, so that there is room for it.
         reply.whole = reply.take(&answer).is_ok();

@@ -8,11 +8,11 @@ use sociable_protocol::NodeTag;
 const NEVER_REACHED: u32 = 5;
 
 /// An address is probed out of turn no more often than this, whatever is announced.
-const HURRY: Duration = Duration::from_millis(200);
+const EARLY_PROBE_PAUSE: Duration = Duration::from_millis(200);
 
 /// Where somebody may answer.
 #[derive(Debug, Default)]
-pub(super) struct Place {
+pub(super) struct Endpoint {
     /// Probes in a row that went this way.
     good: u32,
     bad: u32,
@@ -26,12 +26,12 @@ pub(super) struct Place {
     /// That it tells no tag was said.
     untagged: bool,
     /// When it was last to be probed out of turn.
-    hurried: Option<Instant>,
+    probed_early: Option<Instant>,
 }
 
-impl Place {
+impl Endpoint {
     /// Somebody answered. True if it did not say who it is, and that is news.
-    pub(super) fn answered(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
+    pub(super) fn on_answer(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
         // Of one that was never seen here there is nothing bad to be forgotten.
         let new = self.reached.is_none() || who.is_some() && who != self.tag;
         (self.good, self.bad) = (self.good.saturating_add(1), 0);
@@ -43,7 +43,7 @@ impl Place {
     }
 
     /// Nobody did. True if nobody ever has, and it is time to say so.
-    pub(super) fn failed(&mut self, trouble: &str, fall: u32) -> bool {
+    pub(super) fn on_failure(&mut self, trouble: &str, fall: u32) -> bool {
         (self.good, self.bad) = (0, self.bad.saturating_add(1));
         self.well &= self.bad < fall;
         self.trouble = Some(trouble.into());
@@ -51,10 +51,10 @@ impl Place {
     }
 
     /// True if it may be probed out of turn now. It counts as done.
-    pub(super) fn may_hurry(&mut self, now: Instant) -> bool {
-        let may = self.hurried.is_none_or(|before| now.duration_since(before) >= HURRY);
+    pub(super) fn may_probe_now(&mut self, now: Instant) -> bool {
+        let may = self.probed_early.is_none_or(|before| now.duration_since(before) >= EARLY_PROBE_PAUSE);
         if may {
-            self.hurried = Some(now);
+            self.probed_early = Some(now);
         }
         may
     }

@@ -36,19 +36,19 @@ pub(super) enum NameError {
 
 /// What was found. If there is no answer now, it is what was found before.
 #[derive(Debug)]
-pub(super) struct Found<T> {
+pub(super) struct Resolved<T> {
     pub(super) all: Vec<T>,
     pub(super) failure: Option<NameError>,
 }
 
 /// What names stood for when there last was an answer, for IPv4 and IPv6: if only one of both questions is answered, the other answer is kept.
 #[derive(Debug, Default)]
-pub(super) struct Memory {
+pub(super) struct LastAnswers {
     known: Map<(String, RecordType), Vec<IpAddr>>,
     used: Set<String>,
 }
 
-impl Memory {
+impl LastAnswers {
     /// Forgets names that were not asked for since the last time.
     pub(super) fn sweep(&mut self) {
         let used = std::mem::take(&mut self.used);
@@ -56,33 +56,33 @@ impl Memory {
     }
 }
 
-/// Asks for names. Nothing is cached: see `Discovery::resolve_every`.
-pub(super) struct Names {
+/// Asks for names. Nothing is cached: see `DiscoveryConfig::resolve_every`.
+pub(super) struct Resolver {
     dns: Result<TokioResolver, NetError>,
     hosts: Mutex<Option<(Instant, std::sync::Arc<Hosts>)>>,
 }
 
-impl Names {
+impl Resolver {
     /// Asks these servers, or those of the system if there are none.
     pub(super) fn new(servers: &[SocketAddr]) -> Self {
         Self { dns: resolver(servers), hosts: Mutex::default() }
     }
 
     /// All addresses of a node now.
-    pub(super) async fn resolve(&self, node: &HostPort, memory: &mut Memory) -> Found<SocketAddr> {
-        let Found { all, failure } = match node.host() {
-            Host::Address(ip) => Found { all: vec![*ip], failure: None },
-            Host::Name(name) => self.addresses(name, memory).await,
+    pub(super) async fn resolve(&self, node: &HostPort, last: &mut LastAnswers) -> Resolved<SocketAddr> {
+        let Resolved { all, failure } = match node.host() {
+            Host::Address(ip) => Resolved { all: vec![*ip], failure: None },
+            Host::Name(name) => self.addresses(name, last).await,
         };
-        Found { all: all.into_iter().map(|ip| SocketAddr::new(ip, node.port())).collect(), failure }
+        Resolved { all: all.into_iter().map(|ip| SocketAddr::new(ip, node.port())).collect(), failure }
     }
 
     /// All IPv4 and IPv6 addresses of a name. It is a failure if there are none: a name that stands for nodes does not stand for nothing.
-    async fn addresses(&self, name: &str, memory: &mut Memory) -> Found<IpAddr> {
-        memory.used.insert(name.to_owned());
+    async fn addresses(&self, name: &str, last: &mut LastAnswers) -> Resolved<IpAddr> {
+        last.used.insert(name.to_owned());
         let by_file = self.in_hosts(name);
         if !by_file.is_empty() {
-            return Found { all: by_file, failure: None };
+            return Resolved { all: by_file, failure: None };
         }
         let (four, six) = futures_util::join!(self.ask(name, RecordType::A), self.ask(name, RecordType::AAAA));
         let answers = [(RecordType::A, four), (RecordType::AAAA, six)]
@@ -90,7 +90,7 @@ impl Names {
         let any = answers.iter().any(|(_, answer)| answer.as_ref().is_ok_and(|ips| !ips.is_empty()));
         let (mut all, mut failure) = (vec![], None);
         for (kind, answer) in answers {
-            let known = memory.known.entry((name.to_owned(), kind)).or_default();
+            let known = last.known.entry((name.to_owned(), kind)).or_default();
             match answer {
                 Ok(ips) if any => *known = ips,
                 Ok(_) => {}
@@ -100,7 +100,7 @@ impl Names {
         }
         // Half an answer will do: there are servers that never answer one of both questions.
         let failure = (!any).then(|| failure.unwrap_or_else(|| NameError::Nothing(name.to_owned())));
-        Found { all, failure }
+        Resolved { all, failure }
     }
 
     /// All hosts that offer a service. Priorities and weights are not looked at: all nodes are equal.
