@@ -9,8 +9,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::http::head::RequestKind;
 use crate::http::refusal::Refusal;
+use crate::http::request::RequestKind;
 
 /// What requests are for, by the names in metrics.
 const KINDS: [(RequestKind, &str); 5] = [

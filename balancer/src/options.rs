@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::client::forwarded::{ForwardedHeader, Forwarding};
-use crate::http::head::Request;
-use crate::http::head::RequestContext;
+use crate::http::request::Request;
+use crate::http::request::RequestContext;
 use crate::limits::rate::{Rate, RateError};
 use crate::route::affinity::Affinity;
 use crate::route::placement::{BOUND, Placement, SLOW_START};

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
 use crate::discovery::{Reports, Tables};
-use crate::http::head::Request;
 use crate::http::refusal::Refusal;
+use crate::http::request::Request;
 use crate::limits::addresses::Addresses;
 use crate::limits::descriptors::Descriptors;
 use crate::limits::guesses::{Guesses, KnownIds};

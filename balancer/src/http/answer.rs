@@ -5,7 +5,7 @@ use std::io::Write as _;
 use thiserror::Error;
 
 use super::body::Framing;
-use super::head::{Accept, tokens, write_field};
+use super::fields::{Accept, tokens, write_field};
 
 /// The longest head of an answer, and the most fields in it.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_switch_has_to_be_the_one_that_was_asked_for() {
-        let asked = Asked { upgrade: Some(super::super::head::accept(b"dGhlIHNhbXBsZSBub25jZQ==")), ..PLAIN };
+        let asked = Asked { upgrade: Some(super::super::fields::accept(b"dGhlIHNhbXBsZSBub25jZQ==")), ..PLAIN };
         let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         let good = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{accept}\r\n\r\n");
         let (read, _, head) = answer(&good, &asked).unwrap().unwrap();

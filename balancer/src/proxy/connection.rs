@@ -9,9 +9,10 @@ use std::time::Instant;
 
 use tokio::task::spawn_local;
 
-use crate::http::Framing;
-use crate::http::head::{AccessRecord, Request};
+use crate::http::access_log::AccessRecord;
+use crate::http::body::Framing;
 use crate::http::refusal::Refusal;
+use crate::http::request::Request;
 use crate::limits::waiting::WaitingBytes;
 use crate::proxy::exchange::{Closes, End, Exchange, Terms};
 use crate::proxy::permit::Permit;

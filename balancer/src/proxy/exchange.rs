@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
 
 use crate::http::answer::{self, Answer, Asked};
-use crate::http::head::{Request, RequestKind};
+use crate::http::body::{Decoder, Framing, encode, finish};
 use crate::http::refusal::Refusal;
-use crate::http::{Decoder, Framing, encode, finish};
+use crate::http::request::{Request, RequestKind};
 use crate::limits::waiting::WaitingBytes;
 use crate::proxy::stream::{Wire, WriteBuffer};
 use crate::worker::Worker;

@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use crate::http::head::Request;
 use crate::http::refusal::Refusal;
+use crate::http::request::Request;
 use crate::route::target::Route;
 use crate::table::{LoadGuard, Node};
 use crate::tcp;

@@ -1,5 +1,6 @@
-//! Heads of HTTP/2 as those of HTTP/1.1, and back.
+//! The heads of HTTP/2: requests become a [`RequestHead`], and answers are read as the balancer writes them.
 
+use std::borrow::Cow;
 use std::io;
 
 use base64::Engine as _;
@@ -8,58 +9,80 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, hea
 use hyper::ext::Protocol;
 
 use crate::http::answer::is_of_the_connection;
-use crate::http::head::write_field;
+use crate::http::head::{Field, MAX_FIELDS, MAX_HEAD, RequestHead, Version, WebSocketKey};
 use crate::http::refusal::Refusal;
 
 /// The most fields of a node's answer, of which some are the balancer's.
-const MAX_FIELDS: usize = 128;
+const MAX_ANSWER_FIELDS: usize = 128;
 
-/// A request of HTTP/2 as the head of one of HTTP/1.1.
+/// Reads the head of a request. `cookies` are its [`cookies`] joined, and `fields` is the memory for its fields.
 ///
-/// Names and values are those that HTTP/1.1 allows: the types don't hold others, so that no line can be begun within one.
-pub(super) fn write(head: &request::Parts, has_body: bool) -> Result<Vec<u8>, Refusal> {
-    let websocket = match head.extensions.get::<Protocol>() {
+/// Names and values are those that HTTP/1.1 allows: the types don't hold others, so no line can begin within one.
+pub(super) fn read_request<'a>(
+    parts: &'a request::Parts,
+    has_body: bool,
+    cookies: Option<&'a [u8]>,
+    fields: &'a mut [Field<'a>; MAX_FIELDS],
+) -> Result<RequestHead<'a>, Refusal> {
+    let websocket = match parts.extensions.get::<Protocol>() {
         Some(protocol) if protocol.as_str() == "websocket" => true,
         Some(_) => return Err(Refusal::Unsupported),
         None => false,
     };
-    let method = if websocket { &Method::GET } else { &head.method };
-    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
-    let host = host(head)?;
-    let mut out = Vec::with_capacity(1024);
-    out.extend_from_slice(method.as_str().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(target.as_bytes());
-    out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_field("host", host, &mut out);
-    for (name, value) in &head.headers {
+    let mut written = 0;
+    let mut push = |name, value: &'a [u8]| {
+        // A reader of HTTP/1.1 takes the spaces around a value away.
+        let field = Field { name, value: value.trim_ascii() };
+        *fields.get_mut(written).ok_or(Refusal::LongHead)? = field;
+        written += 1;
+        Ok(())
+    };
+    push("host", host(parts)?)?;
+    for (name, value) in &parts.headers {
         match name.as_str() {
             "host" | "cookie" => {}
-            // Their meaning is told by frames.
+            // Frames tell what these would.
             "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection" => return Err(Refusal::Ambiguous),
-            // Only HTTP/1.1 needs one.
+            // HTTP/2 needs no key. The node gets one of the balancer.
             "sec-websocket-key" if websocket => {}
-            name => write_field(name, value.as_bytes(), &mut out),
+            name => push(name, value.as_bytes())?,
         }
     }
-    // A client may cut it into pieces, which a server of HTTP/1.1 does not expect.
-    let cookies: Vec<_> = head.headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
-    if !cookies.is_empty() {
-        write_field("cookie", &cookies.join(&b"; "[..]), &mut out);
+    if let Some(cookies) = cookies {
+        push("cookie", cookies)?;
     }
-    if websocket {
-        let key = STANDARD.encode(fastrand::u128(..).to_ne_bytes());
-        write_field("connection", b"Upgrade", &mut out);
-        write_field("upgrade", b"websocket", &mut out);
-        write_field("sec-websocket-key", key.as_bytes(), &mut out);
-    } else if has_body && !head.headers.contains_key(header::CONTENT_LENGTH) {
-        write_field("transfer-encoding", b"chunked", &mut out);
-    }
-    out.extend_from_slice(b"\r\n");
-    Ok(out)
+    let head = RequestHead {
+        version: Version::Http2,
+        method: if websocket { Method::GET.as_str() } else { parts.method.as_str() },
+        target: parts.uri.path_and_query().map_or("/", |target| target.as_str()),
+        fields: &fields[..written],
+        streams_body: has_body && !websocket && !parts.headers.contains_key(header::CONTENT_LENGTH),
+        websocket_key: websocket.then(websocket_key),
+    };
+    if head.size() > MAX_HEAD { Err(Refusal::LongHead) } else { Ok(head) }
 }
 
-/// Whom it is for. It may be told twice, but not differently.
+/// Returns the cookies as one field. A client of HTTP/2 may split them, and a server of HTTP/1.1 does not expect that.
+pub(super) fn cookies(headers: &HeaderMap) -> Option<Cow<'_, [u8]>> {
+    let mut cookies = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes);
+    let first = cookies.next()?;
+    let mut joined = Cow::Borrowed(first);
+    for cookie in cookies {
+        let joined = joined.to_mut();
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(cookie);
+    }
+    Some(joined)
+}
+
+fn websocket_key() -> WebSocketKey {
+    let mut key = [0; 24];
+    // 16 bytes are 24 characters.
+    let _ = STANDARD.encode_slice(fastrand::u128(..).to_ne_bytes(), &mut key);
+    key
+}
+
+/// Returns the host. A request may name it twice, but not differently.
 fn host(head: &request::Parts) -> Result<&[u8], Refusal> {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
     let mut told = authority.into_iter().chain(head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes));
@@ -69,7 +92,7 @@ fn host(head: &request::Parts) -> Result<&[u8], Refusal> {
 
 /// Reads the head of an answer as the balancer writes it, and tells its length. What HTTP/2 does not know is left out.
 pub(super) fn read(input: &[u8]) -> io::Result<(response::Parts, usize)> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+    let mut fields = [httparse::EMPTY_HEADER; MAX_ANSWER_FIELDS];
     let mut parsed = httparse::Response::new(&mut fields);
     let httparse::Status::Complete(length) = parsed.parse(input).map_err(io::Error::other)? else {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -87,4 +110,92 @@ pub(super) fn read(input: &[u8]) -> io::Result<(response::Parts, usize)> {
         }
     }
     Ok((head, length))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::forwarded::{ForwardedHeader, Forwarding};
+    use crate::http::body::Framing;
+    use crate::http::head::NO_FIELD;
+    use crate::http::request::{Request, RequestContext};
+    use crate::route::affinity::Affinity;
+    use crate::route::target::EnginePaths;
+
+    fn with_context<T>(interpret: impl FnOnce(&RequestContext<'_>) -> T) -> T {
+        let engine = EnginePaths::new(["/socket.io/"]);
+        let forwarding = Forwarding::new(vec![], ForwardedHeader::default(), vec![]);
+        let peer = "192.0.2.1:50000".parse().unwrap();
+        interpret(&RequestContext { engine: &engine, affinity: &Affinity::None, forwarding: &forwarding, peer, tls: true, recorded: false })
+    }
+
+    fn read(request: http::Request<()>, has_body: bool) -> Result<Request, Refusal> {
+        let parts = request.into_parts().0;
+        let cookies = cookies(&parts.headers);
+        let mut fields = [NO_FIELD; MAX_FIELDS];
+        let head = read_request(&parts, has_body, cookies.as_deref(), &mut fields)?;
+        with_context(|context| Request::interpret(&head, context))
+    }
+
+    fn written(request: http::Request<()>, has_body: bool) -> String {
+        String::from_utf8(read(request, has_body).unwrap().head).unwrap()
+    }
+
+    #[test]
+    fn both_versions_write_the_same_head_for_the_node() {
+        let fields = [("accept", "*/*"), ("x-real-ip", "203.0.113.9"), ("te", "trailers"), ("x-spaced", " a b\t"), ("cookie", "a=1")];
+        let mut http1 = String::from("GET /socket.io/?EIO=4 HTTP/1.1\r\nhost: example.com\r\n");
+        let mut http2 = http::Request::get("https://example.com/socket.io/?EIO=4");
+        for (name, value) in fields {
+            http1 += &format!("{name}: {value}\r\n");
+            http2 = http2.header(name, value);
+        }
+        let (request, _) = with_context(|context| Request::read(format!("{http1}\r\n").as_bytes(), context)).unwrap().unwrap();
+        let http2 = written(http2.body(()).unwrap(), false);
+        assert_eq!(String::from_utf8(request.head).unwrap(), http2);
+        assert!(http2.contains("x-spaced: a b\r\n") && !http2.contains("te:") && !http2.contains("203.0.113.9"), "{http2}");
+    }
+
+    #[test]
+    fn cookies_are_joined_when_a_client_splits_them() {
+        let split = http::Request::get("https://example.com/").header("cookie", "a=1").header("cookie", "b=2");
+        assert!(written(split.body(()).unwrap(), false).contains("cookie: a=1; b=2\r\n"));
+    }
+
+    #[test]
+    fn body_is_chunked_when_only_frames_tell_its_end() {
+        let post = || http::Request::post("https://example.com/");
+        let framing = |request, has_body| read(request, has_body).unwrap().body;
+        assert_eq!(framing(post().body(()).unwrap(), true), Framing::Chunked);
+        assert_eq!(framing(post().body(()).unwrap(), false), Framing::Empty);
+        assert_eq!(framing(post().header("content-length", "3").body(()).unwrap(), true), Framing::Length(3));
+    }
+
+    #[test]
+    fn connect_for_a_websocket_gets_a_key_for_the_node() {
+        let connect = || http::Request::connect("https://example.com/").extension(Protocol::from_static("websocket"));
+        let request = read(connect().header("sec-websocket-key", "x").body(()).unwrap(), true).unwrap();
+        let head = String::from_utf8(request.head).unwrap();
+        assert!(request.upgrade.is_some() && head.starts_with("GET / HTTP/1.1\r\n") && head.contains("upgrade: websocket\r\n"), "{head}");
+        let key = head.split_once("sec-websocket-key: ").unwrap().1.split_once("\r\n").unwrap().0;
+        assert_eq!((key.len(), head.matches("sec-websocket-key").count()), (24, 1));
+        let refused = |request: http::request::Builder| read(request.body(()).unwrap(), true).unwrap_err();
+        assert_eq!(refused(connect().header("sec-websocket-version", "8")), Refusal::Version);
+        assert_eq!(refused(connect().header("content-length", "3")), Refusal::WebSocket);
+        assert_eq!(refused(http::Request::connect("https://example.com/")), Refusal::Unsupported);
+    }
+
+    #[test]
+    fn head_is_refused_when_two_servers_could_read_it_differently() {
+        let refused = |request: http::request::Builder| read(request.body(()).unwrap(), true).unwrap_err();
+        let get = || http::Request::get("https://example.com/");
+        for name in ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"] {
+            assert_eq!(refused(get().header(name, "x")), Refusal::Ambiguous, "{name}");
+        }
+        assert_eq!(refused(get().header("host", "example.org")), Refusal::Ambiguous);
+        assert_eq!(refused(get().header("content-length", "3").header("content-length", "3")), Refusal::Ambiguous);
+        assert_eq!(refused(get().header("content-length", "+3")), Refusal::Ambiguous);
+        assert_eq!(refused(get().header("x", "x".repeat(MAX_HEAD))), Refusal::LongHead);
+        assert_eq!(refused((0..MAX_FIELDS).fold(get(), |get, n| get.header(format!("x-{n}"), "x"))), Refusal::LongHead);
+    }
 }

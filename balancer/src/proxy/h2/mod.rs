@@ -1,7 +1,7 @@
 //! HTTP/2 towards clients: each stream is a request, which goes to its node as HTTP/1.1.
 //!
-//! The frames are hyper's. A request is written down as HTTP/1.1 and read as if it had come so: there is one place where it is decided what
-//! may pass. Then its stream is a [`Wire`] like the connection of a client of HTTP/1.1, and has the same [`Exchange`] with the node. What is
+//! The frames are hyper's. The head of a request becomes the same `RequestHead` as one of HTTP/1.1, so one place decides what may pass. Then its
+//! stream is a [`Wire`] like the connection of a client of HTTP/1.1, and has the same [`Exchange`] with the node. What is
 //! read from it is the body in the framing that its head tells. What is written to it is an answer, whose head is taken apart for hyper.
 //!
 //! A stream has a task and a deadline of its own, which end as soon as the client gives it up. What hyper has not taken of an answer
@@ -20,7 +20,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::Response;
+use http::{Response, request};
 use hyper::body::{Body as _, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::http2;
@@ -34,9 +34,11 @@ use tokio::time::timeout;
 use tokio_rustls::server::TlsStream;
 
 use self::wire::{Answer, PIECE, Reply, StreamWire};
-use crate::http::Framing;
-use crate::http::head::{AccessRecord, MAX_HEAD, Request};
+use crate::http::access_log::AccessRecord;
+use crate::http::body::Framing;
+use crate::http::head::{MAX_FIELDS, MAX_HEAD, NO_FIELD};
 use crate::http::refusal::Refusal;
+use crate::http::request::Request;
 use crate::limits::descriptors::Held;
 use crate::proxy::exchange::{Closes, End, Exchange, Terms};
 use crate::proxy::permit::Permit;
@@ -205,10 +207,7 @@ impl Open {
         let upgraded = hyper::upgrade::on(&mut stream);
         let (parts, body) = stream.into_parts();
         let worker = Rc::clone(&self.client.worker);
-        let request = head::write(&parts, !body.is_end_stream()).and_then(|head| {
-            let read = Request::read(&head, &worker.state.options().reading(self.client.peer, true))?;
-            read.map(|(request, _)| request).ok_or(Refusal::Malformed)
-        });
+        let request = self.interpret(&parts, !body.is_end_stream());
         let mut wire = StreamWire::new(body, Rc::clone(&reply));
         let mut request = match request {
             Ok(request) => request,
@@ -222,8 +221,6 @@ impl Open {
         };
         let record = request.record.take();
         wire.framing = request.body;
-        // Where an answer ends is told by the stream.
-        request.chunks = false;
         let admitted = match &mut self.admitted {
             Ok(admitted) if request.upgrade.is_some() => admitted.count_for(request.client),
             Ok(_) => Ok(()),
@@ -247,6 +244,13 @@ impl Open {
             let tunnel = Tunnel::new(worker, client, stream, deadline, idle, (node.load.count_tunnel(), None));
             spawn_local(tunnel.waiting(vec![], down));
         }
+    }
+
+    fn interpret(&self, parts: &request::Parts, has_body: bool) -> Result<Request, Refusal> {
+        let cookies = head::cookies(&parts.headers);
+        let mut fields = [NO_FIELD; MAX_FIELDS];
+        let head = head::read_request(parts, has_body, cookies.as_deref(), &mut fields)?;
+        Request::interpret(&head, &self.client.worker.state.options().reading(self.client.peer, true))
     }
 
     /// Tells what the client got, of whom, and what is to become a tunnel.

@@ -13,7 +13,7 @@ use http::response;
 use hyper::body::{Body, Frame, Incoming};
 
 use super::head;
-use crate::http::{Framing, encode, finish};
+use crate::http::body::{Framing, encode, finish};
 use crate::proxy::stream::Wire;
 
 /// The most of an answer that hyper gets at once, and that it keeps for a stream.
