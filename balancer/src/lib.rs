@@ -43,6 +43,9 @@ mod admin;
 mod balancer;
 mod client;
 mod discovery;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 mod http;
 mod limits;

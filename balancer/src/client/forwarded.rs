@@ -161,13 +161,13 @@ impl<'a> Origin<'a> {
     }
 
     /// True if the client came over TLS, to us or to whoever stands before us.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn is_secure(&self) -> bool {
         self.secure
     }
 
     /// The host that the client asked for, if it is one.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn host(&self) -> Option<&'a [u8]> {
         self.host
     }

@@ -55,7 +55,7 @@ impl<'a> RequestHead<'a> {
         // Some clients put a line end behind a body.
         let skipped = if input.starts_with(b"\r\n") { 2 } else { 0 };
         let Some(length) = head_length(&input[skipped..])? else {
-            return if input.len() >= MAX_HEAD { Err(Refusal::LongHead) } else { Ok(None) };
+            return if input.len() - skipped >= MAX_HEAD { Err(Refusal::LongHead) } else { Ok(None) };
         };
         let mut parsed = httparse::Request::new(fields);
         match parsed.parse(&input[skipped..skipped + length]) {
