@@ -60,7 +60,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn what_holds_always(steps in steps()) {
+    fn registry_holds_its_invariants_whatever_it_observes(steps in steps()) {
         let rules = Rules { most_addresses: MOST, ..Rules::default() };
         let mut registry = Registry::new(rules, Arc::default());
         let begin = |registry: &mut Registry| registry.set_sources(vec!["one".into(), "two".into()], Some("nats".into()));
