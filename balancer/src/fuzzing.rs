@@ -138,7 +138,11 @@ pub fn answer_head(input: &[u8], expected: Expected) -> Result<Option<AnswerHead
     let Expected { upgrade, bodiless, chunks, close } = expected;
     let asked = Asked { upgrade: upgrade.then(|| accept(WEBSOCKET_KEY)), bodiless, chunks, close };
     let mut written = vec![];
-    let read = answer::read(input, &asked, &mut written).map_err(|error| error.to_string())?;
+    let write = |head: &answer::AnswerHead<'_>| {
+        head.write(&mut written);
+        Ok(())
+    };
+    let read = answer::read(input, &asked, write).map_err(|error| error.to_string())?;
     Ok(read.map(|(answer, sent, length)| AnswerHead {
         length,
         written,

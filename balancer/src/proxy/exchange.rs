@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 
-use crate::http::answer::{self, Answer, Asked};
+use crate::http::answer::{self, Answer, AnswerHead, Asked};
 use crate::http::body::{Decoder, Framing, encode, finish};
 use crate::http::refusal::Refusal;
 use crate::http::request::{Request, RequestKind};
 use crate::limits::waiting::WaitingBytes;
-use crate::proxy::stream::{Wire, WriteBuffer};
+use crate::proxy::stream::{ClientWire, Wire, WriteBuffer};
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Status};
 
@@ -124,7 +124,7 @@ struct ToClient {
     first_byte: Option<Instant>,
 }
 
-impl<'a, C: Wire> Exchange<'a, C> {
+impl<'a, C: ClientWire> Exchange<'a, C> {
     /// Begins one.
     pub(crate) fn new(
         worker: &'a Worker,
@@ -337,7 +337,8 @@ impl<'a, C: Wire> Exchange<'a, C> {
             if self.closes != Closes::Never && self.down.answer.is_none() {
                 self.asked.close |= !self.up.encoded;
             }
-            if let Err(end) = self.down.on_read(length, &buffer, &self.asked) {
+            let had_head = self.down.answer.is_some();
+            if let Err(end) = self.down.on_read(length, &buffer, &self.asked, self.client) {
                 drop(buffer);
                 return Poll::Ready(match end {
                     Stop::Switched => End::Switched(std::mem::take(&mut self.down.out)),
@@ -348,6 +349,8 @@ impl<'a, C: Wire> Exchange<'a, C> {
             if !self.down.out.is_empty() {
                 // Who does not take it within that time takes it too slowly, however it is dealt out.
                 self.deadline.extend(self.times.write);
+            } else if !had_head && self.down.begun {
+                self.deadline.extend(self.times.answer);
             }
         }
     }
@@ -379,7 +382,7 @@ enum Stop {
 
 impl ToClient {
     /// Takes what was read from the node.
-    fn on_read(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked) -> Result<(), Stop> {
+    fn on_read(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<(), Stop> {
         let length = length.map_err(|_| Stop::Bad)?;
         if length == 0 {
             let ends = self.answer.is_some_and(|(answer, ..)| answer.body == Framing::Close);
@@ -393,7 +396,12 @@ impl ToClient {
                 head.extend_from_slice(input);
                 input = &head;
             }
-            match answer::read(input, asked, self.out.bytes()) {
+            let Self { out, begun, .. } = self;
+            let put_head = |head: &AnswerHead<'_>| {
+                *begun = client.put_head(head, out.bytes())?;
+                Ok(())
+            };
+            match answer::read(input, asked, put_head) {
                 Ok(Some((answer, framing, length))) => {
                     self.status = answer.status;
                     self.first_byte = Some(Instant::now());

@@ -8,6 +8,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use crate::http::answer::{AnswerHead, BadAnswer};
+
 /// What bytes go over.
 pub(crate) trait Wire {
     /// Reads what is there.
@@ -18,6 +20,20 @@ pub(crate) trait Wire {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
     /// Tells the other side that nothing more comes.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
+}
+
+/// A wire to a client.
+pub(crate) trait ClientWire: Wire {
+    /// Sends the head of an answer, or writes it to `out`, which is sent next. True if the client has it already.
+    fn put_head(&mut self, head: &AnswerHead<'_>, out: &mut Vec<u8>) -> Result<bool, BadAnswer>;
+}
+
+impl ClientWire for Stream {
+    #[inline]
+    fn put_head(&mut self, head: &AnswerHead<'_>, out: &mut Vec<u8>) -> Result<bool, BadAnswer> {
+        head.write(out);
+        Ok(false)
+    }
 }
 
 impl Wire for TcpStream {
@@ -116,11 +132,6 @@ impl WriteBuffer {
     /// To add some.
     pub(crate) fn bytes(&mut self) -> &mut Vec<u8> {
         &mut self.bytes
-    }
-
-    /// What waits.
-    pub(crate) fn waiting(&self) -> &[u8] {
-        &self.bytes[self.sent..]
     }
 
     /// Writes all of it. Then its memory may be had by another.

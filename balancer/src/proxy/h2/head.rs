@@ -1,19 +1,15 @@
-//! The heads of HTTP/2: requests become a [`RequestHead`], and answers are read as the balancer writes them.
+//! The heads of HTTP/2: a request becomes a [`RequestHead`], and an [`AnswerHead`] the answer for hyper.
 
 use std::borrow::Cow;
-use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request, response};
 use hyper::ext::Protocol;
 
-use crate::http::answer::is_of_the_connection;
+use crate::http::answer::AnswerHead;
 use crate::http::head::{Field, MAX_FIELDS, MAX_HEAD, RequestHead, Version, WebSocketKey};
 use crate::http::refusal::Refusal;
-
-/// The most fields of a node's answer, of which some are the balancer's.
-const MAX_ANSWER_FIELDS: usize = 128;
 
 /// Reads the head of a request. `cookies` are its [`cookies`] joined, and `fields` is the memory for its fields.
 ///
@@ -90,32 +86,45 @@ fn host(head: &request::Parts) -> Result<&[u8], Refusal> {
     if told.all(|other| other.eq_ignore_ascii_case(host)) { Ok(host) } else { Err(Refusal::Ambiguous) }
 }
 
-/// Reads the head of an answer as the balancer writes it, and tells its length. What HTTP/2 does not know is left out.
-pub(super) fn read(input: &[u8]) -> io::Result<(response::Parts, usize)> {
-    let mut fields = [httparse::EMPTY_HEADER; MAX_ANSWER_FIELDS];
-    let mut parsed = httparse::Response::new(&mut fields);
-    let httparse::Status::Complete(length) = parsed.parse(input).map_err(io::Error::other)? else {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    };
-    let (mut head, ()) = Response::new(()).into_parts();
-    let switched = parsed.code == Some(101);
-    head.status =
-        if switched { StatusCode::OK } else { StatusCode::from_u16(parsed.code.unwrap_or_default()).map_err(io::Error::other)? };
-    head.headers = HeaderMap::with_capacity(parsed.headers.len());
-    for field in parsed.headers.iter().filter(|field| !is_of_the_connection(field.name)) {
-        let name = HeaderName::from_bytes(field.name.as_bytes()).map_err(io::Error::other)?;
-        let value = HeaderValue::from_bytes(field.value).map_err(io::Error::other)?;
-        if !switched || name != header::SEC_WEBSOCKET_ACCEPT && name != header::CONTENT_LENGTH {
-            head.headers.append(name, value);
+/// Returns the head of an answer. HTTP/2 has no fields of the connection, and no switch.
+pub(super) fn answer(head: &AnswerHead<'_>) -> Result<response::Parts, http::Error> {
+    let switched = head.is_switched();
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = if switched { StatusCode::OK } else { StatusCode::from_u16(head.status())? };
+    for field in head.fields() {
+        let name = HeaderName::from_bytes(field.name.as_bytes())?;
+        if !switched || name != header::SEC_WEBSOCKET_ACCEPT {
+            parts.headers.append(name, HeaderValue::from_bytes(field.value)?);
         }
     }
-    Ok((head, length))
+    if let Some(length) = head.length() {
+        parts.headers.insert(header::CONTENT_LENGTH, length.into());
+    }
+    Ok(parts)
+}
+
+/// Returns the answer to a request that is refused.
+pub(super) fn refusal(refusal: Refusal, websocket: bool, retry_after: u32) -> (response::Parts, &'static str) {
+    let ((status, _), (kind, body)) = (refusal.status(), refusal.body(websocket));
+    let (mut parts, ()) = Response::new(()).into_parts();
+    parts.status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let fields = &mut parts.headers;
+    fields.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    fields.insert(header::CONTENT_LENGTH, body.len().into());
+    if refusal.is_temporary() {
+        fields.insert(header::RETRY_AFTER, retry_after.into());
+    }
+    if refusal == Refusal::Version {
+        fields.insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
+    }
+    (parts, body)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::client::forwarded::{ForwardedHeader, Forwarding};
+    use crate::http::answer::{self, Asked};
     use crate::http::body::Framing;
     use crate::http::head::NO_FIELD;
     use crate::http::request::{Request, RequestContext};
@@ -197,5 +206,38 @@ mod tests {
         assert_eq!(refused(get().header("content-length", "+3")), Refusal::Ambiguous);
         assert_eq!(refused(get().header("x", "x".repeat(MAX_HEAD))), Refusal::LongHead);
         assert_eq!(refused((0..MAX_FIELDS).fold(get(), |get, n| get.header(format!("x-{n}"), "x"))), Refusal::LongHead);
+    }
+
+    #[test]
+    fn answer_head_has_no_fields_of_the_connection() {
+        let asked = Asked { upgrade: None, bodiless: false, chunks: false, close: false };
+        let of_client = |input: &str| {
+            let mut parts = None;
+            let keep = |head: &AnswerHead<'_>| {
+                parts = Some(answer(head).unwrap());
+                Ok(())
+            };
+            answer::read(input.as_bytes(), &asked, keep).unwrap().unwrap();
+            let parts = parts.unwrap();
+            let fields = parts.headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap()));
+            (parts.status.as_u16(), fields.collect::<Vec<_>>())
+        };
+        let input = "HTTP/1.1 200 OK\r\nX-A: b\r\nConnection: close\r\nKeep-Alive: timeout=5\r\nContent-Length: 4\r\n\r\n";
+        assert_eq!(of_client(input), (200, vec!["x-a: b".into(), "content-length: 4".into()]));
+        assert_eq!(of_client("HTTP/1.1 404 No\r\ntransfer-encoding: chunked\r\n\r\n"), (404, vec![]));
+        assert_eq!(of_client("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"), (200, vec!["content-length: 0".into()]));
+    }
+
+    #[test]
+    fn refusal_tells_when_to_try_again() {
+        let (parts, body) = refusal(Refusal::NoNode, false, 3);
+        assert_eq!(
+            (parts.status.as_u16(), &parts.headers["retry-after"], body),
+            (503, &HeaderValue::from_static("3"), Refusal::NoNode.text())
+        );
+        assert_eq!(parts.headers["content-length"], body.len().to_string());
+        let (parts, body) = refusal(Refusal::UnknownSession, false, 3);
+        assert_eq!((parts.status.as_u16(), body), (400, r#"{"code":1,"message":"Session ID unknown"}"#));
+        assert_eq!((refusal(Refusal::UnknownSession, true, 3).1, parts.headers.get("retry-after")), ("Session ID unknown", None));
     }
 }

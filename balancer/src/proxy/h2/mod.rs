@@ -2,7 +2,7 @@
 //!
 //! The frames are hyper's. The head of a request becomes the same `RequestHead` as one of HTTP/1.1, so one place decides what may pass. Then its
 //! stream is a [`Wire`] like the connection of a client of HTTP/1.1, and has the same [`Exchange`] with the node. What is
-//! read from it is the body in the framing that its head tells. What is written to it is an answer, whose head is taken apart for hyper.
+//! read from it is the body in the framing that its head tells. What is written to it is the body of the answer, whose head hyper gets by itself.
 //!
 //! A stream has a task and a deadline of its own, which end as soon as the client gives it up. What hyper has not taken of an answer
 //! waits in its [`Reply`], at most [`PIECE`]; and there is as much again in hyper, and what one read of the node gave in the exchange.
@@ -281,13 +281,7 @@ impl Open {
         worker.state.metrics.answered(kind, begun, exchange.first_byte());
         worker.state.observe_answer(&node, &request, status, unknown);
         match end {
-            End::Switched(out) => {
-                // It was written by the balancer, so that it can be read.
-                let Ok((head, length)) = head::read(out.waiting()) else { return self.refuse(Refusal::BadAnswer, websocket, wire) };
-                let down = WriteBuffer::new(out.waiting()[length..].to_vec());
-                wire.reply.borrow_mut().begin(head);
-                return (200, by, Some(Switched { node, stream, deadline, down }));
-            }
+            End::Switched(down) => return (200, by, Some(Switched { node, stream, deadline, down })),
             End::Refused(refusal) => return self.refuse(refusal, websocket, wire),
             End::Answered { .. } => {
                 if free {
@@ -308,11 +302,8 @@ impl Open {
     fn refuse(&self, refusal: Refusal, websocket: bool, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
         let state = &self.client.worker.state;
         state.metrics.refused(refusal);
-        let mut answer = vec![];
-        refusal.write(websocket, false, state.retry_after(), &mut answer);
-        let mut reply = wire.reply.borrow_mut();
-        // Nothing was written before, so that there is room for it.
-        reply.whole = reply.take(&answer).is_ok();
+        // Nothing was sent before, so that there is room for it.
+        wire.reply.borrow_mut().refuse(refusal, websocket, state.retry_after());
         (refusal.status().0, refusal.cause().into(), None)
     }
 }

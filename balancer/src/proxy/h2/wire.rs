@@ -1,4 +1,4 @@
-//! A stream as a connection of HTTP/1.1: its body is read from it, and an answer is written to it.
+//! A stream as the wire of an exchange: its body is read from it, and an answer is written to it.
 //!
 //! The task of the stream writes; hyper takes the answer, in a task of its own. Between them is a [`Reply`].
 
@@ -13,8 +13,10 @@ use http::response;
 use hyper::body::{Body, Frame, Incoming};
 
 use super::head;
+use crate::http::answer::{AnswerHead, BadAnswer};
 use crate::http::body::{Framing, encode, finish};
-use crate::proxy::stream::Wire;
+use crate::http::refusal::Refusal;
+use crate::proxy::stream::{ClientWire, Wire};
 
 /// The most of an answer that hyper gets at once, and that it keeps for a stream.
 pub(super) const PIECE: usize = 16 * 1024;
@@ -23,7 +25,6 @@ pub(super) const PIECE: usize = 16 * 1024;
 #[derive(Debug, Default)]
 pub(super) struct Reply {
     head: Option<response::Parts>,
-    begun: bool,
     /// The next of its body.
     piece: Bytes,
     /// All of it was given.
@@ -37,23 +38,17 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn begin(&mut self, head: response::Parts) {
-        (self.head, self.begun) = (Some(head), true);
+    fn begin(&mut self, head: response::Parts) {
+        self.head = Some(head);
         wake(&mut self.hyper);
     }
 
-    /// Takes some of an answer in HTTP/1.1, the whole head first. There has to be room.
-    pub(super) fn take(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let mut behind = 0;
-        if !self.begun {
-            let (head, length) = head::read(bytes)?;
-            self.begin(head);
-            behind = length;
-        }
-        let end = bytes.len().min(behind + PIECE);
-        self.piece = Bytes::copy_from_slice(&bytes[behind..end]);
-        wake(&mut self.hyper);
-        Ok(end)
+    /// Gives the client a refusal as the whole answer.
+    pub(super) fn refuse(&mut self, refusal: Refusal, websocket: bool, retry_after: u32) {
+        let (head, body) = head::refusal(refusal, websocket, retry_after);
+        self.piece = Bytes::from_static(body.as_bytes());
+        self.whole = true;
+        self.begin(head);
     }
 
     pub(super) fn poll_head(&mut self, cx: &Context<'_>) -> Poll<io::Result<response::Parts>> {
@@ -181,7 +176,10 @@ impl Wire for StreamWire {
             // Woken when there is room, and when nobody waits any more.
             return reply.poll_gone(cx).map(|()| Err(io::ErrorKind::BrokenPipe.into()));
         }
-        Poll::Ready(reply.take(bytes))
+        let length = bytes.len().min(PIECE);
+        reply.piece = Bytes::copy_from_slice(&bytes[..length]);
+        wake(&mut reply.hyper);
+        Poll::Ready(Ok(length))
     }
 
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -190,6 +188,14 @@ impl Wire for StreamWire {
 
     fn poll_shutdown(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
+    }
+}
+
+impl ClientWire for StreamWire {
+    fn put_head(&mut self, head: &AnswerHead<'_>, _: &mut Vec<u8>) -> Result<bool, BadAnswer> {
+        let head = head::answer(head).map_err(|_| BadAnswer::NoHttp2)?;
+        self.reply.borrow_mut().begin(head);
+        Ok(true)
     }
 }
 
