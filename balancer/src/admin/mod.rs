@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_addresses_and_localhost_are_asked_for() {
+    fn page_is_served_under_addresses_and_localhost_only() {
         let asked = |host: &str| names_an_address(&HeaderMap::from_iter([(header::HOST, host.parse().unwrap())]));
         for host in ["127.0.0.1:8081", "127.0.0.1", "[::1]:8081", "[::1]", "localhost", "localhost:8081", "LocalHost:1"] {
             assert!(asked(host), "{host}");
@@ -261,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn the_page_writes_what_it_is_told_as_text_only() {
+    fn page_inserts_values_as_text_only() {
         for way in ["innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(", "style=", "onclick=", "http://", "https://"]
         {
             assert!(!PAGE.contains(way), "{way}");

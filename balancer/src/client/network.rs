@@ -21,13 +21,13 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_counts_as_one() {
+    fn ipv6_network_counts_as_one_client() {
         assert_eq!(of("2001:db8::1"), of("2001:db8:0:0:ffff::"));
         assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
     }
 
     #[test]
-    fn ipv4_addresses_count_alone_however_they_are_written() {
+    fn ipv4_address_counts_alone_in_every_form() {
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
         assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
         assert_ne!(of("::ffff:192.0.2.1"), of("::ffff:192.0.2.2"));

@@ -150,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_read() {
+    fn proxy_header_names_the_client() {
         let v4 = ends("192.0.2.1:54321", "198.51.100.1:443");
         let v6_ends = ends("[2001:db8::1]:54321", "[2001:db8::2]:443");
         for (family, body, addresses) in [
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_is_left() {
+    fn proxy_header_ends_before_the_request() {
         let bytes = [header(0x21, 0x11, &V4), b"GET / HTTP/1.1\r\n\r\n".to_vec()].concat();
         assert_eq!(parse(&bytes).unwrap().unwrap().length, 28);
     }
 
     #[test]
-    fn who_speaks_for_itself_says_nothing() {
+    fn local_proxy_header_names_no_client() {
         for (family, body) in [(0x00, &[][..]), (0x11, &V4[..]), (0x11, &[1, 2]), (0xff, &[1, 2])] {
             let bytes = header(0x20, family, body);
             assert_eq!(parse(&bytes), Ok(Some(Header { addresses: None, length: bytes.len() })));
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn extensions_are_skipped() {
+    fn proxy_header_extensions_are_skipped() {
         let extensions = [&[0x03, 0, 4, 1, 2, 3, 4][..], &[0x04, 0, 0], &[0xea, 0, 2, 0xff, 0xff]].concat();
         let with = |body: &[u8]| header(0x21, 0x11, &[&V4, body].concat());
         assert_eq!(parse(&with(&extensions)).unwrap().unwrap().addresses, ends("192.0.2.1:54321", "198.51.100.1:443"));
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_at_once() {
+    fn bad_proxy_header_is_refused_at_once() {
         assert_eq!(parse(b"G"), Err(ProxyProtocolError::Signature));
         assert_eq!(parse(b"\r\n\r\nGET"), Err(ProxyProtocolError::Signature));
         assert_eq!(parse(b"PROXY TCP4 192.0.2.1 198.51.100.1 54321 443\r\n"), Err(ProxyProtocolError::Version1));
@@ -212,7 +212,7 @@ mod tests {
     proptest! {
         /// Half a header is no header, and what follows one does not matter: nothing is read beyond it.
         #[test]
-        fn a_header_is_read_when_it_is_there_and_no_sooner(
+        fn proxy_header_is_read_when_it_is_whole(
             command in prop_oneof![Just(0x20_u8), Just(0x21), any::<u8>()],
             family in prop_oneof![Just(0x00_u8), Just(0x11), Just(0x21), Just(0x31), any::<u8>()],
             body in prop_oneof![Just(V4.to_vec()), proptest::collection::vec(any::<u8>(), 0..530)],
@@ -245,7 +245,7 @@ mod tests {
         }
 
         #[test]
-        fn any_bytes_are_borne(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
+        fn parser_does_not_panic_on_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..600)) {
             prop_assert!(!matches!(parse(&bytes), Ok(Some(_))));
             let signed = [&SIGNATURE[..], &bytes].concat();
             prop_assert!(parse(&signed).map_or(true, |header| header.is_none_or(|header| header.length <= signed.len())));

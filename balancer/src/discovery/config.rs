@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_can_not_work_is_told() {
+    fn config_is_refused_when_it_can_not_work() {
         let error = |change: fn(&mut DiscoveryConfig)| {
             let mut discovery = DiscoveryConfig { nodes: vec!["127.0.0.1:1".parse().unwrap()], ..DiscoveryConfig::default() };
             assert!(discovery.check().is_ok());

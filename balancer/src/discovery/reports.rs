@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_takes_is_dropped_and_counted() {
+    fn report_is_dropped_and_counted_when_queue_is_full() {
         let counters = Arc::new(DiscoveryCounters::default());
         let (reports, mut taken) = Reports::new(Arc::clone(&counters));
         let tag = NodeTag::random();

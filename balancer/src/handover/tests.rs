@@ -45,7 +45,7 @@ async fn within<T>(what: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn no_connection_is_refused_while_processes_follow_each_other() {
+async fn handover_refuses_no_connection() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let (listener, address) = listen();
@@ -76,7 +76,7 @@ async fn no_connection_is_refused_while_processes_follow_each_other() {
 }
 
 #[tokio::test]
-async fn if_the_next_dies_before_it_is_ready_nothing_has_happened() {
+async fn handover_is_void_when_successor_dies_before_ready() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let (listener, address) = listen();
@@ -112,7 +112,7 @@ async fn one_that_does_not_get_ready_is_given_up() {
 }
 
 #[tokio::test]
-async fn if_the_one_before_dies_the_next_is_alone() {
+async fn successor_serves_alone_when_predecessor_dies() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let old = process(&path, listen().0, b'a');
@@ -124,7 +124,7 @@ async fn if_the_one_before_dies_the_next_is_alone() {
 }
 
 #[tokio::test]
-async fn all_sockets_keep_their_names_and_order() {
+async fn handover_keeps_names_and_order_of_sockets() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let sockets: Vec<_> = (0..MAX_SOCKETS).map(|n| (format!("{n}").repeat(n), listen().0)).collect();
@@ -138,7 +138,7 @@ async fn all_sockets_keep_their_names_and_order() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_handed_over_is_said_at_once() {
+async fn handover_is_refused_when_it_exceeds_its_limits() {
     let folder = Folder::new();
     let listener = listen().0;
     for (at, sockets) in [vec![("x".repeat(256), &listener)], vec![(String::new(), &listener); MAX_SOCKETS + 1]].iter().enumerate() {
@@ -148,7 +148,7 @@ async fn what_can_not_be_handed_over_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn something_else_than_a_listening_socket_is_refused() {
+async fn handover_refuses_sockets_that_do_not_listen() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let server = HandoverServer::bind(&path).unwrap();
@@ -160,7 +160,7 @@ async fn something_else_than_a_listening_socket_is_refused() {
 }
 
 #[tokio::test]
-async fn another_version_is_told_apart() {
+async fn handover_refuses_another_version() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let old = process(&path, listen().0, b'a');
@@ -184,7 +184,7 @@ async fn another_version_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_path_where_nobody_is_is_free() {
+async fn path_is_free_when_nobody_listens() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     assert!(within(take_over(&path)).await.unwrap().is_none());
@@ -202,7 +202,7 @@ async fn a_path_where_nobody_is_is_free() {
 }
 
 #[tokio::test]
-async fn a_socket_that_took_the_place_stays() {
+async fn newer_socket_stays_when_older_server_ends() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let first = HandoverServer::bind(&path).unwrap();
@@ -213,7 +213,7 @@ async fn a_socket_that_took_the_place_stays() {
 }
 
 #[test]
-fn names_that_are_cut_off_are_none() {
+fn names_are_refused_when_they_are_cut_off() {
     let names = encode(&[("a".to_owned(), ()), ("äöü".to_owned(), ())]).unwrap();
     assert_eq!(decode(&names).unwrap(), ["a", "äöü"]);
     assert_eq!(decode(&names[..names.len() - 1]), None);

@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_has_at_most_its_share() {
+    fn address_gets_no_more_than_its_share() {
         let addresses = Addresses::new();
         let mine: Vec<_> = std::iter::from_fn(|| addresses.enter(address("192.0.2.1"), 3)).collect();
         assert_eq!(mine.len(), 3);
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_address() {
+    fn ipv6_network_counts_as_one_address() {
         let addresses = Addresses::new();
         assert!(addresses.enter(address("2001:db8::1"), 1).is_some() && addresses.enter(address("2001:db8::ffff:1"), 1).is_none());
         assert!(addresses.enter(address("2001:db8:0:1::1"), 1).is_some());
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_without_connections_is_forgotten() {
+    fn address_is_dropped_when_it_has_no_connections() {
         let addresses = Addresses::new();
         let all: Vec<_> = (0..40_000_u32).filter_map(|n| addresses.enter(IpAddr::from(n.to_be_bytes()), 9)).collect();
         assert_eq!(all.len(), 40_000);

@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_are_left() {
+    fn descriptors_keep_a_reserve() {
         for (limit, open, room) in [
             (1_024, 0, 480),
             (1_024, 100, 430),
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_is_counted_until_it_is_dropped() {
+    fn descriptor_counts_until_it_is_dropped() {
         let descriptors = Descriptors::new(1_024, 0);
         let mut held = Vec::new();
         while let Some(client) = descriptors.try_hold() {
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_do_not_hold_more_than_fit() {
+    fn descriptors_hold_their_limit_across_threads() {
         let descriptors = Descriptors::new(1_024, 0);
         let hold_all = || std::iter::from_fn(|| descriptors.try_hold()).collect::<Vec<_>>();
         let held: Vec<_> = std::thread::scope(|scope| {
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_waits_is_told_of_room() {
+    async fn waiter_wakes_when_a_descriptor_is_freed() {
         let descriptors = Descriptors::new(68, 0);
         let first = descriptors.hold_when_it_fits().await;
         let second = descriptors.hold_when_it_fits().await;
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn this_process_has_room() {
+    fn process_has_room_for_connections() {
         let descriptors = Descriptors::of_this_process();
         let (soft, hard) = rlimit::Resource::NOFILE.get().unwrap();
         assert_eq!(soft, hard);

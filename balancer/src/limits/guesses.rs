@@ -114,7 +114,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_address_that_guesses_reaches_nodes_with_right_ids_only() {
+    fn guessing_address_reaches_nodes_with_known_ids_only() {
         let (guesses, known_ids) = (Guesses::new(Rate::new(0.001, 3).unwrap()), KnownIds::new());
         let (mine, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let mut ids = IdSource::new(NodeTag::random());
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn ids_with_dead_tags_cut_off_nobody() {
+    fn dead_tags_do_not_block_an_address() {
         let (guesses, known_ids) = (Guesses::new(Rate::new(0.001, 3).unwrap()), KnownIds::new());
         let address = "192.0.2.1".parse().unwrap();
         assert_eq!((0..1_000).filter(|_| guesses.count_dead_tag(address, Instant::now())).count(), 3);

@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn rates_that_make_no_sense_are_refused() {
+    fn rate_is_refused_when_out_of_range() {
         for per_second in [0.0, -1.0, f64::NAN, f64::INFINITY, 1e7] {
             assert!(matches!(Rate::new(per_second, 1), Err(RateError::PerSecond(_))), "{per_second}");
         }
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_gives_its_burst_and_then_its_rate() {
+    fn bucket_gives_its_burst_then_its_rate() {
         let bucket = Bucket::new(rate(10.0, 5));
         let now = Instant::now();
         assert_eq!(drain(|| bucket.acquire(now)), 5);
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn threads_that_take_at_once_get_no_more() {
+    fn bucket_holds_its_rate_across_threads() {
         let bucket = Bucket::new(rate(1.0, 1_000));
         let now = Instant::now();
         let taken: usize = std::thread::scope(|scope| {
@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn clients_do_not_take_from_each_other() {
+    fn clients_have_separate_buckets() {
         let buckets = Buckets::new(rate(10.0, 3), 1_000);
         let now = Instant::now();
         for n in 0..100 {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bucket_is_looked_into_without_taking() {
+    fn wait_time_takes_no_token() {
         let buckets = Buckets::new(rate(10.0, 2), 1_000);
         let now = Instant::now();
         assert_eq!((buckets.wait(address(1), now), buckets.len()), (Duration::ZERO, 0));
@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ipv6_network_is_one_client() {
+    fn ipv6_network_counts_as_one_client() {
         let buckets = Buckets::new(rate(1.0, 10), 1_000);
         let now = Instant::now();
         let addresses = (0..50_u128).map(|n| IpAddr::from((0x2001_0db8_u128 << 96 | n).to_be_bytes()));
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_clients_neither_grows_nor_forgets() {
+    fn flood_of_clients_neither_grows_nor_evicts() {
         let most = 160;
         let buckets = Buckets::new(rate(1.0, 4), most);
         let now = Instant::now();
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn places_of_those_who_are_silent_are_given_away() {
+    fn bucket_is_reused_when_its_client_is_silent() {
         let buckets = Buckets::new(rate(1.0, 4), 160);
         let now = Instant::now();
         let passed = (0..5_000).filter(|n| buckets.acquire(address(*n), now).is_ok()).count();
@@ -308,7 +308,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_gets_more_than_the_rate(
+        fn client_gets_no_more_than_the_rate(
             burst in 1_u32..20,
             per_second in 1.0..1_000.0,
             steps in proptest::collection::vec(0_u64..20_000, 1..300),

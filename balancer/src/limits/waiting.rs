@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_get_shorter_when_much_waits() {
+    fn reads_shrink_when_many_bytes_wait() {
         let budget = WaitingBudget::new(4 << 20, Gauge::default());
         assert_eq!(budget.read_size(), BUFFER);
         let mut waiting = 0;

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_read_and_written() {
+    fn affinity_reads_what_it_writes() {
         for text in ["none", "address", "cookie:io", "query:user", "header:x-user"] {
             assert_eq!(text.parse::<Affinity>().unwrap().to_string(), text);
         }
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn errors_say_what_is_right() {
+    fn affinity_error_names_a_remedy() {
         for text in ["", "ip", "address:x", "Cookie:x"] {
             let error = text.parse::<Affinity>().unwrap_err().to_string();
             assert!(error.contains("`cookie:NAME`"), "{error}");
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_are_found() {
+    fn affinity_finds_the_key() {
         assert_eq!(key("none", "user=7", ("cookie", "user=7")), None);
         assert_eq!(key("cookie:io", "", ("cookie", "a=1; io=x%20y ;iota=3")).as_deref(), Some("x%20y"));
         assert_eq!(key("query:user", "EIO=4&user=a%20b&user=c", ("", "")).as_deref(), Some("a b"));
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn no_key_and_an_empty_key_are_the_same() {
+    fn empty_key_counts_as_none() {
         assert_eq!(key("cookie:io", "", ("cookie", "a=1; iota=3")), None);
         assert_eq!(key("cookie:io", "", ("cookie", "io=")), None);
         assert_eq!(key("query:user", "EIO=4&users=1", ("", "")), None);
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_known_by_its_network() {
+    fn address_key_is_its_network() {
         let of = |address: &str| Affinity::Address.key(address.parse().unwrap(), None, |_| None);
         assert_eq!(of("2001:db8::1"), of("2001:db8::2"));
         assert_ne!(of("192.0.2.1"), of("192.0.2.2"));

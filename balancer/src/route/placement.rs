@@ -232,21 +232,21 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_chosen_of_nobody() {
+    fn placement_chooses_none_when_table_is_empty() {
         let empty = Table::default();
         assert!(placement().choose(&empty, None, Instant::now()).is_none());
         assert!(placement().choose(&empty, Some(b"key"), Instant::now()).is_none());
     }
 
     #[test]
-    fn two_choices_are_even() {
+    fn two_choices_spread_sessions_evenly() {
         let table = Table::new(ready(10), 1);
         place(&placement(), &table, 10_000, Instant::now(), |_| None);
         assert!(imbalance(&table) <= 1.05, "{:?}", sessions(&table));
     }
 
     #[test]
-    fn two_choices_fill_up_who_has_less() {
+    fn two_choices_fill_the_emptier_node() {
         let table = Table::new(ready(4), 1);
         table.nodes()[0].load.set_reported(1_000);
         place(&placement(), &table, 3_000, Instant::now(), |_| None);
@@ -263,14 +263,14 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_all_have_is_placed_within_the_bound() {
+    fn shared_key_is_placed_within_the_bound() {
         let table = Table::new(ready(8), 1);
         place(&placement(), &table, 4_000, Instant::now(), |_| Some(b"everybody".to_vec()));
         assert!(imbalance(&table) <= 1.26, "{:?}", sessions(&table));
     }
 
     #[test]
-    fn a_bound_that_cannot_be_kept_means_even() {
+    fn bound_below_one_spreads_evenly() {
         for bound in [0.0, -1.0, f64::NAN] {
             let table = Table::new(ready(3), 1);
             place(&Placement::new(Affinity::None, bound, SLOW_START), &table, 300, Instant::now(), own_key);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn replicas_agree_in_whatever_order_they_learnt_of_the_nodes() {
+    fn replicas_agree_whatever_the_order_of_nodes() {
         let (one, other) = (Table::new(ready(9), 1), Table::new(ready(9).into_iter().rev(), 7));
         let (first, second) = (placement(), placement());
         for n in 0..1_000 {
@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn a_restarted_node_keeps_its_keys() {
+    fn restarted_node_keeps_its_keys() {
         let placement = placement();
         let before = choices(&placement, &Table::new(ready(5), 1));
         let mut nodes = ready(5);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_at_one_address_the_newer_is_chosen() {
+    fn newer_node_is_chosen_when_two_share_an_address() {
         let mut nodes = ready(3);
         nodes[0].since += Duration::from_secs(1);
         nodes[1].address = nodes[0].address;
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn only_those_that_are_ready_are_chosen() {
+    fn only_ready_nodes_are_chosen() {
         let mut nodes = ready(6);
         for (node, state) in nodes.iter_mut().zip([State::Full, State::Draining, State::Unwell]) {
             node.state = state;
@@ -341,7 +341,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_tried_is_not_chosen_again() {
+    fn tried_node_is_not_chosen_again() {
         let table = Table::new(ready(3), 1);
         let placement = placement();
         for n in 0..100 {
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn an_older_table_is_used_and_does_not_replace_the_newer() {
+    fn older_table_does_not_replace_the_newer() {
         let placement = placement();
         let (old, new) = (Table::new(ready(1), 1), Table::new(ready(9).split_off(8), 2));
         for table in [&new, &old, &new, &old] {
@@ -379,7 +379,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_that_is_new_starts_slowly() {
+    fn new_node_starts_slowly() {
         fastrand::seed(7);
         for with_keys in [false, true] {
             let mut got = Vec::new();
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_all_have_does_not_fill_a_node_that_is_new() {
+    fn shared_key_does_not_fill_a_new_node() {
         let (table, came) = with_a_newcomer(1_000);
         let now = came + SLOW_START / 2;
         let newcomer = table.nodes()[3].tag;
@@ -406,7 +406,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_moves_once_to_a_node_that_is_new() {
+    fn key_moves_once_to_a_new_node() {
         let placement = placement();
         let mut last: HashMap<u32, NodeTag> = HashMap::new();
         let mut moves = HashMap::<u32, usize>::new();
@@ -424,7 +424,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fresh_cluster_is_even() {
+    fn fresh_cluster_is_even() {
         for with_keys in [false, true] {
             let started = Instant::now();
             let nodes = (0..6).map(|place| node(place, State::Ready, started + Duration::from_millis(u64::from(place) * 20)));
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn all_are_new_and_one_is_chosen_all_the_same() {
+    fn node_is_chosen_when_all_are_new() {
         let started = Instant::now();
         let nodes = (0..4).map(|place| node(place, State::Ready, started + Duration::from_secs(u64::from(place))));
         let table = Table::new(nodes, 1);

@@ -95,7 +95,7 @@ mod tests {
 
     /// Other replicas, of other versions, count on these.
     #[test]
-    fn the_order_never_changes() {
+    fn ring_order_never_changes() {
         let ring = Ring::new(addresses(5));
         let orders = ["", "user-1", "user-2"].map(|key| ring.preferred(key.as_bytes()).collect::<Vec<_>>());
         assert_eq!(orders, PINNED);
@@ -107,12 +107,12 @@ mod tests {
     const PINNED_LOT: f64 = 0.994_644_664_919_932_6;
 
     #[test]
-    fn an_empty_ring_prefers_nobody() {
+    fn empty_ring_prefers_no_node() {
         assert_eq!(Ring::new(Vec::new()).preferred(b"key").count(), 0);
     }
 
     #[test]
-    fn only_the_keys_of_a_node_move_when_it_goes() {
+    fn only_keys_of_a_node_move_when_it_goes() {
         let all = addresses(8);
         let (before, after) = (Ring::new(all.clone()), Ring::new(all[..7].to_vec()));
         let mut moved = 0;
@@ -136,7 +136,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_node_is_a_candidate_once_in_whatever_order_they_are_told(
+        fn ring_lists_every_node_once_in_any_order(
             key in proptest::collection::vec(any::<u8>(), 0..40),
             told in Just(addresses(9)).prop_shuffle(),
         ) {

@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_id_leads_to_its_owner() {
+    fn session_id_routes_to_its_owner() {
         let owner = Route::Session(SID.parse().unwrap());
         assert_eq!(route("GET", &format!("/socket.io/?EIO=4&transport=polling&sid={SID}")), owner);
         assert_eq!(route("POST", &format!("/socket.io?sid={SID}&EIO=4")), owner);
@@ -70,14 +70,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_session_id_leads_to_nobody() {
+    fn bad_session_id_routes_to_no_node() {
         for sid in ["x", "AbCdeeeeeeeeeeeeeee", "AbCdeeeeeeeeeeeeeeeee", "AbCd+eeeeeeeeeeeeeee", "AbCd%00eeeeeeeeeeeeeee", "%ff"] {
             assert_eq!(route("GET", &format!("/socket.io/?sid={sid}")), Route::BadSession, "{sid}");
         }
     }
 
     #[test]
-    fn a_repeated_parameter_leads_to_nobody() {
+    fn repeated_parameter_routes_to_no_node() {
         for query in ["sid=a&sid=b", "sid=a&sid=a", "sid=&sid", "%73id=a&sid=", "transport=a&transport=", "EIO=4&EIO=4"] {
             assert_eq!(route("GET", &format!("/socket.io/?{query}")), Route::Repeated, "{query}");
             assert_eq!(route("GET", &format!("/other?{query}")), Route::Other, "{query}");
@@ -86,7 +86,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_session_is_asked_for_by_get_without_an_id() {
+    fn get_without_session_id_is_a_handshake() {
         assert_eq!(route("GET", "/socket.io/?EIO=4&transport=polling"), Route::Handshake);
         assert_eq!(route("GET", "/live?EIO=4&sid=&transport=websocket"), Route::Handshake);
         assert_eq!(route("POST", "/socket.io/?EIO=4&transport=polling"), Route::Other);

@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn retries_are_earned() {
+    fn retries_are_earned_by_requests() {
         let budget = RetryBudget::default();
         let spent = || (0..1_000).take_while(|_| budget.spend()).count();
         assert_eq!(spent(), 20);

@@ -41,7 +41,7 @@ const LIES: [(&str, &str); 5] = [
 ];
 
 #[test]
-fn who_is_not_trusted_is_the_client_whatever_it_says() {
+fn untrusted_peer_is_the_client_whatever_it_claims() {
     for forwarded_header in [ForwardedHeader::XForwarded, ForwardedHeader::Forwarded] {
         let origin = read(forwarded_header, "192.0.2.1", &LIES);
         assert_eq!((origin.client().to_string().as_str(), origin.is_secure()), ("192.0.2.1", false));
@@ -58,7 +58,7 @@ fn who_is_not_trusted_is_the_client_whatever_it_says() {
 }
 
 #[test]
-fn headers_that_claim_an_address_are_dropped_from_clients() {
+fn claims_of_clients_are_dropped() {
     let (client, proxy) = (read(ForwardedHeader::XForwarded, "192.0.2.1", &[]), read(ForwardedHeader::XForwarded, "10.0.0.1", &[]));
     for name in [
         "X-Real-IP",
@@ -105,7 +105,7 @@ fn headers_that_claim_an_address_are_dropped_from_clients() {
 }
 
 #[test]
-fn who_is_trusted_is_appended_to_what_it_says() {
+fn trusted_peer_is_appended_to_its_chain() {
     let fields = [
         ("x-forwarded-for", "198.51.100.7, 192.0.2.9"),
         ("X-Forwarded-For", "fd00::1"),
@@ -128,7 +128,7 @@ fn who_is_trusted_is_appended_to_what_it_says() {
 }
 
 #[test]
-fn what_is_written_is_read_again() {
+fn written_fields_are_read_as_the_same_origin() {
     let fields = [("X-Forwarded-For", "198.51.100.7, fd00::1"), ("X-Forwarded-Proto", "wss"), ("X-Forwarded-Host", "[fd00::2]:80")];
     let first = read(ForwardedHeader::XForwarded, "10.0.0.1", &fields);
     let text = written(&first);
@@ -141,7 +141,7 @@ fn what_is_written_is_read_again() {
 }
 
 #[test]
-fn the_client_is_the_last_that_is_not_trusted() {
+fn client_is_the_last_untrusted_address() {
     assert_eq!(client("198.51.100.7, 192.0.2.9"), "192.0.2.9");
     assert_eq!(client("198.51.100.7, 192.0.2.9, 10.1.1.1,10.2.2.2"), "192.0.2.9");
     assert_eq!(client("2001:db8::1"), "2001:db8::1");
@@ -152,7 +152,7 @@ fn the_client_is_the_last_that_is_not_trusted() {
 }
 
 #[test]
-fn addresses_are_read_with_ports_and_brackets() {
+fn address_is_read_with_port_and_brackets() {
     for (text, expected) in [
         ("192.0.2.9:4711", "192.0.2.9"),
         ("[2001:db8::1]", "2001:db8::1"),
@@ -165,7 +165,7 @@ fn addresses_are_read_with_ports_and_brackets() {
 }
 
 #[test]
-fn what_is_no_address_ends_the_chain() {
+fn chain_ends_at_what_is_no_address() {
     for garbage in ["unknown", "_hidden", "1.2.3", "[192.0.2.1]", "fe80::1%eth0", "\u{e9}", "192.0.2.1 192.0.2.2", "\"192.0.2.1\""] {
         assert_eq!(client(&format!("198.51.100.7, {garbage}")), "10.0.0.1", "{garbage}");
         assert_eq!(client(&format!("198.51.100.7, {garbage}, 10.2.2.2")), "10.2.2.2", "{garbage}");
@@ -176,7 +176,7 @@ fn what_is_no_address_ends_the_chain() {
 }
 
 #[test]
-fn schemes_and_hosts_belong_to_the_client() {
+fn scheme_and_host_are_those_of_the_client() {
     let of = |chain: &'static str, proto: &'static str| {
         let fields = [("X-Forwarded-For", chain), ("X-Forwarded-Proto", proto)];
         read(ForwardedHeader::XForwarded, "10.0.0.1", &fields).is_secure()
@@ -195,14 +195,14 @@ fn schemes_and_hosts_belong_to_the_client() {
 }
 
 #[test]
-fn a_host_that_is_none_is_left_out() {
+fn malformed_host_is_left_out() {
     let forwarding = forwarding(ForwardedHeader::XForwarded);
     let origin = forwarding.read("192.0.2.1".parse().unwrap(), true, Some(b"a\r\nb"), std::iter::empty());
     assert_eq!(written(&origin), "X-Forwarded-For: 192.0.2.1\r\nX-Forwarded-Proto: https\r\nForwarded: for=192.0.2.1;proto=https\r\n");
 }
 
 #[test]
-fn forwarded_is_read() {
+fn forwarded_field_is_read() {
     assert_eq!(client_of("for=192.0.2.9"), "192.0.2.9");
     assert_eq!(client_of("For=\"192.0.2.9:4711\""), "192.0.2.9");
     assert_eq!(client_of("for=\"[2001:db8::1]:4711\";by=10.0.0.1"), "2001:db8::1");
@@ -214,7 +214,7 @@ fn forwarded_is_read() {
 }
 
 #[test]
-fn forwarded_that_is_not_understood_ends_the_chain() {
+fn chain_ends_at_a_malformed_forwarded_element() {
     for garbage in ["for=unknown", "for=_x", "proto=https", "for=\"192.0.2.1\\\"\"", "for=\"[2001:db8::1\"", "for=1.2.3"] {
         assert_eq!(client_of(&format!("for=198.51.100.7, {garbage}, for=10.2.2.2")), "10.2.2.2", "{garbage}");
     }
@@ -225,7 +225,7 @@ fn forwarded_that_is_not_understood_ends_the_chain() {
 }
 
 #[test]
-fn a_long_chain_is_cut_at_its_beginning() {
+fn long_chain_is_cut_at_its_beginning() {
     let chain = vec!["198.51.100.7"; 3_000].join(",") + ",192.0.2.9" + &",10.2.2.2".repeat(MAX_CHAIN - 1);
     assert_eq!(client(&chain), "192.0.2.9");
     let origin = chain.split(',').map(|address| format!("for={address}")).collect::<Vec<_>>().join(",");
@@ -238,7 +238,7 @@ fn a_long_chain_is_cut_at_its_beginning() {
 proptest! {
     /// Whatever comes, four lines at most go out, of visible characters; and only a trusted peer's word counts.
     #[test]
-    fn whatever_comes_a_head_is_written(
+    fn head_is_written_whatever_fields_arrive(
         lines in proptest::collection::vec((0..4_usize, prop_oneof![
             proptest::collection::vec(any::<u8>(), 0..60),
             "(for=|proto=|host=|by=|[0-9.:\\[\\]\"\\\\;, a-z]|192\\.0\\.2\\.9|10\\.2\\.2\\.2|https){0,20}".prop_map(String::into_bytes),
