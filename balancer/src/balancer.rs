@@ -10,13 +10,13 @@ use rustls::ServerConfig;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::accept::{self, Accepted, Source};
-use crate::lookout::{Reports, Tables};
+use crate::discovery::{Reports, Tables};
 use crate::options::{Options, OptionsError};
-use crate::roll::Pace;
-use crate::serve::{self, Leave};
-use crate::shared::Shared;
+use crate::serve::accept::{self, Accepted, Source};
+use crate::serve::worker_thread::{self, DrainOrder};
+use crate::state::BalancerState;
 use crate::tcp;
+use crate::worker::deadlines::Pace;
 
 /// Connections that wait for one worker. If there are more, none is accepted for a while.
 const WAITING: usize = 1024;
@@ -27,7 +27,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// A balancer that does not run yet.
 #[derive(Debug)]
 pub struct Balancer {
-    shared: Arc<Shared>,
+    state: Arc<BalancerState>,
     sources: Vec<Source>,
     workers: usize,
 }
@@ -40,7 +40,7 @@ impl Balancer {
     /// The options make no sense.
     pub fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
         let workers = thread::available_parallelism().map_or(1, usize::from);
-        Ok(Self { shared: Arc::new(Shared::new(options, table, reports)?), sources: vec![], workers })
+        Ok(Self { state: Arc::new(BalancerState::new(options, table, reports)?), sources: vec![], workers })
     }
 
     /// How many threads serve: as many as the machine has cores by default.
@@ -81,38 +81,38 @@ impl Balancer {
     ///
     /// A thread can't be started.
     pub fn start(self) -> io::Result<Handle> {
-        let (leave, _) = watch::channel(None);
+        let (drain, _) = watch::channel(None);
         let (mut threads, mut senders) = (vec![], vec![]);
         for index in 0..self.workers {
             let (sender, accepted) = mpsc::channel::<Accepted>(WAITING);
-            threads.push(serve::start(index, Arc::clone(&self.shared), accepted, leave.subscribe())?);
+            threads.push(worker_thread::start(index, Arc::clone(&self.state), accepted, drain.subscribe())?);
             senders.push(sender);
         }
         let listeners = self.sources.iter().map(|source| source.listener.try_clone()).collect::<io::Result<Vec<_>>>()?;
         let (accepts, mut stop) = watch::channel(true);
-        let (shared, sources) = (Arc::clone(&self.shared), self.sources);
+        let (state, sources) = (Arc::clone(&self.state), self.sources);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         threads.push(thread::Builder::new().name("balancer-accept".into()).spawn(move || {
             runtime.block_on(async move {
                 let mut accepting = JoinSet::new();
                 for source in sources {
-                    accepting.spawn(accept::accept(source, Arc::clone(&shared), senders.clone()));
+                    accepting.spawn(accept::accept(source, Arc::clone(&state), senders.clone()));
                 }
                 drop(senders);
                 // Ends when it is told, and when nobody is left to tell it.
                 let _ = stop.wait_for(|accepts| !accepts).await;
             });
         })?);
-        Ok(Handle { shared: self.shared, listeners, leave, accepts, threads })
+        Ok(Handle { state: self.state, listeners, drain, accepts, threads })
     }
 }
 
 /// A balancer that runs. It ends when this is dropped; [`stop`](Self::stop) ends it with grace.
 #[derive(Debug)]
 pub struct Handle {
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) state: Arc<BalancerState>,
     listeners: Vec<TcpListener>,
-    leave: watch::Sender<Option<Leave>>,
+    drain: watch::Sender<Option<DrainOrder>>,
     accepts: watch::Sender<bool>,
     threads: Vec<JoinHandle<()>>,
 }
@@ -134,8 +134,8 @@ impl Handle {
     ///
     /// They make no sense: the old ones hold.
     pub fn reload(&self, options: Options) -> Result<(), OptionsError> {
-        let changed = self.shared.change(options);
-        let metrics = &self.shared.metrics;
+        let changed = self.state.reload(options);
+        let metrics = &self.state.metrics;
         if changed.is_ok() {
             metrics.reloads.inc()
         } else {
@@ -146,49 +146,49 @@ impl Handle {
 
     /// Counts that options were to be loaded anew and were wrong already where they came from.
     pub fn reload_failed(&self) {
-        self.shared.metrics.reloads_failed.inc();
+        self.state.metrics.reloads_failed.inc();
     }
 
     /// Accepts no more, and closes the connections within this time, some each second; what is left then is cut off. Said again, the new time
     /// counts from now.
     ///
     /// Connections end behind the answer that they wait for, WebSockets when it is their turn.
-    pub fn leave(&mut self, time: Duration) {
-        self.end(Leave { time, pace: Pace::Early });
+    pub fn drain(&mut self, time: Duration) {
+        self.begin_drain(DrainOrder { time, pace: Pace::Early });
     }
 
     /// The same, after another process has taken the sockets: the connections stay as long as they may.
-    pub fn give_way(&mut self, time: Duration) {
-        self.end(Leave { time, pace: Pace::Late });
+    pub fn drain_after_handover(&mut self, time: Duration) {
+        self.begin_drain(DrainOrder { time, pace: Pace::Late });
     }
 
-    fn end(&mut self, leave: Leave) {
-        self.shared.leave(leave.time);
+    fn begin_drain(&mut self, order: DrainOrder) {
+        self.state.begin_drain(order.time);
         self.listeners.clear();
         self.accepts.send_replace(false);
-        self.leave.send_replace(Some(leave));
+        self.drain.send_replace(Some(order));
     }
 
     /// The options of now.
     pub fn options(&self) -> Options {
-        self.shared.options().options().clone()
+        self.state.options().options().clone()
     }
 
     /// How many connections of clients there are.
     pub fn connections(&self) -> usize {
-        usize::try_from(self.shared.metrics.connections.get()).unwrap_or_default()
+        usize::try_from(self.state.metrics.connections.get()).unwrap_or_default()
     }
 
-    /// Waits until it has ended after it was told to [`leave`](Self::leave).
+    /// Waits until all threads have ended after a [`drain`](Self::drain).
     pub async fn ended(&mut self) {
         while !self.threads.iter().all(JoinHandle::is_finished) {
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// [Leaves](Self::leave), and waits until it has [ended](Self::ended).
+    /// [Drains](Self::drain), and waits until all threads have [ended](Self::ended).
     pub async fn stop(mut self, time: Duration) {
-        self.leave(time);
+        self.drain(time);
         self.ended().await;
     }
 }

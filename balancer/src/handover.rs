@@ -342,5 +342,4 @@ fn listener(descriptor: OwnedFd) -> Result<TcpListener, HandoverError> {
 }
 
 #[cfg(test)]
-#[path = "handover_tests.rs"]
 mod tests;

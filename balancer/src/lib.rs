@@ -5,10 +5,10 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use sociable_balancer::{Balancer, Discovery, Lookout, Options};
+//! use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Options};
 //!
-//! let lookout = Lookout::start(Discovery { nodes: vec!["127.0.0.1:3000".parse()?], ..Discovery::default() })?;
-//! let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports())?;
+//! let discovery = Discovery::start(DiscoveryConfig { nodes: vec!["127.0.0.1:3000".parse()?], ..DiscoveryConfig::default() })?;
+//! let balancer = Balancer::new(Options::default(), discovery.tables(), discovery.reports())?;
 //! let running = balancer.bind("127.0.0.1:8080".parse()?, None, false)?.start()?;
 //! tokio::signal::ctrl_c().await?;
 //! running.stop(std::time::Duration::from_secs(20)).await;
@@ -18,77 +18,60 @@
 //!
 //! # The way of a request
 //!
-//! * `accept` takes connections and deals them to the workers: `serve` is the life of one, `worker` what its connections share, `roll` how long
-//!   each may go on. `permit`, `addresses` and
-//!   `descriptors` bound them.
-//! * `connection` reads requests (`http::head`), finds whom each is for (`http::target`, `shared`, `placement`, `ring`), reaches the node (`reach`,
-//!   `pool`) and lets both talk (`exchange`, `http::answer`, `http::body`). A WebSocket becomes a `tunnel`. `h2` does the same for HTTP/2.
-//! * `forwarded`, `proxy_protocol`: who is behind. `limits`, `guesses`: how often. `tls`: certificates. `handover`: the next process.
+//! * `serve`: a thread accepts connections and deals them to the workers; each worker is a thread.
+//! * `worker`: what the connections of a worker share: a read buffer, deadlines, pooled connections to nodes, a budget for retries.
+//! * `client`: who is behind a proxy (`Forwarded` and its like, the PROXY protocol). `tls`: certificates.
+//! * `proxy`: `connection` serves HTTP/1.1 and `h2` HTTP/2: each reads requests, connects to a node (`upstream`) and lets both talk (`exchange`). A
+//!   WebSocket becomes a `tunnel`.
+//! * `http`: heads and bodies of HTTP/1.1, without I/O.
+//! * `route`: which node a request is for: `target` reads the session id, `placement` finds a node for a new session.
+//! * `state`: what all workers share; `options` and `table` are in it.
+//! * `limits`: rates, connections, descriptors, wrong session ids, and bytes that wait.
+//! * `handover`: the next process takes the sockets.
 //!
 //! # Which nodes there are
 //!
-//! * `discovery`: what the configuration says of how they are found.
-//! * `sources`: who names them. `probe`: how they are asked for their health.
-//! * `registry`: what follows from all that is seen: a state machine.
-//! * `lookout`: the thread that runs all this and gives out tables.
+//! * `discovery`: the thread that looks for nodes and gives out tables. `config`, `address`, `error`: what the configuration says of it.
+//! * `discovery::sources`: who names nodes. `discovery::probe`: how they are asked for their health. `discovery::evidence`: what both see.
+//! * `discovery::registry`: what follows from all that is seen: a state machine.
 //!
 //! # What an operator sees
 //!
-//! * `metrics`: what is counted. `scrape`: how Prometheus is shown it. `admin`: where it is asked for, with a page for people.
+//! * `metrics`: what is counted. `admin`: where an operator asks, with a page for people and metrics for Prometheus.
 
-mod accept;
-mod addresses;
 mod admin;
-mod affinity;
 mod balancer;
-mod connection;
-mod descriptors;
+mod client;
 mod discovery;
-mod exchange;
-mod forwarded;
-mod guesses;
-mod h2;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 mod handover;
 mod http;
 mod limits;
-mod lookout;
 mod maps;
 mod metrics;
-mod network;
 mod options;
-mod permit;
-mod placement;
-mod pool;
-mod probe;
-mod proxy_protocol;
-mod reach;
-mod registry;
-mod ring;
-mod roll;
-mod scrape;
+mod proxy;
+mod route;
 mod serve;
-mod shared;
-mod sources;
-mod stream;
+mod state;
 mod table;
 mod tcp;
 #[cfg(test)]
 mod testing;
 mod tls;
-mod tunnel;
-mod waiting;
 mod worker;
 
 pub use admin::Admin;
-pub use affinity::{Affinity, AffinityError};
 pub use balancer::{Balancer, Handle};
-pub use discovery::{Discovery, DiscoveryError, Probing};
-pub use forwarded::Dialect;
+pub use client::forwarded::ForwardedHeader;
+pub use discovery::{
+    Answer, Counter, Discovery, DiscoveryConfig, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, NatsAuth, NatsSource, NodeView,
+    Observation, Overview, ProbeError, Probing, Registry, Report, Reports, Rules, SourceId, SourceView, Tables, probe,
+};
 pub use handover::{Handover, HandoverError, HandoverServer, take_over};
-pub use lookout::{Counter, DiscoveryCounters, Lookout, Report, Reports, Tables};
 pub use options::{Options, OptionsError};
-pub use probe::{Answer, ProbeError, probe};
-pub use registry::{NodeView, Overview, Registry, Rules, Sighting, SourceId, SourceView};
-pub use sources::{DnsTarget, HostPort, NatsAuth, NatsSource};
-pub use table::{Counted, Limits, Load, Node, State, Table};
+pub use route::affinity::{Affinity, AffinityError};
+pub use table::{Limits, Load, LoadGuard, Node, State, Table};
 pub use tls::{Pair, Tls, TlsError};

@@ -10,21 +10,16 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::http::refusal::Refusal;
+use crate::http::request::RequestKind;
 
-/// What a request is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum Kind {
-    Handshake,
-    Poll,
-    Post,
-    Upgrade,
-    Other,
-}
-
-impl Kind {
-    const ALL: [(Self, &'static str); 5] =
-        [(Self::Handshake, "handshake"), (Self::Poll, "poll"), (Self::Post, "post"), (Self::Upgrade, "upgrade"), (Self::Other, "other")];
-}
+/// What requests are for, by the names in metrics.
+const KINDS: [(RequestKind, &str); 5] = [
+    (RequestKind::Handshake, "handshake"),
+    (RequestKind::Poll, "poll"),
+    (RequestKind::Post, "post"),
+    (RequestKind::Upgrade, "upgrade"),
+    (RequestKind::Other, "other"),
+];
 
 /// Up to a minute: a poll may wait for as long as nothing is sent.
 const BOUNDARIES: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0, 60.0];
@@ -34,8 +29,8 @@ macro_rules! counters {
         /// All counters of a balancer.
         #[derive(Debug)]
         pub(crate) struct Metrics {
-            /// From the request to the first byte of its answer, by [`Kind`].
-            first_byte: [Histogram; Kind::ALL.len()],
+            /// From the request to the first byte of its answer, by [`RequestKind`].
+            first_byte: [Histogram; KINDS.len()],
             refused: [Counter; Refusal::ALL.len()],
             /// Connections of clients.
             pub(crate) connections: Gauge,
@@ -112,7 +107,7 @@ impl Metrics {
     }
 
     /// A request was answered: its first byte came at that time.
-    pub(crate) fn answered(&self, kind: Kind, begun: Instant, first_byte: Option<Instant>) {
+    pub(crate) fn answered(&self, kind: RequestKind, begun: Instant, first_byte: Option<Instant>) {
         if let Some(at) = first_byte {
             self.first_byte[kind as usize].observe(at.saturating_duration_since(begun).as_secs_f64());
         }
@@ -129,7 +124,7 @@ impl Metrics {
         let help = "From the end of a request's head to the first byte of the node's answer.";
         let kind = self.first_byte[0].metric_type();
         let mut family = encoder.encode_descriptor("first_byte", help, Some(&Unit::Seconds), kind)?;
-        for (kind, name) in Kind::ALL {
+        for (kind, name) in KINDS {
             self.first_byte[kind as usize].encode(family.encode_family(&[("kind", name)])?)?;
         }
         Ok(())

@@ -6,13 +6,13 @@ use std::time::Duration;
 use ipnet::IpNet;
 use thiserror::Error;
 
-use crate::affinity::Affinity;
-use crate::forwarded::{Dialect, Forwarding};
-use crate::http::head::Reading;
-use crate::http::head::Request;
-use crate::http::target::{EnginePaths, Route};
-use crate::limits::{Rate, RateError};
-use crate::placement::{BOUND, Placement, SLOW_START};
+use crate::client::forwarded::{ForwardedHeader, Forwarding};
+use crate::http::request::Request;
+use crate::http::request::RequestContext;
+use crate::limits::rate::{Rate, RateError};
+use crate::route::affinity::Affinity;
+use crate::route::placement::{BOUND, Placement, SLOW_START};
+use crate::route::target::{EnginePaths, Route};
 use crate::table::Node;
 
 /// How a balancer behaves. All of it but `accept_rate` may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
@@ -37,7 +37,7 @@ pub struct Options {
     /// The networks of the proxies in front, whose word on who is behind them is taken: none by default.
     pub trusted: Vec<IpNet>,
     /// By which header fields they say it: `X-Forwarded-For` and its like by default.
-    pub dialect: Dialect,
+    pub forwarded_header: ForwardedHeader,
     /// Further header fields that are dropped unless a trusted proxy sends them: none by default. Those by which well-known proxies tell the
     /// address of a client always are.
     pub drop_headers: Vec<String>,
@@ -102,7 +102,7 @@ impl Default for Options {
             bound: BOUND,
             slow_start: SLOW_START,
             trusted: vec![],
-            dialect: Dialect::default(),
+            forwarded_header: ForwardedHeader::default(),
             drop_headers: vec![],
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
@@ -221,7 +221,7 @@ impl Policy {
     pub(crate) fn new(options: Options) -> Self {
         Self {
             engine: EnginePaths::new(options.engine_paths.iter().map(String::as_str)),
-            forwarding: Forwarding::new(options.trusted.clone(), options.dialect, options.drop_headers.clone()),
+            forwarding: Forwarding::new(options.trusted.clone(), options.forwarded_header, options.drop_headers.clone()),
             placement: Placement::new(options.affinity.clone(), options.bound, options.slow_start),
             options,
         }
@@ -233,8 +233,8 @@ impl Policy {
     }
 
     /// By what requests of this peer are read.
-    pub(crate) fn reading(&self, peer: SocketAddr, tls: bool) -> Reading<'_> {
-        Reading {
+    pub(crate) fn reading(&self, peer: SocketAddr, tls: bool) -> RequestContext<'_> {
+        RequestContext {
             engine: &self.engine,
             affinity: self.placement.affinity(),
             forwarding: &self.forwarding,

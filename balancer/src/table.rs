@@ -62,7 +62,7 @@ pub struct Node {
 #[derive(Debug, Default)]
 pub struct Load {
     /// Sessions that it told of last.
-    told: AtomicUsize,
+    reported: AtomicUsize,
     /// Sessions that were placed there by this replica since.
     placed: AtomicUsize,
     /// All that were placed there by this replica.
@@ -76,17 +76,17 @@ pub struct Load {
 impl Load {
     /// Its sessions: those that it told of, and those placed since.
     pub fn sessions(&self) -> usize {
-        self.told.load(Relaxed).saturating_add(self.placed.load(Relaxed))
+        self.reported.load(Relaxed).saturating_add(self.placed.load(Relaxed))
     }
 
     /// Notes what it tells.
-    pub fn tell(&self, sessions: usize) {
-        self.told.store(sessions, Relaxed);
+    pub fn set_reported(&self, sessions: usize) {
+        self.reported.store(sessions, Relaxed);
         self.placed.store(0, Relaxed);
     }
 
     /// Notes that a session was placed there.
-    pub fn place(&self) {
+    pub fn count_placement(&self) {
         self.placed.fetch_add(1, Relaxed);
         self.placements.fetch_add(1, Relaxed);
     }
@@ -107,38 +107,38 @@ impl Load {
     }
 
     /// Counts a tunnel until the guard is dropped.
-    pub fn tunnel(self: &Arc<Self>) -> Counted {
-        Counted::new(self, |load| &load.tunnels)
+    pub fn count_tunnel(self: &Arc<Self>) -> LoadGuard {
+        LoadGuard::new(self, |load| &load.tunnels)
     }
 
     /// Counts a request until the guard is dropped.
-    pub fn request(self: &Arc<Self>) -> Counted {
-        Counted::new(self, |load| &load.requests)
+    pub fn count_request(self: &Arc<Self>) -> LoadGuard {
+        LoadGuard::new(self, |load| &load.requests)
     }
 }
 
 /// Something that counts as long as it is held.
-pub struct Counted {
+pub struct LoadGuard {
     load: Arc<Load>,
     gauge: fn(&Load) -> &AtomicUsize,
 }
 
-impl Counted {
+impl LoadGuard {
     fn new(load: &Arc<Load>, gauge: fn(&Load) -> &AtomicUsize) -> Self {
         gauge(load).fetch_add(1, Relaxed);
         Self { load: Arc::clone(load), gauge }
     }
 }
 
-impl Drop for Counted {
+impl Drop for LoadGuard {
     fn drop(&mut self) {
         (self.gauge)(&self.load).fetch_sub(1, Relaxed);
     }
 }
 
-impl fmt::Debug for Counted {
+impl fmt::Debug for LoadGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Counted").field(&(self.gauge)(&self.load)).finish()
+        f.debug_tuple("LoadGuard").field(&(self.gauge)(&self.load)).finish()
     }
 }
 

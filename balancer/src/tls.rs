@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn clients_are_answered_in_http_2_or_1() {
+    async fn tls_negotiates_http_2_or_1() {
         let folder = Folder::new();
         let files = pair(&folder, "one");
         let one = write(&files, &["localhost"]);
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_certificate_is_for_the_name() {
+    async fn tls_serves_the_certificate_of_the_name() {
         let folder = Folder::new();
         let files = ["one", "two", "three"].map(|name| pair(&folder, name));
         let one = write(&files[0], &["one.example"]);
@@ -352,7 +352,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn files_that_change_are_read_again() {
+    async fn certificate_is_reloaded_when_its_file_changes() {
         let folder = Folder::new();
         let files = pair(&folder, "one");
         let before = write(&files, &["localhost"]);
@@ -368,7 +368,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn other_pairs_take_the_place_of_all_or_of_none() {
+    async fn new_pairs_replace_all_or_none() {
         let folder = Folder::new();
         let files = ["one", "two"].map(|name| pair(&folder, name));
         let (one, two) = (write(&files[0], &["localhost"]), write(&files[1], &["localhost"]));
@@ -384,7 +384,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_bad_file_changes_nothing() {
+    async fn certificate_stays_when_its_file_is_bad() {
         let folder = Folder::new();
         let files = ["one", "two"].map(|name| pair(&folder, name));
         let (one, two) = (write(&files[0], &["one.example"]), write(&files[1], &["two.example"]));
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn changes_are_noticed() {
+    async fn watch_notices_changed_files() {
         let folder = Folder::new();
         let files = pair(&folder, "one");
         write(&files, &["localhost"]);
@@ -435,7 +435,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_without_certificates_says_what_is_missing() {
+    fn start_without_certificates_names_what_is_missing() {
         assert!(matches!(Tls::load(Vec::new()), Err(TlsError::Empty)));
         let folder = Folder::new();
         let error = Tls::load(vec![pair(&folder, "none")]).unwrap_err().to_string();

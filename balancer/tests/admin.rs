@@ -9,14 +9,14 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sociable_balancer::{Admin, Balancer, Discovery, Handle, Lookout, Options, Probing};
+use sociable_balancer::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use tokio::runtime::Runtime;
 use world::{Node, PATIENCE, eventually, health};
 
 /// A balancer in front of one node, and who answers for it.
 struct Setup {
     node: Node,
-    lookout: Arc<Lookout>,
+    discovery: Arc<Discovery>,
     balancer: Handle,
     balanced: SocketAddr,
     admin: SocketAddr,
@@ -26,7 +26,7 @@ struct Setup {
 impl Setup {
     fn new(says: &str) -> Self {
         let setup = Self::before(says);
-        eventually("the node is found", || !setup.lookout.tables().load().nodes().is_empty());
+        eventually("the node is found", || !setup.discovery.tables().load().nodes().is_empty());
         setup
     }
 
@@ -34,18 +34,19 @@ impl Setup {
     fn before(says: &str) -> Self {
         let node = Node::start(says);
         let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
-        let lookout = Arc::new(Lookout::start(Discovery { nodes: vec![node.address.into()], probe, ..Discovery::default() }).unwrap());
+        let discovery =
+            Arc::new(Discovery::start(DiscoveryConfig { nodes: vec![node.address.into()], probe, ..DiscoveryConfig::default() }).unwrap());
         let options = Options { header_timeout: 4 * PATIENCE, ..Options::default() };
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
+        let balancer = Balancer::new(options, discovery.tables(), discovery.reports()).unwrap().workers(1);
         let balancer = balancer.bind(any, None, false).unwrap().start().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listening = Admin::bind(any).unwrap();
         let admin = listening.listener().local_addr().unwrap();
         let entered = runtime.enter();
-        runtime.spawn(listening.serve(&balancer, Arc::clone(&lookout), None).unwrap());
+        runtime.spawn(listening.serve(&balancer, Arc::clone(&discovery), None).unwrap());
         drop(entered);
-        Self { balanced: balancer.addrs()[0], node, lookout, balancer, admin, _runtime: runtime }
+        Self { balanced: balancer.addrs()[0], node, discovery, balancer, admin, _runtime: runtime }
     }
 
     fn get(&self, path: &str) -> (u16, String) {
@@ -118,7 +119,7 @@ fn all_that_is_counted_can_be_scraped() {
     for name in ["connections", "leaving", "drain_connections", "drain_seconds_left"] {
         assert_eq!(metrics.of(name), 0.0, "{name}");
     }
-    for (name, _) in setup.lookout.counters().iter() {
+    for (name, _) in setup.discovery.counters().iter() {
         metrics.of(&format!("discovery_{name}_total"));
     }
     let causes = "malformed ambiguous repeated too_many_connections long_target long_head slow long_body unsupported version websocket bad_session unknown_session \
@@ -199,7 +200,7 @@ fn who_is_ready_says_so() {
     // For its worker to read what it wrote.
     assert_eq!(setup.balanced("/elsewhere"), 200);
     eventually("the other is gone", || setup.metrics().of("connections") == 1.0);
-    setup.balancer.leave(100 * PATIENCE);
+    setup.balancer.drain(100 * PATIENCE);
     assert_eq!(setup.get("/readyz"), (503, "the balancer is leaving".into()));
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     let metrics = setup.metrics();

@@ -7,35 +7,35 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
-use sociable_balancer::{Answer, Discovery, Lookout, ProbeError, Probing, Rules, State, probe};
+use sociable_balancer::{Answer, Discovery, DiscoveryConfig, ProbeError, Probing, Rules, State, probe};
 use world::{Nameserver, Node, PATIENCE, eventually, health};
 
 /// Fast enough for a test, and patient enough for a machine that has much to do.
-fn discovery() -> Discovery {
+fn config() -> DiscoveryConfig {
     let every = Duration::from_millis(20);
-    Discovery {
+    DiscoveryConfig {
         probe: Probing { interval: every, timeout: Duration::from_secs(5), ..Probing::default() },
         resolve_every: every,
-        ..Discovery::default()
+        ..DiscoveryConfig::default()
     }
 }
 
-fn states(lookout: &Lookout) -> Vec<(String, State)> {
-    let table = lookout.tables().load_full();
+fn states(discovery: &Discovery) -> Vec<(String, State)> {
+    let table = discovery.tables().load_full();
     table.nodes().iter().map(|node| (node.tag.to_string(), node.state)).collect()
 }
 
-fn becomes(lookout: &Lookout, expected: &[(&str, State)]) {
+fn becomes(discovery: &Discovery, expected: &[(&str, State)]) {
     let expected: Vec<_> = expected.iter().map(|(tag, state)| ((*tag).to_owned(), *state)).collect();
     let begun = std::time::Instant::now();
-    while states(lookout) != expected {
-        assert!(begun.elapsed() < PATIENCE, "{:?} does not become {expected:?}", states(lookout));
+    while states(discovery) != expected {
+        assert!(begun.elapsed() < PATIENCE, "{:?} does not become {expected:?}", states(discovery));
         std::thread::sleep(Duration::from_millis(2));
     }
 }
 
-fn count(lookout: &Lookout, name: &str) -> u64 {
-    lookout.counters().iter().find(|(it, _)| *it == name).unwrap().1
+fn count(discovery: &Discovery, name: &str) -> u64 {
+    discovery.counters().iter().find(|(it, _)| *it == name).unwrap().1
 }
 
 async fn answer(says: &str) -> Result<Answer, ProbeError> {
@@ -94,23 +94,23 @@ async fn a_probe_tells_what_is_wrong() {
 fn nodes_of_a_list_are_found_and_followed() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", r#","draining":true"#)));
     let by_name = format!("localhost:{}", second.address.port()).parse().unwrap();
-    let lookout = Lookout::start(Discovery {
+    let discovery = Discovery::start(DiscoveryConfig {
         nodes: vec![first.address.into(), by_name],
         rules: Rules { dead_after: Duration::from_secs(6), ..Rules::default() },
-        ..discovery()
+        ..config()
     })
     .unwrap();
-    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
+    becomes(&discovery, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
     // A process that takes the place of another.
     first.says(health("cccc", ""));
-    becomes(&lookout, &[("bbbb", State::Draining), ("cccc", State::Ready)]);
+    becomes(&discovery, &[("bbbb", State::Draining), ("cccc", State::Ready)]);
     // Killed.
     second.says(health("bbbb", ""));
-    becomes(&lookout, &[("bbbb", State::Ready), ("cccc", State::Ready)]);
+    becomes(&discovery, &[("bbbb", State::Ready), ("cccc", State::Ready)]);
     drop(first);
-    becomes(&lookout, &[("bbbb", State::Ready), ("cccc", State::Unwell)]);
-    becomes(&lookout, &[("bbbb", State::Ready)]);
-    assert!(count(&lookout, "probe_failures") > 0 && count(&lookout, "lost") == 1);
+    becomes(&discovery, &[("bbbb", State::Ready), ("cccc", State::Unwell)]);
+    becomes(&discovery, &[("bbbb", State::Ready)]);
+    assert!(count(&discovery, "probe_failures") > 0 && count(&discovery, "lost") == 1);
 }
 
 #[test]
@@ -118,14 +118,15 @@ fn workers_tell_what_they_find() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
     let rules = Rules { refused_for: 4 * PATIENCE, ..Rules::default() };
     let nodes = vec![first.address.into(), second.address.into()];
-    let probe = Probing { interval: 4 * PATIENCE, ..discovery().probe };
-    let lookout = Lookout::start(Discovery { nodes, probe, rules: Rules { dead_after: 8 * PATIENCE, ..rules }, ..discovery() }).unwrap();
-    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Ready)]);
-    lookout.reports().refused("aaaa".parse().unwrap());
-    becomes(&lookout, &[("aaaa", State::Full), ("bbbb", State::Ready)]);
-    (0..3).for_each(|_| lookout.reports().connect_failed("bbbb".parse().unwrap()));
+    let probe = Probing { interval: 4 * PATIENCE, ..config().probe };
+    let discovery =
+        Discovery::start(DiscoveryConfig { nodes, probe, rules: Rules { dead_after: 8 * PATIENCE, ..rules }, ..config() }).unwrap();
+    becomes(&discovery, &[("aaaa", State::Ready), ("bbbb", State::Ready)]);
+    discovery.reports().refused("aaaa".parse().unwrap());
+    becomes(&discovery, &[("aaaa", State::Full), ("bbbb", State::Ready)]);
+    (0..3).for_each(|_| discovery.reports().connect_failed("bbbb".parse().unwrap()));
     // It is the only one that could take sessions, and none of those is well.
-    eventually("it is unwell", || lookout.counters().panics.get() == 1);
+    eventually("it is unwell", || discovery.counters().panics.get() == 1);
 }
 
 #[test]
@@ -136,17 +137,17 @@ fn all_addresses_of_a_name_are_nodes_and_a_failure_changes_nothing() {
     let names = Nameserver::start();
     names.only_says(ResponseCode::NXDomain);
     let target = format!("dns://nodes.test.:{}", first.address.port()).parse().unwrap();
-    let lookout = Lookout::start(Discovery { dns: vec![target], nameservers: vec![names.address], ..discovery() }).unwrap();
-    eventually("there is no such name", || count(&lookout, "source_failures") > 0);
+    let discovery = Discovery::start(DiscoveryConfig { dns: vec![target], nameservers: vec![names.address], ..config() }).unwrap();
+    eventually("there is no such name", || count(&discovery, "source_failures") > 0);
     names.addresses("nodes.test.", &all);
     names.only_says(ResponseCode::NoError);
     let both = [("aaaa", State::Ready), ("bbbb", State::Ready)];
-    becomes(&lookout, &both);
-    let generation = lookout.tables().load().generation();
+    becomes(&discovery, &both);
+    let generation = discovery.tables().load().generation();
     let fails = |what: &str| {
-        let before = count(&lookout, "source_failures");
-        eventually(what, || count(&lookout, "source_failures") > before + 2);
-        becomes(&lookout, &both);
+        let before = count(&discovery, "source_failures");
+        eventually(what, || count(&discovery, "source_failures") > before + 2);
+        becomes(&discovery, &both);
     };
     names.only_says(ResponseCode::NXDomain);
     fails("there is no such name any more");
@@ -155,12 +156,12 @@ fn all_addresses_of_a_name_are_nodes_and_a_failure_changes_nothing() {
     names.only_says(ResponseCode::NoError);
     names.addresses("nodes.test.", &[]);
     fails("the name stands for nothing");
-    assert_eq!(lookout.tables().load().generation(), generation);
+    assert_eq!(discovery.tables().load().generation(), generation);
     // One has left the service, and its sessions have not ended.
     names.addresses("nodes.test.", &all[..1]);
-    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
+    becomes(&discovery, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
     names.addresses("nodes.test.", &all);
-    becomes(&lookout, &both);
+    becomes(&discovery, &both);
     drop(second);
 }
 
@@ -171,27 +172,27 @@ fn all_hosts_of_a_service_are_nodes() {
     let target = "srv://_socketio._tcp.nodes.test.".parse().unwrap();
     names.addresses("first.test.", &[Ipv4Addr::LOCALHOST]);
     names.services("_socketio._tcp.nodes.test.", &[("first.test.", first.address.port()), ("second.test.", second.address.port())]);
-    let lookout = Lookout::start(Discovery { dns: vec![target], nameservers: vec![names.address], ..discovery() }).unwrap();
-    becomes(&lookout, &[("aaaa", State::Ready)]);
-    assert!(count(&lookout, "source_failures") > 0, "one of them has no address");
+    let discovery = Discovery::start(DiscoveryConfig { dns: vec![target], nameservers: vec![names.address], ..config() }).unwrap();
+    becomes(&discovery, &[("aaaa", State::Ready)]);
+    assert!(count(&discovery, "source_failures") > 0, "one of them has no address");
     names.addresses("second.test.", &[Ipv4Addr::LOCALHOST]);
-    becomes(&lookout, &[("aaaa", State::Ready), ("bbbb", State::Ready)]);
+    becomes(&discovery, &[("aaaa", State::Ready), ("bbbb", State::Ready)]);
 }
 
 #[tokio::test]
 async fn another_configuration_is_followed_when_it_has_spoken() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
     let names = Nameserver::start();
-    let lookout = Lookout::start(Discovery { nodes: vec![first.address.into()], ..discovery() }).unwrap();
-    becomes(&lookout, &[("aaaa", State::Ready)]);
-    assert!(lookout.reload(discovery()).unwrap_err().to_string().contains("name some"));
+    let discovery = Discovery::start(DiscoveryConfig { nodes: vec![first.address.into()], ..config() }).unwrap();
+    becomes(&discovery, &[("aaaa", State::Ready)]);
+    assert!(discovery.reload(config()).unwrap_err().to_string().contains("name some"));
     let target = format!("dns://nodes.test.:{}", second.address.port()).parse().unwrap();
-    lookout.reload(Discovery { dns: vec![target], nameservers: vec![names.address], ..discovery() }).unwrap();
-    eventually("the new source is asked", || count(&lookout, "source_failures") > 1);
-    becomes(&lookout, &[("aaaa", State::Ready)]);
+    discovery.reload(DiscoveryConfig { dns: vec![target], nameservers: vec![names.address], ..config() }).unwrap();
+    eventually("the new source is asked", || count(&discovery, "source_failures") > 1);
+    becomes(&discovery, &[("aaaa", State::Ready)]);
     names.addresses("nodes.test.", &[Ipv4Addr::LOCALHOST]);
-    becomes(&lookout, &[("aaaa", State::Draining), ("bbbb", State::Ready)]);
-    let overview = lookout.overview().await.unwrap();
+    becomes(&discovery, &[("aaaa", State::Draining), ("bbbb", State::Ready)]);
+    let overview = discovery.overview().await.unwrap();
     let sources: Vec<_> = overview.sources.iter().map(|source| source.source.as_str()).collect();
     assert_eq!(sources, [format!("dns://nodes.test.:{}", second.address.port())]);
     assert_eq!(overview.nodes.len(), 2);

@@ -11,7 +11,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use sociable_balancer::{Balancer, Discovery, Lookout, Options};
+use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Options};
 
 use self::world::{Certificate, PATIENCE, Script, World, connect, count, eventually, listener, until, until_end};
 
@@ -209,15 +209,15 @@ fn settings_are_read_again_all_or_none() {
 #[test]
 fn a_poll_that_waits_when_the_balancer_leaves_is_told_that_its_connection_ends() {
     let node = Script::start("LiFe");
-    let lookout = Lookout::start(Discovery { nodes: vec![node.address.into()], ..Discovery::default() }).unwrap();
-    eventually("the node is found", || lookout.tables().load().ready().len() == 1);
-    let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports()).unwrap().workers(1);
+    let discovery = Discovery::start(DiscoveryConfig { nodes: vec![node.address.into()], ..DiscoveryConfig::default() }).unwrap();
+    eventually("the node is found", || discovery.tables().load().ready().len() == 1);
+    let balancer = Balancer::new(Options::default(), discovery.tables(), discovery.reports()).unwrap().workers(1);
     let mut balancer = balancer.listen(listener("127.0.0.1:0"), None, false).start().unwrap();
     let [mut client, mut idle] = [connect(balancer.addrs()[0]), connect(balancer.addrs()[0])];
     get(&mut idle, "/");
     client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("it waits", || node.requests().len() == 2);
-    balancer.leave(10 * PATIENCE);
+    balancer.drain(10 * PATIENCE);
     // Who waits for nothing is closed: the worker knows that it leaves.
     assert_eq!(until_end(&mut idle), "");
     node.release();
@@ -229,13 +229,13 @@ fn a_poll_that_waits_when_the_balancer_leaves_is_told_that_its_connection_ends()
 fn a_handshake_under_way_is_not_cut_by_an_empty_worker_that_leaves() {
     let node = Script::start("LiFe");
     let certificate = Certificate::new();
-    let lookout = Lookout::start(Discovery { nodes: vec![node.address.into()], ..Discovery::default() }).unwrap();
-    eventually("the node is found", || lookout.tables().load().ready().len() == 1);
-    let balancer = Balancer::new(Options::default(), lookout.tables(), lookout.reports()).unwrap().workers(1);
+    let discovery = Discovery::start(DiscoveryConfig { nodes: vec![node.address.into()], ..DiscoveryConfig::default() }).unwrap();
+    eventually("the node is found", || discovery.tables().load().ready().len() == 1);
+    let balancer = Balancer::new(Options::default(), discovery.tables(), discovery.reports()).unwrap().workers(1);
     let mut balancer = balancer.listen(listener("127.0.0.1:0"), Some(certificate.server("http/1.1")), false).start().unwrap();
     let client = connect(balancer.addrs()[0]);
     eventually("it is accepted", || balancer.connections() == 1);
-    balancer.give_way(10 * PATIENCE);
+    balancer.drain_after_handover(10 * PATIENCE);
     // Workers look once a second whether they are done.
     thread::sleep(Duration::from_millis(2500));
     let mut client = certificate.over(client);

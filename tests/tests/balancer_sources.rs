@@ -13,7 +13,7 @@ use nkeys::KeyPair;
 use parking_lot::Mutex;
 use serde_json::json;
 use sociable::{NatsAdapter, NatsOptions, Server};
-use sociable_balancer::{Discovery, Lookout, NatsAuth, NatsSource, Probing, Rules, State};
+use sociable_balancer::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, Rules, State};
 use sociable_tests::{Folder, Nats, eventually, patience, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -85,13 +85,13 @@ async fn member(nats: &Nats) -> (NatsAdapter, Server, Door) {
     (adapter, io, door)
 }
 
-fn discovery(nats: NatsSource) -> Discovery {
+fn config(nats: NatsSource) -> DiscoveryConfig {
     let probe = Probing { interval: Duration::from_millis(20), timeout: Duration::from_secs(5), ..Probing::default() };
-    Discovery { nats: Some(nats), probe, ..Discovery::default() }
+    DiscoveryConfig { nats: Some(nats), probe, ..DiscoveryConfig::default() }
 }
 
-fn state(lookout: &Lookout, tag: &str) -> Option<State> {
-    lookout.tables().load().owner(tag.parse().unwrap()).map(|node| node.state)
+fn state(discovery: &Discovery, tag: &str) -> Option<State> {
+    discovery.tables().load().owner(tag.parse().unwrap()).map(|node| node.state)
 }
 
 async fn say(client: &async_nats::Client, occasion: &str, tag: &str, address: &str) {
@@ -105,21 +105,21 @@ async fn nodes_that_are_there_already_are_asked_to_speak() {
     let nats = Nats::start();
     let (adapter, _io, door) = member(&nats).await;
     let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
-    let lookout = Lookout::start(discovery(NatsSource::new(nats.url()))).unwrap();
-    eventually("it is heard and reached", || state(&lookout, tag.as_str()) == Some(State::Ready)).await;
-    let table = lookout.tables().load_full();
+    let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
+    eventually("it is heard and reached", || state(&discovery, tag.as_str()) == Some(State::Ready)).await;
+    let table = discovery.tables().load_full();
     assert_eq!((&*table.nodes()[0].name, table.nodes()[0].address), ("a node", door.address));
     drop(door);
     within("it leaves", sociable_adapter::Adapter::close(&adapter)).await;
-    eventually("it is gone", || lookout.tables().load().nodes().is_empty()).await;
+    eventually("it is gone", || discovery.tables().load().nodes().is_empty()).await;
 }
 
 #[tokio::test]
 async fn a_balancer_is_no_member() {
     let nats = Nats::start();
     let (adapter, _io, _door) = member(&nats).await;
-    let lookout = Lookout::start(discovery(NatsSource::new(nats.url()))).unwrap();
-    eventually("it is heard", || lookout.tables().load().nodes().len() == 1).await;
+    let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
+    eventually("it is heard", || discovery.tables().load().nodes().len() == 1).await;
     assert_eq!(adapter.members(), Vec::<String>::new());
 }
 
@@ -128,27 +128,27 @@ async fn nats_may_be_down_at_the_start_and_later() {
     let mut nats = Nats::start();
     nats.kill();
     let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
-    let lookout = Lookout::start(discovery(NatsSource::new(nats.url()))).unwrap();
-    let overview = lookout.overview().await.unwrap();
+    let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
+    let overview = discovery.overview().await.unwrap();
     assert_eq!(overview.sources[0].trouble.as_deref(), Some("not connected"));
     nats.restart();
-    let connected = async || lookout.overview().await.unwrap().sources[0].trouble.is_none();
+    let connected = async || discovery.overview().await.unwrap().sources[0].trouble.is_none();
     within("it connects", async { while !connected().await {} }).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
-    say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&lookout, "aaaa").is_some()).await;
+    say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&discovery, "aaaa").is_some()).await;
     say(&client, "hello", "bbbb", &second.address.to_string()).await;
-    eventually("both are reached", || ["aaaa", "bbbb"].iter().all(|tag| state(&lookout, tag) == Some(State::Ready))).await;
+    eventually("both are reached", || ["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready))).await;
     nats.kill();
-    eventually("the link is found to be down", || lookout.counters().nats_disconnected.get() > 0).await;
-    let probes = lookout.counters().probes.get();
-    eventually("they are probed", || lookout.counters().probes.get() > probes + 20).await;
-    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&lookout, tag) == Some(State::Ready)), "what was heard is kept");
+    eventually("the link is found to be down", || discovery.counters().nats_disconnected.get() > 0).await;
+    let probes = discovery.counters().probes.get();
+    eventually("they are probed", || discovery.counters().probes.get() > probes + 20).await;
+    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready)), "what was heard is kept");
     drop(first);
-    eventually("one can't be reached any more", || state(&lookout, "aaaa") == Some(State::Unwell)).await;
+    eventually("one can't be reached any more", || state(&discovery, "aaaa") == Some(State::Unwell)).await;
     nats.restart();
     let client = async_nats::connect(nats.url()).await.unwrap();
     second.task.abort();
-    say_until(&client, "bye", "bbbb", &second.address.to_string(), || state(&lookout, "bbbb").is_none()).await;
+    say_until(&client, "bye", "bbbb", &second.address.to_string(), || state(&discovery, "bbbb").is_none()).await;
 }
 
 #[tokio::test]
@@ -161,19 +161,19 @@ async fn a_balancer_that_may_only_listen_looks_names_up_and_counts_nonsense() {
     );
     let door = Door::open(r#"{"tag":"aaaa","sessions":7}"#).await;
     let auth = NatsAuth::User("balancer".into(), "secret".into());
-    let lookout = Lookout::start(discovery(NatsSource { auth, ..NatsSource::new(nats.url()) })).unwrap();
+    let discovery = Discovery::start(config(NatsSource { auth, ..NatsSource::new(nats.url()) })).unwrap();
     let options = async_nats::ConnectOptions::with_user_and_password("node".into(), "secret".into());
     let client = options.connect(nats.url()).await.unwrap();
     let by_name = format!("localhost:{}", door.address.port());
-    say_until(&client, "alive", "aaaa", &by_name, || state(&lookout, "aaaa") == Some(State::Ready)).await;
+    say_until(&client, "alive", "aaaa", &by_name, || state(&discovery, "aaaa") == Some(State::Ready)).await;
     for nonsense in ["", "{", r#"{"occasion":"alive","tag":"too long","epoch":1}"#] {
         client.publish("sociable.sociable.members", nonsense.into()).await.unwrap();
     }
     let long = json!({ "occasion": "alive", "tag": "bbbb", "epoch": 1, "name": "x".repeat(20 << 10) });
     client.publish("sociable.sociable.members", long.to_string().into()).await.unwrap();
-    eventually("all of it is counted", || lookout.counters().announcements_not_understood.get() == 4).await;
-    assert_eq!(lookout.tables().load().nodes().len(), 1);
-    assert_eq!(lookout.counters().nats_errors.get(), 0, "that it may not ask is no error");
+    eventually("all of it is counted", || discovery.counters().announcements_not_understood.get() == 4).await;
+    assert_eq!(discovery.tables().load().nodes().len(), 1);
+    assert_eq!(discovery.counters().nats_errors.get(), 0, "that it may not ask is no error");
 }
 
 #[tokio::test]
@@ -181,11 +181,11 @@ async fn who_falls_silent_while_others_are_heard_gets_no_sessions() {
     let nats = Nats::start();
     let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
     let rules = Rules { silence: Duration::from_millis(300), ..Rules::default() };
-    let lookout = Lookout::start(Discovery { rules, ..discovery(NatsSource::new(nats.url())) }).unwrap();
+    let discovery = Discovery::start(DiscoveryConfig { rules, ..config(NatsSource::new(nats.url())) }).unwrap();
     let client = async_nats::connect(nats.url()).await.unwrap();
-    say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&lookout, "aaaa") == Some(State::Ready)).await;
-    say_until(&client, "alive", "bbbb", &second.address.to_string(), || state(&lookout, "aaaa") == Some(State::Unwell)).await;
-    assert_eq!(state(&lookout, "bbbb"), Some(State::Ready));
+    say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&discovery, "aaaa") == Some(State::Ready)).await;
+    say_until(&client, "alive", "bbbb", &second.address.to_string(), || state(&discovery, "aaaa") == Some(State::Unwell)).await;
+    assert_eq!(state(&discovery, "bbbb"), Some(State::Ready));
 }
 
 /// The warnings of this process, and what is worse.
@@ -280,22 +280,22 @@ async fn who_is_not_let_in_keeps_what_it_heard_and_says_so() {
     let (log, folder) = (Log::begin(), Folder::new("balancer-gates"));
     for gate in [Gate::by_password(), Gate::by_token(), Gate::by_nkey(), Gate::by_tls(&folder)] {
         let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
-        let lookout = Lookout::start(discovery(gate.right.clone())).unwrap();
+        let discovery = Discovery::start(config(gate.right.clone())).unwrap();
         let node = gate.node.connect(gate.right.servers.as_str()).await.unwrap();
-        let is_ready = |tag| state(&lookout, tag) == Some(State::Ready);
+        let is_ready = |tag| state(&discovery, tag) == Some(State::Ready);
         say_until(&node, "alive", "aaaa", &first.address.to_string(), || is_ready("aaaa")).await;
 
         log.0.lock().clear();
-        lookout.reload(discovery(gate.wrong)).unwrap();
+        discovery.reload(config(gate.wrong)).unwrap();
         eventually("it is logged", || log.tells(gate.told)).await;
         let secret = log.tells(&["other word"]) || log.tells(&["other token"]);
         assert!(!secret, "{}", log.0.lock());
-        assert_eq!(lookout.overview().await.unwrap().sources[0].trouble.as_deref(), Some("not connected"));
-        let probes = lookout.counters().probes.get();
-        eventually("it is probed", || lookout.counters().probes.get() > probes + 2).await;
+        assert_eq!(discovery.overview().await.unwrap().sources[0].trouble.as_deref(), Some("not connected"));
+        let probes = discovery.counters().probes.get();
+        eventually("it is probed", || discovery.counters().probes.get() > probes + 2).await;
         assert!(is_ready("aaaa"), "what was heard is kept");
 
-        lookout.reload(discovery(gate.right)).unwrap();
+        discovery.reload(config(gate.right)).unwrap();
         say_until(&node, "alive", "bbbb", &second.address.to_string(), || is_ready("bbbb")).await;
         assert!(is_ready("aaaa"));
         drop(gate.nats);

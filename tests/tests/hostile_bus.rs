@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use sociable::adapter::Adapter;
 use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
-use sociable_balancer::{Discovery, Lookout, NatsAuth, NatsSource, Probing, State};
+use sociable_balancer::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, State};
 use sociable_tests::{Nats, eventually, patience, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -92,23 +92,23 @@ impl Forger {
     }
 }
 
-fn look(source: NatsSource) -> Lookout {
+fn look(source: NatsSource) -> Discovery {
     let probe = Probing { interval: Duration::from_millis(20), timeout: Duration::from_secs(5), ..Probing::default() };
-    Lookout::start(Discovery { nats: Some(source), probe, ..Discovery::default() }).unwrap()
+    Discovery::start(DiscoveryConfig { nats: Some(source), probe, ..DiscoveryConfig::default() }).unwrap()
 }
 
-fn state(lookout: &Lookout, tag: &str) -> Option<State> {
-    lookout.tables().load().owner(tag.parse().unwrap()).map(|node| node.state)
+fn state(discovery: &Discovery, tag: &str) -> Option<State> {
+    discovery.tables().load().owner(tag.parse().unwrap()).map(|node| node.state)
 }
 
 #[tokio::test]
 async fn a_forged_bye_takes_no_node_that_serves_off_a_balancer() {
     let nats = Nats::start();
     let (first, second) = (member(&nats, "first").await, member(&nats, "second").await);
-    let lookout = look(NatsSource::new(nats.url()));
-    let both = || [&first, &second].iter().all(|member| state(&lookout, &member.tag) == Some(State::Ready));
+    let discovery = look(NatsSource::new(nats.url()));
+    let both = || [&first, &second].iter().all(|member| state(&discovery, &member.tag) == Some(State::Ready));
     eventually("both are found", both).await;
-    let load = |member: &Member| std::sync::Arc::clone(&lookout.tables().load().owner(member.tag.parse().unwrap()).unwrap().load);
+    let load = |member: &Member| std::sync::Arc::clone(&discovery.tables().load().owner(member.tag.parse().unwrap()).unwrap().load);
     let before = [load(&first), load(&second)];
     let mut forger = Forger::come(&nats).await;
     for (round, member) in [&first, &second, &first].into_iter().enumerate() {
@@ -116,7 +116,7 @@ async fn a_forged_bye_takes_no_node_that_serves_off_a_balancer() {
         forger.say(json!({ "occasion": "bye", "tag": member.tag, "epoch": epoch })).await;
         // It contradicts.
         assert_eq!(forger.hears(&member.tag, "hello").await["epoch"], epoch);
-        eventually("a probe refutes it", || lookout.counters().farewells_refuted.get() > round as u64).await;
+        eventually("a probe refutes it", || discovery.counters().farewells_refuted.get() > round as u64).await;
         assert!(both());
     }
     assert!(
@@ -131,8 +131,8 @@ async fn a_forged_bye_takes_no_node_that_serves_off_a_balancer() {
 async fn a_forged_hello_leads_nobody_to_another_address() {
     let nats = Nats::start();
     let node = member(&nats, "node").await;
-    let lookout = look(NatsSource::new(nats.url()));
-    eventually("it is found", || state(&lookout, &node.tag) == Some(State::Ready)).await;
+    let discovery = look(NatsSource::new(nats.url()));
+    eventually("it is found", || state(&discovery, &node.tag) == Some(State::Ready)).await;
     // It answers everybody, and tells no tag.
     let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let at = trap.local_addr().unwrap().to_string();
@@ -152,9 +152,9 @@ async fn a_forged_hello_leads_nobody_to_another_address() {
         within("the address is probed", is_probed.recv()).await.unwrap();
     }
     forger.say(json!({ "occasion": "bye", "tag": node.tag, "epoch": 1 })).await;
-    let probes = lookout.counters().probes.get();
-    eventually("all was looked at again", || lookout.counters().probes.get() > probes + 10).await;
-    let table = lookout.tables().load_full();
+    let probes = discovery.counters().probes.get();
+    eventually("all was looked at again", || discovery.counters().probes.get() > probes + 10).await;
+    let table = discovery.tables().load_full();
     let known: Vec<_> = table.nodes().iter().map(|node| (node.tag.as_str(), node.address.to_string(), node.state)).collect();
     assert_eq!(known, [(&*node.tag, node.address.clone(), State::Ready)]);
 }
@@ -221,17 +221,17 @@ async fn the_password_of_a_balancer_lets_nobody_speak() {
         }
         // And a balancer works by these rights.
         let auth = NatsAuth::User("balancer".into(), "secret".into());
-        let lookout = look(NatsSource { auth, ..NatsSource::new(nats.url()) });
+        let discovery = look(NatsSource { auth, ..NatsSource::new(nats.url()) });
         let alive = json!({ "occasion": "alive", "tag": "aaaa", "epoch": 1 });
         let hears = async {
-            while lookout.counters().announcements.get() == 0 {
+            while discovery.counters().announcements.get() == 0 {
                 node.publish(MEMBERS, alive.to_string().into()).await.unwrap();
                 // Nothing else has come.
                 assert_eq!(heard.next().await.unwrap().payload, alive.to_string());
             }
         };
         within("the balancer hears", hears).await;
-        assert_eq!(lookout.counters().nats_errors.get(), 0);
+        assert_eq!(discovery.counters().nats_errors.get(), 0);
     }
 }
 

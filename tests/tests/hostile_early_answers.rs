@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, dev::Service as _, web};
 use sociable::Server;
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options, Probing};
+use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use sociable_tests::{Node, Polling, eventually, within};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -18,7 +18,7 @@ const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 struct Site {
     server: Server,
     node: Node,
-    _lookout: Lookout,
+    _discovery: Discovery,
     balancer: Handle,
 }
 
@@ -50,12 +50,12 @@ impl Site {
             serve.run().await
         });
         let probe = Probing { interval: Duration::from_millis(20), ..Probing::default() };
-        let lookout = Lookout::start(Discovery { nodes: vec![node.addr.into()], probe, ..Discovery::default() }).unwrap();
-        eventually("the node is found", || lookout.tables().load().ready().len() == 1).await;
+        let discovery = Discovery::start(DiscoveryConfig { nodes: vec![node.addr.into()], probe, ..DiscoveryConfig::default() }).unwrap();
+        eventually("the node is found", || discovery.tables().load().ready().len() == 1).await;
         let options = Options { linger: linger.0, linger_bytes: linger.1 as u64, ..Options::default() };
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
+        let balancer = Balancer::new(options, discovery.tables(), discovery.reports()).unwrap().workers(1);
         let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), None, false).unwrap().start().unwrap();
-        Self { server, node, _lookout: lookout, balancer }
+        Self { server, node, _discovery: discovery, balancer }
     }
 
     fn addresses(&self) -> [SocketAddr; 2] {

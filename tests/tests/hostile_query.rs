@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use actix_web::{App, web};
 use sociable::Server;
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options, Probing};
+use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use sociable_tests::{Connection, Node, Response, eventually, get};
 
 const UPGRADE: [(&str, &str); 4] = [
@@ -21,7 +21,7 @@ const UPGRADE: [(&str, &str); 4] = [
 struct Cluster {
     servers: [Server; 2],
     nodes: [Node; 2],
-    lookout: Lookout,
+    discovery: Discovery,
     balancer: Handle,
 }
 
@@ -42,11 +42,11 @@ impl Cluster {
         });
         let probe = Probing { interval: Duration::from_millis(20), ..Probing::default() };
         let addresses = nodes.iter().map(|node| node.addr.into()).collect();
-        let lookout = Lookout::start(Discovery { nodes: addresses, probe, ..Discovery::default() }).unwrap();
-        eventually("both nodes are found", || lookout.tables().load().ready().len() == 2).await;
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
+        let discovery = Discovery::start(DiscoveryConfig { nodes: addresses, probe, ..DiscoveryConfig::default() }).unwrap();
+        eventually("both nodes are found", || discovery.tables().load().ready().len() == 2).await;
+        let balancer = Balancer::new(options, discovery.tables(), discovery.reports()).unwrap().workers(1);
         let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), None, false).unwrap().start().unwrap();
-        Self { servers, nodes, lookout, balancer }
+        Self { servers, nodes, discovery, balancer }
     }
 
     fn address(&self) -> SocketAddr {
@@ -59,7 +59,7 @@ impl Cluster {
     }
 
     fn placements(&self) -> u64 {
-        self.lookout.tables().load().nodes().iter().map(|node| node.load.placements()).sum()
+        self.discovery.tables().load().nodes().iter().map(|node| node.load.placements()).sum()
     }
 }
 

@@ -1,11 +1,12 @@
-//! The head of a node's answer: read, and written anew for the client.
+//! The head of a node's answer: read, and passed on to the client as HTTP/1.1 or HTTP/2.
 
 use std::io::Write as _;
 
 use thiserror::Error;
 
-use super::Framing;
-use super::head::{Accept, tokens, write_field};
+use super::body::Framing;
+use super::fields::{Accept, tokens, write_field};
+use super::head::{Field, NO_FIELD};
 
 /// The longest head of an answer, and the most fields in it.
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
@@ -22,6 +23,8 @@ pub(crate) enum BadAnswer {
     Ambiguous,
     #[error("it switches to a protocol that was not asked for")]
     Switch,
+    #[error("HTTP/2 has no form for its head")]
+    NoHttp2,
 }
 
 /// An answer, as far as its head tells.
@@ -48,12 +51,28 @@ pub(crate) struct Asked {
     pub(crate) close: bool,
 }
 
-/// Reads the head of the answer that begins the input and writes it anew. Tells the length of what was read and how the body goes to the
-/// client, or that more has to come. Interim answers are read and not passed on.
-pub(crate) fn read(input: &[u8], asked: &Asked, out: &mut Vec<u8>) -> Result<Option<(Answer, Framing, usize)>, BadAnswer> {
+/// The head of an answer, as the client gets it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AnswerHead<'a> {
+    answer: Answer,
+    /// The framing of the body for the client.
+    sent: Framing,
+    reason: &'a str,
+    fields: &'a [Field<'a>],
+    /// The client's connection ends behind it.
+    close: bool,
+}
+
+/// Reads the head of the answer that begins the input, and hands it to `take`. Returns the answer, how its body goes to the client, and the
+/// bytes that were read; or `None` if more has to come. Interim answers are read and not passed on.
+pub(crate) fn read(
+    input: &[u8],
+    asked: &Asked,
+    take: impl FnOnce(&AnswerHead<'_>) -> Result<(), BadAnswer>,
+) -> Result<Option<(Answer, Framing, usize)>, BadAnswer> {
     let mut begin = 0;
     loop {
-        let mut fields = [httparse::EMPTY_HEADER; MAX_FIELDS];
+        let mut fields = [NO_FIELD; MAX_FIELDS];
         let mut parsed = httparse::Response::new(&mut fields);
         let length = match parsed.parse(&input[begin..]) {
             Ok(httparse::Status::Complete(length)) => length,
@@ -67,13 +86,65 @@ pub(crate) fn read(input: &[u8], asked: &Asked, out: &mut Vec<u8>) -> Result<Opt
         if status < 200 && status != 101 {
             continue;
         }
-        let answer = understand(&parsed, status, asked)?;
-        let framing = write(&parsed, &answer, asked, out);
-        return Ok(Some((answer, framing, begin)));
+        let answer = interpret(&parsed, status, asked)?;
+        let sent = match answer.body {
+            Framing::Chunked | Framing::Close if asked.chunks => Framing::Chunked,
+            Framing::Chunked | Framing::Close => Framing::Close,
+            framing => framing,
+        };
+        let close = asked.close || sent == Framing::Close;
+        take(&AnswerHead { answer, sent, reason: parsed.reason.unwrap_or_default(), fields: parsed.headers, close })?;
+        return Ok(Some((answer, sent, begin)));
     }
 }
 
-fn understand(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) -> Result<Answer, BadAnswer> {
+impl<'a> AnswerHead<'a> {
+    /// The status.
+    pub(crate) fn status(&self) -> u16 {
+        self.answer.status
+    }
+
+    /// True if the WebSocket is open.
+    pub(crate) fn is_switched(&self) -> bool {
+        self.answer.switched
+    }
+
+    /// The length of the body, if its framing tells it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        if let Framing::Length(length) = self.sent { Some(length) } else { None }
+    }
+
+    /// The fields that are passed on as they came.
+    pub(crate) fn fields(&self) -> impl Iterator<Item = &'a Field<'a>> {
+        let Self { answer, fields, .. } = *self;
+        // Where there is no body, the length tells of the one that there would be.
+        let keeps_length = answer.body == Framing::Empty && answer.status != 204 && !answer.switched;
+        let passes = move |name: &str| !is_of_the_connection(name) && (keeps_length || !name.eq_ignore_ascii_case("content-length"));
+        fields.iter().filter(move |field| passes(field.name))
+    }
+
+    /// Writes it as HTTP/1.1.
+    pub(crate) fn write(&self, out: &mut Vec<u8>) {
+        // Writing to a vector does not fail.
+        let _ = write!(out, "HTTP/1.1 {} {}\r\n", self.answer.status, self.reason);
+        for field in self.fields() {
+            write_field(field.name, field.value, out);
+        }
+        match self.sent {
+            Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),
+            Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            Framing::Empty | Framing::Close => {}
+        }
+        if self.answer.switched {
+            out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
+        } else if self.close {
+            out.extend_from_slice(b"connection: close\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn interpret(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) -> Result<Answer, BadAnswer> {
     let (mut length, mut chunked, mut keep_alive, mut upgraded, mut accepted) = (None, false, parsed.version == Some(1), false, false);
     for field in parsed.headers.iter() {
         let name = field.name;
@@ -114,37 +185,8 @@ fn understand(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) -
     Ok(Answer { status, body, switched: false, keep_alive: keep_alive && body != Framing::Close })
 }
 
-/// Writes the head for the client. Tells how the body goes there.
-fn write(parsed: &httparse::Response<'_, '_>, answer: &Answer, asked: &Asked, out: &mut Vec<u8>) -> Framing {
-    // Writing to a vector does not fail.
-    let _ = write!(out, "HTTP/1.1 {} {}\r\n", answer.status, parsed.reason.unwrap_or_default());
-    for field in parsed.headers.iter().filter(|field| !is_of_the_connection(field.name)) {
-        // Where there is no body, the length tells of the one that there would be.
-        if !field.name.eq_ignore_ascii_case("content-length") || answer.body == Framing::Empty && answer.status != 204 && !answer.switched {
-            write_field(field.name, field.value, out);
-        }
-    }
-    let framing = match answer.body {
-        Framing::Chunked | Framing::Close if asked.chunks => Framing::Chunked,
-        Framing::Chunked | Framing::Close => Framing::Close,
-        framing => framing,
-    };
-    match framing {
-        Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),
-        Framing::Chunked => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
-        Framing::Empty | Framing::Close => {}
-    }
-    if answer.switched {
-        out.extend_from_slice(b"connection: Upgrade\r\nupgrade: websocket\r\n");
-    } else if asked.close || framing == Framing::Close {
-        out.extend_from_slice(b"connection: close\r\n");
-    }
-    out.extend_from_slice(b"\r\n");
-    framing
-}
-
 /// True for a field that is for the next hop alone.
-pub(crate) fn is_of_the_connection(name: &str) -> bool {
+fn is_of_the_connection(name: &str) -> bool {
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
         .into_iter()
         .any(|known| known.eq_ignore_ascii_case(name))
@@ -158,7 +200,11 @@ mod tests {
 
     fn answer(input: &str, asked: &Asked) -> Result<Option<(Answer, Framing, String)>, BadAnswer> {
         let mut out = vec![];
-        let read = read(input.as_bytes(), asked, &mut out)?;
+        let write = |head: &AnswerHead<'_>| {
+            head.write(&mut out);
+            Ok(())
+        };
+        let read = read(input.as_bytes(), asked, write)?;
         Ok(read.map(|(answer, framing, length)| {
             assert_eq!(length, input.find("\r\n\r\nBODY").map_or(input.len(), |at| at + 4));
             (answer, framing, String::from_utf8(out).unwrap())
@@ -166,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_written_anew() {
+    fn answer_head_is_rewritten_for_the_client() {
         let input = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\nX-A: b\r\nKeep-Alive: timeout=5\r\nConnection: keep-alive\r\n\r\nBODY";
         let (read, framing, head) = answer(input, &PLAIN).unwrap().unwrap();
         assert_eq!(read, Answer { status: 200, body: Framing::Length(4), switched: false, keep_alive: true });
@@ -180,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn bodies_without_a_length_get_chunks_where_they_are_understood() {
+    fn body_is_chunked_when_the_client_understands_chunks() {
         for input in ["HTTP/1.1 200 OK\r\n\r\nBODY", "HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\nBODY"] {
             let (_, framing, head) = answer(input, &PLAIN).unwrap().unwrap();
             assert_eq!((framing, &*head), (Framing::Chunked, "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"));
@@ -190,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn interim_answers_are_passed_by() {
+    fn interim_answers_are_skipped() {
         let input = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n";
         let (read, _, head) = answer(input, &PLAIN).unwrap().unwrap();
         assert_eq!((read.status, read.body, &*head), (204, Framing::Empty, "HTTP/1.1 204 No Content\r\n\r\n"));
@@ -198,8 +244,8 @@ mod tests {
     }
 
     #[test]
-    fn a_switch_has_to_be_the_one_that_was_asked_for() {
-        let asked = Asked { upgrade: Some(super::super::head::accept(b"dGhlIHNhbXBsZSBub25jZQ==")), ..PLAIN };
+    fn switch_is_refused_when_it_was_not_asked_for() {
+        let asked = Asked { upgrade: Some(super::super::fields::accept(b"dGhlIHNhbXBsZSBub25jZQ==")), ..PLAIN };
         let accept = "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
         let good = format!("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n{accept}\r\n\r\n");
         let (read, _, head) = answer(&good, &asked).unwrap().unwrap();
@@ -211,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ambiguous_answer_is_not_passed_on() {
+    fn ambiguous_answer_is_refused() {
         for fields in [
             "content-length: 4\r\ntransfer-encoding: chunked",
             "content-length: 4\r\ncontent-length: 5",

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn chunks_are_taken_apart_wherever_they_are_cut() {
+    fn chunks_decode_the_same_wherever_they_are_cut() {
         let wire = b"4;a=b\r\nwiki\r\n0005\r\npedia\r\n0\r\nx-sum: 1\r\n\r\nGET /";
         for cut in 1..wire.len() {
             let (body, left, done) = decode(Framing::Chunked, wire, cut).unwrap();
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_chunk_is_refused() {
+    fn malformed_chunk_is_refused() {
         let wrong: [&[u8]; 14] = [
             b"\r\n",
             b";\r\n",
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn a_length_is_kept_to() {
+    fn body_ends_after_its_length() {
         assert_eq!(decode(Framing::Length(3), b"abcdef", 2), Ok((b"abc".to_vec(), b"def".to_vec(), true)));
         assert_eq!(decode(Framing::Length(9), b"abcdef", 4), Ok((b"abcdef".to_vec(), vec![], false)));
         assert_eq!(decode(Framing::Empty, b"abc", 3), Ok((vec![], b"abc".to_vec(), true)));
@@ -242,7 +242,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..200), 0..8), cut in 1usize..300, behind in proptest::collection::vec(any::<u8>(), 0..20)) {
+        fn chunks_decode_to_what_was_encoded(pieces in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..200), 0..8), cut in 1usize..300, behind in proptest::collection::vec(any::<u8>(), 0..20)) {
             let mut wire = vec![];
             for piece in &pieces {
                 encode(Framing::Chunked, piece, &mut wire);
@@ -253,7 +253,7 @@ mod tests {
         }
 
         #[test]
-        fn nothing_makes_it_panic(wire in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'f'), Just(b';'), any::<u8>()], 0..200), cut in 1usize..50) {
+        fn decoder_does_not_panic_on_any_bytes(wire in proptest::collection::vec(prop_oneof![Just(b'\r'), Just(b'\n'), Just(b'0'), Just(b'f'), Just(b';'), any::<u8>()], 0..200), cut in 1usize..50) {
             let _ = decode(Framing::Chunked, &wire, cut);
         }
     }

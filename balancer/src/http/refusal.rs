@@ -151,17 +151,25 @@ impl Refusal {
         }
     }
 
-    /// The whole answer, behind which the connection is closed or goes on. `retry_after` is in seconds, for those who may come again.
-    ///
-    /// Who asked for a WebSocket gets the bare text, as from a node; who polls gets the error of Engine.IO.
-    pub(crate) fn write(self, websocket: bool, close: bool, retry_after: u32, out: &mut Vec<u8>) {
-        let (status, reason) = self.status();
-        let (kind, body) = match self.engine_error() {
+    /// The type and the text of the body. A client that asked for a WebSocket gets the bare text, as from a node. One that polls gets the error
+    /// of Engine.IO.
+    pub(crate) fn body(self, websocket: bool) -> (&'static str, &'static str) {
+        match self.engine_error() {
             Some(error) if !websocket => ("application/json", error),
             _ => ("text/plain; charset=utf-8", self.text()),
-        };
+        }
+    }
+
+    /// True if the client may try again later.
+    pub(crate) fn is_temporary(self) -> bool {
+        matches!(self.status().0, 429 | 503)
+    }
+
+    /// Writes the whole answer as HTTP/1.1. The connection closes behind it, or goes on. `retry_after` is in seconds.
+    pub(crate) fn write(self, websocket: bool, close: bool, retry_after: u32, out: &mut Vec<u8>) {
+        let ((status, reason), (kind, body)) = (self.status(), self.body(websocket));
         let mut head = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n", body.len());
-        if matches!(status, 429 | 503) {
+        if self.is_temporary() {
             let _ = write!(head, "retry-after: {retry_after}\r\n");
         }
         if self == Self::Version {

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use sociable_balancer::{Admin, Balancer, Discovery, Handle, Lookout, Options};
+use sociable_balancer::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::runtime::Runtime;
 
@@ -23,7 +23,7 @@ pub(crate) struct World {
     pub(crate) node: Script,
     pub(crate) address: SocketAddr,
     admin: SocketAddr,
-    _lookout: Arc<Lookout>,
+    _discovery: Arc<Discovery>,
     _balancer: Handle,
     _runtime: Runtime,
 }
@@ -42,17 +42,18 @@ impl World {
         let mut any = listener.local_addr().unwrap();
         any.set_port(0);
         let node = Script::at(any, TAG);
-        let lookout = Arc::new(Lookout::start(Discovery { nodes: vec![node.address.into()], ..Discovery::default() }).unwrap());
-        eventually("the node is found", || lookout.tables().load().ready().len() == 1);
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
+        let discovery =
+            Arc::new(Discovery::start(DiscoveryConfig { nodes: vec![node.address.into()], ..DiscoveryConfig::default() }).unwrap());
+        eventually("the node is found", || discovery.tables().load().ready().len() == 1);
+        let balancer = Balancer::new(options, discovery.tables(), discovery.reports()).unwrap().workers(1);
         let balancer = balancer.listen(listener, tls, proxied).start().unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let operator = Admin::bind(any).unwrap();
         let admin = operator.listener().local_addr().unwrap();
         let entered = runtime.enter();
-        runtime.spawn(operator.serve(&balancer, Arc::clone(&lookout), None).unwrap());
+        runtime.spawn(operator.serve(&balancer, Arc::clone(&discovery), None).unwrap());
         drop(entered);
-        Self { node, address: balancer.addrs()[0], admin, _lookout: lookout, _balancer: balancer, _runtime: runtime }
+        Self { node, address: balancer.addrs()[0], admin, _discovery: discovery, _balancer: balancer, _runtime: runtime }
     }
 
     pub(crate) fn connect(&self) -> TcpStream {

@@ -1,4 +1,4 @@
-//! What must hold for every input of a decoder: one function a decoder, which panics where it does not hold.
+//! What must hold for every input of a decoder or a parser: one function each, which panics where it does not hold.
 //!
 //! Each asks for more than that nothing panics: what was read can be written and read again, what comes out is no larger than the
 //! input allows, limits hold, and how an input was split is of no matter. The fuzzer calls these functions with inputs that
@@ -7,11 +7,16 @@
 mod args;
 mod engine;
 mod engine_v3;
+mod forwarded;
 mod frames;
+mod http_answer;
+mod http_body;
+mod http_request;
 mod id;
 mod json;
 mod msgpack;
 mod packets;
+mod proxy_protocol;
 mod query;
 mod value;
 mod websocket;
@@ -19,11 +24,16 @@ mod websocket;
 pub use args::{args_json, args_msgpack};
 pub use engine::{engine_packet, engine_payload};
 pub use engine_v3::engine_v3_payload;
+pub use forwarded::forwarded;
 pub use frames::frames;
+pub use http_answer::http_answer_head;
+pub use http_body::http_body;
+pub use http_request::http_request_head;
 pub use id::id;
 pub use json::json_decoder;
 pub use msgpack::msgpack_decoder;
 pub use packets::packets;
+pub use proxy_protocol::proxy_protocol;
 pub use query::query;
 pub use value::value;
 pub use websocket::websocket_decoder;
@@ -32,17 +42,22 @@ pub use websocket::websocket_decoder;
 pub type Check = fn(&[u8]);
 
 /// Every check by the name of its fuzz target and of its folder of inputs.
-pub const ALL: [(&str, Check); 13] = [
+pub const ALL: [(&str, Check); 18] = [
     ("args_json", args_json),
     ("args_msgpack", args_msgpack),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("engine_v3_payload", engine_v3_payload),
+    ("forwarded", forwarded),
     ("frames", frames),
+    ("http_answer_head", http_answer_head),
+    ("http_body", http_body),
+    ("http_request_head", http_request_head),
     ("id", id),
     ("json_decoder", json_decoder),
     ("msgpack_decoder", msgpack_decoder),
     ("packets", packets),
+    ("proxy_protocol", proxy_protocol),
     ("query", query),
     ("value", value),
     ("websocket_decoder", websocket_decoder),

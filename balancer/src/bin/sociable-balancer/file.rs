@@ -73,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_is_told_by_its_place_and_by_what_should_be_there() {
+    fn file_error_names_the_place_and_a_remedy() {
         assert_eq!(wrong("bound = 2\nlistne = []"), "line 2, column 1: `listne` is no setting");
         assert_eq!(wrong("[lisnte]\nbound = 2"), "line 1, column 2: `lisnte` is no setting");
         assert_eq!(wrong("bound = 'x'"), "line 1, column 9: `bound`: expected f64");
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mistake_tells_no_secret() {
+    fn file_error_shows_no_secret() {
         for key in ["nats", "nats-user", "nats-password", "nats-token", "nats-nkey", "nats-credentials"] {
             for (value, told) in [
                 ("12345", "expected "),

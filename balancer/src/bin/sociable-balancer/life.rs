@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sociable_balancer::{
-    Admin, Balancer, Discovery, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Lookout, Options, OptionsError, Tables,
-    Tls, TlsError, take_over,
+    Admin, Balancer, Discovery, DiscoveryConfig, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Options, OptionsError,
+    Tables, Tls, TlsError, take_over,
 };
 use thiserror::Error;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,7 +52,7 @@ pub(crate) enum LifeError {
 /// Settings that make sense.
 pub(crate) struct Plan {
     options: Options,
-    discovery: Discovery,
+    discovery: DiscoveryConfig,
     tls: Option<Arc<Tls>>,
 }
 
@@ -60,10 +60,10 @@ impl Plan {
     /// Checks settings. Certificates are read.
     pub(crate) fn new(settings: &Settings) -> Result<Self, LifeError> {
         settings.check()?;
-        let (options, discovery, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
+        let (options, config, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
         options.check()?;
         let tls = if pairs.is_empty() { None } else { Some(Arc::new(Tls::load(pairs)?)) };
-        Ok(Self { options, discovery, tls })
+        Ok(Self { options, discovery: config, tls })
     }
 }
 
@@ -71,8 +71,8 @@ impl Plan {
 pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) -> Result<(), LifeError> {
     let Plan { options, discovery, tls } = Plan::new(settings)?;
     let mut signals = Signals::new().map_err(LifeError::Io)?;
-    let lookout = Arc::new(Lookout::start(discovery)?);
-    let tables = lookout.tables();
+    let discovery = Arc::new(Discovery::start(discovery)?);
+    let tables = discovery.tables();
     tokio::select! {
         () = first_nodes(&tables) => {}
         _ = signals.end.recv() => return Ok(()),
@@ -81,7 +81,7 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
         Some(path) => take_over(path).await?,
         None => None,
     };
-    let mut balancer = Balancer::new(options, lookout.tables(), lookout.reports())?;
+    let mut balancer = Balancer::new(options, discovery.tables(), discovery.reports())?;
     if let Some(workers) = settings.workers {
         balancer = balancer.workers(workers.get().into());
     }
@@ -120,7 +120,7 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
     let listeners = listeners.map(TcpListener::try_clone).collect::<io::Result<Vec<_>>>().map_err(LifeError::Io)?;
     let sockets: Vec<_> = names.into_iter().zip(listeners).collect();
     let administration = match admin {
-        Some(admin) => Some(administer(admin, &running, &lookout, tls.clone()).map_err(LifeError::Io)?),
+        Some(admin) => Some(administer(admin, &running, &discovery, tls.clone()).map_err(LifeError::Io)?),
         None => None,
     };
     let successor = async {
@@ -142,7 +142,7 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
                     tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one");
                 }
             },
-            _ = signals.reload.recv() => reload(flags, settings, filter, &running, &lookout, tls.as_ref()),
+            _ = signals.reload.recv() => reload(flags, settings, filter, &running, &discovery, tls.as_ref()),
             _ = signals.debug.recv() => filter.switch(DEBUG),
             _ = signals.trace.recv() => filter.switch(TRACE),
             () = &mut dropped_lines => {}
@@ -160,9 +160,9 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
     let time = if handed { handover_time } else { drain_time };
     tracing::info!(target: "sociable::balancer", connections = running.connections(), seconds = time.as_secs(), handed, "leaving");
     if handed {
-        running.give_way(time)
+        running.drain_after_handover(time)
     } else {
-        running.leave(time)
+        running.drain(time)
     }
     let mut ends = !handed;
     loop {
@@ -174,7 +174,7 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
                     break;
                 }
                 ends = true;
-                running.leave(drain_time);
+                running.drain(drain_time);
             }
         }
     }
@@ -183,9 +183,9 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
 }
 
 /// Answers operators from now on, until the process ends or the task is aborted.
-fn administer(admin: Admin, running: &Handle, lookout: &Arc<Lookout>, tls: Option<Arc<Tls>>) -> io::Result<JoinHandle<()>> {
+fn administer(admin: Admin, running: &Handle, discovery: &Arc<Discovery>, tls: Option<Arc<Tls>>) -> io::Result<JoinHandle<()>> {
     let address = admin.listener().local_addr()?;
-    let administration = tokio::spawn(admin.serve(running, Arc::clone(lookout), tls)?);
+    let administration = tokio::spawn(admin.serve(running, Arc::clone(discovery), tls)?);
     tracing::info!(target: "sociable::balancer", "administration on http://{address}");
     let _ = writeln!(io::stdout(), "administration on http://{address}");
     Ok(administration)
@@ -228,11 +228,11 @@ async fn first_nodes(tables: &Tables) {
 }
 
 /// Reads the settings again: if anything is wrong with them, it is logged, and nothing changes.
-fn reload(flags: &Flags, started: &Settings, filter: &Filter, running: &Handle, lookout: &Lookout, tls: Option<&Arc<Tls>>) {
+fn reload(flags: &Flags, started: &Settings, filter: &Filter, running: &Handle, discovery: &Discovery, tls: Option<&Arc<Tls>>) {
     let reloaded = (|| {
         let settings = flags.settings()?;
         settings.check()?;
-        let (options, discovery, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
+        let (options, config, pairs) = (settings.options(), settings.discovery()?, settings.pairs()?);
         options.check()?;
         let log = settings.filter()?;
         // The last that can fail.
@@ -240,7 +240,7 @@ fn reload(flags: &Flags, started: &Settings, filter: &Filter, running: &Handle, 
             tls.change(pairs)?;
         }
         running.reload(options)?;
-        lookout.reload(discovery)?;
+        discovery.reload(config)?;
         filter.change(log);
         Ok::<_, LifeError>(started.settled(&settings))
     })();

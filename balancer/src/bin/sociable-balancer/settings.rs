@@ -1,6 +1,10 @@
 //! What the balancer is told: by flags, by the environment, by a file. Each setting has the same name in all three, and the first that has it
 //! wins, in this order.
 
+mod check;
+#[cfg(test)]
+mod tests;
+
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::path::PathBuf;
@@ -9,10 +13,10 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use ipnet::IpNet;
 use serde::Deserialize;
-use sociable_balancer::{Affinity, Discovery, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
-use thiserror::Error;
+use sociable_balancer::{Affinity, DiscoveryConfig, DiscoveryError, NatsAuth, NatsSource, Options, Pair};
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::filter::ParseError;
+
+pub(crate) use self::check::SettingsError;
 
 use crate::environment;
 use crate::file::{self, FileError};
@@ -259,27 +263,6 @@ settings! {
     log_format: Format,
 }
 
-/// Settings that do not go together.
-#[derive(Debug, Error)]
-pub(crate) enum SettingsError {
-    #[error("tls-cert has {certificates} files and tls-key {keys}: give one key for each certificate")]
-    Pairs { certificates: usize, keys: usize },
-    #[error("{0} without {1}: give both, or neither")]
-    Alone(&'static str, &'static str),
-    #[error("log: {0}")]
-    Log(#[from] ParseError),
-    #[error("proxy-protocol without trusted: give the networks of the proxies that send such headers")]
-    NobodyTrusted,
-    #[error("{0} and {1} are alternatives: give one of nats-user, nats-token, nats-nkey and nats-credentials")]
-    Alternatives(&'static str, &'static str),
-    #[error("listen is empty, and there is no tls-listen: nobody would be served. Give an address")]
-    Nowhere,
-    #[error("{0} and {1} are both to be {2}: give each an address or a port of its own")]
-    Twice(&'static str, &'static str, SocketAddr),
-    #[error("{0} is empty: give a path, or leave it out")]
-    NoPath(&'static str),
-}
-
 impl Flags {
     /// What this process was started with. Whatever is wrong with it is told, and ends the process.
     pub(crate) fn of_process() -> Self {
@@ -321,8 +304,8 @@ impl Settings {
     }
 
     /// How nodes are found.
-    pub(crate) fn discovery(&self) -> Result<Discovery, DiscoveryError> {
-        let mut discovery = Discovery::default();
+    pub(crate) fn discovery(&self) -> Result<DiscoveryConfig, DiscoveryError> {
+        let mut discovery = DiscoveryConfig::default();
         for node in self.nodes.iter().flatten() {
             if node.contains("://") { discovery.dns.push(node.parse()?) } else { discovery.nodes.push(node.parse()?) }
         }
@@ -350,57 +333,6 @@ impl Settings {
         source.root_certificates.clone_from(&self.nats_ca);
         source.client_certificate = self.nats_cert.clone().zip(self.nats_key.clone());
         source
-    }
-
-    /// Checks that settings go together, wherever they were said.
-    pub(crate) fn check(&self) -> Result<(), SettingsError> {
-        let all = [
-            ("tls-listen", is_some(&self.tls_listen), "tls-cert", is_some(&self.tls_cert)),
-            ("nats-user", self.nats_user.is_some(), "nats-password", self.nats_password.is_some()),
-            ("nats-cert", self.nats_cert.is_some(), "nats-key", self.nats_key.is_some()),
-        ];
-        for (one, has_one, other, has_other) in all {
-            match (has_one, has_other) {
-                (true, false) => return Err(SettingsError::Alone(one, other)),
-                (false, true) => return Err(SettingsError::Alone(other, one)),
-                _ => {}
-            }
-        }
-        let ways = [
-            ("nats-user", self.nats_user.is_some()),
-            ("nats-token", self.nats_token.is_some()),
-            ("nats-nkey", self.nats_nkey.is_some()),
-            ("nats-credentials", self.nats_credentials.is_some()),
-        ];
-        let mut ways = ways.into_iter().filter(|(_, given)| *given);
-        if let (Some((one, _)), Some((other, _))) = (ways.next(), ways.next()) {
-            return Err(SettingsError::Alternatives(one, other));
-        }
-        if self.proxy_protocol == Some(true) && !is_some(&self.trusted) {
-            return Err(SettingsError::NobodyTrusted);
-        }
-        if self.handover.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
-            return Err(SettingsError::NoPath("handover"));
-        }
-        self.check_addresses()?;
-        self.pairs().map(drop)
-    }
-
-    /// Checks that there is an address, and none twice.
-    fn check_addresses(&self) -> Result<(), SettingsError> {
-        let served = self.plain().into_iter().map(|address| ("listen", address));
-        let served = served.chain(self.tls_listen.iter().flatten().map(|address| ("tls-listen", *address)));
-        let mut all: Vec<_> = served.collect();
-        if all.is_empty() {
-            return Err(SettingsError::Nowhere);
-        }
-        all.extend(self.admin_addr.map(|address| ("admin-addr", address)));
-        for (at, (name, address)) in all.iter().enumerate() {
-            if let Some((other, _)) = all[..at].iter().find(|(_, other)| meet(*address, *other)) {
-                return Err(SettingsError::Twice(other, name, *address));
-            }
-        }
-        Ok(())
     }
 
     /// What is settled at the start: the names of settings in which `new` differs, and which it can't change.
@@ -465,104 +397,5 @@ impl Settings {
         seconds(&mut options.drain_time, self.drain_time);
         seconds(&mut options.handover_time, self.handover_time);
         options
-    }
-}
-
-/// True for a list with something in it.
-fn is_some<T>(list: &Option<Vec<T>>) -> bool {
-    list.as_ref().is_some_and(|list| !list.is_empty())
-}
-
-/// True if one process can't listen on both.
-fn meet(one: SocketAddr, other: SocketAddr) -> bool {
-    let any = one.ip().is_unspecified() || other.ip().is_unspecified();
-    one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (any || one.ip() == other.ip())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn flags(args: &[&str]) -> Settings {
-        Flags::try_parse_from([&["sociable-balancer"], args].concat()).unwrap().settings
-    }
-
-    #[test]
-    fn the_flags_fit_together() {
-        Flags::command().debug_assert();
-    }
-
-    #[test]
-    fn every_setting_has_its_environment_variable() {
-        for flag in Flags::command().get_arguments().filter(|flag| !["check", "probe"].contains(&flag.get_id().as_str())) {
-            let name = flag.get_id().as_str().to_uppercase();
-            let shared = ["NATS", "CLUSTER"].iter().any(|shared| name.starts_with(shared));
-            let variable = if shared { format!("SOCIABLE_{name}") } else { format!("SOCIABLE_BALANCER_{name}") };
-            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(&*variable));
-        }
-    }
-
-    #[test]
-    fn a_file_says_what_flags_say() {
-        let file = r#"
-            listen = ["0.0.0.0:80", "[::]:80"]
-            nodes = ["a:3000", "dns://b:3000"]
-            affinity = "cookie:user"
-            bound = 1.5
-            drain-time = 5
-            access-log = true
-            trusted = ["10.0.0.0/8"]
-        "#;
-        let args = [
-            "--listen=0.0.0.0:80,[::]:80",
-            "--nodes=a:3000,dns://b:3000",
-            "--affinity=cookie:user",
-            "--bound=1.5",
-            "--drain-time=5",
-            "--access-log",
-            "--trusted=10.0.0.0/8",
-        ];
-        assert_eq!(toml::from_str::<Settings>(file).unwrap(), flags(&args));
-        let merged = flags(&["--bound=2", "--no-such"].map(|arg| if arg == "--no-such" { "--access-log=false" } else { arg }));
-        let merged = merged.or(toml::from_str(file).unwrap());
-        assert_eq!((merged.bound, merged.access_log, merged.drain_time), (Some(2.0), Some(false), Some(5)));
-    }
-
-    #[test]
-    fn what_goes_together_is_checked_wherever_it_was_said() {
-        let merged = |args: &[&str], file: &str| flags(args).or(toml::from_str(file).unwrap()).check().map_err(|error| error.to_string());
-        let tls = "tls-cert = ['cert.pem']\ntls-key = ['key.pem']";
-        assert_eq!(merged(&["--tls-listen=127.0.0.1:443"], tls), Ok(()));
-        assert_eq!(merged(&["--nats-user=ada"], "nats-password = 'secret'"), Ok(()));
-        assert_eq!(merged(&["--proxy-protocol"], "trusted = ['10.0.0.0/8']"), Ok(()));
-        for (args, file, told) in [
-            ("--tls-listen=127.0.0.1:443", "", "tls-listen without tls-cert"),
-            ("--bound=2", tls, "tls-cert without tls-listen"),
-            ("--nats-user=ada", "", "nats-user without nats-password"),
-            ("--nats-key=key.pem", "", "nats-key without nats-cert"),
-            ("--proxy-protocol", "", "proxy-protocol without trusted"),
-            ("--tls-listen=127.0.0.1:443", "tls-cert = ['a', 'b']\ntls-key = ['a']", "2 files and tls-key 1"),
-            ("--tls-listen=127.0.0.1:443", "tls-cert = []\ntls-key = []", "tls-listen without tls-cert"),
-            ("--nats-token=secret", "nats-user = 'ada'\nnats-password = 'secret'", "nats-user and nats-token are alternatives"),
-            ("--nats-nkey=SU", "nats-credentials = 'file'", "nats-nkey and nats-credentials are alternatives"),
-            ("--bound=2", "listen = []", "nobody would be served"),
-            ("--bound=2", "handover = ''", "handover is empty"),
-            ("--listen=127.0.0.1:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
-            ("--bound=2", "admin-addr = '127.0.0.1:8080'", "listen and admin-addr are both to be 127.0.0.1:8080"),
-            ("--listen=0.0.0.0:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
-            ("--listen=[::1]:80,[::1]:80", "", "listen and listen are both to be [::1]:80"),
-        ] {
-            let error = merged(&[args], file).unwrap_err();
-            assert!(error.contains(told) && !error.contains("secret"), "{args} {file}: {error}");
-        }
-        assert_eq!(merged(&["--listen=127.0.0.1:80,[::]:80,127.0.0.2:80"], "admin-addr = '127.0.0.1:81'"), Ok(()));
-        assert_eq!(merged(&["--listen=127.0.0.1:0,127.0.0.1:0"], "admin-addr = '127.0.0.1:0'"), Ok(()));
-        assert_eq!(merged(&["--tls-listen=127.0.0.1:443"], &format!("listen = []\n{tls}")), Ok(()));
-    }
-
-    #[test]
-    fn what_can_not_be_changed_is_named() {
-        let (before, after) = (flags(&["--workers=1", "--bound=2"]), flags(&["--workers=2", "--listen=127.0.0.1:1"]));
-        assert_eq!(before.settled(&after), ["listen", "workers"]);
     }
 }

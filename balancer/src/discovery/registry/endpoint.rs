@@ -1,0 +1,88 @@
+//! An address, and how probes of it went.
+
+use std::time::{Duration, Instant};
+
+use sociable_protocol::NodeTag;
+
+/// After so many probes without an answer an address is told of that never gave one: a node may be starting still.
+const NEVER_REACHED: u32 = 5;
+
+/// An address is probed out of turn no more often than this, whatever is announced.
+const EARLY_PROBE_PAUSE: Duration = Duration::from_millis(200);
+
+/// Where somebody may answer.
+#[derive(Debug, Default)]
+pub(super) struct Endpoint {
+    /// Probes in a row that went this way.
+    good: u32,
+    bad: u32,
+    well: bool,
+    /// When somebody last answered.
+    reached: Option<Instant>,
+    /// Who did, if it told.
+    tag: Option<NodeTag>,
+    /// Why nobody answers.
+    trouble: Option<String>,
+    /// That it tells no tag was said.
+    untagged: bool,
+    /// When it was last to be probed out of turn.
+    probed_early: Option<Instant>,
+}
+
+impl Endpoint {
+    /// Somebody answered. True if it did not say who it is, and that is news.
+    pub(super) fn on_answer(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
+        // Of one that was never seen here there is nothing bad to be forgotten.
+        let new = self.reached.is_none() || who.is_some() && who != self.tag;
+        (self.good, self.bad) = (self.good.saturating_add(1), 0);
+        self.well |= new || self.good >= rise;
+        (self.reached, self.tag, self.trouble) = (Some(now), who, None);
+        let news = who.is_none() && !self.untagged;
+        self.untagged = who.is_none();
+        news
+    }
+
+    /// Nobody did. True if nobody ever has, and it is time to say so.
+    pub(super) fn on_failure(&mut self, trouble: &str, fall: u32) -> bool {
+        (self.good, self.bad) = (0, self.bad.saturating_add(1));
+        self.well &= self.bad < fall;
+        self.trouble = Some(trouble.into());
+        self.reached.is_none() && self.bad == NEVER_REACHED
+    }
+
+    /// True if it may be probed out of turn now. It counts as done.
+    pub(super) fn may_probe_now(&mut self, now: Instant) -> bool {
+        let may = self.probed_early.is_none_or(|before| now.duration_since(before) >= EARLY_PROBE_PAUSE);
+        if may {
+            self.probed_early = Some(now);
+        }
+        may
+    }
+
+    /// True if requests may be sent there.
+    pub(super) fn is_well(&self) -> bool {
+        self.well
+    }
+
+    pub(super) fn reached(&self) -> Option<Instant> {
+        self.reached
+    }
+
+    /// Who answered last.
+    pub(super) fn tag(&self) -> Option<NodeTag> {
+        self.tag
+    }
+
+    pub(super) fn was_reached_as(&self, tag: NodeTag) -> bool {
+        self.tag == Some(tag)
+    }
+
+    /// True if who answers does not tell its tag.
+    pub(super) fn is_untagged(&self) -> bool {
+        self.untagged
+    }
+
+    pub(super) fn trouble(&self) -> Option<&str> {
+        self.trouble.as_deref()
+    }
+}

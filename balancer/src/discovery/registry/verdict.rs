@@ -1,0 +1,145 @@
+//! The verdict on a node: what it may be sent, and why.
+
+use std::fmt;
+
+use sociable_protocol::NodeTag;
+
+use super::endpoint::Endpoint;
+use crate::table::State;
+
+/// How a node stands at an address, the best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Reachability {
+    /// The node answers there.
+    Reachable,
+    /// The node answered there, and does not now.
+    Failing,
+    /// The node announces the address, and no probe has been made.
+    Unprobed,
+    /// The node announces the address, and no probe was ever answered.
+    NeverReached,
+    /// Another node answers, or one that tells no tag.
+    TakenOver,
+}
+
+impl Reachability {
+    pub(super) fn at(endpoint: Option<&Endpoint>, tag: NodeTag) -> Self {
+        let Some(endpoint) = endpoint else { return Self::Unprobed };
+        match endpoint.tag() {
+            Some(who) if who != tag => Self::TakenOver,
+            Some(_) if endpoint.is_well() => Self::Reachable,
+            Some(_) => Self::Failing,
+            None if endpoint.reached().is_some() => Self::TakenOver,
+            None if endpoint.trouble().is_some() => Self::NeverReached,
+            None => Self::Unprobed,
+        }
+    }
+
+    pub(super) fn is_good(self) -> bool {
+        self == Self::Reachable
+    }
+
+    /// True if a probe of the address has told the tag: requests may be sent there.
+    pub(super) fn is_proven(self) -> bool {
+        self <= Self::Failing
+    }
+}
+
+/// What a node may be sent, and why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Verdict {
+    pub(super) state: State,
+    pub(super) why: Why,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    Well,
+    HealthIgnored,
+    Draining,
+    Unnamed,
+    Full,
+    NoAddress,
+    Reachability(Reachability),
+    ConnectFails,
+    CutOff,
+    Silent,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Well => "it is well",
+            Self::HealthIgnored => "it is not well, but so few are that this is ignored",
+            Self::Draining => "it says that it takes no new sessions",
+            Self::Unnamed => "no source names it any more",
+            Self::Full => "it takes no more sessions",
+            Self::NoAddress => "it tells no address that can be used",
+            Self::Reachability(Reachability::Reachable) => "it answers",
+            Self::Reachability(Reachability::Failing) => "it does not answer any more",
+            Self::Reachability(Reachability::Unprobed) => "it was not probed yet",
+            Self::Reachability(Reachability::NeverReached) => "nobody answers at its address",
+            Self::Reachability(Reachability::TakenOver) => "who answers at its address does not tell its tag",
+            Self::ConnectFails => "connecting to it failed too often",
+            Self::CutOff => "it can't reach the other nodes",
+            Self::Silent => "it is not heard on NATS, though others are",
+        })
+    }
+}
+
+/// What speaks against sending new sessions to a node.
+pub(super) struct HealthSignals {
+    pub(super) leaving: Option<Why>,
+    /// It can't be reached.
+    pub(super) unreachable: Option<Why>,
+    /// It can't reach the others.
+    pub(super) isolated: Option<Why>,
+    pub(super) full: bool,
+    /// A probe has reached it once, so that it makes sense to try again.
+    pub(super) was_reached: bool,
+}
+
+/// What does not speak against it, since it is so for too many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct IgnoredSignals {
+    /// Fewer than half can be reached: the fault is likely on this side.
+    pub(super) unreachable: bool,
+    /// There is no node that is not isolated: an island is better than nothing, and worse than anything else.
+    pub(super) isolated: bool,
+}
+
+impl HealthSignals {
+    /// True if only its health matters.
+    fn counts(&self) -> bool {
+        self.leaving.is_none() && !self.full && self.was_reached
+    }
+
+    fn is_well(&self) -> bool {
+        self.unreachable.is_none() && self.isolated.is_none()
+    }
+
+    pub(super) fn verdict(&self, ignored: IgnoredSignals) -> Verdict {
+        // Who refuses connections would get nothing anyway.
+        let unreachable = self.unreachable.filter(|why| *why == Why::ConnectFails || !(ignored.unreachable && self.was_reached));
+        let isolated = self.isolated.filter(|_| !ignored.isolated);
+        let (state, why) = match (self.leaving, unreachable.or(isolated)) {
+            (Some(why), _) => (State::Draining, why),
+            (None, Some(why)) => (State::Unwell, why),
+            (None, None) if self.full => (State::Full, Why::Full),
+            (None, None) if self.is_well() => (State::Ready, Why::Well),
+            (None, None) => (State::Ready, Why::HealthIgnored),
+        };
+        Verdict { state, why }
+    }
+}
+
+pub(super) fn ignored<'a>(signals: impl Iterator<Item = &'a HealthSignals>, panic: bool) -> IgnoredSignals {
+    let (mut all, mut here, mut isolated, mut well) = (0, 0, 0, 0);
+    for signals in signals.filter(|signals| signals.counts()) {
+        all += 1;
+        here += usize::from(signals.unreachable.is_none());
+        isolated += usize::from(signals.isolated.is_some());
+        well += usize::from(signals.is_well());
+    }
+    IgnoredSignals { unreachable: panic && here * 2 < all, isolated: isolated > 0 && well == 0 }
+}

@@ -1,0 +1,150 @@
+//! What is known, for people: a status page, as JSON.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use serde::Serialize;
+use sociable_protocol::NodeTag;
+
+use super::endpoint::Endpoint;
+use super::process::Process;
+use super::state::Registry;
+use crate::table::State;
+
+/// All that is known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Overview {
+    /// That of the table.
+    pub generation: u64,
+    /// True if so few nodes can be reached that new sessions are sent to the others too.
+    pub panicking: bool,
+    /// True if there is no node that is well and reaches the others, so that those that don't get new sessions.
+    pub all_cut_off: bool,
+    /// All nodes, and all addresses where none was found.
+    pub nodes: Vec<NodeView>,
+    /// Who says which nodes there are.
+    pub sources: Vec<SourceView>,
+}
+
+/// A node, or an address where none was found.
+#[derive(Clone, Debug, Serialize)]
+pub struct NodeView {
+    /// Its tag; none if none was told.
+    pub tag: Option<NodeTag>,
+    /// Its name, if it told one.
+    pub name: String,
+    /// Where it is, if that is known.
+    pub address: Option<SocketAddr>,
+    /// What may be sent to it; nothing if it has no tag.
+    pub state: Option<State>,
+    /// Why.
+    pub why: String,
+    /// Its sessions.
+    pub sessions: usize,
+    /// How many it takes at most, if it says.
+    pub max_sessions: Option<usize>,
+    /// Tunnels between this replica and the node.
+    pub tunnels: usize,
+    /// Requests of this replica that it has not answered yet.
+    pub requests: usize,
+    /// Seconds since it last spoke or answered.
+    pub heard_seconds_ago: Option<f64>,
+    /// The sources that name it.
+    pub sources: Vec<String>,
+}
+
+/// A source.
+#[derive(Clone, Debug, Serialize)]
+pub struct SourceView {
+    /// What it is.
+    pub source: String,
+    /// How many addresses it gives, or how many nodes were heard there.
+    pub names: usize,
+    /// What it could not say.
+    pub trouble: Option<String>,
+}
+
+impl Registry {
+    /// What is known now: nodes in the order of their addresses.
+    pub fn overview(&self, now: Instant) -> Overview {
+        let processes = self.processes.iter().map(|(tag, process)| self.node(*tag, process, now));
+        let nobody = |endpoint: &Endpoint| endpoint.tag().is_none_or(|tag| !self.processes.contains_key(&tag));
+        let announced = |address: &SocketAddr| self.processes.values().any(|process| process.address == Some(*address));
+        let endpoints = self.endpoints.iter().filter(|(address, endpoint)| nobody(endpoint) && !announced(address));
+        let mut nodes: Vec<_> = processes.chain(endpoints.map(|(address, endpoint)| self.nobody(*address, endpoint, now))).collect();
+        nodes.sort_by_key(|node| (node.address, node.tag));
+        Overview {
+            generation: self.table.generation(),
+            panicking: self.ignored.unreachable,
+            all_cut_off: self.ignored.isolated,
+            nodes,
+            sources: self.all_sources(),
+        }
+    }
+
+    fn node(&self, tag: NodeTag, process: &Process, now: Instant) -> NodeView {
+        let endpoint = process.address.and_then(|address| self.endpoints.get(&address));
+        let why = process.verdict.map(|verdict| verdict.why.to_string());
+        let parts: Vec<_> = why.into_iter().chain(endpoint.and_then(Endpoint::trouble).map(str::to_owned)).collect();
+        let announced = self.sources.nats().filter(|_| process.announced.is_some()).map(|nats| nats.label.clone());
+        NodeView {
+            tag: Some(tag),
+            name: process.name().to_owned(),
+            address: process.address,
+            state: process.verdict.map(|verdict| verdict.state),
+            why: parts.join(": "),
+            sessions: process.load.sessions(),
+            max_sessions: process.limits.max_sessions,
+            tunnels: process.load.tunnels(),
+            requests: process.load.requests(),
+            heard_seconds_ago: Some(now.duration_since(process.alive).as_secs_f64()),
+            sources: process.address.map(|address| self.lists_with(address)).unwrap_or_default().into_iter().chain(announced).collect(),
+        }
+    }
+
+    fn nobody(&self, address: SocketAddr, endpoint: &Endpoint, now: Instant) -> NodeView {
+        let why = match endpoint.trouble() {
+            Some(trouble) => trouble,
+            None if endpoint.is_untagged() => "who answers does not tell its tag",
+            None if endpoint.tag().is_some() => "who answers has said goodbye",
+            None => "it was not probed yet",
+        };
+        NodeView {
+            tag: endpoint.tag(),
+            name: String::new(),
+            address: Some(address),
+            state: None,
+            why: why.to_owned(),
+            sessions: 0,
+            max_sessions: None,
+            tunnels: 0,
+            requests: 0,
+            heard_seconds_ago: endpoint.reached().map(|reached| now.duration_since(reached).as_secs_f64()),
+            sources: self.lists_with(address),
+        }
+    }
+
+    fn lists_with(&self, address: SocketAddr) -> Vec<String> {
+        let lists = self.sources.lists().filter(|list| list.addresses.binary_search(&address).is_ok());
+        let mut labels: Vec<_> = lists.map(|list| list.label.clone()).collect();
+        labels.sort();
+        labels.dedup();
+        labels
+    }
+
+    fn all_sources(&self) -> Vec<SourceView> {
+        let lists = self.sources.lists().map(|list| SourceView {
+            source: list.label.clone(),
+            names: list.addresses.len(),
+            trouble: list.trouble.clone(),
+        });
+        let nats = self.sources.nats().map(|nats| SourceView {
+            source: nats.label.clone(),
+            names: self.processes.values().filter(|process| process.announced.is_some()).count(),
+            trouble: nats.up_since.is_none().then(|| "not connected".into()),
+        });
+        let mut all: Vec<_> = lists.chain(nats).collect();
+        all.sort_by(|a, b| a.source.cmp(&b.source));
+        all
+    }
+}

@@ -1,0 +1,141 @@
+//! Which session ids were wrong, and which are known to be right.
+//!
+//! A wrong id mostly bears the tag of a node that is gone: after a crash many clients ask with such ids. An id with the tag of a node that
+//! lives is for that node to judge, so its answer is counted. These two kinds have a limit each: clients of a node that restarts do not
+//! use up the limit of those whose node lives. An address beyond the second limit reaches nodes only with ids that were right lately.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use sociable_protocol::Id;
+
+use crate::limits::rate::{Buckets, Rate};
+
+/// How many session ids are remembered as right: half a megabyte. One takes the place of another by chance.
+const REMEMBERED: usize = 1 << 16;
+/// The most addresses that are counted one by one: those on top share a limit.
+const MAX_ADDRESSES: usize = 100_000;
+
+/// The limits on wrong session ids.
+#[derive(Debug)]
+pub(crate) struct Guesses {
+    /// With the tag of no node, or none at all.
+    dead: Buckets,
+    /// With the tag of a node that did not know them.
+    living: Buckets,
+    start: Instant,
+    /// Until when some address has shown too many of the second kind, in nanoseconds since `start`. Addresses are looked up only until then.
+    exceeded: AtomicU64,
+}
+
+impl Guesses {
+    pub(crate) fn new(rate: Rate) -> Self {
+        let buckets = || Buckets::new(rate, MAX_ADDRESSES);
+        Self { dead: buckets(), living: buckets(), start: Instant::now(), exceeded: AtomicU64::new(0) }
+    }
+
+    /// Counts an id that no node can have. False if its address showed too many.
+    pub(crate) fn count_dead_tag(&self, address: IpAddr, now: Instant) -> bool {
+        self.dead.acquire(address, now).is_ok()
+    }
+
+    /// Counts an id that its node did not know.
+    pub(crate) fn count_unknown_id(&self, address: IpAddr, now: Instant) {
+        let _ = self.living.acquire(address, now);
+        // Also when the last token was just taken, so that the next guess is refused.
+        let wait = self.living.wait(address, now);
+        if !wait.is_zero() {
+            self.exceeded.fetch_max(nanoseconds(now.saturating_duration_since(self.start) + wait), Relaxed);
+        }
+    }
+
+    /// True if an id that may be right does not go to its node, since its address guesses.
+    pub(crate) fn refuses(&self, address: IpAddr, id: &Id, known_ids: &KnownIds) -> bool {
+        let until = self.exceeded.load(Relaxed);
+        if until == 0 {
+            return false;
+        }
+        let now = Instant::now();
+        if nanoseconds(now.saturating_duration_since(self.start)) >= until {
+            // Whoever was beyond the limit has a token again. It stays if it grew meanwhile.
+            let _ = self.exceeded.compare_exchange(until, 0, Relaxed, Relaxed);
+            return false;
+        }
+        !self.living.wait(address, now).is_zero() && !known_ids.holds(id)
+    }
+}
+
+fn nanoseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Session ids that nodes knew lately.
+pub(crate) struct KnownIds {
+    hasher: RandomState,
+    ids: Box<[AtomicU64]>,
+}
+
+impl KnownIds {
+    pub(crate) fn new() -> Self {
+        Self { hasher: RandomState::new(), ids: std::iter::repeat_with(AtomicU64::default).take(REMEMBERED).collect() }
+    }
+
+    /// Remembers one.
+    pub(crate) fn remember(&self, id: &Id) {
+        let (place, mark) = self.place(id);
+        place.store(mark, Relaxed);
+    }
+
+    fn holds(&self, id: &Id) -> bool {
+        let (place, mark) = self.place(id);
+        place.load(Relaxed) == mark
+    }
+
+    /// Where it is remembered, and as what. Nobody outside knows the hash, so nobody can choose an id that takes the place of another.
+    fn place(&self, id: &Id) -> (&AtomicU64, u64) {
+        let hash = self.hasher.hash_one(id);
+        (&self.ids[hash as usize % REMEMBERED], hash | 1)
+    }
+}
+
+impl fmt::Debug for KnownIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KnownIds").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use sociable_protocol::{IdSource, NodeTag};
+
+    use super::*;
+
+    #[test]
+    fn guessing_address_reaches_nodes_with_known_ids_only() {
+        let (guesses, known_ids) = (Guesses::new(Rate::new(0.001, 3).unwrap()), KnownIds::new());
+        let (mine, other) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let mut ids = IdSource::new(NodeTag::random());
+        let (known, unknown) = (ids.draw(), ids.draw());
+        known_ids.remember(&known);
+        let now = Instant::now();
+        for _ in 0..3 {
+            assert!(!guesses.refuses(mine, &unknown, &known_ids));
+            guesses.count_unknown_id(mine, now);
+        }
+        assert!(guesses.refuses(mine, &unknown, &known_ids) && !guesses.refuses(mine, &known, &known_ids));
+        assert!(!guesses.refuses(other, &unknown, &known_ids));
+        // The other kind has a limit of its own.
+        assert_eq!((0..9).filter(|_| guesses.count_dead_tag(mine, now)).count(), 3);
+    }
+
+    #[test]
+    fn dead_tags_do_not_block_an_address() {
+        let (guesses, known_ids) = (Guesses::new(Rate::new(0.001, 3).unwrap()), KnownIds::new());
+        let address = "192.0.2.1".parse().unwrap();
+        assert_eq!((0..1_000).filter(|_| guesses.count_dead_tag(address, Instant::now())).count(), 3);
+        assert!(!guesses.refuses(address, &IdSource::new(NodeTag::random()).draw(), &known_ids));
+    }
+}

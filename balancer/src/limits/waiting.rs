@@ -1,0 +1,100 @@
+//! The bytes that wait in this process for those who do not read, or for the rest of a head: one budget for all connections.
+//!
+//! A connection that waits is not closed for want of memory. The less is left the less is read at once, so that the rest stays with whoever sends
+//! it.
+
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+use prometheus_client::metrics::gauge::Gauge;
+
+/// What one read takes at most, and so what a connection holds at most for a side that does not take it.
+pub(crate) const BUFFER: usize = 64 * 1024;
+/// One read takes this part of what is left: however many connections wait, a part stays for the next.
+const SHARE: usize = 16;
+/// One read takes so much at least.
+const LEAST: usize = 1024;
+
+/// Bytes that wait, and their bound.
+#[derive(Debug)]
+pub(crate) struct WaitingBudget {
+    limit: AtomicUsize,
+    waiting: Gauge,
+}
+
+impl WaitingBudget {
+    pub(crate) fn new(limit: usize, waiting: Gauge) -> Self {
+        Self { limit: AtomicUsize::new(limit), waiting }
+    }
+
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.store(limit, Relaxed);
+    }
+
+    /// How much one read may take.
+    #[inline]
+    pub(crate) fn read_size(&self) -> usize {
+        (self.left() / SHARE).clamp(LEAST, BUFFER)
+    }
+
+    /// How much may wait besides.
+    pub(crate) fn left(&self) -> usize {
+        let waiting = usize::try_from(self.waiting.get()).unwrap_or(0);
+        self.limit.load(Relaxed).saturating_sub(waiting)
+    }
+
+    /// So much waits now of what was counted before.
+    pub(crate) fn adjust(&self, before: usize, now: usize) {
+        adjust(&self.waiting, before, now);
+    }
+}
+
+/// Bytes of one connection that wait. They count until this is dropped.
+#[derive(Debug, Default)]
+pub(crate) struct WaitingBytes {
+    waiting: Option<Gauge>,
+    bytes: usize,
+}
+
+impl WaitingBytes {
+    /// So many wait now.
+    #[inline]
+    pub(crate) fn set(&mut self, budget: &WaitingBudget, bytes: usize) {
+        if bytes != self.bytes {
+            adjust(self.waiting.get_or_insert_with(|| budget.waiting.clone()), self.bytes, bytes);
+            self.bytes = bytes;
+        }
+    }
+}
+
+impl Drop for WaitingBytes {
+    fn drop(&mut self) {
+        if let Some(waiting) = &self.waiting {
+            adjust(waiting, self.bytes, 0);
+        }
+    }
+}
+
+fn adjust(waiting: &Gauge, before: usize, now: usize) {
+    waiting.inc_by(now as i64 - before as i64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_shrink_when_many_bytes_wait() {
+        let budget = WaitingBudget::new(4 << 20, Gauge::default());
+        assert_eq!(budget.read_size(), BUFFER);
+        let mut waiting = 0;
+        for _ in 0..10_000 {
+            let piece = budget.read_size();
+            budget.adjust(0, piece);
+            waiting += piece;
+        }
+        assert_eq!(budget.read_size(), LEAST);
+        assert!(waiting < (4 << 20) + 10_000 * LEAST, "{waiting}");
+        budget.adjust(waiting, 0);
+        assert_eq!((budget.read_size(), budget.left()), (BUFFER, 4 << 20));
+    }
+}

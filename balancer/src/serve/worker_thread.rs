@@ -1,0 +1,186 @@
+//! The life of a worker: it takes connections, looks after them once a second, and ends when it is told to and the last of them is gone.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::runtime::{Builder, LocalOptions};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_local;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use crate::client::proxy_protocol::{self, MAX_HEADER};
+use crate::proxy::connection::Connection;
+use crate::proxy::h2;
+use crate::proxy::stream::Stream;
+use crate::serve::accept::Accepted;
+use crate::state::BalancerState;
+use crate::worker::Worker;
+use crate::worker::deadlines::Pace;
+
+/// How many tasks may run before the system is asked what else is ready. Under load many are ready at once, and to ask in between costs more
+/// than it brings: they are short.
+const EVENT_INTERVAL: u32 = 512;
+/// How often it is looked whether a header that came in part has come whole: they nearly always do at once.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// What a worker is told when it is to end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct DrainOrder {
+    /// Within what time.
+    pub(crate) time: Duration,
+    pub(crate) pace: Pace,
+}
+
+/// Starts a worker. It ends when it is told in what time, or when nobody is left who could send it a connection and the last is gone.
+pub(crate) fn start(
+    index: usize,
+    state: Arc<BalancerState>,
+    accepted: mpsc::Receiver<Accepted>,
+    drain: watch::Receiver<Option<DrainOrder>>,
+) -> io::Result<JoinHandle<()>> {
+    let (begun, begins) = std::sync::mpsc::sync_channel(1);
+    let thread = thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
+        // It can't be made elsewhere: it never leaves its thread.
+        let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default());
+        let told = runtime.as_ref().map(|_| ()).map_err(|error| io::Error::from(error.kind()));
+        let _ = begun.send(told);
+        if let Ok(runtime) = runtime {
+            runtime.block_on(run(Worker::new(state), accepted, drain));
+        }
+    })?;
+    begins.recv().map_err(io::Error::other)??;
+    Ok(thread)
+}
+
+async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut drain: watch::Receiver<Option<DrainOrder>>) {
+    let mut second = interval(Duration::from_secs(1));
+    second.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    // A worker that is told to go at once may have connections still that wait for it.
+    let (mut accepts, mut changes, mut ends) = (true, true, None);
+    loop {
+        tokio::select! {
+            next = accepted.recv(), if accepts => match next {
+                Some(accepted) => drop(spawn_local(handshake(Handshaking::new(&worker), accepted))),
+                None => accepts = false,
+            },
+            _ = second.tick() => {
+                worker.tick(worker.state.options().pool_idle);
+                if let Some((ends, pace)) = ends {
+                    worker.deadlines.begin_drain(left(ends).as_secs(), pace);
+                }
+            }
+            changed = drain.changed(), if changes => {
+                changes = changed.is_ok();
+                // Whoever could have told it is gone.
+                let told = if changes { *drain.borrow_and_update() } else { Some(DrainOrder { time: Duration::ZERO, pace: Pace::Early }) };
+                ends = told.map(|told| (Instant::now() + told.time, told.pace));
+                worker.draining.set(ends.is_some());
+            }
+        }
+        if let Some((ends, _)) = ends
+            && (!accepts && worker.is_empty() || left(ends).is_zero())
+        {
+            break;
+        }
+    }
+}
+
+fn left(ends: Instant) -> Duration {
+    ends.saturating_duration_since(Instant::now())
+}
+
+/// A connection that has not come to HTTP yet. Its worker does not end before.
+struct Handshaking(Rc<Worker>);
+
+impl Handshaking {
+    fn new(worker: &Rc<Worker>) -> Self {
+        worker.handshaking.set(worker.handshaking.get() + 1);
+        Self(Rc::clone(worker))
+    }
+}
+
+impl Drop for Handshaking {
+    fn drop(&mut self) {
+        self.0.handshaking.set(self.0.handshaking.get() - 1);
+    }
+}
+
+/// What comes before HTTP.
+async fn handshake(handshaking: Handshaking, accepted: Accepted) {
+    let Accepted { stream, mut peer, tls, proxied, mut permit } = accepted;
+    let worker = Rc::clone(&handshaking.0);
+    let metrics = &worker.state.metrics;
+    let Ok(mut stream) = TcpStream::from_std(stream) else {
+        metrics.accept_errors.inc();
+        return;
+    };
+    let limit = worker.state.options().header_timeout;
+    if proxied {
+        match timeout(limit, proxy_header(&worker, &mut stream, peer)).await {
+            Ok(Ok(client)) => peer = client,
+            refused => {
+                metrics.proxy_headers_refused.inc();
+                let why = refused.map_or_else(
+                    |_| String::from("it did not come in time"),
+                    |header| header.map_or_else(|error| error.to_string(), |_| String::new()),
+                );
+                return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
+            }
+        }
+    }
+    if proxied && let Err(refusal) = permit.count_for(peer.ip()) {
+        // The client waits for the answer to a request that it may not have sent yet: it sees the end of its connection.
+        metrics.refused(refusal);
+        return;
+    }
+    let Some(config) = tls else {
+        drop(handshaking);
+        return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
+    };
+    match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
+        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+            drop(handshaking);
+            // Boxed, since it is large, and a connection of HTTP/1.1 is not to be.
+            Box::pin(h2::serve(worker, stream, peer, permit)).await;
+        }
+        Ok(Ok(stream)) => {
+            drop(handshaking);
+            Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await;
+        }
+        refused => {
+            metrics.tls_failed.inc();
+            let why = refused.map_or_else(
+                |_| String::from("it did not come in time"),
+                |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()),
+            );
+            tracing::debug!(target: "sociable::balancer", %peer, why, "a TLS handshake failed");
+        }
+    }
+}
+
+/// Reads the header of the PROXY protocol, and nothing behind it: who the client is.
+async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
+    if !worker.state.options().trusts(peer.ip()) {
+        return Err(io::Error::other("only trusted networks may send one"));
+    }
+    let mut bytes = [0; MAX_HEADER];
+    loop {
+        let seen = stream.peek(&mut bytes).await?;
+        if seen == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        if let Some(header) = proxy_protocol::parse(&bytes[..seen]).map_err(io::Error::other)? {
+            stream.read_exact(&mut bytes[..header.length]).await?;
+            return Ok(header.addresses.map_or(peer, |addresses| addresses.source));
+        }
+        // What was seen stays there, so that it is not told when more comes.
+        sleep(LOOK).await;
+    }
+}

@@ -1,0 +1,178 @@
+//! What all workers share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use arc_swap::{ArcSwap, ArcSwapOption, Guard};
+
+use crate::discovery::{Reports, Tables};
+use crate::http::refusal::Refusal;
+use crate::http::request::Request;
+use crate::limits::addresses::Addresses;
+use crate::limits::descriptors::Descriptors;
+use crate::limits::guesses::{Guesses, KnownIds};
+use crate::limits::rate::{Bucket, Buckets};
+use crate::limits::waiting::WaitingBudget;
+use crate::metrics::Metrics;
+use crate::options::{Options, OptionsError, Policy, rate_of};
+use crate::route::target::Route;
+use crate::table::{Node, State};
+
+/// The most addresses whose sessions are counted one by one: those on top share a limit.
+const MAX_ADDRESSES: usize = 100_000;
+/// An address has at most this part of all connections, if nothing else is said; but so many at least.
+const SHARE: usize = 10;
+const LEAST_SHARE: usize = 64;
+/// Those who are told to come back do so after this many seconds, and at most so many later.
+const RETRY_AFTER: u32 = 1;
+const RETRY_SPREAD: u32 = 5;
+
+/// What all workers share.
+#[derive(Debug)]
+pub(crate) struct BalancerState {
+    policy: ArcSwap<Policy>,
+    pub(crate) table: Tables,
+    pub(crate) reports: Reports,
+    pub(crate) metrics: Metrics,
+    /// Bytes that wait for peers that do not read.
+    pub(crate) waiting: WaitingBudget,
+    pub(crate) descriptors: Arc<Descriptors>,
+    /// How fast connections are accepted.
+    pub(crate) accepts: ArcSwap<Bucket>,
+    sessions: ArcSwap<Buckets>,
+    guesses: ArcSwap<Guesses>,
+    known_ids: KnownIds,
+    /// The connections of each address, and how many one may have if nothing else is said.
+    pub(crate) addresses: Addresses,
+    pub(crate) share: usize,
+    /// Where the next request for another path goes.
+    turn: AtomicUsize,
+    /// How long the next who is to come back waits.
+    spread: AtomicUsize,
+    /// When what is left is cut off, if the balancer leaves.
+    ends: ArcSwapOption<Instant>,
+}
+
+impl BalancerState {
+    pub(crate) fn new(options: Options, table: Tables, reports: Reports) -> Result<Self, OptionsError> {
+        options.check()?;
+        let descriptors = Descriptors::of_this_process();
+        let metrics = Metrics::default();
+        Ok(Self {
+            waiting: WaitingBudget::new(options.max_waiting, metrics.waiting.clone()),
+            addresses: Addresses::new(),
+            share: (options.max_connections.min(descriptors.room()) / SHARE).max(LEAST_SHARE),
+            accepts: ArcSwap::from_pointee(Bucket::new(rate_of(options.accept_rate, 1.0)?)),
+            sessions: ArcSwap::from_pointee(buckets(options.session_rate)?),
+            guesses: ArcSwap::from_pointee(Guesses::new(rate_of(options.guess_rate, 10.0)?)),
+            known_ids: KnownIds::new(),
+            policy: ArcSwap::from_pointee(Policy::new(options)),
+            table,
+            reports,
+            metrics,
+            descriptors,
+            turn: AtomicUsize::new(0),
+            spread: AtomicUsize::new(0),
+            ends: ArcSwapOption::empty(),
+        })
+    }
+
+    /// The options of now.
+    pub(crate) fn options(&self) -> Guard<Arc<Policy>> {
+        self.policy.load()
+    }
+
+    /// Takes other options. Who counts by a rate that stays goes on counting.
+    pub(crate) fn reload(&self, options: Options) -> Result<(), OptionsError> {
+        options.check()?;
+        let before = self.options();
+        if before.accept_rate != options.accept_rate {
+            self.accepts.store(Arc::new(Bucket::new(rate_of(options.accept_rate, 1.0)?)));
+        }
+        if before.session_rate != options.session_rate {
+            self.sessions.store(Arc::new(buckets(options.session_rate)?));
+        }
+        if before.guess_rate != options.guess_rate {
+            self.guesses.store(Arc::new(Guesses::new(rate_of(options.guess_rate, 10.0)?)));
+        }
+        self.waiting.set_limit(options.max_waiting);
+        self.policy.store(Arc::new(Policy::new(options)));
+        Ok(())
+    }
+
+    /// Notes that the balancer leaves within this time.
+    pub(crate) fn begin_drain(&self, time: Duration) {
+        self.ends.store(Some(Arc::new(Instant::now() + time)));
+    }
+
+    /// How long it has still, if it leaves.
+    pub(crate) fn time_left(&self) -> Option<Duration> {
+        self.ends.load().as_ref().map(|ends| ends.saturating_duration_since(Instant::now()))
+    }
+
+    /// The node that a request is for.
+    pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
+        match request.route {
+            Route::Session(id) => match self.table.load().owner(id.tag()) {
+                Some(_) if self.guesses.load().refuses(request.client, &id, &self.known_ids) => Err(Refusal::TooManyGuesses),
+                Some(node) => Ok(Arc::clone(node)),
+                None => Err(self.count_wrong_id(request, Refusal::UnknownSession)),
+            },
+            Route::BadSession => Err(self.count_wrong_id(request, Refusal::BadSession)),
+            Route::Repeated => Err(Refusal::Repeated),
+            Route::Handshake => {
+                if self.sessions.load().acquire(request.client, Instant::now()).is_err() {
+                    return Err(Refusal::TooManySessions);
+                }
+                let node = self.choose_node(request, &[]).ok_or(Refusal::NoNode)?;
+                self.metrics.placements.inc();
+                node.load.count_placement();
+                Ok(node)
+            }
+            Route::Other => self.choose_node(request, &[]).ok_or(Refusal::NoNode),
+        }
+    }
+
+    /// A node for what no node owns, which is none of those that were tried.
+    pub(crate) fn choose_node(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
+        let table = self.table.load();
+        let fresh = |node: &&Arc<Node>| !tried.iter().any(|tried| tried.tag == node.tag);
+        if request.route == Route::Handshake {
+            let tags: Vec<_> = tried.iter().map(|node| node.tag).collect();
+            return self.options().placement.choose_except(&tags, &table, request.affinity.as_deref(), Instant::now());
+        }
+        // In turn, among those that are well; and one that goes still serves, if there is no other.
+        let well: Vec<_> = table.ready().filter(fresh).collect();
+        let left: Vec<_> = match well.is_empty() {
+            true => table.nodes().iter().filter(fresh).filter(|node| node.state != State::Unwell).collect(),
+            false => well,
+        };
+        let turn = self.turn.fetch_add(1, Relaxed);
+        left.get(turn % left.len().max(1)).map(|node| Arc::clone(node))
+    }
+
+    /// Counts a wrong session id. Who shows too many is told no more than that.
+    fn count_wrong_id(&self, request: &Request, refusal: Refusal) -> Refusal {
+        if self.guesses.load().count_dead_tag(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
+    }
+
+    /// What a node's answer tells of it, and of the client. `unknown`: the node does not know the session.
+    pub(crate) fn observe_answer(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
+        match (status, request.route) {
+            (503, Route::Handshake) => self.reports.refused(node.tag),
+            (200, Route::Session(id)) => self.known_ids.remember(&id),
+            (400, Route::Session(_)) if unknown => self.guesses.load().count_unknown_id(request.client, Instant::now()),
+            _ => {}
+        }
+    }
+
+    /// After how many seconds one may try again: not all at once.
+    pub(crate) fn retry_after(&self) -> u32 {
+        RETRY_AFTER + self.spread.fetch_add(1, Relaxed) as u32 % RETRY_SPREAD
+    }
+}
+
+fn buckets(rate: f64) -> Result<Buckets, OptionsError> {
+    Ok(Buckets::new(rate_of(rate, 10.0)?, MAX_ADDRESSES))
+}
