@@ -1,0 +1,175 @@
+//! Namespaces: who is let in, by which name, with what auth.
+
+use super::*;
+
+#[tokio::test]
+async fn a_client_joins_those_that_there_are() {
+    let (io, node) = start(|options| options);
+    io.of("/chat");
+    io.of("news");
+    let mut clients = [Client::session(node.addr).await, Client::polling_session(node.addr).await];
+    for client in &mut clients {
+        client.join("/chat").await;
+        client.join("/news").await;
+        client.join("/").await;
+        assert_ne!(client.id(), client.sid, "the id of a socket may be shown, that of a session is a secret");
+        assert_ne!(client.id(), client.id_in("/chat"));
+        client.send("0/nowhere,").await;
+        assert_eq!(client.packet().await, r#"44/nowhere,{"message":"Invalid namespace"}"#[1..]);
+    }
+    assert_eq!((io.socket_count(), io.of("/chat").socket_count()), (2, 2));
+    assert_eq!(io.stats().connections_refused, 2);
+}
+
+#[tokio::test]
+async fn patterns_make_namespaces_in_the_order_in_which_they_were_added() {
+    let (io, node) = start(|options| options);
+    let (news, listener) = note();
+    io.on_new_namespace(move |namespace| listener(namespace.name().to_string()));
+    let tell = |which: &'static str| move |socket: Socket| ready(socket.emit("by", which));
+    io.of_dynamic(async |name, auth| {
+        tokio::task::yield_now().await;
+        name.starts_with("/asked") && auth.decode::<serde_json::Value>(0).is_ok_and(|auth| auth["word"] == "please")
+    })
+    .on_connect(tell("function"));
+    io.of_pattern(regex::Regex::new(r"^/\w+-\d+$").unwrap()).on_connect(tell("first pattern"));
+    io.of_pattern(regex::Regex::new(r"^/\w+").unwrap()).on_connect(tell("second pattern"));
+    io.of("/static-1").on_connect(tell("itself"));
+
+    let mut client = Client::session(node.addr).await;
+    let mut by = async |name: &str, auth: &str| {
+        client.send(&format!("0{name},{auth}")).await;
+        client.joined(name).await;
+        client.packet().await.strip_prefix(&format!(r#"2{name},["by",""#)).unwrap().trim_end_matches("\"]").to_owned()
+    };
+    assert_eq!(by("/asked-1", r#"{"word":"please"}"#).await, "function");
+    assert_eq!(by("/asked-2", r#"{"word":"now"}"#).await, "first pattern");
+    assert_eq!(by("/words", "").await, "second pattern");
+    client.send("0/,").await;
+    client.send("0/-,").await;
+    let (a, b) = (client.packet().await, client.packet().await);
+    assert!(a.starts_with("0{") || b.starts_with("0{"), "{a} {b}");
+    assert!(a == r#"4/-,{"message":"Invalid namespace"}"# || b == r#"4/-,{"message":"Invalid namespace"}"#, "{a} {b}");
+    assert_eq!(news.lock().unwrap().as_slice(), ["/static-1", "/asked-1", "/asked-2", "/words"]);
+}
+
+#[tokio::test]
+async fn a_namespace_that_was_asked_for_by_name_has_what_its_pattern_has() {
+    let (io, node) = start(|options| options);
+    io.of_pattern(regex::Regex::new("^/room-").unwrap()).on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
+    io.of("/room-7").on("own", async |ack: Ack| ack.send("own"));
+    let mut client = Client::session(node.addr).await;
+    client.join("/room-7").await;
+    client.send(r#"2/room-7,1["echo","x"]"#).await;
+    assert_eq!(client.packet().await, r#"3/room-7,1["x"]"#);
+    client.send(r#"2/room-7,2["own"]"#).await;
+    assert_eq!(client.packet().await, r#"3/room-7,2["own"]"#);
+}
+
+#[tokio::test]
+async fn empty_children_go_if_that_is_wanted() {
+    let pattern = regex::Regex::new("^/child-").unwrap();
+    for clean in [true, false] {
+        let (io, node) = start(|options| options.cleanup_empty_child_namespaces(clean));
+        io.of("/static");
+        let children = io.of_pattern(pattern.clone());
+        children.middleware(async |Auth(auth): Auth<serde_json::Value>| if auth["deny"] == true { Err("denied") } else { Ok(()) });
+        let mut client = Client::session(node.addr).await;
+        for name in ["/static", "/child-1", "/child-2"] {
+            client.join(name).await;
+        }
+        client.send(r#"0/child-3,{"deny":true}"#).await;
+        assert_eq!(client.packet().await, r#"4/child-3,{"message":"denied"}"#);
+        client.send("1/child-1,").await;
+        client.send("1/static,").await;
+        eventually("the sockets leave", || io.stats().sockets_closed == 2).await;
+        let mut left: Vec<_> = children.children().iter().map(|child| child.name().to_string()).collect();
+        left.sort();
+        assert_eq!(left, if clean { vec!["/child-2"] } else { vec!["/child-1", "/child-2", "/child-3"] });
+        // One that went is made again.
+        client.join("/child-1").await;
+        client.join("/static").await;
+    }
+}
+
+#[tokio::test]
+async fn what_a_client_sends_to_be_let_in_is_seen() {
+    let (io, node) = start(|options| options);
+    let (seen, see) = note();
+    io.on_connect(move |Auth(auth): Auth<serde_json::Value>, handshake: Handshake, socket: Socket| {
+        assert_eq!(socket.auth::<serde_json::Value>().unwrap(), auth);
+        ready(see((auth, handshake.url().to_owned(), handshake.query_value("transport").unwrap().into_owned())))
+    });
+    for auth in ["", r#"{"token":"abc","n":[1,2]}"#] {
+        let mut client = Client::session(node.addr).await;
+        client.send(&format!("0{auth}")).await;
+        client.joined("/").await;
+    }
+    eventually("both are seen", || seen.lock().unwrap().len() == 2).await;
+    let seen = seen.lock().unwrap().clone();
+    assert_eq!(seen[0].0, json!({}));
+    assert_eq!(seen[1].0, json!({"token": "abc", "n": [1, 2]}));
+    assert_eq!((&*seen[0].1, &*seen[0].2), ("/socket.io/?EIO=4&transport=websocket", "websocket"));
+}
+
+#[tokio::test]
+async fn a_middleware_refuses_with_text_and_data() {
+    let (io, node) = start(|options| options);
+    let (asked, ask) = note();
+    let (first, second) = (ask.clone(), ask);
+    io.middleware(move |socket: Socket| {
+        first("first");
+        async move {
+            assert!(!socket.is_connected());
+            tokio::task::yield_now().await;
+            match socket.auth::<serde_json::Value>().unwrap()["user"].as_str() {
+                Some("known") => Ok(()),
+                Some(_) => Err(Failure::new("not authorized").with_data(&json!({"code": "E_AUTH", "retry": 3}))),
+                None => Err(Failure::new("who are you?")),
+            }
+        }
+    });
+    io.middleware(move || ready(second("second")));
+    for (auth, answer) in [
+        (r#"{"user":"other"}"#, r#"4{"message":"not authorized","data":{"code":"E_AUTH","retry":3}}"#),
+        ("", r#"4{"message":"who are you?"}"#),
+    ] {
+        let mut client = Client::session(node.addr).await;
+        client.send(&format!("0{auth}")).await;
+        assert_eq!(client.packet().await, answer);
+        // It may try again on the same connection.
+        client.send(r#"0{"user":"known"}"#).await;
+        client.joined("/").await;
+    }
+    assert_eq!(*asked.lock().unwrap(), ["first", "first", "second", "first", "first", "second"]);
+    assert_eq!((io.stats().connections_refused, io.stats().sockets_opened), (2, 2));
+}
+
+#[tokio::test]
+async fn what_a_middleware_emits_comes_before_the_answer_and_what_a_handler_emits_behind_it() {
+    let (io, node) = start(|options| options);
+    io.middleware(async |socket: Socket| socket.emit("in middleware", ()));
+    io.on_connect(async |socket: Socket| socket.emit("in handler", ()));
+    let mut client = Client::session(node.addr).await;
+    client.send("0").await;
+    assert_eq!(client.packet().await, r#"2["in middleware"]"#);
+    client.joined("/").await;
+    assert_eq!(client.packet().await, r#"2["in handler"]"#);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_while_it_is_asked_for_is_never_connected() {
+    let (io, node) = start(|options| options);
+    static GO_ON: Semaphore = Semaphore::const_new(0);
+    let connected = note_ends(&io);
+    io.middleware(async || drop(GO_ON.acquire().await));
+    let mut client = Client::session(node.addr).await;
+    client.send("0").await;
+    eventually("it is asked for", || io.socket_count() == 1).await;
+    client.tear();
+    eventually("the session is gone", || io.session_count() == 0).await;
+    GO_ON.add_permits(1);
+    eventually("so is the socket", || io.socket_count() == 0).await;
+    assert_eq!(io.stats().sockets_opened, 0);
+    assert!(connected.lock().unwrap().is_empty());
+}
