@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use actix_web::{App, web};
 use futures_util::{FutureExt, StreamExt};
 use serde_json::{Value, json};
 use sociable::engine::Engine;
 use sociable::protocol::{Announcement, Occasion};
 use sociable::{Ack, CloseReason, DisconnectReason, Health, JetStreamOptions, NatsAdapter, NatsOptions, RawArgs, Recovery, Server, Socket};
-use sociable_tests::{Client, Engines, Message, Nats, Node, eventually, get, note, within};
+use sociable_tests::{Client, Engines, Kind, Nats, Node, Packet, connect, eventually, get, note, within};
 
 /// Far longer than a test may take: what ends sooner was not ended by the clock.
 const AGES: Duration = Duration::from_secs(3600);
@@ -75,21 +74,20 @@ impl Traveller {
 
     /// Enters the main namespace. What it missed comes before the answer.
     async fn enter(&mut self, auth: &Value) -> Value {
-        self.client.send(&format!("0{auth}")).await;
+        self.client.send(connect().data(auth.clone())).await;
         loop {
             let packet = self.client.packet().await;
-            match packet.strip_prefix('0') {
-                Some(told) => return serde_json::from_str(told).unwrap(),
-                None => self.take(&packet),
+            if packet.kind == Kind::Connect {
+                return packet.data;
             }
+            self.take(&packet);
         }
     }
 
     /// Takes an event.
-    fn take(&mut self, packet: &str) {
-        let event: Value = serde_json::from_str(packet.strip_prefix('2').unwrap()).unwrap();
-        self.heard.push((event[0].as_str().unwrap().to_owned(), event[1].as_u64().unwrap()));
-        self.offset = event[2].clone();
+    fn take(&mut self, packet: &Packet) {
+        self.heard.push((packet.name().to_owned(), packet.args()[0].as_u64().unwrap()));
+        self.offset = packet.args()[1].clone();
     }
 
     fn count(&self, name: &str) -> usize {
@@ -106,8 +104,7 @@ impl Traveller {
 
     /// Waits until it is put out, and goes on at once. True if it is who it was.
     async fn travel(&mut self, to: SocketAddr) -> bool {
-        while let Some(message) = self.client.next().await {
-            let Message::Text(packet) = message else { panic!("no text: {message:?}") };
+        while let Some(packet) = self.client.next_packet().await {
             self.take(&packet);
         }
         self.client = Self::connect(to, self.polls).await;
@@ -210,7 +207,7 @@ async fn a_node_without_sessions_drains_at_once_and_one_without_time_too() {
     assert!(io.health().draining);
     let mut client = Client::connect(node.addr).await;
     assert_eq!(io.drain(Duration::ZERO).now_or_never(), Some(()));
-    assert_eq!(client.ask("echo", "1").await, "[1]", "nobody was closed");
+    assert_eq!(client.ask("echo", 1).await, json!([1]), "nobody was closed");
 }
 
 #[tokio::test]
@@ -336,22 +333,6 @@ async fn that_a_node_is_full_is_said() {
     assert!(!told.takes_sessions());
 }
 
-/// As an application does it.
-fn with_health(io: &Server) -> Node {
-    let io = io.clone();
-    Node::run(async move |tell| {
-        let (service, asked) = (io.service(), io.clone());
-        let app = move || {
-            let io = asked.clone();
-            let health = move || std::future::ready(web::Json(io.health()));
-            App::new().service(service.clone()).route("/healthz", web::get().to(health))
-        };
-        let serve = io.serve(app).workers(1).disable_signals().bind("127.0.0.1:0")?;
-        tell.send(serve.addrs()[0]).unwrap();
-        serve.run().await
-    })
-}
-
 #[tokio::test]
 async fn a_node_tells_how_it_is() {
     let mut nats = Nats::start();
@@ -364,7 +345,7 @@ async fn a_node_tells_how_it_is() {
         .max_http_buffer_size(12_345)
         .build()
         .unwrap();
-    let node = with_health(&io);
+    let node = Node::with_health(&io, 1);
     let ask = async || {
         let answer = get(node.addr, "/healthz").await;
         assert_eq!((answer.status, answer.header("content-type")), (200, Some("application/json")));

@@ -10,8 +10,7 @@ use sociable::adapter::Adapter;
 use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
 use sociable_balancer::{Discovery, Lookout, NatsAuth, NatsSource, Probing, State};
-use sociable_tests::{Nats, eventually, patience, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use sociable_tests::{Door, Nats, event, eventually, message, patience, within};
 use tokio::net::TcpListener;
 
 const MEMBERS: &str = "sociable.sociable.members";
@@ -27,6 +26,7 @@ struct Member {
     tag: String,
     /// Where it answers.
     address: String,
+    _door: Door,
 }
 
 /// Speaks by itself once an hour, and answers probes as one that serves.
@@ -40,15 +40,8 @@ async fn member(nats: &Nats, name: &str) -> Member {
     io.emit("nothing", ()).unwrap();
     let tag = adapter.tag().unwrap().to_string();
     let health = json!({ "tag": tag }).to_string();
-    let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{health}", health.len());
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut head = [0; 4096];
-            let _ = stream.read(&mut head).await;
-            let _ = stream.write_all(answer.as_bytes()).await;
-        }
-    });
-    Member { adapter, _io: io, tag, address }
+    let door = Door::at(listener, &health);
+    Member { adapter, _io: io, tag, address, _door: door }
 }
 
 /// Another client of the bus.
@@ -133,23 +126,14 @@ async fn a_forged_hello_leads_nobody_to_another_address() {
     let lookout = look(NatsSource::new(nats.url()));
     eventually("it is found", || state(&lookout, &node.tag) == Some(State::Ready)).await;
     // It answers everybody, and tells no tag.
-    let trap = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let at = trap.local_addr().unwrap().to_string();
-    let (probed, mut is_probed) = tokio::sync::mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = trap.accept().await {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
-            probed.send(()).ok();
-        }
-    });
+    let trap = Door::open("ok").await;
+    let at = trap.address.to_string();
     let mut forger = Forger::come(&nats).await;
     for tag in [&*node.tag, "evil"] {
         forger.say(json!({ "occasion": "hello", "tag": tag, "epoch": 1, "address": at })).await;
     }
     assert_ne!(forger.hears(&node.tag, "alive").await["epoch"], 1, "it contradicts");
-    for _ in 0..2 {
-        within("the address is probed", is_probed.recv()).await.unwrap();
-    }
+    eventually("the address is probed", || trap.answered() >= 2).await;
     forger.say(json!({ "occasion": "bye", "tag": node.tag, "epoch": 1 })).await;
     let probes = lookout.counters().probes.get();
     eventually("all was looked at again", || lookout.counters().probes.get() > probes + 10).await;
@@ -285,7 +269,7 @@ impl Emits {
     }
 
     fn envelope(&self, version: u8, kind: u8, n: u64) -> Vec<u8> {
-        let packet = format!(r#"42["n",{n}]"#);
+        let packet = message(event("n", n));
         let mut record = vec![kind, 0, 0, 0, 1, b'/'];
         // No rooms, none left out, no flags, one frame of text.
         record.extend([0; 9]);

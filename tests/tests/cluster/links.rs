@@ -11,7 +11,7 @@ async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
     let error = a.io.emit("n", "x".repeat(5000)).unwrap_err();
     assert!(matches!(error, EmitError::Adapter(AdapterError::TooLarge { limit, .. }) if limit < 4096), "{error}");
     a.io.emit("n", 2).unwrap();
-    assert_eq!(heard(&a.io, &mut far).await, [r#"2["n",2]"#]);
+    assert_eq!(heard(&a.io, &mut far).await, [event("n", 2)]);
     assert_eq!(heard(&a.io, &mut near).await.len(), 2, "this node's own clients got both");
     let too_large = |error: &EmitError| matches!(error, EmitError::Adapter(AdapterError::TooLarge { limit, .. }) if *limit < 4096);
     let error = within("nobody is waited for", a.io.to("nobody").emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
@@ -40,14 +40,14 @@ async fn a_node_that_is_cut_off_serves_its_own_and_says_so_and_comes_back() {
     nats.kill();
     eventually("it is noticed", || !a.io.is_connected() && !b.io.is_connected()).await;
     a.io.emit("n", 1).unwrap();
-    assert_eq!(near.packet().await, r#"2["n",1]"#);
+    assert_eq!(near.packet().await, event("n", 1));
     // The links are found to be down one after the other.
     eventually("it does not wait for the link", || {
         a.io.volatile().emit("n", 0).unwrap();
         a.adapter.stats().volatile_dropped > 0
     })
     .await;
-    assert_eq!(near.packet().await, r#"2["n",0]"#, "this node's own clients get it");
+    assert_eq!(near.packet().await, event("n", 0), "this node's own clients get it");
     let error = (0..1000).find_map(|_| a.io.emit("x", "x".repeat(1000)).err()).unwrap();
     assert!(matches!(error, EmitError::Adapter(AdapterError::Full { limit: 200_000 })), "{error}");
     eventually("what waits too long is dropped", || a.adapter.stats().late > 0).await;

@@ -11,10 +11,6 @@ mod requests;
 mod returns;
 mod store;
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use serde_json::json;
@@ -23,9 +19,11 @@ use sociable::adapter::{Adapter, AdapterError, Answer, Ask, Emitter, Message, Re
 use sociable::protocol::Id;
 use sociable::testing::TestServer;
 use sociable::{Ack, AckError, Data, EmitError, NatsAdapter, NatsAuth, NatsOptions, RawArgs, Recovery, Server, ServerBuilder, Socket};
-use sociable_tests::{Client, Nats, Node, eventually, get, patience, within};
-
-const LAST: &str = r#"2["last"]"#;
+use sociable_tests::{Client, Nats, Node, Packet, ack, event, eventually, eventually_async, get, patience, within};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 /// Far longer than a test may take: what ends sooner was not ended by the clock.
 const AGES: Duration = Duration::from_secs(3600);
@@ -74,16 +72,16 @@ async fn start<const N: usize>(nats: [&Nats; N]) -> [Member; N] {
 
 async fn client(member: &Member, rooms: &[&str]) -> Client {
     let mut client = Client::connect(member.node.addr).await;
-    client.ask("join", &json!(rooms).to_string()).await;
+    client.ask("join", json!([rooms])).await;
     client
 }
 
 /// What a client gets before the last event of this server.
-async fn heard(io: &Server, client: &mut Client) -> Vec<String> {
+async fn heard(io: &Server, client: &mut Client) -> Vec<Packet> {
     io.to(client.id()).emit("last", ()).unwrap();
-    client.packets_until(LAST).await
+    client.packets_until(event("last", ())).await
 }
 
-fn events(packets: &[String], name: &str) -> usize {
-    packets.iter().filter(|packet| packet.starts_with(&format!("2[\"{name}\""))).count()
+fn events(packets: &[Packet], name: &str) -> usize {
+    packets.iter().filter(|packet| packet.name() == name).count()
 }

@@ -71,8 +71,7 @@ async fn too_long_a_body_is_refused_and_the_session_goes_on() {
 #[tokio::test]
 async fn too_long_a_frame_ends_the_session() {
     for (engines, node) in everywhere() {
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.send(&"4".repeat(1_000_000)).await;
         assert_eq!(socket.text().await.len(), 1_000_000);
         socket.send(&"4".repeat(1_000_001)).await;
@@ -91,8 +90,7 @@ async fn what_is_no_packet_ends_the_session() {
         if body.is_empty() || body.len() > 4 {
             continue;
         }
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.send(body).await;
         assert_eq!(socket.rest().await.last(), Some(&sociable_tests::Frame::Close(None)), "{body:?}");
         engines.ends(&sid, CloseReason::ParseError).await;
@@ -102,8 +100,7 @@ async fn what_is_no_packet_ends_the_session() {
 #[tokio::test]
 async fn an_empty_frame_ends_the_session() {
     let (engines, node) = start(|options| options);
-    let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-    let sid = socket.text().await[9..29].to_owned();
+    let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
     socket.send("").await;
     engines.ends(&sid, CloseReason::ParseError).await;
 }
@@ -130,8 +127,7 @@ async fn a_ping_of_the_client_ends_the_session() {
     let session = Polling::open(node.addr, "/engine.io/").await;
     session.send("2").await;
     engines.ends(&session.sid, CloseReason::TransportError).await;
-    let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-    let sid = socket.text().await[9..29].to_owned();
+    let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
     socket.send("2").await;
     engines.ends(&sid, CloseReason::TransportError).await;
 }
@@ -170,8 +166,7 @@ async fn a_client_that_says_goodbye_gets_its_poll_answered() {
 #[tokio::test]
 async fn a_goodbye_by_websocket_closes_at_once() {
     for (engines, node) in everywhere() {
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.send("1").await;
         assert_eq!(socket.rest().await.last(), Some(&sociable_tests::Frame::Close(None)));
         engines.ends(&sid, CloseReason::TransportClose).await;
@@ -203,8 +198,7 @@ async fn a_server_that_closes_says_so_to_the_next_poll() {
         assert_eq!(session.receive().await, "6\u{1e}1");
         assert_refused(&session.poll().await, 400, 1, "Session ID unknown");
 
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.send("4close").await;
         assert_eq!(socket.rest().await.last(), Some(&sociable_tests::Frame::Close(None)));
         engines.ends(&sid, CloseReason::ForcedClose).await;
@@ -249,12 +243,10 @@ async fn a_post_that_is_given_up_ends_the_session() {
 #[tokio::test]
 async fn a_connection_that_is_lost_ends_its_session() {
     for (engines, node) in everywhere() {
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         drop(socket);
         engines.ends(&sid, CloseReason::TransportClose).await;
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.close().await;
         assert_eq!(socket.rest().await, [sociable_tests::Frame::Close(None)]);
         engines.ends(&sid, CloseReason::TransportClose).await;
@@ -266,8 +258,7 @@ async fn a_connection_that_is_lost_ends_its_session() {
 async fn an_engine_that_closes_lets_all_go_and_nobody_in() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         let engine = engines.engine.clone();
         let closing = tokio::spawn(async move { engine.close(sociable_tests::patience()).await });
         assert_eq!(socket.rest().await, [sociable_tests::Frame::Close(None)]);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use sociable::CloseReason;
-use sociable_tests::{Connection, Engines, Frame, Node, Response, WebSocket, eventually, get, post, request};
+use sociable_tests::{Connection, Engines, Frame, Node, Polling, Response, WebSocket, eventually, get, post, request};
 
 const POLLING: &str = "/engine.io/?EIO=3&transport=polling";
 
@@ -78,8 +78,7 @@ async fn requests_of_another_revision_are_refused_and_the_session_goes_on() {
     }
     assert_eq!(post(node.addr, &path, "2:4a").await.brief(), (200, "ok"));
     assert_eq!(get(node.addr, &path).await.text(), "2:4a");
-    let opened = get(node.addr, "/engine.io/?EIO=4&transport=polling").await;
-    let sid = serde_json::from_str::<Value>(&opened.text()[1..]).unwrap()["sid"].as_str().unwrap().to_owned();
+    let sid = Polling::open(node.addr, "/engine.io/").await.sid;
     assert_eq!(get(node.addr, &format!("{POLLING}&sid={sid}")).await.status, 400);
 }
 
@@ -104,17 +103,16 @@ async fn the_client_pings_and_is_closed_if_it_does_not() {
     let engines =
         Engines::new(|builder| builder.allow_eio3(true).ping_interval(Duration::from_millis(50)).ping_timeout(Duration::from_secs(1)));
     let node = Node::start(&engines.engine);
-    let mut socket = WebSocket::open(node.addr, "/engine.io/?EIO=3&transport=websocket").await;
-    let open: Value = serde_json::from_str(&socket.text().await[1..]).unwrap();
-    let sid = open["sid"].as_str().unwrap();
-    for _ in 0..10 {
+    let (mut socket, sid) = WebSocket::session(node.addr, "/engine.io/?EIO=3&transport=websocket").await;
+    // It stays for longer than the server lets a client be silent, since it pings more often than that.
+    for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(30)).await;
         socket.send("2x").await;
         assert_eq!(socket.text().await, "3x");
     }
     socket.send_binary(&[4, 1, 2]).await;
     assert_eq!(socket.frame().await, Some(Frame::Binary(vec![4, 1, 2])));
-    eventually("it is closed", || engines.end_of(sid) == Some(CloseReason::PingTimeout)).await;
+    eventually("it is closed", || engines.end_of(&sid) == Some(CloseReason::PingTimeout)).await;
     // A pong is for the server to send.
     let (path, sid) = self::open(&node, "").await;
     post(node.addr, &path, "1:3").await;

@@ -39,8 +39,7 @@ async fn whoever_does_not_answer_is_closed() {
     for (engines, node) in everywhere(hasty) {
         let never_polls = Polling::open(node.addr, "/engine.io/").await;
         let polls = Polling::open(node.addr, "/engine.io/").await;
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         assert_eq!(socket.rest().await, [Frame::Text("2".into()), Frame::Close(None)]);
         engines.ends(&sid, CloseReason::PingTimeout).await;
         polls.poll().await;
@@ -54,8 +53,7 @@ async fn whoever_does_not_answer_is_closed() {
 #[tokio::test]
 async fn messages_are_no_answer_for_ever() {
     let (engines, node) = everywhere(hasty).swap_remove(1);
-    let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-    let sid = socket.text().await[9..29].to_owned();
+    let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
     // It talks all the time, and never answers a ping.
     while engines.end_of(&sid).is_none() {
         socket.send("4x").await;
@@ -66,15 +64,13 @@ async fn messages_are_no_answer_for_ever() {
 
 #[tokio::test]
 async fn a_ping_before_the_upgrade_has_to_be_answered_behind_it() {
-    for (engines, node) in
-        everywhere(|options| options.ping_interval(Duration::from_millis(200)).ping_timeout(Duration::from_millis(400)))
+    for (engines, node) in everywhere(|options| options.ping_interval(Duration::from_millis(200)).ping_timeout(Duration::from_millis(400)))
     {
         let session = Polling::open(node.addr, "/engine.io/").await;
         assert_eq!(session.receive().await, "2");
         let mut socket = probed(&session).await;
         socket.send("5").await;
-        eventually("it is upgraded, or too late", || engines.engine.stats().upgraded == 1 || engines.end_of(&session.sid).is_some())
-            .await;
+        eventually("it is upgraded, or too late", || engines.engine.stats().upgraded == 1 || engines.end_of(&session.sid).is_some()).await;
         engines.ends(&session.sid, CloseReason::PingTimeout).await;
         socket.rest().await;
         eventually("the session is gone", || engines.engine.session_count() == 0).await;

@@ -9,9 +9,10 @@ use actix_web::body::BoxBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
 use actix_web::middleware::{DefaultHeaders, Next, from_fn};
 use actix_web::{App, HttpResponse, HttpServer, cookie, web};
+use serde_json::json;
 use sociable::engine::EngineRequest;
 use sociable::{Ack, Cookie, Server, ServerBuilder, Socket};
-use sociable_tests::{Connection, Node, Response, WebSocket, request, upgrade_request};
+use sociable_tests::{Client, Node, Polling, WebSocket, connect, message, request, upgrade};
 
 const HANDSHAKE: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -56,18 +57,12 @@ async fn guard(request: ServiceRequest, next: Next<BoxBody>) -> actix_web::Resul
     next.call(request).await
 }
 
-async fn upgrade(node: &Node, path: &str, headers: &[(&str, &str)]) -> Response {
-    let mut connection = Connection::open(node.addr).await;
-    connection.send(upgrade_request(path, headers)).await;
-    connection.response().await.unwrap()
-}
-
 #[tokio::test]
 async fn headers_of_the_applications_middleware_are_on_every_response() {
     for (_, node) in both(|builder| builder) {
         let polled = request(node.addr, "GET", HANDSHAKE, &[], "").await;
-        let opened = upgrade(&node, WEBSOCKET, &[]).await;
-        let refused = upgrade(&node, "/socket.io/?EIO=4&transport=none", &[]).await;
+        let opened = upgrade(node.addr, WEBSOCKET, &[]).await;
+        let refused = upgrade(node.addr, "/socket.io/?EIO=4&transport=none", &[]).await;
         assert_eq!((polled.status, opened.status, refused.brief()), (200, 101, (400, "Transport unknown")));
         for response in [polled, opened, refused] {
             assert_eq!(response.header("x-frame-options"), Some("DENY"));
@@ -87,7 +82,7 @@ async fn engine_middleware_adds_cookies_beside_that_of_the_engine() {
         })
     }) {
         // As in JavaScript, that of the engine is on handshakes by polling alone.
-        for (response, own) in [(request(node.addr, "GET", HANDSHAKE, &[], "").await, 1), (upgrade(&node, WEBSOCKET, &[]).await, 0)] {
+        for (response, own) in [(request(node.addr, "GET", HANDSHAKE, &[], "").await, 1), (upgrade(node.addr, WEBSOCKET, &[]).await, 0)] {
             let cookies = response.all("set-cookie");
             assert!(["a=1", "b=2"].iter().all(|cookie| cookies.contains(cookie)), "{cookies:?}");
             assert_eq!(cookies.iter().filter(|cookie| cookie.starts_with("io=")).count(), own, "{cookies:?}");
@@ -99,10 +94,10 @@ async fn engine_middleware_adds_cookies_beside_that_of_the_engine() {
 #[tokio::test]
 async fn a_middleware_that_answers_by_itself_keeps_the_websocket_from_being_opened() {
     for (io, node) in both(|builder| builder) {
-        let answer = upgrade(&node, WEBSOCKET, &[("x-blocked", "1")]).await;
+        let answer = upgrade(node.addr, WEBSOCKET, &[("x-blocked", "1")]).await;
         assert_eq!(answer.brief(), (418, "not here"));
         assert_eq!(io.session_count(), 0);
-        assert_eq!(upgrade(&node, WEBSOCKET, &[]).await.status, 101);
+        assert_eq!(upgrade(node.addr, WEBSOCKET, &[]).await.status, 101);
     }
 }
 
@@ -118,20 +113,15 @@ async fn engine_middleware_reads_the_applications_session_and_attaches_what_hand
         io.on("who", async |socket: Socket, ack: Ack| ack.send(socket.handshake().attached::<User>().map(|user| user.0.clone())));
         let stranger = request(node.addr, "GET", HANDSHAKE, &[], "").await;
         assert_eq!(stranger.brief(), (400, r#"{"code":3,"message":"Bad request"}"#));
-        assert_eq!(upgrade(&node, WEBSOCKET, &[]).await.brief(), (400, "Bad request"));
+        assert_eq!(upgrade(node.addr, WEBSOCKET, &[]).await.brief(), (400, "Bad request"));
 
         let login = request(node.addr, "POST", "/login", &[], "Ada").await;
         let cookie = login.header("set-cookie").unwrap().split(';').next().unwrap().to_owned();
         let known = [("cookie", cookie.as_str())];
         assert_eq!(request(node.addr, "GET", HANDSHAKE, &known, "").await.header("x-user"), Some("Ada"));
-        let mut connection = Connection::open(node.addr).await;
-        connection.send(upgrade_request(WEBSOCKET, &known)).await;
-        let mut socket = WebSocket::opened(connection).await.unwrap();
-        assert!(socket.text().await.starts_with("0{"));
-        socket.send("40").await;
-        assert!(socket.text().await.starts_with("40{"));
-        socket.send(r#"420["who"]"#).await;
-        assert_eq!(socket.text().await, r#"430["Ada"]"#);
+        let mut client = Client::session_over(WebSocket::try_open(node.addr, WEBSOCKET, &known).await.unwrap()).await;
+        client.join("/").await;
+        assert_eq!(client.ask("who", ()).await, json!(["Ada"]));
     }
 }
 
@@ -156,14 +146,12 @@ async fn every_request_is_asked_about_in_order_and_the_first_refusal_ends_it() {
             })
     }) {
         let counts = || (first.swap(0, Ordering::Relaxed), second.swap(0, Ordering::Relaxed), told.swap(0, Ordering::Relaxed));
-        let opened = request(node.addr, "GET", HANDSHAKE, &[], "").await;
-        let sid: serde_json::Value = serde_json::from_str(&opened.text()[1..]).unwrap();
-        let session = format!("{HANDSHAKE}&sid={}", sid["sid"].as_str().unwrap());
-        assert_eq!(request(node.addr, "POST", &session, &[], "40").await.brief(), (200, "ok"));
+        let session = Polling::try_open(node.addr, HANDSHAKE).await.unwrap().target;
+        assert_eq!(request(node.addr, "POST", &session, &[], &message(connect())).await.brief(), (200, "ok"));
         assert_eq!(request(node.addr, "GET", &session, &[], "").await.status, 200);
-        assert_eq!(upgrade(&node, WEBSOCKET, &[]).await.status, 101);
+        assert_eq!(upgrade(node.addr, WEBSOCKET, &[]).await.status, 101);
         assert_eq!(counts(), (4, 4, 0));
-        assert_eq!(request(node.addr, "POST", &session, &[("x-refuse", "1")], "40").await.status, 400);
+        assert_eq!(request(node.addr, "POST", &session, &[("x-refuse", "1")], &message(connect())).await.status, 400);
         assert_eq!(counts(), (1, 0, 1));
         // The session goes on.
         assert_eq!(request(node.addr, "POST", &session, &[], "3").await.status, 200);

@@ -144,8 +144,7 @@ async fn the_application_can_add_headers_to_every_answer() {
         options.on_initial_headers(move |headers, _| headers.append(header("x-first").0, header("x-first").1)).on_headers(
             move |headers, request| {
                 headers.insert(header("x-each").0, header("x-each").1);
-                headers
-                    .insert(HeaderName::from_static("x-method"), HeaderValue::from_str(&request.query_value("EIO").unwrap()).unwrap());
+                headers.insert(HeaderName::from_static("x-method"), HeaderValue::from_str(&request.query_value("EIO").unwrap()).unwrap());
             },
         )
     });
@@ -192,8 +191,7 @@ async fn cross_origin_headers_are_on_every_answer() {
 #[tokio::test]
 async fn a_preflight_request_is_answered_by_204() {
     let (engines, node) = start(|options| options.cors(Cors::any()));
-    let asked =
-        [("Origin", "https://a.example"), ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "x-token")];
+    let asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "x-token")];
     let response = request(node.addr, "OPTIONS", POLLING, &asked, "").await;
     assert_eq!(response.status, 204);
     assert_eq!(response.header("access-control-allow-origin"), Some("*"));

@@ -274,8 +274,7 @@ async fn a_session_has_one_upgrade_at_a_time_and_one_in_its_life() {
 #[tokio::test]
 async fn a_session_born_on_websocket_cant_be_taken_over() {
     for (engines, node) in everywhere(|options| options) {
-        let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
-        let sid = socket.text().await[9..29].to_owned();
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         assert_turned_away(&format!("{WEBSOCKET}&sid={sid}"), node.addr).await;
         let poll = sociable_tests::get(node.addr, &format!("/engine.io/?EIO=4&transport=polling&sid={sid}")).await;
         assert_eq!(poll.brief(), (400, r#"{"code":3,"message":"Bad request"}"#));

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, dev::Service as _, web};
 use sociable::Server;
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options, Probing};
-use sociable_tests::{Node, Polling, eventually, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use sociable_balancer::Options;
+use sociable_tests::{Connection, Node, Polling, eventually, within};
+
+use crate::front::Front;
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -17,8 +17,7 @@ const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 struct Site {
     server: Server,
     node: Node,
-    _lookout: Lookout,
-    balancer: Handle,
+    front: Front,
 }
 
 impl Site {
@@ -48,17 +47,13 @@ impl Site {
             tell.send(serve.addrs()[0]).unwrap();
             serve.run().await
         });
-        let probe = Probing { interval: Duration::from_millis(20), ..Probing::default() };
-        let lookout = Lookout::start(Discovery { nodes: vec![node.addr.into()], probe, ..Discovery::default() }).unwrap();
-        eventually("the node is found", || lookout.tables().load().ready().len() == 1).await;
         let options = Options { linger: linger.0, linger_bytes: linger.1 as u64, ..Options::default() };
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
-        let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), None, false).unwrap().start().unwrap();
-        Self { server, node, _lookout: lookout, balancer }
+        let front = Front::start(std::slice::from_ref(&node), options).await;
+        Self { server, node, front }
     }
 
     fn addresses(&self) -> [SocketAddr; 2] {
-        [self.node.addr, self.balancer.addrs()[0]]
+        [self.node.addr, self.front.addr()]
     }
 }
 
@@ -72,7 +67,7 @@ enum Way {
 
 /// Sends all of a request before it reads anything, as a proxy may. Returns the answer.
 async fn send(address: SocketAddr, head: &str, length: usize, way: Way) -> String {
-    let mut stream = TcpStream::connect(address).await.unwrap();
+    let mut connection = Connection::open(address).await;
     let body = vec![b'x'; length];
     let mut request = format!("{head}\r\nHost: test\r\n").into_bytes();
     match way {
@@ -93,20 +88,16 @@ async fn send(address: SocketAddr, head: &str, length: usize, way: Way) -> Strin
     }
     let answer = within("an answer", async {
         // A reset shows in either.
-        stream.write_all(&request).await?;
-        let mut answer = vec![];
-        let mut buffer = [0; 4096];
-        loop {
-            let length = stream.read(&mut buffer).await?;
-            answer.extend_from_slice(&buffer[..length]);
-            let text = String::from_utf8_lossy(&answer);
-            let text = text.strip_prefix("HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(&text);
-            if length == 0 || text.contains("\r\n\r\n") {
-                break std::io::Result::Ok(text.to_owned());
-            }
+        connection.try_send(&request).await?;
+        match connection.try_read_until(b"\r\n\r\n").await? {
+            head if head == b"HTTP/1.1 100 Continue\r\n\r\n" => connection.try_read_until(b"\r\n\r\n").await,
+            head => Ok(head),
         }
     });
-    answer.await.unwrap_or_else(|error| format!("{error}"))
+    match answer.await {
+        Ok(answer) => String::from_utf8_lossy(&answer).into_owned(),
+        Err(error) => error.to_string(),
+    }
 }
 
 #[tokio::test]
@@ -157,11 +148,11 @@ async fn connection_is_cut_when_a_client_never_stops_sending() {
     let missing = format!("{POLLING}&sid={}0000000000000000", site.server.health().tag);
     for address in site.addresses() {
         for framing in ["Content-Length: 1000000000000", "Transfer-Encoding: chunked"] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut connection = Connection::open(address).await;
             let head = format!("POST {missing} HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n");
-            stream.write_all(head.as_bytes()).await.unwrap();
+            connection.send(head).await;
             let piece = [b"8000\r\n".as_slice(), &[b'x'; 0x8000], b"\r\n"].concat();
-            within("the reset", async { while stream.write_all(&piece).await.is_ok() {} }).await;
+            within("the reset", async { while connection.try_send(&piece).await.is_ok() {} }).await;
         }
     }
     // Through the balancer the node's connection is closed at once.
@@ -174,15 +165,15 @@ async fn connection_is_cut_when_a_client_is_silent_for_too_long() {
     let missing = format!("{POLLING}&sid={}0000000000000000", site.server.health().tag);
     for address in site.addresses() {
         for framing in ["Content-Length: 1000000", "Transfer-Encoding: chunked"] {
-            let mut stream = TcpStream::connect(address).await.unwrap();
+            let mut connection = Connection::open(address).await;
             let head = format!("POST {missing} HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n1\r\nx\r\n");
-            stream.write_all(head.as_bytes()).await.unwrap();
-            let mut answer = vec![];
-            within("the end of the answer", stream.read_to_end(&mut answer)).await.unwrap();
-            assert!(answer.starts_with(b"HTTP/1.1 400 "));
+            connection.send(head).await;
+            let answer = connection.response().await.unwrap();
+            assert_eq!(answer.status, 400);
+            within("the end of the answer", connection.try_read_until(b"nothing more")).await.unwrap();
             // Its own side stays open: the other end goes all the same.
             within("the reset", async {
-                while stream.write_all(b"1\r\nx\r\n").await.is_ok() {
+                while connection.try_send(b"1\r\nx\r\n").await.is_ok() {
                     tokio::task::yield_now().await
                 }
             })

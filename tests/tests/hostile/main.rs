@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 mod early_answers;
+mod front;
 mod memory;
 mod namespaces;
 mod node;

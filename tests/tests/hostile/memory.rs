@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
+use serde_json::json;
 use sociable::{Ack, RawArgs, Server, ServerBuilder};
-use sociable_tests::{Client, Connection, Node, WebSocket, eventually, get, masked, within};
-use tokio::net::TcpSocket;
+use sociable_tests::{Client, Connection, Node, Polling, WebSocket, event, eventually, masked, within};
 use tokio::sync::Semaphore;
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
@@ -53,12 +53,8 @@ mod unfinished {
         let (io, node) = start(|options| options.max_session_memory(1 << 20));
         let mut bodies = vec![];
         for _ in 0..40 {
-            let opened = get(node.addr, POLLING).await;
-            if opened.status != 200 {
-                break;
-            }
-            let open: serde_json::Value = serde_json::from_str(&opened.text()[1..]).unwrap();
-            let target = format!("{POLLING}&sid={}", open["sid"].as_str().unwrap());
+            let Ok(polling) = Polling::try_open(node.addr, POLLING).await else { break };
+            let target = polling.target;
             let mut connection = Connection::open(node.addr).await;
             let head = format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: 62000\r\n\r\n4");
             connection.send(head + &"x".repeat(60_000)).await;
@@ -81,10 +77,7 @@ mod unread {
 
     /// A client for which the system holds little.
     async fn narrow_client(node: &Node) -> Client {
-        let socket = TcpSocket::new_v4().unwrap();
-        socket.set_recv_buffer_size(8 * 1024).unwrap();
-        let stream = socket.connect(node.addr).await.unwrap();
-        let opened = WebSocket::over(Connection::over(Box::new(stream)), WEBSOCKET, &[]).await.unwrap();
+        let opened = WebSocket::over(Connection::open_narrow(node.addr).await, WEBSOCKET, &[]).await.unwrap();
         let mut client = Client::session_over(opened).await;
         client.join("/").await;
         client
@@ -107,12 +100,12 @@ mod unread {
                 let _ = io.to(client.id().to_owned()).emit("x", &filler);
             }
             sent += 1;
-            assert_eq!(reader.ask("echo", "1").await, "[1]");
+            assert_eq!(reader.ask("echo", 1).await, json!([1]));
         }
         let stats = io.stats();
         assert_eq!(stats.slow_clients, stats.unread_over_budget, "none of them had a whole outbox");
         assert!(figure(&io, "unread_bytes").await <= BUDGET);
-        assert_eq!(reader.ask("echo", "1").await, "[1]");
+        assert_eq!(reader.ask("echo", 1).await, json!([1]));
         drop(jammed);
         eventually("all is given back", || io.session_count() == 1).await;
         assert_eq!(figure(&io, "unread_bytes").await, 0);
@@ -199,25 +192,25 @@ mod handlers {
     async fn long_events_wait_when_handlers_hold_too_much() {
         let Held { io, node, begun, gate } = held(|options| options.max_client_bytes(100_000));
         let mut client = Client::connect(node.addr).await;
-        let event = format!(r#"2["hold","{}"]"#, "x".repeat(10_000));
+        let long = event("hold", "x".repeat(10_000));
         for _ in 0..50 {
-            client.send(&event).await;
+            client.send(&long).await;
         }
         eventually("all are read", || io.stats().messages_in >= 51).await;
         assert!((5..15).contains(&begun.load(Relaxed)), "{begun:?} handlers run");
         gate.add_permits(1_000);
         eventually("all are handled", || io.stats().events_handled == 50).await;
-        assert_eq!(client.ask("echo", "1").await, "[1]");
+        assert_eq!(client.ask("echo", 1).await, json!([1]));
     }
 
     #[tokio::test]
     async fn events_wait_when_memory_is_used_up() {
         let Held { io, node, begun, gate } = held(|options| options.max_session_memory(2 << 20));
         let mut clients = Client::connect_many(node.addr, 4).await;
-        let event = format!(r#"2["hold","{}"]"#, "x".repeat(10_000));
+        let long = event("hold", "x".repeat(10_000));
         for _ in 0..150 {
             for client in &mut clients {
-                client.send(&event).await;
+                client.send(&long).await;
             }
         }
         eventually("the budget is used up", || begun.load(Relaxed) >= 100).await;
@@ -228,7 +221,7 @@ mod handlers {
         gate.add_permits(1_000);
         eventually("all are handled", || io.stats().events_handled == 600).await;
         for client in &mut clients {
-            assert_eq!(client.ask("echo", "1").await, "[1]");
+            assert_eq!(client.ask("echo", 1).await, json!([1]));
         }
     }
 }

@@ -2,9 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use serde_json::Value;
+use serde_json::json;
 use sociable::{Ack, Data, ParentNamespace, RawArgs, Recovery, Server, ServerBuilder};
-use sociable_tests::{Client, Node, eventually};
+use sociable_tests::{Client, Kind, Node, connect, connect_error, disconnect, eventually, eventually_async};
 
 fn start(options: impl Fn(ServerBuilder) -> ServerBuilder) -> (Server, ParentNamespace, Node) {
     let io = options(Server::builder()).build().unwrap();
@@ -17,11 +17,11 @@ fn start(options: impl Fn(ServerBuilder) -> ServerBuilder) -> (Server, ParentNam
 
 /// Asks for a namespace, which may refuse.
 async fn try_join(client: &mut Client, name: &str) -> bool {
-    client.send(&format!("0{name},")).await;
+    client.send(connect().of(name)).await;
     let answer = client.packet().await;
-    let refused = format!(r#"4{name},{{"message":"Too many namespaces"}}"#);
-    assert!(answer == refused || answer.starts_with(&format!("0{name},")), "{answer}");
-    answer != refused
+    let refused = answer == connect_error("Too many namespaces").of(name);
+    assert!(refused || answer.kind == Kind::Connect && answer.namespace == name, "{answer}");
+    !refused
 }
 
 async fn make(client: &mut Client, numbers: std::ops::Range<usize>) -> usize {
@@ -51,7 +51,7 @@ async fn a_session_makes_no_more_namespaces_than_it_may() {
     let mut other = Client::session(node.addr).await;
     assert!(try_join(&mut other, "/child-200").await, "others may make some");
     assert!(try_join(&mut client, "/child-200").await, "one that is there may be joined");
-    client.send("1/child-0,").await;
+    client.send(disconnect().of("/child-0")).await;
     eventually("it leaves", || io.stats().client_disconnects == 1).await;
     assert!(try_join(&mut client, "/child-201").await, "those that are gone do not count");
     assert!(!try_join(&mut client, "/child-202").await);
@@ -90,40 +90,31 @@ async fn an_empty_namespace_makes_room_for_another() {
     eventually("it leaves", || io.stats().sockets_closed == 5).await;
     assert_eq!(children.children().len(), 5, "they are not cleaned up");
     let mut client = Client::session(node.addr).await;
-    eventually_joins(&mut client, "/child-99").await;
+    // Empty namespaces are looked for once a second.
+    eventually_async("it joins", async || try_join(&mut client, "/child-99").await).await;
     assert_eq!((io.stats().namespaces_evicted, children.children().len()), (5, 1));
-}
-
-/// Empty namespaces are looked for once a second.
-async fn eventually_joins(client: &mut Client, name: &str) {
-    let patience = std::time::Instant::now();
-    while !try_join(client, name).await {
-        assert!(patience.elapsed() < sociable_tests::patience(), "{name} is never made");
-        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test]
 async fn a_client_whose_namespace_made_room_begins_anew() {
     let (io, _, node) = start(|options| options.recovery(Recovery::default()).max_dynamic_namespaces(2));
     let mut lost = Client::session(node.addr).await;
-    lost.send("0/child-1,").await;
-    let packet = lost.packet().await;
-    let told: Value = serde_json::from_str(packet.strip_prefix("0/child-1,").unwrap()).unwrap();
+    lost.send(connect().of("/child-1")).await;
+    let told = lost.packet().await.data;
     io.of("/child-1").emit("said", ()).unwrap();
-    let said: Vec<Value> = serde_json::from_str(lost.packet().await.strip_prefix("2/child-1,").unwrap()).unwrap();
+    let said = lost.packet().await;
     lost.tear();
     eventually("it is lost", || io.stats().sockets_closed == 1).await;
     assert_eq!(io.namespaces().len(), 2, "its namespace waits for it");
     let mut other = Client::session(node.addr).await;
     assert!(try_join(&mut other, "/child-2").await);
     assert_eq!(io.stats().namespaces_evicted, 1);
-    other.send("1/child-2,").await;
+    other.send(disconnect().of("/child-2")).await;
     eventually("its namespace goes", || io.namespaces().len() == 1).await;
     let mut back = Client::session(node.addr).await;
-    back.send(&format!(r#"0/child-1,{}"#, serde_json::json!({ "pid": told["pid"], "offset": said[1] }))).await;
-    let packet = back.packet().await;
-    let anew: Value = serde_json::from_str(packet.strip_prefix("0/child-1,").unwrap()).unwrap();
-    assert_ne!(anew["sid"], told["sid"]);
+    back.send(connect().of("/child-1").data(json!({ "pid": told["pid"], "offset": said.args()[0] }))).await;
+    let anew = back.packet().await;
+    assert_eq!(anew.kind, Kind::Connect);
+    assert_ne!(anew.data["sid"], told["sid"]);
     assert_eq!((io.stats().recovered, io.stats().recoveries_incomplete), (0, 1));
 }

@@ -2,8 +2,12 @@
 //! page of another site.
 
 use actix_web::App;
+use serde_json::json;
 use sociable::{Server, ServerBuilder, Socket};
-use sociable_tests::{Client, Connection, Node, WebSocket, eventually, get, note, request, within};
+use sociable_tests::{
+    Client, Connection, Kind, Node, Polling, Revision, WebSocket, ack, attachment, connect, connect_error, disconnect, event, eventually,
+    get, message, note, request, within,
+};
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
@@ -45,7 +49,7 @@ mod handshakes {
         let headers = [("X-Huge", &*huge), ("X-Huge", &*huge), ("X-Forwarded-For", "192.0.2.7")];
         let mut client = Client::session_over(WebSocket::try_open(node.addr, WEBSOCKET, &headers).await.unwrap()).await;
         client.join("/").await;
-        client.ask("echo", "1").await;
+        client.ask("echo", 1).await;
         assert_eq!(*seen.lock().unwrap(), [(true, true, Some("192.0.2.7".to_owned()))]);
         // Both lines, and what joins them.
         assert_eq!(*asked.lock().unwrap(), [(Some(120_002), false)], "the application is asked about the whole request");
@@ -56,23 +60,21 @@ mod handshakes {
     async fn sessions_are_refused_when_their_memory_is_used_up() {
         let (io, node) = start(|options| options.max_session_memory(64 * 1024));
         let huge = "x".repeat(3000);
-        let mut sids = vec![];
+        let mut sessions = vec![];
         let refused = loop {
             let answer = request(node.addr, "GET", POLLING, &[("X-Huge", &huge)], "").await;
             if answer.status != 200 {
                 break answer;
             }
-            let open: serde_json::Value = serde_json::from_str(&answer.text()[1..]).unwrap();
-            sids.push(open["sid"].as_str().unwrap().to_owned());
-            assert!(sids.len() < 64, "sessions of 5 kB each do not end in 64 KiB");
+            sessions.push(Polling::opened(node.addr, POLLING, Revision::V4, &answer));
+            assert!(sessions.len() < 64, "sessions of 5 kB each do not end in 64 KiB");
         };
         assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
         assert_eq!(WebSocket::try_open(node.addr, WEBSOCKET, &[]).await.unwrap_err().status, 503);
         assert!(!io.health().takes_sessions(), "load balancers are told");
         assert_eq!(io.stats().sessions_refused, 2);
         // Those that there are go on, and make room.
-        let target = format!("{POLLING}&sid={}", sids[0]);
-        assert_eq!(request(node.addr, "POST", &target, &[], "1").await.status, 200);
+        sessions[0].send("1").await;
         eventually("there is room", || io.health().takes_sessions()).await;
         assert_eq!(get(node.addr, POLLING).await.status, 200);
     }
@@ -87,8 +89,8 @@ mod handshakes {
         let mut late = Client::connect_polling(node.addr).await;
         assert!(io.session_count() <= 12, "{} sessions", io.session_count());
         assert!(io.stats().pending_evicted >= 40);
-        assert_eq!(joined.ask("echo", "1").await, "[1]");
-        assert_eq!(late.ask("echo", "1").await, "[1]");
+        assert_eq!(joined.ask("echo", 1).await, json!([1]));
+        assert_eq!(late.ask("echo", 1).await, json!([1]));
     }
 }
 
@@ -103,7 +105,7 @@ mod unfinished {
     async fn session_is_closed_when_attachments_do_not_come() {
         let (io, node) = start(|options| options.packet_timeout(Duration::from_millis(300)).ping_interval(Duration::from_millis(50)));
         let mut client = Client::connect(node.addr).await;
-        client.send(NINE_OF_TEN).await;
+        client.send_text(NINE_OF_TEN).await;
         for _ in 0..9 {
             client.send_binary(&[0; 100]).await;
         }
@@ -112,17 +114,15 @@ mod unfinished {
         assert_eq!((io.stats().packets_overdue, io.stats().ping_timeouts), (1, 0));
         // A packet that is complete leaves no deadline behind.
         let mut client = Client::connect(node.addr).await;
-        client.send(r#"51-0["echo",{"_placeholder":true,"num":0}]"#).await;
-        client.send_binary(&[7]).await;
-        assert_eq!(client.packet().await, r#"61-0[{"_placeholder":true,"num":0}]"#);
-        assert_eq!(client.binary().await, [7]);
+        client.send(event("echo", attachment(0)).id(0).attach([7])).await;
+        assert_eq!(client.packet().await, ack(0, attachment(0)).attach([7]));
     }
 
     #[tokio::test]
     async fn session_is_closed_when_attachments_take_too_much() {
         let (io, node) = start(|options| options.max_http_buffer_size(10_000));
         let mut client = Client::connect(node.addr).await;
-        client.send(NINE_OF_TEN).await;
+        client.send_text(NINE_OF_TEN).await;
         for _ in 0..5 {
             client.send_binary(&[0; 9_000]).await;
         }
@@ -153,9 +153,9 @@ mod unfinished {
     async fn auth_is_refused_when_it_is_too_long() {
         let (io, node) = start(|options| options);
         let mut client = Client::session(node.addr).await;
-        client.send(&format!(r#"0{{"token":"{}"}}"#, "x".repeat(17_000))).await;
-        assert_eq!(client.packet().await, r#"4{"message":"Too much data"}"#);
-        client.send(&format!(r#"0{{"token":"{}"}}"#, "x".repeat(16_000))).await;
+        client.send(connect().data(json!({ "token": "x".repeat(17_000) }))).await;
+        assert_eq!(client.packet().await, connect_error("Too much data"));
+        client.send(connect().data(json!({ "token": "x".repeat(16_000) }))).await;
         client.joined("/").await;
         assert_eq!((io.stats().auth_too_large, io.stats().connections_refused), (1, 1));
     }
@@ -165,20 +165,20 @@ mod unfinished {
         let (io, node) = start(|options| options.max_client_bytes(100_000));
         let mut client = Client::session(node.addr).await;
         let auth = "x".repeat(15_000);
-        let ask = |n: usize| format!(r#"0/dyn-{n},{{"token":"{auth}"}}"#);
+        let ask = |n: usize| connect().of(&format!("/dyn-{n}")).data(json!({ "token": auth }));
         for n in 0..20 {
-            client.send(&ask(n)).await;
+            client.send(ask(n)).await;
         }
         let mut answers = vec![];
         for _ in 0..20 {
             answers.push(client.packet().await);
         }
-        let (joined, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.starts_with('0'));
+        let (joined, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.kind == Kind::Connect);
         assert_eq!((joined.len(), refused.len()), (6, 14), "{answers:?}");
         assert_eq!(io.stats().auth_too_large, 14);
         // What it leaves makes room.
-        client.send("1/dyn-0,").await;
-        client.send(&ask(50)).await;
+        client.send(disconnect().of("/dyn-0")).await;
+        client.send(ask(50)).await;
         client.joined("/dyn-50").await;
     }
 }
@@ -209,7 +209,7 @@ mod connections {
             let refused = Connection::open(node.addr).await.response().await.unwrap();
             assert_eq!((refused.status, refused.header("retry-after")), (503, Some("5")));
         }
-        assert_eq!(client.ask("echo", "1").await, "[1]");
+        assert_eq!(client.ask("echo", 1).await, json!([1]));
         assert_eq!(io.stats().connections_shed, 10);
         // A connection that ends makes room, be it a WebSocket.
         client.tear();
@@ -266,7 +266,7 @@ mod origins {
         let session = sociable_tests::Polling::open(node.addr, "/socket.io/").await;
         let form = request(node.addr, "POST", &format!("{}&j=0", session.target), &[FORM, EVIL], "d=40").await;
         assert_eq!((form.status, io.stats().sockets_opened), (400, 0));
-        session.send("40").await;
+        session.send(&message(connect())).await;
     }
 
     #[tokio::test]
@@ -289,7 +289,7 @@ mod origins {
         let form = request(node.addr, "POST", &format!("{}&j=0", session.target), &[FORM, EVIL], "d=40").await;
         assert_eq!((form.status, io.stats().sockets_opened), (403, 0));
         assert_eq!(WebSocket::try_open(node.addr, &session.upgrade_target(), &[EVIL]).await.unwrap_err().status, 400);
-        session.send("40").await;
+        session.send(&message(connect())).await;
         eventually("it joins", || io.stats().sockets_opened == 1).await;
     }
 

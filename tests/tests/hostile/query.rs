@@ -1,55 +1,30 @@
 //! A node and a balancer read one query in one way: a client can't choose its node, nor get round the limit on new sessions.
 
-use std::future::ready;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use actix_web::{App, web};
 use sociable::Server;
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options, Probing};
-use sociable_tests::{Connection, Node, Response, eventually, get};
+use sociable_balancer::Options;
+use sociable_tests::{Node, Response, get, upgrade};
 
-const UPGRADE: [(&str, &str); 4] = [
-    ("Connection", "Upgrade"),
-    ("Upgrade", "websocket"),
-    ("Sec-WebSocket-Version", "13"),
-    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-];
+use crate::front::Front;
 
 /// Two nodes behind a balancer.
 struct Cluster {
     servers: [Server; 2],
     nodes: [Node; 2],
-    lookout: Lookout,
-    balancer: Handle,
+    front: Front,
 }
 
 impl Cluster {
     async fn start(options: Options) -> Self {
         let servers = [Server::builder().build().unwrap(), Server::builder().build().unwrap()];
-        let nodes = servers.clone().map(|server| {
-            Node::run(async move |tell| {
-                let app = server.clone();
-                let app = move || {
-                    let health = app.clone();
-                    App::new().service(app.service()).route("/healthz", web::get().to(move || ready(web::Json(health.health()))))
-                };
-                let serve = server.serve(app).workers(1).disable_signals().bind("127.0.0.1:0")?;
-                tell.send(serve.addrs()[0]).unwrap();
-                serve.run().await
-            })
-        });
-        let probe = Probing { interval: Duration::from_millis(20), ..Probing::default() };
-        let addresses = nodes.iter().map(|node| node.addr.into()).collect();
-        let lookout = Lookout::start(Discovery { nodes: addresses, probe, ..Discovery::default() }).unwrap();
-        eventually("both nodes are found", || lookout.tables().load().ready().len() == 2).await;
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
-        let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), None, false).unwrap().start().unwrap();
-        Self { servers, nodes, lookout, balancer }
+        let nodes = servers.each_ref().map(|server| Node::with_health(server, 1));
+        let front = Front::start(&nodes, options).await;
+        Self { servers, nodes, front }
     }
 
     fn address(&self) -> SocketAddr {
-        self.balancer.addrs()[0]
+        self.front.addr()
     }
 
     /// An id with the tag of the first node, which no session has.
@@ -58,14 +33,8 @@ impl Cluster {
     }
 
     fn placements(&self) -> u64 {
-        self.lookout.tables().load().nodes().iter().map(|node| node.load.placements()).sum()
+        self.front.lookout.tables().load().nodes().iter().map(|node| node.load.placements()).sum()
     }
-}
-
-async fn upgrade(address: SocketAddr, target: &str) -> Response {
-    let mut connection = Connection::open(address).await;
-    connection.ask("GET", target, &UPGRADE, "").await;
-    connection.response().await.unwrap()
 }
 
 /// True if a session was opened.
@@ -83,7 +52,7 @@ async fn sessions_stay_limited_when_a_sid_is_repeated() {
         for address in [cluster.address(), cluster.nodes[0].addr] {
             for _ in 0..5 {
                 assert_eq!(get(address, &polling).await.brief(), (400, r#"{"code":3,"message":"Bad request"}"#), "{query}");
-                assert_eq!(upgrade(address, &websocket).await.brief(), (400, "Bad request"), "{query}");
+                assert_eq!(upgrade(address, &websocket, &[]).await.brief(), (400, "Bad request"), "{query}");
             }
         }
     }
@@ -130,7 +99,7 @@ async fn node_and_balancer_agree_on_generated_queries() {
             query += dice.of(&values);
         }
         let target = format!("/socket.io/?{query}");
-        let ask = async |address| if websocket { upgrade(address, &target).await } else { get(address, &target).await };
+        let ask = async |address| if websocket { upgrade(address, &target, &[]).await } else { get(address, &target).await };
         let direct = ask(cluster.nodes[0].addr).await;
         let placed = cluster.placements();
         let balanced = ask(cluster.address()).await;

@@ -4,10 +4,11 @@ use std::future::ready;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use actix_web::{App, web};
 use sociable::{Server, ServerBuilder, Socket};
-use sociable_balancer::{Balancer, Discovery, Handle, Lookout, Options, Probing};
-use sociable_tests::{Client, Connection, Node, Polling, Response, WebSocket, eventually, get, note};
+use sociable_balancer::Options;
+use sociable_tests::{Client, Connection, Node, Polling, Response, WebSocket, ack, event, eventually, get, message, note, upgrade};
+
+use crate::front::Front;
 
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
@@ -15,36 +16,20 @@ const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 struct Site {
     server: Server,
     node: Node,
-    _lookout: Lookout,
-    balancer: Handle,
+    front: Front,
 }
 
 impl Site {
     async fn start(options: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Self {
         let server = options(Server::builder()).build().unwrap();
-        let serving = server.clone();
-        let node = Node::run(async move |tell| {
-            let app = serving.clone();
-            let app = move || {
-                let health = app.clone();
-                App::new().service(app.service()).route("/healthz", web::get().to(move || ready(web::Json(health.health()))))
-            };
-            let serve = serving.serve(app).workers(2).disable_signals().bind("127.0.0.1:0")?;
-            tell.send(serve.addrs()[0]).unwrap();
-            serve.run().await
-        });
-        let probe = Probing { interval: Duration::from_millis(20), ..Probing::default() };
-        let lookout = Lookout::start(Discovery { nodes: vec![node.addr.into()], probe, ..Discovery::default() }).unwrap();
-        eventually("the node is found", || lookout.tables().load().ready().len() == 1).await;
+        let node = Node::with_health(&server, 2);
         let trusted = vec!["127.0.0.1/32".parse().unwrap()];
-        let options = Options { trusted, ..Options::default() };
-        let balancer = Balancer::new(options, lookout.tables(), lookout.reports()).unwrap().workers(1);
-        let balancer = balancer.bind("127.0.0.1:0".parse().unwrap(), None, false).unwrap().start().unwrap();
-        Self { server, node, _lookout: lookout, balancer }
+        let front = Front::start(std::slice::from_ref(&node), Options { trusted, ..Options::default() }).await;
+        Self { server, node, front }
     }
 
     fn addresses(&self) -> [SocketAddr; 2] {
-        [self.node.addr, self.balancer.addrs()[0]]
+        [self.node.addr, self.front.addr()]
     }
 }
 
@@ -86,16 +71,8 @@ mod protocols {
 
     /// Asks for a WebSocket with these lines of protocols.
     async fn offer(address: SocketAddr, target: &str, lines: &[&str]) -> Response {
-        let mut headers = vec![
-            ("Connection", "Upgrade"),
-            ("Upgrade", "websocket"),
-            ("Sec-WebSocket-Version", "13"),
-            ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
-        ];
-        headers.extend(lines.iter().map(|line| ("Sec-WebSocket-Protocol", *line)));
-        let mut connection = Connection::open(address).await;
-        connection.ask("GET", target, &headers, "").await;
-        connection.response().await.unwrap()
+        let headers: Vec<_> = lines.iter().map(|line| ("Sec-WebSocket-Protocol", *line)).collect();
+        upgrade(address, target, &headers).await
     }
 
     #[tokio::test]
@@ -182,9 +159,7 @@ mod pipelines {
         site.server.on("echo", async |args: sociable::RawArgs, ack: sociable::Ack| ack.send(args).unwrap());
         for address in site.addresses() {
             for at_once in [true, false] {
-                let polling = Polling::open(address, "/socket.io/").await;
-                polling.send("40").await;
-                assert!(polling.receive().await.starts_with("40"));
+                let polling = Client::connect_polling(address).await.into_polling();
                 let target = &polling.target;
                 let poll = format!("GET {target} HTTP/1.1\r\nHost: test\r\n\r\n");
                 let post = format!("POST {target} HTTP/1.1\r\nHost: test\r\nContent-Length: 1\r\n\r\n3");
@@ -201,8 +176,8 @@ mod pipelines {
                 assert_eq!(connection.response().await.unwrap().brief(), (200, "ok"), "{address}, {at_once}");
                 // The connection goes on, and a poll with nothing behind it waits.
                 connection.send(&poll).await;
-                polling.send(r#"421["echo","x"]"#).await;
-                assert_eq!(connection.response().await.unwrap().brief(), (200, r#"431["x"]"#), "{address}, {at_once}");
+                polling.send(&message(event("echo", "x").id(1))).await;
+                assert_eq!(connection.response().await.unwrap().brief(), (200, &*message(ack(1, "x"))), "{address}, {at_once}");
             }
         }
     }

@@ -2,9 +2,7 @@
 
 use serde_json::json;
 use sociable::{Ack, Data, Server, ServerBuilder, Socket};
-use sociable_tests::{Client, Node};
-
-const LAST: &str = r#"2["last"]"#;
+use sociable_tests::{Client, Node, event};
 
 /// A server whose clients choose the rooms that they join and leave.
 fn start(options: impl Fn(ServerBuilder) -> ServerBuilder) -> (Server, Node) {
@@ -30,15 +28,15 @@ async fn a_socket_does_not_hear_what_is_for_another_alone() {
     let [victim, spy] = &mut clients[..] else { panic!("two clients") };
     let (of_victim, of_spy) = (victim.id().to_owned(), spy.id().to_owned());
     for name in [of_victim.clone(), format!("/#{of_victim}"), "AbCdEfGhIjKlMnOpQrSt".into()] {
-        assert_eq!(spy.ask("join", &json!([name, "red"]).to_string()).await, json!([["red", of_spy]]).to_string());
+        assert_eq!(spy.ask("join", json!([[name, "red"]])).await, json!([["red", of_spy]]));
     }
     io.within("red").sockets_join(&*of_victim).unwrap();
     io.to(&*of_victim).emit("secret", ()).unwrap();
     io.emit("last", ()).unwrap();
-    assert_eq!(spy.packets_until(LAST).await, Vec::<String>::new());
-    assert_eq!(victim.packets_until(LAST).await, [r#"2["secret"]"#]);
+    assert_eq!(spy.packets_until(event("last", ())).await, []);
+    assert_eq!(victim.packets_until(event("last", ())).await, [event("secret", ())]);
     assert_eq!(io.stats().private_joins_refused, 4);
-    assert_eq!(spy.ask("join", &json!([of_spy]).to_string()).await, json!([["red", of_spy]]).to_string(), "its own is no other's");
+    assert_eq!(spy.ask("join", json!([[of_spy]])).await, json!([["red", of_spy]]), "its own is no other's");
     assert_eq!(io.stats().private_joins_refused, 4);
 }
 
@@ -49,18 +47,18 @@ async fn rooms_of_others_are_joined_up_to_the_limit() {
     let [victim, spy, other] = &mut clients[..] else { panic!("three clients") };
     let (of_victim, of_spy, of_other) = (victim.id().to_owned(), spy.id().to_owned(), other.id().to_owned());
     let names: Vec<_> = (0..1_000).map(|n| format!("{n:020}")).collect();
-    let joined = spy.ask("join", &json!([of_victim, of_victim, of_victim]).to_string()).await;
-    assert_eq!(joined, json!([[of_victim, of_spy]]).to_string());
-    assert_eq!(spy.ask("join", &json!(names).to_string()).await, json!([[of_victim, names[0], of_spy]]).to_string());
+    let joined = spy.ask("join", json!([[of_victim, of_victim, of_victim]])).await;
+    assert_eq!(joined, json!([[of_victim, of_spy]]));
+    assert_eq!(spy.ask("join", json!([names])).await, json!([[of_victim, names[0], of_spy]]));
     assert_eq!(io.stats().private_joins_refused, 999);
-    assert_eq!(other.ask("join", &json!(names).to_string()).await, json!([[of_other]]).to_string());
+    assert_eq!(other.ask("join", json!([names])).await, json!([[of_other]]));
     io.to(&*of_victim).emit("shared", ()).unwrap();
     io.emit("last", ()).unwrap();
-    assert_eq!(spy.packets_until(LAST).await, [r#"2["shared"]"#]);
+    assert_eq!(spy.packets_until(event("last", ())).await, [event("shared", ())]);
     // Who leaves makes room.
-    assert_eq!(spy.ask("leave", &json!([of_victim, "nowhere", names[7]]).to_string()).await, json!([[names[0], of_spy]]).to_string());
-    other.packets_until(LAST).await;
-    assert_eq!(other.ask("join", &json!([names[3], names[4]]).to_string()).await, json!([[names[3], of_other]]).to_string());
+    assert_eq!(spy.ask("leave", json!([[of_victim, "nowhere", names[7]]])).await, json!([[names[0], of_spy]]));
+    other.packets_until(event("last", ())).await;
+    assert_eq!(other.ask("join", json!([[names[3], names[4]]])).await, json!([[names[3], of_other]]));
 }
 
 #[tokio::test]
@@ -69,12 +67,12 @@ async fn many_rooms_are_left_in_any_order() {
     let mut client = Client::connect(node.addr).await;
     let own = client.id().to_owned();
     let names: Vec<_> = (0..2_000).map(|n| format!("room {n}")).collect();
-    client.ask("join", &json!(names).to_string()).await;
+    client.ask("join", json!([names])).await;
     let (gone, left): (Vec<_>, Vec<_>) = names.iter().cloned().enumerate().partition(|(n, _)| n % 7 != 0);
     let gone: Vec<_> = gone.into_iter().map(|(_, name)| name).rev().collect();
     let left: Vec<_> = left.into_iter().map(|(_, name)| name).chain([own.clone()]).collect();
-    assert_eq!(client.ask("leave", &json!(gone).to_string()).await, json!([left]).to_string());
+    assert_eq!(client.ask("leave", json!([gone])).await, json!([left]));
     assert_eq!(io.room_count(), left.len() - 1);
-    assert_eq!(client.ask("leave", &json!(names).to_string()).await, json!([[own]]).to_string());
+    assert_eq!(client.ask("leave", json!([names])).await, json!([[own]]));
     assert_eq!(io.room_count(), 0);
 }

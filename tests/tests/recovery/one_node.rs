@@ -6,7 +6,7 @@ use serde_json::json;
 use sociable::adapter::LeftRooms;
 use sociable::testing::TestServer;
 use sociable::{Ack, Data, Recovery, Server, ServerBuilder, Socket};
-use sociable_tests::{Client, Message, Node, eventually};
+use sociable_tests::{Client, Kind, Node, connect, event, eventually};
 
 fn server(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Server {
     let io = change(Server::builder().recovery(Recovery::default())).build().unwrap();
@@ -88,12 +88,11 @@ async fn too_many_left_rooms_end_recovery_only_where_it_lacks() {
     }
 }
 
-/// What a CONNECT was answered with: `sid` and `pid`, or nothing if the connection ended.
+/// The answer of a namespace that lets the client in: `sid` and `pid`. `None` if the connection ends instead.
 async fn joined(client: &mut Client, namespace: &str) -> Option<serde_json::Value> {
-    let prefix = if namespace == "/" { "0{".to_owned() } else { format!("0{namespace},{{") };
     loop {
-        match client.next().await? {
-            Message::Text(text) if text.starts_with(&prefix) => return serde_json::from_str(&text[prefix.len() - 1..]).ok(),
+        match client.next_packet().await? {
+            packet if packet.kind == Kind::Connect && packet.namespace == namespace => return Some(packet.data),
             _ => {}
         }
     }
@@ -106,15 +105,15 @@ async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
     let node = Node::raw(&io, 1);
     let mut client = Client::session(node.addr).await;
     let mut pids = vec![];
-    for (namespace, packet) in [("/", "0"), ("/other", "0/other,")] {
-        client.send(packet).await;
+    for namespace in ["/", "/other"] {
+        client.send(connect().of(namespace)).await;
         let answer = joined(&mut client, namespace).await.unwrap();
         pids.push(answer["pid"].as_str().unwrap().to_owned());
     }
-    client.send(r#"27["join","red"]"#).await;
-    client.send(r#"2/other,8["join","red"]"#).await;
+    client.send(event("join", "red").id(7)).await;
+    client.send(event("join", "red").of("/other").id(8)).await;
     for _ in 0..2 {
-        client.next().await.unwrap();
+        client.packet().await;
     }
     client.tear();
     eventually("the loss is noticed", || io.recovery_usage().sessions == 2).await;
@@ -123,13 +122,13 @@ async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
         io.of("/other").to("red").emit("n", "x".repeat(90_000)).unwrap();
     }
     let mut client = Client::session(node.addr).await;
-    client.send(&format!("0{}", json!({ "pid": pids[0] }))).await;
-    client.send(&format!("0/other,{}", json!({ "pid": pids[1] }))).await;
+    client.send(connect().data(json!({ "pid": pids[0] }))).await;
+    client.send(connect().of("/other").data(json!({ "pid": pids[1] }))).await;
     // The one that fits comes back; with the other the connection ends, so that the client comes anew. (If the first has been written when the
     // second comes, both fit.)
     let mut back = 0;
-    while let Some(message) = client.next().await {
-        back += usize::from(matches!(message, Message::Text(text) if text.contains("\"sid\"")));
+    while let Some(packet) = client.next_packet().await {
+        back += usize::from(packet.kind == Kind::Connect);
         if back == 2 {
             return;
         }

@@ -14,11 +14,11 @@ async fn an_answer_goes_once() {
         ack.send(())
     });
     let mut client = Client::connect(node.addr).await;
-    assert_eq!(client.ask("twice", "").await, r#"[1,"two",[3]]"#);
-    assert_eq!(client.ask("later", "").await, "[]");
+    assert_eq!(client.ask("twice", ()).await, json!([1, "two", [3]]));
+    assert_eq!(client.ask("later", ()).await, json!([]));
     // Without being asked for, nothing is sent.
-    client.send(r#"2["twice"]"#).await;
-    assert_eq!(client.ask("later", "").await, "[]");
+    client.emit("twice", ()).await;
+    assert_eq!(client.ask("later", ()).await, json!([]));
 }
 
 /// A server that asks its client when told to, and notes what came of it.
@@ -41,15 +41,15 @@ async fn asking(timeout: Option<Duration>) -> (Server, Node, std::sync::Arc<std:
 async fn a_client_is_asked_and_answers() {
     let (io, node, answers) = asking(Some(patience())).await;
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"2["ask me"]"#).await;
-    assert_eq!(client.packet().await, r#"20["question","how?"]"#);
-    client.send(r#"30["so",1]"#).await;
-    client.send(r#"30["twice"]"#).await;
-    client.send(r#"399["unknown"]"#).await;
-    client.send(r#"3["no id"]"#).await;
+    client.emit("ask me", ()).await;
+    assert_eq!(client.packet().await, event("question", "how?").id(0));
+    client.send(ack(0, json!(["so", 1]))).await;
+    client.send(ack(0, "twice")).await;
+    client.send(ack(99, "unknown")).await;
+    client.send_text(r#"3["no id"]"#).await;
     eventually("the answer comes", || answers.lock().unwrap().len() == 1).await;
     assert_eq!(*answers.lock().unwrap(), [Ok(r#""so",1"#.to_owned())]);
-    assert_eq!(client.ask("echo", "1").await, "[1]", "answers that nobody waits for are ignored");
+    assert_eq!(client.ask("echo", 1).await, json!([1]), "answers that nobody waits for are ignored");
     assert_eq!(io.stats().acks_unexpected, 3);
 }
 
@@ -57,28 +57,28 @@ async fn a_client_is_asked_and_answers() {
 async fn no_answer_in_time_is_an_error_and_a_late_one_is_ignored() {
     let (io, node, answers) = asking(Some(Duration::from_millis(20))).await;
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"2["ask me"]"#).await;
+    client.emit("ask me", ()).await;
     eventually("the time is over", || answers.lock().unwrap().len() == 1).await;
     assert_eq!(*answers.lock().unwrap(), [Err(AckError::Timeout)]);
     assert_eq!(AckError::Timeout.to_string(), "operation has timed out");
     client.packet().await;
-    client.send(r#"30["late"]"#).await;
-    client.ask("echo", "1").await;
+    client.send(ack(0, "late")).await;
+    client.ask("echo", 1).await;
     assert_eq!((io.stats().acks_timed_out, io.stats().acks_unexpected), (1, 1), "nothing is kept of what timed out");
 }
 
 #[tokio::test]
 async fn a_socket_that_leaves_owes_no_answer() {
-    for how in ["1", "tear", "close"] {
+    for how in ["leave", "tear", "close"] {
         for timeout in [None, Some(patience() * 4)] {
             let (_, node, answers) = asking(timeout).await;
             let mut client = Client::connect(node.addr).await;
-            client.send(r#"2["ask me"]"#).await;
+            client.emit("ask me", ()).await;
             client.packet().await;
             match how {
                 "tear" => client.tear(),
                 "close" => client.send_engine("1").await,
-                leave => client.send(leave).await,
+                _ => client.send(disconnect()).await,
             }
             eventually("it is over", || answers.lock().unwrap().len() == 1).await;
             assert_eq!(*answers.lock().unwrap(), [Err(AckError::Disconnected)]);
@@ -95,9 +95,8 @@ async fn bytes_come_back_in_an_answer() {
         async move { answer(pending.await.unwrap().decode::<bytes::Bytes>(0).unwrap()) }
     });
     let mut client = Client::connect(node.addr).await;
-    assert_eq!(client.packet().await, r#"20["q"]"#);
-    client.send(r#"61-0[{"_placeholder":true,"num":0}]"#).await;
-    client.send_binary(&[5, 6]).await;
+    assert_eq!(client.packet().await, event("q", ()).id(0));
+    client.send(ack(0, attachment(0)).attach([5, 6])).await;
     eventually("the answer comes", || answers.lock().unwrap().len() == 1).await;
     assert_eq!(&*answers.lock().unwrap()[0], [5, 6]);
 }

@@ -1,12 +1,12 @@
 //! What a namespace's middleware does to a socket takes effect when the socket is connected, as with the JavaScript server.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use parking_lot::Mutex;
+use serde_json::json;
 use sociable::testing::TestServer;
 use sociable::{Ack, Auth, Failure, Recovery, RoomEvent, Server, ServerBuilder, Socket};
-use sociable_tests::{Client, Node, eventually};
+use sociable_tests::{Client, Node, connect, connect_error, event, eventually};
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
@@ -79,13 +79,13 @@ async fn socket_enters_rooms_of_its_middleware_when_let_in() {
         let (io, seen) = server(|builder| builder);
         let node = Node::start(&io);
         let mut client = if by_polling { Client::polling_session(node.addr).await } else { Client::session(node.addr).await };
-        client.send("0").await;
-        assert_eq!(client.packet().await, r#"2["early","x"]"#);
+        client.send(connect()).await;
+        assert_eq!(client.packet().await, event("early", "x"));
         client.joined("/").await;
-        assert_eq!(client.ask("ask", "").await, "[3]");
-        assert_eq!(client.ask("own", "").await, r#"["heard"]"#);
+        assert_eq!(client.ask("ask", ()).await, json!([3]));
+        assert_eq!(client.ask("own", ()).await, json!(["heard"]));
         io.to("users").emit("to all", ()).unwrap();
-        assert_eq!(client.packet().await, r#"2["to all"]"#);
+        assert_eq!(client.packet().await, event("to all", ()));
         let told = [r#"asked ["users", "a"]"#, "found 0", "join users", "join a", r#"connected ["users", "a"] Some(7)"#];
         assert_eq!(*seen.lock(), told);
         assert_eq!(io.local_rooms().await.len(), 3);
@@ -98,9 +98,9 @@ async fn refused_socket_leaves_nothing_behind() {
     let node = Node::start(&io);
     let mut client = Client::session(node.addr).await;
     for _ in 0..3 {
-        client.send(r#"0{"refused":true}"#).await;
-        assert_eq!(client.packet().await, r#"2["early","x"]"#);
-        assert_eq!(client.packet().await, r#"4{"message":"not you"}"#);
+        client.send(connect().data(json!({ "refused": true }))).await;
+        assert_eq!(client.packet().await, event("early", "x"));
+        assert_eq!(client.packet().await, connect_error("not you"));
     }
     assert_eq!((io.local_rooms().await.len(), io.room_count(), io.socket_count()), (0, 0, 0));
     assert!(seen.lock().iter().all(|told| told.starts_with("asked") || told.starts_with("found")), "{seen:?}");
@@ -111,8 +111,8 @@ async fn client_that_leaves_meanwhile_leaves_nothing_behind() {
     let (io, seen) = server(|builder| builder);
     let node = Node::start(&io);
     let mut client = Client::session(node.addr).await;
-    client.send(r#"0{"waits":true}"#).await;
-    assert_eq!(client.packet().await, r#"2["early","x"]"#);
+    client.send(connect().data(json!({ "waits": true }))).await;
+    assert_eq!(client.packet().await, event("early", "x"));
     client.tear();
     eventually("the session is gone", || io.session_count() == 0).await;
     assert_eq!((io.local_rooms().await.len(), io.room_count()), (0, 0));
@@ -127,15 +127,13 @@ async fn other_threads_join_a_socket_before_it_is_connected() {
             let socket = socket.clone();
             move || socket.join("users")
         });
-        while socket.rooms().is_empty() {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        eventually("the other thread has joined it", || !socket.rooms().is_empty()).await;
         elsewhere.join().unwrap();
     });
     let node = Node::start(&io);
     let mut client = Client::connect(node.addr).await;
     io.to("users").emit("to all", ()).unwrap();
-    assert_eq!(client.packet().await, r#"2["to all"]"#);
+    assert_eq!(client.packet().await, event("to all", ()));
 }
 
 #[tokio::test]
@@ -149,7 +147,7 @@ async fn room_like_the_id_of_another_is_refused_before_too() {
     let node = Node::start(&io);
     let victim = Client::connect(node.addr).await;
     let mut client = Client::session(node.addr).await;
-    client.send(&format!(r#"0{{"room":"{}"}}"#, victim.id())).await;
+    client.send(connect().data(json!({ "room": victim.id() }))).await;
     client.joined("/").await;
     assert_eq!((io.stats().private_joins_refused, io.local_rooms().await.len()), (1, 2));
 }

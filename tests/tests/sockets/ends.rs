@@ -29,10 +29,10 @@ async fn by_the_client_leaving_its_namespace() {
     let (io, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
-    client.send("1").await;
+    client.send(disconnect()).await;
     assert_end(&ends, "client namespace disconnect").await;
-    client.send(r#"2/other,0["echo","still here"]"#).await;
-    assert_eq!(client.packet().await, r#"3/other,0["still here"]"#);
+    client.send(event("echo", "still here").of("/other").id(0)).await;
+    assert_eq!(client.packet().await, ack(0, "still here").of("/other"));
     assert_eq!((io.socket_count(), io.session_count()), (0, 1));
 }
 
@@ -41,11 +41,11 @@ async fn by_the_server_putting_it_out() {
     let (io, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
-    client.send(r#"2["out"]"#).await;
-    assert_eq!(client.packet().await, "1");
+    client.emit("out", ()).await;
+    assert_eq!(client.packet().await, disconnect());
     assert_end(&ends, "server namespace disconnect").await;
-    client.send(r#"2/other,0["echo","still here"]"#).await;
-    assert_eq!(client.packet().await, r#"3/other,0["still here"]"#);
+    client.send(event("echo", "still here").of("/other").id(0)).await;
+    assert_eq!(client.packet().await, ack(0, "still here").of("/other"));
     // It may come back.
     client.join("/").await;
     assert_eq!(io.session_count(), 1);
@@ -57,10 +57,10 @@ async fn by_the_server_closing_its_connection() {
         let (io, node, ends) = noting(|options| options);
         let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
         client.join("/other").await;
-        client.send(r#"2["close"]"#).await;
+        client.emit("close", ()).await;
         let mut rest = client.rest().await;
-        rest.sort_by_key(|message| format!("{message:?}"));
-        assert_eq!(rest, [Message::Text("1".into()), Message::Text("1/other,".into())]);
+        rest.sort_by_key(|packet| packet.namespace.clone());
+        assert_eq!(rest, [disconnect(), disconnect().of("/other")]);
         assert_end(&ends, "server namespace disconnect").await;
         eventually("the session is gone", || io.session_count() == 0).await;
     }
@@ -78,7 +78,7 @@ async fn by_the_transport() {
 
     let (_, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
-    client.send(&"x".repeat(1_000_001)).await;
+    client.send_text(&"x".repeat(1_000_001)).await;
     assert_end(&ends, "transport error").await;
 
     let (_, node, ends) = noting(|options| options);
@@ -116,7 +116,7 @@ async fn by_what_is_no_packet() {
             let (errors, error) = note();
             io.on_error(move |_, told| error(matches!(told, SocketError::Decode(_))));
             let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
-            client.send(packet).await;
+            client.send_text(packet).await;
             if packet.starts_with("51-") {
                 client.send_binary(&[1]).await;
             }
@@ -137,12 +137,12 @@ async fn by_bytes_or_text_where_the_other_is_due() {
         let (_, node, ends) = noting(|options| options);
         let mut client = Client::connect(node.addr).await;
         if !text.is_empty() {
-            client.send(text).await;
+            client.send_text(text).await;
         }
         if bytes {
             client.send_binary(&[1]).await;
         } else {
-            client.send(more).await;
+            client.send_text(more).await;
         }
         assert_end(&ends, "forced close").await;
     }
@@ -153,7 +153,7 @@ async fn by_a_second_connect() {
     let (io, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
-    client.send("0").await;
+    client.send(connect()).await;
     assert_eq!(client.rest().await, []);
     assert_end(&ends, "forced close").await;
     eventually("the session is gone", || io.session_count() == 0).await;
@@ -167,8 +167,8 @@ async fn by_a_second_connect_while_the_first_is_asked_for() {
     let waits = io.of("/waits");
     waits.middleware(async || GO_ON.acquire().await.unwrap().forget());
     let mut client = Client::connect(node.addr).await;
-    client.send("0/waits,").await;
-    client.send("0/waits,").await;
+    client.send(connect().of("/waits")).await;
+    client.send(connect().of("/waits")).await;
     assert_eq!(client.rest().await, []);
     GO_ON.add_permits(2);
     eventually("nobody is in it", || waits.socket_count() == 0).await;
@@ -177,7 +177,7 @@ async fn by_a_second_connect_while_the_first_is_asked_for() {
 
 #[tokio::test]
 async fn by_an_event_to_a_namespace_that_it_is_not_in() {
-    for packet in [r#"2/other,["echo"]"#, r#"3/other,1[]"#, r#"2/nowhere,["echo"]"#] {
+    for packet in [event("echo", ()).of("/other"), ack(1, ()).of("/other"), event("echo", ()).of("/nowhere")] {
         let (_, node, ends) = noting(|options| options);
         let mut client = Client::connect(node.addr).await;
         client.send(packet).await;
@@ -187,8 +187,8 @@ async fn by_an_event_to_a_namespace_that_it_is_not_in() {
     let (_, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
-    client.send("1/other,").await;
-    client.send(r#"2/other,["echo"]"#).await;
+    client.send(disconnect().of("/other")).await;
+    client.send(event("echo", ()).of("/other")).await;
     assert_eq!(client.rest().await, []);
     assert_end(&ends, "forced close").await;
 }
@@ -199,8 +199,8 @@ async fn by_an_event_before_it_is_let_in() {
     let (io, node, _) = noting(|options| options);
     io.of("/waits").middleware(async || NEVER.acquire().await.unwrap().forget());
     let mut client = Client::session(node.addr).await;
-    client.send("0/waits,").await;
-    client.send(r#"2/waits,["echo"]"#).await;
+    client.send(connect().of("/waits")).await;
+    client.send(event("echo", ()).of("/waits")).await;
     assert_eq!(client.rest().await, []);
 }
 
@@ -209,10 +209,10 @@ async fn by_never_joining_a_namespace() {
     let (io, node, _) = noting(|options| options.connect_timeout(Duration::from_millis(50)));
     for polling in [false, true] {
         let mut client = if polling { Client::polling_session(node.addr).await } else { Client::session(node.addr).await };
-        client.send("0/nowhere,").await;
+        client.send(connect().of("/nowhere")).await;
         // On a slow machine the time may be over before.
-        let refusal = Message::Text(r#"4/nowhere,{"message":"Invalid namespace"}"#.into());
-        assert!(client.rest().await.iter().all(|message| *message == refusal));
+        let refusal = connect_error("Invalid namespace").of("/nowhere");
+        assert!(client.rest().await.iter().all(|packet| *packet == refusal));
     }
     eventually("both are gone", || io.session_count() == 0).await;
 }
@@ -221,7 +221,7 @@ async fn by_never_joining_a_namespace() {
 async fn not_by_leaving_all_namespaces() {
     let (io, node, ends) = noting(|options| options.connect_timeout(Duration::from_millis(50)));
     let mut client = Client::connect(node.addr).await;
-    client.send("1").await;
+    client.send(disconnect()).await;
     assert_end(&ends, "client namespace disconnect").await;
     // Another that joins none is closed meanwhile.
     assert_eq!(Client::session(node.addr).await.next().await, None);
@@ -264,8 +264,8 @@ async fn each_is_told_once() {
         ENDS.fetch_add(1, Ordering::SeqCst);
     });
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"2["close"]"#).await;
-    client.send(r#"2["out"]"#).await;
+    client.emit("close", ()).await;
+    client.emit("out", ()).await;
     client.rest().await;
     eventually("the session is gone", || io.session_count() == 0).await;
     assert_eq!(ENDS.load(Ordering::SeqCst), 1);

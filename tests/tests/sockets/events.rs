@@ -38,22 +38,22 @@ async fn handlers_take_what_they_need() {
     let mut client = Client::session(node.addr).await;
     client.join("/n").await;
     for (sent, answer) in [
-        (r#"["all","one",7]"#, r#"["all","/n","be plain","\"one\",7"]"#),
-        (r#"["point",{"x":1,"y":2}]"#, "[3]"),
-        (r#"["point",{"x":1}]"#, "[101]"),
-        (r#"["sum",1,2,3,4]"#, "[10]"),
-        (r#"["sum"]"#, "[0]"),
-        (r#"["maybe"]"#, r#"["none"]"#),
-        (r#"["maybe",null]"#, r#"["none"]"#),
-        (r#"["maybe","some"]"#, r#"["some"]"#),
+        (event("all", json!(["one", 7])), ack(5, ["all", "/n", "be plain", r#""one",7"#])),
+        (event("point", json!([{ "x": 1, "y": 2 }])), ack(5, 3)),
+        (event("point", json!([{ "x": 1 }])), ack(5, 101)),
+        (event("sum", [1, 2, 3, 4]), ack(5, 10)),
+        (event("sum", ()), ack(5, 0)),
+        (event("maybe", ()), ack(5, "none")),
+        (event("maybe", json!([null])), ack(5, "none")),
+        (event("maybe", "some"), ack(5, "some")),
     ] {
-        client.send(&format!("2/n,5{sent}")).await;
-        assert_eq!(client.packet().await, format!("3/n,5{answer}"), "{sent}");
+        client.send(sent.of("/n").id(5)).await;
+        assert_eq!(client.packet().await, answer.of("/n"));
     }
-    client.send(r#"2/n,["asked"]"#).await;
-    assert_eq!(client.packet().await, r#"2/n,["asked",false]"#);
-    client.send(r#"2/n,0["asked"]"#).await;
-    assert_eq!(client.packet().await, r#"2/n,["asked",true]"#);
+    client.send(event("asked", ()).of("/n")).await;
+    assert_eq!(client.packet().await, event("asked", false).of("/n"));
+    client.send(event("asked", ()).of("/n").id(0)).await;
+    assert_eq!(client.packet().await, event("asked", true).of("/n"));
 }
 
 #[tokio::test]
@@ -66,15 +66,11 @@ async fn bytes_come_and_go_in_their_places() {
             socket.emit("flipped", (&sociable::Value::from(bytes::Bytes::from_static(&[9, 8])), more.len()))
         });
         let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
-        client.send(r#"52-3["echo",{"_placeholder":true,"num":1},{"a":[{"_placeholder":true,"num":0}]}]"#).await;
-        client.send_binary(&[1, 2, 3]).await;
-        client.send_binary(&[]).await;
-        assert_eq!(client.packet().await, r#"62-3[{"_placeholder":true,"num":1},{"a":[{"_placeholder":true,"num":0}]}]"#);
-        assert_eq!((client.binary().await, client.binary().await), (vec![1, 2, 3], vec![]));
-        client.send(r#"51-["flip",{"_placeholder":true,"num":0},[{"_placeholder":true,"num":0}]]"#).await;
-        client.send_binary(&[1, 2, 3]).await;
-        assert_eq!(client.packet().await, r#"51-["flipped",{"_placeholder":true,"num":0},1]"#);
-        assert_eq!(client.binary().await, [9, 8]);
+        let bytes = json!([attachment(1), { "a": [attachment(0)] }]);
+        client.send(event("echo", bytes.clone()).id(3).attach([1, 2, 3]).attach([])).await;
+        assert_eq!(client.packet().await, ack(3, bytes).attach([1, 2, 3]).attach([]));
+        client.send(event("flip", json!([attachment(0), [attachment(0)]])).attach([1, 2, 3])).await;
+        assert_eq!(client.packet().await, event("flipped", json!([attachment(0), 1])).attach([9, 8]));
     }
 }
 
@@ -92,13 +88,13 @@ async fn what_does_not_fit_a_handler_is_told_and_counted() {
         "x".parse::<u8>().map(drop)
     });
     let mut client = Client::connect(node.addr).await;
-    for wrong in [r#"["number","text"]"#, r#"["number"]"#, r#"["number",300]"#, r#"["two",1]"#, r#"["stateless"]"#] {
-        client.send(&format!("2{wrong}")).await;
+    for wrong in [event("number", "text"), event("number", ()), event("number", 300), event("two", 1), event("stateless", ())] {
+        client.send(wrong).await;
     }
-    client.send(r#"2["fails"]"#).await;
-    client.send(r#"2["fails later"]"#).await;
-    client.send(r#"2["nobody handles this"]"#).await;
-    assert_eq!(client.ask("number", "7").await, "[7]", "the connection goes on");
+    client.emit("fails", ()).await;
+    client.emit("fails later", ()).await;
+    client.emit("nobody handles this", ()).await;
+    assert_eq!(client.ask("number", 7).await, json!([7]), "the connection goes on");
     eventually("all are told", || errors.lock().unwrap().len() == 7).await;
     let errors = errors.lock().unwrap();
     assert!(errors[..5].iter().all(|error| matches!(error, SocketError::Arguments { .. })), "{errors:?}");
@@ -122,7 +118,7 @@ async fn handlers_of_one_socket_begin_in_the_order_of_its_events() {
     });
     let mut client = Client::connect(node.addr).await;
     for n in 0..100 {
-        client.send(&format!(r#"2["n",{n}]"#)).await;
+        client.emit("n", n).await;
     }
     eventually("all have begun", || begun.lock().unwrap().len() == 100).await;
     assert!(begun.lock().unwrap().is_sorted());
@@ -141,14 +137,13 @@ async fn several_handlers_of_an_event_are_all_called_and_those_of_a_socket_can_g
         });
     });
     let mut client = Client::session(node.addr).await;
-    client.send("0").await;
+    client.send(connect()).await;
     client.joined("/").await;
-    for (others, last) in
-        [(vec![r#"2["first"]"#, r#"2["second"]"#, r#"2["own"]"#], "30[]"), (vec![r#"2["first"]"#, r#"2["second"]"#], "30[]")]
-    {
-        client.send(r#"2["e"]"#).await;
-        client.send(r#"20["off"]"#).await;
-        assert_eq!(client.packets_until(last).await, others);
+    for heard in [&["first", "second", "own"][..], &["first", "second"]] {
+        client.emit("e", ()).await;
+        client.send(event("off", ()).id(0)).await;
+        let heard: Vec<_> = heard.iter().map(|name| event(name, ())).collect();
+        assert_eq!(client.packets_until(ack(0, ())).await, heard);
     }
 }
 
@@ -166,10 +161,10 @@ async fn middleware_of_events_lets_pass_or_drops() {
         socket.middleware(async |Data(text): Data<String>| if text == "bad" { Err("bad word") } else { Ok(()) });
     });
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"21["forbidden","x"]"#).await;
-    client.send(r#"22["echo","bad"]"#).await;
-    client.send(r#"23["echo",5]"#).await;
-    assert_eq!(client.ask("echo", r#""good""#).await, r#"["good"]"#, "nothing is told to the client of the others");
+    client.send(event("forbidden", "x").id(1)).await;
+    client.send(event("echo", "bad").id(2)).await;
+    client.send(event("echo", 5).id(3)).await;
+    assert_eq!(client.ask("echo", "good").await, json!(["good"]), "nothing is told to the client of the others");
     let errors = errors.lock().unwrap();
     assert_eq!(errors[..2], ["not that", "bad word"]);
     assert!(errors[2].contains("echo"), "{errors:?}");
@@ -190,7 +185,7 @@ async fn events_behind_one_that_waits_for_its_middleware_wait_too() {
     io.on("n", move |Data(n): Data<usize>| ready(handle(n)));
     let mut client = Client::connect(node.addr).await;
     for n in 1..=40 {
-        client.send(&format!(r#"2["n",{n}]"#)).await;
+        client.emit("n", n).await;
     }
     let expected = |last: usize| (1..=last).filter(|n| n % 7 != 0).collect::<Vec<_>>();
     for waits_at in [10, 20, 30, 40] {
@@ -219,13 +214,13 @@ async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
     let long = "x".repeat(200_000);
     let sending = tokio::spawn(async move {
         for n in 1..=12 {
-            client.send(&format!(r#"2/slow,["n",{n},"{long}"]"#)).await;
+            client.send(event("n", json!([n, long])).of("/slow")).await;
         }
         client
     });
     eventually("seven are read", || io.stats().messages_in == before + 7).await;
     for n in 1..=10 {
-        witness.ask("echo", "1").await;
+        witness.ask("echo", 1).await;
         assert_eq!(io.stats().messages_in, before + 7 + n, "no more is read of the one that waits, and others are read");
     }
     GO_ON.add_permits(12);
@@ -251,14 +246,14 @@ async fn no_more_handlers_run_than_may_and_they_can_wait_for_their_client() {
     });
     for mut client in [Client::connect(node.addr).await, Client::connect_polling(node.addr).await] {
         for n in 0..40 {
-            client.send(&format!(r#"2{n}["ask"]"#)).await;
+            client.send(event("ask", ()).id(n)).await;
         }
         let mut answered = 0;
         while answered < 40 {
             let packet = client.packet().await;
-            match packet.strip_suffix(r#"["question"]"#) {
-                Some(question) => client.send(&format!("3{}[1]", &question[1..])).await,
-                None => answered += 1,
+            match packet.kind {
+                Kind::Event => client.send(ack(packet.id.unwrap(), 1)).await,
+                _ => answered += 1,
             }
         }
     }
@@ -289,13 +284,13 @@ async fn catch_all_listeners_see_what_comes_and_what_goes() {
         ready(())
     });
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"2["say","x"]"#).await;
-    assert_eq!(client.packet().await, r#"2["said",1]"#);
-    client.send(r#"2["refused"]"#).await;
-    assert_eq!(client.ask("quiet", "").await, "[]");
-    assert_eq!(client.ask("quiet", "").await, "[]");
+    client.emit("say", "x").await;
+    assert_eq!(client.packet().await, event("said", 1));
+    client.emit("refused", ()).await;
+    assert_eq!(client.ask("quiet", ()).await, json!([]));
+    assert_eq!(client.ask("quiet", ()).await, json!([]));
     io.emit("news", ()).unwrap();
-    assert_eq!(client.packet().await, r#"2["news"]"#);
+    assert_eq!(client.packet().await, event("news", ()));
     let expected = [
         r#"in say "x""#,
         r#"own first say "x""#,
@@ -319,7 +314,7 @@ async fn reserved_names_are_refused_both_ways() {
     for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"] {
         assert_eq!(io.emit(name, ()).unwrap_err().to_string(), format!("\"{name}\" is a reserved event name"));
         let mut client = Client::connect(node.addr).await;
-        client.send(&format!(r#"2["{name}"]"#)).await;
+        client.emit(name, ()).await;
         assert_eq!(client.next().await, None, "{name}");
     }
     io.emit("error", ()).unwrap();

@@ -16,17 +16,17 @@ mod rooms;
 mod supervision;
 mod test_client;
 
-use std::future::ready;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering, Ordering::SeqCst};
-use std::time::Duration;
 use serde_json::json;
 use sociable::handler::EventContext;
 use sociable::{
     Ack, AckError, Args, Auth, CloseReason, Data, DisconnectReason, EventName, Failure, Handshake, Namespace, RawArgs, Server,
     ServerBuilder, Socket, SocketError, State,
 };
-use sociable_tests::{Client, Message, Node, eventually, note, patience, within};
+use sociable_tests::{Client, Kind, Node, ack, attachment, connect, connect_error, disconnect, event, eventually, note, patience, within};
+use std::future::ready;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering, Ordering::SeqCst};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 fn start(options: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Server, Node) {

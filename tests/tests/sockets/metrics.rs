@@ -1,7 +1,7 @@
 //! What Prometheus is shown: that what happens is counted under the right name, and how things stand.
 
 use sociable::{Ack, Data, Server, Socket};
-use sociable_tests::{Client, Node, eventually, sample_value};
+use sociable_tests::{Client, Node, ack, event, eventually, eventually_async, sample_value};
 
 fn server() -> Server {
     let io = Server::builder().build().unwrap();
@@ -26,10 +26,10 @@ async fn what_becomes_of_events_is_told() {
     let io = server();
     let node = Node::start(&io);
     let mut client = Client::connect(node.addr).await;
-    for event in ["fail", "panic", "nobody listens", "number"] {
-        client.send(&format!(r#"2["{event}","x"]"#)).await;
+    for name in ["fail", "panic", "nobody listens", "number"] {
+        client.emit(name, "x").await;
     }
-    client.ask("join", r#""red""#).await;
+    client.ask("join", "red").await;
     for (outcome, count) in
         [("handled", 1.0), ("failed", 1.0), ("panicked", 1.0), ("unheard", 1.0), ("bad_arguments", 1.0), ("refused", 0.0)]
     {
@@ -44,9 +44,9 @@ async fn who_is_where_is_told() {
     let node = Node::start(&io);
     let (mut a, mut b) = (Client::connect(node.addr).await, Client::connect_polling(node.addr).await);
     a.join("/side").await;
-    a.ask("join", r#""red""#).await;
-    b.ask("join", r#""red""#).await;
-    b.ask("join", r#""blue""#).await;
+    a.ask("join", "red").await;
+    b.ask("join", "red").await;
+    b.ask("join", "blue").await;
     for (sample, expected) in [
         ("sociable_sessions", 2.0),
         (r#"sociable_transport_sessions{transport="websocket"}"#, 1.0),
@@ -71,16 +71,14 @@ async fn how_long_things_take_is_told() {
     let io = server();
     let node = Node::start(&io);
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"21["ask back"]"#).await;
+    client.send(event("ask back", ()).id(1)).await;
     let question = client.packet().await;
-    let id = question.strip_prefix("2").unwrap().split_once('[').unwrap().0.to_owned();
-    client.send(&format!("3{id}[1]")).await;
-    client.packets_until("31[1]").await;
+    client.send(ack(question.id.unwrap(), 1)).await;
+    client.packets_until(ack(1, 1)).await;
     assert_eq!(sample_value(&io, "sociable_ack_latency_seconds_count").await, 1.0);
     // Each thread looks four times a second.
-    while sample_value(&io, "sociable_worker_lag_seconds_count").await == 0.0 {
-        tokio::task::yield_now().await;
-    }
+    let looked = async || sample_value(&io, "sociable_worker_lag_seconds_count").await > 0.0;
+    eventually_async("a thread has looked", looked).await;
 }
 
 #[tokio::test]
@@ -88,13 +86,15 @@ async fn what_waits_for_a_client_is_told() {
     let io = server();
     let node = Node::start(&io);
     let mut client = Client::connect_polling(node.addr).await;
-    client.ask("join", r#""red""#).await;
+    client.ask("join", "red").await;
     // Nothing is fetched from here on.
     io.emit("long", "x".repeat(10_000)).unwrap();
     let mut waits = 0.0;
-    while waits < 10_000.0 {
+    eventually_async("the event waits", async || {
         waits = sample_value(&io, "sociable_outbox_bytes").await;
-    }
+        waits >= 10_000.0
+    })
+    .await;
     assert_eq!(sample_value(&io, "sociable_outbox_longest_bytes").await, waits);
 }
 
@@ -109,12 +109,12 @@ async fn a_thread_that_is_blocked_does_not_hold_the_others() {
     });
     let node = Node::raw(&io, 2);
     let mut clients = Client::connect_many(node.addr, 8).await;
-    clients[0].send(r#"2["block"]"#).await;
+    clients[0].emit("block", ()).await;
     let answers =
         async |io: &Server| io.metrics().await.lines().filter(|line| line.starts_with("sociable_worker_answered_seconds{")).count();
-    while answers(&io).await != 1 {}
+    eventually_async("one thread is blocked", async || answers(&io).await == 1).await;
     drop(tell);
-    while answers(&io).await != 2 {}
+    eventually_async("both threads answer", async || answers(&io).await == 2).await;
 }
 
 #[tokio::test]

@@ -14,8 +14,8 @@ async fn a_client_joins_those_that_there_are() {
         client.join("/").await;
         assert_ne!(client.id(), client.sid, "the id of a socket may be shown, that of a session is a secret");
         assert_ne!(client.id(), client.id_in("/chat"));
-        client.send("0/nowhere,").await;
-        assert_eq!(client.packet().await, r#"44/nowhere,{"message":"Invalid namespace"}"#[1..]);
+        client.send(connect().of("/nowhere")).await;
+        assert_eq!(client.packet().await, connect_error("Invalid namespace").of("/nowhere"));
     }
     assert_eq!((io.socket_count(), io.of("/chat").socket_count()), (2, 2));
     assert_eq!(io.stats().connections_refused, 2);
@@ -37,19 +37,19 @@ async fn patterns_make_namespaces_in_the_order_in_which_they_were_added() {
     io.of("/static-1").on_connect(tell("itself"));
 
     let mut client = Client::session(node.addr).await;
-    let mut by = async |name: &str, auth: &str| {
-        client.send(&format!("0{name},{auth}")).await;
+    let mut by = async |name: &str, auth: serde_json::Value, which: &str| {
+        client.send(connect().of(name).data(auth)).await;
         client.joined(name).await;
-        client.packet().await.strip_prefix(&format!(r#"2{name},["by",""#)).unwrap().trim_end_matches("\"]").to_owned()
+        assert_eq!(client.packet().await, event("by", which).of(name));
     };
-    assert_eq!(by("/asked-1", r#"{"word":"please"}"#).await, "function");
-    assert_eq!(by("/asked-2", r#"{"word":"now"}"#).await, "first pattern");
-    assert_eq!(by("/words", "").await, "second pattern");
-    client.send("0/,").await;
-    client.send("0/-,").await;
-    let (a, b) = (client.packet().await, client.packet().await);
-    assert!(a.starts_with("0{") || b.starts_with("0{"), "{a} {b}");
-    assert!(a == r#"4/-,{"message":"Invalid namespace"}"# || b == r#"4/-,{"message":"Invalid namespace"}"#, "{a} {b}");
+    by("/asked-1", json!({ "word": "please" }), "function").await;
+    by("/asked-2", json!({ "word": "now" }), "first pattern").await;
+    by("/words", json!(null), "second pattern").await;
+    client.send_text("0/,").await;
+    client.send(connect().of("/-")).await;
+    let answers = [client.packet().await, client.packet().await];
+    assert!(answers.iter().any(|answer| answer.kind == Kind::Connect && answer.namespace == "/"), "{answers:?}");
+    assert!(answers.contains(&connect_error("Invalid namespace").of("/-")), "{answers:?}");
     assert_eq!(news.lock().unwrap().as_slice(), ["/static-1", "/asked-1", "/asked-2", "/words"]);
 }
 
@@ -60,10 +60,10 @@ async fn a_namespace_that_was_asked_for_by_name_has_what_its_pattern_has() {
     io.of("/room-7").on("own", async |ack: Ack| ack.send("own"));
     let mut client = Client::session(node.addr).await;
     client.join("/room-7").await;
-    client.send(r#"2/room-7,1["echo","x"]"#).await;
-    assert_eq!(client.packet().await, r#"3/room-7,1["x"]"#);
-    client.send(r#"2/room-7,2["own"]"#).await;
-    assert_eq!(client.packet().await, r#"3/room-7,2["own"]"#);
+    client.send(event("echo", "x").of("/room-7").id(1)).await;
+    assert_eq!(client.packet().await, ack(1, "x").of("/room-7"));
+    client.send(event("own", ()).of("/room-7").id(2)).await;
+    assert_eq!(client.packet().await, ack(2, "own").of("/room-7"));
 }
 
 #[tokio::test]
@@ -78,10 +78,10 @@ async fn empty_children_go_if_that_is_wanted() {
         for name in ["/static", "/child-1", "/child-2"] {
             client.join(name).await;
         }
-        client.send(r#"0/child-3,{"deny":true}"#).await;
-        assert_eq!(client.packet().await, r#"4/child-3,{"message":"denied"}"#);
-        client.send("1/child-1,").await;
-        client.send("1/static,").await;
+        client.send(connect().of("/child-3").data(json!({ "deny": true }))).await;
+        assert_eq!(client.packet().await, connect_error("denied").of("/child-3"));
+        client.send(disconnect().of("/child-1")).await;
+        client.send(disconnect().of("/static")).await;
         eventually("the sockets leave", || io.stats().sockets_closed == 2).await;
         let mut left: Vec<_> = children.children().iter().map(|child| child.name().to_string()).collect();
         left.sort();
@@ -100,9 +100,9 @@ async fn what_a_client_sends_to_be_let_in_is_seen() {
         assert_eq!(socket.auth::<serde_json::Value>().unwrap(), auth);
         ready(see((auth, handshake.url().to_owned(), handshake.query_value("transport").unwrap().into_owned())))
     });
-    for auth in ["", r#"{"token":"abc","n":[1,2]}"#] {
+    for auth in [json!(null), json!({ "token": "abc", "n": [1, 2] })] {
         let mut client = Client::session(node.addr).await;
-        client.send(&format!("0{auth}")).await;
+        client.send(connect().data(auth)).await;
         client.joined("/").await;
     }
     eventually("both are seen", || seen.lock().unwrap().len() == 2).await;
@@ -131,14 +131,14 @@ async fn a_middleware_refuses_with_text_and_data() {
     });
     io.middleware(move || ready(second("second")));
     for (auth, answer) in [
-        (r#"{"user":"other"}"#, r#"4{"message":"not authorized","data":{"code":"E_AUTH","retry":3}}"#),
-        ("", r#"4{"message":"who are you?"}"#),
+        (json!({ "user": "other" }), json!({ "message": "not authorized", "data": { "code": "E_AUTH", "retry": 3 } })),
+        (json!(null), json!({ "message": "who are you?" })),
     ] {
         let mut client = Client::session(node.addr).await;
-        client.send(&format!("0{auth}")).await;
-        assert_eq!(client.packet().await, answer);
+        client.send(connect().data(auth)).await;
+        assert_eq!(client.packet().await, connect_error("").data(answer));
         // It may try again on the same connection.
-        client.send(r#"0{"user":"known"}"#).await;
+        client.send(connect().data(json!({ "user": "known" }))).await;
         client.joined("/").await;
     }
     assert_eq!(*asked.lock().unwrap(), ["first", "first", "second", "first", "first", "second"]);
@@ -151,10 +151,10 @@ async fn what_a_middleware_emits_comes_before_the_answer_and_what_a_handler_emit
     io.middleware(async |socket: Socket| socket.emit("in middleware", ()));
     io.on_connect(async |socket: Socket| socket.emit("in handler", ()));
     let mut client = Client::session(node.addr).await;
-    client.send("0").await;
-    assert_eq!(client.packet().await, r#"2["in middleware"]"#);
+    client.send(connect()).await;
+    assert_eq!(client.packet().await, event("in middleware", ()));
     client.joined("/").await;
-    assert_eq!(client.packet().await, r#"2["in handler"]"#);
+    assert_eq!(client.packet().await, event("in handler", ()));
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_client_that_goes_while_it_is_asked_for_is_never_connected() {
     let connected = note_ends(&io);
     io.middleware(async || drop(GO_ON.acquire().await));
     let mut client = Client::session(node.addr).await;
-    client.send("0").await;
+    client.send(connect()).await;
     eventually("it is asked for", || io.socket_count() == 1).await;
     client.tear();
     eventually("the session is gone", || io.session_count() == 0).await;

@@ -30,6 +30,12 @@ async fn polling(node: &Node) -> Polling {
     polling
 }
 
+/// Sends an event whose arguments are this text. Returns the text of its acknowledgement.
+async fn ask_text(client: &mut Client, event: &str, args: &str) -> String {
+    client.send_text(&format!(r#"20["{event}",{args}]"#)).await;
+    client.text().await.strip_prefix("30").unwrap().to_owned()
+}
+
 mod base64 {
     use super::*;
 
@@ -100,9 +106,9 @@ mod base64 {
         let io = server();
         let node = Node::start(&io);
         let mut client = Client::connect(node.addr).await;
-        client.send(r#"51-0["echo",{"_placeholder":true,"num":0}]"#).await;
+        client.send_text(r#"51-0["echo",{"_placeholder":true,"num":0}]"#).await;
         client.send_engine("bAQ\nID\n").await;
-        assert_eq!(client.packet().await, r#"61-0[{"_placeholder":true,"num":0}]"#);
+        assert_eq!(client.text().await, r#"61-0[{"_placeholder":true,"num":0}]"#);
         assert_eq!(client.next().await, Some(Message::Binary(vec![1, 2, 3])));
     }
 }
@@ -122,18 +128,18 @@ mod halves {
         });
         let node = Node::start(&io);
         let mut client = Client::session(node.addr).await;
-        client.send(r#"0{"name":"a\ud800b"}"#).await;
+        client.send_text(r#"0{"name":"a\ud800b"}"#).await;
         client.joined("/").await;
         assert_eq!(*auth.lock().unwrap(), [json!({ "name": "a\u{fffd}b" })]);
-        assert_eq!(client.ask("text", r#""a\ud800b""#).await, "[\"a\u{fffd}b\"]");
-        assert_eq!(client.ask("text", r#""\udc00\ud83d\ude00""#).await, "[\"\u{fffd}😀\"]");
-        let pair = client.ask("pair", r#"{"\udead":["\ud800"]},"é\udbff""#).await;
+        assert_eq!(ask_text(&mut client, "text", r#""a\ud800b""#).await, "[\"a\u{fffd}b\"]");
+        assert_eq!(ask_text(&mut client, "text", r#""\udc00\ud83d\ude00""#).await, "[\"\u{fffd}😀\"]");
+        let pair = ask_text(&mut client, "pair", r#"{"\udead":["\ud800"]},"é\udbff""#).await;
         assert_eq!(pair, "[{\"\u{fffd}\":[\"\u{fffd}\"]},\"é\u{fffd}\"]");
-        client.send(r#"2["ask"]"#).await;
-        let asked = client.packet().await;
+        client.send_text(r#"2["ask"]"#).await;
+        let asked = client.text().await;
         let id = asked.strip_prefix('2').unwrap().strip_suffix(r#"["asked"]"#).unwrap();
-        client.send(&format!(r#"3{id}["\ud800"]"#)).await;
-        assert_eq!(client.packet().await, "2[\"answered\",\"\u{fffd}\"]");
+        client.send_text(&format!(r#"3{id}["\ud800"]"#)).await;
+        assert_eq!(client.text().await, "2[\"answered\",\"\u{fffd}\"]");
         assert_eq!(io.stats().bad_arguments, 0);
     }
 
@@ -143,9 +149,9 @@ mod halves {
         io.on("beside", async |Args((bytes, text)): Args<(bytes::Bytes, String)>, ack: Ack| ack.send((bytes.len(), text)).unwrap());
         let node = Node::start(&io);
         let mut client = Client::connect(node.addr).await;
-        client.send(r#"51-0["beside",{"_placeholder":true,"num":0},"\ud800"]"#).await;
+        client.send_text(r#"51-0["beside",{"_placeholder":true,"num":0},"\ud800"]"#).await;
         client.send_binary(&[1, 2]).await;
-        assert_eq!(client.packet().await, "30[2,\"\u{fffd}\"]");
+        assert_eq!(client.text().await, "30[2,\"\u{fffd}\"]");
     }
 
     #[tokio::test]
@@ -154,9 +160,9 @@ mod halves {
         io.on("pass", async |socket: Socket, args: RawArgs| socket.broadcast().emit("passed", args).unwrap());
         let node = Node::start(&io);
         let (mut client, mut other) = (Client::connect(node.addr).await, Client::connect(node.addr).await);
-        assert_eq!(client.ask("echo", r#""\ud800",{"\udc00":1}"#).await, r#"["\ud800",{"\udc00":1}]"#);
-        client.send(r#"2["pass","\ud800"]"#).await;
-        assert_eq!(other.packet().await, r#"2["passed","\ud800"]"#);
+        assert_eq!(ask_text(&mut client, "echo", r#""\ud800",{"\udc00":1}"#).await, r#"["\ud800",{"\udc00":1}]"#);
+        client.send_text(r#"2["pass","\ud800"]"#).await;
+        assert_eq!(other.text().await, r#"2["passed","\ud800"]"#);
     }
 
     #[tokio::test]
@@ -165,8 +171,8 @@ mod halves {
         io.on("\u{fffd}", async |ack: Ack| ack.send("heard").unwrap());
         let node = Node::start(&io);
         let mut client = Client::connect(node.addr).await;
-        client.send(r#"20["\ud800"]"#).await;
-        assert_eq!(client.packet().await, r#"30["heard"]"#);
+        client.send_text(r#"20["\ud800"]"#).await;
+        assert_eq!(client.text().await, r#"30["heard"]"#);
     }
 
     #[tokio::test]
@@ -197,9 +203,9 @@ mod halves {
         let node = Node::start(&io);
         let mut client = Client::connect(node.addr).await;
         for event in [r#"2["number",1e999]"#, r#"2["number","\ud800"]"#, r#"2["text",1]"#] {
-            client.send(event).await;
+            client.send_text(event).await;
         }
-        client.ask("echo", "").await;
+        client.ask("echo", ()).await;
         assert_eq!(*told.lock().unwrap(), [true, true, true]);
         assert_eq!(io.stats().bad_arguments, 3);
     }
@@ -259,17 +265,17 @@ mod packets {
             (r#"20[ "text" , "a\/b" ]"#, Some(r#"30["a/b"]"#)),
             ("20[\"echo\",1E+2,1.0,-0.0]", Some("30[1E+2,1.0,-0.0]")),
         ] {
-            client.send(event).await;
+            client.send_text(event).await;
             if let Some(answer) = answer {
-                assert_eq!(client.packet().await, answer);
+                assert_eq!(client.text().await, answer);
             }
         }
         for placeholder in
             [r#"{"num":0,"_placeholder":true}"#, r#"{"num":0.0,"_placeholder":true}"#, r#"{ "_placeholder" : true , "num" : 0 }"#]
         {
-            client.send(&format!(r#"51-1["echo",{placeholder}]"#)).await;
+            client.send_text(&format!(r#"51-1["echo",{placeholder}]"#)).await;
             client.send_binary(b"x").await;
-            assert!(client.packet().await.starts_with("61-1["));
+            assert!(client.text().await.starts_with("61-1["));
             assert_eq!(client.next().await, Some(Message::Binary(b"x".to_vec())));
         }
     }

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
 use sociable::{Ack, Data, Server, Socket};
-use sociable_tests::{Client, Frame, Node, Polling, WebSocket, eventually, masked};
+use sociable_tests::{Client, Node, Polling, WebSocket, ack, connect, connect_error, event, eventually, masked, message};
 use tokio::sync::Notify;
 
 fn start() -> (Server, Node) {
@@ -29,15 +30,15 @@ async fn a_socket_on_its_way_in_is_not_forgotten_when_another_leaves_or_is_refus
         }
     });
     let mut waits = Client::session(node.addr).await;
-    waits.send(r#"0/slow,{"wait":true}"#).await;
+    waits.send(connect().of("/slow").data(json!({ "wait": true }))).await;
     eventually("it is on its way in", || slow.socket_count() == 1).await;
     let mut refused = Client::session(node.addr).await;
-    refused.send("0/slow,").await;
-    assert!(refused.packet().await.starts_with("4/slow,"));
+    refused.send(connect().of("/slow")).await;
+    assert_eq!(refused.packet().await, connect_error("no").of("/slow"));
     let_in.notify_one();
-    assert!(waits.packet().await.starts_with("0/slow,"));
+    waits.joined("/slow").await;
     slow.emit("news", 1).unwrap();
-    assert_eq!(waits.packet().await, r#"2/slow,["news",1]"#);
+    assert_eq!(waits.packet().await, event("news", 1).of("/slow"));
     assert_eq!(slow.fetch_sockets().await.unwrap().len(), 1);
 }
 
@@ -47,10 +48,10 @@ async fn a_listener_for_what_is_sent_may_send() {
     io.on_any_outgoing(|context| context.socket.emit("told", &*context.name).unwrap());
     io.on("ask", async |socket: Socket| socket.emit("answer", ()));
     let mut client = Client::connect(node.addr).await;
-    client.send(r#"2["ask"]"#).await;
-    assert_eq!(client.packet().await, r#"2["told","answer"]"#);
-    assert_eq!(client.packet().await, r#"2["answer"]"#);
-    client.ask("echo", "").await;
+    client.emit("ask", ()).await;
+    assert_eq!(client.packet().await, event("told", "answer"));
+    assert_eq!(client.packet().await, event("answer", ()));
+    client.ask("echo", ()).await;
 }
 
 #[tokio::test]
@@ -74,8 +75,8 @@ async fn a_handler_that_is_removed_may_use_its_socket_when_it_is_dropped() {
         ack.send(())
     });
     let mut client = Client::connect(node.addr).await;
-    client.ask("remove", "").await;
-    assert_eq!(client.ask("after", "").await, r#"["dropped"]"#);
+    client.ask("remove", ()).await;
+    assert_eq!(client.ask("after", ()).await, json!(["dropped"]));
     assert_eq!(io.stats().actors_died, 0);
 }
 
@@ -84,17 +85,17 @@ async fn a_client_that_does_not_wait_for_the_answer_to_its_probe_gets_it() {
     let (_io, node) = start();
     let session = Polling::open(node.addr, "/socket.io/").await;
     let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
-    let frames: Vec<u8> = ["2probe", "5", "40"].iter().flat_map(|text| masked(0x81, text)).collect();
+    let frames: Vec<u8> = ["2probe", "5", &message(connect())].iter().flat_map(|text| masked(0x81, text)).collect();
     socket.send_raw(frames).await;
-    assert_eq!(socket.frame().await, Some(Frame::Text("3probe".into())));
-    assert!(matches!(socket.frame().await, Some(Frame::Text(text)) if text.starts_with("40{")));
+    assert_eq!(socket.text().await, "3probe");
+    Client::upgraded(socket, &session.sid).joined("/").await;
 }
 
 #[tokio::test]
 async fn an_event_that_does_not_wait_for_its_namespace_closes_the_connection() {
     let (_io, node) = start();
     let session = Polling::open(node.addr, "/socket.io/").await;
-    assert_eq!(session.post("40\u{1e}42[\"echo\"]").await.brief(), (200, "ok"));
+    assert_eq!(session.post_packets(&[&message(connect()), &message(event("echo", ()))]).await.brief(), (200, "ok"));
     assert_eq!(session.poll().await.text(), "6\u{1e}1");
 }
 
@@ -104,12 +105,13 @@ async fn names_and_auth_are_bounded_and_kept_without_the_message_that_they_came_
     io.of_pattern(regex::Regex::new("^/any").unwrap());
     io.of("/auth").on("auth", async |socket: Socket, ack: Ack| ack.send(socket.auth::<sociable::Value>().unwrap()));
     let mut client = Client::session(node.addr).await;
-    client.send(&format!("0/any{},", "x".repeat(2000))).await;
-    assert!(client.packet().await.ends_with(r#"{"message":"Invalid namespace"}"#));
-    client.send(r#"0/auth,{"name":"Ada"}"#).await;
+    let long = format!("/any{}", "x".repeat(2000));
+    client.send(connect().of(&long)).await;
+    assert_eq!(client.packet().await, connect_error("Invalid namespace").of(&long));
+    client.send(connect().of("/auth").data(json!({ "name": "Ada" }))).await;
     client.packet().await;
-    client.send(r#"2/auth,1["auth"]"#).await;
-    assert_eq!(client.packet().await, r#"3/auth,1[{"name":"Ada"}]"#);
+    client.send(event("auth", ()).of("/auth").id(1)).await;
+    assert_eq!(client.packet().await, ack(1, json!([{ "name": "Ada" }])).of("/auth"));
 }
 
 #[tokio::test]
@@ -124,6 +126,6 @@ async fn empty_messages_count_too_for_a_client_that_does_not_read() {
     });
     let mut client = Client::connect(node.addr).await;
     // 20,000 times 9 bytes are far less than the bound of 1 MiB; what they cost is more.
-    client.send(r#"2["flood",20000]"#).await;
+    client.emit("flood", 20000).await;
     eventually("it is closed as slow", || io.stats().slow_clients == 1).await;
 }

@@ -3,8 +3,11 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use sociable::{Ack, Data, RawArgs, Server, Socket, Stats};
-use sociable_tests::{Client, Connection, Frame, Node, Polling, WebSocket, eventually, note, upgrade_request, within};
+use sociable_tests::{
+    Client, Connection, Frame, Node, WebSocket, ack, connect, disconnect, event, eventually, note, upgrade_request, within,
+};
 
 /// The server, raw and plain.
 fn both() -> [(Server, Node); 2] {
@@ -36,14 +39,14 @@ async fn issue_399_connections_that_come_and_go_leave_nothing() {
         for n in 0..500 {
             let mut client = if n % 5 == 0 { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
             if n % 3 == 0 {
-                client.ask("join", &format!(r#""room-{}""#, n % 7)).await;
+                client.ask("join", format!("room-{}", n % 7)).await;
             }
             match n % 5 {
                 // By polling.
                 0 => client.send_engine("1").await,
-                1 => client.send("1").await,
+                1 => client.send(disconnect()).await,
                 2 => client.send_engine("1").await,
-                3 => client.send("nonsense").await,
+                3 => client.send_text("nonsense").await,
                 _ => {}
             }
             client.tear();
@@ -58,9 +61,7 @@ async fn issues_731_and_732_upgrades_that_break_off_leave_nothing() {
     for (io, node) in both() {
         let mut sessions = vec![];
         for n in 0..60 {
-            let session = Polling::open(node.addr, "/socket.io/").await;
-            session.send("40").await;
-            assert!(session.receive().await.starts_with("40{"));
+            let session = Client::connect_polling(node.addr).await.into_polling();
             let mut connection = Connection::open(node.addr).await;
             connection.send(upgrade_request(&session.upgrade_target(), &[])).await;
             if n % 4 == 0 {
@@ -119,7 +120,7 @@ async fn issues_802_820_and_822_acknowledgements_that_never_come_leave_nothing()
     });
     let mut client = Client::connect(node.addr).await;
     for _ in 0..100 {
-        client.send(r#"2["ask"]"#).await;
+        client.emit("ask", ()).await;
     }
     eventually("all have timed out", || ended.lock().unwrap().len() == 100).await;
     let broadcasts = 20;
@@ -129,10 +130,10 @@ async fn issues_802_820_and_822_acknowledgements_that_never_come_leave_nothing()
     // The table is empty: whatever id the client answers to now, nobody waits for it.
     io.local_rooms().await;
     for id in 0..220 {
-        client.send(&format!("3{id}[]")).await;
+        client.send(ack(id, ())).await;
     }
-    client.send(r#"2999["echo"]"#).await;
-    while client.packet().await != "3999[]" {}
+    client.send(event("echo", ()).id(999)).await;
+    client.packets_until(ack(999, ())).await;
     assert_eq!(io.stats().acks_unexpected, 220);
 }
 
@@ -144,17 +145,17 @@ async fn issue_799_a_namespace_that_is_stuck_holds_up_no_other() {
         io.of("/waits").middleware(async || std::future::pending::<()>().await);
         let mut client = Client::connect(node.addr).await;
         client.join("/stuck").await;
-        client.send("0/waits,").await;
+        client.send(connect().of("/waits")).await;
         for _ in 0..100 {
-            client.send(r#"2/stuck,["wait"]"#).await;
+            client.send(event("wait", ()).of("/stuck")).await;
         }
-        assert_eq!(client.ask("echo", "1").await, "[1]");
+        assert_eq!(client.ask("echo", 1).await, json!([1]));
         io.emit("news", ()).unwrap();
-        assert_eq!(client.packet().await, r#"2["news"]"#);
+        assert_eq!(client.packet().await, event("news", ()));
         io.of("/stuck").emit("news", ()).unwrap();
-        assert_eq!(client.packet().await, r#"2/stuck,["news"]"#);
+        assert_eq!(client.packet().await, event("news", ()).of("/stuck"));
         let mut other = Client::connect(node.addr).await;
-        assert_eq!(other.ask("echo", "1").await, "[1]");
+        assert_eq!(other.ask("echo", 1).await, json!([1]));
         client.tear();
         other.tear();
         eventually("all have left", || io.session_count() == 0 && io.of("/stuck").socket_count() == 0).await;

@@ -6,9 +6,7 @@ use std::time::Duration;
 use serde_json::json;
 use sociable::protocol::Id;
 use sociable::{Ack, AckError, Data, RawArgs, RoomEvent, Server, Socket};
-use sociable_tests::{Client, Node, eventually, note, patience, within};
-
-const LAST: &str = r#"2["last"]"#;
+use sociable_tests::{Client, Node, Packet, ack, disconnect, event, eventually, note, patience, within};
 
 /// A server whose clients join and leave rooms by events.
 fn start(workers: usize) -> (Server, Node) {
@@ -31,26 +29,25 @@ async fn clients<const N: usize>(node: &Node, rooms: [&[&str]; N]) -> [Client; N
     let mut clients = vec![];
     for rooms in rooms {
         let mut client = Client::connect(node.addr).await;
-        client.ask("join", &json!(rooms).to_string()).await;
+        client.ask("join", json!([rooms])).await;
         clients.push(client);
     }
     clients.try_into().unwrap()
 }
 
 /// Ends a test: everybody gets one last event, and this gives what each got before it.
-async fn heard(io: &Server, clients: &mut [Client]) -> Vec<Vec<String>> {
+async fn heard(io: &Server, clients: &mut [Client]) -> Vec<Vec<Packet>> {
     io.emit("last", ()).unwrap();
     let mut heard = vec![];
     for client in clients {
-        heard.push(client.packets_until(LAST).await);
+        heard.push(client.packets_until(event("last", ())).await);
     }
     heard
 }
 
 /// The names of the events that each got.
 async fn names(io: &Server, clients: &mut [Client]) -> Vec<String> {
-    let name = |packet: &String| serde_json::from_str::<Vec<String>>(packet.strip_prefix('2').unwrap()).unwrap().remove(0);
-    heard(io, clients).await.iter().map(|packets| packets.iter().map(name).collect::<Vec<_>>().join(" ")).collect()
+    heard(io, clients).await.iter().map(|packets| packets.iter().map(Packet::name).collect::<Vec<_>>().join(" ")).collect()
 }
 
 fn ids(clients: &[Client]) -> Vec<Id> {
@@ -109,9 +106,9 @@ async fn a_socket_broadcasts_to_others() {
         ack.send(())
     });
     let mut clients = clients(&node, [&["red"], &["red", "blue"], &["blue"], &[]]).await;
-    clients[0].send(r#"20["go"]"#).await;
-    assert_eq!(clients[0].packet().await, r#"2["myself"]"#);
-    assert_eq!(clients[0].packet().await, "30[]");
+    clients[0].send(event("go", ()).id(0)).await;
+    assert_eq!(clients[0].packet().await, event("myself", ()));
+    assert_eq!(clients[0].packet().await, ack(0, ()));
     let expected = ["", "others red either local", "others either not-red local", "others not-red local"];
     assert_eq!(names(&io, &mut clients).await, expected);
 }
@@ -141,12 +138,12 @@ async fn a_room_may_bear_the_id_of_another_socket() {
     let mut clients = Client::connect_many(node.addr, 8).await;
     let first = clients[0].id().to_owned();
     for client in &mut clients[1..] {
-        client.ask("join", &json!([first]).to_string()).await;
+        client.ask("join", json!([[first]])).await;
     }
     io.to(first.as_str()).emit("guests", ()).unwrap();
     assert_eq!(names(&io, &mut clients).await, ["guests"; 8]);
     for client in &mut clients[1..] {
-        client.ask("leave", &json!([first]).to_string()).await;
+        client.ask("leave", json!([[first]])).await;
     }
     io.to(first.as_str()).emit("alone", ()).unwrap();
     let mut expected = vec![""; 8];
@@ -161,10 +158,10 @@ async fn who_has_joined_hears_what_is_sent_from_elsewhere_then() {
     for round in 0..50 {
         let [mut a, mut b] = clients(&node, [&[], &[]]).await;
         // The answer to a join says that it is done; whatever is sent to the room after that comes.
-        a.ask("join", r#"["room"]"#).await;
-        b.send(r#"2["tell"]"#).await;
-        assert_eq!(a.packet().await, r#"2["told"]"#, "round {round}");
-        a.ask("leave", r#"["room"]"#).await;
+        a.ask("join", json!([["room"]])).await;
+        b.emit("tell", ()).await;
+        assert_eq!(a.packet().await, event("told", ()), "round {round}");
+        a.ask("leave", json!([["room"]])).await;
     }
 }
 
@@ -185,21 +182,21 @@ async fn joins_asked_for_by_the_server_come_before_what_it_sends_next() {
 #[tokio::test]
 async fn rooms_come_and_go_in_order() {
     let (io, node) = start(2);
-    let (events, event) = note();
-    io.of("/r").on_room_event(move |what| event(what.clone()));
+    let (events, note) = note();
+    io.of("/r").on_room_event(move |what| note(what.clone()));
     io.of("/r").on("join", async |socket: Socket, Data(room): Data<String>| socket.join(room));
     io.of("/r").on("leave", async |socket: Socket, Data(room): Data<String>| socket.leave(room));
     let mut client = Client::session(node.addr).await;
     client.join("/r").await;
-    for packet in [r#"["join","a"]"#, r#"["join","a"]"#, r#"["join","b"]"#, r#"["leave","nowhere"]"#, r#"["leave","a"]"#] {
-        client.send(&format!("2/r,{packet}")).await;
+    for (what, room) in [("join", "a"), ("join", "a"), ("join", "b"), ("leave", "nowhere"), ("leave", "a")] {
+        client.send(event(what, room).of("/r")).await;
     }
     let mut other = Client::session(node.addr).await;
     eventually("all is done", || events.lock().unwrap().len() == 8).await;
     other.join("/r").await;
-    other.send(r#"2/r,["join","b"]"#).await;
+    other.send(event("join", "b").of("/r")).await;
     eventually("it has joined", || events.lock().unwrap().len() == 11).await;
-    client.send("1/r,").await;
+    client.send(disconnect().of("/r")).await;
     eventually("the first has left", || events.lock().unwrap().len() == 14).await;
     other.tear();
     eventually("so has the second", || events.lock().unwrap().len() == 18).await;
@@ -246,12 +243,12 @@ async fn a_room_is_counted_over_all_threads() {
     });
     let mut clients = Client::connect_many(node.addr, 8).await;
     for client in &mut clients {
-        client.ask("join", r#"["shared"]"#).await;
+        client.ask("join", json!([["shared"]])).await;
     }
     let rooms = io.local_rooms().await;
     assert_eq!((rooms.len(), rooms["shared"]), (9, 8));
     for client in &mut clients {
-        client.ask("leave", r#"["shared"]"#).await;
+        client.ask("leave", json!([["shared"]])).await;
     }
     assert_eq!(*events.lock().unwrap(), ["create", "delete"]);
     drop(clients);
@@ -272,8 +269,8 @@ async fn a_listener_that_takes_a_room_back_does_not_confuse_the_count() {
     });
     let [_first, mut second] = clients(&node, [&["a", "b"], &[]]).await;
     events.lock().unwrap().clear();
-    second.ask("join", r#"["b"]"#).await;
-    second.ask("leave", r#"["b"]"#).await;
+    second.ask("join", json!([["b"]])).await;
+    second.ask("leave", json!([["b"]])).await;
     assert_eq!(*events.lock().unwrap(), ["create", "delete"]);
 }
 
@@ -309,15 +306,15 @@ async fn all_sockets_can_be_asked_after_and_acted_on() {
 
     io.within("blue").disconnect_sockets(false).unwrap();
     red[0].disconnect(true).unwrap();
-    assert_eq!(clients[1].packet().await, "1");
-    assert_eq!(clients[2].packet().await, "1");
-    assert_eq!(clients[0].rest().await, [sociable_tests::Message::Text("1".into())]);
+    assert_eq!(clients[1].packet().await, disconnect());
+    assert_eq!(clients[2].packet().await, disconnect());
+    assert_eq!(clients[0].rest().await, [disconnect()]);
     eventually("one is left", || io.socket_count() == 1).await;
     eventually("three have their connection", || io.session_count() == 3).await;
     let left = io.fetch_sockets().await.unwrap();
     assert_eq!(left[0].id().as_str(), clients[3].id());
     io.disconnect_sockets(true).unwrap();
-    assert_eq!(clients[3].rest().await, [sociable_tests::Message::Text("1".into())]);
+    assert_eq!(clients[3].rest().await, [disconnect()]);
 }
 
 #[tokio::test]
@@ -327,9 +324,9 @@ async fn a_broadcast_is_acknowledged_by_each() {
     let mut clients = Client::connect_many(node.addr, 6).await;
     let asked = tokio::spawn(io.timeout(patience()).emit_with_ack("q", 1));
     for (n, client) in clients.iter_mut().enumerate() {
-        assert_eq!(client.packet().await, r#"21["q",1]"#);
-        client.send(&format!("31[{n},\"more\"]")).await;
-        client.send("31[99]").await;
+        assert_eq!(client.packet().await, event("q", 1).id(1));
+        client.send(ack(1, json!([n, "more"]))).await;
+        client.send(ack(1, 99)).await;
     }
     let replies = within("the replies", asked).await.unwrap().unwrap();
     let mut got: Vec<_> = replies.iter().map(|reply| (reply.args.decode::<usize>(0).unwrap(), reply.id, reply.args.len())).collect();
@@ -345,7 +342,7 @@ async fn a_broadcast_tells_who_answered_and_who_did_not() {
     for (n, client) in clients.iter_mut().enumerate() {
         client.packet().await;
         if n % 2 == 0 {
-            client.send(&format!("30[{n}]")).await;
+            client.send(ack(0, n)).await;
         }
     }
     let error = within("the end of it", asked).await.unwrap().unwrap_err();
@@ -364,8 +361,8 @@ async fn a_broadcast_tells_who_answered_and_who_did_not() {
     assert_eq!(io.stats().acks_timed_out, 1);
     // Those who are late find nobody who waits.
     for client in clients.iter_mut().skip(1).step_by(2) {
-        client.send("30[0]").await;
-        client.ask("echo", "1").await;
+        client.send(ack(0, 0)).await;
+        client.ask("echo", 1).await;
     }
     assert_eq!(io.stats().acks_unexpected, 3);
 }
@@ -380,9 +377,9 @@ async fn a_member_that_leaves_is_not_waited_for() {
     }
     let gone = ids(&clients)[..2].to_vec();
     clients.remove(0).tear();
-    clients.remove(0).send("1").await;
+    clients.remove(0).send(disconnect()).await;
     for client in &mut clients {
-        client.send("30[]").await;
+        client.send(ack(0, ())).await;
     }
     let error = within("the end of it", asked).await.unwrap().unwrap_err();
     assert_eq!((error.reason, error.replies.len()), (AckError::Disconnected, 2));
@@ -411,7 +408,7 @@ async fn a_server_that_is_alone_has_no_others_to_tell() {
         assert_eq!(io.server_side_emit(name, ()).unwrap_err().to_string(), format!("\"{name}\" is a reserved event name"));
     }
     assert_eq!(io.server_count().await, 1);
-    Client::connect(node.addr).await.ask("echo", "1").await;
+    Client::connect(node.addr).await.ask("echo", 1).await;
     assert!(heard.lock().unwrap().is_empty(), "not even itself");
 }
 
@@ -431,11 +428,11 @@ async fn what_one_publisher_sends_arrives_in_that_order_on_every_thread() {
             server.emit("last", ()).map_err(|error| error.to_string())
         });
         let mut clients = clients(&node, [&["room"]; 8]).await;
-        clients[0].send(r#"2["publish"]"#).await;
+        clients[0].emit("publish", ()).await;
         for (place, client) in clients.iter_mut().enumerate() {
             let kinds: &[&str] = if place == 0 { &["all", "one"] } else { &["all", "one", "room"] };
-            let expected: Vec<_> = (0..100).flat_map(|n| kinds.iter().map(move |kind| format!(r#"2["{kind}",{n}]"#))).collect();
-            assert_eq!(client.packets_until(LAST).await, expected);
+            let expected: Vec<_> = (0..100).flat_map(|n| kinds.iter().map(move |kind| event(kind, n))).collect();
+            assert_eq!(client.packets_until(event("last", ())).await, expected);
         }
     }
 }
@@ -453,13 +450,13 @@ async fn a_pattern_reaches_rooms_of_all_its_namespaces() {
     for (namespace, room) in [("/room-1", "red"), ("/room-2", "red"), ("/room-2", "blue")] {
         let mut client = Client::session(node.addr).await;
         client.join(namespace).await;
-        client.send(&format!(r#"2{namespace},1["join","{room}"]"#)).await;
-        assert_eq!(client.packet().await, format!("3{namespace},1[]"));
+        client.send(event("join", room).of(namespace).id(1)).await;
+        assert_eq!(client.packet().await, ack(1, ()).of(namespace));
         clients.push(client);
     }
     rooms.to("red").emit("news", 1).unwrap();
     rooms.to("red").to("blue").except("red").emit("rest", 2).unwrap();
-    assert_eq!(clients[0].packet().await, r#"2/room-1,["news",1]"#);
-    assert_eq!(clients[1].packet().await, r#"2/room-2,["news",1]"#);
-    assert_eq!(clients[2].packet().await, r#"2/room-2,["rest",2]"#);
+    assert_eq!(clients[0].packet().await, event("news", 1).of("/room-1"));
+    assert_eq!(clients[1].packet().await, event("news", 1).of("/room-2"));
+    assert_eq!(clients[2].packet().await, event("rest", 2).of("/room-2"));
 }

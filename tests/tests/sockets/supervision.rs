@@ -6,8 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use actix_web::{App, HttpServer};
+use serde_json::json;
 use sociable::{Ack, Data, RawArgs, Server, Socket};
-use sociable_tests::{Client, Node, eventually, note, patience, within};
+use sociable_tests::{Client, Node, ack, connect, connect_error, disconnect, event, eventually, note, patience, within};
 
 /// A server that answers `echo`, with two workers.
 fn start() -> (Server, Node) {
@@ -18,7 +19,7 @@ fn start() -> (Server, Node) {
 }
 
 async fn assert_unharmed(client: &mut Client) {
-    assert_eq!(client.ask("echo", "1").await, "[1]");
+    assert_eq!(client.ask("echo", 1).await, json!([1]));
 }
 
 mod panics {
@@ -46,15 +47,15 @@ mod panics {
         let mut witnesses = Client::connect_many(node.addr, 2).await;
         let mut client = Client::connect(node.addr).await;
         let mut panics = 0;
-        for event in ["at once", "begun", "at once"] {
-            client.send(&format!(r#"21["{event}"]"#)).await;
+        for name in ["at once", "begun", "at once"] {
+            client.send(event(name, ()).id(1)).await;
             assert_unharmed(&mut client).await;
             panics += 1;
-            assert_eq!(io.stats().handler_panics, panics, "{event}");
+            assert_eq!(io.stats().handler_panics, panics, "{name}");
         }
-        assert_eq!(client.ask("later", "").await, r#"["before"]"#);
-        client.send(r#"2["several"]"#).await;
-        assert_eq!(client.packet().await, r#"2["second"]"#);
+        assert_eq!(client.ask("later", ()).await, json!(["before"]));
+        client.emit("several", ()).await;
+        assert_eq!(client.packet().await, event("second", ()));
         eventually("all are counted", || io.stats().handler_panics == 5).await;
         assert_unharmed(&mut client).await;
         for witness in &mut witnesses {
@@ -69,7 +70,7 @@ mod panics {
         let (io, node) = start();
         io.on("panic", async || broken("by polling"));
         let mut client = Client::connect_polling(node.addr).await;
-        client.send(r#"2["panic"]"#).await;
+        client.emit("panic", ()).await;
         assert_unharmed(&mut client).await;
         assert_eq!(io.stats().handler_panics, 1);
     }
@@ -86,8 +87,8 @@ mod panics {
             });
             io.of(name).on_connect(async || broken("since it was let in"));
             let mut client = Client::connect(node.addr).await;
-            client.send(&format!("0{name},")).await;
-            assert_eq!(client.packet().await, format!(r#"4{name},{{"message":"Internal server error"}}"#));
+            client.send(connect().of(name)).await;
+            assert_eq!(client.packet().await, connect_error("Internal server error").of(name));
             assert_unharmed(&mut client).await;
             eventually("nobody is on the way in", || io.of(name).socket_count() == 0).await;
         }
@@ -108,7 +109,7 @@ mod panics {
         });
         let mut client = Client::connect(node.addr).await;
         for n in [7, 8, 7] {
-            client.send(&format!(r#"25["echo",{n}]"#)).await;
+            client.send(event("echo", n).id(5)).await;
         }
         assert_unharmed(&mut client).await;
         assert_eq!(io.stats().handler_panics, 3);
@@ -126,7 +127,7 @@ mod panics {
         for polling in [false, true] {
             let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
             assert_unharmed(&mut client).await;
-            client.send("1").await;
+            client.send(disconnect()).await;
             eventually("it has left", || io.socket_count() == 0).await;
             client.join("/").await;
             assert_unharmed(&mut client).await;
@@ -150,14 +151,14 @@ mod panics {
             ack.send(())
         });
         let mut clients = Client::connect_many(node.addr, 4).await;
-        clients[0].send(r#"2["in"]"#).await;
+        clients[0].emit("in", ()).await;
         assert_unharmed(&mut clients[0]).await;
-        assert_eq!(clients[1].ask("join", "").await, "[]");
+        assert_eq!(clients[1].ask("join", ()).await, json!([]));
         io.emit("out", ()).unwrap();
         io.to("room").emit("told", ()).unwrap();
-        assert_eq!(clients[1].packets_until(r#"2["told"]"#).await, [r#"2["out"]"#]);
+        assert_eq!(clients[1].packets_until(event("told", ())).await, [event("out", ())]);
         for client in &mut clients {
-            client.send(r#"2["echo"]"#).await;
+            client.emit("echo", ()).await;
         }
         drop(clients);
         eventually("all have gone", || io.session_count() == 0 && io.socket_count() == 0).await;
@@ -203,6 +204,7 @@ async fn tokio_main_serves_in_both_ways() {
     for raw in [false, true] {
         let io = Server::builder().build().unwrap();
         io.on("echo", async |args: RawArgs, ack: Ack| {
+            // Handlers have the timers of a runtime.
             tokio::time::sleep(Duration::from_millis(1)).await;
             ack.send(args)
         });
@@ -225,12 +227,12 @@ async fn tokio_main_serves_in_both_ways() {
         clients.push(Client::connect_polling(addr).await);
         for client in &mut clients {
             assert_unharmed(client).await;
-            client.send(r#"2["spawn"]"#).await;
-            assert_eq!(client.packet().await, r#"2["from a task"]"#);
+            client.emit("spawn", ()).await;
+            assert_eq!(client.packet().await, event("from a task", ()));
         }
         io.emit("news", ()).unwrap();
         for client in &mut clients {
-            assert_eq!(client.packet().await, r#"2["news"]"#);
+            assert_eq!(client.packet().await, event("news", ()));
         }
         io.disconnect_sockets(true).unwrap();
         eventually("all have left", || io.socket_count() == 0).await;
@@ -270,9 +272,9 @@ mod other_threads {
                 socket.on("added", async |ack: Ack| ack.send("yes"));
                 socket.emit("last", ()).unwrap();
             });
-            let expected: Vec<_> = (0..100).flat_map(|n| [format!(r#"2["n",{n}]"#), format!(r#"2["in",{n}]"#)]).collect();
-            assert_eq!(client.packets_until(r#"2["last"]"#).await, expected);
-            assert_eq!(client.ask("added", "").await, r#"["yes"]"#);
+            let expected: Vec<_> = (0..100).flat_map(|n| [event("n", n), event("in", n)]).collect();
+            assert_eq!(client.packets_until(event("last", ())).await, expected);
+            assert_eq!(client.ask("added", ()).await, json!(["yes"]));
         }
     }
 
@@ -282,8 +284,8 @@ mod other_threads {
         let (mut clients, sockets) = sockets(&io, &node, 2).await;
         let asked: Vec<_> = sockets.iter().map(|socket| tokio::spawn(socket.timeout(patience()).emit_with_ack("q", ()))).collect();
         for client in &mut clients {
-            let id = client.packet().await.trim_start_matches('2').trim_end_matches(r#"["q"]"#).to_owned();
-            client.send(&format!(r#"3{id}["a"]"#)).await;
+            let question = client.packet().await;
+            client.send(ack(question.id.unwrap(), "a")).await;
         }
         for asked in asked {
             assert_eq!(within("the answer", asked).await.unwrap().unwrap().raw_json(), Some(r#""a""#));
@@ -305,9 +307,9 @@ mod other_threads {
         sockets[0].emit("before", ()).unwrap();
         sockets[0].disconnect();
         sockets[0].emit("behind", ()).unwrap();
-        assert_eq!(clients[0].packets_until("1").await, [r#"2["before"]"#]);
+        assert_eq!(clients[0].packets_until(disconnect()).await, [event("before", ())]);
         sockets[1].disconnect_and_close();
-        assert_eq!(clients[1].rest().await, [sociable_tests::Message::Text("1".into())]);
+        assert_eq!(clients[1].rest().await, [disconnect()]);
         clients[0].join("/").await;
         assert_unharmed(&mut clients[0]).await;
     }
@@ -389,7 +391,7 @@ mod elsewhere {
             });
             let node = Node::raw(&io, 1);
             let mut client = Client::connect(node.addr).await;
-            client.send(r#"2["hold"]"#).await;
+            client.emit("hold", ()).await;
             within("its thread is held up", held).await.unwrap();
             let inbound = others.0.get().unwrap();
             for _ in 0..100 {

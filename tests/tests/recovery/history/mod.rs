@@ -5,9 +5,6 @@ mod nodes;
 mod returns;
 mod sessions;
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use serde_json::json;
 use sociable::adapter::Emitter;
@@ -16,6 +13,9 @@ use sociable::adapter::{Adapter, Limits};
 use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{Ack, Data, Failure, JetStreamOptions, NatsAdapter, NatsAuth, NatsOptions, Recovery, Server, Socket};
 use sociable_tests::{Nats, eventually, patience, within};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(60), event_age: Duration::from_secs(60), session_bytes: 1 << 20, total_bytes: 1 << 26 };

@@ -19,16 +19,14 @@ async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
     let nats = Nats::keeping();
     let [a] = cluster(&nats).await;
     for _ in 0..300 {
-        while a.io.to("nobody").emit("fill", "x".repeat(200_000)).is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually("there is room in the queue", || a.io.to("nobody").emit("fill", "x".repeat(200_000)).is_ok()).await;
     }
     let sent = Arc::new(AtomicU64::new(0));
     let (io, at) = (a.io.clone(), Arc::clone(&sent));
     let sending = tokio::spawn(async move {
         loop {
             io.emit("n", at.fetch_add(1, Ordering::SeqCst) + 1).ok();
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            io.flushed().await.ok();
         }
     });
     let b = start(options(&nats)).await;
