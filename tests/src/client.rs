@@ -101,9 +101,9 @@ impl Client {
         client
     }
 
-    /// By WebSocket and by polling, for what has to be the same.
-    pub async fn connect_both(addr: SocketAddr) -> [Self; 2] {
-        [Self::connect(addr).await, Self::connect_polling(addr).await]
+    /// By polling or by WebSocket, in the main namespace, for what has to be the same.
+    pub async fn connect_by(addr: SocketAddr, polling: bool) -> Self {
+        if polling { Self::connect_polling(addr).await } else { Self::connect(addr).await }
     }
 
     /// Of Engine.IO 3 by WebSocket, in the main namespace, which such a client need not ask for.

@@ -8,6 +8,12 @@
 //! * `polling.rs`, `websocket.rs`: its transports, for tests of Engine.IO. `http.rs`: the raw connection, for tests of the bytes themselves.
 //! * `door.rs`: what a balancer probes. `folder.rs`: files of a test. `metrics.rs`: samples of a server's metrics.
 //! * `patience.rs`: the only clock of the tests. Nothing sleeps for a guessed time; nothing asserts how long something took.
+//!
+//! The tests are chapters of few programs, for each program is linked by itself:
+//!
+//! * `engine`: Engine.IO. `sockets`: Socket.IO on one node. `hostile`: attacks. `embedding`: the library in an application.
+//! * `cluster`: several nodes over NATS. `recovery`: clients that come back.
+//! * `balancer_sources`, `recovery_memory`, `standstill`: what needs a process of its own, as each says.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

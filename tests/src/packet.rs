@@ -1,20 +1,20 @@
 //! Packets of Socket.IO, as clients write and read them.
 //!
-//! The code here is the tests' own, so that a mistake in the server's codec can not hide behind the same mistake.
+//! The tests have a codec of their own: a mistake of the server's codec can not hide behind the same mistake here.
 
 use std::borrow::Borrow;
 use std::fmt;
 
 use serde_json::{Value, json};
 
-/// A packet with its attachments. Builders make those that a test sends and those that it expects.
+/// A packet with its attachments. Builders make the packets that a test sends, and those that it expects.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Packet {
     pub kind: Kind,
     pub namespace: String,
-    /// The id of an acknowledgement: asked for by an event, answered by an ack.
+    /// The id of the acknowledgement that an event asks for, or that an ack is.
     pub id: Option<u64>,
-    /// The payload. For events an array of the name and the arguments, for acks one of the arguments; null if there is none.
+    /// The payload; null without one. Events have an array of their name and arguments, acks one of arguments.
     pub data: Value,
     pub attachments: Vec<Vec<u8>>,
 }
@@ -28,28 +28,29 @@ pub enum Kind {
     ConnectError,
 }
 
-/// Asks for the main namespace, without auth.
+/// A request to join the main namespace, without auth.
 pub fn connect() -> Packet {
     Packet::new(Kind::Connect, Value::Null)
 }
 
+/// The end of a socket in the main namespace, from either side.
 pub fn disconnect() -> Packet {
     Packet::new(Kind::Disconnect, Value::Null)
 }
 
-/// An event of the main namespace. An array is the list of its arguments, `()` is none, anything else is its only one.
+/// An event of the main namespace. An array is the list of arguments, `()` stands for none, anything else is the only one.
 pub fn event(name: &str, args: impl Into<Value>) -> Packet {
     let mut data = vec![json!(name)];
     data.extend(list(args.into()));
     Packet::new(Kind::Event, Value::Array(data))
 }
 
-/// The answer to an event that asked for one. Arguments are given as for [`event`].
+/// The acknowledgement of an event. Arguments are given as for [`event`].
 pub fn ack(id: u64, args: impl Into<Value>) -> Packet {
     Packet { id: Some(id), ..Packet::new(Kind::Ack, Value::Array(list(args.into()))) }
 }
 
-/// The answer of a namespace that lets a client not in.
+/// The answer of a namespace that refuses a client.
 pub fn connect_error(message: &str) -> Packet {
     Packet::new(Kind::ConnectError, json!({ "message": message }))
 }

@@ -118,7 +118,7 @@ async fn nats_may_be_down_at_the_start_and_later() {
 }
 
 #[tokio::test]
-async fn a_balancer_that_may_only_listen_looks_names_up_and_counts_nonsense() {
+async fn balancer_needs_no_right_to_publish() {
     let nats = Nats::with(
         r#"authorization { users: [
             { user: balancer, password: secret, permissions: { publish: "nothing", subscribe: "sociable.sociable.members" } }
@@ -143,7 +143,7 @@ async fn a_balancer_that_may_only_listen_looks_names_up_and_counts_nonsense() {
 }
 
 #[tokio::test]
-async fn who_falls_silent_while_others_are_heard_gets_no_sessions() {
+async fn silent_node_gets_no_sessions_while_others_are_heard() {
     let nats = Nats::start();
     let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
     let rules = Rules { silence: Duration::from_millis(300), ..Rules::default() };
@@ -242,7 +242,7 @@ impl Gate {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_keeps_what_it_heard_and_says_so() {
+async fn balancer_keeps_its_nodes_when_nats_refuses_it() {
     let (log, folder) = (Log::begin(), Folder::new("balancer-gates"));
     for gate in [Gate::by_password(), Gate::by_token(), Gate::by_nkey(), Gate::by_tls(&folder)] {
         let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);

@@ -136,7 +136,7 @@ async fn answers(addr: SocketAddr, requests: &[String]) -> Vec<Option<(u16, Opti
 }
 
 #[tokio::test]
-async fn upgrades_that_are_not_ours_are_answered_as_by_actix_web_alone() {
+async fn foreign_upgrades_are_answered_as_by_plain_actix_web() {
     let stock = Node::run(async |tell| {
         let http = HttpServer::new(|| App::new().configure(routes)).workers(1).disable_signals().bind("127.0.0.1:0")?;
         tell.send(http.addrs()[0]).unwrap();
@@ -318,7 +318,7 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn who_does_not_shake_hands_blocks_nobody() {
+    async fn client_that_never_finishes_tls_blocks_nobody() {
         let Keys { server: config, client } = keys();
         let io = server();
         let server = io.clone();

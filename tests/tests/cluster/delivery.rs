@@ -26,7 +26,7 @@ async fn a_broadcast_reaches_each_socket_of_its_rooms_once() {
 }
 
 #[tokio::test]
-async fn what_one_node_publishes_keeps_its_order_also_between_all_rooms_and_one_socket() {
+async fn events_of_one_node_keep_their_order_across_targets() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let mut client = client(&b, &["red"]).await;
@@ -46,7 +46,7 @@ async fn what_one_node_publishes_keeps_its_order_also_between_all_rooms_and_one_
 }
 
 #[tokio::test]
-async fn a_broadcast_behind_an_acknowledged_join_reaches_the_one_who_joined() {
+async fn broadcast_after_an_acknowledged_join_is_received() {
     let servers = Nats::cluster();
     let [a, b] = start([&servers[0], &servers[1]]).await;
     let mut client = client(&b, &[]).await;

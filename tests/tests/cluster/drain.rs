@@ -121,7 +121,7 @@ impl Traveller {
 }
 
 #[tokio::test]
-async fn clients_go_to_another_node_in_batches_as_who_they_were_and_miss_nothing() {
+async fn drained_clients_recover_on_another_node_in_batches() {
     let nats = Nats::keeping();
     let options = || NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default());
     // Each who leaves and each who comes is told of to all, by the one node and by the other.
@@ -178,7 +178,7 @@ async fn clients_go_to_another_node_in_batches_as_who_they_were_and_miss_nothing
 }
 
 #[tokio::test]
-async fn who_comes_while_a_node_drains_is_taken_and_sent_on_too() {
+async fn client_that_connects_during_a_drain_is_closed_too() {
     let io = Server::builder().build().unwrap();
     let node = Node::start(&io);
     // So many that it takes a while.
@@ -199,7 +199,7 @@ async fn who_comes_while_a_node_drains_is_taken_and_sent_on_too() {
 }
 
 #[tokio::test]
-async fn a_node_without_sessions_drains_at_once_and_one_without_time_too() {
+async fn drain_ends_at_once_without_sessions_or_time() {
     let io = Server::builder().build().unwrap();
     io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
     let node = Node::start(&io);
@@ -285,7 +285,7 @@ async fn announcements(nats: &Nats) -> impl FnMut() -> futures_util::future::Box
 }
 
 #[tokio::test]
-async fn that_a_node_is_going_is_said_at_once() {
+async fn drain_is_announced_before_sessions_are_closed() {
     let nats = Nats::start();
     let a = member(NatsOptions::new(nats.url()).address("127.0.0.1:4321"), 10).await;
     let mut next = announcements(&nats).await;
@@ -314,7 +314,7 @@ async fn that_a_node_is_going_is_said_at_once() {
 }
 
 #[tokio::test]
-async fn that_a_node_is_full_is_said() {
+async fn full_node_is_announced() {
     let nats = Nats::start();
     let a = member(NatsOptions::new(nats.url()), 1).await;
     let tag = a.io.health().tag;

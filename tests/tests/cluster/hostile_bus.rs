@@ -347,7 +347,7 @@ async fn events_of_another_version_are_missed_knowingly() {
 }
 
 #[tokio::test]
-async fn what_another_version_sent_to_one_is_missed_knowingly() {
+async fn unknown_record_version_to_one_client_counts_as_a_gap() {
     let nats = Nats::keeping();
     let [a, b] = keepers(&nats).await;
     let other = Emits::new(&nats).await;

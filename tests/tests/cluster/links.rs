@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
+async fn message_over_max_payload_is_an_error_and_nothing_else() {
     let nats = Nats::with("max_payload: 4096");
     let [a, b] = start([&nats, &nats]).await;
     let mut near = client(&a, &[]).await;
@@ -30,7 +30,7 @@ async fn what_is_too_long_for_the_bus_is_an_error_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn a_node_that_is_cut_off_serves_its_own_and_says_so_and_comes_back() {
+async fn node_serves_its_own_clients_while_nats_is_down() {
     let mut nats = Nats::start();
     let quick = |name| options(&nats, name).queue_bytes(200_000).publish_deadline(Duration::from_millis(200));
     let (a, b) = (start_with(quick("a"), |builder| builder).await, start_with(quick("b"), |builder| builder).await);
@@ -162,7 +162,7 @@ async fn a_node_that_has_too_much_to_answer_says_so() {
 }
 
 #[tokio::test]
-async fn what_the_server_denies_is_counted() {
+async fn nats_permission_errors_are_counted() {
     let nats = Nats::with(
         "authorization { users: [ { user: node, password: p, permissions: { publish: { deny: \"sociable.sociable.all\" } } } ] }",
     );
@@ -173,7 +173,7 @@ async fn what_the_server_denies_is_counted() {
 }
 
 #[tokio::test]
-async fn a_server_that_takes_less_than_the_one_before_is_asked_for_no_more() {
+async fn lower_max_payload_is_heeded_after_a_reconnect() {
     let mut nats = Nats::start();
     let one = start_with(options(&nats, "a"), |builder| builder).await;
     one.io.emit("n", "x".repeat(5000)).unwrap();

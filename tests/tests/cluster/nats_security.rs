@@ -28,7 +28,7 @@ async fn is_refused(nats: &Nats, auth: NatsAuth) {
 }
 
 #[tokio::test]
-async fn by_name_and_password() {
+async fn nats_link_authenticates_by_name_and_password() {
     let nats = Nats::with("authorization { users: [ { user: node, password: \"pass word\" } ] }");
     is_refused(&nats, NatsAuth::None).await;
     is_refused(&nats, NatsAuth::User("node".into(), "wrong".into())).await;
@@ -36,14 +36,14 @@ async fn by_name_and_password() {
 }
 
 #[tokio::test]
-async fn by_token() {
+async fn nats_link_authenticates_by_token() {
     let nats = Nats::with("authorization { token: \"a token\" }");
     is_refused(&nats, NatsAuth::Token("another".into())).await;
     is_let_in(&nats, NatsAuth::Token("a token".into())).await;
 }
 
 #[tokio::test]
-async fn by_nkey() {
+async fn nats_link_authenticates_by_nkey() {
     let (node, stranger) = (KeyPair::new_user(), KeyPair::new_user());
     let nats = Nats::with(&format!("authorization {{ users: [ {{ nkey: {} }} ] }}", node.public_key()));
     is_refused(&nats, NatsAuth::None).await;
@@ -94,7 +94,7 @@ fn server_of_an_operator(account: &KeyPair) -> Nats {
 }
 
 #[tokio::test]
-async fn by_a_file_of_credentials() {
+async fn nats_link_authenticates_by_credentials_file() {
     let (account, node) = (KeyPair::new_account(), KeyPair::new_user());
     let nats = server_of_an_operator(&account);
     let folder = Folder::new("credentials");
@@ -124,7 +124,7 @@ async fn a_file_of_credentials_that_can_not_be_read_is_named() {
 }
 
 #[tokio::test]
-async fn who_it_is_may_be_part_of_the_address() {
+async fn nats_link_authenticates_by_its_url() {
     let nats = Nats::with("authorization { users: [ { user: node, password: pass } ] }");
     let address = |who: &str| NatsOptions::new(format!("nats://{who}127.0.0.1:{}", nats.port()));
     NatsAdapter::connect(address("node:pass@")).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_link_may_be_private() {
 }
 
 #[tokio::test]
-async fn by_certificate() {
+async fn nats_link_authenticates_by_certificate() {
     let folder = Folder::new("client-tls");
     let (server, node, stranger) = (certificate(&folder, "server"), certificate(&folder, "node"), certificate(&folder, "stranger"));
     let nats = tls(&server, &format!("verify: true, ca_file: {:?}", node.certificate));

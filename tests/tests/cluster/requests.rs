@@ -114,7 +114,7 @@ async fn a_node_that_was_taken_for_dead_gets_its_answers() {
 }
 
 #[tokio::test]
-async fn a_room_of_the_name_of_a_socket_elsewhere_is_asked_in_both_places() {
+async fn fetch_sockets_asks_both_when_a_room_is_named_like_a_socket() {
     let nats = Nats::start();
     let [a, b, c] = start([&nats, &nats, &nats]).await;
     let owner = client(&a, &[]).await;
@@ -130,7 +130,7 @@ async fn a_room_of_the_name_of_a_socket_elsewhere_is_asked_in_both_places() {
 }
 
 #[tokio::test]
-async fn what_clients_were_asked_is_called_off_when_all_have_answered() {
+async fn ack_request_is_cancelled_when_all_nodes_have_answered() {
     let nats = Nats::start();
     let [a, _b, _c] = start([&nats, &nats, &nats]).await;
     let stranger = async_nats::connect(nats.url()).await.unwrap();

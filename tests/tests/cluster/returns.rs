@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_client_that_comes_back_to_its_node_has_missed_nothing_of_another() {
+async fn recovered_client_has_the_events_of_other_nodes() {
     let nats = Nats::start();
     let recovering = |builder: ServerBuilder| builder.recovery(Recovery::default());
     let a = start_with(options(&nats, "a"), recovering).await;
@@ -55,7 +55,7 @@ async fn a_namespace_stays_for_the_client_that_it_lost() {
 
 /// Each node has a history of its own: what did not come is missing in it, and nobody may come back as if it were not.
 #[tokio::test]
-async fn who_was_away_while_a_link_was_down_comes_back_as_somebody_new() {
+async fn recovery_is_refused_when_the_nats_link_was_down() {
     let mut nats = Nats::start();
     let member = start_with(options(&nats, "node"), |builder| builder.recovery(Recovery::default())).await;
     let server = TestServer::start(&member.io).unwrap();

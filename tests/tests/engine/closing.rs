@@ -81,7 +81,7 @@ async fn too_long_a_frame_ends_the_session() {
 }
 
 #[tokio::test]
-async fn what_is_no_packet_ends_the_session() {
+async fn session_ends_when_a_packet_is_invalid() {
     for body in ["", "x", "9", "abc", "4ok\u{1e}x", "\u{1e}"] {
         let (engines, node) = start(|options| options);
         let session = Polling::open(node.addr, "/engine.io/").await;
@@ -206,7 +206,7 @@ async fn a_server_that_closes_says_so_to_the_next_poll() {
 }
 
 #[tokio::test]
-async fn what_waits_is_delivered_before_the_close() {
+async fn queued_packets_are_delivered_before_the_close() {
     let (_, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     session.send("4one\u{1e}4two\u{1e}4close\u{1e}4never").await;

@@ -31,7 +31,7 @@ async fn post_binary(node: &Node, path: &str, body: &[u8]) -> Response {
 }
 
 #[tokio::test]
-async fn it_is_let_in_only_where_it_is_allowed() {
+async fn eio3_is_refused_unless_allowed() {
     let engines = Engines::new(|builder| builder);
     let node = Node::start(&engines.engine);
     for path in [POLLING, "/engine.io/?transport=polling", "/engine.io/?EIO=abc&transport=polling"] {
@@ -68,7 +68,7 @@ async fn a_payload_with_binary_is_binary_unless_the_client_takes_none() {
 }
 
 #[tokio::test]
-async fn requests_of_another_revision_are_refused_and_the_session_goes_on() {
+async fn request_of_another_revision_is_refused_and_session_stays() {
     let engines = engines();
     let node = Node::start(&engines.engine);
     let (path, _) = open(&node, "").await;
@@ -83,7 +83,7 @@ async fn requests_of_another_revision_are_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn what_can_not_be_read_ends_the_session() {
+async fn session_ends_when_a_payload_is_invalid() {
     let engines = engines();
     let node = Node::start(&engines.engine);
     for body in ["", "x", "9:4a", "2:xa", "1:4"] {

@@ -19,7 +19,7 @@ fn hasty(options: EngineBuilder) -> EngineBuilder {
 }
 
 #[tokio::test]
-async fn whoever_answers_pings_stays() {
+async fn session_stays_when_pings_are_answered() {
     for (engines, node) in everywhere(lively) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
@@ -35,7 +35,7 @@ async fn whoever_answers_pings_stays() {
 }
 
 #[tokio::test]
-async fn whoever_does_not_answer_is_closed() {
+async fn session_ends_when_pings_are_not_answered() {
     for (engines, node) in everywhere(hasty) {
         let never_polls = Polling::open(node.addr, "/engine.io/").await;
         let polls = Polling::open(node.addr, "/engine.io/").await;

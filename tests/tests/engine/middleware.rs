@@ -92,7 +92,7 @@ async fn engine_middleware_adds_cookies_beside_that_of_the_engine() {
 }
 
 #[tokio::test]
-async fn a_middleware_that_answers_by_itself_keeps_the_websocket_from_being_opened() {
+async fn websocket_stays_closed_when_app_middleware_answers() {
     for (io, node) in both(|builder| builder) {
         let answer = upgrade(node.addr, WEBSOCKET, &[("x-blocked", "1")]).await;
         assert_eq!(answer.brief(), (418, "not here"));
@@ -102,7 +102,7 @@ async fn a_middleware_that_answers_by_itself_keeps_the_websocket_from_being_open
 }
 
 #[tokio::test]
-async fn engine_middleware_reads_the_applications_session_and_attaches_what_handlers_find() {
+async fn engine_middleware_attaches_data_of_the_app_session() {
     for (io, node) in both(|builder| {
         builder.engine_middleware(async |request: EngineRequest| {
             let name = request.http().get_session().get::<String>("name").map_err(|error| error.to_string())?.ok_or("log in first")?;
@@ -126,7 +126,7 @@ async fn engine_middleware_reads_the_applications_session_and_attaches_what_hand
 }
 
 #[tokio::test]
-async fn every_request_is_asked_about_in_order_and_the_first_refusal_ends_it() {
+async fn engine_middlewares_run_in_order_until_one_refuses() {
     let (first, second, told) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     for (_, node) in both(|builder| {
         let (first, second, told) = (Arc::clone(&first), Arc::clone(&second), Arc::clone(&told));

@@ -72,7 +72,7 @@ async fn a_cookie_is_set_by_the_handshake_of_polling_alone() {
 }
 
 #[tokio::test]
-async fn whom_the_application_does_not_allow_is_refused() {
+async fn handshake_is_refused_by_allow_request() {
     let (asked, ask) = note();
     let nodes = both(move |options| {
         let ask = ask.clone();

@@ -146,7 +146,7 @@ async fn a_parameter_is_refused_when_it_is_repeated() {
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_answered_in_text_and_the_connection_closed() {
+async fn refused_upgrade_gets_text_and_a_closed_connection() {
     let nodes = both(|options| options);
     for (_, node) in nodes {
         let mut connection = Connection::open(node.addr).await;

@@ -66,7 +66,7 @@ async fn a_probe_releases_the_poll_and_the_upgrade_takes_over() {
 }
 
 #[tokio::test]
-async fn what_no_poll_took_comes_by_the_websocket() {
+async fn queued_packets_come_by_websocket_after_an_upgrade() {
     for (_, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = probed(&session).await;

@@ -20,7 +20,7 @@ fn server(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> Server {
 }
 
 #[tokio::test]
-async fn what_a_room_heard_before_a_client_joined_it_is_not_told_to_it() {
+async fn recovery_skips_events_from_before_a_room_was_joined() {
     let io = server(|builder| builder);
     let server = TestServer::start(&io).unwrap();
     let client = server.connect().await.unwrap();
@@ -144,7 +144,7 @@ async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_lost_its_last_client_goes_when_that_can_not_come_back() {
+async fn child_namespace_is_removed_when_recovery_expires() {
     let io = Server::builder()
         .recovery(Recovery::default().max_disconnection_duration(Duration::from_millis(1)))
         .cleanup_empty_child_namespaces(true)

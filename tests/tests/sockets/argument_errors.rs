@@ -64,7 +64,7 @@ async fn the_client_is_told_by_its_acknowledgement() {
 }
 
 #[tokio::test]
-async fn by_default_the_client_is_not_told() {
+async fn client_gets_no_error_answer_by_default() {
     let server = TestServer::start(&server(false)).unwrap();
     let client = server.client().patience(Duration::from_millis(200)).connect().await.unwrap();
     for event in ["move", "fails", "blocked"] {

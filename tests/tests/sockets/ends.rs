@@ -25,7 +25,7 @@ async fn assert_end(ends: &std::sync::Mutex<Vec<String>>, reason: &str) {
 }
 
 #[tokio::test]
-async fn by_the_client_leaving_its_namespace() {
+async fn socket_ends_when_the_client_leaves_its_namespace() {
     let (io, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
@@ -37,7 +37,7 @@ async fn by_the_client_leaving_its_namespace() {
 }
 
 #[tokio::test]
-async fn by_the_server_putting_it_out() {
+async fn socket_ends_when_the_server_disconnects_it() {
     let (io, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
@@ -52,10 +52,10 @@ async fn by_the_server_putting_it_out() {
 }
 
 #[tokio::test]
-async fn by_the_server_closing_its_connection() {
+async fn sockets_end_when_the_server_closes_the_connection() {
     for polling in [false, true] {
         let (io, node, ends) = noting(|options| options);
-        let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+        let mut client = Client::connect_by(node.addr, polling).await;
         client.join("/other").await;
         client.emit("close", ()).await;
         let mut rest = client.rest().await;
@@ -67,7 +67,7 @@ async fn by_the_server_closing_its_connection() {
 }
 
 #[tokio::test]
-async fn by_the_transport() {
+async fn socket_ends_when_the_transport_ends() {
     let (_, node, ends) = noting(|options| options);
     Client::connect(node.addr).await.tear();
     assert_end(&ends, "transport close").await;
@@ -87,14 +87,14 @@ async fn by_the_transport() {
 }
 
 #[tokio::test]
-async fn by_silence() {
+async fn socket_ends_when_pongs_do_not_come() {
     let (_, node, ends) = noting(|options| options.ping_interval(Duration::from_millis(20)).ping_timeout(Duration::from_millis(50)));
     let _client = Client::connect(node.addr).await;
     assert_end(&ends, "ping timeout").await;
 }
 
 #[tokio::test]
-async fn by_what_is_no_packet() {
+async fn socket_ends_when_a_packet_is_invalid() {
     let wrong = [
         "9",
         "x",
@@ -115,7 +115,7 @@ async fn by_what_is_no_packet() {
             let (io, node, ends) = noting(|options| options);
             let (errors, error) = note();
             io.on_error(move |_, told| error(matches!(told, SocketError::Decode(_))));
-            let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+            let mut client = Client::connect_by(node.addr, polling).await;
             client.send_text(packet).await;
             if packet.starts_with("51-") {
                 client.send_binary(&[1]).await;
@@ -132,7 +132,7 @@ async fn by_what_is_no_packet() {
 }
 
 #[tokio::test]
-async fn by_bytes_or_text_where_the_other_is_due() {
+async fn socket_ends_when_bytes_or_text_are_not_due() {
     for (text, bytes, more) in [("", true, ""), (r#"51-["a",{"_placeholder":true,"num":0}]"#, false, r#"2["a"]"#)] {
         let (_, node, ends) = noting(|options| options);
         let mut client = Client::connect(node.addr).await;
@@ -149,7 +149,7 @@ async fn by_bytes_or_text_where_the_other_is_due() {
 }
 
 #[tokio::test]
-async fn by_a_second_connect() {
+async fn socket_ends_when_its_client_connects_twice() {
     let (io, node, ends) = noting(|options| options);
     let mut client = Client::connect(node.addr).await;
     client.join("/other").await;
@@ -161,7 +161,7 @@ async fn by_a_second_connect() {
 }
 
 #[tokio::test]
-async fn by_a_second_connect_while_the_first_is_asked_for() {
+async fn socket_ends_when_connect_is_repeated_during_middleware() {
     static GO_ON: Semaphore = Semaphore::const_new(0);
     let (io, node, _) = noting(|options| options);
     let waits = io.of("/waits");
@@ -176,7 +176,7 @@ async fn by_a_second_connect_while_the_first_is_asked_for() {
 }
 
 #[tokio::test]
-async fn by_an_event_to_a_namespace_that_it_is_not_in() {
+async fn socket_ends_when_an_event_is_for_another_namespace() {
     for packet in [event("echo", ()).of("/other"), ack(1, ()).of("/other"), event("echo", ()).of("/nowhere")] {
         let (_, node, ends) = noting(|options| options);
         let mut client = Client::connect(node.addr).await;
@@ -194,7 +194,7 @@ async fn by_an_event_to_a_namespace_that_it_is_not_in() {
 }
 
 #[tokio::test]
-async fn by_an_event_before_it_is_let_in() {
+async fn socket_ends_when_an_event_comes_before_the_connect() {
     static NEVER: Semaphore = Semaphore::const_new(0);
     let (io, node, _) = noting(|options| options);
     io.of("/waits").middleware(async || NEVER.acquire().await.unwrap().forget());
@@ -205,7 +205,7 @@ async fn by_an_event_before_it_is_let_in() {
 }
 
 #[tokio::test]
-async fn by_never_joining_a_namespace() {
+async fn session_ends_when_no_namespace_is_joined_in_time() {
     let (io, node, _) = noting(|options| options.connect_timeout(Duration::from_millis(50)));
     for polling in [false, true] {
         let mut client = if polling { Client::polling_session(node.addr).await } else { Client::session(node.addr).await };
@@ -218,7 +218,7 @@ async fn by_never_joining_a_namespace() {
 }
 
 #[tokio::test]
-async fn not_by_leaving_all_namespaces() {
+async fn session_stays_when_all_namespaces_are_left() {
     let (io, node, ends) = noting(|options| options.connect_timeout(Duration::from_millis(50)));
     let mut client = Client::connect(node.addr).await;
     client.send(disconnect()).await;
@@ -230,7 +230,7 @@ async fn not_by_leaving_all_namespaces() {
 }
 
 #[tokio::test]
-async fn by_the_server_stopping() {
+async fn sockets_end_when_the_server_is_closed() {
     let (io, node, ends) = noting(|options| options);
     let (mut socket, mut polling) = (Client::connect(node.addr).await, Client::connect_polling(node.addr).await);
     let server = io.clone();

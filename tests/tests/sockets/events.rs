@@ -65,7 +65,7 @@ async fn bytes_come_and_go_in_their_places() {
             assert_eq!(&*bytes, [1, 2, 3]);
             socket.emit("flipped", (&sociable::Value::from(bytes::Bytes::from_static(&[9, 8])), more.len()))
         });
-        let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+        let mut client = Client::connect_by(node.addr, polling).await;
         let bytes = json!([attachment(1), { "a": [attachment(0)] }]);
         client.send(event("echo", bytes.clone()).id(3).attach([1, 2, 3]).attach([])).await;
         assert_eq!(client.packet().await, ack(3, bytes).attach([1, 2, 3]).attach([]));
@@ -75,7 +75,17 @@ async fn bytes_come_and_go_in_their_places() {
 }
 
 #[tokio::test]
-async fn what_does_not_fit_a_handler_is_told_and_counted() {
+async fn eio3_clients_exchange_binary_events() {
+    let (io, node) = start(|options| options.allow_eio3(true));
+    echoes(&io);
+    for mut client in [Client::connect_v3(node.addr).await, Client::connect_polling_v3(node.addr).await] {
+        client.send(event("echo", json!([attachment(0), "é🦀"])).id(1).attach([1, 2])).await;
+        assert_eq!(client.packet().await, ack(1, json!([attachment(0), "é🦀"])).attach([1, 2]));
+    }
+}
+
+#[tokio::test]
+async fn handler_errors_are_reported_and_counted() {
     let (io, node) = start(|options| options);
     let (errors, error) = note();
     io.on_error(move |_, told| error(told.clone()));
@@ -125,7 +135,7 @@ async fn handlers_of_one_socket_begin_in_the_order_of_its_events() {
 }
 
 #[tokio::test]
-async fn several_handlers_of_an_event_are_all_called_and_those_of_a_socket_can_go() {
+async fn all_handlers_of_an_event_run_and_off_removes_own() {
     let (io, node) = start(|options| options);
     io.on("e", async |socket: Socket| socket.emit("first", ()));
     io.on("e", async |socket: Socket| socket.emit("second", ()));
@@ -230,7 +240,7 @@ async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
 }
 
 #[tokio::test]
-async fn no_more_handlers_run_than_may_and_they_can_wait_for_their_client() {
+async fn running_handlers_are_limited_and_may_await_acks() {
     let (io, node) = start(|options| options.max_running_handlers(4));
     let running = Arc::new(AtomicUsize::new(0));
     let most = Arc::new(AtomicUsize::new(0));

@@ -22,7 +22,7 @@ fn server() -> Server {
 }
 
 #[tokio::test]
-async fn what_becomes_of_events_is_told() {
+async fn metrics_count_events_by_outcome() {
     let io = server();
     let node = Node::start(&io);
     let mut client = Client::connect(node.addr).await;
@@ -39,7 +39,7 @@ async fn what_becomes_of_events_is_told() {
 }
 
 #[tokio::test]
-async fn who_is_where_is_told() {
+async fn metrics_count_sessions_sockets_and_rooms() {
     let io = server();
     let node = Node::start(&io);
     let (mut a, mut b) = (Client::connect(node.addr).await, Client::connect_polling(node.addr).await);
@@ -67,7 +67,7 @@ async fn who_is_where_is_told() {
 }
 
 #[tokio::test]
-async fn how_long_things_take_is_told() {
+async fn metrics_time_acks_and_worker_lag() {
     let io = server();
     let node = Node::start(&io);
     let mut client = Client::connect(node.addr).await;
@@ -82,7 +82,7 @@ async fn how_long_things_take_is_told() {
 }
 
 #[tokio::test]
-async fn what_waits_for_a_client_is_told() {
+async fn metrics_show_outbox_bytes() {
     let io = server();
     let node = Node::start(&io);
     let mut client = Client::connect_polling(node.addr).await;

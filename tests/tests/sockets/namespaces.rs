@@ -22,7 +22,7 @@ async fn a_client_joins_those_that_there_are() {
 }
 
 #[tokio::test]
-async fn patterns_make_namespaces_in_the_order_in_which_they_were_added() {
+async fn patterns_are_tried_in_the_order_they_were_added() {
     let (io, node) = start(|options| options);
     let (news, listener) = note();
     io.on_new_namespace(move |namespace| listener(namespace.name().to_string()));
@@ -54,7 +54,7 @@ async fn patterns_make_namespaces_in_the_order_in_which_they_were_added() {
 }
 
 #[tokio::test]
-async fn a_namespace_that_was_asked_for_by_name_has_what_its_pattern_has() {
+async fn child_namespace_has_the_handlers_of_its_pattern() {
     let (io, node) = start(|options| options);
     io.of_pattern(regex::Regex::new("^/room-").unwrap()).on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
     io.of("/room-7").on("own", async |ack: Ack| ack.send("own"));
@@ -93,7 +93,7 @@ async fn empty_children_go_if_that_is_wanted() {
 }
 
 #[tokio::test]
-async fn what_a_client_sends_to_be_let_in_is_seen() {
+async fn connect_handler_sees_auth_and_handshake() {
     let (io, node) = start(|options| options);
     let (seen, see) = note();
     io.on_connect(move |Auth(auth): Auth<serde_json::Value>, handshake: Handshake, socket: Socket| {
@@ -146,7 +146,7 @@ async fn a_middleware_refuses_with_text_and_data() {
 }
 
 #[tokio::test]
-async fn what_a_middleware_emits_comes_before_the_answer_and_what_a_handler_emits_behind_it() {
+async fn emits_of_middleware_precede_the_connect_answer() {
     let (io, node) = start(|options| options);
     io.middleware(async |socket: Socket| socket.emit("in middleware", ()));
     io.on_connect(async |socket: Socket| socket.emit("in handler", ()));

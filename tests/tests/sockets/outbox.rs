@@ -5,7 +5,7 @@ use std::future::ready;
 use bytes::Bytes;
 use serde_json::json;
 use sociable::{Server, ServerBuilder, Socket, Value};
-use sociable_tests::{Client, Node, attachment, event, eventually, message, note, within};
+use sociable_tests::{Client, Node, attachment, event, eventually, message, note, post, within};
 
 /// Both ways of serving, which have to be the same to clients.
 fn both(options: impl Fn(ServerBuilder) -> ServerBuilder) -> [(Server, Node); 2] {
@@ -53,7 +53,7 @@ async fn a_loop_to_one_socket_loses_nothing_up_to_the_bound() {
     for (io, node) in both(|options| options) {
         io.on("go", async |socket: Socket| (0..2000).try_for_each(|n| socket.emit("e", (n, "x".repeat(400)))));
         for polling in [false, true] {
-            let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+            let mut client = Client::connect_by(node.addr, polling).await;
             client.emit("go", ()).await;
             for n in 0..2000 {
                 assert_eq!(client.packet().await.args()[0], n);
@@ -64,7 +64,7 @@ async fn a_loop_to_one_socket_loses_nothing_up_to_the_bound() {
 }
 
 #[tokio::test]
-async fn who_does_not_read_is_let_go_and_others_notice_nothing() {
+async fn slow_websocket_client_is_closed_and_others_stay() {
     for (io, node) in both(|options| options.max_outbox(256 * 1024)) {
         let (ends, end) = note();
         io.on_disconnect(move |socket: Socket, reason: sociable::DisconnectReason| {
@@ -93,7 +93,7 @@ async fn who_does_not_read_is_let_go_and_others_notice_nothing() {
 }
 
 #[tokio::test]
-async fn who_does_not_poll_is_let_go_at_the_bound() {
+async fn polling_client_that_stays_away_is_closed_at_max_outbox() {
     let [(io, node), _] = both(|options| options.max_outbox(100_000));
     let client = Client::connect_polling(node.addr).await;
     let filler = text(9_000);
@@ -119,7 +119,7 @@ async fn an_emitter_is_told_of_a_client_that_does_not_read() {
     });
     let client = Client::connect_polling(node.addr).await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
-    sociable_tests::post(node.addr, &target, &message(event("go", ()))).await;
+    post(node.addr, &target, &message(event("go", ()))).await;
     eventually("it is told", || !results.lock().unwrap().is_empty()).await;
     let results = results.lock().unwrap().remove(0);
     let slow = Err("the client does not read what is sent: its session was closed".to_owned());
@@ -133,7 +133,7 @@ async fn one_message_longer_than_the_bound_passes() {
         io.on("big", async |socket: Socket| socket.emit("e", "x".repeat(500_000)));
         io.on("bytes", async |socket: Socket| socket.emit("e", Value::from(Bytes::from(vec![7; 500_000]))));
         for polling in [false, true] {
-            let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+            let mut client = Client::connect_by(node.addr, polling).await;
             client.emit("big", ()).await;
             assert_eq!(client.packet().await, event("e", text(500_000)));
             client.emit("bytes", ()).await;
@@ -144,7 +144,7 @@ async fn one_message_longer_than_the_bound_passes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_waits_for_room_can_send_far_more_than_the_bound() {
+async fn emitter_that_awaits_ready_sends_more_than_max_outbox() {
     const EVENTS: usize = 2000;
     for (io, node) in both(|options| options.max_outbox(64 * 1024)) {
         let (done, end) = note();
@@ -186,7 +186,7 @@ async fn who_waits_for_room_can_send_far_more_than_the_bound() {
 }
 
 #[tokio::test]
-async fn who_waits_for_room_is_told_that_the_client_went() {
+async fn ready_fails_when_the_client_disconnects() {
     let [(io, node), _] = both(|options| options.max_outbox(10_000));
     let (ends, end) = note();
     io.on("go", move |socket: Socket| {
@@ -199,15 +199,15 @@ async fn who_waits_for_room_is_told_that_the_client_went() {
     });
     let client = Client::connect_polling(node.addr).await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
-    sociable_tests::post(node.addr, &target, r#"42["go"]"#).await;
+    post(node.addr, &target, &message(event("go", ()))).await;
     eventually("it waits", || ends.lock().unwrap().len() == 1).await;
-    sociable_tests::post(node.addr, &target, "1").await;
+    post(node.addr, &target, "1").await;
     eventually("it waits no more", || ends.lock().unwrap().len() == 2).await;
     assert_eq!(*ends.lock().unwrap(), ["waits", "closed"]);
 }
 
 #[tokio::test]
-async fn volatile_events_are_dropped_and_counted_where_they_cant_leave() {
+async fn volatile_events_are_dropped_and_counted_when_outbox_is_full() {
     let [(io, node), _] = both(|options| options);
     io.on("go", async |socket: Socket, server: Server| {
         socket.volatile().emit("volatile", ())?;

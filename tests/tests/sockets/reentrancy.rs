@@ -15,7 +15,7 @@ fn start() -> (Server, Node) {
 }
 
 #[tokio::test]
-async fn a_socket_on_its_way_in_is_not_forgotten_when_another_leaves_or_is_refused() {
+async fn socket_in_middleware_stays_when_another_is_refused() {
     let (io, node) = start();
     let let_in = Arc::new(Notify::new());
     let gate = Arc::clone(&let_in);
@@ -55,7 +55,7 @@ async fn a_listener_for_what_is_sent_may_send() {
 }
 
 #[tokio::test]
-async fn a_handler_that_is_removed_may_use_its_socket_when_it_is_dropped() {
+async fn removed_handler_may_use_its_socket_in_drop() {
     struct Last(Socket);
     impl Drop for Last {
         fn drop(&mut self) {
@@ -81,7 +81,7 @@ async fn a_handler_that_is_removed_may_use_its_socket_when_it_is_dropped() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_wait_for_the_answer_to_its_probe_gets_it() {
+async fn probe_is_answered_when_the_client_does_not_wait() {
     let (_io, node) = start();
     let session = Polling::open(node.addr, "/socket.io/").await;
     let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
@@ -92,7 +92,7 @@ async fn a_client_that_does_not_wait_for_the_answer_to_its_probe_gets_it() {
 }
 
 #[tokio::test]
-async fn an_event_that_does_not_wait_for_its_namespace_closes_the_connection() {
+async fn event_before_the_connect_answer_closes_the_session() {
     let (_io, node) = start();
     let session = Polling::open(node.addr, "/socket.io/").await;
     assert_eq!(session.post_packets(&[&message(connect()), &message(event("echo", ()))]).await.brief(), (200, "ok"));
@@ -100,7 +100,7 @@ async fn an_event_that_does_not_wait_for_its_namespace_closes_the_connection() {
 }
 
 #[tokio::test]
-async fn names_and_auth_are_bounded_and_kept_without_the_message_that_they_came_in() {
+async fn namespace_names_and_auth_are_bounded() {
     let (io, node) = start();
     io.of_pattern(regex::Regex::new("^/any").unwrap());
     io.of("/auth").on("auth", async |socket: Socket, ack: Ack| ack.send(socket.auth::<sociable::Value>().unwrap()));

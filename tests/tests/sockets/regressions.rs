@@ -37,7 +37,7 @@ async fn nothing_is_left(io: &Server) -> Stats {
 async fn issue_399_connections_that_come_and_go_leave_nothing() {
     for (io, node) in both() {
         for n in 0..500 {
-            let mut client = if n % 5 == 0 { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+            let mut client = Client::connect_by(node.addr, n % 5 == 0).await;
             if n % 3 == 0 {
                 client.ask("join", format!("room-{}", n % 7)).await;
             }
@@ -108,7 +108,7 @@ async fn issues_731_and_732_upgrades_that_break_off_leave_nothing() {
 }
 
 #[tokio::test]
-async fn issues_802_820_and_822_acknowledgements_that_never_come_leave_nothing() {
+async fn issues_802_820_822_missing_acks_leave_nothing() {
     let [(io, node), _] = both();
     let (ended, end) = note();
     io.on("ask", move |socket: Socket| {

@@ -152,7 +152,7 @@ async fn a_room_may_bear_the_id_of_another_socket() {
 }
 
 #[tokio::test]
-async fn who_has_joined_hears_what_is_sent_from_elsewhere_then() {
+async fn joined_socket_hears_broadcasts_of_other_threads() {
     let (io, node) = start(4);
     io.on("tell", async |socket: Socket| socket.to("room").emit("told", ()));
     for round in 0..50 {
@@ -413,7 +413,7 @@ async fn a_server_that_is_alone_has_no_others_to_tell() {
 }
 
 #[tokio::test]
-async fn what_one_publisher_sends_arrives_in_that_order_on_every_thread() {
+async fn broadcasts_keep_their_order_on_every_thread() {
     for workers in [1, 2, 4] {
         let (io, node) = start(workers);
         io.on("publish", async |socket: Socket, server: Server| {

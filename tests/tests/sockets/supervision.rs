@@ -30,7 +30,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_a_handler_ends_that_handler() {
+    async fn panic_of_a_handler_ends_that_handler_alone() {
         let (io, node) = start();
         io.on("at once", || std::future::ready(broken("at once")));
         io.on("begun", async || broken("when begun"));
@@ -66,7 +66,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_a_handler_by_polling_ends_that_handler() {
+    async fn panic_of_a_handler_by_polling_ends_that_handler_alone() {
         let (io, node) = start();
         io.on("panic", async || broken("by polling"));
         let mut client = Client::connect_polling(node.addr).await;
@@ -76,7 +76,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_a_middleware_lets_nobody_in() {
+    async fn panic_of_a_middleware_refuses_the_connection() {
         let (io, node) = start();
         for (name, waits) in [("/at-once", false), ("/later", true)] {
             io.of(name).middleware(move || async move {
@@ -96,7 +96,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_a_middleware_of_events_drops_the_event() {
+    async fn panic_of_an_event_middleware_drops_the_event() {
         let (io, node) = start();
         io.event_middleware(async |Data(n): Data<u8>| {
             if n == 7 {
@@ -116,7 +116,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_those_that_hear_of_connections_hurt_no_connection() {
+    async fn panic_of_a_connect_handler_leaves_the_connection() {
         let (io, node) = start();
         let (left, leave) = note();
         io.on_connect(async || broken("in connect"));
@@ -125,7 +125,7 @@ mod panics {
         io.on_disconnect(async || broken("in disconnect"));
         io.on_disconnect(move || std::future::ready(leave(())));
         for polling in [false, true] {
-            let mut client = if polling { Client::connect_polling(node.addr).await } else { Client::connect(node.addr).await };
+            let mut client = Client::connect_by(node.addr, polling).await;
             assert_unharmed(&mut client).await;
             client.send(disconnect()).await;
             eventually("it has left", || io.socket_count() == 0).await;
@@ -139,7 +139,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_listeners_hurt_nobody() {
+    async fn panic_of_a_listener_hurts_nobody() {
         let (io, node) = start();
         io.on_any(|context| assert_ne!(context.name, "in", "broken"));
         io.on_any_outgoing(|context| assert_ne!(context.name, "out", "broken"));
@@ -166,7 +166,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn of_hooks_lose_no_more_than_a_connection() {
+    async fn panic_of_a_hook_loses_one_connection_at_most() {
         let io = Server::builder()
             .allow_request(async |request| if request.query_value("panic").is_some() { panic!("broken") } else { Ok(()) })
             .build()
@@ -256,7 +256,7 @@ mod other_threads {
     }
 
     #[tokio::test]
-    async fn what_is_asked_for_happens_in_its_order() {
+    async fn calls_from_other_threads_keep_their_order() {
         let (io, node) = start();
         let (mut clients, sockets) = sockets(&io, &node, 4).await;
         for (client, socket) in clients.iter_mut().zip(sockets) {
@@ -359,7 +359,7 @@ mod elsewhere {
     }
 
     #[tokio::test]
-    async fn a_node_is_a_member_when_it_can_answer_or_has_something_to_say() {
+    async fn node_joins_the_cluster_when_it_serves_or_publishes() {
         let (serving, telling) = (Others::default(), Others::default());
         let io = Server::builder().adapter(serving.clone()).build().unwrap();
         assert!(serving.0.get().is_none(), "no thread of it would answer");
@@ -372,7 +372,7 @@ mod elsewhere {
     }
 
     #[tokio::test]
-    async fn what_other_nodes_ask_of_a_thread_that_is_held_up_is_bounded() {
+    async fn requests_to_a_blocked_thread_are_bounded() {
         let long = "x".repeat(1 << 20);
         let event = Operation::ServerEvent { name: "note".into(), args: Args::encode(Encoding::Json, &long).unwrap() };
         for operation in [event, Operation::Join(vec![long.into()])] {

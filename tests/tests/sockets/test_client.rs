@@ -9,7 +9,7 @@ use sociable::{Auth, Failure, MsgPackParser, RawArgs, Recovery, Server, Socket, 
 use sociable_tests::eventually;
 
 #[tokio::test]
-async fn it_tells_what_it_waited_for_and_what_came() {
+async fn test_client_names_the_missing_event_when_it_times_out() {
     let io = Server::builder().build().unwrap();
     io.on("hello", async |socket: Socket| drop(socket.emit("other", ())));
     let server = TestServer::start(&io).unwrap();
@@ -62,7 +62,7 @@ async fn binary_and_messagepack_go_both_ways() {
 }
 
 #[tokio::test]
-async fn it_sees_the_end_and_comes_back() {
+async fn test_client_sees_the_disconnect_and_recovers() {
     let io = Server::builder().recovery(Recovery::default()).build().unwrap();
     io.on("out", async |socket: Socket| socket.disconnect());
     let server = TestServer::start(&io).unwrap();
@@ -89,7 +89,7 @@ async fn it_sees_the_end_and_comes_back() {
 }
 
 #[actix_web::test]
-async fn it_works_on_the_runtime_of_actix_too() {
+async fn test_client_works_on_the_actix_runtime() {
     let io = Server::builder().build().unwrap();
     let server = TestServer::start(&io).unwrap();
     let client = server.connect().await.unwrap();

@@ -31,7 +31,7 @@ async fn a_node_that_still_tries_to_keep_events_is_waited_for() {
 
 /// What a node has confirmed survives it.
 #[tokio::test]
-async fn what_is_flushed_is_kept() {
+async fn flushed_events_are_persisted() {
     let mut nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let far = b.server.connect().await.unwrap();
@@ -50,7 +50,7 @@ async fn what_is_flushed_is_kept() {
 
 /// While nothing can be kept, events wait; they come when it can, once and in order.
 #[tokio::test]
-async fn what_is_sent_while_the_server_is_away_comes_later_once_and_in_order() {
+async fn events_during_a_nats_outage_come_later_once_in_order() {
     let mut nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let (near, far) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
@@ -76,7 +76,7 @@ async fn what_is_sent_while_the_server_is_away_comes_later_once_and_in_order() {
 
 /// The stream was deleted: who could come back can't any more, and is told so.
 #[tokio::test]
-async fn without_its_history_nobody_is_recovered_and_nobody_misses_something_unknowingly() {
+async fn recovery_is_refused_without_history() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -97,7 +97,7 @@ async fn without_its_history_nobody_is_recovered_and_nobody_misses_something_unk
 
 /// What could not be kept in time is lost for the other nodes: those who were there are told so, and those who were away.
 #[tokio::test]
-async fn what_could_not_be_kept_is_a_hole_that_everybody_is_told_of() {
+async fn sessions_are_closed_when_an_event_is_not_persisted() {
     let mut nats = Nats::keeping();
     let options = || options(&nats).jetstream(JetStreamOptions::default().deadline(Duration::from_millis(500)));
     let (a, b) = (start(options()).await, start(options()).await);
@@ -177,7 +177,7 @@ async fn a_burst_of_an_emitter_comes_whole() {
 
 /// What the client's session is kept on is away for a while when it comes back.
 #[tokio::test]
-async fn who_comes_back_while_nobody_can_be_asked_waits() {
+async fn recovery_waits_while_the_store_is_unreachable() {
     let mut nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = served(&a).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_adapter_does_what_every_adapter_has_to_also_by_the_stream() {
+async fn nats_adapter_passes_the_conformance_checks_with_jetstream() {
     let nats = Nats::keeping();
     let connect = async || {
         let adapter = NatsAdapter::connect(options(&nats)).await.unwrap();

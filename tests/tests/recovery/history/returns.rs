@@ -44,7 +44,7 @@ async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
 
 /// What a node says to its own socket alone is kept for its return, too, and not doubled.
 #[tokio::test]
-async fn what_was_said_to_one_client_alone_is_not_lost_with_its_node() {
+async fn event_for_one_client_survives_its_node() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -93,7 +93,7 @@ async fn events_of_left_rooms_come_after_a_return() {
 }
 
 #[tokio::test]
-async fn of_two_who_show_the_same_one_comes_back() {
+async fn one_of_two_clients_recovers_the_same_session() {
     let nats = Nats::keeping();
     let [a, b, c] = cluster(&nats).await;
     for _ in 0..10 {
@@ -112,7 +112,7 @@ async fn of_two_who_show_the_same_one_comes_back() {
 }
 
 #[tokio::test]
-async fn of_two_who_show_the_same_to_one_node_one_comes_back() {
+async fn one_of_two_clients_recovers_the_same_session_on_one_node() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     for _ in 0..10 {
@@ -132,7 +132,7 @@ async fn of_two_who_show_the_same_to_one_node_one_comes_back() {
 }
 
 #[tokio::test]
-async fn what_an_emitter_sends_is_kept_for_those_who_are_away() {
+async fn events_of_an_emitter_are_persisted_for_lost_clients() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -152,7 +152,7 @@ async fn what_an_emitter_sends_is_kept_for_those_who_are_away() {
 }
 
 #[tokio::test]
-async fn what_a_node_says_to_its_own_is_not_told_to_those_who_were_elsewhere() {
+async fn local_events_are_not_recovered_on_other_nodes() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let (mover, client) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_session_that_became_too_large_is_not_restored_as_it_was_before() {
+async fn oversized_session_is_not_restored_from_an_old_state() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -38,7 +38,7 @@ async fn a_session_that_ended_elsewhere_is_not_brought_back_to_life() {
 }
 
 #[tokio::test]
-async fn who_was_refused_has_nothing_to_come_back_to() {
+async fn recovery_is_refused_after_a_refusal_by_middleware() {
     let nats = Nats::keeping();
     let a = start(options(&nats)).await;
     let refuses = Arc::new(AtomicBool::new(true));
@@ -60,7 +60,7 @@ async fn who_was_refused_has_nothing_to_come_back_to() {
 
 /// A room that was joined a moment ago, too.
 #[tokio::test]
-async fn what_is_flushed_of_a_socket_is_kept() {
+async fn flushed_socket_state_is_persisted() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     a.io.on("sit down", async |socket: Socket, ack: Ack| {
