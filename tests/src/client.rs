@@ -1,16 +1,32 @@
-//! A small Socket.IO client over either transport. It answers pings, and nothing else by itself.
+//! A Socket.IO client over either transport, of either protocol version. It answers pings, and nothing else by itself.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 
 use serde_json::Value;
 
-use crate::polling::{Polling, packets};
+use crate::packet::{Kind, Packet, connect, event};
+use crate::polling::Polling;
 use crate::websocket::{Frame, WebSocket, base64, unbase64};
 
 const PATH: &str = "/socket.io/";
 
-/// What the server sent, without the digits of Engine.IO.
+/// A version of Engine.IO. Clients of the third speak the fourth version of Socket.IO's protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Revision {
+    V3,
+    V4,
+}
+
+impl Revision {
+    /// Its value in the query.
+    pub fn number(self) -> u8 {
+        if self == Self::V3 { 3 } else { 4 }
+    }
+}
+
+/// A message of the server, without the digits of Engine.IO.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     Text(String),
@@ -18,14 +34,15 @@ pub enum Message {
 }
 
 #[derive(Debug)]
-enum Way {
+enum Transport {
     Polling(Polling),
     WebSocket(WebSocket),
 }
 
 #[derive(Debug)]
 pub struct Client {
-    way: Way,
+    transport: Transport,
+    revision: Revision,
     /// The id of its session.
     pub sid: String,
     /// The ids of its sockets, by namespace.
@@ -33,6 +50,7 @@ pub struct Client {
     queue: VecDeque<Message>,
 }
 
+/// Opening, and joining namespaces.
 impl Client {
     /// A session by WebSocket, in no namespace yet.
     pub async fn session(addr: SocketAddr) -> Self {
@@ -41,20 +59,32 @@ impl Client {
 
     /// A session over a WebSocket that was just opened.
     pub async fn session_over(mut socket: WebSocket) -> Self {
-        let open = socket.text().await;
-        let handshake: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
-        Self::new(Way::WebSocket(socket), handshake["sid"].as_str().unwrap())
+        let sid = socket.handshake().await;
+        Self::new(Transport::WebSocket(socket), Revision::V4, sid)
     }
 
     /// A session by polling, in no namespace yet.
     pub async fn polling_session(addr: SocketAddr) -> Self {
-        let polling = Polling::open(addr, PATH).await;
-        let sid = polling.sid.clone();
-        Self::new(Way::Polling(polling), &sid)
+        Self::polling_session_over(Polling::open(addr, PATH).await)
     }
 
-    fn new(way: Way, sid: &str) -> Self {
-        Self { way, sid: sid.to_owned(), ids: HashMap::new(), queue: VecDeque::new() }
+    /// A session by polling that was just opened.
+    pub fn polling_session_over(polling: Polling) -> Self {
+        let (sid, revision) = (polling.sid.clone(), polling.revision);
+        let mut client = Self::new(Transport::Polling(polling.clone()), revision, sid);
+        for packet in polling.early {
+            client.take(&packet);
+        }
+        client
+    }
+
+    /// A session over a WebSocket that has taken over from polling.
+    pub fn upgraded(socket: WebSocket, sid: &str) -> Self {
+        Self::new(Transport::WebSocket(socket), Revision::V4, sid.to_owned())
+    }
+
+    fn new(transport: Transport, revision: Revision, sid: String) -> Self {
+        Self { transport, revision, sid, ids: HashMap::new(), queue: VecDeque::new() }
     }
 
     /// By WebSocket, in the main namespace.
@@ -71,6 +101,28 @@ impl Client {
         client
     }
 
+    /// By polling or by WebSocket, in the main namespace, for what has to be the same.
+    pub async fn connect_by(addr: SocketAddr, polling: bool) -> Self {
+        if polling { Self::connect_polling(addr).await } else { Self::connect(addr).await }
+    }
+
+    /// Of Engine.IO 3 by WebSocket, in the main namespace, which such a client need not ask for.
+    pub async fn connect_v3(addr: SocketAddr) -> Self {
+        let mut socket = WebSocket::open(addr, "/socket.io/?EIO=3&transport=websocket").await;
+        let sid = socket.handshake().await;
+        Self::new(Transport::WebSocket(socket), Revision::V3, sid).let_in().await
+    }
+
+    /// Of Engine.IO 3 by polling, in the main namespace.
+    pub async fn connect_polling_v3(addr: SocketAddr) -> Self {
+        Self::polling_session_over(Polling::open_v3(addr, PATH).await).let_in().await
+    }
+
+    async fn let_in(mut self) -> Self {
+        assert_eq!(self.packet().await, connect());
+        self
+    }
+
     /// Several by WebSocket, in the main namespace, on all workers in turn.
     pub async fn connect_many(addr: SocketAddr, count: usize) -> Vec<Self> {
         let mut clients = vec![];
@@ -82,16 +134,23 @@ impl Client {
 
     /// Joins a namespace that lets it in.
     pub async fn join(&mut self, namespace: &str) {
-        self.send(&format!("0{}", prefix(namespace))).await;
+        self.send(connect().of(namespace)).await;
         self.joined(namespace).await;
     }
 
     /// Takes the answer of a namespace that lets it in.
     pub async fn joined(&mut self, namespace: &str) {
         let answer = self.packet().await;
-        let told = answer.strip_prefix(&*format!("0{}", prefix(namespace))).unwrap_or_else(|| panic!("not let in: {answer}"));
-        let told: Value = serde_json::from_str(told).unwrap();
-        self.ids.insert(namespace.to_owned(), told["sid"].as_str().unwrap().to_owned());
+        assert!(answer.kind == Kind::Connect && answer.namespace == namespace, "not let in: {answer:?}");
+        self.ids.insert(namespace.to_owned(), answer.data["sid"].as_str().unwrap().to_owned());
+    }
+
+    /// The session of a client that polls, to go on with by hand.
+    pub fn into_polling(self) -> Polling {
+        match self.transport {
+            Transport::Polling(polling) => polling,
+            Transport::WebSocket(_) => panic!("it does not poll"),
+        }
     }
 
     /// The id of its socket in the main namespace.
@@ -102,24 +161,120 @@ impl Client {
     pub fn id_in(&self, namespace: &str) -> &str {
         &self.ids[namespace]
     }
+}
 
-    /// Sends a packet.
-    pub async fn send(&mut self, packet: &str) {
+/// Sending.
+impl Client {
+    /// Sends a packet with its attachments.
+    pub async fn send(&mut self, packet: impl Borrow<Packet>) {
+        let packet = packet.borrow();
+        self.send_text(&packet.to_string()).await;
+        for bytes in &packet.attachments {
+            self.send_binary(bytes).await;
+        }
+    }
+
+    /// Sends an event of the main namespace. Arguments are given as for [`event`].
+    pub async fn emit(&mut self, name: &str, args: impl Into<Value>) {
+        self.send(event(name, args)).await;
+    }
+
+    /// Sends an event of the main namespace. Returns the arguments of its acknowledgement, which has to be the next packet.
+    pub async fn ask(&mut self, name: &str, args: impl Into<Value>) -> Value {
+        self.send(event(name, args).id(0)).await;
+        let answer = self.packet().await;
+        assert!(answer.kind == Kind::Ack && answer.id == Some(0), "no acknowledgement: {answer:?}");
+        answer.data
+    }
+
+    /// Sends the text of a packet as it is.
+    pub async fn send_text(&mut self, packet: &str) {
         self.send_engine(&format!("4{packet}")).await;
     }
 
-    /// Sends a packet of Engine.IO.
+    /// Sends the text of a packet of Engine.IO as it is.
     pub async fn send_engine(&mut self, packet: &str) {
-        match &mut self.way {
-            Way::Polling(polling) => drop(polling.post(packet).await),
-            Way::WebSocket(socket) => socket.send(packet).await,
+        match &mut self.transport {
+            Transport::Polling(polling) => drop(polling.post_packets(&[packet]).await),
+            Transport::WebSocket(socket) => socket.send(packet).await,
         }
     }
 
     pub async fn send_binary(&mut self, bytes: &[u8]) {
-        match &mut self.way {
-            Way::Polling(polling) => polling.send(&format!("b{}", base64(bytes))).await,
-            Way::WebSocket(socket) => socket.send_binary(bytes).await,
+        let v3 = self.revision == Revision::V3;
+        match &mut self.transport {
+            Transport::Polling(_) => self.send_engine(&format!("b{}{}", if v3 { "4" } else { "" }, base64(bytes))).await,
+            Transport::WebSocket(socket) if v3 => socket.send_binary(&[&[4], bytes].concat()).await,
+            Transport::WebSocket(socket) => socket.send_binary(bytes).await,
+        }
+    }
+
+    /// Ends a WebSocket by a close frame.
+    pub async fn close(mut self) {
+        match &mut self.transport {
+            Transport::WebSocket(socket) => socket.close().await,
+            Transport::Polling(_) => panic!("it polls"),
+        }
+    }
+
+    /// Ends the connection without a word. By polling, there is nothing to end.
+    pub fn tear(self) {
+        drop(self);
+    }
+}
+
+/// Reading.
+impl Client {
+    /// The next packet, with its attachments. `None` when the session has ended.
+    pub async fn next_packet(&mut self) -> Option<Packet> {
+        let (mut packet, attachments) = match self.next().await? {
+            Message::Text(text) => Packet::parse(&text),
+            other => panic!("no packet, but {other:?}"),
+        };
+        for _ in 0..attachments {
+            packet.attachments.push(self.binary().await);
+        }
+        Some(packet)
+    }
+
+    /// The next packet, with its attachments.
+    pub async fn packet(&mut self) -> Packet {
+        self.next_packet().await.unwrap_or_else(|| panic!("the session has ended"))
+    }
+
+    /// All packets up to this one, which is left out.
+    pub async fn packets_until(&mut self, last: impl Borrow<Packet>) -> Vec<Packet> {
+        let mut packets = vec![];
+        loop {
+            match self.packet().await {
+                packet if packet == *last.borrow() => return packets,
+                packet => packets.push(packet),
+            }
+        }
+    }
+
+    /// All packets until the session ends.
+    pub async fn rest(&mut self) -> Vec<Packet> {
+        let mut packets = vec![];
+        while let Some(packet) = self.next_packet().await {
+            packets.push(packet);
+        }
+        packets
+    }
+
+    /// The text of the next packet, as it came.
+    pub async fn text(&mut self) -> String {
+        match self.next().await {
+            Some(Message::Text(text)) => text,
+            other => panic!("no text, but {other:?}"),
+        }
+    }
+
+    /// The next message, which is binary.
+    pub async fn binary(&mut self) -> Vec<u8> {
+        match self.next().await {
+            Some(Message::Binary(bytes)) => bytes,
+            other => panic!("no bytes, but {other:?}"),
         }
     }
 
@@ -129,87 +284,43 @@ impl Client {
             if let Some(message) = self.queue.pop_front() {
                 return Some(message);
             }
-            let packets = match &mut self.way {
-                Way::WebSocket(socket) => match socket.frame().await? {
+            let packets = match &mut self.transport {
+                Transport::WebSocket(socket) => match socket.frame().await? {
                     Frame::Text(text) => vec![text],
                     Frame::Binary(bytes) => {
-                        self.queue.push_back(Message::Binary(bytes));
-                        continue;
+                        let bytes = if self.revision == Revision::V3 { bytes[1..].to_vec() } else { bytes };
+                        return Some(Message::Binary(bytes));
                     }
                     Frame::Close(_) => return None,
                     other => panic!("unexpected: {other:?}"),
                 },
-                Way::Polling(polling) => {
+                Transport::Polling(polling) => {
                     let response = polling.poll().await;
                     if response.status != 200 {
                         return None;
                     }
-                    packets(response.text())
+                    polling.packets(response.text())
                 }
             };
             for packet in packets {
-                match packet.split_at(1) {
-                    ("1", _) => return self.queue.pop_front(),
-                    ("2", _) => self.send_engine("3").await,
-                    ("4", text) => self.queue.push_back(Message::Text(text.to_owned())),
-                    ("b", text) => self.queue.push_back(Message::Binary(unbase64(text))),
-                    ("6", _) => {}
-                    other => panic!("unexpected: {other:?}"),
+                match &*packet {
+                    "1" => return self.queue.pop_front(),
+                    "2" => self.send_engine("3").await,
+                    packet => self.take(packet),
                 }
             }
         }
     }
 
-    /// The next message, which is text.
-    pub async fn packet(&mut self) -> String {
-        match self.next().await {
-            Some(Message::Text(text)) => text,
-            other => panic!("no packet, but {other:?}"),
+    /// Takes a packet of Engine.IO that asks for no answer.
+    fn take(&mut self, packet: &str) {
+        match (packet.split_at(1), self.revision) {
+            (("4", text), _) => self.queue.push_back(Message::Text(text.to_owned())),
+            (("b", text), Revision::V4) => self.queue.push_back(Message::Binary(unbase64(text))),
+            (("b", text), Revision::V3) => self.queue.push_back(Message::Binary(unbase64(&text[1..]))),
+            // A pong comes to clients of the third revision, which ping.
+            (("6", _), _) | (("3", _), Revision::V3) => {}
+            other => panic!("unexpected: {other:?}"),
         }
     }
-
-    pub async fn binary(&mut self) -> Vec<u8> {
-        match self.next().await {
-            Some(Message::Binary(bytes)) => bytes,
-            other => panic!("no bytes, but {other:?}"),
-        }
-    }
-
-    /// All packets up to this one, which is left out.
-    pub async fn packets_until(&mut self, last: &str) -> Vec<String> {
-        let mut packets = vec![];
-        loop {
-            match self.packet().await {
-                packet if packet == last => return packets,
-                packet => packets.push(packet),
-            }
-        }
-    }
-
-    /// All messages until the session ends.
-    pub async fn rest(&mut self) -> Vec<Message> {
-        let mut messages = vec![];
-        while let Some(message) = self.next().await {
-            messages.push(message);
-        }
-        messages
-    }
-
-    /// Sends an event of the main namespace and takes its acknowledgement, which has to be the next packet.
-    pub async fn ask(&mut self, event: &str, args: &str) -> String {
-        let comma = if args.is_empty() { "" } else { "," };
-        self.send(&format!(r#"20["{event}"{comma}{args}]"#)).await;
-        let answer = self.packet().await;
-        answer.strip_prefix("30").unwrap_or_else(|| panic!("no acknowledgement: {answer}")).to_owned()
-    }
-
-    /// Ends the connection without a word. By polling, there is nothing to end.
-    pub fn tear(self) {
-        drop(self);
-    }
-}
-
-/// What stands in a packet before its payload.
-fn prefix(namespace: &str) -> String {
-    if namespace == "/" { String::new() } else { format!("{namespace},") }
 }

@@ -1,11 +1,12 @@
-//! HTTP/1.1 as bytes.
+//! HTTP/1.1 as bytes, and whatever else a hostile client writes.
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::websocket::Io;
+use crate::websocket::{Io, upgrade_request};
 use crate::within;
 
 /// A response, all of it.
@@ -58,6 +59,13 @@ impl Connection {
         Self::over(Box::new(stream))
     }
 
+    /// Opens a connection for which the system holds few bytes that are not read yet.
+    pub async fn open_narrow(addr: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(8 * 1024).unwrap();
+        Self::over(Box::new(socket.connect(addr).await.unwrap()))
+    }
+
     pub fn over(stream: Box<dyn Io>) -> Self {
         Self { stream, read: vec![] }
     }
@@ -65,6 +73,24 @@ impl Connection {
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).await.unwrap();
         self.stream.flush().await.unwrap();
+    }
+
+    /// Sends bytes. Fails when the other side has reset the connection.
+    pub async fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
+        self.stream.write_all(bytes.as_ref()).await
+    }
+
+    /// Reads up to these bytes, or to the end of the connection. Fails on a reset.
+    pub async fn try_read_until(&mut self, end: &[u8]) -> io::Result<Vec<u8>> {
+        loop {
+            if let Some(at) = self.read.windows(end.len()).position(|part| part == end) {
+                return Ok(self.read.drain(..at + end.len()).collect());
+            }
+            self.read.reserve(4 * 1024);
+            if self.stream.read_buf(&mut self.read).await? == 0 {
+                return Ok(std::mem::take(&mut self.read));
+            }
+        }
     }
 
     /// Sends a request; a body is announced by its length.
@@ -150,6 +176,13 @@ pub async fn request(addr: SocketAddr, method: &str, target: &str, headers: &[(&
     connection.ask(method, target, headers, body).await;
     let response = if method == "HEAD" { connection.response_to_head().await } else { connection.response().await };
     response.unwrap_or_else(|| panic!("no response to {method} {target}"))
+}
+
+/// Asks for a WebSocket on a connection of its own. Returns the response, which may be a refusal.
+pub async fn upgrade(addr: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Response {
+    let mut connection = Connection::open(addr).await;
+    connection.send(upgrade_request(target, headers)).await;
+    connection.response().await.unwrap_or_else(|| panic!("no response to an upgrade at {target}"))
 }
 
 pub async fn get(addr: SocketAddr, target: &str) -> Response {

@@ -1,13 +1,19 @@
-//! What the tests of the whole share: a server started in this process, clients that speak the protocol byte by byte, and waiting for
-//! what is due.
+//! The tools of all tests: servers in this process, one client, and waiting for outcomes.
 //!
 //! * `node.rs`: starts a server, the raw way or as a plain `HttpServer`.
 //! * `nats.rs`: starts real NATS servers.
 //! * `engines.rs`: an Engine.IO server that echoes and notes how its sessions end.
-//! * `http.rs`, `websocket.rs`: HTTP/1.1 and WebSocket as bytes, with nothing done by itself.
-//! * `folder.rs`: files of a test.
-//! * `polling.rs`: an Engine.IO session by polling. `client.rs`: a Socket.IO client over either transport.
+//! * `client.rs`: the Socket.IO client, over polling or WebSocket, of Engine.IO 4 and 3. `packet.rs`: builders of its packets, which are also
+//!   how it reads those of the server: `client.packet().await == event("news", 1)`.
+//! * `polling.rs`, `websocket.rs`: its transports, for tests of Engine.IO. `http.rs`: the raw connection, for tests of the bytes themselves.
+//! * `door.rs`: what a balancer probes. `folder.rs`: files of a test. `metrics.rs`: samples of a server's metrics.
 //! * `patience.rs`: the only clock of the tests. Nothing sleeps for a guessed time; nothing asserts how long something took.
+//!
+//! The tests are chapters of few programs, for each program is linked by itself:
+//!
+//! * `engine`: Engine.IO. `sockets`: Socket.IO on one node. `hostile`: attacks. `embedding`: the library in an application.
+//! * `cluster`: several nodes over NATS. `recovery`: clients that come back.
+//! * `balancer_sources`, `recovery_memory`, `standstill`: what needs a process of its own, as each says.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -16,21 +22,27 @@
 )]
 
 mod client;
+mod door;
 mod engines;
 mod folder;
 mod http;
+mod metrics;
 mod nats;
 mod node;
+mod packet;
 mod patience;
 mod polling;
 mod websocket;
 
-pub use self::client::{Client, Message};
+pub use self::client::{Client, Message, Revision};
+pub use self::door::Door;
 pub use self::engines::{Engines, note};
 pub use self::folder::Folder;
-pub use self::http::{Connection, Response, get, post, request};
+pub use self::http::{Connection, Response, get, post, request, upgrade};
+pub use self::metrics::sample_value;
 pub use self::nats::Nats;
 pub use self::node::{Node, Serves, Tell};
-pub use self::patience::{eventually, patience, within};
+pub use self::packet::{Kind, Packet, ack, attachment, connect, connect_error, disconnect, event, message};
+pub use self::patience::{eventually, eventually_async, patience, within};
 pub use self::polling::{Polling, packets};
 pub use self::websocket::{Frame, Io, WebSocket, masked, upgrade_request};

@@ -65,7 +65,12 @@ impl Nats {
         let log = fs::File::create(folder.join("log")).unwrap();
         let started = Command::new(&program).arg("--config").arg(file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log).spawn();
         let mut process = started.unwrap_or_else(|error| {
-            panic!("{}: {error}; `cargo xtask test` installs it, or name one by NATS_SERVER", program.display());
+            panic!(
+                "failed to start the NATS server `{}`: {error}\n\
+                 `cargo xtask test` downloads one and runs all tests. To run tests by themselves, install the package `nats-server`, \
+                 or set NATS_SERVER to the path of the program.",
+                program.display()
+            );
         });
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", port)).is_err() {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 
-use actix_web::{App, HttpServer};
+use actix_web::{App, HttpServer, web};
 use sociable::engine::Engine;
 use sociable::{EngineService, Serve, Server};
 use tokio::sync::oneshot;
@@ -59,6 +59,23 @@ impl Node {
         Self::run(async move |tell| {
             let service = server.service();
             let serve = server.serve(move || App::new().service(service.clone())).workers(workers).disable_signals().bind("127.0.0.1:0")?;
+            tell.send(serve.addrs()[0]).unwrap();
+            serve.run().await
+        })
+    }
+
+    /// WebSockets as raw streams, and `GET /healthz` for balancers.
+    pub fn with_health(server: &Server, workers: usize) -> Self {
+        let server = server.clone();
+        Self::run(async move |tell| {
+            let asked = server.clone();
+            let app = move || {
+                let service = asked.service();
+                let io = asked.clone();
+                let health = move || std::future::ready(web::Json(io.health()));
+                App::new().service(service).route("/healthz", web::get().to(health))
+            };
+            let serve = server.serve(app).workers(workers).disable_signals().bind("127.0.0.1:0")?;
             tell.send(serve.addrs()[0]).unwrap();
             serve.run().await
         })

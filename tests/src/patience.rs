@@ -35,3 +35,16 @@ pub fn eventually(what: &str, mut holds: impl FnMut() -> bool) -> impl Future<Ou
         }
     }
 }
+
+/// Waits until a condition holds that has to be asked for, and fails when patience is over.
+#[track_caller]
+pub fn eventually_async(what: &str, mut holds: impl AsyncFnMut() -> bool) -> impl Future<Output = ()> {
+    let caller = std::panic::Location::caller();
+    async move {
+        let begun = Instant::now();
+        while !holds().await {
+            assert!(begun.elapsed() < patience(), "waited in vain at {caller}: {what}");
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
 use crate::http::{Connection, Response};
@@ -76,6 +77,13 @@ impl WebSocket {
         Self::try_open(addr, target, &[]).await.unwrap_or_else(|response| panic!("refused: {response:?}"))
     }
 
+    /// Opens a session of Engine.IO. Returns its id, too.
+    pub async fn session(addr: SocketAddr, target: &str) -> (Self, String) {
+        let mut socket = Self::open(addr, target).await;
+        let sid = socket.handshake().await;
+        (socket, sid)
+    }
+
     /// With more headers. `Err` if it is refused.
     pub async fn try_open(addr: SocketAddr, target: &str, headers: &[(&str, &str)]) -> Result<Self, Response> {
         Self::over(Connection::open(addr).await, target, headers).await
@@ -134,6 +142,13 @@ impl WebSocket {
                 other => panic!("no text, but {other:?}"),
             }
         }
+    }
+
+    /// Takes the handshake of Engine.IO, which has to be next. Returns the id of the session.
+    pub async fn handshake(&mut self) -> String {
+        let open = self.text().await;
+        let handshake: Value = serde_json::from_str(open.strip_prefix('0').unwrap()).unwrap();
+        handshake["sid"].as_str().unwrap().to_owned()
     }
 
     /// All frames until the end.

@@ -1,11 +1,12 @@
 //! A balancer hears of nodes on real NATS servers.
+//!
+//! A program of its own: it reads all that its process logs, by a subscriber that a process has once.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::io;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_nats::ConnectOptions;
 use futures_util::StreamExt;
@@ -13,56 +14,21 @@ use nkeys::KeyPair;
 use parking_lot::Mutex;
 use serde_json::json;
 use sociable::{NatsAdapter, NatsOptions, Server};
-use sociable_balancer::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, Rules, State};
-use sociable_tests::{Folder, Nats, eventually, patience, within};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use sociable_balancer::{DiscoveryConfig, Discovery, NatsAuth, NatsSource, Probing, Rules, State};
+use sociable_tests::{Door, Folder, Nats, eventually, eventually_async, within};
 use tokio::net::TcpListener;
-use tokio::task::AbortHandle;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Far longer than a test may take: what happens sooner was not brought by the clock.
 const AGES: Duration = Duration::from_secs(3600);
 
-/// Answers probes.
-struct Door {
-    address: SocketAddr,
-    task: AbortHandle,
-}
-
-impl Door {
-    async fn open(body: &str) -> Self {
-        Self::at(TcpListener::bind("127.0.0.1:0").await.unwrap(), body)
-    }
-
-    fn at(listener: TcpListener, body: &str) -> Self {
-        let address = listener.local_addr().unwrap();
-        let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
-        let serve = async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let mut head = [0; 4096];
-                // Who asks may have had enough; and a request of a probe comes in one piece.
-                let _ = stream.read(&mut head).await;
-                let _ = stream.write_all(answer.as_bytes()).await;
-            }
-        };
-        Self { address, task: tokio::spawn(serve).abort_handle() }
-    }
-}
-
-impl Drop for Door {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 /// Says it until somebody hears it: a balancer that has just connected may not have subscribed yet.
 async fn say_until(client: &async_nats::Client, occasion: &str, tag: &str, address: &str, holds: impl Fn() -> bool) {
-    let begun = Instant::now();
-    while !holds() {
-        assert!(begun.elapsed() < patience(), "{occasion} of {tag} has no effect");
+    eventually_async("it is heard", async || {
         say(client, occasion, tag, address).await;
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+        holds()
+    })
+    .await;
 }
 
 /// A node that speaks once, and then only if it is asked.
@@ -147,12 +113,12 @@ async fn nats_may_be_down_at_the_start_and_later() {
     eventually("one can't be reached any more", || state(&discovery, "aaaa") == Some(State::Unwell)).await;
     nats.restart();
     let client = async_nats::connect(nats.url()).await.unwrap();
-    second.task.abort();
+    second.shut();
     say_until(&client, "bye", "bbbb", &second.address.to_string(), || state(&discovery, "bbbb").is_none()).await;
 }
 
 #[tokio::test]
-async fn a_balancer_that_may_only_listen_looks_names_up_and_counts_nonsense() {
+async fn balancer_needs_no_right_to_publish() {
     let nats = Nats::with(
         r#"authorization { users: [
             { user: balancer, password: secret, permissions: { publish: "nothing", subscribe: "sociable.sociable.members" } }
@@ -177,7 +143,7 @@ async fn a_balancer_that_may_only_listen_looks_names_up_and_counts_nonsense() {
 }
 
 #[tokio::test]
-async fn who_falls_silent_while_others_are_heard_gets_no_sessions() {
+async fn silent_node_gets_no_sessions_while_others_are_heard() {
     let nats = Nats::start();
     let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
     let rules = Rules { silence: Duration::from_millis(300), ..Rules::default() };
@@ -276,7 +242,7 @@ impl Gate {
 }
 
 #[tokio::test]
-async fn who_is_not_let_in_keeps_what_it_heard_and_says_so() {
+async fn balancer_keeps_its_nodes_when_nats_refuses_it() {
     let (log, folder) = (Log::begin(), Folder::new("balancer-gates"));
     for gate in [Gate::by_password(), Gate::by_token(), Gate::by_nkey(), Gate::by_tls(&folder)] {
         let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);

@@ -1,4 +1,6 @@
 //! Sociable beside what else an `App` has: its routes, its own WebSockets, TLS, and the end of it all.
+//!
+//! A program of its own: it sends a signal to its process.
 #![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 use std::net::SocketAddr;
@@ -9,11 +11,12 @@ use std::time::Duration;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
 use futures_util::StreamExt;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
+use serde_json::json;
 use sociable::{Ack, Handshake, RawArgs, Server, Socket};
 use sociable_tests::{
-    Client, Connection, Frame, Io, Node, WebSocket, eventually, masked, note, patience, request, upgrade_request, within,
+    Client, Connection, Frame, Io, Node, WebSocket, connect, disconnect, event, eventually, masked, message, note, patience, request,
+    upgrade_request, within,
 };
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 fn server() -> Server {
@@ -72,7 +75,7 @@ fn both() -> [(Server, Node); 2] {
 
 async fn assert_serves(addr: SocketAddr) {
     for mut client in [Client::connect(addr).await, Client::connect_polling(addr).await] {
-        assert_eq!(client.ask("echo", "1").await, "[1]");
+        assert_eq!(client.ask("echo", 1).await, json!([1]));
     }
 }
 
@@ -133,7 +136,7 @@ async fn answers(addr: SocketAddr, requests: &[String]) -> Vec<Option<(u16, Opti
 }
 
 #[tokio::test]
-async fn upgrades_that_are_not_ours_are_answered_as_by_actix_web_alone() {
+async fn foreign_upgrades_are_answered_as_by_plain_actix_web() {
     let stock = Node::run(async |tell| {
         let http = HttpServer::new(|| App::new().configure(routes)).workers(1).disable_signals().bind("127.0.0.1:0")?;
         tell.send(http.addrs()[0]).unwrap();
@@ -192,7 +195,7 @@ async fn an_upgrade_in_pieces_is_an_upgrade() {
         }
         let mut client = Client::session_over(WebSocket::opened(connection).await.unwrap()).await;
         client.join("/").await;
-        assert_eq!(client.ask("echo", "1").await, "[1]");
+        assert_eq!(client.ask("echo", 1).await, json!([1]));
     }
 }
 
@@ -211,7 +214,7 @@ async fn two_servers_share_an_application() {
     let socket = WebSocket::open(node.addr, "/two/?EIO=4&transport=websocket").await;
     let mut client = Client::session_over(socket).await;
     client.join("/").await;
-    assert_eq!(client.ask("echo", "").await, r#"["two"]"#);
+    assert_eq!(client.ask("echo", ()).await, json!(["two"]));
     assert_eq!((one.stats().sockets_opened, two.stats().sockets_opened), (2, 1));
 }
 
@@ -235,8 +238,7 @@ mod tls {
     }
 
     async fn open(client: &TlsConnector, addr: SocketAddr) -> Connection {
-        let stream = TcpStream::connect(addr).await.unwrap();
-        stream.set_nodelay(true).unwrap();
+        let (stream, _) = Connection::open(addr).await.into_parts();
         let name = ServerName::try_from("localhost").unwrap();
         let stream: Box<dyn Io> = Box::new(within("the handshake", client.connect(name, stream)).await.unwrap());
         Connection::over(stream)
@@ -284,8 +286,8 @@ mod tls {
                 let base = "/socket.io/?EIO=4&transport=polling";
                 let sid = get(&client, node.addr, "GET", base, "").await[9..29].to_owned();
                 let target = format!("{base}&sid={sid}");
-                assert_eq!(get(&client, node.addr, "POST", &target, "40").await, "ok");
-                assert!(get(&client, node.addr, "GET", &target, "").await.starts_with("40{"));
+                assert_eq!(get(&client, node.addr, "POST", &target, &message(connect())).await, "ok");
+                assert!(get(&client, node.addr, "GET", &target, "").await.starts_with(&message(connect())));
                 let mut connection = open(&client, node.addr).await;
                 let mut bytes = upgrade_request(&target.replace("polling", "websocket"), &[]).into_bytes();
                 bytes.extend(masked(0x81, "2probe"));
@@ -293,30 +295,30 @@ mod tls {
                 let mut socket = WebSocket::opened(connection).await.unwrap();
                 assert_eq!(socket.text().await, "3probe");
                 socket.send("5").await;
-                socket.send(r#"421["echo","moved"]"#).await;
-                assert_eq!(socket.text().await, r#"431["moved"]"#);
-                socket.send(r#"42["big"]"#).await;
-                assert_eq!(socket.text().await.len(), 300_000 + r#"42["big",""]"#.len());
-                kept.push(socket);
+                let mut moved = Client::upgraded(socket, &sid);
+                assert_eq!(moved.ask("echo", "moved").await, json!(["moved"]));
+                moved.emit("big", ()).await;
+                assert_eq!(moved.packet().await, event("big", "x".repeat(300_000)));
+                kept.push(moved);
             }
             let socket = WebSocket::over(open(&client, node.addr).await, "/socket.io/?EIO=4&transport=websocket", &[]).await.unwrap();
             let mut direct = Client::session_over(socket).await;
             direct.join("/").await;
             io.emit("news", ()).unwrap();
-            for socket in &mut kept {
-                assert_eq!(socket.text().await, r#"42["news"]"#);
+            for moved in &mut kept {
+                assert_eq!(moved.packet().await, event("news", ()));
             }
-            assert_eq!(direct.packet().await, r#"2["news"]"#);
+            assert_eq!(direct.packet().await, event("news", ()));
             assert_eq!(*seen.lock().unwrap(), [true; 9]);
             kept.pop().unwrap().close().await;
             drop(kept);
-            direct.send("1").await;
+            direct.send(disconnect()).await;
             eventually("all have left", || io.socket_count() == 0).await;
         }
     }
 
     #[tokio::test]
-    async fn who_does_not_shake_hands_blocks_nobody() {
+    async fn client_that_never_finishes_tls_blocks_nobody() {
         let Keys { server: config, client } = keys();
         let io = server();
         let server = io.clone();
@@ -337,7 +339,7 @@ mod tls {
         let socket = WebSocket::over(open(&client, node.addr).await, "/socket.io/?EIO=4&transport=websocket", &[]).await.unwrap();
         let mut client = Client::session_over(socket).await;
         client.join("/").await;
-        assert_eq!(client.ask("echo", "1").await, "[1]");
+        assert_eq!(client.ask("echo", 1).await, json!([1]));
     }
 }
 

@@ -1,12 +1,14 @@
 //! Thousands of clients lost and recovered under broadcast: what is kept for them stays within its bound, and so does the process.
+//!
+//! A program of its own: it measures the memory of its process, and raises the limit of its open files.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::net::SocketAddr;
 
 use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
+use serde_json::json;
 use sociable::{Recovery, Server, Socket};
-use sociable_tests::{Node, WebSocket, eventually};
+use sociable_tests::{Client, Kind, Node, Packet, connect, eventually};
 
 const CLIENTS: usize = 2000;
 const AT_ONCE: usize = 100;
@@ -24,55 +26,44 @@ struct Lost {
     offset: Option<String>,
 }
 
-struct Client {
-    socket: WebSocket,
+struct Visitor {
+    client: Client,
     state: Lost,
 }
 
-impl Client {
-    /// Connects, as who was lost or as somebody new. Gives the numbers of the events that came before the answer.
+impl Visitor {
+    /// Connects, as who was lost or as somebody new. Returns the numbers of the events that came before the answer.
     async fn connect(addr: SocketAddr, lost: Option<Lost>) -> (Self, Vec<u64>) {
-        let mut socket = WebSocket::open(addr, "/socket.io/?EIO=4&transport=websocket").await;
-        assert!(socket.text().await.starts_with("0{"));
-        let auth = lost.map(|Lost { pid, offset, .. }| json!({ "pid": pid, "offset": offset }).to_string());
-        socket.send(&format!("40{}", auth.unwrap_or_default())).await;
-        let mut client = Self { socket, state: Lost { sid: String::new(), pid: String::new(), offset: None } };
+        let client = Client::session(addr).await;
+        let mut this = Self { client, state: Lost { sid: String::new(), pid: String::new(), offset: None } };
+        let auth = lost.map(|Lost { pid, offset, .. }| json!({ "pid": pid, "offset": offset }));
+        this.client.send(connect().data(auth)).await;
         let mut numbers = vec![];
         loop {
-            let packet = client.socket.text().await;
-            match packet.strip_prefix("40") {
-                Some(answer) => {
-                    let answer: Value = serde_json::from_str(answer).unwrap();
-                    let text = |name: &str| answer[name].as_str().unwrap().to_owned();
-                    (client.state.sid, client.state.pid) = (text("sid"), text("pid"));
-                    return (client, numbers);
-                }
-                None => numbers.push(client.heard(&packet)),
+            let packet = this.client.packet().await;
+            if packet.kind == Kind::Connect {
+                let text = |name: &str| packet.data[name].as_str().unwrap().to_owned();
+                (this.state.sid, this.state.pid) = (text("sid"), text("pid"));
+                return (this, numbers);
             }
+            numbers.push(this.heard(&packet));
         }
     }
 
     /// The number of an event; its offset is kept.
-    fn heard(&mut self, packet: &str) -> u64 {
-        let event: Value = serde_json::from_str(packet.strip_prefix("42").unwrap()).unwrap();
-        self.state.offset = event[3].as_str().map(str::to_owned);
-        event[1].as_u64().unwrap()
+    fn heard(&mut self, event: &Packet) -> u64 {
+        self.state.offset = event.args()[2].as_str().map(str::to_owned);
+        event.args()[0].as_u64().unwrap()
     }
 
     async fn hear(&mut self) -> u64 {
-        loop {
-            let packet = self.socket.text().await;
-            if packet == "2" {
-                self.socket.send("3").await;
-                continue;
-            }
-            return self.heard(&packet);
-        }
+        let packet = self.client.packet().await;
+        self.heard(&packet)
     }
 }
 
-async fn connect_all(addr: SocketAddr, lost: impl IntoIterator<Item = Option<Lost>>) -> Vec<(Client, Vec<u64>)> {
-    stream::iter(lost).map(|lost| Client::connect(addr, lost)).buffered(AT_ONCE).collect().await
+async fn connect_all(addr: SocketAddr, lost: impl IntoIterator<Item = Option<Lost>>) -> Vec<(Visitor, Vec<u64>)> {
+    stream::iter(lost).map(|lost| Visitor::connect(addr, lost)).buffered(AT_ONCE).collect().await
 }
 
 /// The memory of this process, in bytes.

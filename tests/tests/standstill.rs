@@ -1,12 +1,15 @@
 //! A server that stands still for longer than its clients may: stopped, or blocked by a handler. No client is punished for that.
+//!
+//! A program of its own: its clients have little time, and need the processor when it goes on.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::json;
 use sociable::{Ack, RawArgs, Server, ServerBuilder};
-use sociable_tests::{Client, Frame, Message, Node, Polling, WebSocket, eventually, get, post, within};
+use sociable_tests::{Client, Frame, Node, Polling, WebSocket, ack, attachment, connect, event, eventually, message, within};
 
 const PING_INTERVAL: Duration = Duration::from_millis(200);
 const TIMEOUT: Duration = Duration::from_millis(1500);
@@ -39,7 +42,7 @@ impl Still {
     }
 
     async fn begin(&mut self) {
-        self.staller.send(r#"2["stall"]"#).await;
+        self.staller.emit("stall", ()).await;
         eventually("the server stands still", || self.stands.load(Ordering::Acquire)).await;
     }
 
@@ -71,13 +74,13 @@ async fn websocket_is_pinged_after_a_standstill_and_stays() {
     let mut still = Still::start(|options| options).await;
     let mut socket = WebSocket::open(still.node.addr, "/socket.io/?EIO=4&transport=websocket").await;
     assert!(text(&mut socket).await.starts_with('0'));
-    socket.send("40").await;
-    assert!(text(&mut socket).await.starts_with("40"));
+    socket.send(&message(connect())).await;
+    assert!(text(&mut socket).await.starts_with(&message(connect())));
     still.begin().await;
     assert_eq!(text(&mut socket).await, "2");
     socket.send("3").await;
-    socket.send(r#"420["echo",1]"#).await;
-    assert_eq!(packet(&mut socket).await, "430[1]");
+    socket.send(&message(event("echo", 1).id(0))).await;
+    assert_eq!(packet(&mut socket).await, message(ack(0, 1)));
     assert_eq!(text(&mut socket).await, "2");
     assert_eq!(still.io.stats().ping_timeouts, 0);
 }
@@ -85,50 +88,36 @@ async fn websocket_is_pinged_after_a_standstill_and_stays() {
 #[tokio::test]
 async fn polling_client_is_pinged_after_a_standstill_and_stays() {
     let mut still = Still::start(|options| options).await;
-    let polling = Polling::open(still.node.addr, "/socket.io/").await;
-    polling.send("40").await;
-    assert!(polling.receive().await.starts_with("40"));
+    let polling = Client::connect_polling(still.node.addr).await.into_polling();
     let poll = tokio::spawn({
         let polling = polling.clone();
         async move { polling.receive().await }
     });
     still.begin().await;
     assert_eq!(poll.await.unwrap(), "2");
-    polling.send("3\x1e420[\"echo\",1]").await;
-    assert!(polling.receive().await.contains("430[1]"));
+    polling.send(&format!("3\x1e{}", message(event("echo", 1).id(0)))).await;
+    assert!(polling.receive().await.contains(&message(ack(0, 1))));
 }
 
 #[tokio::test]
 async fn pong_that_came_during_a_standstill_is_in_time() {
     let mut still = Still::start(|options| options).await;
-    let polling = Polling::open(still.node.addr, "/socket.io/").await;
-    polling.send("40").await;
-    assert!(polling.receive().await.starts_with("40"));
+    let polling = Client::connect_polling(still.node.addr).await.into_polling();
     assert_eq!(polling.receive().await, "2");
     still.begin().await;
-    polling.send("3\x1e420[\"echo\",1]").await;
-    assert!(polling.receive().await.contains("430[1]"));
+    polling.send(&format!("3\x1e{}", message(event("echo", 1).id(0)))).await;
+    assert!(polling.receive().await.contains(&message(ack(0, 1))));
     assert_eq!(still.io.stats().ping_timeouts, 0);
 }
 
 #[tokio::test]
 async fn old_client_that_pinged_during_a_standstill_stays() {
     let mut still = Still::start(|options| options.allow_eio3(true)).await;
-    let opened = get(still.node.addr, "/socket.io/?EIO=3&transport=polling").await;
-    let (_, handshake) = opened.text().split_once(":0").unwrap();
-    let end = handshake.find('}').unwrap();
-    let handshake: serde_json::Value = serde_json::from_str(&handshake[..=end]).unwrap();
-    let path = format!("/socket.io/?EIO=3&transport=polling&sid={}", handshake["sid"].as_str().unwrap());
+    let mut client = Client::connect_polling_v3(still.node.addr).await;
     still.begin().await;
-    for body in ["1:2", "13:420[\"echo\",1]"] {
-        assert_eq!(post(still.node.addr, &path, body).await.brief(), (200, "ok"));
-    }
-    let mut heard = String::new();
-    while !heard.contains("430[1]") {
-        let answer = get(still.node.addr, &path).await;
-        assert_eq!(answer.status, 200, "{answer:?}");
-        heard.push_str(answer.text());
-    }
+    client.send_engine("2").await;
+    assert_eq!(client.ask("echo", 1).await, json!([1]));
+    assert_eq!(still.io.stats().ping_timeouts, 0);
 }
 
 #[tokio::test]
@@ -138,35 +127,32 @@ async fn client_has_time_to_connect_after_a_standstill() {
     still.begin().await;
     still.end().await;
     client.join("/").await;
-    assert_eq!(client.ask("echo", "1").await, "[1]");
+    assert_eq!(client.ask("echo", 1).await, json!([1]));
 }
 
 #[tokio::test]
 async fn client_has_time_to_upgrade_after_a_standstill() {
     let mut still = Still::start(|options| options.upgrade_timeout(TIMEOUT)).await;
-    let polling = Polling::open(still.node.addr, "/socket.io/").await;
-    polling.send("40").await;
-    assert!(polling.receive().await.starts_with("40"));
+    let polling = Client::connect_polling(still.node.addr).await.into_polling();
     let mut socket = WebSocket::open(still.node.addr, &polling.upgrade_target()).await;
     socket.send("2probe").await;
     assert_eq!(text(&mut socket).await, "3probe");
     still.begin().await;
     still.end().await;
     socket.send("5").await;
-    socket.send(r#"420["echo",1]"#).await;
-    assert_eq!(packet(&mut socket).await, "430[1]");
+    assert_eq!(Client::upgraded(socket, &polling.sid).ask("echo", 1).await, json!([1]));
 }
 
 #[tokio::test]
 async fn client_has_time_for_attachments_after_a_standstill() {
     let mut still = Still::start(|options| options.packet_timeout(TIMEOUT)).await;
     let mut client = Client::connect(still.node.addr).await;
-    client.send(r#"51-0["echo",{"_placeholder":true,"num":0}]"#).await;
+    let packet = event("echo", attachment(0)).id(0).attach([1, 2, 3]);
+    client.send_text(&packet.to_string()).await;
     still.begin().await;
     still.end().await;
     client.send_binary(&[1, 2, 3]).await;
-    assert_eq!(client.packet().await, r#"61-0[{"_placeholder":true,"num":0}]"#);
-    assert_eq!(client.next().await, Some(Message::Binary(vec![1, 2, 3])));
+    assert_eq!(client.packet().await, ack(0, attachment(0)).attach([1, 2, 3]));
 }
 
 #[tokio::test]
@@ -195,7 +181,7 @@ async fn dead_client_is_given_up_by_a_thread_that_stands_still_often() {
     });
     let node = Node::raw(&io, 1);
     let mut dead = Client::connect(node.addr).await;
-    dead.send(r#"2["often"]"#).await;
+    dead.emit("often", ()).await;
     // It never answers a ping.
     eventually("it is given up", || io.socket_count() == 0).await;
     gone.store(true, Ordering::Release);

@@ -38,8 +38,7 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 12] = [
-    "balancer.test.mjs",
+const APART: [&str; 11] = [
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
@@ -56,14 +55,24 @@ const APART: [&str; 12] = [
 /// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
 pub(crate) fn interop(report: &mut Report) {
     const NAME: &str = "interop with socket.io-client";
-    let entries = match fs::read_dir(folder()) {
-        Ok(entries) => entries,
-        Err(error) => return report.skip(NAME, &format!("{}: {error}", folder().display())),
-    };
+    match test_files("") {
+        Ok(mut files) => {
+            files.retain(|name| !APART.contains(&name.as_str()));
+            node_test(report, NAME, &files.iter().map(String::as_str).collect::<Vec<_>>(), |_| {});
+        }
+        Err(why) => report.skip(NAME, &why),
+    }
+}
+
+/// The test files of a folder of `tests/js`, by their paths in there.
+fn test_files(subfolder: &str) -> Result<Vec<String>, String> {
+    let folder = folder().join(subfolder);
+    let entries = fs::read_dir(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
-    let mut files: Vec<_> = names.filter(|name| name.ends_with(".test.mjs") && !APART.contains(&name.as_str())).collect();
+    let tests = names.filter(|name| name.ends_with(".test.mjs"));
+    let mut files: Vec<_> = tests.map(|name| Path::new(subfolder).join(name).to_string_lossy().into_owned()).collect();
     files.sort();
-    node_test(report, NAME, &files.iter().map(String::as_str).collect::<Vec<_>>(), |_| {});
+    Ok(files)
 }
 
 /// Processes that emit without being a node: `sociable-emit` and the example in Python.
@@ -86,15 +95,14 @@ pub(crate) fn balancer(report: &mut Report) {
         report.skip("balancer, current NATS", &why);
         tools::ensure_nats()
     });
-    match nats {
-        Ok(nats) => node_test(
-            report,
-            &format!("nodes behind a balancer, NATS {}", nats.version),
-            &["balancer.test.mjs", "field.test.mjs", "rolling.test.mjs"],
-            |command| {
+    match nats.and_then(|nats| Ok((nats, test_files("balancer")?))) {
+        Ok((nats, mut files)) => {
+            files.extend(["field.test.mjs", "rolling.test.mjs"].map(str::to_owned));
+            let files: Vec<_> = files.iter().map(String::as_str).collect();
+            node_test(report, &format!("nodes behind a balancer, NATS {}", nats.version), &files, |command| {
                 command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
-            },
-        ),
+            });
+        }
         Err(why) => report.skip("nodes behind a balancer", &why),
     }
 }
@@ -150,18 +158,11 @@ pub(crate) fn jitter(report: &mut Report, minutes: Option<u32>, seed: Option<u32
 /// Attacks on real processes that take long or need much memory.
 pub(crate) fn hostile(report: &mut Report) {
     const NAME: &str = "attacks";
-    let nats = match tools::ensure_faketime().and_then(|()| tools::ensure_nats()) {
-        Ok(nats) => nats,
+    let needed = tools::ensure_faketime().and_then(|()| tools::ensure_nats()).and_then(|nats| Ok((nats, test_files("hostile")?)));
+    let (nats, files) = match needed {
+        Ok(needed) => needed,
         Err(why) => return report.skip(NAME, &why),
     };
-    let mut files: Vec<_> = fs::read_dir(folder().join("hostile"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| format!("hostile/{}", entry.file_name().to_string_lossy()))
-        .filter(|name| name.ends_with(".test.mjs"))
-        .collect();
-    files.sort();
     node_test(report, NAME, &files.iter().map(String::as_str).collect::<Vec<_>>(), |command| {
         command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());
     });

@@ -1,6 +1,6 @@
 //! What cargo builds and tests.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, fs};
 
@@ -41,14 +41,23 @@ pub(crate) fn test(report: &mut Report) {
     }
 }
 
-/// The tests that start NATS servers. None has to be named to be run.
+/// The test programs that start NATS servers. None has to be named to be run.
 fn over_nats() -> Vec<String> {
-    let files = fs::read_dir(workspace::root().join("tests/tests")).into_iter().flatten().flatten();
-    let starts_nats = |path: &PathBuf| fs::read_to_string(path).is_ok_and(|text| text.contains("Nats::"));
-    let name = |path: PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
-    let mut names: Vec<_> = files.map(|file| file.path()).filter(starts_nats).filter_map(name).collect();
+    let programs = entries(&workspace::root().join("tests/tests"));
+    let name = |path: &PathBuf| Some(path.file_stem()?.to_string_lossy().into_owned());
+    let mut names: Vec<_> = programs.iter().filter(|path| starts_nats(path)).filter_map(name).collect();
     names.sort();
     names
+}
+
+/// Returns whether a test program starts NATS servers: a file, or a folder of chapters.
+fn starts_nats(path: &Path) -> bool {
+    entries(path).iter().any(|chapter| starts_nats(chapter)) || fs::read_to_string(path).is_ok_and(|text| text.contains("Nats::"))
+}
+
+/// The paths in a folder; none if it is a file.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// The binaries and examples that the JavaScript suites drive.

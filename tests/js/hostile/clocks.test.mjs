@@ -6,9 +6,9 @@ import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
 import { chmodSync, writeFileSync } from "node:fs";
 import path from "node:path";
-import { Manager } from "socket.io-client";
 import { scratch, startNats } from "../cluster.mjs";
-import { Server, ask, connected, until } from "../lib.mjs";
+import { Server, ask, until } from "../lib.mjs";
+import { comeBack, lose, member } from "./member.mjs";
 
 const place = scratch("clocks");
 /** Seconds by which the clocks of the three nodes are off. */
@@ -55,40 +55,12 @@ async function writes({ cluster }) {
   return streams.find(({ name }) => name === `KV_sociable-${cluster}-sessions`).state.last_seq;
 }
 
-/** A client in a room, which has heard something, so that it can say how far it got. */
-async function member(t, node, room) {
-  const manager = new Manager(node.url, { transports: ["websocket"], reconnection: false });
-  t.after(() => manager._close());
-  const socket = manager.socket("/");
-  const heard = [];
-  // Behind an event stands its place in the history.
-  socket.on("said", (said) => heard.push(said));
-  await connected(socket);
-  const answer = await ask(socket, "join", room, "m");
-  assert.equal(answer.room, room, JSON.stringify(answer));
-  return { manager, socket, heard, room, id: socket.id };
-}
-
 /** Says something in a room. */
 async function say({ socket, room }, text) {
   assert.equal(await ask(socket, "say", room, text), true);
 }
 
 const texts = ({ heard }) => heard.map(({ text }) => text);
-
-/** Ends the connection of a client without a word. */
-async function lose({ manager, socket }) {
-  const lost = new Promise((resolve) => socket.once("disconnect", resolve));
-  manager.engine.transport.ws.terminate();
-  await lost;
-}
-
-/** Has a client that was lost come back to a node. */
-async function comeBack({ manager, socket }, node) {
-  manager.uri = node.url;
-  socket.connect();
-  await connected(socket);
-}
 
 test("clients recover on every node when clocks differ", { timeout: 120_000 }, async (t) => {
   const all = await nodes(t, CLOCKS, 20);

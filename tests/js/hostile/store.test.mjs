@@ -7,9 +7,9 @@ import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";
-import { Manager } from "socket.io-client";
 import { listens, scratch } from "../cluster.mjs";
-import { ask, connected, freePort, freshNode, request, until, within } from "../lib.mjs";
+import { ask, freePort, freshNode, request, until, within } from "../lib.mjs";
+import { comeBack, lose, member } from "./member.mjs";
 
 const place = scratch("store");
 /** What the server stores at most, and what the neighbour leaves of it, in bytes. */
@@ -69,20 +69,6 @@ class Neighbour {
   }
 }
 
-/** A client of the page, in a room. */
-async function member(t, node, room) {
-  const manager = new Manager(node.url, { transports: ["websocket"], reconnection: false });
-  t.after(() => manager._close());
-  const socket = manager.socket("/");
-  const heard = [];
-  // Behind an event stands its place in the history.
-  socket.on("said", (said) => heard.push(said));
-  await connected(socket);
-  const answer = await ask(socket, "join", room, "m");
-  assert.equal(answer.room, room, JSON.stringify(answer));
-  return { manager, socket, heard, room };
-}
-
 /** Says something in the room of a client, which is acknowledged when it is kept or refused. */
 const say = ({ socket, room }, text) => ask(socket, "say", room, text);
 
@@ -95,13 +81,9 @@ async function recovers(t, from, to, room) {
   const [speaker, client] = [await member(t, to, room), await member(t, from, room)];
   await say(speaker, "before");
   await isHeard(client, "before");
-  const lost = new Promise((resolve) => client.socket.once("disconnect", resolve));
-  client.manager.engine.transport.ws.terminate();
-  await lost;
+  await lose(client);
   await say(speaker, "meanwhile");
-  client.manager.uri = to.url;
-  client.socket.connect();
-  await connected(client.socket);
+  await comeBack(client, to);
   const recovered = client.socket.recovered;
   if (recovered) await isHeard(client, "meanwhile");
   for (const { manager } of [speaker, client]) manager._close();

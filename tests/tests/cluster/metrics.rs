@@ -1,0 +1,30 @@
+//! Metrics of the way to other nodes.
+
+use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
+use sociable_tests::{Nats, Node, sample_value, within};
+
+#[tokio::test]
+async fn the_way_to_other_nodes_is_told() {
+    let nats = Nats::keeping();
+    let node = async |name: &str| {
+        let options = NatsOptions::new(nats.url()).cluster("metrics").node_name(name).jetstream(JetStreamOptions::default());
+        let adapter = NatsAdapter::connect(options).await.unwrap();
+        Server::builder().adapter(adapter).recovery(Recovery::default()).build().unwrap()
+    };
+    let (a, b) = (node("a").await, node("b").await);
+    let _nodes = [Node::start(&a), Node::start(&b)];
+    let all = within("the nodes know each other", async {
+        while sample_value(&a, "sociable_nodes").await < 2.0 {}
+        // What one asks the other is answered.
+        a.fetch_sockets().await.unwrap()
+    });
+    assert!(all.await.is_empty());
+    a.emit("hello", ()).unwrap();
+    a.flushed().await.unwrap();
+    for of in ["server", "answer", "keep"] {
+        let sample = format!(r#"sociable_adapter_latency_seconds_count{{of="{of}"}}"#);
+        within(&sample, async { while sample_value(&a, &sample).await < 1.0 {} }).await;
+    }
+    assert!(sample_value(&a, "sociable_adapter_kept_total").await >= 1.0);
+    assert_eq!(sample_value(&a, "sociable_connected").await, 1.0);
+}

@@ -1,0 +1,273 @@
+//! Ends of sessions: what ends one, for which reason, and what its client gets.
+
+use super::*;
+
+#[tokio::test]
+async fn two_polls_at_once_end_the_session() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let (mut first, mut second) = (Connection::open(node.addr).await, Connection::open(node.addr).await);
+        // Which of them comes first is not told; one gets the close packet, the other is refused.
+        first.ask("GET", &session.target, &[], "").await;
+        second.ask("GET", &session.target, &[], "").await;
+        let mut answers = [first.response().await.unwrap(), second.response().await.unwrap()];
+        answers.sort_by_key(|answer| answer.status);
+        assert_eq!(answers.each_ref().map(Response::brief), [(200, "1"), (400, "")]);
+        engines.ends(&session.sid, CloseReason::TransportError).await;
+        assert_refused(&session.poll().await, 400, 1, "Session ID unknown");
+    }
+}
+
+#[tokio::test]
+async fn two_posts_at_once_end_the_session() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        // They may miss each other: then they are sent once more.
+        let refused = loop {
+            let mut first = Connection::open(node.addr).await;
+            first.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n4", session.target)).await;
+            let second = session.post("4x").await;
+            first.send("x").await;
+            let first = first.response().await.unwrap();
+            match [first, second].into_iter().find(|response| response.status != 200) {
+                Some(refused) => break refused,
+                None => drop(session.receive().await),
+            }
+        };
+        assert_eq!(refused.brief(), (400, ""));
+        engines.ends(&session.sid, CloseReason::TransportError).await;
+    }
+}
+
+#[tokio::test]
+async fn bytes_as_the_body_of_a_post_end_the_session() {
+    let (engines, node) = start(|options| options);
+    let session = Polling::open(node.addr, "/engine.io/").await;
+    let response = request(node.addr, "POST", &session.target, &[("Content-Type", "application/octet-stream")], "4x").await;
+    assert_eq!(response.brief(), (400, ""));
+    engines.ends(&session.sid, CloseReason::TransportError).await;
+}
+
+#[tokio::test]
+async fn too_long_a_body_is_refused_and_the_session_goes_on() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        assert_eq!(session.post(&format!("4{}", "a".repeat(1_000_000))).await.brief(), (413, ""));
+        // A body that does not tell its length is measured as it comes.
+        let mut connection = Connection::open(node.addr).await;
+        connection.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n", session.target)).await;
+        for _ in 0..32 {
+            connection.send(format!("8000\r\n{}\r\n", "4".repeat(0x8000))).await;
+        }
+        connection.send("0\r\n\r\n").await;
+        assert_eq!(connection.response().await.unwrap().brief(), (413, ""));
+        session.send(&format!("4{}", "a".repeat(999_999))).await;
+        assert_eq!(session.receive().await.len(), 1_000_000);
+        assert_eq!(engines.engine.stats().bodies_too_large, 2);
+        assert_eq!(engines.end_of(&session.sid), None);
+    }
+}
+
+#[tokio::test]
+async fn too_long_a_frame_ends_the_session() {
+    for (engines, node) in everywhere() {
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        socket.send(&"4".repeat(1_000_000)).await;
+        assert_eq!(socket.text().await.len(), 1_000_000);
+        socket.send(&"4".repeat(1_000_001)).await;
+        assert_eq!(socket.frame().await, Some(sociable_tests::Frame::Close(Some(1009))));
+        engines.ends(&sid, CloseReason::TransportError).await;
+    }
+}
+
+#[tokio::test]
+async fn session_ends_when_a_packet_is_invalid() {
+    for body in ["", "x", "9", "abc", "4ok\u{1e}x", "\u{1e}"] {
+        let (engines, node) = start(|options| options);
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        assert_eq!(session.post(body).await.brief(), (200, "ok"), "{body:?}");
+        engines.ends(&session.sid, CloseReason::ParseError).await;
+        if body.is_empty() || body.len() > 4 {
+            continue;
+        }
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        socket.send(body).await;
+        assert_eq!(socket.rest().await.last(), Some(&sociable_tests::Frame::Close(None)), "{body:?}");
+        engines.ends(&sid, CloseReason::ParseError).await;
+    }
+}
+
+#[tokio::test]
+async fn an_empty_frame_ends_the_session() {
+    let (engines, node) = start(|options| options);
+    let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+    socket.send("").await;
+    engines.ends(&sid, CloseReason::ParseError).await;
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_text_are_replaced_and_are_no_type() {
+    let (engines, node) = start(|options| options);
+    let session = Polling::open(node.addr, "/engine.io/").await;
+    for body in [&[b'4', 0xff, 0xfe], &[0xff, 0xfe, b'4']] {
+        let mut connection = Connection::open(node.addr).await;
+        connection.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 3\r\n\r\n", session.target)).await;
+        connection.send(body).await;
+        assert_eq!(connection.response().await.unwrap().brief(), (200, "ok"));
+        if body[0] == b'4' {
+            assert_eq!(session.receive().await, "4\u{fffd}\u{fffd}");
+        }
+    }
+    engines.ends(&session.sid, CloseReason::ParseError).await;
+}
+
+#[tokio::test]
+async fn a_ping_of_the_client_ends_the_session() {
+    let (engines, node) = start(|options| options);
+    let session = Polling::open(node.addr, "/engine.io/").await;
+    session.send("2").await;
+    engines.ends(&session.sid, CloseReason::TransportError).await;
+    let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+    socket.send("2").await;
+    engines.ends(&sid, CloseReason::TransportError).await;
+}
+
+#[tokio::test]
+async fn packets_that_mean_nothing_here_are_ignored() {
+    let (engines, node) = start(|options| options);
+    let session = Polling::open(node.addr, "/engine.io/").await;
+    session.send("0\u{1e}5\u{1e}6\u{1e}3\u{1e}4still here").await;
+    assert_eq!(session.receive().await, "4still here");
+    assert_eq!(engines.end_of(&session.sid), None);
+}
+
+#[tokio::test]
+async fn a_client_that_says_goodbye_gets_its_poll_answered() {
+    for (engines, node) in everywhere() {
+        // The goodbye may overtake a poll on another connection, which then comes too late: that is tried again.
+        let session = loop {
+            let session = Polling::open(node.addr, "/engine.io/").await;
+            let mut poll = Connection::open(node.addr).await;
+            poll.ask("GET", &session.target, &[], "").await;
+            session.send("1").await;
+            match poll.response().await.unwrap().brief() {
+                (200, answer) => {
+                    assert_eq!(answer, "6");
+                    break session;
+                }
+                late => assert_eq!(late.0, 400),
+            }
+        };
+        engines.ends(&session.sid, CloseReason::TransportClose).await;
+        assert_refused(&session.poll().await, 400, 1, "Session ID unknown");
+    }
+}
+
+#[tokio::test]
+async fn a_goodbye_by_websocket_closes_at_once() {
+    for (engines, node) in everywhere() {
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        socket.send("1").await;
+        assert_eq!(socket.rest().await.last(), Some(&sociable_tests::Frame::Close(None)));
+        engines.ends(&sid, CloseReason::TransportClose).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_closes_says_so_to_the_poll_that_waits() {
+    let (engines, node) = start(|options| options);
+    let session = Polling::open(node.addr, "/engine.io/").await;
+    let mut poll = Connection::open(node.addr).await;
+    poll.ask("GET", &session.target, &[], "").await;
+    session.send("4here").await;
+    poll.response().await.unwrap();
+    poll.ask("GET", &session.target, &[], "").await;
+    // Either the poll waits already, or it is the next.
+    session.send("4close").await;
+    let last = poll.response().await.unwrap();
+    assert!(["1", "6\u{1e}1"].contains(&last.text()), "{last:?}");
+    sociable_tests::eventually("the session ends", || engines.end_of(&session.sid).is_some()).await;
+}
+
+#[tokio::test]
+async fn a_server_that_closes_says_so_to_the_next_poll() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        session.send("4close").await;
+        engines.ends(&session.sid, CloseReason::ForcedServerClose).await;
+        assert_eq!(session.receive().await, "6\u{1e}1");
+        assert_refused(&session.poll().await, 400, 1, "Session ID unknown");
+
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        socket.send("4close").await;
+        assert_eq!(socket.rest().await.last(), Some(&sociable_tests::Frame::Close(None)));
+        engines.ends(&sid, CloseReason::ForcedClose).await;
+    }
+}
+
+#[tokio::test]
+async fn queued_packets_are_delivered_before_the_close() {
+    let (_, node) = start(|options| options);
+    let session = Polling::open(node.addr, "/engine.io/").await;
+    session.send("4one\u{1e}4two\u{1e}4close\u{1e}4never").await;
+    assert_eq!(session.receive().await, "4one\u{1e}4two");
+    assert_eq!(session.receive().await, "6\u{1e}1");
+}
+
+#[tokio::test]
+async fn a_poll_that_is_given_up_ends_the_session() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let mut poll = Connection::open(node.addr).await;
+        poll.ask("GET", &session.target, &[], "").await;
+        session.send("4here").await;
+        poll.response().await.unwrap();
+        poll.ask("GET", &session.target, &[], "").await;
+        drop(poll);
+        engines.ends(&session.sid, CloseReason::TransportError).await;
+        sociable_tests::eventually("the session is gone", || engines.engine.session_count() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_is_given_up_ends_the_session() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let mut post = Connection::open(node.addr).await;
+        post.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 20\r\n\r\n4half", session.target)).await;
+        drop(post);
+        engines.ends(&session.sid, CloseReason::TransportError).await;
+    }
+}
+
+#[tokio::test]
+async fn a_connection_that_is_lost_ends_its_session() {
+    for (engines, node) in everywhere() {
+        let (socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        drop(socket);
+        engines.ends(&sid, CloseReason::TransportClose).await;
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        socket.close().await;
+        assert_eq!(socket.rest().await, [sociable_tests::Frame::Close(None)]);
+        engines.ends(&sid, CloseReason::TransportClose).await;
+        sociable_tests::eventually("both are gone", || engines.engine.session_count() == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn an_engine_that_closes_lets_all_go_and_nobody_in() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
+        let engine = engines.engine.clone();
+        let closing = tokio::spawn(async move { engine.close(sociable_tests::patience()).await });
+        assert_eq!(socket.rest().await, [sociable_tests::Frame::Close(None)]);
+        drop(socket);
+        engines.ends(&session.sid, CloseReason::ServerShuttingDown).await;
+        assert_eq!(session.receive().await, "6\u{1e}1");
+        sociable_tests::within("the end of the close", closing).await.unwrap();
+        engines.ends(&sid, CloseReason::ServerShuttingDown).await;
+        assert_eq!(get(node.addr, POLLING).await.status, 503);
+        assert_eq!(engines.engine.session_count(), 0);
+    }
+}

@@ -1,0 +1,102 @@
+//! Acknowledgements, both ways.
+
+use super::*;
+
+#[tokio::test]
+async fn an_answer_goes_once() {
+    let (io, node) = start(|options| options);
+    io.on("twice", async |ack: Ack| {
+        ack.clone().send((1, "two", [3]))?;
+        ack.send("again")
+    });
+    io.on("later", async |ack: Ack| {
+        tokio::task::yield_now().await;
+        ack.send(())
+    });
+    let mut client = Client::connect(node.addr).await;
+    assert_eq!(client.ask("twice", ()).await, json!([1, "two", [3]]));
+    assert_eq!(client.ask("later", ()).await, json!([]));
+    // Without being asked for, nothing is sent.
+    client.emit("twice", ()).await;
+    assert_eq!(client.ask("later", ()).await, json!([]));
+}
+
+/// A server that asks its client when told to, and notes what came of it.
+async fn asking(timeout: Option<Duration>) -> (Server, Node, std::sync::Arc<std::sync::Mutex<Vec<Result<String, AckError>>>>) {
+    let (io, node) = start(|options| options);
+    let (answers, answer) = note();
+    io.on("ask me", move |socket: Socket| {
+        let pending = match timeout {
+            Some(timeout) => socket.timeout(timeout).emit_with_ack("question", "how?"),
+            None => socket.emit_with_ack("question", "how?"),
+        };
+        let answer = answer.clone();
+        async move { answer(pending.await.map(|args| args.raw_json().unwrap().to_owned())) }
+    });
+    echoes(&io);
+    (io, node, answers)
+}
+
+#[tokio::test]
+async fn a_client_is_asked_and_answers() {
+    let (io, node, answers) = asking(Some(patience())).await;
+    let mut client = Client::connect(node.addr).await;
+    client.emit("ask me", ()).await;
+    assert_eq!(client.packet().await, event("question", "how?").id(0));
+    client.send(ack(0, json!(["so", 1]))).await;
+    client.send(ack(0, "twice")).await;
+    client.send(ack(99, "unknown")).await;
+    client.send_text(r#"3["no id"]"#).await;
+    eventually("the answer comes", || answers.lock().unwrap().len() == 1).await;
+    assert_eq!(*answers.lock().unwrap(), [Ok(r#""so",1"#.to_owned())]);
+    assert_eq!(client.ask("echo", 1).await, json!([1]), "answers that nobody waits for are ignored");
+    assert_eq!(io.stats().acks_unexpected, 3);
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_an_error_and_a_late_one_is_ignored() {
+    let (io, node, answers) = asking(Some(Duration::from_millis(20))).await;
+    let mut client = Client::connect(node.addr).await;
+    client.emit("ask me", ()).await;
+    eventually("the time is over", || answers.lock().unwrap().len() == 1).await;
+    assert_eq!(*answers.lock().unwrap(), [Err(AckError::Timeout)]);
+    assert_eq!(AckError::Timeout.to_string(), "operation has timed out");
+    client.packet().await;
+    client.send(ack(0, "late")).await;
+    client.ask("echo", 1).await;
+    assert_eq!((io.stats().acks_timed_out, io.stats().acks_unexpected), (1, 1), "nothing is kept of what timed out");
+}
+
+#[tokio::test]
+async fn a_socket_that_leaves_owes_no_answer() {
+    for how in ["leave", "tear", "close"] {
+        for timeout in [None, Some(patience() * 4)] {
+            let (_, node, answers) = asking(timeout).await;
+            let mut client = Client::connect(node.addr).await;
+            client.emit("ask me", ()).await;
+            client.packet().await;
+            match how {
+                "tear" => client.tear(),
+                "close" => client.send_engine("1").await,
+                _ => client.send(disconnect()).await,
+            }
+            eventually("it is over", || answers.lock().unwrap().len() == 1).await;
+            assert_eq!(*answers.lock().unwrap(), [Err(AckError::Disconnected)]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn bytes_come_back_in_an_answer() {
+    let (io, node) = start(|options| options);
+    let (answers, answer) = note();
+    io.on_connect(move |socket: Socket| {
+        let (answer, pending) = (answer.clone(), socket.emit_with_ack("q", ()));
+        async move { answer(pending.await.unwrap().decode::<bytes::Bytes>(0).unwrap()) }
+    });
+    let mut client = Client::connect(node.addr).await;
+    assert_eq!(client.packet().await, event("q", ()).id(0));
+    client.send(ack(0, attachment(0)).attach([5, 6])).await;
+    eventually("the answer comes", || answers.lock().unwrap().len() == 1).await;
+    assert_eq!(&*answers.lock().unwrap()[0], [5, 6]);
+}
