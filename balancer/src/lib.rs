@@ -89,6 +89,6 @@ pub use lookout::{Counter, DiscoveryCounters, Lookout, Report, Reports, Tables};
 pub use options::{Options, OptionsError};
 pub use probe::{Answer, ProbeError, probe};
 pub use registry::{NodeView, Overview, Registry, Rules, Sighting, SourceId, SourceView};
-pub use sources::{DnsTarget, HostPort, NatsAuth, NatsSource};
+pub use sources::{DnsTarget, HostPort, NatsAuth, NatsConfigError, NatsSource};
 pub use table::{Counted, Limits, Load, Node, State, Table};
 pub use tls::{Pair, Tls, TlsError};

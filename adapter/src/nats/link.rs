@@ -5,16 +5,16 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use async_nats::{Client, ClientError, ConnectErrorKind, Event};
+use async_nats::Client;
+use sociable_nats::{LinkEvent, LogThrottle, Role};
 use sociable_protocol::NodeTag;
 use tokio::runtime::Runtime;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use super::jetstream::{self, Store, StreamHistory};
-use super::options::{MAX_BEHIND, MAX_KEPT_BEHIND};
 use super::outgoing::Lane;
 use super::{Command, NatsError, Shared, incoming, membership};
 use crate::Limits;
@@ -29,6 +29,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// How long after an error of the server that was logged none is.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// How many messages the queue of one subscription takes. Beyond it the client drops what comes, which is counted and seen as a gap. It has to hold what
+/// the client reads in one go, before anybody else gets a turn on its thread: 128 times its buffer of 64 KiB, which is as many messages if
+/// each is of 128 bytes, about the shortest that a node sends. Its memory is bounded by that too (see `Backlog`), and taken only while messages wait.
+const MAX_BEHIND: usize = 65_536;
+
+/// The same for what the server keeps, whose messages are longer, up to 256 KiB. What the client drops of them is read from the stream.
+const MAX_KEPT_BEHIND: usize = 1024;
+
 /// One of the connections.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
@@ -38,6 +46,17 @@ pub(crate) enum Link {
     Control,
     /// What the server keeps, if it does.
     History,
+}
+
+impl Link {
+    fn role(self) -> Role {
+        let (name, subscription_capacity) = match self {
+            Self::Data => ("data", MAX_BEHIND),
+            Self::Control => ("control", MAX_BEHIND),
+            Self::History => ("history", MAX_KEPT_BEHIND),
+        };
+        Role { name, subscription_capacity, retry_on_initial_connect: false }
+    }
 }
 
 /// Which connections are up.
@@ -162,11 +181,11 @@ async fn establish(shared: &Arc<Shared>) -> Result<Clients, NatsError> {
     let (data, control) = (connect(shared, Link::Data).await?, connect(shared, Link::Control).await?);
     let me = if shared.emits_only { membership::draw() } else { membership::claim(shared, &control).await? };
     let _ = shared.me.set(me);
-    tracing::info!(target: "sociable::adapter", tag = %me.tag, cluster = shared.options.cluster, "connected to NATS");
+    tracing::info!(target: "sociable::adapter", tag = %me.tag, cluster = shared.options.connection.cluster, "connected to NATS");
     let history = if let Some(options) = &shared.options.jetstream {
         shared.links.keeps.store(true, Ordering::Release);
         let client = connect(shared, Link::History).await?;
-        let store = Store::open(&client, &shared.options.cluster, options).await?;
+        let store = Store::open(&client, &shared.options.connection.cluster, options).await?;
         if shared.emits_only {
             let nothing = Limits { session_age: Duration::ZERO, event_age: Duration::ZERO, session_bytes: 0, total_bytes: 0 };
             let _ = shared.history.set(Arc::new(StreamHistory::new(shared, store, nothing)));
@@ -181,47 +200,14 @@ async fn establish(shared: &Arc<Shared>) -> Result<Clients, NatsError> {
 }
 
 async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> {
-    let told = Arc::downgrade(shared);
-    let (role, capacity) = match link {
-        Link::Data => ("data", MAX_BEHIND),
-        Link::Control => ("control", MAX_BEHIND),
-        Link::History => ("history", MAX_KEPT_BEHIND),
-    };
-    let last_error = Arc::new(parking_lot::Mutex::new(None));
-    let on_event = move |event: Event| {
-        let Some(shared) = told.upgrade() else { return };
-        match event {
-            Event::Connected => {
-                tracing::info!(target: "sociable::adapter", role, "the link to NATS is up");
-                shared.links.set(link, true);
-                // It may be another server: the task that sends looks at what it takes.
-                shared.outgoing.wake.notify_one();
-            }
-            Event::Disconnected | Event::Closed => {
-                shared.counters.disconnected.one();
-                tracing::warn!(target: "sociable::adapter", role, "the link to NATS is down");
-                shared.links.set(link, false);
-                if link == Link::Data {
-                    shared.missed_something();
-                }
-            }
-            Event::SlowConsumer(_) => {
-                shared.counters.slow_consumer.one();
-                tracing::warn!(target: "sociable::adapter", role, "NATS messages were dropped since this node is too slow to take them");
-            }
-            event if is_server_error(&event) => {
-                shared.counters.server_errors.one();
-                // There may be one for each envelope.
-                let mut told = last_error.lock();
-                if told.is_none_or(|told: Instant| told.elapsed() > QUIET) {
-                    *told = Some(Instant::now());
-                    tracing::error!(target: "sociable::adapter", role, %event, "the NATS server refuses something; has this node the permissions that it needs?");
-                }
-            }
-            other => tracing::debug!(target: "sociable::adapter", role, event = %other, "NATS"),
+    let role = link.role();
+    let (told, throttle) = (Arc::downgrade(shared), LogThrottle::new(QUIET));
+    let on_event = move |event| {
+        if let Some(shared) = told.upgrade() {
+            observe(&shared, link, event, &throttle);
         }
     };
-    let client = shared.options.connect(role, capacity, on_event).await?;
+    let client = shared.options.connection.connect(role, on_event).await?;
     if link == Link::Data {
         shared.outgoing.set_max_payload(client.max_payload());
     }
@@ -229,12 +215,36 @@ async fn connect(shared: &Arc<Shared>, link: Link) -> Result<Client, NatsError> 
     Ok(client)
 }
 
-/// True if the server told it.
-fn is_server_error(event: &Event) -> bool {
+/// Takes note of a change of a connection.
+fn observe(shared: &Shared, link: Link, event: LinkEvent, throttle: &LogThrottle) {
+    let role = link.role().name;
     match event {
-        Event::ServerError(_) => true,
-        Event::ClientError(ClientError::Other(error)) => *error == ConnectErrorKind::AuthorizationViolation.to_string(),
-        _ => false,
+        LinkEvent::Up => {
+            tracing::info!(target: "sociable::adapter", role, "the link to NATS is up");
+            shared.links.set(link, true);
+            // It may be another server: the task that sends looks at what it takes.
+            shared.outgoing.wake.notify_one();
+        }
+        LinkEvent::Down => {
+            shared.counters.disconnected.one();
+            tracing::warn!(target: "sociable::adapter", role, "the link to NATS is down");
+            shared.links.set(link, false);
+            if link == Link::Data {
+                shared.missed_something();
+            }
+        }
+        LinkEvent::SlowConsumer => {
+            shared.counters.slow_consumer.one();
+            tracing::warn!(target: "sociable::adapter", role, "NATS messages were dropped since this node is too slow to take them");
+        }
+        LinkEvent::Refused(event) => {
+            shared.counters.server_errors.one();
+            // There may be one for each envelope.
+            if throttle.permits() {
+                tracing::error!(target: "sociable::adapter", role, %event, "the NATS server refuses something; has this node the permissions that it needs?");
+            }
+        }
+        LinkEvent::Other(event) => tracing::debug!(target: "sociable::adapter", role, %event, "NATS"),
     }
 }
 

@@ -14,6 +14,7 @@
 //! several subscriptions can be looked at as one moment (`order`).
 
 mod emitter;
+mod error;
 mod incoming;
 mod jetstream;
 mod link;
@@ -39,8 +40,10 @@ use sociable_protocol::{Id, NodeTag};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 pub use emitter::{Emitter, EmitterError};
+pub use error::NatsError;
 pub use jetstream::JetStreamOptions;
-pub use options::{NatsAuth, NatsError, NatsOptions};
+pub use options::NatsOptions;
+pub use sociable_nats::NatsAuth;
 pub use stats::NatsStats;
 
 use self::incoming::{Answering, Heads};
@@ -143,7 +146,10 @@ impl Adopted {
 
 impl fmt::Debug for NatsAdapter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("NatsAdapter").field("cluster", &self.shared.options.cluster).field("me", &self.shared.me).finish_non_exhaustive()
+        f.debug_struct("NatsAdapter")
+            .field("cluster", &self.shared.options.connection.cluster)
+            .field("me", &self.shared.me)
+            .finish_non_exhaustive()
     }
 }
 
@@ -213,7 +219,7 @@ impl Shared {
     }
 
     fn subject(&self, rest: &str) -> String {
-        format!("sociable.{}.{rest}", self.options.cluster)
+        format!("sociable.{}.{rest}", self.options.connection.cluster)
     }
 
     fn push(&self, lane: Lane, record: Vec<u8>) -> Result<(), AdapterError> {

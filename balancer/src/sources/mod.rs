@@ -20,7 +20,14 @@ use tokio::time;
 
 pub use self::dns::DnsTarget;
 pub use self::names::HostPort;
-pub use self::nats::{NatsAuth, NatsSource};
+pub use sociable_nats::{NatsAuth, NatsConfigError};
+
+/// The NATS servers where nodes announce themselves.
+///
+/// The balancer needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If it may publish to
+/// `sociable.CLUSTER.who`, nodes speak as soon as its link is up. Otherwise it waits until they speak by themselves, at most 5 s.
+#[doc(inline)]
+pub use sociable_nats::NatsConfig as NatsSource;
 
 use self::names::Names;
 use crate::discovery::Discovery;

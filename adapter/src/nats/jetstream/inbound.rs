@@ -238,7 +238,7 @@ impl Inbound<'_> {
                 // If it is gone it is made anew, which is seen the next time.
                 let options = self.shared.options.jetstream.clone().unwrap_or_default();
                 if store.is_gone().await {
-                    drop(Store::open(&store.context.client(), &self.shared.options.cluster, &options).await);
+                    drop(Store::open(&store.context.client(), &self.shared.options.connection.cluster, &options).await);
                 }
                 return Err(error);
             }

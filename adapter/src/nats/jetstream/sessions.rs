@@ -401,7 +401,7 @@ impl StreamHistory {
         if store.sessions_are_gone().await {
             tracing::error!(target: "sociable::recovery", "the bucket of sessions is gone, and is made anew");
             let options = shared.options.jetstream.clone().unwrap_or_default();
-            drop(Store::open(&store.context.client(), &shared.options.cluster, &options).await);
+            drop(Store::open(&store.context.client(), &shared.options.connection.cluster, &options).await);
         }
     }
 }
