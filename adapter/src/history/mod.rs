@@ -5,6 +5,7 @@ mod memory;
 pub(crate) mod orders;
 mod position;
 pub(crate) mod shelf;
+mod stays;
 
 use std::fmt::Debug;
 use std::sync::Arc;

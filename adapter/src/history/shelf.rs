@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use sociable_protocol::NodeTag;
 
-use super::orders::Stays;
+use super::stays::Stays;
 use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
 use crate::maps::Map;
 use crate::message::{Operation, Room};
