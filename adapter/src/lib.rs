@@ -4,7 +4,7 @@
 //!
 //! * [`message`]: what one node tells or asks the others, and what they answer.
 //! * [`Adapter`]: the trait, with its promises.
-//! * [`Local`]: the adapter of a node that is alone.
+//! * [`SingleNodeAdapter`]: the adapter of a node that is alone.
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
 //! * `conformance`, with that feature: checks that every adapter has to pass.
 //! * [`Figures`] and [`Latency`]: what an adapter has counted and measured.
@@ -16,11 +16,11 @@
 pub mod conformance;
 mod history;
 mod latency;
-mod local;
 mod maps;
 pub mod message;
 #[cfg(feature = "nats")]
 mod nats;
+mod single_node;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -33,10 +33,10 @@ use thiserror::Error;
 
 pub use history::{Entry, History, LeftRoom, LeftRooms, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Stay, Usage};
 pub use latency::{Latency, Times};
-pub use local::Local;
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
 pub use nats::{Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+pub use single_node::SingleNodeAdapter;
 
 /// Why a message did not get on its way to the other nodes. What it asks for was done on this node all the same.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]

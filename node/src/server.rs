@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use parking_lot::{RwLock, RwLockWriteGuard};
-use sociable_adapter::{Adapter, Local as Alone};
+use sociable_adapter::{Adapter, SingleNodeAdapter as Alone};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, Frames, Health, JsonParser, NodeTag, Packet, Parser, Value};
 
