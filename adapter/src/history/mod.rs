@@ -1,10 +1,10 @@
 //! What a client missed while its connection was lost, and what it was before: the ground of connection state recovery.
 
+pub(crate) mod event_log;
 mod left;
 mod memory;
 pub(crate) mod orders;
 mod position;
-pub(crate) mod shelf;
 mod stays;
 
 use std::fmt::Debug;

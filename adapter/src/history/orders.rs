@@ -1,7 +1,7 @@
 //! Joins, leaves and disconnects of a session whose client is away.
 
 use super::SavedSession;
-use super::shelf::{Shelf, in_order};
+use super::event_log::{EventLog, in_order};
 use super::stays::Stays;
 use crate::maps::Set;
 use crate::message::{Operation, Room, own_room};
@@ -9,9 +9,9 @@ use crate::message::{Operation, Room, own_room};
 /// Has a session obey the orders that came after it was saved. `None` if it was put out, or if not all orders are there.
 ///
 /// What the client shows means nothing here: it could show that it knows of a disconnect.
-pub(crate) fn obey(shelf: &Shelf, session: &SavedSession) -> Option<Stays> {
+pub(crate) fn obey(events: &EventLog, session: &SavedSession) -> Option<Stays> {
     let known = [session.since, session.until];
-    if !shelf.has_orders_behind(&known) {
+    if !events.has_orders_behind(&known) {
         return None;
     }
     let mut stays = Stays::of(session);
@@ -25,7 +25,7 @@ pub(crate) fn obey(shelf: &Shelf, session: &SavedSession) -> Option<Stays> {
         if !seen.insert(room.clone()) {
             continue;
         }
-        for entry in shelf.orders(session, room.as_deref(), &known) {
+        for entry in events.orders(session, room.as_deref(), &known) {
             if let Some(Operation::Join(joined)) = &entry.order {
                 rooms.extend(joined.iter().cloned().map(Some));
             }

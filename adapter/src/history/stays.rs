@@ -42,7 +42,7 @@ impl Stays {
     }
 
     /// True if the session was in a room at the place of an event.
-    pub(super) fn met(&self, room: &str, mark: &Position) -> bool {
+    pub(super) fn visited(&self, room: &str, mark: &Position) -> bool {
         let during = |(from, to): &(Position, Option<Position>)| !from.covers(mark) && to.is_none_or(|to| to.covers(mark));
         self.0.get(room).is_some_and(|stays| stays.iter().any(during))
     }

@@ -6,7 +6,9 @@ use sociable_protocol::websocket::Frames;
 use sociable_protocol::{Args, Body, EncodeError, Encoding, JsonParser, MsgPackParser, Packet, Parser};
 use thiserror::Error;
 
-use super::{NatsAdapter, NatsError, NatsOptions};
+use super::adapter::NatsAdapter;
+use super::error::NatsError;
+use super::options::NatsOptions;
 use crate::{Adapter, AdapterError, Message, Operation, Room, Target};
 
 /// Why an emitter did not send something.
@@ -124,7 +126,7 @@ impl Emitter {
             Encoding::Json => JsonParser::default().encode(&packet),
             Encoding::MsgPack => MsgPackParser::default().encode(&packet),
         };
-        self.tell(Operation::Emit { frames, volatile: self.volatile, compress: self.compress })
+        self.publish(Operation::Emit { frames, volatile: self.volatile, compress: self.compress })
     }
 
     /// Joins the sockets to rooms.
@@ -133,7 +135,7 @@ impl Emitter {
     ///
     /// It can't be sent: see [`AdapterError`].
     pub fn sockets_join(&self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Result<(), EmitterError> {
-        self.tell(Operation::Join(rooms.into_iter().map(Into::into).collect()))
+        self.publish(Operation::Join(rooms.into_iter().map(Into::into).collect()))
     }
 
     /// Has the sockets leave rooms.
@@ -142,7 +144,7 @@ impl Emitter {
     ///
     /// It can't be sent: see [`AdapterError`].
     pub fn sockets_leave(&self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Result<(), EmitterError> {
-        self.tell(Operation::Leave(rooms.into_iter().map(Into::into).collect()))
+        self.publish(Operation::Leave(rooms.into_iter().map(Into::into).collect()))
     }
 
     /// Puts the sockets out of the namespace; with `close` their connections are closed.
@@ -151,7 +153,7 @@ impl Emitter {
     ///
     /// It can't be sent: see [`AdapterError`].
     pub fn disconnect_sockets(&self, close: bool) -> Result<(), EmitterError> {
-        self.tell(Operation::Disconnect { close })
+        self.publish(Operation::Disconnect { close })
     }
 
     /// Tells the application of all nodes.
@@ -160,10 +162,10 @@ impl Emitter {
     ///
     /// The value can't be written, or the event can't be sent: see [`AdapterError`].
     pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, arg: &T) -> Result<(), EmitterError> {
-        self.tell(Operation::ServerEvent { name: event.into(), args: Args::encode(self.encoding, arg)? })
+        self.publish(Operation::ServerEvent { name: event.into(), args: Args::encode(self.encoding, arg)? })
     }
 
-    fn tell(&self, operation: Operation) -> Result<(), EmitterError> {
+    fn publish(&self, operation: Operation) -> Result<(), EmitterError> {
         let (namespace, target) = (self.namespace.clone(), self.target.clone());
         Ok(self.adapter.publish(Message { namespace, target, operation })?)
     }

@@ -1,4 +1,4 @@
-//! Which nodes live.
+//! The nodes that live.
 
 use std::time::{Duration, Instant};
 
@@ -23,11 +23,11 @@ pub(crate) struct Member {
     probed: Option<Instant>,
     strikes: u32,
     /// It shares a history by JetStream.
-    keeps: bool,
+    has_history: bool,
     /// The versions of the wire format that it reads.
     versions: (u8, u8),
     /// Whether that is as it should be was looked at.
-    judged: bool,
+    reviewed: bool,
     /// It may have members of rooms that bear ids of others.
     pub(crate) adopts: bool,
     /// How many envelopes to all it had sent when it spoke a while ago: when it speaks again behind `SETTLED`, they must have come.
@@ -50,11 +50,11 @@ pub(crate) enum Change {
 
 impl Members {
     /// A node says that it lives.
-    pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
+    pub(crate) fn observe(&mut self, announcement: &Announcement, now: Instant) -> Change {
         let Announcement { tag, epoch, name, sent, adopted, keeps, versions, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
         let before = self.0.get(tag).filter(|before| before.epoch == *epoch);
-        let judged = before.is_some_and(|before| before.judged);
+        let reviewed = before.is_some_and(|before| before.reviewed);
         let (change, (sent, sent_at)) = match before {
             None => (Change::Came, (*sent, now)),
             Some(before) if now.duration_since(before.sent_at) < SETTLED => (Change::Stayed { settled: 0 }, (before.sent, before.sent_at)),
@@ -66,9 +66,9 @@ impl Members {
             heard: now,
             probed: None,
             strikes: 0,
-            keeps: *keeps,
+            has_history: *keeps,
             versions: *versions,
-            judged,
+            reviewed,
             adopts: *adopted > 0,
             sent,
             sent_at,
@@ -83,10 +83,10 @@ impl Members {
     }
 
     /// Tells once whether it shares a history: how that fits is to be looked at.
-    pub(crate) fn judge(&mut self, tag: NodeTag) -> Option<bool> {
+    pub(crate) fn review_history(&mut self, tag: NodeTag) -> Option<bool> {
         let member = self.0.get_mut(&tag)?;
-        let told = std::mem::replace(&mut member.judged, true);
-        (!told).then_some(member.keeps)
+        let told = std::mem::replace(&mut member.reviewed, true);
+        (!told).then_some(member.has_history)
     }
 
     /// Gives the epoch of one that is to be asked whether it is there: not again before `pause` is over.
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_silent_is_found_and_who_was_started_anew_is_another() {
+    fn members_find_silent_and_restarted_nodes() {
         let (mut members, tag, begin) = (Members::default(), NodeTag::random(), Instant::now());
-        assert_eq!(members.heard(&announcement(tag, 1, 5), begin), Change::Came);
-        assert_eq!(members.heard(&announcement(tag, 1, 9), begin), Change::Stayed { settled: 0 }, "five may be under way");
-        assert_eq!(members.heard(&announcement(tag, 1, 12), begin + SETTLED), Change::Stayed { settled: 5 });
-        assert_eq!(members.heard(&announcement(tag, 1, 12), begin + 2 * SETTLED), Change::Stayed { settled: 12 });
-        assert_eq!(members.heard(&announcement(tag, 2, 0), begin), Change::Came);
+        assert_eq!(members.observe(&announcement(tag, 1, 5), begin), Change::Came);
+        assert_eq!(members.observe(&announcement(tag, 1, 9), begin), Change::Stayed { settled: 0 }, "five may be under way");
+        assert_eq!(members.observe(&announcement(tag, 1, 12), begin + SETTLED), Change::Stayed { settled: 5 });
+        assert_eq!(members.observe(&announcement(tag, 1, 12), begin + 2 * SETTLED), Change::Stayed { settled: 12 });
+        assert_eq!(members.observe(&announcement(tag, 2, 0), begin), Change::Came);
         assert_eq!(members.remove(tag, 1), None, "the one before is gone already");
         let later = begin + Duration::from_secs(3);
         assert_eq!(members.silent_for(Duration::from_secs(3), later), []);

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use sociable_nats::{NatsAuth, NatsConfig};
 
-use super::{JetStreamOptions, NatsError};
+use super::error::NatsError;
+use super::jetstream::options::JetStreamOptions;
 
 /// How a node meets the others over NATS.
 ///

@@ -9,7 +9,7 @@ use crate::Latency;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn one(&self) {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
@@ -29,7 +29,7 @@ macro_rules! counters {
             /// How long the way to the server and back takes.
             pub(crate) way: Latency,
             /// How long events waited until the server had confirmed to keep them.
-            pub(crate) kept_after: Latency,
+            pub(crate) persisted_after: Latency,
             $(pub(crate) $name: Counter,)+
         }
 

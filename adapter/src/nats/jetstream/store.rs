@@ -5,15 +5,15 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType, Stream};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Republish, Stream};
 use async_nats::jetstream::{Context, ContextBuilder, ErrorCode, kv};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sociable_protocol::Id;
 
-use super::JetStreamOptions;
 use super::offset::Epoch;
-use crate::nats::NatsError;
+use super::options::{DUPLICATES, JetStreamOptions};
+use crate::nats::error::NatsError;
 
 /// How long the server has to confirm what is published: an election takes longer, and it is asked again then.
 const ACK: Duration = Duration::from_secs(2);
@@ -24,16 +24,14 @@ const START: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(250);
 /// How long the server may be silent while it reads out of the stream.
 const SILENCE: Duration = Duration::from_secs(5);
-/// What is published twice within this time is kept once. It is longer than anything is retried.
-pub(super) const DUPLICATES: Duration = Duration::from_secs(120);
 /// How long a session is kept without being refreshed, at least.
 const SESSION_AGE: Duration = Duration::from_secs(600);
 
 /// The key of the bucket by which the server's time is told. It is the id of no session.
 const CLOCK: &str = "clock";
 
-/// Why something could not be done on the server.
-pub(crate) type Trouble = Box<dyn std::error::Error + Send + Sync>;
+/// An error of a request to the server.
+pub(crate) type StoreError = Box<dyn std::error::Error + Send + Sync>;
 
 /// What the server keeps for the cluster.
 #[derive(Clone)]
@@ -64,9 +62,9 @@ impl Range {
     }
 }
 
-/// A session as it is kept.
+/// A value of the bucket of sessions.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct StoredValue {
     pub(crate) revision: u64,
     /// When it was written by the clock of the server, in milliseconds since the Unix epoch.
     pub(crate) written: i128,
@@ -125,7 +123,7 @@ impl Store {
         }
     }
 
-    async fn try_open(context: &Context, cluster: &str, options: &JetStreamOptions, patient: bool) -> Result<Self, Trouble> {
+    async fn try_open(context: &Context, cluster: &str, options: &JetStreamOptions, patient: bool) -> Result<Self, StoreError> {
         let subjects = Subjects::new(cluster);
         let name = format!("sociable-{cluster}");
         let config = |replicas| Config {
@@ -199,7 +197,7 @@ impl Store {
     }
 
     /// Sees to it that events and sessions are kept for at least so long, and that both have a share of their own.
-    pub(crate) async fn adjust(&self, events: Duration, sessions: Duration, options: &JetStreamOptions) -> Result<(), Trouble> {
+    pub(crate) async fn adjust(&self, events: Duration, sessions: Duration, options: &JetStreamOptions) -> Result<(), StoreError> {
         // Sessions first: what they had too much makes room.
         let streams = [(&self.sessions.stream, sessions, options.sessions_bytes), (&self.stream, events, options.max_bytes)];
         for (stream, age, max_bytes) in streams {
@@ -216,13 +214,13 @@ impl Store {
     }
 
     /// Forgets a session, though nothing can be written.
-    pub(crate) async fn purge(&self, pid: &Id) -> Result<(), Trouble> {
+    pub(crate) async fn purge(&self, pid: &Id) -> Result<(), StoreError> {
         self.sessions.stream.purge().filter(format!("{}{pid}", self.sessions.prefix)).await?;
         Ok(())
     }
 
     /// What is kept now.
-    pub(crate) async fn range(&self) -> Result<Range, Trouble> {
+    pub(crate) async fn range(&self) -> Result<Range, StoreError> {
         let info = self.stream.get_info().await?;
         let span = info.state.last_timestamp.unix_timestamp_nanos() - info.state.first_timestamp.unix_timestamp_nanos();
         Ok(Range {
@@ -243,10 +241,10 @@ impl Store {
     }
 
     /// A session as its leader has it, with its revision. `None` if nothing was ever written, or it is too old.
-    pub(crate) async fn session(&self, pid: &Id) -> Result<Option<Session>, Trouble> {
+    pub(crate) async fn session(&self, pid: &Id) -> Result<Option<StoredValue>, StoreError> {
         let subject = format!("{}{pid}", self.sessions.prefix);
         match self.sessions.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => Ok(Some(Session {
+            Ok(message) => Ok(Some(StoredValue {
                 revision: message.sequence,
                 written: message.time.unix_timestamp_nanos() / 1_000_000,
                 value: message.headers.get("KV-Operation").is_none().then_some(message.payload),
@@ -258,7 +256,7 @@ impl Store {
 
     /// The time by the clock of the server that writes sessions, in milliseconds since the Unix epoch. It is told by what it has just written: servers before
     /// 2.10 tell it by nothing else.
-    pub(crate) async fn now(&self) -> Result<i128, Trouble> {
+    pub(crate) async fn now(&self) -> Result<i128, StoreError> {
         self.sessions.put(CLOCK, Bytes::new()).await?;
         let written = self.sessions.stream.get_last_raw_message_by_subject(&format!("{}{CLOCK}", self.sessions.prefix)).await?;
         Ok(written.time.unix_timestamp_nanos() / 1_000_000)
@@ -270,7 +268,7 @@ impl Store {
     }
 
     /// The sequence of the last message of a subject, 0 if there is none.
-    pub(crate) async fn last_of(&self, subject: &str) -> Result<u64, Trouble> {
+    pub(crate) async fn last_of(&self, subject: &str) -> Result<u64, StoreError> {
         match self.stream.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(message.sequence),
             Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(0),
@@ -279,7 +277,7 @@ impl Store {
     }
 
     /// Reads what the stream has of a subject.
-    pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), Trouble> {
+    pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), StoreError> {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
             // By the server's clock. What is older than that by the last message is older by now.
@@ -312,7 +310,7 @@ impl Store {
 }
 
 /// A stream, if it is there.
-async fn known(context: &Context, name: &str) -> Result<Option<Stream>, Trouble> {
+async fn known(context: &Context, name: &str) -> Result<Option<Stream>, StoreError> {
     match context.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
         Err(error) if is_missing(&error) => Ok(None),
@@ -347,10 +345,4 @@ fn code(error: &CreateStreamError) -> Option<ErrorCode> {
 
 fn is_alone(error: &CreateStreamError) -> bool {
     code(error) == Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED)
-}
-
-impl JetStreamOptions {
-    fn storage(&self) -> StorageType {
-        if self.in_memory { StorageType::Memory } else { StorageType::File }
-    }
 }

@@ -1,4 +1,4 @@
-//! What the server sends on when it has kept it. What did not come is read from the stream.
+//! Messages that the server republishes once it persisted them. What does not come is read from the stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -10,11 +10,12 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::MissedTickBehavior;
 
-use super::StreamHistory;
-use super::log::{Follows, Log, PER_MESSAGE, Unkept, place_in};
-use super::store::{From, Range, Store, Trouble};
-use crate::nats::wire::{self, HEAD, Head, Reader, Record};
-use crate::nats::{Shared, incoming};
+use super::log::{Follows, PER_MESSAGE, StreamLog, Unpersisted, place_in};
+use super::state::StreamState;
+use super::store::{From, Range, Store, StoreError};
+use crate::nats::context::NatsContext;
+use crate::nats::dispatch::dispatch_record;
+use crate::nats::wire::{self, HEAD, Head, PersistedEvent, Reader, Record};
 use crate::{Entry, Message, Operation};
 
 /// How often it is looked whether something did not come.
@@ -29,72 +30,71 @@ const MAX_HELD: usize = 64;
 /// How long nothing is tried after it failed.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Takes what comes.
-pub(super) async fn run(history: Arc<StreamHistory>, shared: Arc<Shared>, client: Client) {
+/// Consumes the stream, and subscribes again after a failure.
+pub(super) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>, client: Client) {
     let mut loaded = false;
     loop {
-        let (unkept, held) = (None, VecDeque::new());
-        let listened =
-            Inbound { history: &history, shared: &shared, missing: 0, back: false, unkept, held }.listen(&client, &mut loaded).await;
-        if let Err(error) = listened {
-            shared.counters.restarted.one();
+        let mut consumer =
+            StreamConsumer { state: &state, context: &context, missing: 0, is_behind: false, unpersisted: None, held: VecDeque::new() };
+        if let Err(error) = consumer.consume(&client, &mut loaded).await {
+            context.counters.restarted.increment();
             tracing::warn!(target: "sociable::recovery", %error, "what other nodes keep can't be heard now");
         }
         tokio::time::sleep(PAUSE).await;
     }
 }
 
-struct Inbound<'a> {
-    history: &'a Arc<StreamHistory>,
-    shared: &'a Arc<Shared>,
-    /// When it was looked last, this was the last message for all: by the next time it has come, or has to be read.
+struct StreamConsumer<'a> {
+    state: &'a Arc<StreamState>,
+    context: &'a Arc<NatsContext>,
+    /// The last message for all at the last look: by the next look it has come, or has to be read.
     missing: u64,
-    /// When it was looked last, the stream ended before what is known of it.
-    back: bool,
-    /// What the server did not keep is heard here.
-    unkept: Option<Subscriber>,
-    /// Of that, what came before messages that it stands behind.
+    /// True if the stream ended before what is known of it at the last look.
+    is_behind: bool,
+    /// Messages that the server does not persist.
+    unpersisted: Option<Subscriber>,
+    /// Of these, the ones that came before messages that they stand behind.
     held: VecDeque<Bytes>,
 }
 
-impl Inbound<'_> {
-    async fn listen(&mut self, client: &Client, loaded: &mut bool) -> Result<(), Trouble> {
-        let store = self.history.store()?;
+impl StreamConsumer<'_> {
+    async fn consume(&mut self, client: &Client, loaded: &mut bool) -> Result<(), StoreError> {
+        let store = &self.state.store;
         let mut live = client.subscribe(store.subjects.live.clone()).await?;
-        self.unkept = Some(client.subscribe(store.subjects.unkept.clone()).await?);
+        self.unpersisted = Some(client.subscribe(store.subjects.unkept.clone()).await?);
         client.flush().await?;
         if !*loaded {
             self.load(store).await?;
             *loaded = true;
         }
         self.look(store, false).await?;
-        self.history.listens.send_replace(true);
+        self.state.listens.send_replace(true);
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let unkept = async {
-                match &mut self.unkept {
-                    Some(unkept) => unkept.next().await,
+            let unpersisted = async {
+                match &mut self.unpersisted {
+                    Some(unpersisted) => unpersisted.next().await,
                     None => std::future::pending().await,
                 }
             };
             tokio::select! {
-                message = unkept => {
+                message = unpersisted => {
                     self.held.push_back(message.ok_or("the subscription has ended")?.payload);
-                    self.hear_unkept(false);
+                    self.drain_unpersisted(false);
                 }
                 message = live.next() => {
                     let message = message.ok_or("the subscription has ended")?;
                     // One that came before may be the one before.
-                    self.hear_unkept(false);
-                    self.hear(store, message.headers.as_ref(), &message.payload).await?;
+                    self.drain_unpersisted(false);
+                    self.receive(store, message.headers.as_ref(), &message.payload).await?;
                 }
                 // A server that can't be asked now is asked again: what comes is taken meanwhile.
                 _ = look.tick() => {
-                    self.hear_unkept(true);
+                    self.drain_unpersisted(true);
                     self.try_look(store, true).await;
                 }
-                () = self.history.wake.notified() => self.try_look(store, false).await,
+                () = self.state.wake.notified() => self.try_look(store, false).await,
             }
         }
     }
@@ -105,28 +105,28 @@ impl Inbound<'_> {
         }
     }
 
-    /// Takes what was kept before this node began.
-    async fn load(&mut self, store: &Store) -> Result<(), Trouble> {
-        let (last, age) = (store.range().await?.last, self.history.max_age());
+    /// Reads what was persisted before this node began.
+    async fn load(&mut self, store: &Store) -> Result<(), StoreError> {
+        let (last, age) = (store.range().await?.last, self.state.max_age());
         let read = store.read(&store.subjects.all, From::Age(age), |sequence, payload| {
             // What is published meanwhile comes to those who are here meanwhile.
-            self.take(sequence, &payload, sequence > last);
+            self.consume_message(sequence, &payload, sequence > last);
         });
         read.await?;
         // What went, if only while it was read, is not here.
         let lacks = store.range().await?.lacks(age);
-        self.history.log.lock().breaks_off_at(lacks);
+        self.state.log.lock().break_off_at(lacks);
         tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
         Ok(())
     }
 
-    /// A message was sent on. If one for all is missing before it, that is read first.
-    async fn hear(&mut self, store: &Store, headers: Option<&HeaderMap>, payload: &Bytes) -> Result<(), Trouble> {
+    /// Consumes a republished message. If one for all is missing before it, that is read first.
+    async fn receive(&mut self, store: &Store, headers: Option<&HeaderMap>, payload: &Bytes) -> Result<(), StoreError> {
         let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
         let places = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE));
         // If the server sent it, it is found when the next one comes.
         let Some((sequence, before)) = places else {
-            self.shared.counters.malformed.one();
+            self.context.counters.malformed.increment();
             return Ok(());
         };
         if sequence <= self.known() {
@@ -135,7 +135,7 @@ impl Inbound<'_> {
         let strange = Head::read(&mut Reader::new(payload)).is_err();
         let far = sequence > self.known().saturating_add(FAR);
         if (strange || far) && store.range().await?.last < sequence {
-            self.shared.counters.malformed.one();
+            self.context.counters.malformed.increment();
             return Ok(());
         }
         if before > self.known() || strange {
@@ -143,33 +143,33 @@ impl Inbound<'_> {
             return self.fill(store).await;
         }
         let begun = Instant::now();
-        while self.shared.node.get().is_some_and(|node| !node.keeps_up()) && begun.elapsed() < PATIENCE {
+        while self.context.node.get().is_some_and(|node| !node.keeps_up()) && begun.elapsed() < PATIENCE {
             tokio::time::sleep(NAP).await;
         }
-        self.take(sequence, payload, true);
+        self.consume_message(sequence, payload, true);
         Ok(())
     }
 
-    /// Takes what came that nobody keeps. What stands behind a message that has not come waits for it, or is taken `anyhow`.
-    fn hear_unkept(&mut self, anyhow: bool) {
-        while let Some(message) = self.unkept.as_mut().and_then(|unkept| unkept.next().now_or_never().flatten()) {
+    /// Consumes messages that nobody persists. One behind a message that has not come waits for it, unless `anyhow` is true.
+    fn drain_unpersisted(&mut self, anyhow: bool) {
+        while let Some(message) = self.unpersisted.as_mut().and_then(|unpersisted| unpersisted.next().now_or_never().flatten()) {
             self.held.push_back(message.payload);
         }
         let mut held = std::mem::take(&mut self.held);
         let anyhow = anyhow || held.len() > MAX_HELD;
-        held.retain(|payload| !self.take_unkept(payload, anyhow));
+        held.retain(|payload| !self.consume_unpersisted(payload, anyhow));
         self.held = held;
     }
 
-    /// Takes a message that nobody keeps. False if it has to wait.
-    fn take_unkept(&self, payload: &Bytes, anyhow: bool) -> bool {
-        let (history, shared) = (self.history, self.shared);
+    /// Consumes a message that nobody persists. Returns false if it has to wait.
+    fn consume_unpersisted(&self, payload: &Bytes, anyhow: bool) -> bool {
+        let (state, context) = (self.state, self.context);
         let Ok(head) = Head::read(&mut Reader::new(payload)) else {
-            shared.counters.malformed.one();
+            context.counters.malformed.increment();
             return true;
         };
-        let Some(node) = shared.node.get().filter(|_| head.publisher != history.me) else { return true };
-        let mut log = history.log.lock();
+        let Some(node) = context.node.get().filter(|_| head.publisher != state.me) else { return true };
+        let mut log = state.log.lock();
         let follows = log.follows(head.publisher, head.sequence);
         if follows == Follows::Gap && !anyhow {
             return false;
@@ -178,79 +178,79 @@ impl Inbound<'_> {
         if follows == Follows::Again {
             return true;
         }
-        history.outbound.refused(&*Trouble::from("another node says so"));
+        state.queue.note_refusal(&*StoreError::from("another node says so"));
         let Some(mut reader) = wire::records(payload) else {
-            shared.counters.malformed.one();
-            log.has_hole(head.publisher);
+            context.counters.malformed.increment();
+            log.note_hole(head.publisher);
             drop(log);
-            self.lost();
+            self.note_loss();
             return true;
         };
         // Without a record it stands for what a node sent to its own sockets.
         let (mut hole, mut whole) = (payload.len() == HEAD, true);
         while let Some(record) = reader.record() {
             let what = match record {
-                Ok(Record::Kept(kept)) => Unkept::Event(kept),
-                Ok(Record::Tell(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
-                    let frames = node.write_offset(&namespace, &frames, &log.offset(&log.next().1));
-                    Unkept::Event(wire::Kept { number: 0, at: None, namespace, target, compress, frames: frames.into_bytes() })
+                Ok(Record::Persisted(event)) => Unpersisted::Event(event),
+                Ok(Record::Message(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
+                    let frames = node.write_offset(&namespace, &frames, &log.offset(&log.next_position().1));
+                    Unpersisted::Event(PersistedEvent { number: 0, at: None, namespace, target, compress, frames: frames.into_bytes() })
                 }
-                Ok(Record::Order(_, order)) => Unkept::Order(order),
+                Ok(Record::Order(_, order)) => Unpersisted::Order(order),
                 // Its numbers tell what is missing.
                 Ok(Record::Lost) => continue,
-                Ok(Record::Tell(order)) if order.operation.is_order() => Unkept::Order(order),
+                Ok(Record::Message(order)) if order.operation.is_order() => Unpersisted::Order(order),
                 Ok(record) => {
-                    incoming::perform(shared, node, head.publisher, record);
+                    dispatch_record(context, node, head.publisher, record);
                     continue;
                 }
                 Err(_) => {
-                    shared.counters.malformed.one();
+                    context.counters.malformed.increment();
                     (hole, whole) = (true, false);
                     continue;
                 }
             };
             hole = true;
-            match log.pass_on(what) {
+            match log.append_unpersisted(what) {
                 Some(entry) => node.keep(&entry),
                 None => whole = false,
             }
         }
         if hole {
-            log.has_hole(head.publisher);
+            log.note_hole(head.publisher);
         }
         drop(log);
         if follows == Follows::Gap || !whole {
-            self.lost();
+            self.note_loss();
         }
         true
     }
 
     /// Up to this message of the stream all for all has been taken.
     fn known(&self) -> u64 {
-        self.history.log.lock().sequence()
+        self.state.log.lock().sequence()
     }
 
     /// Looks whether something did not come. One who is patient gives it until the next time.
-    async fn look(&mut self, store: &Store, patient: bool) -> Result<(), Trouble> {
+    async fn look(&mut self, store: &Store, patient: bool) -> Result<(), StoreError> {
         let Range { epoch, last, .. } = match store.range().await {
             Ok(range) => range,
             Err(error) => {
                 // If it is gone it is made anew, which is seen the next time.
-                let options = self.shared.options.jetstream.clone().unwrap_or_default();
+                let options = self.context.options.jetstream.clone().unwrap_or_default();
                 if store.is_gone().await {
-                    drop(Store::open(&store.context.client(), &self.shared.options.connection.cluster, &options).await);
+                    drop(Store::open(&store.context.client(), &self.context.options.connection.cluster, &options).await);
                 }
                 return Err(error);
             }
         };
-        if epoch != self.history.log.lock().epoch() {
-            return self.begin_anew(store).await;
+        if epoch != self.state.log.lock().epoch() {
+            return self.rebuild(store).await;
         }
         let known = self.known();
-        let was_back = std::mem::replace(&mut self.back, last < known);
-        if self.back && was_back {
+        let was_behind = std::mem::replace(&mut self.is_behind, last < known);
+        if self.is_behind && was_behind {
             // The server has lost what it had confirmed, or was given an older copy.
-            return self.begin_anew(store).await;
+            return self.rebuild(store).await;
         }
         if last <= known {
             return Ok(());
@@ -264,53 +264,55 @@ impl Inbound<'_> {
             return Ok(());
         }
         // The rest was for single nodes.
-        self.history.nothing_up_to(last, self.shared);
+        self.state.skip_to(last, self.context.node.get());
         Ok(())
     }
 
     /// Reads what did not come.
-    async fn fill(&mut self, store: &Store) -> Result<(), Trouble> {
+    async fn fill(&mut self, store: &Store) -> Result<(), StoreError> {
         let known = self.known();
-        self.shared.counters.resynced.one();
+        self.context.counters.resynced.increment();
         tracing::info!(target: "sociable::recovery", behind = known, "messages of other nodes did not come, and are read from the stream");
-        store.read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.take(sequence, &payload, true)).await?;
+        store
+            .read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.consume_message(sequence, &payload, true))
+            .await?;
         let first = store.range().await?.first;
         if first > known + 1 {
             // Among those that are not kept any more may be some for all.
-            self.history.log.lock().begins_behind(first - 1);
-            self.lost();
+            self.state.log.lock().forget_up_to(first - 1);
+            self.note_loss();
         }
         Ok(())
     }
 
     /// The stream is another one: nothing of what was is left.
-    async fn begin_anew(&mut self, store: &Store) -> Result<(), Trouble> {
+    async fn rebuild(&mut self, store: &Store) -> Result<(), StoreError> {
         let Range { epoch, first, .. } = store.range().await?;
         tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
-        self.back = false;
+        self.is_behind = false;
         {
-            let mut log = self.history.log.lock();
-            log.begin_anew(epoch, first.saturating_sub(1));
-            if let Some(node) = self.shared.node.get() {
+            let mut log = self.state.log.lock();
+            log.restart(epoch, first.saturating_sub(1));
+            if let Some(node) = self.context.node.get() {
                 node.reached(log.position());
             }
         }
-        self.lost();
-        store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.take(sequence, &payload, true)).await
+        self.note_loss();
+        store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.consume_message(sequence, &payload, true)).await
     }
 
     /// Something is lost for good.
-    fn lost(&self) {
-        self.shared.counters.gaps.one();
-        if let Some(node) = self.shared.node.get() {
+    fn note_loss(&self) {
+        self.context.counters.gaps.increment();
+        if let Some(node) = self.context.node.get() {
             node.fall_behind();
         }
     }
 
-    /// Takes a message. What is `live` is done; what is not was done before this node began.
-    fn take(&self, sequence: u64, payload: &Bytes, live: bool) {
-        let (history, shared) = (self.history, self.shared);
-        let mut log = history.log.lock();
+    /// Adds a message to the log. A `live` one is delivered too; the others are older than this node.
+    fn consume_message(&self, sequence: u64, payload: &Bytes, live: bool) {
+        let (state, context) = (self.state, self.context);
+        let mut log = state.log.lock();
         if sequence <= log.sequence() {
             return;
         }
@@ -319,41 +321,41 @@ impl Inbound<'_> {
                 let follows = log.count(head.publisher, head.sequence);
                 if follows == Follows::Gap {
                     // All that the stream has before it has been taken: nothing of it is missing here. Whoever could not get something kept says so.
-                    shared.counters.gaps.one();
+                    context.counters.gaps.increment();
                     tracing::debug!(target: "sociable::recovery", tag = %head.publisher.tag, "a publisher has skipped numbers");
                 }
-                if head.publisher == history.me {
-                    history.outbound.stands(head.order, Some(sequence));
+                if head.publisher == state.me {
+                    state.queue.set_place(head.order, Some(sequence));
                     if wire::records(payload).is_some_and(|mut records| matches!(records.record(), Some(Ok(Record::Lost)))) {
-                        log.has_told_lost(history.me, sequence);
+                        log.note_loss_notice(state.me, sequence);
                     }
                     true
                 } else {
-                    follows == Follows::Again || self.take_records(&mut log, &head, follows, sequence, payload, live)
+                    follows == Follows::Again || self.consume_records(&mut log, &head, follows, sequence, payload, live)
                 }
             }
             Err(_) => {
-                shared.counters.malformed.one();
+                context.counters.malformed.increment();
                 false
             }
         };
-        log.has_taken(sequence);
+        log.advance_to(sequence);
         if !whole {
-            log.breaks_off_at(sequence);
+            log.break_off_at(sequence);
         }
         drop(log);
-        history.moved.send_replace(());
+        state.moved.send_replace(());
         if !whole && live {
-            self.lost();
+            self.note_loss();
         }
     }
 
-    /// Takes the records of a message. False if something in it is not understood, or its publisher has lost something.
-    fn take_records(&self, log: &mut Log, head: &Head, follows: Follows, sequence: u64, payload: &Bytes, live: bool) -> bool {
-        let (history, shared) = (self.history, self.shared);
-        let Some(node) = shared.node.get() else { return true };
+    /// Adds the records of a message to the log. Returns false if some are not understood, or its publisher has lost something.
+    fn consume_records(&self, log: &mut StreamLog, head: &Head, follows: Follows, sequence: u64, payload: &Bytes, live: bool) -> bool {
+        let (state, context) = (self.state, self.context);
+        let Some(node) = context.node.get() else { return true };
         let Some(mut reader) = wire::records(payload) else {
-            shared.counters.malformed.one();
+            context.counters.malformed.increment();
             return false;
         };
         let (mut at, mut whole) = (0, true);
@@ -365,48 +367,48 @@ impl Inbound<'_> {
         };
         while let Some(record) = reader.record() {
             if at >= PER_MESSAGE - 1 {
-                shared.counters.malformed.one();
+                context.counters.malformed.increment();
                 whole = false;
                 break;
             }
             let (place, publisher) = (place_in(sequence, at), head.publisher.tag);
             let understood = match record {
-                Ok(Record::Kept(kept)) => {
+                Ok(Record::Persisted(event)) => {
                     at += 1;
-                    keep(log.take(publisher, place, kept, &history.limits))
+                    keep(log.append_remote(publisher, place, event, &state.limits))
                 }
                 // From a process that has no sockets: it writes no offset.
-                Ok(Record::Tell(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
+                Ok(Record::Message(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
                     at += 1;
                     let frames = node.write_offset(&namespace, &frames, &log.offset(&log.reached(place)));
                     let number = place_in(head.order, at);
-                    let kept = wire::Kept { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
-                    keep(log.take(publisher, place, kept, &history.limits))
+                    let event = PersistedEvent { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
+                    keep(log.append_remote(publisher, place, event, &state.limits))
                 }
                 Ok(Record::Order(number, order)) => {
                     at += 1;
-                    keep(Some(log.take_order(publisher, place, Some(number), order, &history.limits)))
+                    keep(Some(log.append_remote_order(publisher, place, Some(number), order, &state.limits)))
                 }
-                Ok(Record::Tell(order)) if order.operation.is_order() => {
+                Ok(Record::Message(order)) if order.operation.is_order() => {
                     at += 1;
-                    keep(Some(log.take_order(publisher, place, None, order, &history.limits)))
+                    keep(Some(log.append_remote_order(publisher, place, None, order, &state.limits)))
                 }
                 // Sockets that are here lack nothing if all came that was sent on without being kept. Sessions that are away may.
                 Ok(Record::Lost) => {
-                    log.has_told_lost(head.publisher, sequence);
+                    log.note_loss_notice(head.publisher, sequence);
                     whole &= follows != Follows::Gap;
                     true
                 }
                 Ok(record) => {
                     if live {
-                        incoming::perform(shared, node, head.publisher, record);
+                        dispatch_record(context, node, head.publisher, record);
                     }
                     true
                 }
                 Err(_) => false,
             };
             if !understood {
-                shared.counters.malformed.one();
+                context.counters.malformed.increment();
                 whole = false;
             }
         }

@@ -12,10 +12,9 @@ use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
 use crate::maps::Map;
 use crate::message::{Operation, Room};
 
-/// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
-/// same lock.
+/// Events in their order. A returning client's are found by its rooms, without a look at those of others: emitting waits for the same lock.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct EventLog {
     /// Whose positions its entries were reached at.
     tag: NodeTag,
     entries: VecDeque<(Instant, Arc<Entry>)>,
@@ -50,7 +49,7 @@ impl Dropped {
         self.all = self.all.max(place);
     }
 
-    /// An entry is dropped from the shelf of a node.
+    /// An entry is dropped from the log of a node.
     fn drop(&mut self, entry: &Entry, tag: NodeTag) {
         let mark = entry.mark();
         if !entry.is_lost() {
@@ -85,8 +84,8 @@ impl Lists {
     }
 }
 
-impl Shelf {
-    /// An empty shelf. What stands at this shared place or before is not here.
+impl EventLog {
+    /// An empty log. What stands at this shared place or before is not here.
     pub(crate) fn new(tag: NodeTag, behind: u64) -> Self {
         Self {
             tag,
@@ -225,7 +224,7 @@ impl Shelf {
         lists.from(room, from).filter_map(|place| self.at(place)).filter(unknown).cloned().collect()
     }
 
-    /// The entry at a place of this shelf.
+    /// The entry at a place of this log.
     fn at(&self, place: u64) -> Option<&Arc<Entry>> {
         self.entries.get((place - self.first) as usize).map(|(_, entry)| entry)
     }
@@ -240,11 +239,11 @@ impl Shelf {
         }
         places.sort_unstable();
         places.dedup();
-        let met = |room: &str, mark: &Position| {
+        let visited = |room: &str, mark: &Position| {
             if room == session.id.as_str() {
                 return !session.since.covers(mark);
             }
-            stays.met(room, mark)
+            stays.visited(room, mark)
         };
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
@@ -254,8 +253,12 @@ impl Shelf {
                 && entry.order.is_none()
                 && !known.iter().any(|position| position.covers(&mark))
                 && (entry.reach == Reach::Everywhere || self.was_there(session, &mark))
-                && (if target.rooms.is_empty() { !session.since.covers(&mark) } else { target.rooms.iter().any(|room| met(room, &mark)) })
-                && !target.except.iter().any(|room| met(room, &mark))
+                && (if target.rooms.is_empty() {
+                    !session.since.covers(&mark)
+                } else {
+                    target.rooms.iter().any(|room| visited(room, &mark))
+                })
+                && !target.except.iter().any(|room| visited(room, &mark))
         };
         let found = places.iter().filter_map(|place| self.at(*place));
         found.filter(|entry| for_it(entry)).cloned().collect()
