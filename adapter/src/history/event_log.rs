@@ -1,4 +1,4 @@
-//! Events in the order in which a node got them, found by whom they are for.
+//! Events in the order in which a node got them, with an index by receivers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ struct Dropped {
 }
 
 impl Dropped {
-    /// What stands at this shared place or before may be missing.
+    /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
     fn begins_behind(&mut self, place: u64) {
         self.others = self.others.max(place);
@@ -85,7 +85,7 @@ impl Lists {
 }
 
 impl EventLog {
-    /// An empty log. What stands at this shared place or before is not here.
+    /// An empty log. Entries at this shared place or before are missing.
     pub(crate) fn new(tag: NodeTag, behind: u64) -> Self {
         Self {
             tag,
@@ -100,14 +100,14 @@ impl EventLog {
         }
     }
 
-    /// What stands at this shared place or before may be missing.
+    /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
     pub(crate) fn begins_behind(&mut self, place: u64) {
         self.dropped.begins_behind(place);
         self.dropped_orders.begins_behind(place);
     }
 
-    /// What this node sent up to this number may be missing.
+    /// Notes that entries of this node up to this number may be missing.
     pub(crate) fn owns_behind(&mut self, number: u64) {
         self.dropped.own = self.dropped.own.max(number);
         self.dropped_orders.own = self.dropped_orders.own.max(number);
@@ -126,7 +126,7 @@ impl EventLog {
         self.entries.front().filter(|(_, entry)| !entry.is_pending()).map(|(at, _)| *at)
     }
 
-    /// Adds an event of this node to a shared history, in which its place may stand behind places that were taken later.
+    /// Adds an event of this node to a shared history. Its place may come behind those of later events.
     ///
     /// The place may be known already: the server can confirm an event while its sender is still about to add it here.
     #[cfg(feature = "nats")]
@@ -162,7 +162,7 @@ impl EventLog {
             self.orders -= 1;
             self.dropped_orders.drop(&entry, self.tag);
         }
-        // It is the oldest, so that it is the first wherever it stands. A room that was named twice has it twice.
+        // The oldest entry is the first of each list. A room that was named twice has it twice.
         let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= gone).is_some() {};
         self.mine.iter_mut().for_each(drop_from);
         let Some(lists) = self.lists.get_mut(&entry.namespace) else { return };
@@ -248,7 +248,7 @@ impl EventLog {
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
             let Entry { target, .. } = &**entry;
-            // What is lost nobody is told who was not there.
+            // Lost events are for sockets that were there alone.
             !entry.is_lost()
                 && entry.order.is_none()
                 && !known.iter().any(|position| position.covers(&mark))
@@ -311,7 +311,7 @@ pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries
 }
 
-/// What an event takes in memory, about.
+/// The approximate memory of an event.
 impl Entry {
     pub(crate) fn cost(&self) -> usize {
         let ordered: &[Room] = match &self.order {

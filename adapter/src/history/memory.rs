@@ -16,7 +16,7 @@ use crate::AdapterError;
 use crate::maps::Map;
 use crate::message::{Operation, Target};
 
-/// Keeps events and sessions in memory, within [`Limits`].
+/// Events and sessions of one node in memory, within [`Limits`].
 ///
 /// All namespaces share one sequence.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ struct Contents {
     head: u64,
     events: EventLog,
     sessions: Map<Id, Lost>,
-    /// When each session was lost, oldest first. Some have been taken since.
+    /// When each session was lost, oldest first. Some have been claimed since.
     saved: VecDeque<(Instant, Id)>,
-    /// What the sessions take.
+    /// The memory of the sessions.
     bytes: usize,
 }
 
@@ -170,7 +170,7 @@ impl History for MemoryHistory {
         };
         let mut known = vec![session.since, self.position(received)];
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
-            // It has all that it was sent, so that there is nothing for it up to where it was served.
+            // It has all that it was sent: nothing up to where it was served is for it.
             known.push(session.until);
         }
         if !contents.events.is_complete_behind(&known) || !session.left_rooms.is_complete_behind(&known) {
@@ -240,7 +240,7 @@ impl History for MemoryHistory {
 }
 
 impl SavedSession {
-    /// What it takes in memory, about.
+    /// Returns its approximate memory.
     pub(crate) fn cost(&self) -> usize {
         let names = self.rooms.iter().map(|(room, _)| room).chain(self.left_rooms.iter().map(|left| &left.room));
         let rooms: usize = names.map(|room| room.len() + 64).sum();
@@ -248,7 +248,7 @@ impl SavedSession {
     }
 }
 
-/// What a value takes in memory, about.
+/// Returns the approximate memory of a value.
 fn weight(value: &Value) -> usize {
     let own = size_of::<Value>();
     own + match value {

@@ -8,7 +8,7 @@ use crate::message::{Operation, Room, own_room};
 
 /// Has a session obey the orders that came after it was saved. `None` if it was put out, or if not all orders are there.
 ///
-/// What the client shows means nothing here: it could show that it knows of a disconnect.
+/// The offset of the client means nothing here: it could claim to know of a disconnect.
 pub(crate) fn obey(events: &EventLog, session: &SavedSession) -> Option<Stays> {
     let known = [session.since, session.until];
     if !events.has_orders_behind(&known) {

@@ -23,11 +23,13 @@ use super::thread::{self, Command};
 use super::wire;
 use crate::{Adapter, AdapterError, Answer, Ask, Figures, History, Limits, MemoryHistory, Message, Node, Operation, Request};
 
-/// Meets the other nodes of a cluster over NATS. Cheap to clone; all clones are the same member.
+/// The adapter that meets the other nodes of a cluster over NATS. Cheap to clone: all clones are the same member.
 ///
-/// Promises of this adapter, besides those of every [`Adapter`]: what one node publishes arrives at each node in that order, also where some of it is for one
-/// socket and some for all; what can't be sent in time is dropped and counted, and the nodes that miss it count that too. It is *at most
-/// once*: what is under way when a link breaks is lost.
+/// Promises of this adapter, besides those of every [`Adapter`]:
+///
+/// * Messages of one node arrive at each node in their order, also where some are for one socket and some for all.
+/// * Messages that can't be sent in time are dropped and counted. Nodes that miss them count them too.
+/// * Delivery is *at most once*: messages that are under way when a link breaks are lost.
 ///
 /// ```no_run
 /// # async fn start() -> Result<(), Box<dyn std::error::Error>> {
@@ -77,12 +79,12 @@ impl NatsAdapter {
         }
     }
 
-    /// What was counted since the start.
+    /// Returns the counts since the start.
     pub fn stats(&self) -> NatsStats {
         self.context.counters.stats()
     }
 
-    /// The names of the other nodes that live.
+    /// Returns the names of the other living nodes.
     pub fn members(&self) -> Vec<String> {
         self.context.members.lock().iter().map(|(_, member)| member.name.to_string()).collect()
     }
@@ -94,7 +96,7 @@ impl NatsAdapter {
             Ask::ServerEvent { .. } => Route::All,
         };
         let owner = if let Route::Socket(id) = route { members.get(id.tag()).map(|_| id.tag()) } else { None };
-        // Who made the id has the socket. Nodes that adopted ids may have it, or members of a room of that name. If nobody made it, anybody may.
+        // The node that made the id has the socket. Nodes that adopted ids may have it, or members of a room of that name. If no node made it, any may.
         let is_mine = matches!(route, Route::Socket(id) if self.tag() == Some(id.tag()));
         let is_meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !is_mine && owner.is_none_or(|owner| *tag == owner);
         let nodes: Vec<_> = members.iter().filter(is_meant).map(|(tag, member)| (tag, member.name.clone())).collect();
@@ -113,7 +115,7 @@ impl Adapter for NatsAdapter {
     }
 
     fn start(&self, node: Arc<dyn Node>) {
-        // If the thread has ended, the links are down for good, as `is_connected` tells.
+        // If the thread has ended, the links are down for good: see `is_connected`.
         drop(self.commands.send(Command::Start(node)));
     }
 
@@ -136,7 +138,7 @@ impl Adapter for NatsAdapter {
 
     fn request(&self, request: Request) -> BoxStream<'static, Answer> {
         let context = Arc::clone(&self.context);
-        // Who goes from here on ends the wait for it: the members are held until the question is open.
+        // The members are locked until the question is open: a node that goes later ends the wait for it.
         let members = context.members.lock();
         let (route, nodes) = self.receivers(&members, &request.ask);
         let nobody = nodes.is_empty();
@@ -145,7 +147,7 @@ impl Adapter for NatsAdapter {
         let overheard = route == Route::All && !nobody && matches!(request.ask, Ask::Ack { .. });
         let ended = move |id, open| {
             if open || overheard {
-                // If it can't be told, the others stop when their clients have answered or left.
+                // If that can't be sent, the others stop when their clients have answered or left.
                 drop(cancelling.push(route, wire::encode_cancel(id)));
             }
         };

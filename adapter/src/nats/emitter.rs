@@ -1,4 +1,4 @@
-//! Another process that sends events to the sockets of the nodes, and has none of its own.
+//! Emitters: processes without sockets that send events to those of the nodes.
 
 use bytestring::ByteString;
 use serde::Serialize;
@@ -11,19 +11,20 @@ use super::error::NatsError;
 use super::options::NatsOptions;
 use crate::{Adapter, AdapterError, Message, Operation, Room, Target};
 
-/// Why an emitter did not send something.
+/// An event that an emitter did not send.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum EmitterError {
     /// A value can't be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// It can't be sent now, or never: it is too long.
+    /// The event can't be sent now, or is too long.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
 }
 
-/// Sends events to the sockets of a cluster from a process that has none: a worker, a cron job, an admin tool. It is no member of the cluster.
+/// Sends events to the sockets of a cluster from a process that has none: a worker, a cron job, an admin tool. The process is no member of the
+/// cluster.
 ///
 /// ```no_run
 /// # async fn show() -> Result<(), Box<dyn std::error::Error>> {
@@ -119,7 +120,7 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn emit_args(&self, event: &str, args: Args) -> Result<(), EmitterError> {
         let packet = Packet { namespace: self.namespace.clone(), body: Body::Event { name: event.into(), args, id: None } };
         let frames: Frames = match self.encoding {
@@ -133,7 +134,7 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn sockets_join(&self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Result<(), EmitterError> {
         self.publish(Operation::Join(rooms.into_iter().map(Into::into).collect()))
     }
@@ -142,7 +143,7 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn sockets_leave(&self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Result<(), EmitterError> {
         self.publish(Operation::Leave(rooms.into_iter().map(Into::into).collect()))
     }
@@ -151,12 +152,12 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn disconnect_sockets(&self, close: bool) -> Result<(), EmitterError> {
         self.publish(Operation::Disconnect { close })
     }
 
-    /// Tells the application of all nodes.
+    /// Sends an event to the application of all nodes.
     ///
     /// # Errors
     ///
@@ -170,7 +171,7 @@ impl Emitter {
         Ok(self.adapter.publish(Message { namespace, target, operation })?)
     }
 
-    /// Sends what waits, for at most 3 s, and ends the connection. What a clone emits afterwards is refused.
+    /// Sends what waits, for at most 3 s, and closes the connection. Events of clones are refused afterwards.
     pub async fn close(self) {
         self.adapter.close().await;
     }

@@ -5,16 +5,16 @@ use std::path::PathBuf;
 use sociable_nats::{CertificateError, NatsConfigError, NatsConnectError};
 use thiserror::Error;
 
-/// Why a node can't meet the others.
+/// A reason why a node can't meet the others.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NatsError {
     /// The address of a NATS server can't be read. Write it as `nats://HOST:PORT` or `tls://HOST:PORT`.
     #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
     Address {
-        /// What was given.
+        /// The address, without credentials.
         address: String,
-        /// Why it can't be read.
+        /// The reason.
         error: String,
     },
     /// The address of this node can't be read. Write it as `HOST:PORT`, as a balancer would reach it.
@@ -31,7 +31,7 @@ pub enum NatsError {
     Connect {
         /// The servers that were tried.
         servers: String,
-        /// What the last said.
+        /// The error of the last.
         error: String,
     },
     /// The NATS servers do not let this process in. Are the credentials right?
@@ -39,7 +39,7 @@ pub enum NatsError {
     Refused {
         /// The servers that were tried.
         servers: String,
-        /// What the last said.
+        /// The error of the last.
         error: String,
     },
     /// The seed of an nkey can't be read. It begins with `SU`.
@@ -59,7 +59,7 @@ pub enum NatsError {
     /// The interval of pings is zero.
     #[error("the ping interval of NATS has to be above zero")]
     PingInterval,
-    /// The server can't keep events and sessions. Is JetStream enabled (`nats-server -js`), and is this process allowed to use it?
+    /// The server can't persist events and sessions. Is JetStream enabled (`nats-server -js`), and is this process allowed to use it?
     #[error("JetStream can't be used: {0}; it has to be enabled (`nats-server -js`), and this process allowed to use it")]
     JetStream(String),
     /// No tag was free in several tries, or the thread of the adapter could not be started.

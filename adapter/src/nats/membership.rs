@@ -14,31 +14,31 @@ use super::error::NatsError;
 use super::members::Change;
 use super::wire::{self, Publisher};
 
-/// How long the others have to object to a tag.
+/// The time that the others have to object to a tag.
 const CLAIM: Duration = Duration::from_millis(150);
-/// How many tags are tried. Of 16 million, one that is taken twice in a row is a sign of something else.
+/// Tags that are tried. Of 16 million, two taken ones in a row are a sign of something else.
 const TRIES: usize = 8;
-/// An answer that is due so long makes its node suspect: it is asked whether it is there.
+/// A node that owes an answer for so long is probed.
 const SUSPICION: Duration = Duration::from_millis(300);
-/// How often suspects are looked for.
+/// The interval at which suspects are looked for.
 const LOOK: Duration = Duration::from_millis(150);
-/// How long a suspect has to say that it is there. The server says at once if it is not connected.
+/// The time that a suspect has to answer. The server answers at once if it is not connected.
 const PROBE: Duration = Duration::from_secs(1);
-/// So many times in a row nobody was there: it is dead.
+/// Probes in a row without an answer after which a node is dead.
 const STRIKES: u32 = 2;
-/// Questions who lives are answered no more often than this, all together.
+/// The pause between two answers to questions for members, of all askers together.
 const REPLY: Duration = Duration::from_millis(50);
-/// What others say in the name of this node is contradicted no more often than this.
+/// The pause between two contradictions of impostors.
 const CONTRADICTION: Duration = Duration::from_secs(1);
 /// The longest announcement that is read.
 const MAX_ANNOUNCEMENT: usize = 16 << 10;
 
-/// A tag, and a number for this start of the process: 53 bits, which JavaScript can tell too.
+/// Draws a tag, and a number for this start of the process: 53 bits, which JavaScript can represent too.
 pub(super) fn draw() -> Publisher {
     Publisher { tag: NodeTag::random(), epoch: (uuid::Uuid::new_v4().as_u128() as u64) >> 11 }
 }
 
-/// Claims a tag that no other node bears.
+/// Claims a tag that no other node has.
 pub(super) async fn claim(context: &Arc<NatsContext>, control: &Client) -> Result<Publisher, NatsError> {
     let failed = |error: &dyn std::fmt::Display| NatsError::Start(error.to_string());
     let mut heard = control.subscribe(context.subject("members")).await.map_err(|error| failed(&error))?;
@@ -84,7 +84,7 @@ impl RateLimit {
         self.due.get_or_insert_with(|| self.said.map_or(now, |said| now.max(said + self.pause)));
     }
 
-    /// Ends when it is due, and takes it for said.
+    /// Waits until it is due, and starts the next pause.
     async fn comes(&mut self) {
         match self.due {
             Some(due) => tokio::time::sleep_until(due).await,
@@ -94,7 +94,7 @@ impl RateLimit {
     }
 }
 
-/// Says that this node lives, and hears who else does.
+/// Announces this node, and hears the announcements of the others.
 pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
     let me = context.me();
     let subscribed = async {
@@ -109,7 +109,7 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
     };
     drop(control.flush().await);
     announce(&context, &control, me, Occasion::Hello).await;
-    // Nobody was listened to before.
+    // No announcement was heard before.
     context.members.lock().excuse(Instant::now());
     let mut cut_off = false;
     let (mut reply, mut hello, mut contradiction) = (RateLimit::new(REPLY), RateLimit::new(CONTRADICTION), RateLimit::new(CONTRADICTION));
@@ -127,9 +127,9 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
                 };
                 if other.tag == me.tag {
                     match (other.occasion, other.epoch == me.epoch) {
-                        // Somebody wants the tag. That it lives is told, which is answer enough.
+                        // Another node claims the tag: an announcement is the objection.
                         (Occasion::Claim, _) => reply.ask(),
-                        // The server sends nobody back what it said itself.
+                        // The server does not return own messages: this is an impostor.
                         (Occasion::Bye, true) => {
                             count_impostor(&context);
                             hello.ask();
@@ -155,7 +155,7 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
             }
             () = reply.comes() => announce(&context, &control, me, Occasion::Alive).await,
             () = contradiction.comes() => announce(&context, &control, me, Occasion::Alive).await,
-            // By this those who took it for gone know that it is not.
+            // Nodes that took it for gone learn that it is not.
             () = hello.comes() => announce(&context, &control, me, Occasion::Hello).await,
             message = probed.next() => {
                 let Some(message) = message else { return };
@@ -163,20 +163,20 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
                     drop(control.publish(reply, bytes::Bytes::new()).await);
                 }
             }
-            // Who asks for such an id has to know at once.
+            // Nodes that ask for such an id have to know at once.
             () = context.adopted.first.notified() => announce(&context, &control, me, Occasion::Alive).await,
             () = context.announce.notified() => announce(&context, &control, me, Occasion::Alive).await,
             _ = beat.tick() => {
                 announce(&context, &control, me, Occasion::Alive).await;
                 tokio::spawn(measure_round_trip(Arc::clone(&context), control.clone()));
             }
-            // While this node is cut off it hears nobody: that says nothing about the others.
+            // While this node is cut off, the silence of the others means nothing.
             _ = look.tick() => match (context.links.are_up(), cut_off) {
                 (false, _) => cut_off = true,
                 (true, true) => {
                     cut_off = false;
                     context.members.lock().excuse(Instant::now());
-                    // Those who took this node for dead learn that it is not.
+                    // Nodes that took it for dead learn that it is not.
                     announce(&context, &control, me, Occasion::Hello).await;
                 }
                 (true, false) => remove_dead_members(&context, &control),
@@ -185,17 +185,17 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
     }
 }
 
-/// Somebody else speaks in the name of this node.
+/// Counts an announcement in the name of this node that is not its own.
 fn count_impostor(context: &NatsContext) {
     context.counters.spoken_for.increment();
     let times = context.counters.spoken_for.get();
-    // The more there were the less often it is said.
+    // The more there were, the less often they are logged.
     if times.is_power_of_two() {
         tracing::error!(target: "sociable::adapter", times, "somebody else speaks in the name of this node, which is contradicted; who may publish to the announcements on NATS?");
     }
 }
 
-/// Measures the way to the server and back: it says at once that nobody listens where nobody does.
+/// Measures the round trip to the server, which answers at once that nobody listens.
 async fn measure_round_trip(context: Arc<NatsContext>, control: Client) {
     let asked = Instant::now();
     let answer = tokio::time::timeout(PROBE, control.request(context.subject("nobody"), bytes::Bytes::new())).await;
@@ -204,7 +204,7 @@ async fn measure_round_trip(context: Arc<NatsContext>, control: Client) {
     }
 }
 
-/// Ends the membership of those who have been silent too long, and asks those who seem to be.
+/// Ends the membership of nodes that have been silent too long, and probes suspects.
 fn remove_dead_members(context: &Arc<NatsContext>, control: &Client) {
     let now = Instant::now();
     let silent = context.members.lock().silent_for(context.options.heartbeat_timeout, now);
@@ -220,7 +220,7 @@ fn remove_dead_members(context: &Arc<NatsContext>, control: &Client) {
         tokio::spawn(async move {
             let subject = context.subject(&format!("probe.{tag}"));
             let asked = tokio::time::timeout(PROBE, control.request(subject, bytes::Bytes::new())).await;
-            // Silence proves nothing yet; but the server knows whether anybody listens. One that is just about to connect again is asked twice.
+            // Silence proves nothing, but the server knows whether anybody listens. A node that is just reconnecting is probed twice.
             let nobody = matches!(asked, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders);
             if context.members.lock().probed(tag, epoch, nobody) >= STRIKES {
                 context.remove_member(tag, epoch, false);
@@ -229,7 +229,7 @@ fn remove_dead_members(context: &Arc<NatsContext>, control: &Client) {
     }
 }
 
-/// Another node spoke.
+/// Records the announcement of another node.
 fn observe_announcement(context: &Arc<NatsContext>, other: &Announcement) {
     match other.occasion {
         Occasion::Claim => {}
@@ -241,13 +241,13 @@ fn observe_announcement(context: &Arc<NatsContext>, other: &Announcement) {
             }
             let before = context.members.lock().get(other.tag).map(|member| member.epoch);
             if let Some(before) = before.filter(|before| *before != other.epoch) {
-                // The process before is gone, and what it owed with it.
+                // The earlier process is gone, with the answers that it owed.
                 context.remove_member(other.tag, before, false);
             }
             let mut members = context.members.lock();
             context.send_queue.count_for(other.tag, |tag| members.get(tag).is_some());
             let change = members.observe(other, Instant::now());
-            // Before the node is there it is not known whether it will have a history.
+            // Before the node starts it is unknown whether it will have a history.
             let keeps = if context.node.get().is_some() { members.review_history(other.tag) } else { None };
             context.choose_version(&members);
             drop(members);
@@ -302,7 +302,7 @@ async fn announce(context: &NatsContext, control: &Client, me: Publisher, occasi
         versions: wire::VERSIONS,
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };
-    // A link that is down takes what the client can hold, and then nothing: nothing waits for it here.
+    // While the link is down, the client holds a few messages and then blocks: this does not wait for it.
     let said = tokio::time::timeout(Duration::from_secs(1), control.publish(context.subject("members"), json.into())).await;
     if !matches!(said, Ok(Ok(()))) {
         context.counters.unsent.increment();

@@ -1,4 +1,4 @@
-//! How a node meets the others over NATS.
+//! Settings of the NATS adapter.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use sociable_nats::{NatsAuth, NatsConfig};
 use super::error::NatsError;
 use super::jetstream::options::JetStreamOptions;
 
-/// How a node meets the others over NATS.
+/// Settings of the NATS adapter.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,8 +33,8 @@ pub struct NatsOptions {
 }
 
 impl NatsOptions {
-    /// The addresses of the NATS servers, with commas between them. A name and a password in one of them,
-    /// or a token, are taken for all, if there is no other [`auth`](Self::auth).
+    /// Settings for these NATS servers, whose addresses are separated by commas. Credentials in one address are used for all servers, unless
+    /// [`auth`](Self::auth) has some.
     pub fn new(servers: impl Into<String>) -> Self {
         Self {
             connection: NatsConfig::new(servers),
@@ -62,14 +62,14 @@ impl NatsOptions {
         self
     }
 
-    /// The address, `HOST:PORT`, by which a balancer reaches this node. It is part of what the node announces.
+    /// The address, `HOST:PORT`, by which a balancer reaches this node. The node announces it.
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
         self
     }
 
-    /// How the NATS server is shown who this is.
+    /// The credentials for the NATS servers.
     #[must_use]
     pub fn auth(mut self, auth: NatsAuth) -> Self {
         self.connection.auth = auth;
@@ -83,51 +83,51 @@ impl NatsOptions {
         self
     }
 
-    /// A file with the certificates (PEM) of those who may vouch for the server, besides those whom the system trusts.
+    /// A file with root certificates (PEM) for the servers. The system's roots are used without it.
     #[must_use]
     pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
         self.connection.root_certificates = Some(file.into());
         self
     }
 
-    /// Files with the certificate and the key (PEM) by which this process shows who it is.
+    /// Files with the client certificate and its key (PEM).
     #[must_use]
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.connection.client_certificate = Some((certificate.into(), key.into()));
         self
     }
 
-    /// How often a node says that it lives, and after how long a silence the others take it for dead: 5 s and 10 s by default.
+    /// The interval of announcements, and the silence after which a node is dead to the others: 5 s and 10 s by default.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         (self.heartbeat_interval, self.heartbeat_timeout) = (interval, timeout);
         self
     }
 
-    /// How often the NATS server is asked for a sign of life: 2 s by default. A link that swallows everything is noticed after about three times that.
+    /// The interval of pings to the NATS server, 2 s by default. A link that swallows everything is noticed after about three of them.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.connection.ping_interval = interval;
         self
     }
 
-    /// How many bytes may wait to be sent, 64 MiB by default. Beyond it emitting fails with [`AdapterError::Full`](crate::AdapterError::Full).
+    /// The most bytes that wait to be sent, 64 MiB by default. Beyond it emitting fails with [`AdapterError::Full`](crate::AdapterError::Full).
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// How long a message may wait for the NATS server, 5 s by default. What has waited longer is dropped and counted: the others would get it too
-    /// late. What the client had taken over when the link broke, 128 envelopes at most, is sent when the link is back.
+    /// The time that a message may wait for the NATS server, 5 s by default. Later it is dropped and counted. At most 128 envelopes that the client
+    /// holds when the link breaks are sent when it is back.
     #[must_use]
     pub fn publish_deadline(mut self, deadline: Duration) -> Self {
         self.publish_deadline = deadline;
         self
     }
 
-    /// Has JetStream keep events and sessions, if the nodes let clients come back: then they may come back to another node than the one that they
-    /// were on, though it was killed. All nodes of a cluster have to agree on it, and its [emitters](crate::Emitter) too.
+    /// Has JetStream persist events and sessions, if recovery is on: then a client can resume its session on another node, even if its own was
+    /// killed. All nodes of a cluster have to agree on it, and its [emitters](crate::Emitter) too.
     #[must_use]
     pub fn jetstream(mut self, options: JetStreamOptions) -> Self {
         self.jetstream = Some(options);

@@ -1,4 +1,4 @@
-//! What this node asked the others, and waits for.
+//! Questions of this node that await answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::maps::{Map, Numbered, Set};
 use crate::{AdapterError, Answer, Latency};
 
-/// What is asked and not yet wholly answered.
+/// Questions that are not wholly answered yet.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     last: AtomicU64,
@@ -37,7 +37,7 @@ struct Asked {
     owed: Set<Id>,
 }
 
-/// Forgets a question when nobody waits any more, and has the others told.
+/// Removes a question when nobody waits any more, and notifies the others.
 struct Waiting<F: FnOnce(u64, bool)> {
     questions: Arc<Questions>,
     id: u64,
@@ -54,7 +54,7 @@ impl<F: FnOnce(u64, bool)> Drop for Waiting<F> {
 }
 
 impl Questions {
-    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, and told whether some have not answered.
+    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, with true if some have not answered.
     pub(crate) fn open(
         self: &Arc<Self>,
         nodes: Vec<(NodeTag, ByteString)>,
@@ -83,7 +83,7 @@ impl Questions {
             Answer::Ack(id, _) | Answer::Gone(id) => drop(asked.owed.remove(id)),
             _ => {}
         }
-        // Who asked may have just stopped to wait.
+        // The caller may have just dropped the stream.
         drop(question.answers.send(answer));
     }
 

@@ -18,7 +18,7 @@ use crate::maps::{Map, Set};
 
 /// Records that wait together travel in one envelope up to this length: a message costs the bus more than its bytes do.
 const ENVELOPE: usize = 32 << 10;
-/// What an entry of the queue takes besides its record.
+/// The memory of an entry besides its record.
 const OVERHEAD: usize = 64;
 
 /// Envelopes to so many nodes are counted. Beyond it those that are no members are forgotten; there are fewer members than that.
@@ -116,13 +116,13 @@ impl SendQueue {
         self.queue.lock().records.is_empty()
     }
 
-    /// Waits until all has been given to the client. The task that sends tells it.
+    /// Waits until the sender has passed all records to the client.
     pub(crate) async fn wait_until_sent(&self) {
         loop {
             let empty = self.empty.notified();
             tokio::pin!(empty);
             empty.as_mut().enable();
-            // It may wait already: it is woken to say so.
+            // The sender may wait already: it is woken to notify of the empty queue.
             self.wake.notify_one();
             empty.await;
             if self.is_empty() {

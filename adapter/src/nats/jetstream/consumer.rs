@@ -1,4 +1,4 @@
-//! Messages that the server republishes once it persisted them. What does not come is read from the stream.
+//! Messages that the server republishes once it persisted them. Those that do not come are read from the stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -18,16 +18,16 @@ use crate::nats::dispatch::dispatch_record;
 use crate::nats::wire::{self, HEAD, Head, PersistedEvent, Reader, Record};
 use crate::{Entry, Message, Operation};
 
-/// How often it is looked whether something did not come.
+/// The interval at which missing messages are looked for.
 const LOOK: Duration = Duration::from_secs(1);
-/// A message so far ahead of the last is looked at twice: only the server tells where messages stand, but anybody could have said it.
+/// A message so far ahead of the last is verified with the server: anybody could have published it.
 const FAR: u64 = 100_000;
-/// How long threads that are behind are waited for, before they get more nevertheless.
+/// The time that slow threads may hold up further messages.
 const PATIENCE: Duration = Duration::from_secs(5);
 const NAP: Duration = Duration::from_millis(5);
-/// Messages that nobody keeps and that wait for those before them.
+/// Unpersisted messages that wait for those before them.
 const MAX_HELD: usize = 64;
-/// How long nothing is tried after it failed.
+/// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Consumes the stream, and subscribes again after a failure.
@@ -85,11 +85,11 @@ impl StreamConsumer<'_> {
                 }
                 message = live.next() => {
                     let message = message.ok_or("the subscription has ended")?;
-                    // One that came before may be the one before.
+                    // An unpersisted message may stand before this one.
                     self.drain_unpersisted(false);
                     self.receive(store, message.headers.as_ref(), &message.payload).await?;
                 }
-                // A server that can't be asked now is asked again: what comes is taken meanwhile.
+                // A server that can't be asked now is asked again later. Messages are consumed meanwhile.
                 _ = look.tick() => {
                     self.drain_unpersisted(true);
                     self.try_look(store, true).await;
@@ -109,11 +109,11 @@ impl StreamConsumer<'_> {
     async fn load(&mut self, store: &Store) -> Result<(), StoreError> {
         let (last, age) = (store.range().await?.last, self.state.max_age());
         let read = store.read(&store.subjects.all, From::Age(age), |sequence, payload| {
-            // What is published meanwhile comes to those who are here meanwhile.
+            // Messages that are published meanwhile are delivered to sockets that are here meanwhile.
             self.consume_message(sequence, &payload, sequence > last);
         });
         read.await?;
-        // What went, if only while it was read, is not here.
+        // Messages that were dropped, if only while they were read, are missing here.
         let lacks = store.range().await?.lacks(age);
         self.state.log.lock().break_off_at(lacks);
         tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
@@ -124,7 +124,7 @@ impl StreamConsumer<'_> {
     async fn receive(&mut self, store: &Store, headers: Option<&HeaderMap>, payload: &Bytes) -> Result<(), StoreError> {
         let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
         let places = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE));
-        // If the server sent it, it is found when the next one comes.
+        // If the server sent it, the next message shows that it is missing.
         let Some((sequence, before)) = places else {
             self.context.counters.malformed.increment();
             return Ok(());
@@ -186,7 +186,7 @@ impl StreamConsumer<'_> {
             self.note_loss();
             return true;
         };
-        // Without a record it stands for what a node sent to its own sockets.
+        // A message without a record stands for private events of its publisher.
         let (mut hole, mut whole) = (payload.len() == HEAD, true);
         while let Some(record) = reader.record() {
             let what = match record {
@@ -196,7 +196,7 @@ impl StreamConsumer<'_> {
                     Unpersisted::Event(PersistedEvent { number: 0, at: None, namespace, target, compress, frames: frames.into_bytes() })
                 }
                 Ok(Record::Order(_, order)) => Unpersisted::Order(order),
-                // Its numbers tell what is missing.
+                // The numbers of the publisher show what is missing.
                 Ok(Record::Lost) => continue,
                 Ok(Record::Message(order)) if order.operation.is_order() => Unpersisted::Order(order),
                 Ok(record) => {
@@ -225,17 +225,17 @@ impl StreamConsumer<'_> {
         true
     }
 
-    /// Up to this message of the stream all for all has been taken.
+    /// The message of the stream up to which all for all nodes has been read.
     fn known(&self) -> u64 {
         self.state.log.lock().sequence()
     }
 
-    /// Looks whether something did not come. One who is patient gives it until the next time.
+    /// Looks for missing messages. If `patient`, they have until the next look to come.
     async fn look(&mut self, store: &Store, patient: bool) -> Result<(), StoreError> {
         let Range { epoch, last, .. } = match store.range().await {
             Ok(range) => range,
             Err(error) => {
-                // If it is gone it is made anew, which is seen the next time.
+                // A deleted stream is created again, which the next look finds.
                 let options = self.context.options.jetstream.clone().unwrap_or_default();
                 if store.is_gone().await {
                     drop(Store::open(&store.context.client(), &self.context.options.connection.cluster, &options).await);
@@ -249,7 +249,7 @@ impl StreamConsumer<'_> {
         let known = self.known();
         let was_behind = std::mem::replace(&mut self.is_behind, last < known);
         if self.is_behind && was_behind {
-            // The server has lost what it had confirmed, or was given an older copy.
+            // The server has lost confirmed messages, or was restored from an older copy.
             return self.rebuild(store).await;
         }
         if last <= known {
@@ -263,12 +263,12 @@ impl StreamConsumer<'_> {
             self.missing = for_all;
             return Ok(());
         }
-        // The rest was for single nodes.
+        // The other messages were for single nodes.
         self.state.skip_to(last, self.context.node.get());
         Ok(())
     }
 
-    /// Reads what did not come.
+    /// Reads missing messages from the stream.
     async fn fill(&mut self, store: &Store) -> Result<(), StoreError> {
         let known = self.known();
         self.context.counters.resynced.increment();
@@ -278,14 +278,14 @@ impl StreamConsumer<'_> {
             .await?;
         let first = store.range().await?.first;
         if first > known + 1 {
-            // Among those that are not kept any more may be some for all.
+            // Some of the dropped messages may have been for all.
             self.state.log.lock().forget_up_to(first - 1);
             self.note_loss();
         }
         Ok(())
     }
 
-    /// The stream is another one: nothing of what was is left.
+    /// Starts again with another stream: the earlier events are gone.
     async fn rebuild(&mut self, store: &Store) -> Result<(), StoreError> {
         let Range { epoch, first, .. } = store.range().await?;
         tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
@@ -301,7 +301,7 @@ impl StreamConsumer<'_> {
         store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.consume_message(sequence, &payload, true)).await
     }
 
-    /// Something is lost for good.
+    /// Notes that events are lost for good.
     fn note_loss(&self) {
         self.context.counters.gaps.increment();
         if let Some(node) = self.context.node.get() {
@@ -320,7 +320,7 @@ impl StreamConsumer<'_> {
             Ok(head) => {
                 let follows = log.count(head.publisher, head.sequence);
                 if follows == Follows::Gap {
-                    // All that the stream has before it has been taken: nothing of it is missing here. Whoever could not get something kept says so.
+                    // All earlier messages of the stream have been read: nothing is missing here. A publisher announces its lost events itself.
                     context.counters.gaps.increment();
                     tracing::debug!(target: "sociable::recovery", tag = %head.publisher.tag, "a publisher has skipped numbers");
                 }
@@ -393,7 +393,7 @@ impl StreamConsumer<'_> {
                     at += 1;
                     keep(Some(log.append_remote_order(publisher, place, None, order, &state.limits)))
                 }
-                // Sockets that are here lack nothing if all came that was sent on without being kept. Sessions that are away may.
+                // Sockets that are here lack nothing if all unpersisted messages came. Sessions that are away may.
                 Ok(Record::Lost) => {
                     log.note_loss_notice(head.publisher, sequence);
                     whole &= follows != Follows::Gap;

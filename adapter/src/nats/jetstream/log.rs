@@ -1,4 +1,4 @@
-//! The events of the shared history, as far as one node knows them: what it sent, what came for all, what it has read of others.
+//! The events of the shared history that one node knows: its own, those for all nodes, and private ones of other nodes that it has read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,68 +14,69 @@ use crate::maps::Map;
 use crate::nats::wire::{PersistedEvent, Publisher};
 use crate::{Entry, Limits, Message, Missed, Reach, SavedSession, Stay};
 
-/// So many events may be in one message: the lower bits of a place tell which of them it is.
+/// Events of one message: the lower bits of a place are the number of the event within it.
 pub(crate) const PER_MESSAGE: u64 = 1 << 12;
-/// Nodes of which it is remembered how far they have been read, though nothing is left of them.
+/// Nodes whose read position is remembered though none of their private events is left.
 const MAX_PRIVATE: usize = 1024;
 /// Publishers whose messages are counted.
 const MAX_PUBLISHERS: usize = 10_000;
-/// How long a publisher is given to say in the stream that something of it is lost. Then it is taken for dead.
+/// The time that a publisher has to announce its lost events in the stream. Later it is dead.
 const MAX_HOLE: Duration = Duration::from_secs(120);
 
-/// The place of an event in a message of the stream.
+/// Returns the place of an event in a message of the stream.
 pub(crate) fn place_in(sequence: u64, at: u64) -> u64 {
     sequence.saturating_mul(PER_MESSAGE).saturating_add(at)
 }
 
-/// The place behind all events of a message. There is no message 0.
+/// Returns the place behind all events of a message. There is no message 0.
 fn place_behind(sequence: u64) -> u64 {
     if sequence == 0 { 0 } else { place_in(sequence, PER_MESSAGE - 1) }
 }
 
-/// Events, as far as a node knows them.
+/// The events of the shared history that one node knows.
 #[derive(Debug)]
 pub(crate) struct StreamLog {
     me: NodeTag,
     epoch: Epoch,
-    /// What this node sent, and what came for all.
+    /// Events of this node, and those for all nodes.
     events: EventLog,
-    /// What other nodes sent to their own sockets, of which some have come here.
+    /// Private events of other nodes, whose sockets have come here.
     others: Map<NodeTag, PrivateEvents>,
     /// The number of the last event of this node.
     number: u64,
-    /// All for all nodes up to this place has been taken.
+    /// The place up to which all for all nodes is here.
     place: u64,
-    /// What stood here or before when this node began is not for those who have connected to it.
+    /// The last place before this node started. Events up to it are not for sockets that connected here.
     began: u64,
-    /// The others are not told yet that something of this node is lost: until then nobody can be told all that they missed.
+    /// True while the stream does not announce yet that events of this node are lost. Until then no session can be recovered.
     owes_loss_notice: bool,
-    /// Publishers that sent something that nobody keeps, and when they did last. Each will say so in the stream: nobody can be told all before.
+    /// Publishers of unpersisted events, and when they sent the last. Each announces it in the stream: until then no session can be recovered.
     holes: Map<Publisher, Instant>,
-    /// Messages of each publisher so far.
+    /// The last message of each publisher.
     messages: Map<Publisher, u64>,
 }
 
-/// How a message follows on the one of its publisher before.
+/// The relation of a message to the earlier one of its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Follows {
     Next,
-    /// Some between them will never come.
+    /// Messages between them are lost.
     Gap,
-    /// It came before.
+    /// The message came before.
     Again,
 }
 
-/// What is sent on without being kept.
+/// A record that is delivered without being persisted.
 pub(crate) enum Unpersisted {
     Event(PersistedEvent),
     Order(Message),
 }
 
+/// Events of another node for its own sockets.
 #[derive(Debug)]
 struct PrivateEvents {
     events: EventLog,
-    /// Up to this sequence it has been read, and the number of the last event there.
+    /// The sequence up to which they have been read, and the number of the last.
     read: u64,
     number: u64,
 }
@@ -87,7 +88,7 @@ impl PrivateEvents {
 }
 
 impl StreamLog {
-    /// One of a stream whose last message is `last`.
+    /// An empty log of a stream whose last message is `last`.
     pub(crate) fn new(me: NodeTag, epoch: Epoch, last: u64) -> Self {
         Self {
             me,
@@ -103,9 +104,9 @@ impl StreamLog {
         }
     }
 
-    /// The stream is another one, of which this message and those before are not here.
+    /// Starts again with another stream, of which this message and those before are missing.
     pub(crate) fn restart(&mut self, epoch: Epoch, sequence: u64) {
-        // A number that no event bears: who has got here has got further than before, though the places begin anew.
+        // A number that no event has: positions grow though the places start again.
         let number = self.number + 1;
         *self = Self::new(self.me, epoch, 0);
         self.number = number;
@@ -113,49 +114,49 @@ impl StreamLog {
         self.forget_up_to(sequence);
     }
 
-    /// What is for all up to this message is not here.
+    /// Notes that events for all up to this message are missing.
     pub(crate) fn forget_up_to(&mut self, sequence: u64) {
         self.break_off_at(sequence);
         self.advance_to(sequence);
     }
 
-    /// Something is missing before this message, or in it.
+    /// Notes that events are missing before this message, or in it.
     pub(crate) fn break_off_at(&mut self, sequence: u64) {
         self.events.begins_behind(place_behind(sequence));
     }
 
-    /// Events of this node up to this number are lost for the others: who is away now can't be told all.
+    /// Notes that events of this node up to this number are lost for the others: sessions that are away now are not recovered.
     pub(crate) fn note_own_loss(&mut self, number: u64) {
         self.events.owns_behind(number);
         self.events.begins_behind(self.position().place);
     }
 
-    /// Something of this node is lost, and a record of the stream will say so.
+    /// Notes whether a record of the stream will announce lost events of this node.
     pub(crate) fn owe_loss_notice(&mut self, owes: bool) {
         self.owes_loss_notice |= owes;
     }
 
-    /// A message stands here that says that something of its publisher before it is lost. All nodes agree on its place.
+    /// Notes the place at which a publisher announces its lost events. All nodes agree on it.
     pub(crate) fn note_loss_notice(&mut self, publisher: Publisher, sequence: u64) {
         self.owes_loss_notice &= publisher.tag != self.me;
         self.holes.remove(&publisher);
         self.break_off_at(sequence);
     }
 
-    /// A publisher sent something that nobody keeps. Its place among the kept events is not known until the publisher says so in the stream.
+    /// Notes unpersisted events of a publisher. Their place is unknown until the publisher announces them in the stream.
     pub(crate) fn note_hole(&mut self, publisher: Publisher) {
-        // Any publisher stands for those that are too many: what counts is that there is one.
+        // If there are too many, any publisher stands for them: one is enough.
         let full = self.holes.len() >= MAX_PUBLISHERS;
         let key = self.holes.keys().next().copied().filter(|_| full).unwrap_or(publisher);
         self.holes.insert(key, Instant::now());
     }
 
-    /// True while a publisher has not said where its lost events are missing.
+    /// Returns true while a publisher has not announced its lost events.
     fn has_holes(&mut self) -> bool {
         if self.holes.is_empty() {
             return false;
         }
-        // All that clients can have shown has been taken by now.
+        // All that clients can have shown is here by now.
         let here = self.place;
         let known = self.holes.len();
         self.holes.retain(|_, at| at.elapsed() < MAX_HOLE);
@@ -165,7 +166,7 @@ impl StreamLog {
         true
     }
 
-    /// An event or an order of another node that nobody keeps: to those who are here it is one of this node's own.
+    /// Appends an unpersisted event or order of another node. To sockets of this node it is one of this node's own.
     pub(crate) fn append_unpersisted(&mut self, what: Unpersisted) -> Option<Arc<Entry>> {
         let (number, reached) = self.next_position();
         let entry = match what {
@@ -185,22 +186,22 @@ impl StreamLog {
         self.epoch
     }
 
-    /// How far this node has got.
+    /// Returns the position of this node.
     pub(crate) fn position(&self) -> Position {
         Position { tag: Some(self.me), own: self.number, place: self.place.max(self.began) }
     }
 
-    /// Up to this message of the stream all for all has been taken.
+    /// Returns the message of the stream up to which all for all nodes is here.
     pub(crate) fn sequence(&self) -> u64 {
         self.place / PER_MESSAGE
     }
 
-    /// Up to this message all for all has been taken.
+    /// Notes that all for all nodes up to this message is here.
     pub(crate) fn advance_to(&mut self, sequence: u64) {
         self.place = self.place.max(place_behind(sequence));
     }
 
-    /// How a message to all follows on the one of its publisher before.
+    /// Returns the relation of a message to all to the earlier one of its publisher.
     pub(crate) fn follows(&self, publisher: Publisher, message: u64) -> Follows {
         match self.messages.get(&publisher) {
             _ if message == 0 => Follows::Next,
@@ -210,7 +211,7 @@ impl StreamLog {
         }
     }
 
-    /// Counts a message to all. Tells how it follows on the one of its publisher before.
+    /// Counts a message to all, and returns its relation to the earlier one of its publisher.
     pub(crate) fn count(&mut self, publisher: Publisher, message: u64) -> Follows {
         if self.messages.len() >= MAX_PUBLISHERS && !self.messages.contains_key(&publisher) {
             self.messages.clear();
@@ -222,18 +223,18 @@ impl StreamLog {
         follows
     }
 
-    /// The offset of a position.
+    /// Returns the offset of a position.
     pub(crate) fn offset(&self, position: &Position) -> String {
         offset::encode(self.epoch, position)
     }
 
-    /// The number of the next event of this node, and how far one has got who has it.
+    /// Returns the number of the next event of this node, and the position of a client that has it.
     pub(crate) fn next_position(&self) -> (u64, Position) {
         let number = self.number + 1;
         (number, Position { own: number, ..self.position() })
     }
 
-    /// Adds the next event of this node.
+    /// Appends the next event of this node.
     pub(crate) fn append_local(&mut self, entry: &Arc<Entry>, limits: &Limits) {
         self.number = entry.number;
         let now = Instant::now();
@@ -241,12 +242,12 @@ impl StreamLog {
         self.trim(limits, now);
     }
 
-    /// How far one has got who has the event at this place, which is the next that is taken.
+    /// Returns the position of a client that has the event at this place, which is the next.
     pub(crate) fn reached(&self, place: u64) -> Position {
         Position { place: place.max(self.began), ..self.position() }
     }
 
-    /// Takes the next event of another node. `None` if it is malformed.
+    /// Appends the next event of another node. `None` if it is malformed.
     pub(crate) fn append_remote(&mut self, publisher: NodeTag, place: u64, event: PersistedEvent, limits: &Limits) -> Option<Arc<Entry>> {
         let entry = Arc::new(self.decode_event(publisher, place, event, self.reached(place), Reach::Everywhere)?);
         let now = Instant::now();
@@ -256,7 +257,7 @@ impl StreamLog {
         Some(entry)
     }
 
-    /// Takes the next order of another node. Without a number it is of a process that has no sockets.
+    /// Appends the next order of another node. Orders of processes without sockets have no number.
     pub(crate) fn append_remote_order(
         &mut self,
         publisher: NodeTag,
@@ -266,7 +267,7 @@ impl StreamLog {
         limits: &Limits,
     ) -> Arc<Entry> {
         let Message { namespace, target, operation } = order;
-        // Nobody is served by that process: who knows the order is told by its place alone.
+        // That process serves no client: the place alone says who has the order.
         let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
         let entry = Entry::order(namespace, target, operation, number, self.reached(place), true).placed(publisher, place);
         let (entry, now) = (Arc::new(entry), Instant::now());
@@ -276,17 +277,17 @@ impl StreamLog {
         entry
     }
 
-    /// Up to which message of the stream it has been read what a node sent to its own sockets.
+    /// Returns the message up to which the private events of a node have been read.
     pub(crate) fn private_read_of(&self, node: NodeTag) -> u64 {
         self.others.get(&node).map_or(0, |others| others.read)
     }
 
-    /// The number of the last event that a node is known to have sent to its own sockets.
+    /// Returns the number of the last known private event of a node.
     pub(crate) fn last_private_of(&self, node: NodeTag) -> u64 {
         if node == self.me { self.number } else { self.others.get(&node).map_or(0, |others| others.number) }
     }
 
-    /// Takes what a node sent to its own sockets. What it sent before the first message that is taken is not here.
+    /// Appends private events of a node. Those before its first appended message are missing.
     pub(crate) fn append_private(&mut self, node: NodeTag, sequence: u64, events: impl Iterator<Item = PersistedEvent>, limits: &Limits) {
         let read = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me)).read;
         if sequence <= read {
@@ -307,13 +308,13 @@ impl StreamLog {
         self.trim(limits, now);
     }
 
-    /// What a node sent to its own sockets up to this message may be missing.
+    /// Notes that private events of a node up to this message may be missing.
     pub(crate) fn private_begins_behind(&mut self, node: NodeTag, sequence: u64) {
         let others = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me));
         others.events.begins_behind(place_behind(sequence));
     }
 
-    /// An event out of its record, with the offset that clients of this node are shown.
+    /// Decodes an event, and sets the offset that clients of this node are shown.
     fn decode_event(&self, publisher: NodeTag, place: u64, event: PersistedEvent, reached: Position, reach: Reach) -> Option<Entry> {
         let PersistedEvent { number, at, namespace, target, compress, frames } = event;
         let mut bytes = Vec::from(frames);
@@ -340,14 +341,14 @@ impl StreamLog {
         }
     }
 
-    /// Events, and the bytes that they take.
+    /// Returns the number of events, and their memory in bytes.
     pub(crate) fn usage(&self) -> (usize, usize) {
         let logs = || self.others.values().map(|others| &others.events).chain([&self.events]);
         (logs().map(EventLog::len).sum(), logs().map(EventLog::bytes).sum())
     }
 
-    /// Returns the positions that a client shows. `None` if the offset was never given out for an event of this stream, as far as that can be told. A client that
-    /// got no event of its session yet may show the offset of an earlier one.
+    /// Returns the positions that a client shows. `None` if its offset can't be of this stream. A client that `got_none` of the session's events may
+    /// show the offset of an earlier session.
     pub(crate) fn decode_offset(&self, offset: Option<&str>, got_none: bool) -> Option<Vec<Position>> {
         let Some(offset) = offset else { return Some(vec![]) };
         if got_none && offset::is_foreign(self.epoch, offset) {
@@ -358,15 +359,15 @@ impl StreamLog {
         (!seen.iter().any(made_up)).then_some(seen)
     }
 
-    /// What a session has missed whose client has seen this. `None` if it can't be told completely, or is too much.
+    /// Returns the events that a session has missed whose client has seen these positions. `None` if they are incomplete or too many.
     pub(crate) fn missed(&mut self, session: &SavedSession, seen: &[Position], limits: &Limits) -> Option<Missed> {
         let mut known = vec![session.since];
         known.extend(seen.iter().chain(&session.shown));
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
-            // It has all that it was sent, so that there is nothing for it up to where it was served.
+            // It has all that it was sent: nothing up to where it was served is for it.
             known.push(session.until);
         }
-        // Positions of a stream that is not there any more say nothing.
+        // Positions of a former stream mean nothing.
         let head = self.position();
         let made_up = seen.iter().any(|position| position.place > head.place);
         if made_up || self.owes_loss_notice || self.has_holes() || session.since.place > head.place || session.until.place > head.place {
@@ -387,7 +388,7 @@ impl StreamLog {
         if bytes > limits.session_bytes {
             return None;
         }
-        // If the connection is lost again in the midst of all this, it has to be known which of it has come.
+        // If the connection is lost again meanwhile, the offset says which of the events have come.
         let mut begin = seen.first().copied().unwrap_or(session.since);
         let mut besides: Vec<(NodeTag, u64)> = seen.iter().skip(1).filter_map(|position| Some((position.tag?, position.own))).collect();
         let offsets = entries.iter().map(|entry| {
@@ -407,8 +408,8 @@ impl StreamLog {
     }
 }
 
-/// The stays of a session that are still needed: the one that goes on, and those whose own events are among what is missed. What was sent in the
-/// others its client has, or it was not for the session.
+/// Returns the stays of a session that are still needed: the current one, and those with private events among the missed ones. The client has the
+/// events of the others, or they were not for the session.
 pub(crate) fn unfinished_stays(past: &[Stay], missed: &Missed) -> Vec<Stay> {
     let is_of = |stay: &Stay, entry: &Entry| {
         entry.reach == Reach::Here && entry.publisher == stay.tag && stay.from < entry.number && entry.number <= stay.to

@@ -1,7 +1,7 @@
 //! Positions as clients are shown them.
 //!
 //! All offsets of events have the same length, so that a node can put its own in the place of another's without writing the packet anew. A
-//! client that comes back is shown longer ones with what it missed: they tell besides which events of single nodes it has by now.
+//! returning client is shown longer ones with its missed events: they also hold which private events of nodes it has by now.
 
 use sociable_protocol::NodeTag;
 
@@ -15,9 +15,9 @@ const TAG: usize = 4;
 const OWN: usize = 8;
 /// The length of the offset of an event.
 pub(crate) const WIDTH: usize = EPOCH + PLACE + TAG + OWN;
-/// What the tag of nobody is written as: it is none that is drawn.
+/// The tag of nobody: no node draws it.
 const NOBODY: &str = "....";
-/// So many nodes may be told of besides.
+/// Nodes whose private events an offset may hold besides.
 pub(super) const MAX_BESIDES: usize = 256;
 
 /// Tells the offsets of one stream from those of another.
@@ -25,7 +25,7 @@ pub(super) const MAX_BESIDES: usize = 256;
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// That of a stream that was made at this time.
+    /// The epoch of a stream that was created at this time.
     pub(crate) fn of(created: i128) -> Self {
         // Streams are made seconds apart, if ever: what changes from one to the next is in the lower bits.
         let mut text = String::new();
@@ -40,7 +40,7 @@ impl Epoch {
     }
 }
 
-/// Writes a number in so many characters; what does not fit is cut off.
+/// Writes a number in so many characters, without its higher digits if it is longer.
 fn put(text: &mut String, number: u64, width: usize) {
     for at in (0..width).rev() {
         let sextet = if at * 6 < 64 { (number >> (at * 6)) & 63 } else { 0 };
@@ -61,7 +61,7 @@ fn number(text: &str) -> Option<u64> {
     })
 }
 
-/// The offset of a position.
+/// Returns the offset of a position.
 pub(crate) fn encode(epoch: Epoch, position: &Position) -> String {
     let mut text = String::with_capacity(WIDTH);
     text.push_str(epoch.as_str());
@@ -71,7 +71,7 @@ pub(crate) fn encode(epoch: Epoch, position: &Position) -> String {
     text
 }
 
-/// The offset of who has got to a position and, besides, has events of these nodes.
+/// Returns the offset of a client at a position that has private events of these nodes besides.
 pub(crate) fn encode_besides(epoch: Epoch, position: &Position, besides: &[(NodeTag, u64)]) -> String {
     let mut text = encode(epoch, position);
     for (tag, own) in besides {
@@ -81,13 +81,13 @@ pub(crate) fn encode_besides(epoch: Epoch, position: &Position, besides: &[(Node
     text
 }
 
-/// True for an offset of another stream.
+/// Returns true for an offset of another stream.
 pub(crate) fn is_foreign(epoch: Epoch, text: &str) -> bool {
     let other = text.as_bytes().first_chunk().copied().map(Epoch).filter(|other| *other != epoch);
     other.is_some_and(|other| number(other.as_str()).is_some() && decode(other, text).is_some())
 }
 
-/// The positions that an offset tells.
+/// Returns the positions of an offset.
 pub(crate) fn decode(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
     let text = &mut text;
     if split_off(text, EPOCH)? != epoch.as_str() {

@@ -7,9 +7,9 @@ use super::state::StreamState;
 use super::store::{StoreError, StoredValue};
 use crate::nats::wire;
 
-/// What the bucket has of a session.
+/// A session in the bucket.
 pub(super) enum LoadedSession {
-    /// It was never written, or is too old.
+    /// Never written, or too old.
     Missing,
     Deleted,
     Found(Box<SessionRecord>, StoredValue),

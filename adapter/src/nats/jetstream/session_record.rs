@@ -19,7 +19,8 @@ pub(super) struct SessionRecord {
     pub(super) owner_epoch: u64,
     /// Its stays on nodes: tag, from, to.
     pub(super) past: Vec<(NodeTag, u64, u64)>,
-    /// For how long its connection had been lost when this was written, in milliseconds, if it was. When that was is told by the server's clock: those of the nodes differ.
+    /// The milliseconds since the loss of its connection when this was written, if it was lost. The server's clock dates the writing: those of the
+    /// nodes differ.
     pub(super) lost: Option<u64>,
     pub(super) namespace: ByteString,
     id: Id,
@@ -35,7 +36,7 @@ pub(super) struct SessionRecord {
     /// The rooms that it left last, each with the positions of its joining and its leaving.
     #[serde(default)]
     left_rooms: Vec<(Room, RecordedPosition, RecordedPosition)>,
-    /// Rooms that it left here or before are not told.
+    /// The position up to which rooms that it left are dropped.
     #[serde(default)]
     left_dropped: Option<RecordedPosition>,
 }

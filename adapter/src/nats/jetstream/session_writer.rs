@@ -1,6 +1,6 @@
 //! The tasks that write sessions into the bucket, and look whether other nodes took them.
 //!
-//! Each session is one key. It is written by compare-and-set alone: who finds that another node has written it has lost it.
+//! Each session is one key, written by compare-and-set alone: a node that finds the write of another has lost the session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -64,7 +64,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
                 return written;
             }
             Err(Refused::Changed) => match load_session(state, pid).await {
-                // What this node had written before, without hearing of it.
+                // An earlier write of this node, whose answer was lost.
                 Ok(LoadedSession::Found(record, stored)) if record.is_of(state.me) => revision = Some(stored.revision),
                 Ok(LoadedSession::Missing) => revision = None,
                 Ok(LoadedSession::Found(..) | LoadedSession::Deleted) => {
@@ -78,7 +78,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
             Err(Refused::Other(error)) if is_full(&*error) => {
                 context.counters.sessions_unsaved.increment();
                 state.queue.note_refusal(&*error);
-                // What is kept of it is not true any more.
+                // The persisted record is outdated.
                 let purged = revision.is_none() || state.store.purge(pid).await.is_ok();
                 return if purged { None } else { revision };
             }
@@ -106,7 +106,7 @@ fn fence(context: &NatsContext, pid: &Id) {
 }
 
 enum Refused {
-    /// What is kept is not what was thought.
+    /// The revision is another one.
     Changed,
     Other(StoreError),
 }
@@ -123,7 +123,7 @@ impl From<UpdateError> for Refused {
 async fn try_write(state: &StreamState, pid: &Id, write: &Write, revision: Option<u64>) -> Result<Option<u64>, Refused> {
     let sessions = &state.store.sessions;
     match (write, revision) {
-        // Not if there ever was one: whoever deleted it had taken it over.
+        // A new key has to be new: a node that deleted it had taken it over.
         (Write::Put(bytes, _), revision) => Ok(Some(sessions.update(pid.as_str(), bytes.clone(), revision.unwrap_or(0)).await?)),
         (Write::Delete, None) => Ok(None),
         (Write::Delete, Some(revision)) => Ok(sessions.delete_expect_revision(pid.as_str(), Some(revision)).await.map(|()| None)?),
@@ -142,7 +142,7 @@ async fn mend_bucket(state: &StreamState, context: &NatsContext) {
     }
 }
 
-/// Looks whether other nodes have taken sessions, after a time in which this one may have been taken for dead.
+/// Looks for sessions that other nodes took over, after a time in which this one may have seemed dead.
 pub(super) async fn guard(state: Arc<StreamState>, context: Arc<NatsContext>) {
     let mut was_up = true;
     loop {
@@ -161,7 +161,7 @@ pub(super) async fn guard(state: Arc<StreamState>, context: Arc<NatsContext>) {
 async fn check_owners(state: &Arc<StreamState>, context: &Arc<NatsContext>) {
     let mine = state.sessions.persisted();
     let check_one = |pid: Id| async move {
-        // What is being written finds it out by itself.
+        // A write under way finds out by itself.
         state.sessions.settled(&pid).await;
         let is_mine = match load_session(state, &pid).await {
             Ok(LoadedSession::Found(record, _)) => record.is_of(state.me),

@@ -14,7 +14,7 @@ use crate::maps::{Map, Set};
 use crate::nats::wire::{self, Publisher};
 use crate::{SavedSession, Stay};
 
-/// How often it is looked whether all is written.
+/// The interval at which unwritten sessions are looked for.
 const NAP: Duration = Duration::from_millis(10);
 
 /// A change of a key.
@@ -79,7 +79,7 @@ impl Sessions {
         let mut known = self.known.lock();
         let entry = known.entry(session.pid).or_default();
         (entry.lost, entry.bytes) = (session.lost, bytes.len());
-        // Who takes over one that is lost has to find in the stream what was sent to it.
+        // The new owner of a lost session reads the earlier events from the stream.
         let after = if session.lost.is_some() { pushed } else { 0 };
         self.write(session.pid, entry, Write::Put(bytes.into(), after));
         true
@@ -91,7 +91,7 @@ impl Sessions {
         }
     }
 
-    /// What was to be written before is not worth it any more.
+    /// Replaces what was to be written.
     fn write(&self, pid: Id, entry: &mut Known, write: Write) {
         if entry.next.replace(write).is_none() && !entry.under_way {
             // If its task has died, the next will find what there is.
@@ -120,7 +120,7 @@ impl Sessions {
         lost.fold((0, 0), |(sessions, bytes), known| (sessions + 1, bytes + known.bytes))
     }
 
-    /// Ends when nothing of a session is to be written.
+    /// Waits until nothing of a session is to be written.
     pub(crate) async fn settled(&self, pid: &Id) {
         loop {
             let Some(settled) = self.known.lock().get(pid).map(|known| Arc::clone(&known.settled)) else { return };
@@ -139,7 +139,7 @@ impl Sessions {
         self.known.lock().iter().filter(|(_, known)| !known.is_settled()).map(|(pid, _)| *pid).collect()
     }
 
-    /// Ends when nothing of any session is to be written.
+    /// Waits until nothing of any session is to be written.
     pub(crate) async fn all_settled(&self) {
         while !self.known.lock().values().all(Known::is_settled) {
             tokio::time::sleep(NAP).await;
@@ -172,7 +172,7 @@ impl Sessions {
         Some((write, entry.revision))
     }
 
-    /// What was being written may be or not: it is written anew when it changes, or after a while.
+    /// Notes that writes were interrupted, with unknown outcome. They are repeated with the next change, or after a while.
     pub(super) fn note_interruption(&self) {
         for known in self.known.lock().values_mut() {
             known.under_way = false;
@@ -180,7 +180,7 @@ impl Sessions {
         }
     }
 
-    /// It was written. Returns true if there is more to write.
+    /// Ends a write. Returns true if there is more to write.
     pub(super) fn finish_write(&self, pid: &Id, revision: Option<u64>) -> bool {
         let mut known = self.known.lock();
         let Some(entry) = known.get_mut(pid) else { return false };

@@ -1,4 +1,4 @@
-//! What this node has of the history that the nodes share.
+//! The state of the shared history on this node.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,16 +19,16 @@ use crate::nats::stats::Counters;
 use crate::nats::wire::Publisher;
 use crate::{AdapterError, Limits, Node, SavedSession};
 
-/// How often sessions that live are saved anew, at least and at most.
+/// The interval at which living sessions are saved again, at least and at most.
 const REFRESH: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(60));
-/// What an event may be late by when its age is reckoned.
+/// The delay of an event that its age allows for.
 const SLACK: Duration = Duration::from_secs(60);
-/// Nothing is kept for longer.
+/// The age of the oldest events and sessions at most.
 const FOREVER: Duration = Duration::from_secs(30 * 24 * 3600);
-/// For how long the server's time is reckoned from when it was last told.
+/// The time for which the server's clock is extrapolated.
 const CLOCK: Duration = Duration::from_secs(10);
 
-/// What this node has of the history that the nodes share. Its tasks and [`StreamHistory`](super::history::StreamHistory) work on it.
+/// The state of the shared history on this node. Its tasks and [`StreamHistory`](super::history::StreamHistory) work on it.
 pub(crate) struct StreamState {
     pub(crate) me: Publisher,
     pub(crate) limits: Limits,
@@ -155,7 +155,7 @@ impl StreamState {
         let saved =
             session.cost() <= self.limits.session_bytes && self.sessions.save(session, self.me, epoch, left, limit, self.queue.pushed());
         if !saved {
-            // It must not come back as it was before.
+            // It must not be recovered in an earlier state.
             self.sessions.forget(&session.pid);
         }
         saved

@@ -1,4 +1,4 @@
-//! A client comes to another node than the one that has its session: the other is asked to let it go, and what the client may have missed is read.
+//! The takeover of a session from another node. That node is asked to give it up, and the events that the client may have missed are read.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,24 +24,24 @@ use crate::nats::wire::{self, Record};
 
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Positions that a client has shown and that are remembered. What they tell matters for seconds.
+/// Positions that a client has shown and that are remembered. They matter for seconds.
 const MAX_SHOWN: usize = 2 * MAX_BESIDES;
 /// Sessions that are given up at the same time.
 const GIVING_UP: usize = 20_000;
-/// How long the node that has a session is given to give it up: milliseconds are enough but while the servers elect a leader, or it is frozen.
+/// The time that the owner has to give a session up. Milliseconds are enough, except while the servers elect a leader, or the owner is frozen.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a node tries to keep what it sent before it says that it still tries: shorter than the asking node waits.
+/// The time after which an owner answers that its events are not persisted yet: shorter than the asking node waits.
 const TRYING: Duration = Duration::from_secs(4);
-/// The answer of a node that still tries.
+/// The answer of an owner whose events are not persisted yet.
 const STILL: &[u8] = b"still";
-/// How long a client that comes back may wait for its session.
+/// The time that a returning client waits for its session.
 const DEADLINE: Duration = Duration::from_secs(12);
-/// How long what was kept for all may be under way, before it is read from the stream.
+/// The time that a persisted message may be under way before it is read from the stream.
 const UNDER_WAY: Duration = Duration::from_millis(200);
-/// Nodes of which it is remembered when they were read.
+/// Nodes whose last read is remembered.
 const MAX_READ: usize = 1024;
-/// Stays of a session whose events its client may not have: what those nodes sent to it alone may have to be sent again. A session with more is not
-/// recovered.
+/// Stays of a session whose events its client may not have: private events of those nodes may have to be sent again. A session with more is
+/// not recovered.
 const MAX_PAST: usize = 16;
 
 /// Takes a session over whose client has come to this node. `seen` are the positions that the client shows.
@@ -52,7 +52,7 @@ pub(super) async fn take_over(
     pid: Id,
     seen: Vec<Position>,
 ) -> Option<SavedSession> {
-    // Who shows the same a second time is another.
+    // A second client with the same id is refused.
     if !state.sessions.taking.lock().insert(pid) {
         return None;
     }
@@ -74,13 +74,13 @@ struct Takeover<'a> {
     state: &'a StreamState,
     context: &'a NatsContext,
     pid: Id,
-    /// Its node was asked to give it up.
+    /// True if its owner was asked to give it up.
     asked: bool,
-    /// Who had it at first.
+    /// The first owner that was seen.
     owner: Option<(NodeTag, u64)>,
-    /// It may have been written, though nobody said so.
+    /// True if a write was tried whose outcome is unknown.
     tried: bool,
-    /// For how long it had been lost, or not refreshed.
+    /// The time since its loss, or its last refresh.
     away: Duration,
 }
 
@@ -90,7 +90,7 @@ impl Takeover<'_> {
         loop {
             match self.try_claim(namespace, seen).await {
                 Ok(Some(taken)) => return taken,
-                // Anew, with what is there now.
+                // The record has changed: try again.
                 Ok(None) => {}
                 // A server without room writes no new owner: the client begins anew at once.
                 Err(error) if is_full(&*error) => {
@@ -111,7 +111,7 @@ impl Takeover<'_> {
         let (mut record, stored) = match load_session(state, &pid).await? {
             LoadedSession::Found(record, stored) => (record, stored),
             LoadedSession::Deleted => return Ok(Some(None)),
-            // It may be so new that it has not been saved yet where it was made.
+            // A new session may not be saved yet on the node that made it.
             LoadedSession::Missing => return Ok(if self.give_up(pid.tag()).await { None } else { Some(None) }),
         };
         if *record.namespace != *namespace || record.epoch != state.log.lock().epoch().as_str() {
@@ -119,7 +119,7 @@ impl Takeover<'_> {
         }
         let (owner, is_mine) = ((record.owner, record.owner_epoch), record.is_of(state.me));
         if is_mine && self.tried {
-            // It was written, though nobody said so.
+            // The earlier write succeeded, though its answer was lost.
             return Ok(Some(self.finish(*record, stored.revision).await));
         }
         // Another was faster, or has it here.
@@ -131,16 +131,16 @@ impl Takeover<'_> {
             return Ok(None);
         }
         self.away = record.away(stored.written, state.server_time().await?);
-        // If nobody has seen its loss, it lived when it was refreshed last.
+        // If nobody noticed its loss, it lived at its last refresh.
         let refresh = if record.lost.is_some() { Duration::ZERO } else { state.refresh() };
         if self.away > state.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));
         }
-        // What its node sends to its own sockets from now on is not for it.
+        // Private events of its owner from now on are not for it.
         let to = record.left.take().unwrap_or(u64::MAX);
         match record.past.last_mut().filter(|(tag, ..)| *tag == record.owner) {
             Some(stay) => stay.2 = to,
-            // It has been there from the beginning.
+            // It was there from the beginning.
             None => record.past.push((record.owner, 0, to)),
         }
         if record.past.len() >= MAX_PAST {
@@ -166,7 +166,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Asks a node once to give it up. True if it did, or still tries: then it is asked again.
+    /// Asks the owner once to give it up. Returns true if it did, or if it still persists events: then it is asked again.
     async fn give_up(&mut self, owner: NodeTag) -> bool {
         if std::mem::replace(&mut self.asked, true) {
             return false;
@@ -181,7 +181,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// This node has it: sees to it that all is there that it may have missed.
+    /// Reads all that the session may have missed, now that this node owns it.
     async fn finish(&self, mut record: SessionRecord, revision: u64) -> Option<SavedSession> {
         let (state, pid) = (self.state, self.pid);
         let past: Vec<NodeTag> = record.past.iter().map(|(tag, ..)| *tag).collect();
@@ -190,7 +190,7 @@ impl Takeover<'_> {
             tracing::debug!(target: "sociable::recovery", %error, "what a session has missed can't be read now");
             tokio::time::sleep(PAUSE).await;
         }
-        // A node that could not say when it let it go, being dead or frozen: what it sends from now on is not for it.
+        // A dead or frozen owner could not name its last event: private events from now on are not for the session.
         let before = record.past.len().saturating_sub(1);
         for (tag, _, to) in record.past[..before].iter_mut().filter(|(.., to)| *to == u64::MAX) {
             *to = state.log.lock().last_private_of(*tag);
@@ -202,15 +202,15 @@ impl Takeover<'_> {
     }
 }
 
-/// The answer of the node that has a session.
+/// The answer of the owner of a session.
 enum Answer {
-    /// All that it sent to the session is in the stream.
+    /// All its events for the session are in the stream.
     GivenUp,
-    /// It has let the session go, and tries to keep what it sent before.
+    /// It has given the session up, but its events are not persisted yet.
     Still,
 }
 
-/// Asks the node that has a session to give it up. `None` if it is dead, or does not answer.
+/// Asks the owner of a session to give it up. `None` if it is dead, or does not answer.
 async fn ask_to_give_up(state: &StreamState, context: &NatsContext, owner: NodeTag, pid: &Id) -> Option<Answer> {
     if owner == state.me.tag {
         return None;
@@ -245,7 +245,7 @@ pub(super) async fn give_up(state: Arc<StreamState>, context: Arc<NatsContext>, 
                 let _permit = permit;
                 let persisted = async {
                     node.give_up(&pid).await;
-                    // What was sent to it before has to be found in the stream.
+                    // The new owner reads the earlier events from the stream.
                     drop(state.queue.flushed(state.queue.pushed()).await);
                     state.sessions.settled(&pid).await;
                 };
@@ -259,7 +259,7 @@ pub(super) async fn give_up(state: Arc<StreamState>, context: Arc<NatsContext>, 
     }
 }
 
-/// Ends when all that was kept before has come, and what these nodes sent to their own sockets.
+/// Waits until all persisted events have come, and those of these nodes for their own sockets.
 async fn catch_up(state: &StreamState, context: &NatsContext, past: &[NodeTag]) -> Result<(), StoreError> {
     let mine = state.catching_up.asked.fetch_add(1, Ordering::AcqRel) + 1;
     let mut done = state.catching_up.done.lock().await;
@@ -270,7 +270,7 @@ async fn catch_up(state: &StreamState, context: &NatsContext, past: &[NodeTag]) 
         let for_all = store.last_of(&store.subjects.all).await?;
         let come = |(): &()| state.log.lock().sequence() >= for_all;
         let mut moved = state.moved.subscribe();
-        // What comes by itself does so at once.
+        // Most messages come by themselves at once.
         if tokio::time::timeout(UNDER_WAY, moved.wait_for(come)).await.is_err() {
             state.wake.notify_one();
             moved.wait_for(come).await?;
@@ -291,7 +291,7 @@ async fn catch_up(state: &StreamState, context: &NatsContext, past: &[NodeTag]) 
     Ok(())
 }
 
-/// Reads what a node sent to its own sockets.
+/// Reads the events of a node for its own sockets.
 async fn read_private(state: &StreamState, context: &NatsContext, tag: NodeTag) -> Result<(), StoreError> {
     let store = &state.store;
     let subject = store.subjects.own(tag);
@@ -323,7 +323,7 @@ async fn read_private(state: &StreamState, context: &NatsContext, tag: NodeTag) 
         }
     });
     reading.await?;
-    // What went, if only while it was read, is not here.
+    // Messages that were dropped, if only while they were read, are missing here.
     let lacks = store.range().await?.lacks(age);
     if lacks > read {
         state.log.lock().private_begins_behind(tag, lacks);

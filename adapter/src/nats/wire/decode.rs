@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::format::{COMPRESS, HEAD, Head, LIMITS, NOWHERE, PersistedEvent, Publisher, Record, VERSIONS, VOLATILE, kind};
 use crate::message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target};
 
-/// Why bytes from the bus are not understood. They are counted and passed by.
+/// Bytes from the bus that are not understood. They are counted and skipped.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum WireError {
     #[error("a record of the unknown kind {0}")]
@@ -33,18 +33,18 @@ impl Head {
     }
 }
 
-/// The records of an envelope. `None` if it is of a version that is not read here.
+/// Returns the records of an envelope. `None` if its version is not read here.
 pub(crate) fn records(envelope: &[u8]) -> Option<Reader<'_>> {
     let (version, records) = (*envelope.first()?, envelope.get(HEAD..)?);
     (VERSIONS.0..=VERSIONS.1).contains(&version).then(|| Reader::new(records))
 }
 
-/// Reads a value back. `None` if it is another.
+/// Decodes a value. `None` if it is of another type.
 pub(crate) fn decode_value<T: serde::de::DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     Reader(bytes).args().ok()?.decode(0).ok()
 }
 
-/// Reads off the front of bytes.
+/// A reader of bytes from the front.
 #[derive(Debug)]
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -87,7 +87,7 @@ impl<'a> Reader<'a> {
         Id::try_from(text).map_err(|_| WireError::Malformed("id"))
     }
 
-    /// A list that says its length first. Memory is taken for what is there, not for what is said.
+    /// Reads a list behind its length. Memory is allocated for the items that are there, not for the length.
     fn list<T>(&mut self, mut read: impl FnMut(&mut Self) -> Result<T, WireError>) -> Result<Vec<T>, WireError> {
         let mut items = vec![];
         for _ in 0..self.length()? {
@@ -141,14 +141,14 @@ impl<'a> Reader<'a> {
         }
     }
 
-    /// The next record of an envelope, `None` behind the last. What a record holds behind what is known of it is for later versions.
+    /// Returns the next record of an envelope, `None` behind the last. Bytes of a record behind its known parts are for later versions.
     pub(crate) fn record(&mut self) -> Option<Result<Record, WireError>> {
         if self.0.is_empty() {
             return None;
         }
         let body = self.length().and_then(|length| self.bytes(length));
         if body.is_err() {
-            // Where the next would begin can't be told.
+            // The begin of the next is unknown.
             self.0 = &[];
         }
         Some(body.and_then(|body| Reader(body).decode_record()))

@@ -18,7 +18,7 @@ impl Head {
     }
 }
 
-/// The record of a message, with room for the head of an envelope in front, so that one that travels alone is not copied.
+/// Returns the record of a message.
 pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
     let Message { namespace, target, operation } = message;
     let length = if let Operation::Emit { frames, .. } = operation { frames.len() } else { 64 };
@@ -40,7 +40,7 @@ pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
     }
 }
 
-/// The record of an order of the history that nodes share: who does not know its number, passes it by.
+/// Returns the record of an order of the shared history. Older nodes ignore its number.
 pub(crate) fn encode_order(number: u64, message: &Message) -> Vec<u8> {
     let mut out = encode_message(message);
     out.put_u64(number);
@@ -48,12 +48,12 @@ pub(crate) fn encode_order(number: u64, message: &Message) -> Vec<u8> {
     out
 }
 
-/// True if a record is an order.
+/// Returns true if a record is an order.
 pub(crate) fn is_order(record: &[u8]) -> bool {
     matches!(record.get(HEAD + 4), Some(&(kind::JOIN | kind::LEAVE | kind::DISCONNECT)))
 }
 
-/// The record of an event of the history that nodes share.
+/// Returns the record of an event of the shared history.
 pub(crate) fn encode_persisted(number: u64, at: Option<usize>, namespace: &str, target: &Target, compress: bool, frames: &[u8]) -> Vec<u8> {
     record(kind::PERSISTED, frames.len() + 96, |out| {
         out.put_u64(number);
@@ -65,12 +65,12 @@ pub(crate) fn encode_persisted(number: u64, at: Option<usize>, namespace: &str, 
     })
 }
 
-/// The record by which a node tells that something is lost that it sent before.
+/// Returns the record by which a node announces that earlier events are lost.
 pub(crate) fn encode_lost() -> Vec<u8> {
     record(kind::LOST, 0, |_| {})
 }
 
-/// A value as it is kept by the server. `None` if it can't be written.
+/// Encodes a value for the bucket. `None` if it can't be encoded.
 pub(crate) fn encode_value(value: &impl serde::Serialize) -> Option<Vec<u8>> {
     let mut out = vec![];
     put_ack(&mut out, &Args::encode(Encoding::MsgPack, value).ok()?);
@@ -110,7 +110,7 @@ pub(crate) fn encode_refused(id: u64) -> Vec<u8> {
     record(kind::REFUSED, 8, |out| out.put_u64(id))
 }
 
-/// The records of an answer: several where one would be longer than `limit` and can be parted. One that can't be is given as it is.
+/// Returns the records of an answer: several where one would be longer than `limit` and can be split. One that can't be is returned as it is.
 pub(crate) fn encode_answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u8>> {
     match answer {
         Answer::Clients(ids) => {
@@ -159,7 +159,7 @@ pub(crate) fn encode_answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u
             out.put_u64(id);
             put_ack(out, args);
         })],
-        // What an adapter adds to the answers that come is not sent.
+        // Answers that an adapter adds are not sent.
         Answer::Asked(_) | Answer::Done(_) | Answer::Lost(_) | Answer::Failed(_) => vec![],
     }
 }
@@ -183,7 +183,7 @@ fn flags(volatile: bool, compress: bool) -> u8 {
     (u8::from(volatile) * VOLATILE) | (u8::from(compress) * COMPRESS)
 }
 
-/// What is longer than four bytes can tell is refused by its length before it is sent.
+/// Records of lengths beyond four bytes are refused before they are sent.
 fn put_length(out: &mut Vec<u8>, length: usize) {
     out.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
 }

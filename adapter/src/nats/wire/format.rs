@@ -7,8 +7,8 @@ use sociable_protocol::parser::Limits;
 
 use crate::message::{Answer, Message, Request, Target};
 
-/// The versions of the format that are read here, the lowest and the highest. The version is the first byte of every envelope, and the head is the same in
-/// all versions.
+/// The lowest and the highest version of the format that are read here. The first byte of every envelope is its version. The head is the same in all
+/// versions.
 pub(crate) const VERSIONS: (u8, u8) = (1, 1);
 /// The length of the head of an envelope.
 pub(crate) const HEAD: usize = 1 + 4 + 8 + 8 + 8;
@@ -23,56 +23,56 @@ pub(crate) struct Publisher {
     pub(crate) epoch: u64,
 }
 
-/// Who published an envelope, and which of its envelopes it is.
+/// The publisher of an envelope, and the envelope's numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) publisher: Publisher,
-    /// Which one of all that it published.
+    /// The number among all envelopes of the publisher.
     pub(crate) order: u64,
-    /// Which one of those on this lane, from 1 on; 0 on a lane that is not counted.
+    /// The number among those to the same receiver, from 1 on; 0 if they are not counted.
     pub(crate) sequence: u64,
 }
 
-/// The highest version that all read, if there is one.
+/// Returns the highest version that all read, if there is one.
 pub(crate) fn common_version(mine: (u8, u8), others: impl Iterator<Item = (u8, u8)>) -> Option<u8> {
     let (lowest, highest) = others.fold(mine, |(low, high), (lowest, highest)| (low.max(lowest), high.min(highest)));
     (lowest <= highest).then_some(highest)
 }
 
-/// Something that is told, asked or answered.
+/// A record of an envelope.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Record {
     /// A message that every receiver carries out.
     Message(Message),
-    /// An order of the history that nodes share, with its number at its node.
+    /// An order of the shared history, with its number at its node.
     Order(u64, Message),
-    /// An event of the history that nodes share.
+    /// An event of the shared history.
     Persisted(PersistedEvent),
-    /// Something that its publisher sent before is lost: the server did not keep it in time.
+    /// Earlier events of the publisher are lost: the server did not persist them in time.
     Lost,
-    /// To be answered under this number.
+    /// A question with its number.
     Request(u64, Request),
-    /// Who asked under this number does not wait any more.
+    /// Nobody waits for the answers to this question any more.
     Cancel(u64),
-    /// An answer to what was asked under this number.
+    /// An answer to this question.
     Answer(u64, Answer),
-    /// The last answer has been given.
+    /// The last answer to this question was sent.
     End(u64),
-    /// What was asked under this number is not answered, or not wholly.
+    /// This question is not answered, or not wholly.
     Refused(u64),
 }
 
-/// An event of the history that nodes share, as its node wrote it.
+/// An event of the shared history, as its node encoded it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PersistedEvent {
     /// Its number there.
     pub(crate) number: u64,
-    /// Where its offset begins in the frames, if it has one.
+    /// The begin of its offset in the frames, if it has one.
     pub(crate) at: Option<usize>,
     pub(crate) namespace: ByteString,
     pub(crate) target: Target,
     pub(crate) compress: bool,
-    /// Not looked at yet.
+    /// Not decoded yet.
     pub(crate) frames: Bytes,
 }
 

@@ -1,8 +1,8 @@
 //! Envelopes and records of the bus, as bytes. `docs/wire-format.md` describes it for other languages.
 //!
-//! An envelope says who published it and where it belongs in what that publisher sent. A record is one thing that is told, asked or
-//! answered. Names and arguments of events travel as the packets that a client would get, so that the parsers check them when they come.
-//! Nothing that is read shares the buffer it came in: the client reads into blocks of 64 KiB, which one small event in an outbox would hold.
+//! An envelope names its publisher, and its place among those of the publisher. A record is one message, question or answer. Names and
+//! arguments of events travel as the packets that a client would get, so that the parsers check them when they come. Decoded records share no
+//! buffer with the envelope: the client reads into blocks of 64 KiB, which one small event in an outbox would hold.
 //!
 //! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back.
 

@@ -70,11 +70,20 @@ pub(super) struct Client {
     pub(super) heard: Vec<(NodeTag, u64)>,
     /// Events that a thread of its node has passed while it was there, or that were told to it when it came back.
     offered: BTreeSet<(NodeTag, u64)>,
+    /// Private events that were sent while it was on their node.
+    pub(super) private: BTreeSet<(NodeTag, u64)>,
     /// What it has to hear.
     pub(super) due: BTreeSet<(NodeTag, u64)>,
 }
 
 impl Client {
+    /// A private event of the client's node is for it.
+    fn expect_private(&mut self, entry: &Entry) {
+        let event = (entry.publisher, entry.number);
+        self.private.insert(event);
+        self.due.insert(event);
+    }
+
     /// An event for all nodes has come to where the client is. It is for the client if that is in the room now.
     fn offer(&mut self, entry: &Entry) {
         let due = (entry.publisher, entry.number);
@@ -87,7 +96,7 @@ impl Client {
 
 pub(super) struct Cluster {
     /// All events for all nodes.
-    events: Vec<(usize, Arc<Entry>)>,
+    pub(super) events: Vec<(usize, Arc<Entry>)>,
     pub(super) nodes: Vec<Node>,
     pub(super) clients: Vec<Client>,
     stream: Vec<Message>,
@@ -150,6 +159,7 @@ impl Cluster {
                 offset: None,
                 heard: vec![],
                 offered: BTreeSet::new(),
+                private: BTreeSet::new(),
                 due: BTreeSet::new(),
             };
             cluster.clients.push(client);
@@ -417,16 +427,13 @@ impl Cluster {
                 let (id, at) = (self.clients[client].id, self.clients[client].at);
                 if let Some(node) = at.filter(|node| self.nodes[*node].acts()) {
                     let entry = self.emit(node, thread, vec![id.as_str().into()], true, false);
-                    self.clients[client].due.insert((entry.publisher, entry.number));
+                    self.clients[client].expect_private(&entry);
                 }
             }
             Op::Local { node, thread } if self.nodes[node].acts() => {
                 let here: Vec<_> = (0..CLIENTS).filter(|client| self.clients[*client].at == Some(node)).collect();
                 let entry = self.emit(node, thread, vec![], true, false);
-                let due = (entry.publisher, entry.number);
-                here.into_iter().for_each(|client| {
-                    self.clients[client].due.insert(due);
-                });
+                here.into_iter().for_each(|client| self.clients[client].expect_private(&entry));
             }
             Op::Work { node, thread, count } if self.nodes[node].acts() => self.work(node, thread, count),
             Op::Stall { client } if self.clients[client].at.is_some() => self.clients[client].stalled = true,

@@ -28,10 +28,12 @@ proptest! {
         let refuge = cluster.nodes.iter().position(|node| node.alive).unwrap();
         (0..NODES * THREADS).for_each(|at| cluster.work(at / THREADS, at % THREADS, usize::MAX));
         (0..CLIENTS).for_each(|client| cluster.recover(client, refuge, 0, usize::MAX));
+        let for_all: BTreeSet<_> = cluster.events.iter().map(|(_, entry)| (entry.publisher, entry.number)).collect();
         for client in &cluster.clients {
             let heard: BTreeSet<_> = client.heard.iter().copied().collect();
             prop_assert_eq!(heard.len(), client.heard.len(), "nothing comes twice");
             prop_assert!(client.due.is_subset(&heard), "nothing is lost: {:?}", client.due.difference(&heard).collect::<Vec<_>>());
+            prop_assert!(heard.iter().all(|event| for_all.contains(event) || client.private.contains(event)), "nothing is for others");
             for node in &cluster.nodes {
                 let numbers = client.heard.iter().filter(|(tag, _)| *tag == node.log.me).map(|(_, number)| number);
                 prop_assert!(numbers.is_sorted(), "of one publisher in order");
