@@ -33,14 +33,14 @@ fn observe(context: &NatsContext, link: Link, event: LinkEvent, throttle: &LogTh
     let (role, counters) = (link.role().name, &context.counters);
     match event {
         LinkEvent::Up => {
-            tracing::info!(target: "sociable::adapter", role, "the link to NATS is up");
+            tracing::info!(target: "sociable::adapter", role, "NATS connection up");
             context.links.set(link, true);
             // It may be another server: the sender reads the longest payload that it accepts.
             context.send_queue.wake.notify_one();
         }
         LinkEvent::Down => {
             counters.disconnected.increment();
-            tracing::warn!(target: "sociable::adapter", role, "the link to NATS is down");
+            tracing::warn!(target: "sociable::adapter", role, "NATS connection down");
             context.links.set(link, false);
             if link == Link::Data {
                 context.note_loss();
@@ -48,13 +48,13 @@ fn observe(context: &NatsContext, link: Link, event: LinkEvent, throttle: &LogTh
         }
         LinkEvent::SlowConsumer => {
             counters.slow_consumer.increment();
-            tracing::warn!(target: "sociable::adapter", role, "NATS messages were dropped since this node is too slow to take them");
+            tracing::warn!(target: "sociable::adapter", role, "slow consumer; NATS messages were dropped");
         }
         LinkEvent::Refused(event) => {
             counters.server_errors.increment();
             // There may be one for each envelope.
             if throttle.permits() {
-                tracing::error!(target: "sociable::adapter", role, %event, "the NATS server refuses something; has this node the permissions that it needs?");
+                tracing::error!(target: "sociable::adapter", role, %event, "refused by the NATS server; check the permissions of this node");
             }
         }
         LinkEvent::Other(event) => tracing::debug!(target: "sociable::adapter", role, %event, "NATS"),

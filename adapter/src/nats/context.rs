@@ -145,10 +145,10 @@ impl NatsContext {
             name
         };
         if left {
-            tracing::info!(target: "sociable::adapter", node = %plain(&name), "a node has left");
+            tracing::info!(target: "sociable::adapter", node = %plain(&name), "node left");
         } else {
             self.counters.lost_nodes.increment();
-            tracing::warn!(target: "sociable::adapter", node = %plain(&name), "a node is lost");
+            tracing::warn!(target: "sociable::adapter", node = %plain(&name), "node lost");
         }
         let publisher = Publisher { tag, epoch };
         if left {

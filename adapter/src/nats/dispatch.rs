@@ -25,7 +25,7 @@ pub(crate) fn dispatch_record(context: &Arc<NatsContext>, node: &Arc<dyn Node>, 
                 // The more there were the less often it is said: it is for each event.
                 let events = context.counters.not_for_history.get();
                 if events.is_power_of_two() {
-                    tracing::warn!(target: "sociable::recovery", tag = %from.tag, events, "an event came without the history that the nodes share: who is away does not get it; has its process been told of JetStream?");
+                    tracing::warn!(target: "sociable::recovery", tag = %from.tag, events, "event came outside the shared history; start its process with JetStream");
                 }
             }
             node.deliver(message);
@@ -76,7 +76,7 @@ async fn send_answer(context: &NatsContext, asker: Publisher, id: u64, answer: &
             continue;
         }
         context.counters.answers_too_large.increment();
-        tracing::warn!(target: "sociable::adapter", bytes = record.len(), limit, "an answer is longer than NATS takes: raise max_payload of its server");
+        tracing::warn!(target: "sociable::adapter", bytes = record.len(), limit, "answer exceeds the payload limit of NATS; raise max_payload of its server");
         match answer {
             // It has answered, but what it said can't be known there.
             Answer::Ack(client, _) => {
@@ -104,5 +104,5 @@ async fn send_patiently(context: &NatsContext, to: Publisher, record: Vec<u8>) -
 
 pub(super) fn count_malformed(context: &NatsContext, error: &dyn Display) {
     context.counters.malformed.increment();
-    tracing::debug!(target: "sociable::adapter", %error, "something from the bus is not understood");
+    tracing::debug!(target: "sociable::adapter", %error, "malformed data from the bus");
 }

@@ -100,7 +100,7 @@ impl Gaps {
 fn count_gap(missing: u64, publisher: Publisher, counters: &Counters) -> bool {
     if missing > 0 {
         counters.gaps.add(missing);
-        tracing::warn!(target: "sociable::adapter", tag = %publisher.tag, missing, "envelopes of a node were lost");
+        tracing::warn!(target: "sociable::adapter", tag = %publisher.tag, missing, "lost envelopes of a node");
     }
     missing > 0
 }

@@ -61,7 +61,7 @@ pub(super) async fn claim(context: &Arc<NatsContext>, control: &Client) -> Resul
         if !taken {
             return Ok(me);
         }
-        tracing::info!(target: "sociable::adapter", tag = %me.tag, "the tag is taken, another is drawn");
+        tracing::info!(target: "sociable::adapter", tag = %me.tag, "tag is taken; drawing another");
     }
     Err(NatsError::Start(format!("{TRIES} tags in a row were taken")))
 }
@@ -105,7 +105,7 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
     };
     let (mut heard, mut probed, mut asked): (Subscriber, Subscriber, Subscriber) = match subscribed.await {
         Ok(subscribed) => subscribed,
-        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "announcements can't be heard"),
+        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "subscribing to announcements failed"),
     };
     drop(control.flush().await);
     announce(&context, &control, me, Occasion::Hello).await;
@@ -191,7 +191,7 @@ fn count_impostor(context: &NatsContext) {
     let times = context.counters.spoken_for.get();
     // The more there were, the less often they are logged.
     if times.is_power_of_two() {
-        tracing::error!(target: "sociable::adapter", times, "somebody else speaks in the name of this node, which is contradicted; who may publish to the announcements on NATS?");
+        tracing::error!(target: "sociable::adapter", times, "impostor announces this node; check who may publish announcements on NATS");
     }
 }
 
@@ -252,15 +252,15 @@ fn observe_announcement(context: &Arc<NatsContext>, other: &Announcement) {
             context.choose_version(&members);
             drop(members);
             if change == Change::Came {
-                tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
+                tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "node joined");
                 if wire::common_version(wire::VERSIONS, [other.versions].into_iter()).is_none() {
                     context.counters.disagreeing.increment();
-                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, versions = ?other.versions, "a node reads no version of the wire format that this one writes: what they send does not reach each other");
+                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, versions = ?other.versions, "no common version of the wire format; messages of this node are lost");
                 }
             }
             if keeps.is_some_and(|keeps| keeps != context.has_history()) {
                 context.counters.disagreeing.increment();
-                tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "a node does not agree on the history: what it and this one send does not reach the other's clients as it should; start all nodes with JetStream, or none");
+                tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "nodes disagree on the shared history; start all nodes with JetStream, or none");
             }
             if context.gaps.observe_announced(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &context.counters) {
                 context.note_loss();

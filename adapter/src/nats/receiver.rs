@@ -29,7 +29,7 @@ const OVERHEAD: usize = 128;
 pub(super) async fn run(context: Arc<NatsContext>, client: Client, listening: Option<oneshot::Sender<()>>) {
     let mut receiver = match Receiver::subscribe(&context, &client).await {
         Ok(receiver) => receiver,
-        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "the other nodes can't be heard"),
+        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "subscribing to other nodes failed"),
     };
     // A flush would not wait for the server: it has to know of the subscriptions before the others know of this node.
     context.wait_for_server(&client).await;
@@ -100,7 +100,7 @@ impl<'a> Receiver<'a> {
                         entry.insert(keep);
                     }
                     Err(error) => {
-                        tracing::error!(target: "sociable::adapter", %error, id = %id.shortened(), "what is for an adopted id can't be heard");
+                        tracing::error!(target: "sociable::adapter", %error, id = %id.shortened(), "subscribing to an adopted id failed");
                     }
                 },
                 (Entry::Occupied(_), true) | (Entry::Vacant(_), false) => {}

@@ -34,7 +34,7 @@ pub(super) async fn run(context: Arc<NatsContext>, client: Client) {
             // The receivers see a gap.
             Ok(Err(error)) => {
                 context.counters.unsent.increment();
-                tracing::warn!(target: "sociable::adapter", %error, "an envelope could not be sent");
+                tracing::warn!(target: "sociable::adapter", %error, "envelope was not sent");
             }
             Err(_) => context.counters.unsent.increment(),
         }

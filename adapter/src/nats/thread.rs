@@ -162,7 +162,7 @@ async fn supervised<F: Future<Output = ()> + Send + 'static>(name: &'static str,
         only.spawn(task());
         let died = matches!(only.join_next().await, Some(Err(error)) if error.is_panic());
         context.counters.restarted.increment();
-        tracing::error!(target: "sociable::adapter", task = name, died, "a task of the adapter has ended, and is begun anew");
+        tracing::error!(target: "sociable::adapter", task = name, died, "adapter task ended; restarting");
         tokio::time::sleep(PAUSE).await;
     }
 }
@@ -172,7 +172,7 @@ async fn leave(context: &Arc<NatsContext>, data: &Client, control: &Client, send
     if let Some(history) = context.history.get().filter(|_| sending)
         && tokio::time::timeout(LAST_PERSISTED, history.wait_until_persisted()).await.is_err()
     {
-        tracing::warn!(target: "sociable::adapter", "left without having kept everything");
+        tracing::warn!(target: "sociable::adapter", "left before all events were persisted");
     }
     let sent = async {
         if sending {
@@ -182,7 +182,7 @@ async fn leave(context: &Arc<NatsContext>, data: &Client, control: &Client, send
     };
     if tokio::time::timeout(LEAVE, sent).await.is_err() {
         // The others find it to be missing.
-        tracing::warn!(target: "sociable::adapter", "left without having sent everything");
+        tracing::warn!(target: "sociable::adapter", "left before all messages were sent");
     }
     let goodbye = async {
         membership::announce_leave(context, control).await;

@@ -38,7 +38,7 @@ pub(super) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>, clie
             StreamConsumer { state: &state, context: &context, missing: 0, is_behind: false, unpersisted: None, held: VecDeque::new() };
         if let Err(error) = consumer.consume(&client, &mut loaded).await {
             context.counters.restarted.increment();
-            tracing::warn!(target: "sociable::recovery", %error, "what other nodes keep can't be heard now");
+            tracing::warn!(target: "sociable::recovery", %error, "stream subscription failed; retrying");
         }
         tokio::time::sleep(PAUSE).await;
     }
@@ -101,7 +101,7 @@ impl StreamConsumer<'_> {
 
     async fn try_look(&mut self, store: &Store, patient: bool) {
         if let Err(error) = self.look(store, patient).await {
-            tracing::debug!(target: "sociable::recovery", %error, "the stream can't be asked now");
+            tracing::debug!(target: "sociable::recovery", %error, "stream request failed; retrying");
         }
     }
 
@@ -116,7 +116,7 @@ impl StreamConsumer<'_> {
         // Messages that were dropped, if only while they were read, are missing here.
         let lacks = store.range().await?.lacks(age);
         self.state.log.lock().break_off_at(lacks);
-        tracing::debug!(target: "sociable::recovery", last, "events that were kept before are loaded");
+        tracing::debug!(target: "sociable::recovery", last, "loaded persisted events");
         Ok(())
     }
 
@@ -272,7 +272,7 @@ impl StreamConsumer<'_> {
     async fn fill(&mut self, store: &Store) -> Result<(), StoreError> {
         let known = self.known();
         self.context.counters.resynced.increment();
-        tracing::info!(target: "sociable::recovery", behind = known, "messages of other nodes did not come, and are read from the stream");
+        tracing::info!(target: "sociable::recovery", behind = known, "missing messages; reading them from the stream");
         store
             .read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.consume_message(sequence, &payload, true))
             .await?;
@@ -288,7 +288,7 @@ impl StreamConsumer<'_> {
     /// Starts again with another stream: the earlier events are gone.
     async fn rebuild(&mut self, store: &Store) -> Result<(), StoreError> {
         let Range { epoch, first, .. } = store.range().await?;
-        tracing::error!(target: "sociable::recovery", "the stream was made anew: the events before are gone");
+        tracing::error!(target: "sociable::recovery", "stream was created again; earlier events are gone");
         self.is_behind = false;
         {
             let mut log = self.state.log.lock();
@@ -322,7 +322,7 @@ impl StreamConsumer<'_> {
                 if follows == Follows::Gap {
                     // All earlier messages of the stream have been read: nothing is missing here. A publisher announces its lost events itself.
                     context.counters.gaps.increment();
-                    tracing::debug!(target: "sociable::recovery", tag = %head.publisher.tag, "a publisher has skipped numbers");
+                    tracing::debug!(target: "sociable::recovery", tag = %head.publisher.tag, "a publisher skipped numbers");
                 }
                 if head.publisher == state.me {
                     state.queue.set_place(head.order, Some(sequence));

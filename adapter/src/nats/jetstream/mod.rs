@@ -44,7 +44,7 @@ use super::context::NatsContext;
 pub(super) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>, client: Client) {
     let options = context.options.jetstream.clone().unwrap_or_default();
     if let Err(error) = state.store.adjust(state.max_age(), state.session_age(), &options).await {
-        tracing::error!(target: "sociable::recovery", %error, "the limits of events and sessions could not be set: has the NATS server room for both?");
+        tracing::error!(target: "sociable::recovery", %error, "setting the limits of events and sessions failed; has the NATS server room for both?");
     }
     tokio::join!(
         publisher::run(Arc::clone(&state), Arc::clone(&context)),

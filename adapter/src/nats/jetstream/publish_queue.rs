@@ -152,7 +152,7 @@ impl PublishQueue {
     /// The server has refused a message.
     pub(crate) fn note_refusal(&self, error: &dyn std::error::Error) {
         if !self.is_refused.swap(true, Ordering::AcqRel) {
-            tracing::error!(target: "sociable::recovery", %error, "the NATS server keeps no more: events go on without being kept, and clients that lose their connection begin anew");
+            tracing::error!(target: "sociable::recovery", %error, "NATS server refuses to persist events; clients that lose their connection get new sessions");
             self.wake.notify_one();
         }
     }
@@ -160,7 +160,7 @@ impl PublishQueue {
     /// The server has persisted a message.
     pub(super) fn note_acceptance(&self) {
         if self.is_refused() && self.is_refused.swap(false, Ordering::AcqRel) {
-            tracing::info!(target: "sociable::recovery", "the NATS server keeps events again");
+            tracing::info!(target: "sociable::recovery", "NATS server persists events again");
         }
     }
 

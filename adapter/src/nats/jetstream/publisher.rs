@@ -83,12 +83,12 @@ impl StreamPublisher<'_> {
             }
             if is_late {
                 counters.not_kept.add(message.records);
-                tracing::error!(target: "sociable::recovery", %error, events = message.records, "events could not be kept in time, and do not reach other nodes");
+                tracing::error!(target: "sociable::recovery", %error, events = message.records, "events not persisted in time; other nodes do not get them");
                 self.give_up(message);
                 return Outcome::Lost;
             }
             counters.kept_again.increment();
-            tracing::debug!(target: "sociable::recovery", %error, "events are not kept yet, and are published again");
+            tracing::debug!(target: "sociable::recovery", %error, "events not persisted yet; publishing again");
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE.1);
         }
@@ -99,7 +99,7 @@ impl StreamPublisher<'_> {
         // While the link is down, messages wait here: the client would send them however late.
         let patience = queue.deadline.saturating_sub(message.since.elapsed());
         let up = self.context.links.wait_until_up(Link::History);
-        tokio::time::timeout(patience, up).await.map_err(|_| "the link to NATS is down")?;
+        tokio::time::timeout(patience, up).await.map_err(|_| "NATS connection down")?;
         let subject = match message.subject {
             StreamSubject::All => store.subjects.all.clone(),
             StreamSubject::Own => store.subjects.own(me.tag),
@@ -152,7 +152,7 @@ impl StreamPublisher<'_> {
         }
         // If it does not arrive, the next persisted message shows the gap.
         if let Err(error) = store.context.client().publish(store.subjects.unkept.clone(), payload).await {
-            tracing::warn!(target: "sociable::recovery", %error, "events could not be sent on");
+            tracing::warn!(target: "sociable::recovery", %error, "unpersisted events were not sent");
         }
     }
 }

@@ -73,7 +73,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
                     }
                     return None;
                 }
-                Err(error) => tracing::debug!(target: "sociable::recovery", %error, "a session can't be read now"),
+                Err(error) => tracing::debug!(target: "sociable::recovery", %error, "session read failed; retrying"),
             },
             Err(Refused::Other(error)) if is_full(&*error) => {
                 context.counters.sessions_unsaved.increment();
@@ -83,7 +83,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
                 return if purged { None } else { revision };
             }
             Err(Refused::Other(error)) => {
-                tracing::debug!(target: "sociable::recovery", %error, "a session is not saved yet");
+                tracing::debug!(target: "sociable::recovery", %error, "session write failed; retrying");
                 mend_bucket(state, context).await;
             }
         }
@@ -93,7 +93,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
         tokio::time::sleep(PAUSE).await;
     }
     context.counters.sessions_unsaved.increment();
-    tracing::warn!(target: "sociable::recovery", "a session could not be saved");
+    tracing::warn!(target: "sociable::recovery", "session was not saved");
     if matches!(write, Write::Delete) { None } else { revision }
 }
 
@@ -136,7 +136,7 @@ async fn mend_bucket(state: &StreamState, context: &NatsContext) {
     let Ok(_mending) = state.sessions.mending.try_lock() else { return };
     let store = &state.store;
     if store.sessions_are_gone().await {
-        tracing::error!(target: "sociable::recovery", "the bucket of sessions is gone, and is made anew");
+        tracing::error!(target: "sociable::recovery", "bucket of sessions was deleted; creating it again");
         let options = context.options.jetstream.clone().unwrap_or_default();
         drop(Store::open(&store.context.client(), &context.options.connection.cluster, &options).await);
     }
@@ -151,7 +151,7 @@ pub(super) async fn guard(state: Arc<StreamState>, context: Arc<NatsContext>) {
         let was_away = before.elapsed() > GUARD + context.options.heartbeat_interval;
         let up = context.links.are_up();
         if up && (was_away || !was_up) {
-            tracing::info!(target: "sociable::recovery", "this node was away: its sessions are checked");
+            tracing::info!(target: "sociable::recovery", "node was away; checking its sessions");
             check_owners(&state, &context).await;
         }
         was_up = up;

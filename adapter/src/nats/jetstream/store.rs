@@ -114,7 +114,7 @@ impl Store {
                 // The servers of a cluster that was just started have to find their leader first.
                 Err(error) if begun.elapsed() < START => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(target: "sociable::recovery", %error, "JetStream can't be used yet: is it enabled (`nats-server -js`)?");
+                        tracing::warn!(target: "sociable::recovery", %error, "JetStream is not ready; is it enabled (`nats-server -js`)?");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -155,7 +155,7 @@ impl Store {
                 Err(error)
                     if replicas > 1 && options.replicas.is_none() && patient && code(&error) == Some(ErrorCode::CLUSTER_NO_PEERS) =>
                 {
-                    tracing::warn!(target: "sociable::recovery", "there are too few NATS servers: events and sessions are kept on one alone");
+                    tracing::warn!(target: "sociable::recovery", "too few NATS servers; storing events and sessions on one");
                     replicas = 1;
                 }
                 Err(error) => return Err(error.into()),

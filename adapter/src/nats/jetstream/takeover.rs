@@ -63,7 +63,7 @@ pub(super) async fn take_over(
     let taken = tokio::time::timeout(DEADLINE, taken).await;
     state.sessions.taking.lock().remove(&pid);
     if taken.is_err() {
-        tracing::warn!(target: "sociable::recovery", "a session can't be taken over in time");
+        tracing::warn!(target: "sociable::recovery", "session takeover timed out");
         state.sessions.forget(&pid);
     }
     taken.ok().flatten()
@@ -98,7 +98,7 @@ impl Takeover<'_> {
                     return None;
                 }
                 Err(error) => {
-                    tracing::debug!(target: "sociable::recovery", %error, "a session is not taken over yet");
+                    tracing::debug!(target: "sociable::recovery", %error, "session takeover failed; retrying");
                     tokio::time::sleep(PAUSE).await;
                 }
             }
@@ -187,7 +187,7 @@ impl Takeover<'_> {
         let past: Vec<NodeTag> = record.past.iter().map(|(tag, ..)| *tag).collect();
         state.sessions.note_takeover(pid, revision);
         while let Err(error) = catch_up(state, self.context, &past).await {
-            tracing::debug!(target: "sociable::recovery", %error, "what a session has missed can't be read now");
+            tracing::debug!(target: "sociable::recovery", %error, "reading missed events failed; retrying");
             tokio::time::sleep(PAUSE).await;
         }
         // A dead or frozen owner could not name its last event: private events from now on are not for the session.
