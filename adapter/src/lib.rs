@@ -31,7 +31,9 @@ use futures_util::stream::BoxStream;
 use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
 
-pub use history::{Entry, History, LeftRoom, LeftRooms, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Stay, Usage};
+pub use history::{
+    Entry, History, LeftRoom, LeftRooms, Limits, MemoryHistory, Missed, NewEvent, Position, Reach, SavedSession, Stay, Usage,
+};
 pub use latency::{Latency, Times};
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use parking_lot::{Mutex, RwLock};
 use serde::Deserialize;
-use sociable_adapter::{AdapterError, Entry, History, LeftRooms, Limits, Missed, Operation, Position, Reach, Room, SavedSession, Target};
+use sociable_adapter::{
+    AdapterError, Entry, History, LeftRooms, Limits, Missed, NewEvent, Operation, Position, Reach, Room, SavedSession, Target,
+};
 use sociable_protocol::{Args, Frames, Id};
 use tokio::sync::oneshot;
 
@@ -493,7 +495,9 @@ impl Namespace {
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
-        self.set_out(&target.clone(), None, |deliver| recoveries.history.append(self.name(), target, compress, reach, &mut write, deliver))
+        let receivers = target.clone();
+        let event = NewEvent { namespace: self.name(), target, compress, reach, write: &mut write };
+        self.set_out(&receivers, None, |deliver| recoveries.history.append(event, deliver))
     }
 
     /// Has an entry of the history delivered that gets its place by `append`: on each thread in the order of the places. `joining` is held until that is done.

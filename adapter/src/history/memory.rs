@@ -4,17 +4,16 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
-use sociable_protocol::{Frames, Id, NodeTag, Value};
+use sociable_protocol::{Id, NodeTag, Value};
 
 use super::event_log::EventLog;
 use super::orders::obey;
-use super::{Entry, History, Limits, Missed, OVERHEAD, Position, Reach, SavedSession, Usage};
+use super::{Entry, History, Limits, Missed, NewEvent, OVERHEAD, Position, SavedSession, Usage};
 use crate::AdapterError;
 use crate::maps::Map;
-use crate::message::{Operation, Target};
+use crate::message::Message;
 
 /// Events and sessions of one node in memory, within [`Limits`].
 ///
@@ -124,15 +123,8 @@ impl Contents {
 }
 
 impl History for MemoryHistory {
-    fn append(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        compress: bool,
-        _: &dyn Fn() -> Reach,
-        write: &mut dyn FnMut(&str) -> Frames,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError> {
+    fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
+        let NewEvent { namespace, target, compress, write, .. } = event;
         let write_entry = |number, reached| {
             let frames = write(&self.offset(&reached));
             Entry::new(namespace.clone(), target, frames, compress, number, reached, false)
@@ -141,14 +133,8 @@ impl History for MemoryHistory {
         Ok(())
     }
 
-    fn order(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        operation: Operation,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError> {
-        self.append_with(|number, reached| Entry::order(namespace.clone(), target, operation, number, reached, false), deliver);
+    fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
+        self.append_with(|number, reached| Entry::order(order, number, reached, false), deliver);
         Ok(())
     }
 

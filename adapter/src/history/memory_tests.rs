@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use sociable_protocol::IdSource;
+use bytestring::ByteString;
+use sociable_protocol::{Frames, IdSource};
 
 use super::*;
-use crate::LeftRooms;
+use crate::{LeftRooms, Operation, Reach, Target};
 
 const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(60), event_age: Duration::from_secs(60), session_bytes: 10_000, total_bytes: 100_000 };
@@ -46,7 +47,8 @@ impl Bench {
             Frames::text(&"x".repeat(length))
         };
         let target = Target { rooms, except: vec![] };
-        self.history.append(&"/".into(), target, true, &|| Reach::Everywhere, &mut write, &mut |_| {}).unwrap();
+        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write: &mut write };
+        self.history.append(event, &mut |_| {}).unwrap();
         offset
     }
 
@@ -95,7 +97,9 @@ fn event_for_several_rooms_is_missed_once() {
     let send = |rooms: &[&str], except: &[&str]| {
         let named = |names: &[&str]| names.iter().map(|room| ByteString::from(*room)).collect();
         let target = Target { rooms: named(rooms), except: named(except) };
-        bench.history.append(&"/".into(), target, true, &|| Reach::Everywhere, &mut |_| Frames::text("x"), &mut |_| {}).unwrap();
+        let write = &mut |_: &str| Frames::text("x");
+        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write };
+        bench.history.append(event, &mut |_| {}).unwrap();
     };
     send(&["red", "blue", "red"], &[]);
     send(&[], &["blue"]);
@@ -218,7 +222,7 @@ fn history_drops_what_is_too_old() {
 /// Orders something of the sessions in a room, or with this id.
 fn order(bench: &Bench, room: &str, operation: Operation) {
     let target = Target { rooms: vec![room.into()], except: vec![] };
-    bench.history.order(&"/".into(), target, operation, &mut |_| {}).unwrap();
+    bench.history.append_order(Message { namespace: "/".into(), target, operation }, &mut |_| {}).unwrap();
 }
 
 fn rooms(names: &[&str]) -> Vec<ByteString> {

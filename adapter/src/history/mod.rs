@@ -7,7 +7,7 @@ pub(crate) mod orders;
 mod position;
 mod stays;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -17,7 +17,7 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use sociable_protocol::{Frames, Id, NodeTag, Value};
 
 use crate::AdapterError;
-use crate::message::{Operation, Room, Target};
+use crate::message::{Message, Operation, Room, Target};
 
 pub use left::{LeftRoom, LeftRooms};
 pub use memory::MemoryHistory;
@@ -85,7 +85,8 @@ impl Entry {
     }
 
     /// An order that this node is about to carry out.
-    pub(crate) fn order(namespace: ByteString, target: Target, operation: Operation, number: u64, reached: Position, shared: bool) -> Self {
+    pub(crate) fn order(order: Message, number: u64, reached: Position, shared: bool) -> Self {
+        let Message { namespace, target, operation } = order;
         let entry = Self::new(namespace, target, Frames::text(""), false, number, reached, shared);
         Self { order: Some(operation), ..entry }
     }
@@ -121,6 +122,27 @@ impl Entry {
     /// Returns true if it will never have a place.
     pub(crate) fn is_lost(&self) -> bool {
         self.place.load(Ordering::Acquire) == Self::LOST
+    }
+}
+
+/// An event that is about to be appended to a history.
+pub struct NewEvent<'a> {
+    /// The namespace.
+    pub namespace: &'a ByteString,
+    /// The receivers.
+    pub target: Target,
+    /// True if it may be compressed.
+    pub compress: bool,
+    /// Returns the nodes whose sockets may receive it.
+    pub reach: &'a dyn Fn() -> Reach,
+    /// Returns the packet with the offset that clients are shown.
+    pub write: &'a mut dyn FnMut(&str) -> Frames,
+}
+
+impl Debug for NewEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, target, compress, .. } = self;
+        f.debug_struct("NewEvent").field("namespace", namespace).field("target", target).field("compress", compress).finish_non_exhaustive()
     }
 }
 
@@ -208,37 +230,22 @@ pub struct Usage {
 /// * A [`save`](Self::save)d session is returned by [`take`](Self::take) at most once.
 /// * [`missed`](Self::missed) returns all events for a session, or none: never some of them.
 pub trait History: Send + Sync + Debug + 'static {
-    /// Appends an event. `reach` returns its possible receivers. `write` gets the offset for clients and returns the packet. `deliver` starts the
-    /// delivery before a later event can. None of them may call the history.
+    /// Appends an event. `deliver` starts its delivery before a later event can. Neither it nor a function of the event may call the history.
     ///
-    /// All three run while no session can be saved: a socket that is connected in `reach` is saved later, as one that was here for this event.
+    /// All of them run while no session can be saved: a socket that is connected in `reach` is saved later, as one that was here for this event.
     ///
     /// # Errors
     ///
     /// A shared history can't queue more for the other nodes. The event was not delivered.
-    fn append(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        compress: bool,
-        reach: &dyn Fn() -> Reach,
-        write: &mut dyn FnMut(&str) -> Frames,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError>;
+    fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
 
-    /// Appends a join, a leave or a disconnect. `deliver` carries it out where sockets live, as in [`append`](Self::append). Sessions whose clients
-    /// are away obey it when they come back: see [`missed`](Self::missed).
+    /// Appends an order: a join, a leave or a disconnect. `deliver` carries it out where sockets live, as in [`append`](Self::append). Sessions whose
+    /// clients are away obey it when they come back: see [`missed`](Self::missed).
     ///
     /// # Errors
     ///
     /// A shared history can't queue more for the other nodes. The order was not delivered.
-    fn order(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        operation: Operation,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError>;
+    fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
 
     /// Returns true if appended events reach the other nodes, and theirs come to [`Node::keep`](crate::Node::keep). Otherwise each node has its own
     /// history, and publishes its events besides.

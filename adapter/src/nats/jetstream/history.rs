@@ -4,7 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use bytestring::ByteString;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, ready};
 use sociable_protocol::{Frames, Id};
@@ -16,10 +15,9 @@ use super::publish_queue::StreamSubject;
 use super::state::StreamState;
 use super::takeover::take_over;
 use crate::history::Position;
-use crate::message::{Operation, Target};
 use crate::nats::context::NatsContext;
 use crate::nats::wire;
-use crate::{AdapterError, Entry, History, Message, Missed, Reach, SavedSession, Usage};
+use crate::{AdapterError, Entry, History, Message, Missed, NewEvent, Reach, SavedSession, Usage};
 
 /// The history that the nodes share, as the node uses it.
 pub(crate) struct StreamHistory {
@@ -66,15 +64,8 @@ impl StreamHistory {
 }
 
 impl History for StreamHistory {
-    fn append(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        compress: bool,
-        reach: &dyn Fn() -> Reach,
-        write: &mut dyn FnMut(&str) -> Frames,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError> {
+    fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
+        let NewEvent { namespace, target, compress, reach, write } = event;
         let append = |log: &StreamLog| {
             let reach = reach();
             let (number, reached) = log.next_position();
@@ -100,20 +91,11 @@ impl History for StreamHistory {
         self.append_with(append, deliver)
     }
 
-    fn order(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        operation: Operation,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError> {
+    fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
         let append = |log: &StreamLog| {
             let (number, reached) = log.next_position();
-            let message = Message { namespace: namespace.clone(), target, operation };
-            let record = wire::encode_order(number, &message);
-            let Message { namespace, target, operation } = message;
-            let entry = Entry::order(namespace, target, operation, number, reached, true);
-            Ok(Appended { entry, record, subject: StreamSubject::All })
+            let record = wire::encode_order(number, &order);
+            Ok(Appended { entry: Entry::order(order, number, reached, true), record, subject: StreamSubject::All })
         };
         self.append_with(append, deliver)
     }

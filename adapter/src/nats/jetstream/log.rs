@@ -173,9 +173,7 @@ impl StreamLog {
             Unpersisted::Event(event) => {
                 self.decode_event(self.me, Entry::LOST, PersistedEvent { number, ..event }, reached, Reach::Here)?
             }
-            Unpersisted::Order(Message { namespace, target, operation }) => {
-                Entry::order(namespace, target, operation, number, reached, true).placed(self.me, Entry::LOST)
-            }
+            Unpersisted::Order(order) => Entry::order(order, number, reached, true).placed(self.me, Entry::LOST),
         };
         self.number = number;
         self.note_own_loss(number);
@@ -266,10 +264,9 @@ impl StreamLog {
         order: Message,
         limits: &Limits,
     ) -> Arc<Entry> {
-        let Message { namespace, target, operation } = order;
         // That process serves no client: the place alone says who has the order.
         let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
-        let entry = Entry::order(namespace, target, operation, number, self.reached(place), true).placed(publisher, place);
+        let entry = Entry::order(order, number, self.reached(place), true).placed(publisher, place);
         let (entry, now) = (Arc::new(entry), Instant::now());
         self.place = place;
         self.events.push(&entry, now);
