@@ -6,8 +6,8 @@
 //! async fn the_test() {
 //!     // Makes an adapter of one cluster at each call.
 //!     check_all(async || {
-//!         # type MyAdapter = sociable_adapter::Local;
-//!         # let connect = async || sociable_adapter::Local;
+//!         # type MyAdapter = sociable_adapter::SingleNodeAdapter;
+//!         # let connect = async || sociable_adapter::SingleNodeAdapter;
 //!         Peer::start(connect().await)
 //!     })
 //!     .await;

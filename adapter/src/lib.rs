@@ -1,25 +1,25 @@
-//! What crosses the nodes of a cluster, and the trait by which a node meets whatever carries it.
+//! Messages between the nodes of a cluster, and the trait of whatever carries them.
 //!
 //! # Layout
 //!
-//! * [`message`]: what one node tells or asks the others, and what they answer.
+//! * [`message`]: messages, questions and answers between nodes.
 //! * [`Adapter`]: the trait, with its promises.
-//! * [`Local`]: the adapter of a node that is alone.
+//! * [`SingleNodeAdapter`]: the adapter of a single node.
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
 //! * `conformance`, with that feature: checks that every adapter has to pass.
-//! * [`Figures`] and [`Latency`]: what an adapter has counted and measured.
-//! * [`History`]: what clients miss while their connections are lost; [`MemoryHistory`] keeps it on one node.
+//! * [`Figures`] and [`Latency`]: counts and latencies of an adapter.
+//! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod history;
-mod local;
 mod maps;
 pub mod message;
 #[cfg(feature = "nats")]
 mod nats;
+mod single_node;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -30,168 +30,169 @@ use futures_util::stream::BoxStream;
 use sociable_protocol::{Frames, Id, NodeTag};
 use thiserror::Error;
 
-pub use history::{Entry, History, LeftRoom, LeftRooms, Limits, MemoryHistory, Missed, Position, Reach, SavedSession, Stay, Usage};
-pub use local::Local;
+pub use history::{
+    Entry, History, LeftRoom, LeftRooms, Limits, MemoryHistory, Missed, NewEvent, Position, Reach, SavedSession, Stay, Usage,
+};
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
 pub use nats::{Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+pub use single_node::SingleNodeAdapter;
 pub use sociable_protocol::{Latency, Times};
 
-/// Why a message did not get on its way to the other nodes. What it asks for was done on this node all the same.
+/// A message that does not reach the other nodes. This node carried it out all the same.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AdapterError {
     /// The other nodes can't be reached now. Try again later, or watch the readiness of the node.
     #[error("the other nodes can't be reached: {0}")]
     Unreachable(String),
-    /// The message is longer than what carries it allows. Split it.
+    /// The message is longer than the bus allows. Split it.
     #[error("the message has {bytes} bytes, but at most {limit} can be sent to other nodes")]
     TooLarge {
-        /// The length of the message.
+        /// The length of the message, in bytes.
         bytes: usize,
-        /// The longest that is carried.
+        /// The longest message that is carried, in bytes.
         limit: usize,
     },
-    /// So much waits to be sent that no more is taken. Emit less, or wait and try again.
+    /// The queue of messages for other nodes is full. Emit less, or wait and try again.
     #[error("{limit} bytes wait to be sent to other nodes, and no more are taken")]
     Full {
-        /// The most that may wait.
+        /// The bound of the queue, in bytes.
         limit: usize,
     },
 }
 
-/// What an adapter has counted and measured since the start, for exporters.
+/// Counts and latencies of an adapter since its start, for exporters.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
-    /// Numbers that only grow, with their names.
+    /// Counters with their names.
     pub counters: Vec<(&'static str, u64)>,
-    /// How long things took, with their names.
+    /// Latencies with their names.
     pub latencies: Vec<(&'static str, Times)>,
 }
 
-/// Carries what one node tells the others.
+/// Carries messages between nodes.
 ///
 /// # Promises
 ///
-/// * What one thread publishes, one after the other, arrives at every node in that order.
-/// * A message arrives at each of the other nodes at most once, and never at the node that sent it.
+/// * Messages that one thread publishes arrive at every node in their order.
+/// * A message arrives at each of the other nodes at most once, and never at its sender.
 /// * No call blocks its thread. An adapter that has to wait queues, with a bound, and refuses beyond it.
 pub trait Adapter: Send + Sync + Debug + 'static {
-    /// The tag of this process, which is in all ids that it makes, if the adapter has seen to it that no other node bears it. By default the
-    /// node draws one.
+    /// Returns the tag of this process, which is part of all its ids, if the adapter ensured that no other node has it. By default the node
+    /// draws one.
     fn tag(&self) -> Option<NodeTag> {
         None
     }
 
-    /// Called once, before anything else but [`tag`](Self::tag) and [`history`](Self::history): `node` is where what the other nodes send has to go.
+    /// Starts the adapter. Messages of other nodes go to `node`. Only [`tag`](Self::tag) and [`history`](Self::history) are called before.
     fn start(&self, node: Arc<dyn Node>);
 
-    /// Tells all other nodes something.
+    /// Queues a message for all other nodes.
     ///
     /// # Errors
     ///
-    /// The message was not taken. Being taken does not mean that it has arrived.
+    /// The message was not queued. A queued message may still be lost.
     fn publish(&self, message: Message) -> Result<(), AdapterError>;
 
-    /// Asks all other nodes something. The stream gives their answers as they come, and ends when every node that was there at the
-    /// beginning has given its last one or is gone. The one who asks has a deadline of its own, and drops the stream when it is over. What can't be sent is
-    /// answered by [`Answer::Failed`].
+    /// Asks all other nodes, and returns their answers as they come. The stream ends when each node that was a member at the beginning has
+    /// given its last answer, or is gone. The caller drops the stream at its own deadline. A question that can't be sent is answered by
+    /// [`Answer::Failed`].
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
 
-    /// This node has members of a room that bears a socket's id with the tag of another node: a socket that was recovered here, or one that
-    /// joined a room of that name. What is for the room has to come here too.
+    /// Subscribes this node to a room named like the id of another node's socket. It has a member here: a recovered socket, or one that joined
+    /// a room of that name.
     fn adopt(&self, id: Id) {
         let _ = id;
     }
 
-    /// It has them no more. There is one call for each of [`adopt`](Self::adopt).
+    /// Ends one [`adopt`](Self::adopt): the member is gone.
     fn release(&self, id: Id) {
         let _ = id;
     }
 
-    /// False while the other nodes can't be reached, as far as is known. What is for sockets of this node is delivered meanwhile.
+    /// Returns false while the other nodes can't be reached, as far as is known. Sockets of this node still get their messages.
     fn is_connected(&self) -> bool {
         true
     }
 
-    /// False while what has to be kept for the other nodes is refused: then events go on without being kept, and clients that lose their
-    /// connection begin anew.
+    /// Returns false while a shared history refuses events. They are delivered without being persisted, and clients that lose their connection
+    /// get new sessions.
     fn keeps(&self) -> bool {
         true
     }
 
-    /// The number of nodes that live, this one included.
+    /// Returns the number of living nodes, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
 
-    /// What was counted and measured since the start. By default nothing.
+    /// Returns counts and latencies since the start. By default there are none.
     fn figures(&self) -> Figures {
         Figures::default()
     }
 
-    /// How this node is has changed so that whoever places sessions has to know it now: that it is [draining](Node::is_draining).
+    /// Publishes the node's state immediately, for example when [draining](Node::is_draining) starts.
     fn announce(&self) {}
 
-    /// Where lost sessions and what they miss are kept, if recovery is wanted. It is asked for once. By default the node keeps its own, in
-    /// memory.
+    /// Returns the history of events and sessions, if recovery is on. It is called once. By default each node has its own, in memory.
     fn history(&self, limits: Limits) -> Arc<dyn History> {
         Arc::new(MemoryHistory::new(limits))
     }
 
-    /// Takes leave of the other nodes.
+    /// Announces the leave to the other nodes, and closes the connections.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A node, as an adapter sees it. All calls return at once. Those with a default are about recovery.
+/// A node, as its adapter sees it. No call blocks. Calls with a default are about recovery.
 pub trait Node: Send + Sync + 'static {
-    /// Does on this node what another one asked for.
+    /// Carries out a message of another node.
     fn deliver(&self, message: Message);
 
-    /// Answers a question of another node: the stream ends with the last answer.
+    /// Answers a question of another node. The stream ends with the last answer.
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
 
-    /// Sends an event of another node on that has come by a [shared](History::is_shared) history, or carries out an order. Called in the order of the history.
+    /// Delivers an event of another node that came by a [shared](History::is_shared) history, or carries out an order. Calls come in the order of
+    /// the history.
     fn keep(&self, entry: &Arc<Entry>) {
         let _ = entry;
     }
 
-    /// An event of a process that has no sockets, with an offset behind its arguments. What is no event is given back as it is.
+    /// Returns the packet of an event with an offset behind its arguments, for events of processes without sockets. Other packets are returned
+    /// unchanged.
     fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
         let _ = (namespace, offset);
         frames.clone()
     }
 
-    /// All events up to here have come by a shared history: those who are served have got so far, though nothing was for them.
+    /// Moves all sockets up to this position of a shared history: no event before it is missing, or was for them.
     fn reached(&self, position: Position) {
         let _ = position;
     }
 
-    /// A client of this node has come back to another one: ends its connection, whose loss was not noticed yet. Ends when the session is saved.
+    /// Ends the connection of a client that came back to another node before its loss was noticed here. The future ends when the session is saved.
     fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()> {
         let _ = pid;
         ready(()).boxed()
     }
 
-    /// Another node has taken the session of this one's client, who was not heard of: whoever still uses it here is cut off, and nothing of it is
-    /// saved.
+    /// Closes a session that another node has taken over without asking. Nothing of it is saved.
     fn fence(&self, pid: &Id) {
         let _ = pid;
     }
 
-    /// Events of other nodes are lost for good. Where nodes share a history, connections that can be recovered are closed, and their clients
-    /// come back as new ones: they were promised all. Where each has its own, what was lost would be missing in it: who is away does not come back as
-    /// who it was.
+    /// Handles the loss of events of other nodes. With a shared history, recoverable connections are closed, and their clients get new sessions:
+    /// they were promised all events. With a history per node, clients that are away now are not recovered.
     fn fall_behind(&self) {}
 
-    /// False while threads are so far behind that they should not be given more of what [`keep`](Self::keep) brings.
+    /// Returns false while threads are too far behind for more events by [`keep`](Self::keep).
     fn keeps_up(&self) -> bool {
         true
     }
 
-    /// The sessions of this node, for those who place new ones.
+    /// Returns the number of sessions, for load balancers.
     fn session_count(&self) -> usize;
 
-    /// True if it has as many sessions as it takes.
+    /// Returns true if the node takes no more sessions.
     fn is_full(&self) -> bool;
 
-    /// True if new sessions should go elsewhere, because it is going.
+    /// Returns true if the node is draining: new sessions should go elsewhere.
     fn is_draining(&self) -> bool;
 }

@@ -21,7 +21,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_map_hashes_by_a_seed_of_its_own() {
+    fn each_map_hashes_by_its_own_seed() {
         let (one, other) = (Map::<&str, ()>::default(), Map::<&str, ()>::default());
         assert_ne!(one.hasher().hash_one("red"), other.hasher().hash_one("red"));
     }

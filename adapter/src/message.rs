@@ -23,7 +23,7 @@ pub fn own_room(room: &str) -> Option<Id> {
     Id::try_from(id).ok()
 }
 
-/// Which sockets of a namespace are meant: those in any of `rooms`, or all if there are none, but those in any of `except`.
+/// Sockets of a namespace: those in any of `rooms`, or all if there are none, except those in any of `except`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The rooms.
@@ -33,7 +33,7 @@ pub struct Target {
 }
 
 impl Target {
-    /// True if a socket is meant; `met` tells whether it is in a room.
+    /// Returns true if a socket is among them; `is_in` returns true for the rooms that it is in.
     ///
     /// ```
     /// use sociable_adapter::Target;
@@ -42,8 +42,8 @@ impl Target {
     /// assert!(target.includes(|room| room == "red"));
     /// assert!(!target.includes(|room| room == "red" || room == "muted"));
     /// ```
-    pub fn includes(&self, met: impl Fn(&str) -> bool) -> bool {
-        (self.rooms.is_empty() || self.rooms.iter().any(|room| met(room))) && !self.except.iter().any(|room| met(room))
+    pub fn includes(&self, is_in: impl Fn(&str) -> bool) -> bool {
+        (self.rooms.is_empty() || self.rooms.iter().any(|room| is_in(room))) && !self.except.iter().any(|room| is_in(room))
     }
 
     /// The id, if the only room is one that bears a socket's id: then the node that made the id has the socket, or one that adopted it.
@@ -53,27 +53,27 @@ impl Target {
     }
 }
 
-/// Something that is to be done on every node.
+/// An operation for every node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Message {
     /// The namespace.
     pub namespace: ByteString,
-    /// The sockets that it is about; of no meaning for a server event.
+    /// The sockets. A server event has none.
     pub target: Target,
-    /// What is to be done.
+    /// The operation.
     pub operation: Operation,
 }
 
-/// What is to be done.
+/// An operation on sockets, or an event for the application.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Operation {
     /// Send a packet that was encoded before.
     Emit {
         /// The packet.
         frames: Frames,
-        /// Drop it where it can't be sent at once.
+        /// True if it is dropped where it can't be sent at once.
         volatile: bool,
-        /// Whether it may be compressed.
+        /// True if it may be compressed.
         compress: bool,
     },
     /// Join the sockets to rooms.
@@ -85,7 +85,7 @@ pub enum Operation {
         /// Close the whole connection.
         close: bool,
     },
-    /// Tell the application of the other nodes.
+    /// Send an event to the application of the other nodes.
     ServerEvent {
         /// The name of the event.
         name: ByteString,
@@ -95,13 +95,13 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// True for what changes sockets: it concerns those too whose clients are away and may come back.
+    /// Returns true for a join, a leave and a disconnect: they concern sockets whose clients are away, too.
     pub fn is_order(&self) -> bool {
         matches!(self, Self::Join(_) | Self::Leave(_) | Self::Disconnect { .. })
     }
 }
 
-/// Something that every node is asked.
+/// A question to every node.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// The namespace.
@@ -122,15 +122,15 @@ pub enum Ask {
         name: ByteString,
         /// Its arguments. Each node has ids of its own for acknowledgements, so the packet is encoded there.
         args: Args,
-        /// Whether it may be compressed.
+        /// True if it may be compressed.
         compress: bool,
     },
-    /// Tell of sockets: [`Answer::Sockets`].
+    /// Describe sockets: [`Answer::Sockets`].
     Sockets {
         /// The sockets.
         target: Target,
     },
-    /// Tell the application, and pass its acknowledgement on: [`Answer::ServerAck`].
+    /// Send an event to the application, and pass its acknowledgement on: [`Answer::ServerAck`].
     ServerEvent {
         /// The name of the event.
         name: ByteString,
@@ -148,7 +148,7 @@ pub enum Answer {
     Ack(Id, Args),
     /// A client has left and will not answer.
     Gone(Id),
-    /// These sockets are meant.
+    /// The sockets.
     Sockets(Vec<SocketInfo>),
     /// The application has acknowledged a server event.
     ServerAck(Args),
@@ -162,16 +162,16 @@ pub enum Answer {
     Failed(AdapterError),
 }
 
-/// What is known of a socket elsewhere.
+/// A socket of another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketInfo {
     /// Its id.
     pub id: Id,
-    /// The rooms that it is in, that of its id among them.
+    /// The rooms that it is in, including that of its id.
     pub rooms: Vec<Room>,
-    /// What the application attached to it.
+    /// The data that the application attached.
     pub data: Value,
-    /// What the client sent to be let in.
+    /// The client's `auth`.
     pub auth: Value,
     /// Path and query of the request that opened its session.
     pub url: String,

@@ -67,8 +67,9 @@ pub use admin::Admin;
 pub use balancer::{Balancer, Handle};
 pub use client::forwarded::ForwardedHeader;
 pub use discovery::{
-    Answer, Counter, Discovery, DiscoveryConfig, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, NatsAuth, NatsSource, NodeView,
-    Observation, Overview, ProbeError, Probing, Registry, Report, Reports, Rules, SourceId, SourceView, Tables, probe,
+    Answer, Counter, Discovery, DiscoveryConfig, DiscoveryCounters, DiscoveryError, DnsTarget, HostPort, NatsAuth, NatsConfigError,
+    NatsSource, NodeView, Observation, Overview, ProbeError, Probing, Registry, Report, Reports, Rules, SourceId, SourceView, Tables,
+    probe,
 };
 pub use handover::{Handover, HandoverError, HandoverServer, take_over};
 pub use options::{Options, OptionsError};

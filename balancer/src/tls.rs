@@ -225,16 +225,6 @@ fn stamps(pair: &Pair) -> Stamps {
     [&pair.certificate, &pair.key].map(|path| Stamp::of(path))
 }
 
-/// Checks that a certificate and its key can be used.
-pub(crate) fn check_pair(pair: &Pair) -> Result<(), TlsError> {
-    read(pair, &ring::default_provider()).map(drop)
-}
-
-/// Checks that a file holds certificates.
-pub(crate) fn check_roots(path: &Path) -> Result<(), TlsError> {
-    certificates(path).map(drop)
-}
-
 fn read(pair: &Pair, provider: &CryptoProvider) -> Result<Arc<CertifiedKey>, TlsError> {
     let chain = certificates(&pair.certificate)?;
     let no_key = |source| TlsError::Pem { path: pair.key.clone(), expected: "private key", source };

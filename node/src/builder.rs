@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use parking_lot::RwLock;
-use sociable_adapter::{Adapter, Local as Alone};
+use sociable_adapter::{Adapter, SingleNodeAdapter};
 use sociable_engine::layer::Config;
 use sociable_engine::{CloseReason, ConfigError, Connection, Engine, Handshake, Session};
 use sociable_protocol::maps::ByType;
@@ -221,7 +221,7 @@ impl ServerBuilder {
         let (config, files) = ConfigError::both(self.config.check(), files)?;
         let encoding = self.parser.encoding();
         let alone = self.adapter.is_none();
-        let adapter = self.adapter.unwrap_or_else(|| Arc::new(Alone));
+        let adapter = self.adapter.unwrap_or_else(|| Arc::new(SingleNodeAdapter));
         let tag = adapter.tag().unwrap_or_else(NodeTag::random);
         let max_away = self.recovery.as_ref().map(|options| options.limits(Duration::ZERO, 0).session_age);
         let recoveries = self.recovery.map(|options| {

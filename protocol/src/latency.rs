@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_time_is_in_the_first_bucket_that_is_long_enough() {
+    fn time_is_counted_in_its_first_sufficient_bucket() {
         let latency = Latency::default();
         for micros in [0, 500, 501, 30_000_000, 30_000_001] {
             latency.observe(Duration::from_micros(micros));

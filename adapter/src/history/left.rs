@@ -75,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn dropped_stays_refuse_clients_that_have_not_passed_them() {
+    fn dropped_stays_refuse_clients_before_them() {
         let (tag, other) = (NodeTag::random(), NodeTag::random());
         let at = |tag, own| Position { tag: Some(tag), own, place: 5 };
         let stay = |to| LeftRoom { room: "red".into(), from: Position::default(), to };

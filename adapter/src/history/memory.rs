@@ -4,19 +4,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
-use sociable_protocol::{Frames, Id, NodeTag, Value};
+use sociable_protocol::{Id, NodeTag, Value};
 
+use super::event_log::EventLog;
 use super::orders::obey;
-use super::shelf::Shelf;
-use super::{Entry, History, Limits, Missed, OVERHEAD, Position, Reach, SavedSession, Usage};
+use super::{Entry, History, Limits, Missed, NewEvent, OVERHEAD, Position, SavedSession, Usage};
 use crate::AdapterError;
 use crate::maps::Map;
-use crate::message::{Operation, Target};
+use crate::message::Message;
 
-/// Keeps events and sessions in memory, within [`Limits`].
+/// Events and sessions of one node in memory, within [`Limits`].
 ///
 /// All namespaces share one sequence.
 #[derive(Debug)]
@@ -24,18 +23,18 @@ pub struct MemoryHistory {
     limits: Limits,
     /// Tells the offsets of this history from those of others, which clients may still show.
     epoch: NodeTag,
-    kept: Mutex<Kept>,
+    contents: Mutex<Contents>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct Contents {
     /// The number of the newest event.
     head: u64,
-    shelf: Shelf,
+    events: EventLog,
     sessions: Map<Id, Lost>,
-    /// When each session was lost, oldest first. Some have been taken since.
+    /// When each session was lost, oldest first. Some have been claimed since.
     saved: VecDeque<(Instant, Id)>,
-    /// What the sessions take.
+    /// The memory of the sessions.
     bytes: usize,
 }
 
@@ -50,15 +49,24 @@ impl MemoryHistory {
     /// An empty history.
     pub fn new(limits: Limits) -> Self {
         let epoch = NodeTag::random();
-        let kept = Kept { head: 0, shelf: Shelf::new(epoch, 0), sessions: Map::default(), saved: VecDeque::new(), bytes: 0 };
-        Self { limits, epoch, kept: Mutex::new(kept) }
+        let contents = Contents { head: 0, events: EventLog::new(epoch, 0), sessions: Map::default(), saved: VecDeque::new(), bytes: 0 };
+        Self { limits, epoch, contents: Mutex::new(contents) }
+    }
+
+    /// Gives an entry the next place, and delivers it under the same lock.
+    fn append_with(&self, write: impl FnOnce(u64, Position) -> Entry, deliver: &mut dyn FnMut(&Arc<Entry>)) {
+        let mut contents = self.contents.lock();
+        let number = contents.head + 1;
+        let entry = Arc::new(write(number, self.position(number)));
+        contents.add(&entry, &self.limits);
+        deliver(&entry);
     }
 
     fn position(&self, own: u64) -> Position {
         Position { tag: Some(self.epoch), own, place: own }
     }
 
-    fn read(&self, offset: &str) -> Option<u64> {
+    fn decode_offset(&self, offset: &str) -> Option<u64> {
         offset.strip_prefix(self.epoch.as_str())?.strip_prefix('.')?.parse().ok()
     }
 
@@ -69,12 +77,12 @@ impl MemoryHistory {
     }
 }
 
-impl Kept {
+impl Contents {
     /// Adds the next entry.
     fn add(&mut self, entry: &Arc<Entry>, limits: &Limits) {
         let now = Instant::now();
         self.head = entry.number;
-        self.shelf.push(entry, now);
+        self.events.push(entry, now);
         self.trim(limits, now);
     }
 
@@ -99,14 +107,14 @@ impl Kept {
 
     /// Drops what is too old, then what is too much.
     fn trim(&mut self, limits: &Limits, now: Instant) {
-        self.shelf.expire(limits.event_age, now);
+        self.events.expire(limits.event_age, now);
         while self.saved.front().is_some_and(|(at, _)| now.duration_since(*at) > limits.session_age) {
             self.drop_session();
         }
-        while self.shelf.bytes() + self.bytes > limits.total_bytes {
-            match (self.shelf.oldest(), self.saved.front()) {
+        while self.events.bytes() + self.bytes > limits.total_bytes {
+            match (self.events.oldest(), self.saved.front()) {
                 (Some(event), Some((session, _))) if *session < event => self.drop_session(),
-                (Some(_), _) => self.shelf.drop_oldest(),
+                (Some(_), _) => self.events.drop_oldest(),
                 (None, Some(_)) => self.drop_session(),
                 (None, None) => return,
             }
@@ -115,42 +123,23 @@ impl Kept {
 }
 
 impl History for MemoryHistory {
-    fn append(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        compress: bool,
-        _: &dyn Fn() -> Reach,
-        write: &mut dyn FnMut(&str) -> Frames,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError> {
-        let mut kept = self.kept.lock();
-        let number = kept.head + 1;
-        let reached = self.position(number);
-        let frames = write(&self.offset(&reached));
-        let entry = Arc::new(Entry::new(namespace.clone(), target, frames, compress, number, reached, false));
-        kept.add(&entry, &self.limits);
-        deliver(&entry);
+    fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
+        let NewEvent { namespace, target, compress, write, .. } = event;
+        let write_entry = |number, reached| {
+            let frames = write(&self.offset(&reached));
+            Entry::new(namespace.clone(), target, frames, compress, number, reached, false)
+        };
+        self.append_with(write_entry, deliver);
         Ok(())
     }
 
-    fn order(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        operation: Operation,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError> {
-        let mut kept = self.kept.lock();
-        let number = kept.head + 1;
-        let entry = Arc::new(Entry::order(namespace.clone(), target, operation, number, self.position(number), false));
-        kept.add(&entry, &self.limits);
-        deliver(&entry);
+    fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
+        self.append_with(|number, reached| Entry::order(order, number, reached, false), deliver);
         Ok(())
     }
 
     fn head(&self) -> Position {
-        self.position(self.kept.lock().head)
+        self.position(self.contents.lock().head)
     }
 
     fn offset(&self, position: &Position) -> String {
@@ -158,25 +147,25 @@ impl History for MemoryHistory {
     }
 
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed> {
-        let kept = self.kept.lock();
+        let contents = self.contents.lock();
         let received = match offset {
             // Clients keep the offset of an earlier session until they get an event.
             Some(offset) if session.sent.is_none() && self.is_foreign(offset) => 0,
-            Some(offset) => self.read(offset).filter(|number| *number <= kept.head)?,
+            Some(offset) => self.decode_offset(offset).filter(|number| *number <= contents.head)?,
             None => 0,
         };
         let mut known = vec![session.since, self.position(received)];
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
-            // It has all that it was sent, so that there is nothing for it up to where it was served.
+            // It has all that it was sent: nothing up to where it was served is for it.
             known.push(session.until);
         }
-        if !kept.shelf.is_complete_behind(&known) || !session.left_rooms.is_complete_behind(&known) {
+        if !contents.events.is_complete_behind(&known) || !session.left_rooms.is_complete_behind(&known) {
             return None;
         }
-        let stays = obey(&kept.shelf, session)?;
-        let entries = kept.shelf.find(session, &known, &stays);
-        let head = self.position(kept.head);
-        drop(kept);
+        let stays = obey(&contents.events, session)?;
+        let entries = contents.events.find(session, &known, &stays);
+        let head = self.position(contents.head);
+        drop(contents);
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         let (rooms, left_rooms) = stays.into_rooms(&known);
         let missed = Missed { entries, offsets: vec![], head, rooms, left_rooms };
@@ -189,55 +178,55 @@ impl History for MemoryHistory {
             return false;
         }
         let (pid, at) = (session.pid, session.lost.unwrap_or_else(Instant::now));
-        let mut kept = self.kept.lock();
-        kept.forget(&pid);
-        kept.sessions.insert(pid, Lost { session, at, cost });
+        let mut contents = self.contents.lock();
+        contents.forget(&pid);
+        contents.sessions.insert(pid, Lost { session, at, cost });
         // Nearly always the newest. One that is given back was lost a while ago.
-        let place = kept.saved.partition_point(|(saved, _)| *saved <= at);
-        kept.saved.insert(place, (at, pid));
-        kept.bytes += cost;
-        kept.trim(&self.limits, Instant::now());
+        let place = contents.saved.partition_point(|(saved, _)| *saved <= at);
+        contents.saved.insert(place, (at, pid));
+        contents.bytes += cost;
+        contents.trim(&self.limits, Instant::now());
         true
     }
 
     fn break_off(&self) {
-        let mut kept = self.kept.lock();
+        let mut contents = self.contents.lock();
         // The next event is the first of those that are all there.
-        kept.head += 1;
-        let head = kept.head;
-        kept.shelf.owns_behind(head);
+        contents.head += 1;
+        let head = contents.head;
+        contents.events.owns_behind(head);
     }
 
     fn holds(&self, pid: &Id) -> bool {
-        self.kept.lock().sessions.contains_key(pid)
+        self.contents.lock().sessions.contains_key(pid)
     }
 
     fn take(&self, namespace: &str, pid: &Id, _: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
-        let mut kept = self.kept.lock();
-        kept.trim(&self.limits, Instant::now());
-        let mine = kept.sessions.get(pid).is_some_and(|lost| *lost.session.namespace == *namespace);
-        ready(if mine { kept.forget(pid) } else { None }).boxed()
+        let mut contents = self.contents.lock();
+        contents.trim(&self.limits, Instant::now());
+        let mine = contents.sessions.get(pid).is_some_and(|lost| *lost.session.namespace == *namespace);
+        ready(if mine { contents.forget(pid) } else { None }).boxed()
     }
 
     fn sweep(&self) {
-        let mut kept = self.kept.lock();
-        kept.trim(&self.limits, Instant::now());
-        let kept = &mut *kept;
-        kept.shelf.shrink();
-        if kept.sessions.len() < kept.sessions.capacity() / 8 {
-            kept.sessions.shrink_to_fit();
-            kept.saved.shrink_to_fit();
+        let mut contents = self.contents.lock();
+        contents.trim(&self.limits, Instant::now());
+        let contents = &mut *contents;
+        contents.events.shrink();
+        if contents.sessions.len() < contents.sessions.capacity() / 8 {
+            contents.sessions.shrink_to_fit();
+            contents.saved.shrink_to_fit();
         }
     }
 
     fn usage(&self) -> Usage {
-        let kept = self.kept.lock();
-        Usage { events: kept.shelf.len(), sessions: kept.sessions.len(), bytes: kept.shelf.bytes() + kept.bytes }
+        let contents = self.contents.lock();
+        Usage { events: contents.events.len(), sessions: contents.sessions.len(), bytes: contents.events.bytes() + contents.bytes }
     }
 }
 
 impl SavedSession {
-    /// What it takes in memory, about.
+    /// Returns its approximate memory.
     pub(crate) fn cost(&self) -> usize {
         let names = self.rooms.iter().map(|(room, _)| room).chain(self.left_rooms.iter().map(|left| &left.room));
         let rooms: usize = names.map(|room| room.len() + 64).sum();
@@ -245,7 +234,7 @@ impl SavedSession {
     }
 }
 
-/// What a value takes in memory, about.
+/// Returns the approximate memory of a value.
 fn weight(value: &Value) -> usize {
     let own = size_of::<Value>();
     own + match value {

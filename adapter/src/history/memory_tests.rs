@@ -1,9 +1,10 @@
 use std::time::Duration;
 
-use sociable_protocol::IdSource;
+use bytestring::ByteString;
+use sociable_protocol::{Frames, IdSource};
 
 use super::*;
-use crate::LeftRooms;
+use crate::{LeftRooms, Operation, Reach, Target};
 
 const LIMITS: Limits =
     Limits { session_age: Duration::from_secs(60), event_age: Duration::from_secs(60), session_bytes: 10_000, total_bytes: 100_000 };
@@ -46,7 +47,8 @@ impl Bench {
             Frames::text(&"x".repeat(length))
         };
         let target = Target { rooms, except: vec![] };
-        self.history.append(&"/".into(), target, true, &|| Reach::Everywhere, &mut write, &mut |_| {}).unwrap();
+        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write: &mut write };
+        self.history.append(event, &mut |_| {}).unwrap();
         offset
     }
 
@@ -65,7 +67,7 @@ fn at(bench: &Bench, number: u64) -> Position {
 }
 
 #[test]
-fn what_was_missed_is_what_is_behind_the_offset_and_for_the_session() {
+fn session_misses_its_events_behind_the_offset() {
     let mut bench = Bench::new(LIMITS);
     let session = SavedSession { sent: Some(at(&bench, 2)), until: at(&bench, 2), ..bench.session(&["red"]) };
     let own = session.id.to_string();
@@ -78,7 +80,7 @@ fn what_was_missed_is_what_is_behind_the_offset_and_for_the_session() {
 }
 
 #[test]
-fn what_a_room_heard_before_the_session_joined_it_was_not_missed() {
+fn session_misses_no_event_from_before_its_join() {
     let mut bench = Bench::new(LIMITS);
     let mut session = bench.session(&["red", "secret"]);
     bench.append("secret", 1);
@@ -89,13 +91,15 @@ fn what_a_room_heard_before_the_session_joined_it_was_not_missed() {
 }
 
 #[test]
-fn an_event_for_several_rooms_is_missed_once_and_one_that_leaves_a_room_out_is_not() {
+fn event_for_several_rooms_is_missed_once() {
     let mut bench = Bench::new(LIMITS);
     let session = bench.session(&["red", "blue"]);
     let send = |rooms: &[&str], except: &[&str]| {
         let named = |names: &[&str]| names.iter().map(|room| ByteString::from(*room)).collect();
         let target = Target { rooms: named(rooms), except: named(except) };
-        bench.history.append(&"/".into(), target, true, &|| Reach::Everywhere, &mut |_| Frames::text("x"), &mut |_| {}).unwrap();
+        let write = &mut |_: &str| Frames::text("x");
+        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write };
+        bench.history.append(event, &mut |_| {}).unwrap();
     };
     send(&["red", "blue", "red"], &[]);
     send(&[], &["blue"]);
@@ -104,7 +108,7 @@ fn an_event_for_several_rooms_is_missed_once_and_one_that_leaves_a_room_out_is_n
 }
 
 #[test]
-fn a_session_that_is_given_back_keeps_the_time_of_its_loss() {
+fn session_keeps_the_time_of_its_loss_when_saved_again() {
     let mut bench = Bench::new(Limits { session_age: Duration::from_secs(60), ..LIMITS });
     let Some(long_ago) = Instant::now().checked_sub(Duration::from_secs(61)) else { return };
     let session = SavedSession { lost: Some(long_ago), ..bench.session(&[]) };
@@ -116,18 +120,18 @@ fn a_session_that_is_given_back_keeps_the_time_of_its_loss() {
 }
 
 #[test]
-fn the_index_goes_with_the_events() {
+fn index_shrinks_with_the_events() {
     let bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
     for n in 0..100 {
         bench.append(&format!("room-{n}"), 500);
         bench.append("", 500);
     }
-    let kept = bench.history.kept.lock();
-    assert_eq!(kept.shelf.listed("/"), kept.shelf.len());
+    let contents = bench.history.contents.lock();
+    assert_eq!(contents.events.listed("/"), contents.events.len());
 }
 
 #[test]
-fn offsets_that_were_never_given_out_bring_nothing_back() {
+fn history_refuses_offsets_it_never_gave_out() {
     let mut bench = Bench::new(LIMITS);
     let session = SavedSession { since: at(&bench, 1), sent: Some(at(&bench, 2)), until: at(&bench, 3), ..bench.session(&["red"]) };
     let before = bench.append("red", 1);
@@ -145,7 +149,7 @@ fn offsets_that_were_never_given_out_bring_nothing_back() {
 }
 
 #[test]
-fn a_quiet_session_comes_back_though_its_last_event_is_gone() {
+fn quiet_session_recovers_when_its_last_event_is_gone() {
     let mut bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
     let offset = bench.append("red", 1);
     for _ in 0..20 {
@@ -159,7 +163,7 @@ fn a_quiet_session_comes_back_though_its_last_event_is_gone() {
 }
 
 #[test]
-fn a_session_is_given_back_once_and_to_its_namespace() {
+fn session_is_returned_once_and_to_its_namespace() {
     let mut bench = Bench::new(LIMITS);
     let session = bench.session(&["red"]);
     assert!(bench.history.save(session.clone()));
@@ -171,7 +175,7 @@ fn a_session_is_given_back_once_and_to_its_namespace() {
 }
 
 #[test]
-fn all_is_bounded() {
+fn history_drops_the_oldest_beyond_its_bounds() {
     let mut bench = Bench::new(LIMITS);
     let oldest = bench.session(&[]);
     assert!(bench.history.save(oldest.clone()));
@@ -184,27 +188,27 @@ fn all_is_bounded() {
     assert!(!bench.history.holds(&oldest.pid));
     let large = SavedSession { data: Some(Value::String("x".repeat(LIMITS.session_bytes))), ..bench.session(&[]) };
     assert!(!bench.history.save(large));
-    let head = bench.history.kept.lock().head;
+    let head = bench.history.contents.lock().head;
     let since = at(&bench, head - 20);
     let greedy = SavedSession { since, ..bench.session(&["red"]) };
     assert_eq!(bench.missed(&greedy, None), None, "20 events are more than a session may have to be sent");
 }
 
 #[test]
-fn a_client_that_comes_and_goes_leaves_no_trail() {
+fn returning_client_leaves_no_trail() {
     let mut bench = Bench::new(LIMITS);
     let session = bench.session(&[]);
     for _ in 0..10_000 {
         assert!(bench.history.save(session.clone()));
         assert!(bench.take(&session).is_some());
     }
-    let kept = bench.history.kept.lock();
-    assert!(kept.saved.len() < 100);
-    assert_eq!(kept.bytes, 0);
+    let contents = bench.history.contents.lock();
+    assert!(contents.saved.len() < 100);
+    assert_eq!(contents.bytes, 0);
 }
 
 #[test]
-fn what_is_old_goes() {
+fn history_drops_what_is_too_old() {
     let mut bench = Bench::new(Limits { session_age: Duration::ZERO, event_age: Duration::ZERO, ..LIMITS });
     let session = bench.session(&["red"]);
     bench.history.save(session.clone());
@@ -218,7 +222,7 @@ fn what_is_old_goes() {
 /// Orders something of the sessions in a room, or with this id.
 fn order(bench: &Bench, room: &str, operation: Operation) {
     let target = Target { rooms: vec![room.into()], except: vec![] };
-    bench.history.order(&"/".into(), target, operation, &mut |_| {}).unwrap();
+    bench.history.append_order(Message { namespace: "/".into(), target, operation }, &mut |_| {}).unwrap();
 }
 
 fn rooms(names: &[&str]) -> Vec<ByteString> {
@@ -226,7 +230,7 @@ fn rooms(names: &[&str]) -> Vec<ByteString> {
 }
 
 #[test]
-fn session_that_was_put_out_is_not_recovered() {
+fn session_is_not_recovered_when_it_was_disconnected() {
     let mut bench = Bench::new(LIMITS);
     let session = bench.session(&["red"]);
     order(&bench, "blue", Operation::Disconnect { close: false });
@@ -251,9 +255,9 @@ fn orders_change_which_events_were_missed() {
     order(&bench, session.id.as_str(), Operation::Join(rooms(&["red"])));
     bench.append("red", 1);
     assert_eq!(bench.missed(&session, None), Some(vec![1, 3, 7]));
-    let mut kept = bench.history.missed(&session, None).unwrap().rooms;
-    kept.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
-    assert_eq!(kept, [("blue".into(), at(&bench, 2)), ("red".into(), at(&bench, 6))]);
+    let mut rooms = bench.history.missed(&session, None).unwrap().rooms;
+    rooms.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+    assert_eq!(rooms, [("blue".into(), at(&bench, 2)), ("red".into(), at(&bench, 6))]);
 }
 
 #[test]

@@ -1,12 +1,13 @@
-//! What a client missed while its connection was lost, and what it was before: the ground of connection state recovery.
+//! Events and sessions for connection state recovery: what a client missed while its connection was lost, and what it was before.
 
+pub(crate) mod event_log;
 mod left;
 mod memory;
 pub(crate) mod orders;
 mod position;
-pub(crate) mod shelf;
+mod stays;
 
-use std::fmt::Debug;
+use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -16,25 +17,25 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use sociable_protocol::{Frames, Id, NodeTag, Value};
 
 use crate::AdapterError;
-use crate::message::{Operation, Room, Target};
+use crate::message::{Message, Operation, Room, Target};
 
 pub use left::{LeftRoom, LeftRooms};
 pub use memory::MemoryHistory;
 pub use position::Position;
 
-/// What an event or a session takes besides its contents, about.
+/// The approximate memory of an event or a session besides its contents.
 pub(crate) const OVERHEAD: usize = 256;
 
-/// How much is kept, and for how long.
+/// Bounds of a history in bytes and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a session is kept after its connection was lost.
+    /// How long a session is recoverable after its connection was lost.
     pub session_age: Duration,
-    /// How long an event is kept: longer than a session by the time that may pass until a lost connection is noticed.
+    /// The age of the oldest events: longer than that of a session by the time until a lost connection is noticed.
     pub event_age: Duration,
-    /// The most bytes that one session may have to be sent when it comes back, and the most that its rooms and data may take.
+    /// The most bytes of events that a returning session is sent, and the most that its rooms and data take.
     pub session_bytes: usize,
-    /// The most bytes of all events and sessions. What is oldest goes first.
+    /// The most bytes of all events and sessions. The oldest are dropped first.
     pub total_bytes: usize,
 }
 
@@ -43,32 +44,32 @@ pub struct Limits {
 pub struct Entry {
     /// The namespace.
     pub namespace: ByteString,
-    /// The sockets that it is for.
+    /// The receivers.
     pub target: Target,
-    /// The packet, with its offset. Nothing for an order.
+    /// The packet with its offset, empty for an order.
     pub frames: Frames,
     /// The order, if the entry is one.
     pub order: Option<Operation>,
-    /// Whether it may be compressed.
+    /// True if it may be compressed.
     pub compress: bool,
-    /// The node that it is of.
+    /// The node that sent it.
     pub publisher: NodeTag,
-    /// Its number there.
+    /// Its number at that node.
     pub number: u64,
-    /// Whom it can be for.
+    /// The nodes whose sockets may receive it.
     pub reach: Reach,
-    /// How far a client has got that has it and all before it that this node sent.
+    /// The position of a client that has this entry and all before it of this node.
     pub reached: Position,
     place: AtomicU64,
 }
 
 impl Entry {
-    /// It has no shared place yet.
+    /// The entry has no shared place yet.
     const PENDING: u64 = u64::MAX;
-    /// It will never have one.
+    /// The entry will never have a shared place.
     pub(crate) const LOST: u64 = u64::MAX - 1;
 
-    /// An event that this node is about to send. `shared` if it will be given a place among those of the other nodes.
+    /// An event that this node is about to send. If it is `shared`, it will get a place among those of the other nodes.
     pub(crate) fn new(
         namespace: ByteString,
         target: Target,
@@ -84,32 +85,33 @@ impl Entry {
     }
 
     /// An order that this node is about to carry out.
-    pub(crate) fn order(namespace: ByteString, target: Target, operation: Operation, number: u64, reached: Position, shared: bool) -> Self {
+    pub(crate) fn order(order: Message, number: u64, reached: Position, shared: bool) -> Self {
+        let Message { namespace, target, operation } = order;
         let entry = Self::new(namespace, target, Frames::text(""), false, number, reached, shared);
         Self { order: Some(operation), ..entry }
     }
 
-    /// An event that can be for these.
+    /// The same entry for these receivers.
     #[cfg(feature = "nats")]
     pub(crate) fn reaching(self, reach: Reach) -> Self {
         Self { reach, ..self }
     }
 
-    /// An event that has its place.
+    /// The same entry at a shared place.
     #[cfg(feature = "nats")]
     pub(crate) fn placed(self, publisher: NodeTag, place: u64) -> Self {
         Self { publisher, place: AtomicU64::new(place), ..self }
     }
 
-    /// Where it stands.
+    /// Returns its position.
     pub fn mark(&self) -> Position {
         Position { tag: Some(self.publisher), own: self.number, place: self.place.load(Ordering::Acquire) }
     }
 
-    /// It stands here from now on.
+    /// Sets its shared place, `None` if it will never have one.
     #[cfg(feature = "nats")]
     pub(crate) fn place(&self, place: Option<u64>) {
-        // Who comes first is right: the answer to the publisher and the message that all get tell the same.
+        // The first is right: the answer to the publisher and the message to all name the same place.
         let _ = self.place.compare_exchange(Self::PENDING, place.unwrap_or(Self::LOST), Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -117,70 +119,90 @@ impl Entry {
         self.place.load(Ordering::Acquire) == Self::PENDING
     }
 
-    /// True if it will never have a place.
+    /// Returns true if it will never have a place.
     pub(crate) fn is_lost(&self) -> bool {
         self.place.load(Ordering::Acquire) == Self::LOST
     }
 }
 
-/// A socket as it is kept for its return.
+/// An event that is about to be appended to a history.
+pub struct NewEvent<'a> {
+    /// The namespace.
+    pub namespace: &'a ByteString,
+    /// The receivers.
+    pub target: Target,
+    /// True if it may be compressed.
+    pub compress: bool,
+    /// Returns the nodes whose sockets may receive it.
+    pub reach: &'a dyn Fn() -> Reach,
+    /// Returns the packet with the offset that clients are shown.
+    pub write: &'a mut dyn FnMut(&str) -> Frames,
+}
+
+impl Debug for NewEvent<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, target, compress, .. } = self;
+        f.debug_struct("NewEvent").field("namespace", namespace).field("target", target).field("compress", compress).finish_non_exhaustive()
+    }
+}
+
+/// A socket that can be recovered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SavedSession {
     /// The namespace.
     pub namespace: ByteString,
-    /// What the client shows to get it back. Nobody else knows it.
+    /// The secret by which the client gets it back.
     pub pid: Id,
     /// The socket's id.
     pub id: Id,
-    /// The rooms that it was in, that of its id not among them, each with the position behind which its events were for this socket: that of
-    /// its joining.
+    /// The rooms that it was in, except that of its id, each with the position of its joining. Events of the room behind it were for this socket.
     pub rooms: Vec<(Room, Position)>,
-    /// The rooms that it has left: what was sent to them before was for this socket.
+    /// The rooms that it has left. Events to them before were for this socket.
     pub left_rooms: LeftRooms,
-    /// What the application attached to it.
+    /// The data that the application attached.
     pub data: Option<Value>,
-    /// The position behind which events were for this socket: that of its first connection.
+    /// The position of its first connection: events behind it were for this socket.
     pub since: Position,
-    /// The mark of the last event that was sent to it.
+    /// The position of the last event that was sent to it.
     pub sent: Option<Position>,
-    /// Up to here, all events for it were sent.
+    /// The position up to which all events for it were sent.
     pub until: Position,
-    /// Positions that its client has shown when it came back before.
+    /// Positions that its client showed at earlier returns.
     pub shown: Vec<Position>,
     /// Its stays on nodes, where nodes share their history.
     pub past: Vec<Stay>,
-    /// When its connection was lost, if it was: see [`History::keeps_living`]. One that is saved again, since its client did not get to be
-    /// connected, keeps the time of its loss.
+    /// The time when its connection was lost, if it was: see [`History::keeps_living`]. A session that is saved again, since its client did not
+    /// connect, has its first time of loss.
     pub lost: Option<Instant>,
 }
 
-/// A time in which a socket was on a node: what the node sent to its own sockets then was for it, too.
+/// The stay of a socket on a node: events for the node's own sockets were for it meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stay {
     /// The node.
     pub tag: NodeTag,
     /// The number of the node's last event before it came.
     pub from: u64,
-    /// The number of the last before it left; the highest there is while it is there, or as long as that is not known.
+    /// The number of the last event before it left, `u64::MAX` while it is there or as long as that is unknown.
     pub to: u64,
 }
 
-/// What a client that comes back has to be sent.
+/// The events and rooms of a returning client.
 #[derive(Clone, Debug, Default)]
 pub struct Missed {
     /// The events, in their order.
     pub entries: Vec<Arc<Entry>>,
-    /// The offsets that they have to be sent with, if not with their own: it depends on what else the client has.
+    /// The offsets that they are sent with, empty if with their own: they depend on what else the client has.
     pub offsets: Vec<String>,
-    /// How far the client has got with them.
+    /// The position of a client that has them.
     pub head: Position,
     /// The rooms of the session after the orders that it missed, as in [`SavedSession::rooms`].
     pub rooms: Vec<(Room, Position)>,
-    /// The rooms that it has left, but for those whose events its client is known to have.
+    /// The rooms that it has left, except those whose events its client is known to have.
     pub left_rooms: LeftRooms,
 }
 
-/// Whom an event can be for.
+/// The nodes whose sockets may receive an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
     /// Sockets of any node.
@@ -189,99 +211,84 @@ pub enum Reach {
     Here,
 }
 
-/// How much a history holds.
+/// The contents of a history.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Events.
+    /// The number of events.
     pub events: usize,
-    /// Sessions whose clients have not come back yet.
+    /// The number of sessions whose clients have not come back yet.
     pub sessions: usize,
-    /// What both take, in bytes.
+    /// The memory of both, in bytes.
     pub bytes: usize,
 }
 
-/// Keeps events and sessions. [`MemoryHistory`] keeps those of one node; an adapter may bring another, which nodes share.
+/// Events and sessions for recovery. [`MemoryHistory`] has those of one node. An adapter may bring one that nodes share.
 ///
 /// # Promises
 ///
-/// * Positions grow by the order of [`append`](Self::append), and `deliver` is called in that order: an event that was delivered before
-///   another was appended before it.
-/// * A session that was [`save`](Self::save)d is given back by [`take`](Self::take) once at most.
-/// * [`missed`](Self::missed) gives all events for a session, or nothing: never some of them.
+/// * Positions grow in the order of [`append`](Self::append), and `deliver` is called in that order.
+/// * A [`save`](Self::save)d session is returned by [`take`](Self::take) at most once.
+/// * [`missed`](Self::missed) returns all events for a session, or none: never some of them.
 pub trait History: Send + Sync + Debug + 'static {
-    /// Gives an event its place behind all before. `reach` tells whom it can be for, `write` is told the offset that clients have to be shown and gives
-    /// the packet, and `deliver` sets out with it before a later event can. None of them may call the history.
+    /// Appends an event. `deliver` starts its delivery before a later event can. Neither it nor a function of the event may call the history.
     ///
-    /// All three run while no session can be saved: a socket that is connected in `reach` is saved later, as one that was here for this event.
-    ///
-    /// # Errors
-    ///
-    /// A shared history takes no more for the other nodes. The event was not delivered.
-    fn append(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        compress: bool,
-        reach: &dyn Fn() -> Reach,
-        write: &mut dyn FnMut(&str) -> Frames,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError>;
-
-    /// Gives a join, a leave or a disconnect its place among the events. `deliver` carries it out where sockets live, as in
-    /// [`append`](Self::append). Sessions whose clients are away obey it when they come back: see [`missed`](Self::missed).
+    /// All of them run while no session can be saved: a socket that is connected in `reach` is saved later, as one that was here for this event.
     ///
     /// # Errors
     ///
-    /// A shared history takes no more for the other nodes. The order was not delivered.
-    fn order(
-        &self,
-        namespace: &ByteString,
-        target: Target,
-        operation: Operation,
-        deliver: &mut dyn FnMut(&Arc<Entry>),
-    ) -> Result<(), AdapterError>;
+    /// A shared history can't queue more for the other nodes. The event was not delivered.
+    fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
 
-    /// True if what is appended reaches the other nodes too, and what they append comes to [`Node::keep`](crate::Node::keep). If not, each node
-    /// has a history of its own and tells the others its events besides.
+    /// Appends an order: a join, a leave or a disconnect. `deliver` carries it out where sockets live, as in [`append`](Self::append). Sessions whose
+    /// clients are away obey it when they come back: see [`missed`](Self::missed).
+    ///
+    /// # Errors
+    ///
+    /// A shared history can't queue more for the other nodes. The order was not delivered.
+    fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
+
+    /// Returns true if appended events reach the other nodes, and theirs come to [`Node::keep`](crate::Node::keep). Otherwise each node has its own
+    /// history, and publishes its events besides.
     fn is_shared(&self) -> bool {
         false
     }
 
-    /// How far this node has got.
+    /// Returns the position of this node.
     fn head(&self) -> Position;
 
-    /// The offset that says: all up to here has been received.
+    /// Returns the offset of a client that has received all up to a position.
     fn offset(&self, position: &Position) -> String;
 
-    /// Returns the events that a session has missed whose client shows this offset. A client without one has received nothing. Orders are obeyed in their place,
-    /// whatever the client shows. `None` if the session was put out, if what it missed can't be told completely any more, or is too much, or if the
-    /// offset was never given out.
+    /// Returns the events that a session has missed whose client shows this offset. A client without one has received nothing. Orders are obeyed in
+    /// their place, whatever the client shows.
+    ///
+    /// `None` if the session was disconnected, if its events are incomplete or too many, or if the offset was never given out.
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed>;
 
-    /// Keeps a session. False if it is too large.
+    /// Saves a session. Returns false if it is too large.
     fn save(&self, session: SavedSession) -> bool;
 
-    /// How often sessions want to be [`save`](Self::save)d while their sockets live, besides soon after each change, if they do: so that the end
-    /// of the process loses none.
+    /// Returns the interval at which living sessions are [`save`](Self::save)d, besides soon after each change. `None` if they are saved only when
+    /// they are lost: then the end of the process loses them.
     fn keeps_living(&self) -> Option<Duration> {
         None
     }
 
-    /// Something is missing of what came until now: who was lost before now can't be told all that it missed.
+    /// Notes that events up to now are incomplete: sessions that were lost before are not recovered.
     fn break_off(&self) {}
 
-    /// A session is over: its client does not come back.
+    /// Removes a session: its client does not come back.
     fn forget(&self, pid: &Id) {
         let _ = pid;
     }
 
-    /// True while a session is kept whose connection was lost.
+    /// Returns true if a session can be recovered whose connection was lost.
     fn holds(&self, pid: &Id) -> bool;
 
-    /// Gives a session back, whose client shows this offset, and forgets it.
+    /// Removes a session whose client shows this offset, and returns it.
     fn take(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>>;
 
-    /// Ends when all that was appended and saved before is kept as well as it is meant to be.
+    /// Waits until all that was appended and saved before is persisted, if it is to be.
     ///
     /// # Errors
     ///
@@ -290,9 +297,9 @@ pub trait History: Send + Sync + Debug + 'static {
         ready(Ok(())).boxed()
     }
 
-    /// Forgets what is too old. It is called now and then.
+    /// Drops what is too old. The node calls it now and then.
     fn sweep(&self);
 
-    /// How much is kept now.
+    /// Returns the contents.
     fn usage(&self) -> Usage;
 }

@@ -1,4 +1,4 @@
-//! Another process that sends events to the sockets of the nodes, and has none of its own.
+//! Emitters: processes without sockets that send events to those of the nodes.
 
 use bytestring::ByteString;
 use serde::Serialize;
@@ -6,22 +6,25 @@ use sociable_protocol::websocket::Frames;
 use sociable_protocol::{Args, Body, EncodeError, Encoding, JsonParser, MsgPackParser, Packet, Parser};
 use thiserror::Error;
 
-use super::{NatsAdapter, NatsError, NatsOptions};
+use super::adapter::NatsAdapter;
+use super::error::NatsError;
+use super::options::NatsOptions;
 use crate::{Adapter, AdapterError, Message, Operation, Room, Target};
 
-/// Why an emitter did not send something.
+/// An event that an emitter did not send.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum EmitterError {
     /// A value can't be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// It can't be sent now, or never: it is too long.
+    /// The event can't be sent now, or is too long.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
 }
 
-/// Sends events to the sockets of a cluster from a process that has none: a worker, a cron job, an admin tool. It is no member of the cluster.
+/// Sends events to the sockets of a cluster from a process that has none: a worker, a cron job, an admin tool. The process is no member of the
+/// cluster.
 ///
 /// ```no_run
 /// # async fn show() -> Result<(), Box<dyn std::error::Error>> {
@@ -117,58 +120,58 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn emit_args(&self, event: &str, args: Args) -> Result<(), EmitterError> {
         let packet = Packet { namespace: self.namespace.clone(), body: Body::Event { name: event.into(), args, id: None } };
         let frames: Frames = match self.encoding {
             Encoding::Json => JsonParser::default().encode(&packet),
             Encoding::MsgPack => MsgPackParser::default().encode(&packet),
         };
-        self.tell(Operation::Emit { frames, volatile: self.volatile, compress: self.compress })
+        self.publish(Operation::Emit { frames, volatile: self.volatile, compress: self.compress })
     }
 
     /// Joins the sockets to rooms.
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn sockets_join(&self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Result<(), EmitterError> {
-        self.tell(Operation::Join(rooms.into_iter().map(Into::into).collect()))
+        self.publish(Operation::Join(rooms.into_iter().map(Into::into).collect()))
     }
 
     /// Has the sockets leave rooms.
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn sockets_leave(&self, rooms: impl IntoIterator<Item = impl Into<Room>>) -> Result<(), EmitterError> {
-        self.tell(Operation::Leave(rooms.into_iter().map(Into::into).collect()))
+        self.publish(Operation::Leave(rooms.into_iter().map(Into::into).collect()))
     }
 
     /// Puts the sockets out of the namespace; with `close` their connections are closed.
     ///
     /// # Errors
     ///
-    /// It can't be sent: see [`AdapterError`].
+    /// The operation can't be sent: see [`AdapterError`].
     pub fn disconnect_sockets(&self, close: bool) -> Result<(), EmitterError> {
-        self.tell(Operation::Disconnect { close })
+        self.publish(Operation::Disconnect { close })
     }
 
-    /// Tells the application of all nodes.
+    /// Sends an event to the application of all nodes.
     ///
     /// # Errors
     ///
     /// The value can't be written, or the event can't be sent: see [`AdapterError`].
     pub fn server_side_emit<T: Serialize + ?Sized>(&self, event: &str, arg: &T) -> Result<(), EmitterError> {
-        self.tell(Operation::ServerEvent { name: event.into(), args: Args::encode(self.encoding, arg)? })
+        self.publish(Operation::ServerEvent { name: event.into(), args: Args::encode(self.encoding, arg)? })
     }
 
-    fn tell(&self, operation: Operation) -> Result<(), EmitterError> {
+    fn publish(&self, operation: Operation) -> Result<(), EmitterError> {
         let (namespace, target) = (self.namespace.clone(), self.target.clone());
         Ok(self.adapter.publish(Message { namespace, target, operation })?)
     }
 
-    /// Sends what waits, for at most 3 s, and ends the connection. What a clone emits afterwards is refused.
+    /// Sends what waits, for at most 3 s, and closes the connection. Events of clones are refused afterwards.
     pub async fn close(self) {
         self.adapter.close().await;
     }

@@ -1,4 +1,4 @@
-//! Which nodes live.
+//! The nodes that live.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,9 @@ use sociable_protocol::{Announcement, NodeTag};
 use super::wire;
 use crate::maps::Map;
 
-/// What a node had sent when it spoke has come after so long: it travels on another connection than what is said of life.
+/// The time after which envelopes that were announced have come: they travel on another connection than announcements.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Far more than meet in one cluster: a bound for what a bus that is not one's own could make this node remember.
+/// Members that are known, far more than a cluster has. A foreign bus can't make this node remember more.
 pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// Another node.
@@ -19,42 +19,42 @@ pub(crate) struct Member {
     pub(crate) epoch: u64,
     pub(crate) name: ByteString,
     pub(crate) heard: Instant,
-    /// When it was last asked whether it is there, and how often in a row nobody was.
+    /// The time of the last probe, and how often in a row nobody answered.
     probed: Option<Instant>,
     strikes: u32,
     /// It shares a history by JetStream.
-    keeps: bool,
+    has_history: bool,
     /// The versions of the wire format that it reads.
     versions: (u8, u8),
-    /// Whether that is as it should be was looked at.
-    judged: bool,
-    /// It may have members of rooms that bear ids of others.
+    /// True if its history was reviewed.
+    reviewed: bool,
+    /// True if it may have members of rooms that bear ids of other nodes.
     pub(crate) adopts: bool,
-    /// How many envelopes to all it had sent when it spoke a while ago: when it speaks again behind `SETTLED`, they must have come.
+    /// The envelopes to all that it had announced a while ago. At its next announcement after `SETTLED` they must have come.
     sent: u64,
     sent_at: Instant,
 }
 
-/// The nodes that live, but for this one.
+/// The living nodes, except this one.
 #[derive(Debug, Default)]
 pub(crate) struct Members(Map<NodeTag, Member>);
 
-/// What an announcement changed.
+/// The effect of an announcement.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It was not known.
+    /// The node was unknown.
     Came,
-    /// It was known. All up to this envelope had been sent so long ago that they must have come.
+    /// The node was known. Envelopes up to this one were sent so long ago that they must have come.
     Stayed { settled: u64 },
 }
 
 impl Members {
-    /// A node says that it lives.
-    pub(crate) fn heard(&mut self, announcement: &Announcement, now: Instant) -> Change {
+    /// Records the announcement of a living node.
+    pub(crate) fn observe(&mut self, announcement: &Announcement, now: Instant) -> Change {
         let Announcement { tag, epoch, name, sent, adopted, keeps, versions, .. } = announcement;
         let name = if name.is_empty() { ByteString::from(tag.as_str()) } else { ByteString::from(&**name) };
         let before = self.0.get(tag).filter(|before| before.epoch == *epoch);
-        let judged = before.is_some_and(|before| before.judged);
+        let reviewed = before.is_some_and(|before| before.reviewed);
         let (change, (sent, sent_at)) = match before {
             None => (Change::Came, (*sent, now)),
             Some(before) if now.duration_since(before.sent_at) < SETTLED => (Change::Stayed { settled: 0 }, (before.sent, before.sent_at)),
@@ -66,9 +66,9 @@ impl Members {
             heard: now,
             probed: None,
             strikes: 0,
-            keeps: *keeps,
+            has_history: *keeps,
             versions: *versions,
-            judged,
+            reviewed,
             adopts: *adopted > 0,
             sent,
             sent_at,
@@ -77,19 +77,19 @@ impl Members {
         change
     }
 
-    /// The highest version of the wire format that all of them read, if there is one.
+    /// Returns the highest version of the wire format that all of them read, if there is one.
     pub(crate) fn common_version(&self) -> Option<u8> {
         wire::common_version(wire::VERSIONS, self.0.values().map(|member| member.versions))
     }
 
-    /// Tells once whether it shares a history: how that fits is to be looked at.
-    pub(crate) fn judge(&mut self, tag: NodeTag) -> Option<bool> {
+    /// Returns once whether the node shares a history, for comparison with this node.
+    pub(crate) fn review_history(&mut self, tag: NodeTag) -> Option<bool> {
         let member = self.0.get_mut(&tag)?;
-        let told = std::mem::replace(&mut member.judged, true);
-        (!told).then_some(member.keeps)
+        let told = std::mem::replace(&mut member.reviewed, true);
+        (!told).then_some(member.has_history)
     }
 
-    /// Gives the epoch of one that is to be asked whether it is there: not again before `pause` is over.
+    /// Returns the epoch of a node that is to be probed, `None` before the `pause` after its last probe is over.
     pub(crate) fn suspect(&mut self, tag: NodeTag, now: Instant, pause: Duration) -> Option<u64> {
         let member = self.0.get_mut(&tag)?;
         if member.probed.is_some_and(|before| now.duration_since(before) < pause) {
@@ -99,19 +99,19 @@ impl Members {
         Some(member.epoch)
     }
 
-    /// It was asked. Tells how often in a row nobody was there.
+    /// Records a probe. Returns how often in a row nobody answered.
     pub(crate) fn probed(&mut self, tag: NodeTag, epoch: u64, nobody: bool) -> u32 {
         let Some(member) = self.0.get_mut(&tag).filter(|member| member.epoch == epoch) else { return 0 };
         member.strikes = if nobody { member.strikes + 1 } else { 0 };
         member.strikes
     }
 
-    /// True if no more are taken, and this is none yet.
+    /// Returns true if this node would be one too many.
     pub(crate) fn is_full_for(&self, tag: NodeTag) -> bool {
         self.0.len() >= MAX_MEMBERS && !self.0.contains_key(&tag)
     }
 
-    /// It is no member any more. Gives its name if it was one.
+    /// Removes a node. Returns its name if it was a member.
     pub(crate) fn remove(&mut self, tag: NodeTag, epoch: u64) -> Option<ByteString> {
         if self.0.get(&tag)?.epoch != epoch {
             return None;
@@ -119,13 +119,13 @@ impl Members {
         self.0.remove(&tag).map(|member| member.name)
     }
 
-    /// Those who have been silent for longer than this.
+    /// Returns the nodes that have been silent for longer.
     pub(crate) fn silent_for(&self, silence: Duration, now: Instant) -> Vec<(NodeTag, u64)> {
         let silent = self.0.iter().filter(|(_, member)| now.duration_since(member.heard) > silence);
         silent.map(|(tag, member)| (*tag, member.epoch)).collect()
     }
 
-    /// Nobody was heard for a while, which was not their fault.
+    /// Restarts the silence of all nodes: this node was cut off itself.
     pub(crate) fn excuse(&mut self, now: Instant) {
         self.0.values_mut().for_each(|member| member.heard = now);
     }
@@ -167,13 +167,13 @@ mod tests {
     }
 
     #[test]
-    fn who_falls_silent_is_found_and_who_was_started_anew_is_another() {
+    fn members_find_silent_and_restarted_nodes() {
         let (mut members, tag, begin) = (Members::default(), NodeTag::random(), Instant::now());
-        assert_eq!(members.heard(&announcement(tag, 1, 5), begin), Change::Came);
-        assert_eq!(members.heard(&announcement(tag, 1, 9), begin), Change::Stayed { settled: 0 }, "five may be under way");
-        assert_eq!(members.heard(&announcement(tag, 1, 12), begin + SETTLED), Change::Stayed { settled: 5 });
-        assert_eq!(members.heard(&announcement(tag, 1, 12), begin + 2 * SETTLED), Change::Stayed { settled: 12 });
-        assert_eq!(members.heard(&announcement(tag, 2, 0), begin), Change::Came);
+        assert_eq!(members.observe(&announcement(tag, 1, 5), begin), Change::Came);
+        assert_eq!(members.observe(&announcement(tag, 1, 9), begin), Change::Stayed { settled: 0 }, "five may be under way");
+        assert_eq!(members.observe(&announcement(tag, 1, 12), begin + SETTLED), Change::Stayed { settled: 5 });
+        assert_eq!(members.observe(&announcement(tag, 1, 12), begin + 2 * SETTLED), Change::Stayed { settled: 12 });
+        assert_eq!(members.observe(&announcement(tag, 2, 0), begin), Change::Came);
         assert_eq!(members.remove(tag, 1), None, "the one before is gone already");
         let later = begin + Duration::from_secs(3);
         assert_eq!(members.silent_for(Duration::from_secs(3), later), []);

@@ -1,4 +1,4 @@
-//! Who lives: what this node says of itself, and what it hears of the others.
+//! The task that announces this node, and hears the announcements of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,50 +9,51 @@ use futures_util::StreamExt;
 use sociable_protocol::{Announcement, NodeTag, Occasion};
 use tokio::time::MissedTickBehavior;
 
+use super::context::NatsContext;
+use super::error::NatsError;
 use super::members::Change;
 use super::wire::{self, Publisher};
-use super::{NatsError, Shared};
 
-/// How long the others have to object to a tag.
+/// The time that the others have to object to a tag.
 const CLAIM: Duration = Duration::from_millis(150);
-/// How many tags are tried. Of 16 million, one that is taken twice in a row is a sign of something else.
+/// Tags that are tried. Of 16 million, two taken ones in a row are a sign of something else.
 const TRIES: usize = 8;
-/// An answer that is due so long makes its node suspect: it is asked whether it is there.
+/// A node that owes an answer for so long is probed.
 const SUSPICION: Duration = Duration::from_millis(300);
-/// How often suspects are looked for.
+/// The interval at which suspects are looked for.
 const LOOK: Duration = Duration::from_millis(150);
-/// How long a suspect has to say that it is there. The server says at once if it is not connected.
+/// The time that a suspect has to answer. The server answers at once if it is not connected.
 const PROBE: Duration = Duration::from_secs(1);
-/// So many times in a row nobody was there: it is dead.
+/// Probes in a row without an answer after which a node is dead.
 const STRIKES: u32 = 2;
-/// Questions who lives are answered no more often than this, all together.
+/// The pause between two answers to questions for members, of all askers together.
 const REPLY: Duration = Duration::from_millis(50);
-/// What others say in the name of this node is contradicted no more often than this.
+/// The pause between two contradictions of impostors.
 const CONTRADICTION: Duration = Duration::from_secs(1);
 /// The longest announcement that is read.
 const MAX_ANNOUNCEMENT: usize = 16 << 10;
 
-/// A tag, and a number for this start of the process: 53 bits, which JavaScript can tell too.
+/// Draws a tag, and a number for this start of the process: 53 bits, which JavaScript can represent too.
 pub(super) fn draw() -> Publisher {
     Publisher { tag: NodeTag::random(), epoch: (uuid::Uuid::new_v4().as_u128() as u64) >> 11 }
 }
 
-/// Claims a tag that no other node bears.
-pub(super) async fn claim(shared: &Arc<Shared>, control: &Client) -> Result<Publisher, NatsError> {
+/// Claims a tag that no other node has.
+pub(super) async fn claim(context: &Arc<NatsContext>, control: &Client) -> Result<Publisher, NatsError> {
     let failed = |error: &dyn std::fmt::Display| NatsError::Start(error.to_string());
-    let mut heard = control.subscribe(shared.subject("members")).await.map_err(|error| failed(&error))?;
+    let mut heard = control.subscribe(context.subject("members")).await.map_err(|error| failed(&error))?;
     for _ in 0..TRIES {
         let me = draw();
-        say(shared, control, me, Occasion::Claim).await;
+        announce(context, control, me, Occasion::Claim).await;
         drop(control.flush().await);
         let deadline = tokio::time::sleep(CLAIM);
         tokio::pin!(deadline);
         let taken = loop {
             tokio::select! {
                 () = &mut deadline => break false,
-                message = heard.next() => match message.and_then(|message| read(&message.payload)) {
+                message = heard.next() => match message.and_then(|message| decode(&message.payload)) {
                     Some(other) if other.tag == me.tag && other.epoch != me.epoch => break true,
-                    Some(other) => hear(shared, &other),
+                    Some(other) => observe_announcement(context, &other),
                     None => {}
                 },
             }
@@ -60,20 +61,20 @@ pub(super) async fn claim(shared: &Arc<Shared>, control: &Client) -> Result<Publ
         if !taken {
             return Ok(me);
         }
-        tracing::info!(target: "sociable::adapter", tag = %me.tag, "the tag is taken, another is drawn");
+        tracing::info!(target: "sociable::adapter", tag = %me.tag, "tag is taken; drawing another");
     }
     Err(NatsError::Start(format!("{TRIES} tags in a row were taken")))
 }
 
-/// When to say something that is due at once, but not more often than now and then.
+/// An announcement that is due at once, but not more often than once per pause.
 #[derive(Debug)]
-struct Turn {
+struct RateLimit {
     pause: Duration,
     said: Option<tokio::time::Instant>,
     due: Option<tokio::time::Instant>,
 }
 
-impl Turn {
+impl RateLimit {
     fn new(pause: Duration) -> Self {
         Self { pause, said: None, due: None }
     }
@@ -83,7 +84,7 @@ impl Turn {
         self.due.get_or_insert_with(|| self.said.map_or(now, |said| now.max(said + self.pause)));
     }
 
-    /// Ends when it is due, and takes it for said.
+    /// Waits until it is due, and starts the next pause.
     async fn comes(&mut self) {
         match self.due {
             Some(due) => tokio::time::sleep_until(due).await,
@@ -93,26 +94,26 @@ impl Turn {
     }
 }
 
-/// Says that this node lives, and hears who else does.
-pub(super) async fn run(shared: Arc<Shared>, control: Client) {
-    let me = shared.me();
+/// Announces this node, and hears the announcements of the others.
+pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
+    let me = context.me();
     let subscribed = async {
-        let heard = control.subscribe(shared.subject("members")).await?;
-        let probed = control.subscribe(shared.subject(&format!("probe.{}", me.tag))).await?;
-        let asked = control.subscribe(shared.subject("who")).await?;
+        let heard = control.subscribe(context.subject("members")).await?;
+        let probed = control.subscribe(context.subject(&format!("probe.{}", me.tag))).await?;
+        let asked = control.subscribe(context.subject("who")).await?;
         Ok::<_, async_nats::SubscribeError>((heard, probed, asked))
     };
     let (mut heard, mut probed, mut asked): (Subscriber, Subscriber, Subscriber) = match subscribed.await {
         Ok(subscribed) => subscribed,
-        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "announcements can't be heard"),
+        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "subscribing to announcements failed"),
     };
     drop(control.flush().await);
-    say(&shared, &control, me, Occasion::Hello).await;
-    // Nobody was listened to before.
-    shared.members.lock().excuse(Instant::now());
+    announce(&context, &control, me, Occasion::Hello).await;
+    // No announcement was heard before.
+    context.members.lock().excuse(Instant::now());
     let mut cut_off = false;
-    let (mut reply, mut hello, mut contradiction) = (Turn::new(REPLY), Turn::new(CONTRADICTION), Turn::new(CONTRADICTION));
-    let mut beat = tokio::time::interval(shared.options.heartbeat_interval);
+    let (mut reply, mut hello, mut contradiction) = (RateLimit::new(REPLY), RateLimit::new(CONTRADICTION), RateLimit::new(CONTRADICTION));
+    let mut beat = tokio::time::interval(context.options.heartbeat_interval);
     let mut look = tokio::time::interval(LOOK);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -120,28 +121,28 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
         tokio::select! {
             message = heard.next() => {
                 let Some(message) = message else { return };
-                let Some(other) = read(&message.payload) else {
-                    shared.counters.malformed.one();
+                let Some(other) = decode(&message.payload) else {
+                    context.counters.malformed.increment();
                     continue;
                 };
                 if other.tag == me.tag {
                     match (other.occasion, other.epoch == me.epoch) {
-                        // Somebody wants the tag. That it lives is told, which is answer enough.
+                        // Another node claims the tag: an announcement is the objection.
                         (Occasion::Claim, _) => reply.ask(),
-                        // The server sends nobody back what it said itself.
+                        // The server does not return own messages: this is an impostor.
                         (Occasion::Bye, true) => {
-                            spoken_for(&shared);
+                            count_impostor(&context);
                             hello.ask();
                         }
                         (Occasion::Hello | Occasion::Alive, false) => {
-                            spoken_for(&shared);
+                            count_impostor(&context);
                             contradiction.ask();
                         }
                         (Occasion::Bye, false) | (Occasion::Hello | Occasion::Alive, true) => {}
                     }
                     continue;
                 }
-                hear(&shared, &other);
+                observe_announcement(&context, &other);
                 if matches!(other.occasion, Occasion::Claim | Occasion::Hello) {
                     reply.ask();
                 }
@@ -152,158 +153,158 @@ pub(super) async fn run(shared: Arc<Shared>, control: Client) {
                 }
                 reply.ask();
             }
-            () = reply.comes() => say(&shared, &control, me, Occasion::Alive).await,
-            () = contradiction.comes() => say(&shared, &control, me, Occasion::Alive).await,
-            // By this those who took it for gone know that it is not.
-            () = hello.comes() => say(&shared, &control, me, Occasion::Hello).await,
+            () = reply.comes() => announce(&context, &control, me, Occasion::Alive).await,
+            () = contradiction.comes() => announce(&context, &control, me, Occasion::Alive).await,
+            // Nodes that took it for gone learn that it is not.
+            () = hello.comes() => announce(&context, &control, me, Occasion::Hello).await,
             message = probed.next() => {
                 let Some(message) = message else { return };
                 if let Some(reply) = message.reply {
                     drop(control.publish(reply, bytes::Bytes::new()).await);
                 }
             }
-            // Who asks for such an id has to know at once.
-            () = shared.adopted.first.notified() => say(&shared, &control, me, Occasion::Alive).await,
-            () = shared.announce.notified() => say(&shared, &control, me, Occasion::Alive).await,
+            // Nodes that ask for such an id have to know at once.
+            () = context.adopted.first.notified() => announce(&context, &control, me, Occasion::Alive).await,
+            () = context.announce.notified() => announce(&context, &control, me, Occasion::Alive).await,
             _ = beat.tick() => {
-                say(&shared, &control, me, Occasion::Alive).await;
-                tokio::spawn(measure(Arc::clone(&shared), control.clone()));
+                announce(&context, &control, me, Occasion::Alive).await;
+                tokio::spawn(measure_round_trip(Arc::clone(&context), control.clone()));
             }
-            // While this node is cut off it hears nobody: that says nothing about the others.
-            _ = look.tick() => match (shared.links.are_up(), cut_off) {
+            // While this node is cut off, the silence of the others means nothing.
+            _ = look.tick() => match (context.links.are_up(), cut_off) {
                 (false, _) => cut_off = true,
                 (true, true) => {
                     cut_off = false;
-                    shared.members.lock().excuse(Instant::now());
-                    // Those who took this node for dead learn that it is not.
-                    say(&shared, &control, me, Occasion::Hello).await;
+                    context.members.lock().excuse(Instant::now());
+                    // Nodes that took it for dead learn that it is not.
+                    announce(&context, &control, me, Occasion::Hello).await;
                 }
-                (true, false) => look_for_the_dead(&shared, &control),
+                (true, false) => remove_dead_members(&context, &control),
             },
         }
     }
 }
 
-/// Somebody else speaks in the name of this node.
-fn spoken_for(shared: &Shared) {
-    shared.counters.spoken_for.one();
-    let times = shared.counters.spoken_for.get();
-    // The more there were the less often it is said.
+/// Counts an announcement in the name of this node that is not its own.
+fn count_impostor(context: &NatsContext) {
+    context.counters.spoken_for.increment();
+    let times = context.counters.spoken_for.get();
+    // The more there were, the less often they are logged.
     if times.is_power_of_two() {
-        tracing::error!(target: "sociable::adapter", times, "somebody else speaks in the name of this node, which is contradicted; who may publish to the announcements on NATS?");
+        tracing::error!(target: "sociable::adapter", times, "impostor announces this node; check who may publish announcements on NATS");
     }
 }
 
-/// Measures the way to the server and back: it says at once that nobody listens where nobody does.
-async fn measure(shared: Arc<Shared>, control: Client) {
+/// Measures the round trip to the server, which answers at once that nobody listens.
+async fn measure_round_trip(context: Arc<NatsContext>, control: Client) {
     let asked = Instant::now();
-    let answer = tokio::time::timeout(PROBE, control.request(shared.subject("nobody"), bytes::Bytes::new())).await;
+    let answer = tokio::time::timeout(PROBE, control.request(context.subject("nobody"), bytes::Bytes::new())).await;
     if matches!(answer, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders) {
-        shared.counters.way.observe(asked.elapsed());
+        context.counters.way.observe(asked.elapsed());
     }
 }
 
-/// Ends the membership of those who have been silent too long, and asks those who seem to be.
-fn look_for_the_dead(shared: &Arc<Shared>, control: &Client) {
+/// Ends the membership of nodes that have been silent too long, and probes suspects.
+fn remove_dead_members(context: &Arc<NatsContext>, control: &Client) {
     let now = Instant::now();
-    let silent = shared.members.lock().silent_for(shared.options.heartbeat_timeout, now);
+    let silent = context.members.lock().silent_for(context.options.heartbeat_timeout, now);
     for (tag, epoch) in silent {
-        shared.gone(tag, epoch, false);
+        context.remove_member(tag, epoch, false);
     }
-    let mut suspects = shared.questions.overdue(SUSPICION);
-    let quiet = shared.members.lock().silent_for(shared.options.heartbeat_interval * 3 / 2, now);
+    let mut suspects = context.questions.overdue(SUSPICION);
+    let quiet = context.members.lock().silent_for(context.options.heartbeat_interval * 3 / 2, now);
     suspects.extend(quiet.into_iter().map(|(tag, _)| tag));
     for tag in suspects {
-        let Some(epoch) = shared.members.lock().suspect(tag, now, PROBE) else { continue };
-        let (shared, control) = (Arc::clone(shared), control.clone());
+        let Some(epoch) = context.members.lock().suspect(tag, now, PROBE) else { continue };
+        let (context, control) = (Arc::clone(context), control.clone());
         tokio::spawn(async move {
-            let subject = shared.subject(&format!("probe.{tag}"));
+            let subject = context.subject(&format!("probe.{tag}"));
             let asked = tokio::time::timeout(PROBE, control.request(subject, bytes::Bytes::new())).await;
-            // Silence proves nothing yet; but the server knows whether anybody listens. One that is just about to connect again is asked twice.
+            // Silence proves nothing, but the server knows whether anybody listens. A node that is just reconnecting is probed twice.
             let nobody = matches!(asked, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders);
-            if shared.members.lock().probed(tag, epoch, nobody) >= STRIKES {
-                shared.gone(tag, epoch, false);
+            if context.members.lock().probed(tag, epoch, nobody) >= STRIKES {
+                context.remove_member(tag, epoch, false);
             }
         });
     }
 }
 
-/// Another node spoke.
-fn hear(shared: &Arc<Shared>, other: &Announcement) {
+/// Records the announcement of another node.
+fn observe_announcement(context: &Arc<NatsContext>, other: &Announcement) {
     match other.occasion {
         Occasion::Claim => {}
-        Occasion::Bye => shared.gone(other.tag, other.epoch, true),
+        Occasion::Bye => context.remove_member(other.tag, other.epoch, true),
         Occasion::Hello | Occasion::Alive => {
-            if shared.members.lock().is_full_for(other.tag) {
-                shared.counters.malformed.one();
+            if context.members.lock().is_full_for(other.tag) {
+                context.counters.malformed.increment();
                 return;
             }
-            let before = shared.members.lock().get(other.tag).map(|member| member.epoch);
+            let before = context.members.lock().get(other.tag).map(|member| member.epoch);
             if let Some(before) = before.filter(|before| *before != other.epoch) {
-                // The process before is gone, and what it owed with it.
-                shared.gone(other.tag, before, false);
+                // The earlier process is gone, with the answers that it owed.
+                context.remove_member(other.tag, before, false);
             }
-            let mut members = shared.members.lock();
-            shared.outgoing.count_for(other.tag, |tag| members.get(tag).is_some());
-            let change = members.heard(other, Instant::now());
-            // Before the node is there it is not known whether it will have a history.
-            let keeps = if shared.node.get().is_some() { members.judge(other.tag) } else { None };
-            shared.agree(&members);
+            let mut members = context.members.lock();
+            context.send_queue.count_for(other.tag, |tag| members.get(tag).is_some());
+            let change = members.observe(other, Instant::now());
+            // Before the node starts it is unknown whether it will have a history.
+            let keeps = if context.node.get().is_some() { members.review_history(other.tag) } else { None };
+            context.choose_version(&members);
             drop(members);
             if change == Change::Came {
-                tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "a node has come");
+                tracing::info!(target: "sociable::adapter", node = other.name, tag = %other.tag, "node joined");
                 if wire::common_version(wire::VERSIONS, [other.versions].into_iter()).is_none() {
-                    shared.counters.disagreeing.one();
-                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, versions = ?other.versions, "a node reads no version of the wire format that this one writes: what they send does not reach each other");
+                    context.counters.disagreeing.increment();
+                    tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, versions = ?other.versions, "no common version of the wire format; messages of this node are lost");
                 }
             }
-            if keeps.is_some_and(|keeps| keeps != shared.history.get().is_some()) {
-                shared.counters.disagreeing.one();
-                tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "a node does not agree on the history: what it and this one send does not reach the other's clients as it should; start all nodes with JetStream, or none");
+            if keeps.is_some_and(|keeps| keeps != context.has_history()) {
+                context.counters.disagreeing.increment();
+                tracing::error!(target: "sociable::adapter", node = other.name, tag = %other.tag, keeps = other.keeps, "nodes disagree on the shared history; start all nodes with JetStream, or none");
             }
-            if shared.heads.promised(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &shared.counters) {
-                shared.missed_something();
+            if context.gaps.observe_announced(Publisher { tag: other.tag, epoch: other.epoch }, other.sent, &change, &context.counters) {
+                context.note_loss();
             }
         }
     }
 }
 
-fn read(payload: &[u8]) -> Option<Announcement> {
+fn decode(payload: &[u8]) -> Option<Announcement> {
     if payload.len() > MAX_ANNOUNCEMENT {
         return None;
     }
     serde_json::from_slice(payload).ok()
 }
 
-pub(super) async fn say_goodbye(shared: &Shared, control: &Client) {
-    if shared.node.get().is_some() {
-        say(shared, control, shared.me(), Occasion::Bye).await;
+pub(super) async fn announce_leave(context: &NatsContext, control: &Client) {
+    if context.node.get().is_some() {
+        announce(context, control, context.me(), Occasion::Bye).await;
     }
 }
 
-async fn say(shared: &Shared, control: &Client, me: Publisher, occasion: Occasion) {
-    if shared.closed.load(Ordering::Relaxed) && occasion != Occasion::Bye {
+async fn announce(context: &NatsContext, control: &Client, me: Publisher, occasion: Occasion) {
+    if context.closed.load(Ordering::Relaxed) && occasion != Occasion::Bye {
         return;
     }
-    let node = shared.node.get();
+    let node = context.node.get();
     let announcement = Announcement {
-        keeps: shared.history.get().is_some(),
+        keeps: context.has_history(),
         occasion,
         tag: me.tag,
         epoch: me.epoch,
-        name: shared.options.name.clone().unwrap_or_default(),
-        address: shared.options.address.clone(),
+        name: context.options.name.clone().unwrap_or_default(),
+        address: context.options.address.clone(),
         sessions: node.map_or(0, |node| node.session_count()),
         full: node.is_some_and(|node| node.is_full()),
         draining: occasion == Occasion::Bye || node.is_some_and(|node| node.is_draining()),
-        adopted: shared.adopted.count.lock().len(),
-        sent: shared.outgoing.sent_to_all(),
+        adopted: context.adopted.len(),
+        sent: context.send_queue.sent_to_all(),
         versions: wire::VERSIONS,
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };
-    // A link that is down takes what the client can hold, and then nothing: nothing waits for it here.
-    let said = tokio::time::timeout(Duration::from_secs(1), control.publish(shared.subject("members"), json.into())).await;
+    // While the link is down, the client holds a few messages and then blocks: this does not wait for it.
+    let said = tokio::time::timeout(Duration::from_secs(1), control.publish(context.subject("members"), json.into())).await;
     if !matches!(said, Ok(Ok(()))) {
-        shared.counters.unsent.one();
+        context.counters.unsent.increment();
     }
 }

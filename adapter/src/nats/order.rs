@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_that_make_no_sense_lose_nothing() {
+    fn in_order_keeps_all_envelopes_with_odd_numbers() {
         let me = Publisher { tag: NodeTag::random(), epoch: 1 };
         let heap = vec![arrival(0, me, 5), arrival(0, me, 1), arrival(1, me, 5), arrival(1, me, 3), arrival(1, me, 3)];
         assert_eq!(in_order(heap).len(), 5);
@@ -83,7 +83,7 @@ mod tests {
     proptest! {
         /// What was sent is dealt to subscriptions and read one subscription after the other.
         #[test]
-        fn the_order_of_each_publisher_and_of_each_subscription_is_found_again(sent in prop::collection::vec((0..3usize, 0..4usize), 0..200)) {
+        fn in_order_restores_publishers_and_subscriptions(sent in prop::collection::vec((0..3usize, 0..4usize), 0..200)) {
             let publishers: Vec<_> = (0..3).map(|epoch| Publisher { tag: NodeTag::random(), epoch }).collect();
             let mut orders = [0; 3];
             let mut queues: Vec<Vec<Arrival<usize>>> = (0..4).map(|_| vec![]).collect();

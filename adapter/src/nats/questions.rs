@@ -1,4 +1,4 @@
-//! What this node asked the others, and waits for.
+//! Questions of this node that await answers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use crate::maps::{Map, Numbered, Set};
 use crate::{AdapterError, Answer, Latency};
 
-/// What is asked and not yet wholly answered.
+/// Questions that are not wholly answered yet.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     last: AtomicU64,
@@ -37,7 +37,7 @@ struct Asked {
     owed: Set<Id>,
 }
 
-/// Forgets a question when nobody waits any more, and has the others told.
+/// Removes a question when nobody waits any more, and notifies the others.
 struct Waiting<F: FnOnce(u64, bool)> {
     questions: Arc<Questions>,
     id: u64,
@@ -54,7 +54,7 @@ impl<F: FnOnce(u64, bool)> Drop for Waiting<F> {
 }
 
 impl Questions {
-    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, and told whether some have not answered.
+    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, with true if some have not answered.
     pub(crate) fn open(
         self: &Arc<Self>,
         nodes: Vec<(NodeTag, ByteString)>,
@@ -83,12 +83,12 @@ impl Questions {
             Answer::Ack(id, _) | Answer::Gone(id) => drop(asked.owed.remove(id)),
             _ => {}
         }
-        // Who asked may have just stopped to wait.
+        // The caller may have just dropped the stream.
         drop(question.answers.send(answer));
     }
 
     /// A node has given its last answer.
-    pub(crate) fn done(&self, from: NodeTag, id: u64) {
+    pub(crate) fn complete(&self, from: NodeTag, id: u64) {
         let mut open = self.open.lock();
         if let Some(question) = open.get_mut(&id)
             && question.finish(from, Answer::Done)
@@ -99,7 +99,7 @@ impl Questions {
     }
 
     /// A node will not answer, or not wholly.
-    pub(crate) fn refused(&self, from: NodeTag, id: u64) {
+    pub(crate) fn refuse(&self, from: NodeTag, id: u64) {
         let mut open = self.open.lock();
         if let Some(question) = open.get_mut(&id)
             && question.finish(from, Answer::Lost)
@@ -109,7 +109,7 @@ impl Questions {
     }
 
     /// A node is gone; `left` if it said so, which ends its sockets for all.
-    pub(crate) fn gone(&self, node: NodeTag, left: bool) {
+    pub(crate) fn remove_node(&self, node: NodeTag, left: bool) {
         let last = if left { Answer::Done } else { Answer::Lost };
         self.open.lock().retain(|_, question| !question.finish(node, last));
     }
@@ -156,18 +156,18 @@ mod tests {
     }
 
     #[test]
-    fn the_stream_ends_with_the_last_node_and_tells_what_a_lost_one_owed() {
+    fn stream_ends_with_the_last_node_and_reports_lost_ones() {
         let questions = Arc::new(Questions::default());
         let nodes = nodes(2);
         let [(a, _), (b, _)] = [nodes[0].clone(), nodes[1].clone()];
         let (id, answers) = questions.open(nodes, |_, open| assert!(!open, "all have answered"));
         let mut ids = IdSource::new(b);
         let (first, second) = (ids.draw(), ids.draw());
-        questions.done(a, id);
+        questions.complete(a, id);
         questions.answer(a, id, Answer::Gone(first));
         questions.answer(b, id, Answer::Clients(vec![first, second]));
         questions.answer(b, id, Answer::Ack(first, Args::empty(Encoding::Json)));
-        questions.gone(b, false);
+        questions.remove_node(b, false);
         let answers = answers.collect::<Vec<_>>().now_or_never().expect("it has ended");
         assert_eq!(answers[0], Answer::Asked(vec!["node-0".into(), "node-1".into()]));
         assert_eq!(answers[1], Answer::Done("node-0".into()));
@@ -176,13 +176,13 @@ mod tests {
     }
 
     #[test]
-    fn nobody_to_ask_is_answered_at_once() {
+    fn question_to_nobody_ends_at_once() {
         let (_, answers) = Arc::new(Questions::default()).open(vec![], |_, open| assert!(!open, "nobody was asked"));
         assert_eq!(answers.collect::<Vec<_>>().now_or_never(), Some(vec![Answer::Asked(vec![])]));
     }
 
     #[test]
-    fn who_stops_to_wait_has_the_others_told() {
+    fn dropped_question_notifies_the_others() {
         let questions = Arc::new(Questions::default());
         let told = Arc::new(AtomicBool::new(false));
         let tell = Arc::clone(&told);

@@ -1,4 +1,4 @@
-//! What the adapter counts.
+//! Counters of the adapter.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,7 +9,7 @@ use crate::Latency;
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    pub(crate) fn one(&self) {
+    pub(crate) fn increment(&self) {
         self.add(1);
     }
 
@@ -26,14 +26,14 @@ macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         #[derive(Debug, Default)]
         pub(crate) struct Counters {
-            /// How long the way to the server and back takes.
+            /// The round trip to the server.
             pub(crate) way: Latency,
-            /// How long events waited until the server had confirmed to keep them.
-            pub(crate) kept_after: Latency,
+            /// The time until the server confirmed that it persisted events.
+            pub(crate) persisted_after: Latency,
             $(pub(crate) $name: Counter,)+
         }
 
-        /// What was counted of the link to the other nodes since the start.
+        /// Counts of the links to the other nodes since the start.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct NatsStats {
@@ -68,7 +68,7 @@ counters! {
     late,
     /// Volatile events that were dropped since the link was down.
     volatile_dropped,
-    /// Envelopes that were taken over for sending and then could not be sent.
+    /// Envelopes that could not be sent.
     unsent,
     /// Envelopes of other nodes that never came, or are not understood.
     gaps,
@@ -76,7 +76,7 @@ counters! {
     malformed,
     /// How often the client dropped messages since this node was too slow to take them.
     slow_consumer,
-    /// Errors that the NATS server told: subjects that this node has no permission for, credentials that hold no more.
+    /// Errors of the NATS server: subjects without permission, credentials that ceased to be valid.
     server_errors,
     /// Connections that were lost.
     disconnected,
@@ -86,13 +86,13 @@ counters! {
     unanswered,
     /// Answers that are longer than the server takes, and were left out.
     answers_too_large,
-    /// Messages of the shared history that the server has confirmed to keep.
+    /// Messages of the shared history that the server persisted.
     kept,
     /// How often such messages were published again, since the server had not confirmed them.
     kept_again,
-    /// Events that could not be kept in time, and do not reach other nodes.
+    /// Events that were not persisted in time, and do not reach other nodes.
     not_kept,
-    /// Events and other records that the server refused to keep, and that were sent on to the nodes that were there.
+    /// Events and other records that the server refused to persist, sent to the nodes that were there.
     unkept,
     /// How often messages of the shared history did not come by themselves, and were read from the stream.
     resynced,

@@ -8,7 +8,7 @@ use http::Uri;
 use super::address::{DnsTarget, HostPort};
 use super::error::DiscoveryError;
 use super::registry::rules::Rules;
-use super::sources::nats::NatsSource;
+use sociable_nats::NatsConfig as NatsSource;
 
 /// How nodes are found, and found to be well. Sources may be mixed: what they say is merged by the tags of the nodes.
 ///

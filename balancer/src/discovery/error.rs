@@ -1,10 +1,7 @@
 //! Why nodes can't be looked for.
 
-use std::path::PathBuf;
-
+use sociable_nats::NatsConfigError;
 use thiserror::Error;
-
-use crate::tls::TlsError;
 
 /// Why nodes can't be looked for.
 #[derive(Debug, Error)]
@@ -19,31 +16,9 @@ pub enum DiscoveryError {
     /// This is no name to be looked up in DNS.
     #[error("{0:?} can't be looked up: write dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME for its services")]
     DnsTarget(String),
-    /// The address of a NATS server can't be read.
-    #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
-    NatsAddress {
-        /// What was given, without secrets.
-        address: String,
-        /// Why it can't be read.
-        error: String,
-    },
-    /// The nkey for NATS is none.
-    #[error("the nkey for NATS is none: give its seed, which begins with SU")]
-    NatsNkey,
-    /// A file for NATS can't be used: a JWT and an nkey, as `nsc` writes them.
-    #[error("{path} can't be used to show NATS who this is: {error}")]
-    NatsCredentials {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        error: std::io::Error,
-    },
-    /// A certificate or key for NATS can't be used.
+    /// A setting for NATS can't work.
     #[error("for NATS: {0}")]
-    NatsTls(#[from] TlsError),
-    /// The name of the cluster is part of a subject.
-    #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
-    ClusterName(String),
+    Nats(#[from] NatsConfigError),
     /// This is no path.
     #[error("{0:?} can't be the path of probes: it has to begin with a slash, as /healthz does")]
     Path(String),

@@ -34,7 +34,14 @@ pub use self::evidence::{Answer, Observation, ProbeError, Report, SourceId};
 pub use self::probe::probe;
 pub use self::registry::{NodeView, Overview, Registry, Rules, SourceView};
 pub use self::reports::Reports;
-pub use self::sources::nats::{NatsAuth, NatsSource};
+pub use sociable_nats::{NatsAuth, NatsConfigError};
+
+/// The NATS servers where nodes announce themselves.
+///
+/// The balancer needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If it may publish to
+/// `sociable.CLUSTER.who`, nodes speak as soon as its link is up. Otherwise it waits until they speak by themselves, at most 5 s.
+#[doc(inline)]
+pub use sociable_nats::NatsConfig as NatsSource;
 
 use self::probe::Probers;
 use crate::table::Table;

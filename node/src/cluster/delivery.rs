@@ -37,8 +37,8 @@ impl Namespace {
     /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.
     pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
         let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
-        let kept =
-            self.set_out(&target, joining, |deliver| recoveries.history.order(self.name(), target.clone(), operation.clone(), deliver));
+        let order = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
+        let kept = self.set_out(&target, joining, |deliver| recoveries.history.append_order(order, deliver));
         match kept {
             // Those who are here obey all the same.
             Err(error @ EmitError::Adapter(_)) => self.broadcast_local(target, operation).and(Err(error)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytestring::ByteString;
-use sociable_adapter::{AdapterError, Entry, Operation, Position, Reach, Target};
+use sociable_adapter::{AdapterError, Entry, NewEvent, Operation, Position, Reach, Target};
 use sociable_protocol::{Args, Frames};
 
 use crate::broadcast::Flags;
@@ -80,7 +80,9 @@ impl Namespace {
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
-        self.set_out(&target.clone(), None, |deliver| recoveries.history.append(self.name(), target, compress, reach, &mut write, deliver))
+        let receivers = target.clone();
+        let event = NewEvent { namespace: self.name(), target, compress, reach, write: &mut write };
+        self.set_out(&receivers, None, |deliver| recoveries.history.append(event, deliver))
     }
 
     /// Has an entry of the history delivered that gets its place by `append`: on each thread in the order of the places. `joining` is held until that is done.

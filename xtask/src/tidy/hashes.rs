@@ -9,7 +9,8 @@ const UNSEEDED: [&str; 3] = ["rustc_hash", "FxHash", "BuildHasherDefault"];
 
 /// In what serves clients, `maps.rs` alone names a hash without a seed, and only for keys that nobody else chooses.
 pub(super) fn seeded(path: &Path, text: &str) -> Vec<Complaint> {
-    let serves = ["protocol/src", "engine/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
+    let serves =
+        ["protocol/src", "engine/src", "nats/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
     if !serves || !has_extension(path, "rs") || path.file_name().is_some_and(|name| name == "maps.rs") {
         return vec![];
     }

@@ -9,7 +9,7 @@ const FIELDS: [&str; 3] = ["sid = %", " id = %", "pid = %"];
 
 /// In what serves clients, each such field is shortened.
 pub(super) fn shortened(path: &Path, text: &str) -> Vec<Complaint> {
-    let serves = ["engine/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
+    let serves = ["engine/src", "nats/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
     if !serves || !has_extension(path, "rs") {
         return vec![];
     }

@@ -1,4 +1,4 @@
-//! The events of the shared history, as far as one node knows them: what it sent, what came for all, what it has read of others.
+//! The events of the shared history that one node knows: its own, those for all nodes, and private ones of other nodes that it has read.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,199 +7,200 @@ use bytes::Bytes;
 use sociable_protocol::{Frames, NodeTag};
 
 use super::offset::{self, Epoch, WIDTH};
+use crate::history::event_log::{EventLog, in_order};
 use crate::history::orders::obey;
-use crate::history::shelf::{self, Shelf};
 use crate::history::{OVERHEAD, Position};
 use crate::maps::Map;
-use crate::nats::wire::{Kept, Publisher};
+use crate::nats::wire::{PersistedEvent, Publisher};
 use crate::{Entry, Limits, Message, Missed, Reach, SavedSession, Stay};
 
-/// So many events may be in one message: the lower bits of a place tell which of them it is.
-pub(super) const PER_MESSAGE: u64 = 1 << 12;
-/// Nodes of which it is remembered how far they have been read, though nothing is left of them.
-const MAX_OTHERS: usize = 1024;
+/// Events of one message: the lower bits of a place are the number of the event within it.
+pub(crate) const PER_MESSAGE: u64 = 1 << 12;
+/// Nodes whose read position is remembered though none of their private events is left.
+const MAX_PRIVATE: usize = 1024;
 /// Publishers whose messages are counted.
 const MAX_PUBLISHERS: usize = 10_000;
-/// How long a publisher is given to say in the stream that something of it is lost. Then it is taken for dead.
+/// The time that a publisher has to announce its lost events in the stream. Later it is dead.
 const MAX_HOLE: Duration = Duration::from_secs(120);
 
-/// The place of an event in a message of the stream.
-pub(super) fn place_in(sequence: u64, at: u64) -> u64 {
+/// Returns the place of an event in a message of the stream.
+pub(crate) fn place_in(sequence: u64, at: u64) -> u64 {
     sequence.saturating_mul(PER_MESSAGE).saturating_add(at)
 }
 
-/// The place behind all events of a message. There is no message 0.
+/// Returns the place behind all events of a message. There is no message 0.
 fn place_behind(sequence: u64) -> u64 {
     if sequence == 0 { 0 } else { place_in(sequence, PER_MESSAGE - 1) }
 }
 
-/// Events, as far as a node knows them.
+/// The events of the shared history that one node knows.
 #[derive(Debug)]
-pub(super) struct Log {
+pub(crate) struct StreamLog {
     me: NodeTag,
     epoch: Epoch,
-    /// What this node sent, and what came for all.
-    shelf: Shelf,
-    /// What other nodes sent to their own sockets, of which some have come here.
-    others: Map<NodeTag, Others>,
+    /// Events of this node, and those for all nodes.
+    events: EventLog,
+    /// Private events of other nodes, whose sockets have come here.
+    others: Map<NodeTag, PrivateEvents>,
     /// The number of the last event of this node.
     number: u64,
-    /// All for all nodes up to this place has been taken.
+    /// The place up to which all for all nodes is here.
     place: u64,
-    /// What stood here or before when this node began is not for those who have connected to it.
+    /// The last place before this node started. Events up to it are not for sockets that connected here.
     began: u64,
-    /// The others are not told yet that something of this node is lost: until then nobody can be told all that they missed.
-    owes_lost: bool,
-    /// Publishers that sent something that nobody keeps, and when they did last. Each will say so in the stream: nobody can be told all before.
+    /// True while the stream does not announce yet that events of this node are lost. Until then no session can be recovered.
+    owes_loss_notice: bool,
+    /// Publishers of unpersisted events, and when they sent the last. Each announces it in the stream: until then no session can be recovered.
     holes: Map<Publisher, Instant>,
-    /// Messages of each publisher so far.
+    /// The last message of each publisher.
     messages: Map<Publisher, u64>,
 }
 
-/// How a message follows on the one of its publisher before.
+/// The relation of a message to the earlier one of its publisher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Follows {
+pub(crate) enum Follows {
     Next,
-    /// Some between them will never come.
+    /// Messages between them are lost.
     Gap,
-    /// It came before.
+    /// The message came before.
     Again,
 }
 
-/// What is sent on without being kept.
-pub(super) enum Unkept {
-    Event(Kept),
+/// A record that is delivered without being persisted.
+pub(crate) enum Unpersisted {
+    Event(PersistedEvent),
     Order(Message),
 }
 
+/// Events of another node for its own sockets.
 #[derive(Debug)]
-struct Others {
-    shelf: Shelf,
-    /// Up to this sequence it has been read, and the number of the last event there.
+struct PrivateEvents {
+    events: EventLog,
+    /// The sequence up to which they have been read, and the number of the last.
     read: u64,
     number: u64,
 }
 
-impl Others {
+impl PrivateEvents {
     fn new(me: NodeTag) -> Self {
-        Self { shelf: Shelf::new(me, 0), read: 0, number: 0 }
+        Self { events: EventLog::new(me, 0), read: 0, number: 0 }
     }
 }
 
-impl Log {
-    /// One of a stream whose last message is `last`.
-    pub(super) fn new(me: NodeTag, epoch: Epoch, last: u64) -> Self {
+impl StreamLog {
+    /// An empty log of a stream whose last message is `last`.
+    pub(crate) fn new(me: NodeTag, epoch: Epoch, last: u64) -> Self {
         Self {
             me,
             epoch,
-            shelf: Shelf::new(me, 0),
+            events: EventLog::new(me, 0),
             others: Map::default(),
             number: 0,
             place: 0,
             began: place_behind(last),
-            owes_lost: false,
+            owes_loss_notice: false,
             holes: Map::default(),
             messages: Map::default(),
         }
     }
 
-    /// The stream is another one, of which this message and those before are not here.
-    pub(super) fn begin_anew(&mut self, epoch: Epoch, sequence: u64) {
-        // A number that no event bears: who has got here has got further than before, though the places begin anew.
+    /// Starts again with another stream, of which this message and those before are missing.
+    pub(crate) fn restart(&mut self, epoch: Epoch, sequence: u64) {
+        // A number that no event has: positions grow though the places start again.
         let number = self.number + 1;
         *self = Self::new(self.me, epoch, 0);
         self.number = number;
-        self.shelf.owns_behind(number);
-        self.begins_behind(sequence);
+        self.events.owns_behind(number);
+        self.forget_up_to(sequence);
     }
 
-    /// What is for all up to this message is not here.
-    pub(super) fn begins_behind(&mut self, sequence: u64) {
-        self.breaks_off_at(sequence);
-        self.has_taken(sequence);
+    /// Notes that events for all up to this message are missing.
+    pub(crate) fn forget_up_to(&mut self, sequence: u64) {
+        self.break_off_at(sequence);
+        self.advance_to(sequence);
     }
 
-    /// Something is missing before this message, or in it.
-    pub(super) fn breaks_off_at(&mut self, sequence: u64) {
-        self.shelf.begins_behind(place_behind(sequence));
+    /// Notes that events are missing before this message, or in it.
+    pub(crate) fn break_off_at(&mut self, sequence: u64) {
+        self.events.begins_behind(place_behind(sequence));
     }
 
-    /// Events of this node up to this number are lost for the others: who is away now can't be told all.
-    pub(super) fn has_lost(&mut self, number: u64) {
-        self.shelf.owns_behind(number);
-        self.shelf.begins_behind(self.position().place);
+    /// Notes that events of this node up to this number are lost for the others: sessions that are away now are not recovered.
+    pub(crate) fn note_own_loss(&mut self, number: u64) {
+        self.events.owns_behind(number);
+        self.events.begins_behind(self.position().place);
     }
 
-    /// Something of this node is lost, and a record of the stream will say so.
-    pub(super) fn owes_lost(&mut self, owes: bool) {
-        self.owes_lost |= owes;
+    /// Notes whether a record of the stream will announce lost events of this node.
+    pub(crate) fn owe_loss_notice(&mut self, owes: bool) {
+        self.owes_loss_notice |= owes;
     }
 
-    /// A message stands here that says that something of its publisher before it is lost. All nodes agree on its place.
-    pub(super) fn has_told_lost(&mut self, publisher: Publisher, sequence: u64) {
-        self.owes_lost &= publisher.tag != self.me;
+    /// Notes the place at which a publisher announces its lost events. All nodes agree on it.
+    pub(crate) fn note_loss_notice(&mut self, publisher: Publisher, sequence: u64) {
+        self.owes_loss_notice &= publisher.tag != self.me;
         self.holes.remove(&publisher);
-        self.breaks_off_at(sequence);
+        self.break_off_at(sequence);
     }
 
-    /// A publisher sent something that nobody keeps. Its place among the kept events is not known until the publisher says so in the stream.
-    pub(super) fn has_hole(&mut self, publisher: Publisher) {
-        // Any publisher stands for those that are too many: what counts is that there is one.
+    /// Notes unpersisted events of a publisher. Their place is unknown until the publisher announces them in the stream.
+    pub(crate) fn note_hole(&mut self, publisher: Publisher) {
+        // If there are too many, any publisher stands for them: one is enough.
         let full = self.holes.len() >= MAX_PUBLISHERS;
         let key = self.holes.keys().next().copied().filter(|_| full).unwrap_or(publisher);
         self.holes.insert(key, Instant::now());
     }
 
-    /// True while a publisher has not said where its lost events are missing.
+    /// Returns true while a publisher has not announced its lost events.
     fn has_holes(&mut self) -> bool {
         if self.holes.is_empty() {
             return false;
         }
-        // All that clients can have shown has been taken by now.
+        // All that clients can have shown is here by now.
         let here = self.place;
         let known = self.holes.len();
         self.holes.retain(|_, at| at.elapsed() < MAX_HOLE);
         if self.holes.len() < known {
-            self.shelf.begins_behind(here);
+            self.events.begins_behind(here);
         }
         true
     }
 
-    /// An event or an order of another node that nobody keeps: to those who are here it is one of this node's own.
-    pub(super) fn pass_on(&mut self, what: Unkept) -> Option<Arc<Entry>> {
-        let (number, reached) = self.next();
+    /// Appends an unpersisted event or order of another node. To sockets of this node it is one of this node's own.
+    pub(crate) fn append_unpersisted(&mut self, what: Unpersisted) -> Option<Arc<Entry>> {
+        let (number, reached) = self.next_position();
         let entry = match what {
-            Unkept::Event(kept) => self.read(self.me, Entry::LOST, Kept { number, ..kept }, reached, Reach::Here)?,
-            Unkept::Order(Message { namespace, target, operation }) => {
-                Entry::order(namespace, target, operation, number, reached, true).placed(self.me, Entry::LOST)
+            Unpersisted::Event(event) => {
+                self.decode_event(self.me, Entry::LOST, PersistedEvent { number, ..event }, reached, Reach::Here)?
             }
+            Unpersisted::Order(order) => Entry::order(order, number, reached, true).placed(self.me, Entry::LOST),
         };
         self.number = number;
-        self.has_lost(number);
+        self.note_own_loss(number);
         Some(Arc::new(entry))
     }
 
-    pub(super) fn epoch(&self) -> Epoch {
+    pub(crate) fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// How far this node has got.
-    pub(super) fn position(&self) -> Position {
+    /// Returns the position of this node.
+    pub(crate) fn position(&self) -> Position {
         Position { tag: Some(self.me), own: self.number, place: self.place.max(self.began) }
     }
 
-    /// Up to this message of the stream all for all has been taken.
-    pub(super) fn sequence(&self) -> u64 {
+    /// Returns the message of the stream up to which all for all nodes is here.
+    pub(crate) fn sequence(&self) -> u64 {
         self.place / PER_MESSAGE
     }
 
-    /// Up to this message all for all has been taken.
-    pub(super) fn has_taken(&mut self, sequence: u64) {
+    /// Notes that all for all nodes up to this message is here.
+    pub(crate) fn advance_to(&mut self, sequence: u64) {
         self.place = self.place.max(place_behind(sequence));
     }
 
-    /// How a message to all follows on the one of its publisher before.
-    pub(super) fn follows(&self, publisher: Publisher, message: u64) -> Follows {
+    /// Returns the relation of a message to all to the earlier one of its publisher.
+    pub(crate) fn follows(&self, publisher: Publisher, message: u64) -> Follows {
         match self.messages.get(&publisher) {
             _ if message == 0 => Follows::Next,
             Some(last) if message <= *last => Follows::Again,
@@ -208,8 +209,8 @@ impl Log {
         }
     }
 
-    /// Counts a message to all. Tells how it follows on the one of its publisher before.
-    pub(super) fn count(&mut self, publisher: Publisher, message: u64) -> Follows {
+    /// Counts a message to all, and returns its relation to the earlier one of its publisher.
+    pub(crate) fn count(&mut self, publisher: Publisher, message: u64) -> Follows {
         if self.messages.len() >= MAX_PUBLISHERS && !self.messages.contains_key(&publisher) {
             self.messages.clear();
         }
@@ -220,42 +221,42 @@ impl Log {
         follows
     }
 
-    /// The offset of a position.
-    pub(super) fn offset(&self, position: &Position) -> String {
-        offset::write(self.epoch, position)
+    /// Returns the offset of a position.
+    pub(crate) fn offset(&self, position: &Position) -> String {
+        offset::encode(self.epoch, position)
     }
 
-    /// The number of the next event of this node, and how far one has got who has it.
-    pub(super) fn next(&self) -> (u64, Position) {
+    /// Returns the number of the next event of this node, and the position of a client that has it.
+    pub(crate) fn next_position(&self) -> (u64, Position) {
         let number = self.number + 1;
         (number, Position { own: number, ..self.position() })
     }
 
-    /// Adds the next event of this node.
-    pub(super) fn add(&mut self, entry: &Arc<Entry>, limits: &Limits) {
+    /// Appends the next event of this node.
+    pub(crate) fn append_local(&mut self, entry: &Arc<Entry>, limits: &Limits) {
         self.number = entry.number;
         let now = Instant::now();
-        self.shelf.push_own(entry, now);
+        self.events.push_own(entry, now);
         self.trim(limits, now);
     }
 
-    /// How far one has got who has the event at this place, which is the next that is taken.
-    pub(super) fn reached(&self, place: u64) -> Position {
+    /// Returns the position of a client that has the event at this place, which is the next.
+    pub(crate) fn reached(&self, place: u64) -> Position {
         Position { place: place.max(self.began), ..self.position() }
     }
 
-    /// Takes the next event of another node. `None` if it is malformed.
-    pub(super) fn take(&mut self, publisher: NodeTag, place: u64, kept: Kept, limits: &Limits) -> Option<Arc<Entry>> {
-        let entry = Arc::new(self.read(publisher, place, kept, self.reached(place), Reach::Everywhere)?);
+    /// Appends the next event of another node. `None` if it is malformed.
+    pub(crate) fn append_remote(&mut self, publisher: NodeTag, place: u64, event: PersistedEvent, limits: &Limits) -> Option<Arc<Entry>> {
+        let entry = Arc::new(self.decode_event(publisher, place, event, self.reached(place), Reach::Everywhere)?);
         let now = Instant::now();
         self.place = place;
-        self.shelf.push(&entry, now);
+        self.events.push(&entry, now);
         self.trim(limits, now);
         Some(entry)
     }
 
-    /// Takes the next order of another node. Without a number it is of a process that has no sockets.
-    pub(super) fn take_order(
+    /// Appends the next order of another node. Orders of processes without sockets have no number.
+    pub(crate) fn append_remote_order(
         &mut self,
         publisher: NodeTag,
         place: u64,
@@ -263,40 +264,39 @@ impl Log {
         order: Message,
         limits: &Limits,
     ) -> Arc<Entry> {
-        let Message { namespace, target, operation } = order;
-        // Nobody is served by that process: who knows the order is told by its place alone.
+        // That process serves no client: the place alone says who has the order.
         let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
-        let entry = Entry::order(namespace, target, operation, number, self.reached(place), true).placed(publisher, place);
+        let entry = Entry::order(order, number, self.reached(place), true).placed(publisher, place);
         let (entry, now) = (Arc::new(entry), Instant::now());
         self.place = place;
-        self.shelf.push(&entry, now);
+        self.events.push(&entry, now);
         self.trim(limits, now);
         entry
     }
 
-    /// Up to which message of the stream it has been read what a node sent to its own sockets.
-    pub(super) fn has_read(&self, node: NodeTag) -> u64 {
+    /// Returns the message up to which the private events of a node have been read.
+    pub(crate) fn private_read_of(&self, node: NodeTag) -> u64 {
         self.others.get(&node).map_or(0, |others| others.read)
     }
 
-    /// The number of the last event that a node is known to have sent to its own sockets.
-    pub(super) fn last_of(&self, node: NodeTag) -> u64 {
+    /// Returns the number of the last known private event of a node.
+    pub(crate) fn last_private_of(&self, node: NodeTag) -> u64 {
         if node == self.me { self.number } else { self.others.get(&node).map_or(0, |others| others.number) }
     }
 
-    /// Takes what a node sent to its own sockets. What it sent before the first message that is taken is not here.
-    pub(super) fn take_others(&mut self, node: NodeTag, sequence: u64, events: impl Iterator<Item = Kept>, limits: &Limits) {
-        let read = self.others.entry(node).or_insert_with(|| Others::new(self.me)).read;
+    /// Appends private events of a node. Those before its first appended message are missing.
+    pub(crate) fn append_private(&mut self, node: NodeTag, sequence: u64, events: impl Iterator<Item = PersistedEvent>, limits: &Limits) {
+        let read = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me)).read;
         if sequence <= read {
             return;
         }
         let now = Instant::now();
-        for (at, kept) in (0..PER_MESSAGE - 1).zip(events) {
+        for (at, event) in (0..PER_MESSAGE - 1).zip(events) {
             let place = place_in(sequence, at);
-            let entry = self.read(node, place, kept, Position { tag: Some(self.me), own: 0, place }, Reach::Here);
+            let entry = self.decode_event(node, place, event, Position { tag: Some(self.me), own: 0, place }, Reach::Here);
             if let (Some(entry), Some(others)) = (entry, self.others.get_mut(&node)) {
                 others.number = others.number.max(entry.number);
-                others.shelf.push(&Arc::new(entry), now);
+                others.events.push(&Arc::new(entry), now);
             }
         }
         if let Some(others) = self.others.get_mut(&node) {
@@ -305,15 +305,15 @@ impl Log {
         self.trim(limits, now);
     }
 
-    /// What a node sent to its own sockets up to this message may be missing.
-    pub(super) fn others_begin_behind(&mut self, node: NodeTag, sequence: u64) {
-        let others = self.others.entry(node).or_insert_with(|| Others::new(self.me));
-        others.shelf.begins_behind(place_behind(sequence));
+    /// Notes that private events of a node up to this message may be missing.
+    pub(crate) fn private_begins_behind(&mut self, node: NodeTag, sequence: u64) {
+        let others = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me));
+        others.events.begins_behind(place_behind(sequence));
     }
 
-    /// An event out of its record, with the offset that clients of this node are shown.
-    fn read(&self, publisher: NodeTag, place: u64, kept: Kept, reached: Position, reach: Reach) -> Option<Entry> {
-        let Kept { number, at, namespace, target, compress, frames } = kept;
+    /// Decodes an event, and sets the offset that clients of this node are shown.
+    fn decode_event(&self, publisher: NodeTag, place: u64, event: PersistedEvent, reached: Position, reach: Reach) -> Option<Entry> {
+        let PersistedEvent { number, at, namespace, target, compress, frames } = event;
         let mut bytes = Vec::from(frames);
         if let Some(at) = at {
             bytes.get_mut(at..at.checked_add(WIDTH)?)?.copy_from_slice(self.offset(&reached).as_bytes());
@@ -323,69 +323,69 @@ impl Log {
     }
 
     fn trim(&mut self, limits: &Limits, now: Instant) {
-        self.shelf.trim(limits.event_age, limits.total_bytes, now);
+        self.events.trim(limits.event_age, limits.total_bytes, now);
         for others in self.others.values_mut() {
-            others.shelf.trim(limits.event_age, limits.total_bytes / 4, now);
+            others.events.trim(limits.event_age, limits.total_bytes / 4, now);
         }
     }
 
-    pub(super) fn sweep(&mut self, limits: &Limits) {
+    pub(crate) fn sweep(&mut self, limits: &Limits) {
         self.trim(limits, Instant::now());
         self.has_holes();
-        self.shelf.shrink();
-        if self.others.len() > MAX_OTHERS {
-            self.others.retain(|_, others| others.shelf.len() > 0);
+        self.events.shrink();
+        if self.others.len() > MAX_PRIVATE {
+            self.others.retain(|_, others| others.events.len() > 0);
         }
     }
 
-    /// Events, and the bytes that they take.
-    pub(super) fn usage(&self) -> (usize, usize) {
-        let shelves = || self.others.values().map(|others| &others.shelf).chain([&self.shelf]);
-        (shelves().map(Shelf::len).sum(), shelves().map(Shelf::bytes).sum())
+    /// Returns the number of events, and their memory in bytes.
+    pub(crate) fn usage(&self) -> (usize, usize) {
+        let logs = || self.others.values().map(|others| &others.events).chain([&self.events]);
+        (logs().map(EventLog::len).sum(), logs().map(EventLog::bytes).sum())
     }
 
-    /// Returns the positions that a client shows. `None` if the offset was never given out for an event of this stream, as far as that can be told. A client that
-    /// got no event of its session yet may show the offset of an earlier one.
-    pub(super) fn seen(&self, offset: Option<&str>, got_none: bool) -> Option<Vec<Position>> {
+    /// Returns the positions that a client shows. `None` if its offset can't be of this stream. A client that `got_none` of the session's events may
+    /// show the offset of an earlier session.
+    pub(crate) fn decode_offset(&self, offset: Option<&str>, got_none: bool) -> Option<Vec<Position>> {
         let Some(offset) = offset else { return Some(vec![]) };
         if got_none && offset::is_foreign(self.epoch, offset) {
             return Some(vec![]);
         }
-        let seen = offset::read(self.epoch, offset)?;
+        let seen = offset::decode(self.epoch, offset)?;
         let made_up = |position: &Position| position.tag == Some(self.me) && position.own > self.number;
         (!seen.iter().any(made_up)).then_some(seen)
     }
 
-    /// What a session has missed whose client has seen this. `None` if it can't be told completely, or is too much.
-    pub(super) fn missed(&mut self, session: &SavedSession, seen: &[Position], limits: &Limits) -> Option<Missed> {
+    /// Returns the events that a session has missed whose client has seen these positions. `None` if they are incomplete or too many.
+    pub(crate) fn missed(&mut self, session: &SavedSession, seen: &[Position], limits: &Limits) -> Option<Missed> {
         let mut known = vec![session.since];
         known.extend(seen.iter().chain(&session.shown));
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
-            // It has all that it was sent, so that there is nothing for it up to where it was served.
+            // It has all that it was sent: nothing up to where it was served is for it.
             known.push(session.until);
         }
-        // Positions of a stream that is not there any more say nothing.
+        // Positions of a former stream mean nothing.
         let head = self.position();
         let made_up = seen.iter().any(|position| position.place > head.place);
-        if made_up || self.owes_lost || self.has_holes() || session.since.place > head.place || session.until.place > head.place {
+        if made_up || self.owes_loss_notice || self.has_holes() || session.since.place > head.place || session.until.place > head.place {
             return None;
         }
-        let others = |tag: &NodeTag| self.others.get(tag).map(|others| &others.shelf);
+        let others = |tag: &NodeTag| self.others.get(tag).map(|others| &others.events);
         let mut tags: Vec<NodeTag> = session.past.iter().map(|stay| stay.tag).collect();
         tags.sort_unstable();
         tags.dedup();
-        let shelves = || tags.iter().filter_map(others).chain([&self.shelf]);
-        if !shelves().all(|shelf| shelf.is_complete_behind(&known)) || !session.left_rooms.is_complete_behind(&known) {
+        let logs = || tags.iter().filter_map(others).chain([&self.events]);
+        if !logs().all(|events| events.is_complete_behind(&known)) || !session.left_rooms.is_complete_behind(&known) {
             return None;
         }
         // Orders are for all nodes.
-        let stays = obey(&self.shelf, session)?;
-        let entries = shelf::in_order(shelves().flat_map(|shelf| shelf.find(session, &known, &stays)).collect());
+        let stays = obey(&self.events, session)?;
+        let entries = in_order(logs().flat_map(|events| events.find(session, &known, &stays)).collect());
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         if bytes > limits.session_bytes {
             return None;
         }
-        // If the connection is lost again in the midst of all this, it has to be known which of it has come.
+        // If the connection is lost again meanwhile, the offset says which of the events have come.
         let mut begin = seen.first().copied().unwrap_or(session.since);
         let mut besides: Vec<(NodeTag, u64)> = seen.iter().skip(1).filter_map(|position| Some((position.tag?, position.own))).collect();
         let offsets = entries.iter().map(|entry| {
@@ -396,7 +396,7 @@ impl Log {
             } else {
                 besides.push((entry.publisher, entry.number));
             }
-            offset::write_besides(self.epoch, &begin, &besides)
+            offset::encode_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
         let (rooms, left_rooms) = stays.into_rooms(&known);
@@ -405,9 +405,9 @@ impl Log {
     }
 }
 
-/// The stays of a session that are still needed: the one that goes on, and those whose own events are among what is missed. What was sent in the
-/// others its client has, or it was not for the session.
-pub(super) fn unfinished(past: &[Stay], missed: &Missed) -> Vec<Stay> {
+/// Returns the stays of a session that are still needed: the current one, and those with private events among the missed ones. The client has the
+/// events of the others, or they were not for the session.
+pub(crate) fn unfinished_stays(past: &[Stay], missed: &Missed) -> Vec<Stay> {
     let is_of = |stay: &Stay, entry: &Entry| {
         entry.reach == Reach::Here && entry.publisher == stay.tag && stay.from < entry.number && entry.number <= stay.to
     };
@@ -416,5 +416,4 @@ pub(super) fn unfinished(past: &[Stay], missed: &Missed) -> Vec<Stay> {
 }
 
 #[cfg(test)]
-#[path = "log_tests.rs"]
 mod tests;

@@ -1,7 +1,7 @@
 //! Positions as clients are shown them.
 //!
 //! All offsets of events have the same length, so that a node can put its own in the place of another's without writing the packet anew. A
-//! client that comes back is shown longer ones with what it missed: they tell besides which events of single nodes it has by now.
+//! returning client is shown longer ones with its missed events: they also hold which private events of nodes it has by now.
 
 use sociable_protocol::NodeTag;
 
@@ -15,9 +15,9 @@ const TAG: usize = 4;
 const OWN: usize = 8;
 /// The length of the offset of an event.
 pub(crate) const WIDTH: usize = EPOCH + PLACE + TAG + OWN;
-/// What the tag of nobody is written as: it is none that is drawn.
+/// The tag of nobody: no node draws it.
 const NOBODY: &str = "....";
-/// So many nodes may be told of besides.
+/// Nodes whose private events an offset may hold besides.
 pub(super) const MAX_BESIDES: usize = 256;
 
 /// Tells the offsets of one stream from those of another.
@@ -25,7 +25,7 @@ pub(super) const MAX_BESIDES: usize = 256;
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// That of a stream that was made at this time.
+    /// The epoch of a stream that was created at this time.
     pub(crate) fn of(created: i128) -> Self {
         // Streams are made seconds apart, if ever: what changes from one to the next is in the lower bits.
         let mut text = String::new();
@@ -40,7 +40,7 @@ impl Epoch {
     }
 }
 
-/// Writes a number in so many characters; what does not fit is cut off.
+/// Writes a number in so many characters, without its higher digits if it is longer.
 fn put(text: &mut String, number: u64, width: usize) {
     for at in (0..width).rev() {
         let sextet = if at * 6 < 64 { (number >> (at * 6)) & 63 } else { 0 };
@@ -48,7 +48,7 @@ fn put(text: &mut String, number: u64, width: usize) {
     }
 }
 
-fn take<'a>(text: &mut &'a str, width: usize) -> Option<&'a str> {
+fn split_off<'a>(text: &mut &'a str, width: usize) -> Option<&'a str> {
     let (taken, rest) = text.split_at_checked(width)?;
     *text = rest;
     Some(taken)
@@ -61,8 +61,8 @@ fn number(text: &str) -> Option<u64> {
     })
 }
 
-/// The offset of a position.
-pub(crate) fn write(epoch: Epoch, position: &Position) -> String {
+/// Returns the offset of a position.
+pub(crate) fn encode(epoch: Epoch, position: &Position) -> String {
     let mut text = String::with_capacity(WIDTH);
     text.push_str(epoch.as_str());
     put(&mut text, position.place, PLACE);
@@ -71,9 +71,9 @@ pub(crate) fn write(epoch: Epoch, position: &Position) -> String {
     text
 }
 
-/// The offset of who has got to a position and, besides, has events of these nodes.
-pub(crate) fn write_besides(epoch: Epoch, position: &Position, besides: &[(NodeTag, u64)]) -> String {
-    let mut text = write(epoch, position);
+/// Returns the offset of a client at a position that has private events of these nodes besides.
+pub(crate) fn encode_besides(epoch: Epoch, position: &Position, besides: &[(NodeTag, u64)]) -> String {
+    let mut text = encode(epoch, position);
     for (tag, own) in besides {
         text.push_str(tag.as_str());
         put(&mut text, *own, OWN);
@@ -81,28 +81,28 @@ pub(crate) fn write_besides(epoch: Epoch, position: &Position, besides: &[(NodeT
     text
 }
 
-/// True for an offset of another stream.
+/// Returns true for an offset of another stream.
 pub(crate) fn is_foreign(epoch: Epoch, text: &str) -> bool {
     let other = text.as_bytes().first_chunk().copied().map(Epoch).filter(|other| *other != epoch);
-    other.is_some_and(|other| number(other.as_str()).is_some() && read(other, text).is_some())
+    other.is_some_and(|other| number(other.as_str()).is_some() && decode(other, text).is_some())
 }
 
-/// The positions that an offset tells.
-pub(crate) fn read(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
+/// Returns the positions of an offset.
+pub(crate) fn decode(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
     let text = &mut text;
-    if take(text, EPOCH)? != epoch.as_str() {
+    if split_off(text, EPOCH)? != epoch.as_str() {
         return None;
     }
-    let place = number(take(text, PLACE)?)?;
-    let tag = take(text, TAG)?;
+    let place = number(split_off(text, PLACE)?)?;
+    let tag = split_off(text, TAG)?;
     let tag = if tag == NOBODY { None } else { Some(NodeTag::try_from(tag).ok()?) };
-    let mut positions = vec![Position { tag, own: number(take(text, OWN)?)?, place }];
+    let mut positions = vec![Position { tag, own: number(split_off(text, OWN)?)?, place }];
     while !text.is_empty() {
         if positions.len() > MAX_BESIDES {
             return None;
         }
-        let tag = NodeTag::try_from(take(text, TAG)?).ok()?;
-        positions.push(Position { tag: Some(tag), own: number(take(text, OWN)?)?, place: 0 });
+        let tag = NodeTag::try_from(split_off(text, TAG)?).ok()?;
+        positions.push(Position { tag: Some(tag), own: number(split_off(text, OWN)?)?, place: 0 });
     }
     Some(positions)
 }
@@ -114,28 +114,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_is_read_back_and_nothing_of_another_stream() {
+    fn offset_is_decoded_by_its_stream_alone() {
         let (epoch, tag, other) = (Epoch::of(1_700_000_000_123_456_789), NodeTag::random(), NodeTag::random());
         let position = Position { tag: Some(tag), own: 77, place: u64::MAX >> 1 };
-        let text = write(epoch, &position);
+        let text = encode(epoch, &position);
         assert_eq!(text.len(), WIDTH);
-        assert_eq!(read(epoch, &text), Some(vec![position]));
+        assert_eq!(decode(epoch, &text), Some(vec![position]));
         let another = Epoch::of(1_700_000_001_123_456_789);
-        assert_eq!(read(another, &text), None);
+        assert_eq!(decode(another, &text), None);
         assert!(is_foreign(another, &text) && !is_foreign(epoch, &text) && !is_foreign(another, &text[1..]));
         let nobody = Position { tag: None, own: 0, place: 5 };
-        assert_eq!(read(epoch, &write(epoch, &nobody)), Some(vec![nobody]));
-        let besides = write_besides(epoch, &position, &[(other, 3)]);
-        assert_eq!(read(epoch, &besides), Some(vec![position, Position { tag: Some(other), own: 3, place: 0 }]));
-        assert_eq!(read(epoch, &besides[..besides.len() - 1]), None);
+        assert_eq!(decode(epoch, &encode(epoch, &nobody)), Some(vec![nobody]));
+        let besides = encode_besides(epoch, &position, &[(other, 3)]);
+        assert_eq!(decode(epoch, &besides), Some(vec![position, Position { tag: Some(other), own: 3, place: 0 }]));
+        assert_eq!(decode(epoch, &besides[..besides.len() - 1]), None);
     }
 
     proptest! {
         #[test]
-        fn whatever_a_client_shows_is_read_or_not(text in ".{0,80}") {
+        fn decode_accepts_any_text(text in ".{0,80}") {
             let epoch = Epoch::of(1);
-            let _ = read(epoch, &text);
-            let _ = (is_foreign(epoch, &text), read(epoch, &format!("{}{text}", epoch.as_str())));
+            let _ = decode(epoch, &text);
+            let _ = (is_foreign(epoch, &text), decode(epoch, &format!("{}{text}", epoch.as_str())));
         }
     }
 }

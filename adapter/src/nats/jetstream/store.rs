@@ -1,41 +1,39 @@
-//! The stream of events and the bucket of sessions, as the server keeps them.
+//! The stream of events and the bucket of sessions on the server.
 
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream::consumer::{DeliverPolicy, pull};
 use async_nats::jetstream::context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind};
-use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Republish, StorageType, Stream};
+use async_nats::jetstream::stream::{Config, DiscardPolicy, LastRawMessageErrorKind, Republish, Stream};
 use async_nats::jetstream::{Context, ContextBuilder, ErrorCode, kv};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use sociable_protocol::Id;
 
-use super::JetStreamOptions;
 use super::offset::Epoch;
-use crate::nats::NatsError;
+use super::options::{DUPLICATES, JetStreamOptions};
+use crate::nats::error::NatsError;
 
-/// How long the server has to confirm what is published: an election takes longer, and it is asked again then.
+/// The time that the server has to confirm a message. An election takes longer: the message is published again then.
 const ACK: Duration = Duration::from_secs(2);
-/// How long one request may take.
+/// The timeout of one request.
 const REQUEST: Duration = Duration::from_secs(3);
-/// How long a server that has just started may take until it can keep something.
+/// The time that a server needs at most from its start until JetStream is ready.
 const START: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long the server may be silent while it reads out of the stream.
+/// The time that the server may be silent while it reads out of the stream.
 const SILENCE: Duration = Duration::from_secs(5);
-/// What is published twice within this time is kept once. It is longer than anything is retried.
-pub(super) const DUPLICATES: Duration = Duration::from_secs(120);
-/// How long a session is kept without being refreshed, at least.
+/// The age at which a session that is not refreshed is dropped, at least.
 const SESSION_AGE: Duration = Duration::from_secs(600);
 
-/// The key of the bucket by which the server's time is told. It is the id of no session.
+/// The key of the bucket whose writing shows the server's time. It is the id of no session.
 const CLOCK: &str = "clock";
 
-/// Why something could not be done on the server.
-pub(crate) type Trouble = Box<dyn std::error::Error + Send + Sync>;
+/// An error of a request to the server.
+pub(crate) type StoreError = Box<dyn std::error::Error + Send + Sync>;
 
-/// What the server keeps for the cluster.
+/// The stream and the bucket of the cluster.
 #[derive(Clone)]
 pub(crate) struct Store {
     pub(crate) context: Context,
@@ -47,7 +45,7 @@ pub(crate) struct Store {
     pub(crate) subjects: Subjects,
 }
 
-/// What the stream holds.
+/// The messages that the stream has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Range {
     pub(crate) epoch: Epoch,
@@ -58,15 +56,15 @@ pub(crate) struct Range {
 }
 
 impl Range {
-    /// The last message that is not there any more though it is younger than this. What is older nobody has missed who may come back.
+    /// Returns the last message that was dropped though it is younger than `age`. No returning client has missed older ones.
     pub(crate) fn lacks(&self, age: Duration) -> u64 {
         if self.span < age { self.first.saturating_sub(1) } else { 0 }
     }
 }
 
-/// A session as it is kept.
+/// A value of the bucket of sessions.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub(crate) struct StoredValue {
     pub(crate) revision: u64,
     /// When it was written by the clock of the server, in milliseconds since the Unix epoch.
     pub(crate) written: i128,
@@ -77,13 +75,13 @@ pub(crate) struct Session {
 /// The subjects of the stream.
 #[derive(Clone, Debug)]
 pub(crate) struct Subjects {
-    /// What is for all nodes is published here.
+    /// The subject of messages for all nodes.
     pub(crate) all: String,
-    /// Here the server sends it on when it is kept.
+    /// The subject on which the server republishes them once they are persisted.
     pub(crate) live: String,
-    /// What the server refuses to keep is sent on here to those who are there.
+    /// The subject of messages that the server refuses to persist, for nodes that are there.
     pub(crate) unkept: String,
-    /// Before the tag of a node: what is for its own sockets alone.
+    /// The prefix of the subjects for the own sockets of a node.
     own: String,
     any: String,
 }
@@ -99,14 +97,14 @@ impl Subjects {
     }
 }
 
-/// From where the stream is read.
+/// The begin of a read from the stream.
 pub(crate) enum From {
     Sequence(u64),
     Age(Duration),
 }
 
 impl Store {
-    /// Finds stream and bucket, or makes them.
+    /// Opens the stream and the bucket, or creates them.
     pub(crate) async fn open(client: &Client, cluster: &str, options: &JetStreamOptions) -> Result<Self, NatsError> {
         let context = ContextBuilder::new().timeout(REQUEST).ack_timeout(ACK).build(client.clone());
         let (begun, mut told) = (std::time::Instant::now(), false);
@@ -116,7 +114,7 @@ impl Store {
                 // The servers of a cluster that was just started have to find their leader first.
                 Err(error) if begun.elapsed() < START => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(target: "sociable::recovery", %error, "JetStream can't be used yet: is it enabled (`nats-server -js`)?");
+                        tracing::warn!(target: "sociable::recovery", %error, "JetStream is not ready; is it enabled (`nats-server -js`)?");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -125,7 +123,7 @@ impl Store {
         }
     }
 
-    async fn try_open(context: &Context, cluster: &str, options: &JetStreamOptions, patient: bool) -> Result<Self, Trouble> {
+    async fn try_open(context: &Context, cluster: &str, options: &JetStreamOptions, patient: bool) -> Result<Self, StoreError> {
         let subjects = Subjects::new(cluster);
         let name = format!("sociable-{cluster}");
         let config = |replicas| Config {
@@ -144,7 +142,7 @@ impl Store {
         };
         let mut replicas = options.replicas.unwrap_or(3);
         let stream = loop {
-            // To create one that is there asks for its room once more, which there may not be.
+            // Creating a stream that exists reserves its room once more, which may be lacking.
             if let Some(stream) = known(context, &name).await? {
                 break stream;
             }
@@ -157,7 +155,7 @@ impl Store {
                 Err(error)
                     if replicas > 1 && options.replicas.is_none() && patient && code(&error) == Some(ErrorCode::CLUSTER_NO_PEERS) =>
                 {
-                    tracing::warn!(target: "sociable::recovery", "there are too few NATS servers: events and sessions are kept on one alone");
+                    tracing::warn!(target: "sociable::recovery", "too few NATS servers; storing events and sessions on one");
                     replicas = 1;
                 }
                 Err(error) => return Err(error.into()),
@@ -198,13 +196,13 @@ impl Store {
         Ok(Self { context: context.clone(), stream, sessions, epoch, last: info.state.last_sequence, subjects })
     }
 
-    /// Sees to it that events and sessions are kept for at least so long, and that both have a share of their own.
-    pub(crate) async fn adjust(&self, events: Duration, sessions: Duration, options: &JetStreamOptions) -> Result<(), Trouble> {
+    /// Raises the ages of events and sessions to these, and sets the room of each.
+    pub(crate) async fn adjust(&self, events: Duration, sessions: Duration, options: &JetStreamOptions) -> Result<(), StoreError> {
         // Sessions first: what they had too much makes room.
         let streams = [(&self.sessions.stream, sessions, options.sessions_bytes), (&self.stream, events, options.max_bytes)];
         for (stream, age, max_bytes) in streams {
             let config = stream.get_info().await?.config;
-            // Without a limit it is kept for ever.
+            // Zero is no limit.
             let max_age = if config.max_age.is_zero() { config.max_age } else { config.max_age.max(age) };
             let wanted = Config { max_age, max_bytes, discard: DiscardPolicy::Old, ..config.clone() };
             let differs = (config.max_age, config.max_bytes, config.discard) != (max_age, max_bytes, DiscardPolicy::Old);
@@ -215,14 +213,14 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets a session, though nothing can be written.
-    pub(crate) async fn purge(&self, pid: &Id) -> Result<(), Trouble> {
+    /// Removes a session, even while nothing can be written.
+    pub(crate) async fn purge(&self, pid: &Id) -> Result<(), StoreError> {
         self.sessions.stream.purge().filter(format!("{}{pid}", self.sessions.prefix)).await?;
         Ok(())
     }
 
-    /// What is kept now.
-    pub(crate) async fn range(&self) -> Result<Range, Trouble> {
+    /// Returns the messages that the stream has now.
+    pub(crate) async fn range(&self) -> Result<Range, StoreError> {
         let info = self.stream.get_info().await?;
         let span = info.state.last_timestamp.unix_timestamp_nanos() - info.state.first_timestamp.unix_timestamp_nanos();
         Ok(Range {
@@ -233,7 +231,7 @@ impl Store {
         })
     }
 
-    /// True if the stream was deleted.
+    /// Returns true if the stream was deleted.
     pub(crate) async fn is_gone(&self) -> bool {
         self.is_missing(&self.stream.cached_info().config.name).await
     }
@@ -242,11 +240,11 @@ impl Store {
         self.context.get_stream(stream).await.is_err_and(|error| is_missing(&error))
     }
 
-    /// A session as its leader has it, with its revision. `None` if nothing was ever written, or it is too old.
-    pub(crate) async fn session(&self, pid: &Id) -> Result<Option<Session>, Trouble> {
+    /// Reads a session from the leader of the bucket. `None` if it was never written, or is too old.
+    pub(crate) async fn session(&self, pid: &Id) -> Result<Option<StoredValue>, StoreError> {
         let subject = format!("{}{pid}", self.sessions.prefix);
         match self.sessions.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => Ok(Some(Session {
+            Ok(message) => Ok(Some(StoredValue {
                 revision: message.sequence,
                 written: message.time.unix_timestamp_nanos() / 1_000_000,
                 value: message.headers.get("KV-Operation").is_none().then_some(message.payload),
@@ -256,21 +254,21 @@ impl Store {
         }
     }
 
-    /// The time by the clock of the server that writes sessions, in milliseconds since the Unix epoch. It is told by what it has just written: servers before
-    /// 2.10 tell it by nothing else.
-    pub(crate) async fn now(&self) -> Result<i128, Trouble> {
+    /// Returns the time of the server that writes sessions, in milliseconds since the Unix epoch. It is read off a value written just now: servers
+    /// before 2.10 show it nowhere else.
+    pub(crate) async fn now(&self) -> Result<i128, StoreError> {
         self.sessions.put(CLOCK, Bytes::new()).await?;
         let written = self.sessions.stream.get_last_raw_message_by_subject(&format!("{}{CLOCK}", self.sessions.prefix)).await?;
         Ok(written.time.unix_timestamp_nanos() / 1_000_000)
     }
 
-    /// True if the bucket of sessions was deleted.
+    /// Returns true if the bucket of sessions was deleted.
     pub(crate) async fn sessions_are_gone(&self) -> bool {
         self.is_missing(&self.sessions.stream_name).await
     }
 
-    /// The sequence of the last message of a subject, 0 if there is none.
-    pub(crate) async fn last_of(&self, subject: &str) -> Result<u64, Trouble> {
+    /// Returns the sequence of the last message of a subject, 0 if there is none.
+    pub(crate) async fn last_of(&self, subject: &str) -> Result<u64, StoreError> {
         match self.stream.get_last_raw_message_by_subject(subject).await {
             Ok(message) => Ok(message.sequence),
             Err(error) if matches!(error.kind(), LastRawMessageErrorKind::NoMessageFound) => Ok(0),
@@ -278,11 +276,11 @@ impl Store {
         }
     }
 
-    /// Reads what the stream has of a subject.
-    pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), Trouble> {
+    /// Reads the messages of a subject.
+    pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), StoreError> {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
-            // By the server's clock. What is older than that by the last message is older by now.
+            // By the server's clock. A message that is too old by the time of the last one is too old by now.
             From::Age(age) => {
                 let state = self.stream.get_info().await?.state;
                 match state.last_timestamp.checked_sub(age.try_into()?).filter(|_| state.messages > 0) {
@@ -311,8 +309,8 @@ impl Store {
     }
 }
 
-/// A stream, if it is there.
-async fn known(context: &Context, name: &str) -> Result<Option<Stream>, Trouble> {
+/// Returns a stream if it exists.
+async fn known(context: &Context, name: &str) -> Result<Option<Stream>, StoreError> {
     match context.get_stream(name).await {
         Ok(stream) => Ok(Some(stream)),
         Err(error) if is_missing(&error) => Ok(None),
@@ -320,7 +318,7 @@ async fn known(context: &Context, name: &str) -> Result<Option<Stream>, Trouble>
     }
 }
 
-/// True if the server has no room for what it is given.
+/// Returns true if the server has no room left.
 pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
     const FULL: [ErrorCode; 4] = [
         ErrorCode::INSUFFICIENT_RESOURCES,
@@ -333,7 +331,7 @@ pub(super) fn is_full(error: &(dyn std::error::Error + 'static)) -> bool {
         .any(|error| FULL.contains(&error.error_code()))
 }
 
-/// True if the server says that there is no such stream.
+/// Returns true if the server has no such stream.
 fn is_missing(error: &GetStreamError) -> bool {
     matches!(error.kind(), GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND)
 }
@@ -347,10 +345,4 @@ fn code(error: &CreateStreamError) -> Option<ErrorCode> {
 
 fn is_alone(error: &CreateStreamError) -> bool {
     code(error) == Some(ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED)
-}
-
-impl JetStreamOptions {
-    fn storage(&self) -> StorageType {
-        if self.in_memory { StorageType::Memory } else { StorageType::File }
-    }
 }

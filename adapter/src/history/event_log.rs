@@ -1,4 +1,4 @@
-//! Events in the order in which a node got them, found by whom they are for.
+//! Events in the order in which a node got them, with an index by receivers.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -7,15 +7,14 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use sociable_protocol::NodeTag;
 
-use super::orders::Stays;
+use super::stays::Stays;
 use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
 use crate::maps::Map;
 use crate::message::{Operation, Room};
 
-/// Keeps events. What somebody missed is found by the rooms that it is for, without a look at what was for others: emitting waits for the
-/// same lock.
+/// Events in their order. A returning client's are found by its rooms, without a look at those of others: emitting waits for the same lock.
 #[derive(Debug)]
-pub(crate) struct Shelf {
+pub(crate) struct EventLog {
     /// Whose positions its entries were reached at.
     tag: NodeTag,
     entries: VecDeque<(Instant, Arc<Entry>)>,
@@ -43,14 +42,14 @@ struct Dropped {
 }
 
 impl Dropped {
-    /// What stands at this shared place or before may be missing.
+    /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
     fn begins_behind(&mut self, place: u64) {
         self.others = self.others.max(place);
         self.all = self.all.max(place);
     }
 
-    /// An entry is dropped from the shelf of a node.
+    /// An entry is dropped from the log of a node.
     fn drop(&mut self, entry: &Entry, tag: NodeTag) {
         let mark = entry.mark();
         if !entry.is_lost() {
@@ -85,8 +84,8 @@ impl Lists {
     }
 }
 
-impl Shelf {
-    /// An empty shelf. What stands at this shared place or before is not here.
+impl EventLog {
+    /// An empty log. Entries at this shared place or before are missing.
     pub(crate) fn new(tag: NodeTag, behind: u64) -> Self {
         Self {
             tag,
@@ -101,14 +100,14 @@ impl Shelf {
         }
     }
 
-    /// What stands at this shared place or before may be missing.
+    /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
     pub(crate) fn begins_behind(&mut self, place: u64) {
         self.dropped.begins_behind(place);
         self.dropped_orders.begins_behind(place);
     }
 
-    /// What this node sent up to this number may be missing.
+    /// Notes that entries of this node up to this number may be missing.
     pub(crate) fn owns_behind(&mut self, number: u64) {
         self.dropped.own = self.dropped.own.max(number);
         self.dropped_orders.own = self.dropped_orders.own.max(number);
@@ -127,7 +126,7 @@ impl Shelf {
         self.entries.front().filter(|(_, entry)| !entry.is_pending()).map(|(at, _)| *at)
     }
 
-    /// Adds an event of this node to a shared history, in which its place may stand behind places that were taken later.
+    /// Adds an event of this node to a shared history. Its place may come behind those of later events.
     ///
     /// The place may be known already: the server can confirm an event while its sender is still about to add it here.
     #[cfg(feature = "nats")]
@@ -163,7 +162,7 @@ impl Shelf {
             self.orders -= 1;
             self.dropped_orders.drop(&entry, self.tag);
         }
-        // It is the oldest, so that it is the first wherever it stands. A room that was named twice has it twice.
+        // The oldest entry is the first of each list. A room that was named twice has it twice.
         let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= gone).is_some() {};
         self.mine.iter_mut().for_each(drop_from);
         let Some(lists) = self.lists.get_mut(&entry.namespace) else { return };
@@ -225,7 +224,7 @@ impl Shelf {
         lists.from(room, from).filter_map(|place| self.at(place)).filter(unknown).cloned().collect()
     }
 
-    /// The entry at a place of this shelf.
+    /// The entry at a place of this log.
     fn at(&self, place: u64) -> Option<&Arc<Entry>> {
         self.entries.get((place - self.first) as usize).map(|(_, entry)| entry)
     }
@@ -240,22 +239,26 @@ impl Shelf {
         }
         places.sort_unstable();
         places.dedup();
-        let met = |room: &str, mark: &Position| {
+        let visited = |room: &str, mark: &Position| {
             if room == session.id.as_str() {
                 return !session.since.covers(mark);
             }
-            stays.met(room, mark)
+            stays.visited(room, mark)
         };
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
             let Entry { target, .. } = &**entry;
-            // What is lost nobody is told who was not there.
+            // Lost events are for sockets that were there alone.
             !entry.is_lost()
                 && entry.order.is_none()
                 && !known.iter().any(|position| position.covers(&mark))
                 && (entry.reach == Reach::Everywhere || self.was_there(session, &mark))
-                && (if target.rooms.is_empty() { !session.since.covers(&mark) } else { target.rooms.iter().any(|room| met(room, &mark)) })
-                && !target.except.iter().any(|room| met(room, &mark))
+                && (if target.rooms.is_empty() {
+                    !session.since.covers(&mark)
+                } else {
+                    target.rooms.iter().any(|room| visited(room, &mark))
+                })
+                && !target.except.iter().any(|room| visited(room, &mark))
         };
         let found = places.iter().filter_map(|place| self.at(*place));
         found.filter(|entry| for_it(entry)).cloned().collect()
@@ -308,7 +311,7 @@ pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries
 }
 
-/// What an event takes in memory, about.
+/// The approximate memory of an event.
 impl Entry {
     pub(crate) fn cost(&self) -> usize {
         let ordered: &[Room] = match &self.order {

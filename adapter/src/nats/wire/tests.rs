@@ -1,7 +1,11 @@
+use bytes::Bytes;
 use proptest::prelude::*;
-use sociable_protocol::{IdSource, Value};
+use sociable_protocol::{Args, Encoding, Frames, IdSource, NodeTag, Value};
 
+use super::decode::WireError;
+use super::format::kind;
 use super::*;
+use crate::message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target};
 
 fn read(record: &[u8]) -> Record {
     let mut reader = Reader::new(&record[HEAD..]);
@@ -21,7 +25,7 @@ fn target() -> Target {
 }
 
 #[test]
-fn messages_survive() {
+fn messages_survive_a_round_trip() {
     let emit = Operation::Emit { frames: Frames::text("42[\"a\"]"), volatile: true, compress: false };
     let event = |encoding| Operation::ServerEvent { name: "note".into(), args: args(encoding) };
     let rooms = vec![Room::from("a"), Room::from("b")];
@@ -37,25 +41,29 @@ fn messages_survive() {
     for operation in operations {
         let target = if matches!(operation, Operation::ServerEvent { .. }) { Target::default() } else { target() };
         let message = Message { namespace: "/odd-a,b?c".into(), target, operation };
-        assert_eq!(read(&tell(&message)), Record::Tell(message));
+        assert_eq!(read(&encode_message(&message)), Record::Message(message));
     }
 }
 
 #[test]
-fn events_of_the_history_and_what_is_packed_survive() {
+fn persisted_events_and_values_survive_a_round_trip() {
     for at in [None, Some(9)] {
         let frames = Frames::text("42[\"a\",\"offset\"]").into_bytes();
-        let event = Kept { number: u64::MAX - 1, at, namespace: "/odd-a,b?c".into(), target: target(), compress: at.is_some(), frames };
-        assert_eq!(read(&kept(event.number, at, &event.namespace, &event.target, event.compress, &event.frames)), Record::Kept(event));
+        let event =
+            PersistedEvent { number: u64::MAX - 1, at, namespace: "/odd-a,b?c".into(), target: target(), compress: at.is_some(), frames };
+        assert_eq!(
+            read(&encode_persisted(event.number, at, &event.namespace, &event.target, event.compress, &event.frames)),
+            Record::Persisted(event)
+        );
     }
     let value = (Value::Binary(Bytes::from_static(&[0, 255])), u64::MAX, Some("€"), vec![NodeTag::random()]);
-    let packed = pack(&value).unwrap();
-    assert_eq!(unpack::<(Value, u64, Option<String>, Vec<NodeTag>)>(&packed), Some((value.0, value.1, Some("€".into()), value.3)));
-    assert_eq!(unpack::<(Value, u64, Option<String>, Vec<NodeTag>)>(&packed[..packed.len() - 1]), None);
+    let packed = encode_value(&value).unwrap();
+    assert_eq!(decode_value::<(Value, u64, Option<String>, Vec<NodeTag>)>(&packed), Some((value.0, value.1, Some("€".into()), value.3)));
+    assert_eq!(decode_value::<(Value, u64, Option<String>, Vec<NodeTag>)>(&packed[..packed.len() - 1]), None);
 }
 
 #[test]
-fn questions_survive() {
+fn questions_survive_a_round_trip() {
     let asks = [
         Ask::Ack { target: target(), name: "q".into(), args: args(Encoding::Json), compress: true },
         Ask::Sockets { target: target() },
@@ -63,13 +71,13 @@ fn questions_survive() {
     ];
     for ask in asks {
         let request = Request { namespace: "/chat".into(), ask };
-        assert_eq!(read(&super::ask(7, &request)), Record::Ask(7, request));
+        assert_eq!(read(&encode_request(7, &request)), Record::Request(7, request));
     }
-    assert_eq!(read(&cancel(u64::MAX)), Record::Cancel(u64::MAX));
+    assert_eq!(read(&encode_cancel(u64::MAX)), Record::Cancel(u64::MAX));
 }
 
 #[test]
-fn answers_survive() {
+fn answers_survive_a_round_trip() {
     let mut ids = IdSource::new(NodeTag::random());
     let (a, b) = (ids.draw(), ids.draw());
     let socket = SocketInfo {
@@ -91,14 +99,14 @@ fn answers_survive() {
         Answer::ServerAck(Args::empty(Encoding::MsgPack)),
     ];
     for answer in answers {
-        let records = super::answer(9, &answer, 1 << 20);
+        let records = encode_answer(9, &answer, 1 << 20);
         assert_eq!(records.len(), 1);
         assert_eq!(read(&records[0]), Record::Answer(9, answer));
     }
-    assert_eq!(read(&end(9)), Record::End(9));
-    assert_eq!(read(&refused(9)), Record::Refused(9));
+    assert_eq!(read(&encode_end(9)), Record::End(9));
+    assert_eq!(read(&encode_refused(9)), Record::Refused(9));
     let many = Answer::Sockets(vec![socket; 10]);
-    let records = super::answer(9, &many, 600);
+    let records = encode_answer(9, &many, 600);
     assert!(records.len() > 3 && records.iter().all(|record| record.len() - HEAD <= 600));
     let total: usize =
         records.iter().map(|record| if let Record::Answer(9, Answer::Sockets(part)) = read(record) { part.len() } else { 0 }).sum();
@@ -106,7 +114,7 @@ fn answers_survive() {
 }
 
 #[test]
-fn heads_of_all_versions_are_read_and_records_of_ours() {
+fn heads_of_all_versions_are_read_but_only_our_records() {
     let head = Head { publisher: Publisher { tag: NodeTag::random(), epoch: 3 }, order: 4, sequence: 5 };
     let mut bytes = [0; HEAD];
     for (version, is_read) in [(VERSIONS.0, true), (VERSIONS.1, true), (VERSIONS.1 + 1, false), (255, false)] {
@@ -117,18 +125,18 @@ fn heads_of_all_versions_are_read_and_records_of_ours() {
     bytes[0] = 0;
     assert_eq!(Head::read(&mut Reader::new(&bytes)), Err(WireError::Malformed("version")));
     assert_eq!(Head::read(&mut Reader::new(&[VERSIONS.0, b'a'])), Err(WireError::Short));
-    assert_eq!(read(&lost()), Record::Lost);
+    assert_eq!(read(&encode_lost()), Record::Lost);
 }
 
 #[test]
-fn nodes_write_the_highest_version_that_all_read() {
+fn common_version_is_the_highest_that_all_read() {
     assert_eq!(common_version((1, 3), std::iter::empty()), Some(3));
     assert_eq!(common_version((1, 3), [(1, 4), (2, 2)].into_iter()), Some(2));
     assert_eq!(common_version((2, 3), [(1, 1)].into_iter()), None);
 }
 
 #[test]
-fn what_promises_more_than_there_is_takes_no_memory() {
+fn list_longer_than_its_record_takes_no_memory() {
     let mut bytes = vec![0, 0, 0, 9, kind::CLIENTS];
     bytes.extend([0; 8]);
     assert_eq!(Reader::new(&bytes).record(), Some(Err(WireError::Short)), "no length of the list");
@@ -141,7 +149,7 @@ fn what_promises_more_than_there_is_takes_no_memory() {
 
 proptest! {
     #[test]
-    fn no_bytes_do_harm(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..40u8) {
+    fn reader_ends_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300), kind in 0..40u8) {
         let mut record = vec![0, 0, 1, 0, kind];
         record.extend(&bytes);
         for bytes in [&bytes, &record] {
@@ -156,15 +164,15 @@ proptest! {
 }
 
 #[test]
-fn order_bears_its_number_behind_what_older_nodes_read() {
+fn order_has_its_number_behind_what_older_nodes_read() {
     let message = Message {
         namespace: "/".into(),
         target: Target { rooms: vec!["red".into()], except: vec!["blue".into()] },
         operation: Operation::Leave(vec!["green".into()]),
     };
     let read = |record: &[u8]| Reader::new(&record[HEAD..]).record();
-    let numbered = order(7, &message);
-    assert!(is_order(&numbered) && is_order(&tell(&message)));
+    let numbered = encode_order(7, &message);
+    assert!(is_order(&numbered) && is_order(&encode_message(&message)));
     assert_eq!(read(&numbered), Some(Ok(Record::Order(7, message.clone()))));
-    assert_eq!(read(&tell(&message)), Some(Ok(Record::Tell(message))));
+    assert_eq!(read(&encode_message(&message)), Some(Ok(Record::Message(message))));
 }

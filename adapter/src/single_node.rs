@@ -1,4 +1,4 @@
-//! A node that is alone.
+//! The adapter of a single node.
 
 use std::sync::Arc;
 
@@ -7,11 +7,11 @@ use futures_util::stream::{BoxStream, StreamExt, empty};
 
 use crate::{Adapter, AdapterError, Answer, Message, Node, Request};
 
-/// The adapter of a node that is alone: there is nobody to tell, and nobody answers.
+/// The adapter of a single node: there is nobody to tell, and nobody answers.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Local;
+pub struct SingleNodeAdapter;
 
-impl Adapter for Local {
+impl Adapter for SingleNodeAdapter {
     fn start(&self, _: Arc<dyn Node>) {}
 
     fn publish(&self, _: Message) -> Result<(), AdapterError> {
@@ -38,12 +38,12 @@ mod tests {
     use sociable_protocol::Encoding;
 
     #[test]
-    fn nobody_answers_at_once() {
+    fn single_node_adapter_ends_answers_at_once() {
         let ask = Ask::Sockets { target: Target::default() };
         let request = Request { namespace: "/".into(), ask };
-        assert_eq!(Local.request(request).collect::<Vec<_>>().now_or_never(), Some(vec![]));
-        assert_eq!(Local.server_count().now_or_never(), Some(1));
+        assert_eq!(SingleNodeAdapter.request(request).collect::<Vec<_>>().now_or_never(), Some(vec![]));
+        assert_eq!(SingleNodeAdapter.server_count().now_or_never(), Some(1));
         let operation = crate::Operation::ServerEvent { name: "note".into(), args: sociable_protocol::Args::empty(Encoding::Json) };
-        assert_eq!(Local.publish(Message { namespace: "/".into(), target: Target::default(), operation }), Ok(()));
+        assert_eq!(SingleNodeAdapter.publish(Message { namespace: "/".into(), target: Target::default(), operation }), Ok(()));
     }
 }

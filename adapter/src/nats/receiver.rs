@@ -1,0 +1,205 @@
+//! The task that receives: envelopes are read off the subscriptions, put in order, and handed to the node.
+
+use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use async_nats::{Client, SubscribeError};
+use bytes::Bytes;
+use futures_util::stream::{BoxStream, SelectAll};
+use futures_util::{FutureExt, StreamExt};
+use sociable_protocol::Id;
+use tokio::sync::oneshot;
+
+use super::context::NatsContext;
+use super::dispatch::{count_malformed, dispatch_record};
+use super::gaps::{FOR_ADOPTED, FOR_ALL, FOR_ME};
+use super::order::{Arrival, in_order};
+use super::wire::{self, Head, Reader};
+use crate::maps::Map;
+
+/// The envelopes after which others get their turn on this thread.
+const TURN: usize = 64;
+/// The bytes that wait here before the client gets no turn. What it does not read waits at the server, which learns of it by TCP.
+const MAX_BACKLOG: usize = 8 << 20;
+/// What an envelope takes besides its bytes.
+const OVERHEAD: usize = 128;
+
+/// Receives for as long as the subscriptions last. `listening` is told when they stand.
+pub(super) async fn run(context: Arc<NatsContext>, client: Client, listening: Option<oneshot::Sender<()>>) {
+    let mut receiver = match Receiver::subscribe(&context, &client).await {
+        Ok(receiver) => receiver,
+        Err(error) => return tracing::error!(target: "sociable::adapter", %error, "subscribing to other nodes failed"),
+    };
+    // A flush would not wait for the server: it has to know of the subscriptions before the others know of this node.
+    context.wait_for_server(&client).await;
+    if let Some(listening) = listening {
+        let _ = listening.send(());
+    }
+    receiver.run().await;
+}
+
+/// The subscriptions, and the envelopes that came by them.
+struct Receiver<'a> {
+    context: &'a Arc<NatsContext>,
+    client: &'a Client,
+    subscriptions: SelectAll<BoxStream<'static, (usize, Bytes)>>,
+    /// The adopted ids that are subscribed to. The subscription ends with its sender.
+    adopted: Map<Id, oneshot::Sender<()>>,
+    backlog: Backlog,
+}
+
+impl<'a> Receiver<'a> {
+    async fn subscribe(context: &'a Arc<NatsContext>, client: &'a Client) -> Result<Self, SubscribeError> {
+        let for_all = client.subscribe(context.subject("all")).await?;
+        let for_me = client.subscribe(context.unicast_subject(context.me().tag, ">")).await?;
+        let mut subscriptions = SelectAll::new();
+        subscriptions.push(for_all.map(|message| (FOR_ALL, message.payload)).boxed());
+        subscriptions.push(for_me.map(|message| (FOR_ME, message.payload)).boxed());
+        context.adopted.mark_all_changed();
+        let mut receiver = Self { context, client, subscriptions, adopted: Map::default(), backlog: Backlog::default() };
+        receiver.follow_adoptions().await;
+        Ok(receiver)
+    }
+
+    async fn run(&mut self) {
+        loop {
+            self.follow_adoptions().await;
+            let mut heap = Vec::new();
+            if self.backlog.envelopes.is_empty() {
+                tokio::select! {
+                    message = self.subscriptions.next() => match message {
+                        Some(message) => self.read_head(message, &mut heap),
+                        None => return,
+                    },
+                    () = self.context.adopted.wake.notified() => continue,
+                }
+            }
+            // Without the budget of a task, which could end this before the queues are empty: see `order`.
+            while let Some(Some(next)) = tokio::task::unconstrained(self.subscriptions.next()).now_or_never() {
+                self.read_head(next, &mut heap);
+            }
+            // The backlog came before.
+            self.backlog.extend(in_order(heap));
+            while self.backlog.turn(|arrival| open(self.context, &arrival)) {}
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Subscribes to adopted ids, and unsubscribes from those that are gone.
+    async fn follow_adoptions(&mut self) {
+        for id in self.context.adopted.drain_changes() {
+            let wanted = self.context.adopted.contains(&id);
+            match (self.adopted.entry(id), wanted) {
+                (Entry::Occupied(entry), false) => drop(entry.remove()),
+                (Entry::Vacant(entry), true) => match self.client.subscribe(self.context.unicast_subject(id.tag(), id.as_str())).await {
+                    Ok(subscriber) => {
+                        let (keep, gone) = oneshot::channel();
+                        let subscription = FOR_ADOPTED + id.shard(usize::MAX - FOR_ADOPTED);
+                        self.subscriptions.push(subscriber.map(move |message| (subscription, message.payload)).take_until(gone).boxed());
+                        entry.insert(keep);
+                    }
+                    Err(error) => {
+                        tracing::error!(target: "sociable::adapter", %error, id = %id.shortened(), "subscribing to an adopted id failed");
+                    }
+                },
+                (Entry::Occupied(_), true) | (Entry::Vacant(_), false) => {}
+            }
+        }
+    }
+
+    /// Reads the head of an envelope.
+    fn read_head(&self, (subscription, payload): (usize, Bytes), heap: &mut Vec<Arrival<Bytes>>) {
+        self.context.counters.received.increment();
+        match Head::read(&mut Reader::new(&payload)) {
+            // The server does not send back what this connection sent, but another connection of the process is this process too.
+            Ok(head) if head.publisher == self.context.me() => {}
+            Ok(head) => heap.push(Arrival { subscription, head, rest: payload }),
+            Err(error) => count_malformed(self.context, &error),
+        }
+    }
+}
+
+/// Envelopes that came, in their order, and are not done yet.
+///
+/// The queues of the client are emptied into it each time that the client has read: they need to hold no more than it reads in one go. The
+/// client reads on only while little waits here, so that a node that is behind holds what the bound says and what was read in one go.
+#[derive(Debug, Default)]
+struct Backlog {
+    envelopes: VecDeque<Arrival<Bytes>>,
+    bytes: usize,
+}
+
+impl Backlog {
+    fn extend(&mut self, arrivals: Vec<Arrival<Bytes>>) {
+        self.bytes += arrivals.iter().map(|arrival| arrival.rest.len() + OVERHEAD).sum::<usize>();
+        self.envelopes.extend(arrivals);
+    }
+
+    /// Does some of it. Returns true if so much is left that nothing else may come in between.
+    fn turn(&mut self, mut each: impl FnMut(Arrival<Bytes>)) -> bool {
+        for _ in 0..TURN {
+            let Some(arrival) = self.envelopes.pop_front() else { break };
+            self.bytes -= arrival.rest.len() + OVERHEAD;
+            each(arrival);
+        }
+        self.bytes > MAX_BACKLOG
+    }
+}
+
+/// Does what the records of an envelope ask for.
+fn open(context: &Arc<NatsContext>, arrival: &Arrival<Bytes>) {
+    let mut lost = context.gaps.observe(&arrival.head, arrival.subscription, &context.counters);
+    if !dispatch_records(context, arrival) {
+        // Records that are not understood are as lost as if they had not come.
+        context.counters.gaps.increment();
+        lost = true;
+    }
+    if lost {
+        context.note_loss();
+    }
+}
+
+/// Does what the records of an envelope ask for. Returns false if not all of them are understood.
+fn dispatch_records(context: &Arc<NatsContext>, arrival: &Arrival<Bytes>) -> bool {
+    let Some(node) = context.node.get() else { return true };
+    let Some(mut reader) = wire::records(&arrival.rest) else {
+        count_malformed(context, &"an envelope of another version");
+        return false;
+    };
+    let (from, mut understood) = (arrival.head.publisher, true);
+    while let Some(record) = reader.record() {
+        match record {
+            Ok(record) => dispatch_record(context, node, from, record),
+            Err(error) => {
+                count_malformed(context, &error);
+                understood = false;
+            }
+        }
+    }
+    understood
+}
+
+#[cfg(test)]
+mod tests {
+    use sociable_protocol::NodeTag;
+
+    use super::*;
+    use crate::nats::wire::Publisher;
+
+    fn head(publisher: Publisher, sequence: u64) -> Head {
+        Head { publisher, order: sequence, sequence }
+    }
+
+    #[test]
+    fn backlog_is_worked_off_alone_while_it_is_too_long() {
+        let publisher = Publisher { tag: NodeTag::random(), epoch: 1 };
+        let arrival = |n| Arrival { subscription: FOR_ALL, head: head(publisher, n), rest: Bytes::from(vec![0; 1 << 20]) };
+        let (mut backlog, mut done) = (Backlog::default(), vec![]);
+        backlog.extend((0..3 * TURN as u64).map(arrival).collect());
+        assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert!(backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert!(!backlog.turn(|arrival| done.push(arrival.head.order)));
+        assert_eq!((done, backlog.bytes), ((0..3 * TURN as u64).collect(), 0));
+    }
+}

@@ -1,0 +1,250 @@
+//! Records that wait to be sent, and the envelopes that are packed from them.
+
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use parking_lot::Mutex;
+use sociable_protocol::NodeTag;
+use tokio::sync::Notify;
+
+use super::bounded_queue::BoundedQueue;
+use super::members::MAX_MEMBERS;
+use super::route::Route;
+use super::stats::Counters;
+use super::wire::{HEAD, Head, Publisher, VERSIONS};
+use crate::AdapterError;
+use crate::maps::{Map, Set};
+
+/// Records that wait together travel in one envelope up to this length: a message costs the bus more than its bytes do.
+const ENVELOPE: usize = 32 << 10;
+/// The memory of an entry besides its record.
+const OVERHEAD: usize = 64;
+
+/// Envelopes to so many nodes are counted. Beyond it those that are no members are forgotten; there are fewer members than that.
+const MAX_COUNTED: usize = 2 * MAX_MEMBERS;
+
+#[derive(Debug)]
+struct Queue {
+    records: BoundedQueue<Route>,
+    /// Envelopes so far.
+    order: u64,
+    /// Envelopes so far to all.
+    to_all: u64,
+    /// Envelopes so far to each node that is a member, or has been one.
+    to_one: Map<NodeTag, u64>,
+}
+
+impl Queue {
+    /// How many envelopes have been sent to a node, or to all, if that is counted.
+    fn sent(&mut self, to: Option<NodeTag>) -> Option<&mut u64> {
+        match to {
+            None => Some(&mut self.to_all),
+            Some(tag) => self.to_one.get_mut(&tag),
+        }
+    }
+}
+
+/// Records that wait to be sent.
+#[derive(Debug)]
+pub(crate) struct SendQueue {
+    queue: Mutex<Queue>,
+    pub(crate) wake: Notify,
+    /// Notified when the queue is empty.
+    pub(crate) empty: Notify,
+    deadline: Duration,
+    /// The longest payload that the server takes.
+    max_payload: AtomicUsize,
+    /// The version of the wire format that is written.
+    version: AtomicU8,
+}
+
+impl SendQueue {
+    pub(crate) fn new(limit: usize, deadline: Duration) -> Self {
+        Self {
+            queue: Mutex::new(Queue { records: BoundedQueue::new(limit, OVERHEAD), order: 0, to_all: 0, to_one: Map::default() }),
+            wake: Notify::new(),
+            empty: Notify::new(),
+            deadline,
+            max_payload: AtomicUsize::new(1 << 20),
+            version: AtomicU8::new(VERSIONS.0),
+        }
+    }
+
+    /// The version of the wire format that is written: the lowest, until it is known what all members read.
+    pub(crate) fn version(&self) -> u8 {
+        self.version.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_version(&self, version: u8) {
+        self.version.store(version, Ordering::Relaxed);
+    }
+
+    pub(crate) fn set_max_payload(&self, bytes: usize) {
+        self.max_payload.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The longest record that can be sent.
+    pub(crate) fn max_record(&self) -> usize {
+        self.max_payload.load(Ordering::Relaxed).saturating_sub(HEAD)
+    }
+
+    /// Queues a record that `wire` wrote.
+    pub(crate) fn push(&self, route: Route, record: Vec<u8>, counters: &Counters) -> Result<(), AdapterError> {
+        let longest = self.max_record();
+        self.queue.lock().records.push(route, record, longest, counters)?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Numbers what goes to a node from now on, so that it sees what it misses. One that fell silent is numbered on, if it comes back before
+    /// there are too many.
+    pub(crate) fn count_for(&self, tag: NodeTag, is_member: impl Fn(NodeTag) -> bool) {
+        let mut queue = self.queue.lock();
+        if queue.to_one.len() >= MAX_COUNTED && !queue.to_one.contains_key(&tag) {
+            queue.to_one.retain(|tag, _| is_member(*tag));
+        }
+        queue.to_one.entry(tag).or_default();
+    }
+
+    /// How many envelopes have been sent to all.
+    pub(crate) fn sent_to_all(&self) -> u64 {
+        self.queue.lock().to_all
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.lock().records.is_empty()
+    }
+
+    /// Waits until the sender has passed all records to the client.
+    pub(crate) async fn wait_until_sent(&self) {
+        loop {
+            let empty = self.empty.notified();
+            tokio::pin!(empty);
+            empty.as_mut().enable();
+            // The sender may wait already: it is woken to notify of the empty queue.
+            self.wake.notify_one();
+            empty.await;
+            if self.is_empty() {
+                return;
+            }
+        }
+    }
+
+    /// How long until what waits longest has waited too long.
+    pub(crate) fn patience(&self) -> Duration {
+        self.queue.lock().records.waited().map_or(self.deadline, |waited| self.deadline.saturating_sub(waited))
+    }
+
+    /// Drops what has waited too long.
+    pub(crate) fn expire(&self, counters: &Counters) {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        let (mut late, mut receivers) = (0, Set::default());
+        while let Some(expired) = queue.records.pop_if(|first| first.since.elapsed() > self.deadline) {
+            late += 1;
+            receivers.insert(expired.to.tag());
+        }
+        // The receivers see a gap.
+        for receiver in receivers {
+            if let Some(sent) = queue.sent(receiver) {
+                *sent += 1;
+            }
+        }
+        counters.late.add(late);
+    }
+
+    /// Packs the records for one route, as far as nothing else comes in between.
+    pub(crate) fn pack(&self, publisher: Publisher) -> Option<(Route, Bytes)> {
+        let mut queue = self.queue.lock();
+        let queue = &mut *queue;
+        let first = queue.records.pop_if(|_| true)?;
+        let (route, mut envelope) = (first.to, first.record);
+        let most = ENVELOPE.min(self.max_payload.load(Ordering::Relaxed));
+        while let Some(next) = queue.records.pop_if(|next| next.to == route && envelope.len() + next.record.len() - HEAD <= most) {
+            envelope.extend_from_slice(&next.record[HEAD..]);
+        }
+        queue.order += 1;
+        let sequence = queue.sent(route.tag()).map_or(0, |sent| {
+            *sent += 1;
+            *sent
+        });
+        if let Some(head) = envelope.first_chunk_mut() {
+            Head { publisher, order: queue.order, sequence }.write(self.version(), head);
+        }
+        Some((route, envelope.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::nats::wire::{self, Reader, Record};
+
+    fn queue(limit: usize) -> (SendQueue, Counters, Publisher) {
+        (SendQueue::new(limit, Duration::from_secs(5)), Counters::default(), Publisher { tag: NodeTag::random(), epoch: 1 })
+    }
+
+    fn read(envelope: &[u8]) -> (Head, Vec<Record>) {
+        let mut reader = Reader::new(envelope);
+        let head = Head::read(&mut reader).unwrap();
+        (head, std::iter::from_fn(|| reader.record()).map(Result::unwrap).collect())
+    }
+
+    #[test]
+    fn records_for_one_route_share_an_envelope() {
+        let (queue, counters, me) = queue(1 << 20);
+        let other = NodeTag::random();
+        queue.count_for(other, |_| true);
+        for (route, id) in [(Route::All, 1), (Route::All, 2), (Route::Node(other), 3), (Route::All, 4)] {
+            queue.push(route, wire::encode_end(id), &counters).unwrap();
+        }
+        let mut packed = vec![];
+        while let Some((route, envelope)) = queue.pack(me) {
+            let (head, records) = read(&envelope);
+            assert_eq!(head.publisher, me);
+            packed.push((route, head.order, head.sequence, records.len()));
+        }
+        assert_eq!(packed, [(Route::All, 1, 1, 2), (Route::Node(other), 2, 1, 1), (Route::All, 3, 2, 1)]);
+        assert_eq!(queue.queue.lock().records.bytes(), 0);
+    }
+
+    #[test]
+    fn queue_refuses_records_longer_than_the_payload() {
+        let (queue, counters, _) = queue(1000);
+        queue.set_max_payload(200);
+        let refused = queue.push(Route::All, vec![0; 300], &counters);
+        assert!(matches!(refused, Err(AdapterError::TooLarge { limit, .. }) if limit == 200 - HEAD));
+    }
+
+    #[test]
+    fn queue_forgets_former_members_when_there_are_too_many() {
+        let (queue, ..) = queue(1 << 20);
+        let members: Vec<_> = std::iter::repeat_with(NodeTag::random).take(3).collect();
+        for tag in members.iter().copied().chain(std::iter::repeat_with(NodeTag::random).take(2 * MAX_COUNTED)) {
+            queue.count_for(tag, |tag| members.contains(&tag));
+        }
+        let counted = &queue.queue.lock().to_one;
+        assert!(counted.len() <= MAX_COUNTED && members.iter().all(|tag| counted.contains_key(tag)));
+    }
+
+    #[test]
+    fn expired_records_leave_a_gap_for_their_receivers() {
+        let (mut queue, counters, me) = queue(1 << 20);
+        queue.deadline = Duration::ZERO;
+        let (slow, other) = (NodeTag::random(), NodeTag::random());
+        queue.count_for(slow, |_| true);
+        queue.count_for(other, |_| true);
+        queue.push(Route::All, wire::encode_end(1), &counters).unwrap();
+        queue.push(Route::Node(slow), wire::encode_end(1), &counters).unwrap();
+        while queue.patience() > Duration::ZERO || !queue.is_empty() {
+            queue.expire(&counters);
+        }
+        assert_eq!(counters.late.get(), 2);
+        for (route, sequence) in [(Route::All, 2), (Route::Node(slow), 2), (Route::Node(other), 1)] {
+            queue.push(route, wire::encode_end(2), &counters).unwrap();
+            let (_, envelope) = queue.pack(me).unwrap();
+            assert_eq!(read(&envelope).0.sequence, sequence, "{route:?}");
+        }
+    }
+}

@@ -1,0 +1,20 @@
+//! Envelopes and records of the bus, as bytes. `docs/wire-format.md` describes it for other languages.
+//!
+//! An envelope names its publisher, and its place among those of the publisher. A record is one message, question or answer. Names and
+//! arguments of events travel as the packets that a client would get, so that the parsers check them when they come. Decoded records share no
+//! buffer with the envelope: the client reads into blocks of 64 KiB, which one small event in an outbox would hold.
+//!
+//! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back.
+
+mod decode;
+mod encode;
+mod format;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use self::decode::{Reader, decode_value, records};
+pub(crate) use self::encode::{
+    encode_answer, encode_cancel, encode_end, encode_lost, encode_message, encode_order, encode_persisted, encode_refused, encode_request,
+    encode_value, is_order,
+};
+pub(crate) use self::format::{HEAD, Head, PersistedEvent, Publisher, Record, VERSIONS, common_version};
