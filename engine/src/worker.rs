@@ -206,6 +206,11 @@ impl Worker {
         self.sessions.borrow().values().filter(|session| session.is_open()).count()
     }
 
+    /// Returns the number of its sessions.
+    pub fn session_count(&self) -> usize {
+        self.sessions.borrow().len()
+    }
+
     /// A list of all sessions, so that they may end while it is walked.
     pub fn sessions(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().cloned().collect()

@@ -34,7 +34,7 @@
 //! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`: the public face. `socket_state.rs`,
 //!   `server_state.rs`: what all threads see of it.
 //! * `cluster/`: what crosses threads and nodes. `recovery/`: clients that come back.
-//! * `stats.rs`, `prometheus.rs`, `trace.rs`: what is counted, measured and logged.
+//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`: what is counted, measured, listed and logged.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Panics
@@ -42,6 +42,7 @@
 //! A handler that panics ends; nobody else notices, unless the program is built with `panic = "abort"`.
 
 mod ack;
+mod actors;
 mod broadcast;
 mod builder;
 mod client_files;
@@ -83,6 +84,7 @@ pub use sociable_protocol::Args as RawArgs;
 pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, Value};
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
+pub use self::actors::{ActorDeath, ActorKindReport, Actors, NamespaceActors, WorkerActors};
 pub use self::broadcast::{BroadcastOperator, IntoRooms};
 pub use self::builder::ServerBuilder;
 pub use self::cluster::questions::ServerAckError;

@@ -1,7 +1,6 @@
 //! What Prometheus is shown of a server: all that is counted, and how things stand when it asks.
 
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
@@ -12,18 +11,14 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use sociable_adapter::{Figures, Times, Usage};
 use sociable_engine::Transport;
-use sociable_engine::layer::EngineState;
-use tokio::sync::oneshot;
 
+use crate::actors::ActorKindReport;
 use crate::server::Server;
 use crate::stats::Stats;
-use crate::thread::{ThreadState, on_thread};
+use crate::thread::{ThreadState, ask_threads};
 
 /// The kind of text that [`Server::metrics`] gives: what `Content-Type` has to say.
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// How long a thread has to say how it is. One that is blocked is told of by its absence.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// So many namespaces are shown by name, those with the most sockets. Clients may make up more names than anybody can store.
 const MAX_NAMESPACES: usize = 100;
@@ -102,10 +97,14 @@ impl Server {
     /// # Ok::<(), sociable::ConfigError>(())
     /// ```
     pub async fn metrics(&self) -> String {
+        let asked = Instant::now();
+        let threads = ask_threads(self.inner.engine(), move |thread| Thread::of(thread, asked));
+        let (threads, actors) = tokio::join!(threads, self.actors());
         let now = Now {
             stats: self.stats(),
             namespaces: self.population(),
-            threads: ask_threads(self.inner.engine()).await,
+            threads,
+            actors: actors.kinds,
             connected: self.is_connected(),
             keeping: self.is_keeping(),
             servers: self.server_count().await,
@@ -181,37 +180,13 @@ impl Thread {
     }
 }
 
-/// Has every thread say how it is, those that can.
-async fn ask_threads(engine: &Arc<EngineState>) -> Vec<Thread> {
-    let asked = Instant::now();
-    let mut answers = vec![];
-    for handle in engine.workers().iter() {
-        let (tell, told) = oneshot::channel();
-        let call = on_thread(move |thread| drop(tell.send(Thread::of(thread, asked))));
-        // A thread that has ended has nothing to say.
-        if handle.call(0, call).is_ok() {
-            answers.push(told);
-        }
-    }
-    let deadline = tokio::time::sleep(PATIENCE);
-    tokio::pin!(deadline);
-    let mut threads = vec![];
-    for mut answer in answers {
-        tokio::select! {
-            biased;
-            thread = &mut answer => threads.extend(thread),
-            () = &mut deadline => threads.extend(answer.try_recv()),
-        }
-    }
-    threads
-}
-
 /// What is told at one scrape.
 #[derive(Debug)]
 struct Now {
     stats: Stats,
     namespaces: Vec<(String, usize, usize)>,
     threads: Vec<Thread>,
+    actors: Vec<ActorKindReport>,
     connected: bool,
     keeping: bool,
     servers: usize,
@@ -230,6 +205,7 @@ impl Collector for Now {
         self.state(encoder)?;
         self.population(encoder)?;
         self.threads(encoder)?;
+        self.actors(encoder)?;
         self.kept(encoder)?;
         self.adapter(encoder)
     }
@@ -314,6 +290,26 @@ impl Now {
         let mut family = encoder.encode_descriptor("ack_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for thread in &self.threads {
             histogram(family.encode_family(&[("worker", thread.index)])?, &thread.acks)?;
+        }
+        Ok(())
+    }
+
+    /// The actors by their kind.
+    fn actors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let mut family = encoder.encode_descriptor("actors", "Actors that are alive, by kind.", None, MetricType::Gauge)?;
+        for of in &self.actors {
+            ConstGauge::new(of.alive as u64).encode(family.encode_family(&[("kind", of.kind)])?)?;
+        }
+        type Figure = fn(&ActorKindReport) -> u64;
+        let counters: [(&str, &str, Figure); 2] = [
+            ("actor_deaths", "Actors that died of a panic, by kind.", |of| of.deaths),
+            ("actor_restarts", "Actors that their supervisor restarted, by kind.", |of| of.restarts),
+        ];
+        for (name, help, figure) in counters {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for of in &self.actors {
+                ConstCounter::new(figure(of)).encode(family.encode_family(&[("kind", of.kind)])?)?;
+            }
         }
         Ok(())
     }

@@ -4,9 +4,9 @@ mod fan_out;
 pub(crate) mod namespace;
 pub(crate) mod namespace_actor;
 pub(crate) mod private_rooms;
-mod room;
+pub(crate) mod room;
 pub(crate) mod socket;
-mod socket_actor;
+pub(crate) mod socket_actor;
 pub(crate) mod sockets;
 #[cfg(test)]
 mod tests;
@@ -26,6 +26,7 @@ use sociable_engine::layer::{EngineState, Worker};
 use sociable_protocol::Args;
 use sociable_protocol::Latency;
 use sociable_protocol::maps::Map;
+use tokio::sync::oneshot;
 
 use crate::connection::Client;
 use crate::namespace::Namespace;
@@ -161,6 +162,11 @@ impl ThreadState {
         }
     }
 
+    /// Lists the namespaces that have sockets here.
+    pub(crate) fn namespaces(&self) -> Vec<Rc<LocalNamespace>> {
+        self.namespaces.borrow().values().cloned().collect()
+    }
+
     /// How far this thread has got with the events of the history.
     pub(crate) fn cursor(&self) -> Position {
         self.cursor.get()
@@ -255,4 +261,35 @@ pub(crate) fn count_on(engine: &Arc<EngineState>, counters: &AllCounters, count:
         Some(thread) => thread.count(count),
         None => counters.elsewhere.increment(count),
     }
+}
+
+/// How long a thread has to answer. One that is blocked is told of by its absence.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Asks every worker thread something. Returns the answers that come within a second.
+pub(crate) async fn ask_threads<T: Send + 'static>(
+    engine: &Arc<EngineState>,
+    look: impl Fn(&Rc<ThreadState>) -> T + Send + Sync + 'static,
+) -> Vec<T> {
+    let look = Arc::new(look);
+    let mut answers = vec![];
+    for handle in engine.workers().iter() {
+        let (tell, told) = oneshot::channel();
+        let look = Arc::clone(&look);
+        // A thread that has ended has nothing to say.
+        if handle.call(0, on_thread(move |thread| drop(tell.send(look(thread))))).is_ok() {
+            answers.push(told);
+        }
+    }
+    let deadline = tokio::time::sleep(PATIENCE);
+    tokio::pin!(deadline);
+    let mut answered = vec![];
+    for mut answer in answers {
+        tokio::select! {
+            biased;
+            answer = &mut answer => answered.extend(answer),
+            () = &mut deadline => answered.extend(answer.try_recv()),
+        }
+    }
+    answered
 }

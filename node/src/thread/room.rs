@@ -23,7 +23,11 @@ impl RoomActor {
     /// Returns the room of this name with the sockets that know themselves to be in it.
     pub(super) fn rebuilt<'a>(name: &Room, sockets: impl Iterator<Item = &'a Rc<LocalSocket>>) -> Self {
         let members = sockets.filter(|socket| socket.shared.is_in(name)).map(|socket| (socket.slot, Rc::clone(socket)));
-        Self { members: members.collect(), ..Self::default() }
+        Self {
+            members: members.collect(),
+            #[cfg(test)]
+            broken: false,
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -46,7 +50,8 @@ impl Handle<Admit<'_>> for RoomActor {
     type Effect = Option<usize>;
 
     fn handle(&mut self, Admit(socket): Admit<'_>) -> Option<usize> {
-        self.members.insert(socket.slot, Rc::clone(socket)).is_none().then(|| self.members.len())
+        let is_new = self.members.insert(socket.slot, Rc::clone(socket)).is_none();
+        is_new.then_some(self.members.len())
     }
 }
 

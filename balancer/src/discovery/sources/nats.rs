@@ -218,11 +218,11 @@ fn decode(payload: &[u8]) -> Option<Announcement> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::discovery::Discovery;
+    use crate::discovery::DiscoveryConfig;
 
     #[test]
     fn discovery_shows_no_credentials_of_nats() {
-        let discovery = |servers: &str| Discovery { nats: Some(NatsConfig::new(servers)), ..Discovery::default() };
+        let discovery = |servers: &str| DiscoveryConfig { nats: Some(NatsConfig::new(servers)), ..DiscoveryConfig::default() };
         let shown = format!("{:?}", discovery("nats://me:secret@host:4222"));
         assert!(shown.contains("nats://…@host:4222") && !shown.contains("secret"), "{shown}");
         for servers in ["nats://me:secret,secret@host", "nats://me:secret", "me:secret", "nats://me:secret@ho st"] {

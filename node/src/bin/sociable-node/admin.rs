@@ -1,4 +1,5 @@
-//! What an operator may ask of the running node, on an address of its own: `GET /metrics`, `GET /healthz`, `GET /readyz`, `GET /log`, `PUT /log`.
+//! What an operator may ask of the running node, on an address of its own: `GET /metrics`, `GET /healthz`, `GET /readyz`, `GET /actors`,
+//! `GET /log`, `PUT /log`.
 //!
 //! Whoever reaches the address may do all of it. A page of some site can't, even in a browser on this machine: browsers ask before they
 //! send a PUT to another origin, and nothing here agrees; and the log is refused under another name than the address. What only tells figures
@@ -28,7 +29,12 @@ pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Resu
         let log = web::resource("/log").route(web::get().to(show)).route(web::put().to(choose));
         let limit = web::PayloadConfig::new(MAX_FILTER);
         App::new().configure(|app| page.health_routes(app)).configure(|app| page.metrics_route(app)).service(
-            web::scope("").guard(guard::fn_guard(by_address)).app_data(web::Data::new(filter.clone())).app_data(limit).service(log),
+            web::scope("")
+                .guard(guard::fn_guard(by_address))
+                .app_data(web::Data::new(filter.clone()))
+                .app_data(limit)
+                .service(log)
+                .configure(|app| page.actors_route(app)),
         )
     };
     let server = HttpServer::new(app).workers(1).max_connections(MAX_CONNECTIONS).disable_signals().bind(address)?;

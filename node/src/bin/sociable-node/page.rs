@@ -54,6 +54,16 @@ impl Page {
         };
         app.route("/metrics", web::get().to(metrics));
     }
+
+    /// Adds that of the actors.
+    pub(crate) fn actors_route(&self, app: &mut web::ServiceConfig) {
+        let io = self.io.clone();
+        let actors = move || {
+            let io = io.clone();
+            async move { HttpResponse::Ok().json(io.actors().await) }
+        };
+        app.route("/actors", web::get().to(actors));
+    }
 }
 
 fn index(path: &str) -> Bytes {
