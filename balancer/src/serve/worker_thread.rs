@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -123,7 +124,7 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     };
     let limit = worker.state.options().header_timeout;
     if proxied {
-        match within(limit, proxy_header(&worker, &mut stream, peer)).await {
+        match in_time(timeout(limit, proxy_header(&worker, &mut stream, peer)).await) {
             Ok(client) => peer = client,
             Err(why) => {
                 metrics.proxy_headers_refused.inc();
@@ -140,7 +141,7 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
         drop(handshaking);
         return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
     };
-    match within(limit, TlsAcceptor::from(config).accept(stream)).await {
+    match in_time(timeout(limit, TlsAcceptor::from(config).accept(stream)).await) {
         Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             drop(handshaking);
             // Boxed, since it is large, and a connection of HTTP/1.1 is not to be.
@@ -157,10 +158,10 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     }
 }
 
-/// Waits for what a peer has to send within this time. The error says why it did not come.
-async fn within<T>(limit: Duration, comes: impl Future<Output = io::Result<T>>) -> Result<T, String> {
-    match timeout(limit, comes).await {
-        Ok(come) => come.map_err(|error| error.to_string()),
+/// Returns what a peer sent in time, or why it did not come.
+fn in_time<T>(came: Result<io::Result<T>, Elapsed>) -> Result<T, String> {
+    match came {
+        Ok(came) => came.map_err(|error| error.to_string()),
         Err(_) => Err("it did not come in time".into()),
     }
 }
