@@ -87,7 +87,7 @@ impl Decoder {
     /// behind the body is left.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BadChunk> {
         match self {
-            Self::Length(left) => Ok(take(left, input)),
+            Self::Length(left) => Ok(split_piece(left, input)),
             Self::Close => Ok(Some(std::mem::take(input)).filter(|piece| !piece.is_empty())),
             Self::Chunked(chunk) => chunk.next(input),
         }
@@ -95,7 +95,7 @@ impl Decoder {
 }
 
 /// At most `left` bytes of the input.
-fn take<'a>(left: &mut u64, input: &mut &'a [u8]) -> Option<&'a [u8]> {
+fn split_piece<'a>(left: &mut u64, input: &mut &'a [u8]) -> Option<&'a [u8]> {
     let length = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
     if length == 0 {
         return None;
@@ -110,7 +110,7 @@ impl Chunk {
     fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BadChunk> {
         loop {
             if let Self::Data(left) = self {
-                let piece = take(left, input);
+                let piece = split_piece(left, input);
                 if *left == 0 {
                     *self = Self::DataCr;
                 }

@@ -19,6 +19,7 @@ pub(crate) type Accept = [u8; 28];
 pub(super) struct Fields<'a> {
     pub(super) host: Option<&'a [u8]>,
     pub(super) length: Option<u64>,
+    chunked: bool,
     pub(super) body: Framing,
     pub(super) close: bool,
     /// Further names in `Connection`: fields that are not for the node.
@@ -36,6 +37,7 @@ impl<'a> Fields<'a> {
         let mut read = Self {
             host: None,
             length: None,
+            chunked: false,
             body: Framing::Empty,
             close: head.version == Version::Http10,
             named: vec![],
@@ -45,35 +47,9 @@ impl<'a> Fields<'a> {
             websocket_key: None,
             expects_continue: false,
         };
-        let mut chunked = false;
         for field in head.fields {
-            let (name, value) = (field.name, field.value);
-            match Known::of(name) {
-                Some(Known::Host) => set_once(&mut read.host, value)?,
-                Some(Known::ContentLength) => set_once(&mut read.length, length(value)?)?,
-                Some(Known::TransferEncoding) => {
-                    if chunked || head.version == Version::Http10 || !value.eq_ignore_ascii_case(b"chunked") {
-                        return Err(Refusal::Ambiguous);
-                    }
-                    chunked = true;
-                }
-                Some(Known::Connection) => {
-                    for token in tokens(value) {
-                        if token.eq_ignore_ascii_case(b"close") {
-                            read.close = true;
-                        } else if token.eq_ignore_ascii_case(b"upgrade") {
-                            read.wants_upgrade = true;
-                        } else if !token.eq_ignore_ascii_case(b"keep-alive") {
-                            read.named.push(token);
-                        }
-                    }
-                }
-                Some(Known::Upgrade) => read.websocket |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"websocket")),
-                Some(Known::WebSocketVersion) => set_once(&mut read.websocket_version, value)?,
-                Some(Known::WebSocketKey) => set_once(&mut read.websocket_key, value)?,
-                Some(Known::Expect) if value.eq_ignore_ascii_case(b"100-continue") => read.expects_continue = true,
-                Some(Known::Expect) => return Err(Refusal::Unsupported),
-                Some(Known::OfTheConnection) | None => {}
+            if let Some(known) = Known::of(field.name) {
+                read.read_known(known, field.value, head.version)?;
             }
         }
         if read.named.len() > MAX_CONNECTION_NAMES {
@@ -82,13 +58,44 @@ impl<'a> Fields<'a> {
         if read.host.is_some_and(|host| !is_plain_host(host)) {
             return Err(Refusal::Ambiguous);
         }
-        read.body = match (read.length, chunked || head.streams_body) {
+        read.body = match (read.length, read.chunked || head.streams_body) {
             (Some(_), true) => return Err(Refusal::Ambiguous),
             (None, true) => Framing::Chunked,
             (None | Some(0), false) => Framing::Empty,
             (Some(length), false) => Framing::Length(length),
         };
         Ok(read)
+    }
+
+    fn read_known(&mut self, known: Known, value: &'a [u8], version: Version) -> Result<(), Refusal> {
+        match known {
+            Known::Host => set_once(&mut self.host, value)?,
+            Known::ContentLength => set_once(&mut self.length, length(value)?)?,
+            Known::TransferEncoding => {
+                if self.chunked || version == Version::Http10 || !value.eq_ignore_ascii_case(b"chunked") {
+                    return Err(Refusal::Ambiguous);
+                }
+                self.chunked = true;
+            }
+            Known::Connection => tokens(value).for_each(|token| self.read_connection(token)),
+            Known::Upgrade => self.websocket |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"websocket")),
+            Known::WebSocketVersion => set_once(&mut self.websocket_version, value)?,
+            Known::WebSocketKey => set_once(&mut self.websocket_key, value)?,
+            Known::Expect if value.eq_ignore_ascii_case(b"100-continue") => self.expects_continue = true,
+            Known::Expect => return Err(Refusal::Unsupported),
+            Known::OfTheConnection => {}
+        }
+        Ok(())
+    }
+
+    fn read_connection(&mut self, token: &'a [u8]) {
+        if token.eq_ignore_ascii_case(b"close") {
+            self.close = true;
+        } else if token.eq_ignore_ascii_case(b"upgrade") {
+            self.wants_upgrade = true;
+        } else if !token.eq_ignore_ascii_case(b"keep-alive") {
+            self.named.push(token);
+        }
     }
 
     /// What a node has to answer if the request asks for a WebSocket. A wish for another protocol is not passed on.

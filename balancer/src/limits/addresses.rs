@@ -31,7 +31,7 @@ impl Addresses {
     }
 
     /// Counts a connection of this address, unless it has `most` already.
-    pub(crate) fn enter(&self, address: IpAddr, most: usize) -> Option<Network> {
+    pub(crate) fn acquire(&self, address: IpAddr, most: usize) -> Option<Network> {
         // Nobody connects from the one address whose number is 0.
         let network = NonZeroU64::new(network(address)).unwrap_or(NonZeroU64::MIN);
         let mut shard = self.shard(network).lock();
@@ -44,7 +44,7 @@ impl Addresses {
     }
 
     /// A connection that was counted has ended.
-    pub(crate) fn leave(&self, network: Network) {
+    pub(crate) fn release(&self, network: Network) {
         let mut shard = self.shard(network).lock();
         if let Entry::Occupied(mut entry) = shard.entry(network) {
             *entry.get_mut() -= 1;
@@ -86,29 +86,29 @@ mod tests {
     #[test]
     fn address_gets_no_more_than_its_share() {
         let addresses = Addresses::new();
-        let mine: Vec<_> = std::iter::from_fn(|| addresses.enter(address("192.0.2.1"), 3)).collect();
+        let mine: Vec<_> = std::iter::from_fn(|| addresses.acquire(address("192.0.2.1"), 3)).collect();
         assert_eq!(mine.len(), 3);
-        assert!(addresses.enter(address("::ffff:192.0.2.1"), 3).is_none() && addresses.enter(address("192.0.2.2"), 3).is_some());
-        addresses.leave(mine[0]);
-        assert!(addresses.enter(address("192.0.2.1"), 3).is_some() && addresses.enter(address("192.0.2.1"), 3).is_none());
+        assert!(addresses.acquire(address("::ffff:192.0.2.1"), 3).is_none() && addresses.acquire(address("192.0.2.2"), 3).is_some());
+        addresses.release(mine[0]);
+        assert!(addresses.acquire(address("192.0.2.1"), 3).is_some() && addresses.acquire(address("192.0.2.1"), 3).is_none());
         // A lower limit holds for those who come.
-        assert!(addresses.enter(address("192.0.2.1"), 1).is_none());
+        assert!(addresses.acquire(address("192.0.2.1"), 1).is_none());
     }
 
     #[test]
     fn ipv6_network_counts_as_one_address() {
         let addresses = Addresses::new();
-        assert!(addresses.enter(address("2001:db8::1"), 1).is_some() && addresses.enter(address("2001:db8::ffff:1"), 1).is_none());
-        assert!(addresses.enter(address("2001:db8:0:1::1"), 1).is_some());
-        assert!(addresses.enter(address("::"), 1).is_some() && addresses.enter(address("0.0.0.0"), 1).is_none());
+        assert!(addresses.acquire(address("2001:db8::1"), 1).is_some() && addresses.acquire(address("2001:db8::ffff:1"), 1).is_none());
+        assert!(addresses.acquire(address("2001:db8:0:1::1"), 1).is_some());
+        assert!(addresses.acquire(address("::"), 1).is_some() && addresses.acquire(address("0.0.0.0"), 1).is_none());
     }
 
     #[test]
     fn address_is_dropped_when_it_has_no_connections() {
         let addresses = Addresses::new();
-        let all: Vec<_> = (0..40_000_u32).filter_map(|n| addresses.enter(IpAddr::from(n.to_be_bytes()), 9)).collect();
+        let all: Vec<_> = (0..40_000_u32).filter_map(|n| addresses.acquire(IpAddr::from(n.to_be_bytes()), 9)).collect();
         assert_eq!(all.len(), 40_000);
-        all.into_iter().for_each(|network| addresses.leave(network));
+        all.into_iter().for_each(|network| addresses.release(network));
         assert_eq!(addresses.len(), 0);
         assert!(addresses.shards.iter().all(|shard| shard.lock().capacity() <= 1024));
     }

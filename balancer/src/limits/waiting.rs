@@ -33,11 +33,11 @@ impl WaitingBudget {
     /// How much one read may take.
     #[inline]
     pub(crate) fn read_size(&self) -> usize {
-        (self.left() / SHARE).clamp(LEAST, BUFFER)
+        (self.remaining() / SHARE).clamp(LEAST, BUFFER)
     }
 
     /// How much may wait besides.
-    pub(crate) fn left(&self) -> usize {
+    pub(crate) fn remaining(&self) -> usize {
         let waiting = usize::try_from(self.waiting.get()).unwrap_or(0);
         self.limit.load(Relaxed).saturating_sub(waiting)
     }
@@ -95,6 +95,6 @@ mod tests {
         assert_eq!(budget.read_size(), LEAST);
         assert!(waiting < (4 << 20) + 10_000 * LEAST, "{waiting}");
         budget.adjust(waiting, 0);
-        assert_eq!((budget.read_size(), budget.left()), (BUFFER, 4 << 20));
+        assert_eq!((budget.read_size(), budget.remaining()), (BUFFER, 4 << 20));
     }
 }

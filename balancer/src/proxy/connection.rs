@@ -90,7 +90,7 @@ impl Connection {
         let request = self.poll_head(cx);
         let waits = if request.is_pending() { self.carry.len() } else { 0 };
         self.waits.set(&self.worker.state.waiting, waits);
-        if waits > 0 && self.worker.state.waiting.left() == 0 {
+        if waits > 0 && self.worker.state.waiting.remaining() == 0 {
             self.carry = vec![];
             self.waits.set(&self.worker.state.waiting, 0);
             return Poll::Ready(Err(Refusal::Overloaded));
@@ -182,9 +182,15 @@ impl Connection {
             drop(stream);
         }
         worker.state.observe_answer(&node, &request, status, unknown);
+        self.conclude(end, close, (status, node.tag.as_str()), record).await
+    }
+
+    /// Ends a request: logs it, and tells a client that has no answer why. `answered` is the status, and the node that gave it.
+    async fn conclude(&mut self, end: End, close: bool, answered: (u16, &str), record: Option<Box<AccessRecord>>) -> Next {
+        let (status, node) = answered;
         match end {
             End::Answered { whole } => {
-                self.log(record, status, node.tag.as_str());
+                self.log(record, status, node);
                 match (close, whole) {
                     (false, true) => Next::Request,
                     (true, true) => Next::Close,
@@ -198,9 +204,9 @@ impl Connection {
             }
             End::ClientGone | End::Broken | End::Switched(_) => {
                 if matches!(end, End::Broken) {
-                    worker.state.metrics.broken.inc();
+                    self.worker.state.metrics.broken.inc();
                 }
-                self.log(record, 0, node.tag.as_str());
+                self.log(record, 0, node);
                 Next::Cut
             }
         }

@@ -381,47 +381,59 @@ enum Stop {
 }
 
 impl ToClient {
-    /// Takes what was read from the node.
+    /// Passes on what was read from the node.
     fn on_read(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<(), Stop> {
         let length = length.map_err(|_| Stop::Bad)?;
         if length == 0 {
             let ends = self.answer.is_some_and(|(answer, ..)| answer.body == Framing::Close);
             return if ends { self.finish() } else { Err(Stop::Bad) };
         }
+        if self.answer.is_some() {
+            return self.read_body(&buffer[..length]);
+        }
         let mut input = &buffer[..length];
         // The begin of a head that did not come at once.
         let mut head = std::mem::take(&mut self.head);
-        if self.answer.is_none() {
-            if !head.is_empty() {
-                head.extend_from_slice(input);
-                input = &head;
-            }
-            let Self { out, begun, .. } = self;
-            let put_head = |head: &AnswerHead<'_>| {
-                *begun = client.put_head(head, out.bytes())?;
+        if !head.is_empty() {
+            head.extend_from_slice(input);
+            input = &head;
+        }
+        match self.read_head(input, asked, client)? {
+            Some(length) => self.read_body(&input[length..]),
+            None => {
+                self.head = if head.is_empty() { input.to_vec() } else { head };
                 Ok(())
-            };
-            match answer::read(input, asked, put_head) {
-                Ok(Some((answer, framing, length))) => {
-                    self.status = answer.status;
-                    self.first_byte = Some(Instant::now());
-                    self.answer = Some((answer, framing, Decoder::new(answer.body)));
-                    input = &input[length..];
-                    if answer.switched {
-                        self.out.bytes().extend_from_slice(input);
-                        return Err(Stop::Switched);
-                    }
-                }
-                Ok(None) => {
-                    self.head = if head.is_empty() { input.to_vec() } else { head };
-                    return Ok(());
-                }
-                Err(error) => {
-                    tracing::warn!(target: "sociable::balancer", %error, "an answer of a node can't be passed on");
-                    return Err(Stop::Bad);
-                }
             }
         }
+    }
+
+    /// Reads the head of the answer, and gives it to the client. Returns its length, or `None` if more of it has to come.
+    fn read_head(&mut self, input: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<Option<usize>, Stop> {
+        let Self { out, begun, .. } = self;
+        let put_head = |head: &AnswerHead<'_>| {
+            *begun = client.put_head(head, out.bytes())?;
+            Ok(())
+        };
+        match answer::read(input, asked, put_head) {
+            Ok(None) => Ok(None),
+            Ok(Some((answer, framing, length))) => {
+                self.status = answer.status;
+                self.first_byte = Some(Instant::now());
+                self.answer = Some((answer, framing, Decoder::new(answer.body)));
+                if answer.switched {
+                    self.out.bytes().extend_from_slice(&input[length..]);
+                    return Err(Stop::Switched);
+                }
+                Ok(Some(length))
+            }
+            Err(error) => {
+                tracing::warn!(target: "sociable::balancer", %error, "an answer of a node can't be passed on");
+                Err(Stop::Bad)
+            }
+        }
+    }
+
+    fn read_body(&mut self, mut input: &[u8]) -> Result<(), Stop> {
         let Some((_, framing, decoder)) = &mut self.answer else { return Err(Stop::Bad) };
         while let Some(piece) = decoder.next(&mut input).map_err(|_| Stop::Bad)? {
             if self.status == 400 {
@@ -429,11 +441,12 @@ impl ToClient {
             }
             encode(*framing, piece, self.out.bytes());
         }
-        let (done, behind) = (decoder.is_done(), !input.is_empty());
-        if done {
+        if decoder.is_done() {
             self.finish()?;
-            // What is behind an answer belongs to nobody: the connection is not used again.
-            if behind && let Some((answer, ..)) = &mut self.answer {
+            // Bytes behind an answer belong to nobody: the connection is not used again.
+            if !input.is_empty()
+                && let Some((answer, ..)) = &mut self.answer
+            {
                 answer.keep_alive = false;
             }
         }

@@ -49,7 +49,7 @@ impl Permit {
             return Ok(());
         }
         let most = options.max_connections_per_address.unwrap_or(self.state.share);
-        self.network = Some(self.state.addresses.enter(address, most).ok_or(Refusal::TooManyConnections)?);
+        self.network = Some(self.state.addresses.acquire(address, most).ok_or(Refusal::TooManyConnections)?);
         Ok(())
     }
 }
@@ -58,7 +58,7 @@ impl Drop for Permit {
     fn drop(&mut self) {
         self.state.metrics.connections.dec();
         if let Some(network) = self.network {
-            self.state.addresses.leave(network);
+            self.state.addresses.release(network);
         }
     }
 }

@@ -124,8 +124,8 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             }
         }
         let before = (tunnel.up.state, tunnel.down.state);
-        let up = tunnel.worker.carry(cx, &mut tunnel.client, &mut tunnel.node, &mut tunnel.up);
-        let down = tunnel.worker.carry(cx, &mut tunnel.node, &mut tunnel.client, &mut tunnel.down);
+        let up = tunnel.worker.copy(cx, &mut tunnel.client, &mut tunnel.node, &mut tunnel.up);
+        let down = tunnel.worker.copy(cx, &mut tunnel.node, &mut tunnel.client, &mut tunnel.down);
         for way in [&mut tunnel.up, &mut tunnel.down] {
             way.count(&tunnel.worker);
         }
@@ -155,7 +155,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
 
 impl Worker {
     /// Carries what there is in one direction. Tells whether there was any.
-    fn carry<S: Wire, D: Wire>(&self, cx: &mut Context<'_>, source: &mut S, sink: &mut D, way: &mut Way) -> io::Result<bool> {
+    fn copy<S: Wire, D: Wire>(&self, cx: &mut Context<'_>, source: &mut S, sink: &mut D, way: &mut Way) -> io::Result<bool> {
         let mut any = false;
         loop {
             if !way.waiting.is_empty() {

@@ -12,6 +12,7 @@ use tokio::net::TcpStream;
 use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_local;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 
@@ -112,7 +113,7 @@ impl Drop for Handshaking {
     }
 }
 
-/// What comes before HTTP.
+/// Reads what comes before HTTP, and serves the connection.
 async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     let Accepted { stream, mut peer, tls, proxied, mut permit } = accepted;
     let worker = Rc::clone(&handshaking.0);
@@ -123,14 +124,10 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     };
     let limit = worker.state.options().header_timeout;
     if proxied {
-        match timeout(limit, proxy_header(&worker, &mut stream, peer)).await {
-            Ok(Ok(client)) => peer = client,
-            refused => {
+        match in_time(timeout(limit, proxy_header(&worker, &mut stream, peer)).await) {
+            Ok(client) => peer = client,
+            Err(why) => {
                 metrics.proxy_headers_refused.inc();
-                let why = refused.map_or_else(
-                    |_| String::from("it did not come in time"),
-                    |header| header.map_or_else(|error| error.to_string(), |_| String::new()),
-                );
                 return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
             }
         }
@@ -144,24 +141,28 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
         drop(handshaking);
         return Connection::serve(worker, Stream::Plain(stream), peer, permit).await;
     };
-    match timeout(limit, TlsAcceptor::from(config).accept(stream)).await {
-        Ok(Ok(stream)) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+    match in_time(timeout(limit, TlsAcceptor::from(config).accept(stream)).await) {
+        Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
             drop(handshaking);
             // Boxed, since it is large, and a connection of HTTP/1.1 is not to be.
             Box::pin(h2::serve(worker, stream, peer, permit)).await;
         }
-        Ok(Ok(stream)) => {
+        Ok(stream) => {
             drop(handshaking);
             Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await;
         }
-        refused => {
+        Err(why) => {
             metrics.tls_failed.inc();
-            let why = refused.map_or_else(
-                |_| String::from("it did not come in time"),
-                |handshake| handshake.map_or_else(|error| error.to_string(), |_| String::new()),
-            );
             tracing::debug!(target: "sociable::balancer", %peer, why, "a TLS handshake failed");
         }
+    }
+}
+
+/// Returns what a peer sent in time, or why it did not come.
+fn in_time<T>(came: Result<io::Result<T>, Elapsed>) -> Result<T, String> {
+    match came {
+        Ok(came) => came.map_err(|error| error.to_string()),
+        Err(_) => Err("it did not come in time".into()),
     }
 }
 

@@ -68,7 +68,7 @@ impl Plan {
 }
 
 /// Runs until it is stopped, or the next process has taken over.
-pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) -> Result<(), LifeError> {
+pub(crate) async fn run(flags: &Flags, settings: &Settings, filter: &Filter) -> Result<(), LifeError> {
     let Plan { options, discovery, tls } = Plan::new(settings)?;
     let mut signals = Signals::new().map_err(LifeError::Io)?;
     let discovery = Arc::new(Discovery::start(discovery)?);
@@ -81,29 +81,9 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
         Some(path) => take_over(path).await?,
         None => None,
     };
-    let mut balancer = Balancer::new(options, discovery.tables(), discovery.reports())?;
-    if let Some(workers) = settings.workers {
-        balancer = balancer.workers(workers.get().into());
-    }
-    let proxied = settings.proxy_protocol == Some(true);
-    let mut taken = handover.as_mut().map(Handover::take_sockets).unwrap_or_default();
-    let mut names = vec![];
-    for address in settings.plain() {
-        let listener = listen("plain", address, &mut taken, &mut names)?;
-        balancer = balancer.listen(listener, None, proxied);
-    }
-    if let Some(tls) = &tls {
-        for address in settings.tls_listen.iter().flatten() {
-            let listener = listen("tls", *address, &mut taken, &mut names)?;
-            balancer = balancer.listen(listener, Some(tls.config()), proxied);
-        }
-        tokio::spawn(Arc::clone(tls).watch(CERTIFICATES));
-    }
-    let admin = settings.admin_addr.map(|address| listen("admin", address, &mut taken, &mut names).map(Admin::from)).transpose()?;
-    for (name, _) in taken {
-        tracing::warn!(target: "sociable::balancer", name, "a socket of the process before is closed: the settings do not name it");
-    }
-    let mut running = balancer.start().map_err(LifeError::Io)?;
+    let balancer = Balancer::new(options, discovery.tables(), discovery.reports())?;
+    let (balancer, admin, names) = listen_everywhere(balancer, settings, tls.as_ref(), handover.as_mut())?;
+    let running = balancer.start().map_err(LifeError::Io)?;
     for address in running.addrs() {
         tracing::info!(target: "sociable::balancer", "listening on {address}");
         // Whoever started it may have closed its output.
@@ -123,39 +103,79 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
         Some(admin) => Some(administer(admin, &running, &discovery, tls.clone()).map_err(LifeError::Io)?),
         None => None,
     };
-    let successor = async {
-        match &settings.handover {
-            Some(path) => HandoverServer::bind(path)?.wait(&sockets).await,
-            None => std::future::pending().await,
-        }
-    };
-    let dropped_lines = filter.watch();
-    let mut dropped_lines = Box::pin(dropped_lines);
-    let mut successor = Box::pin(successor);
-    let mut waits = true;
-    let handed = loop {
-        tokio::select! {
-            taken = &mut successor, if waits => match taken {
-                Ok(()) => break true,
-                Err(error) => {
-                    waits = false;
-                    tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one");
-                }
-            },
-            _ = signals.reload.recv() => reload(flags, settings, filter, &running, &discovery, tls.as_ref()),
-            _ = signals.debug.recv() => filter.switch(DEBUG),
-            _ = signals.trace.recv() => filter.switch(TRACE),
-            () = &mut dropped_lines => {}
-            () = signals.end.recv() => break false,
-        }
-    };
+    let reload = || reload(flags, settings, filter, &running, &discovery, tls.as_ref());
+    let handed = serve(settings, filter, &mut signals, &sockets, reload).await;
     if handed && let Some(administration) = administration {
         // Whoever asks there is to hear of the next process.
         administration.abort();
     }
     // No copy of the sockets is kept: what waits there is for the next process.
-    drop(successor);
     drop(sockets);
+    drain(running, handed, &mut signals).await;
+    Ok(())
+}
+
+/// Listens at all addresses, by the sockets of the process before where it handed over any. Returns them with their names.
+fn listen_everywhere(
+    mut balancer: Balancer,
+    settings: &Settings,
+    tls: Option<&Arc<Tls>>,
+    handover: Option<&mut Handover>,
+) -> Result<(Balancer, Option<Admin>, Vec<String>), LifeError> {
+    if let Some(workers) = settings.workers {
+        balancer = balancer.workers(workers.get().into());
+    }
+    let proxied = settings.proxy_protocol == Some(true);
+    let mut taken = handover.map(Handover::take_sockets).unwrap_or_default();
+    let mut names = vec![];
+    for address in settings.plain() {
+        let listener = listen("plain", address, &mut taken, &mut names)?;
+        balancer = balancer.listen(listener, None, proxied);
+    }
+    if let Some(tls) = tls {
+        for address in settings.tls_listen.iter().flatten() {
+            let listener = listen("tls", *address, &mut taken, &mut names)?;
+            balancer = balancer.listen(listener, Some(tls.config()), proxied);
+        }
+        tokio::spawn(Arc::clone(tls).watch(CERTIFICATES));
+    }
+    let admin = settings.admin_addr.map(|address| listen("admin", address, &mut taken, &mut names).map(Admin::from)).transpose()?;
+    for (name, _) in taken {
+        tracing::warn!(target: "sociable::balancer", name, "a socket of the process before is closed: the settings do not name it");
+    }
+    Ok((balancer, admin, names))
+}
+
+/// Obeys signals until the process is to end, or the next one has taken over: true for the latter.
+async fn serve(settings: &Settings, filter: &Filter, signals: &mut Signals, sockets: &[(String, TcpListener)], reload: impl Fn()) -> bool {
+    let successor = async {
+        match &settings.handover {
+            Some(path) => HandoverServer::bind(path)?.wait(sockets).await,
+            None => std::future::pending().await,
+        }
+    };
+    let (mut dropped_lines, mut successor) = (Box::pin(filter.watch()), Box::pin(successor));
+    let mut waits = true;
+    loop {
+        tokio::select! {
+            taken = &mut successor, if waits => match taken {
+                Ok(()) => return true,
+                Err(error) => {
+                    waits = false;
+                    tracing::error!(target: "sociable::balancer", %error, "no other process can take over from this one");
+                }
+            },
+            _ = signals.reload.recv() => reload(),
+            _ = signals.debug.recv() => filter.switch(DEBUG),
+            _ = signals.trace.recv() => filter.switch(TRACE),
+            () = &mut dropped_lines => {}
+            () = signals.end.recv() => return false,
+        }
+    }
+}
+
+/// Drains the connections. A second signal to end cuts off the rest.
+async fn drain(mut running: Handle, handed: bool, signals: &mut Signals) {
     let Options { drain_time, handover_time, .. } = running.options();
     let time = if handed { handover_time } else { drain_time };
     tracing::info!(target: "sociable::balancer", connections = running.connections(), seconds = time.as_secs(), handed, "leaving");
@@ -179,7 +199,6 @@ pub(crate) async fn live(flags: &Flags, settings: &Settings, filter: &Filter) ->
         }
     }
     tracing::info!(target: "sociable::balancer", "stopped");
-    Ok(())
 }
 
 /// Answers operators from now on, until the process ends or the task is aborted.

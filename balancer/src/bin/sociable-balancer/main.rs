@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
     let filter = log::start(filter, settings.log_format.unwrap_or_default());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let lived = runtime.map_err(life::LifeError::Io).and_then(|runtime| runtime.block_on(life::live(&flags, &settings, &filter)));
+    let lived = runtime.map_err(life::LifeError::Io).and_then(|runtime| runtime.block_on(life::run(&flags, &settings, &filter)));
     match lived {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error.to_string()),

@@ -38,7 +38,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    fn begin(&mut self, head: response::Parts) {
+    fn put_head(&mut self, head: response::Parts) {
         self.head = Some(head);
         wake(&mut self.hyper);
     }
@@ -48,7 +48,7 @@ impl Reply {
         let (head, body) = head::refusal(refusal, websocket, retry_after);
         self.piece = Bytes::from_static(body.as_bytes());
         self.whole = true;
-        self.begin(head);
+        self.put_head(head);
     }
 
     pub(super) fn poll_head(&mut self, cx: &Context<'_>) -> Poll<io::Result<response::Parts>> {
@@ -194,7 +194,7 @@ impl Wire for StreamWire {
 impl ClientWire for StreamWire {
     fn put_head(&mut self, head: &AnswerHead<'_>, _: &mut Vec<u8>) -> Result<bool, BadAnswer> {
         let head = head::answer(head).map_err(|_| BadAnswer::NoHttp2)?;
-        self.reply.borrow_mut().begin(head);
+        self.reply.borrow_mut().put_head(head);
         Ok(true)
     }
 }

@@ -73,7 +73,7 @@ impl Settings {
         }
         all.extend(self.admin_addr.map(|address| ("admin-addr", address)));
         for (at, (name, address)) in all.iter().enumerate() {
-            if let Some((other, _)) = all[..at].iter().find(|(_, other)| meet(*address, *other)) {
+            if let Some((other, _)) = all[..at].iter().find(|(_, other)| conflict(*address, *other)) {
                 return Err(SettingsError::Twice(other, name, *address));
             }
         }
@@ -87,7 +87,7 @@ fn is_some<T>(list: &Option<Vec<T>>) -> bool {
 }
 
 /// True if one process can't listen on both.
-fn meet(one: SocketAddr, other: SocketAddr) -> bool {
+fn conflict(one: SocketAddr, other: SocketAddr) -> bool {
     let any = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (any || one.ip() == other.ip())
 }
