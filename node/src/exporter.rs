@@ -11,7 +11,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use sociable_adapter::{Figures, Times, Usage};
+use sociable_adapter::{MetricsSnapshot, Times, Usage};
 use tokio::sync::oneshot;
 
 use crate::config::Transport;
@@ -115,7 +115,7 @@ impl Server {
             unread: self.inner.shared().memory.unread(),
             connections: self.inner.shared().connections.held(),
             kept: self.recovery_usage(),
-            adapter: self.inner.adapter.figures(),
+            adapter: self.inner.adapter.metrics(),
         };
         let mut registry = Registry::with_prefix("sociable");
         registry.register_collector(Box::new(now));
@@ -220,7 +220,7 @@ struct Now {
     unread: usize,
     connections: usize,
     kept: Usage,
-    adapter: Figures,
+    adapter: MetricsSnapshot,
 }
 
 impl Collector for Now {

@@ -192,7 +192,7 @@ impl Local {
     /// Saves a socket soon, and now and then from then on, if sockets are saved while they live.
     fn save_soon(self: &Rc<Self>, socket: &Rc<LocalSocket>) {
         let (Some(marks), Some(recoveries)) = (&socket.marks, socket.shared.namespace.recoveries()) else { return };
-        let Some(refresh) = recoveries.history.keeps_living() else { return };
+        let Some(refresh) = recoveries.history.refresh_interval() else { return };
         if marks.changed.replace(true) {
             return;
         }
