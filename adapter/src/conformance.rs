@@ -73,7 +73,7 @@ impl Node for Recorder {
         }
     }
 
-    fn keep(&self, entry: &Arc<Entry>) {
+    fn deliver_persisted(&self, entry: &Arc<Entry>) {
         let event = || Operation::Emit { frames: entry.frames.clone(), volatile: false, compress: entry.compress };
         let operation = entry.order.clone().unwrap_or_else(event);
         self.deliver(Message { namespace: entry.namespace.clone(), target: entry.target.clone(), operation });

@@ -7,7 +7,7 @@
 //! * [`SingleNodeAdapter`]: the adapter of a single node.
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
 //! * `conformance`, with that feature: checks that every adapter has to pass.
-//! * [`Figures`] and [`Latency`]: counts and latencies of an adapter.
+//! * [`MetricsSnapshot`] and [`Latency`]: counts and latencies of an adapter.
 //! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
@@ -63,7 +63,7 @@ pub enum AdapterError {
 
 /// Counts and latencies of an adapter since its start, for exporters.
 #[derive(Clone, Debug, Default)]
-pub struct Figures {
+pub struct MetricsSnapshot {
     /// Counters with their names.
     pub counters: Vec<(&'static str, u64)>,
     /// Latencies with their names.
@@ -117,7 +117,7 @@ pub trait Adapter: Send + Sync + Debug + 'static {
 
     /// Returns false while a shared history refuses events. They are delivered without being persisted, and clients that lose their connection
     /// get new sessions.
-    fn keeps(&self) -> bool {
+    fn persists(&self) -> bool {
         true
     }
 
@@ -125,8 +125,8 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     fn server_count(&self) -> BoxFuture<'static, usize>;
 
     /// Returns counts and latencies since the start. By default there are none.
-    fn figures(&self) -> Figures {
-        Figures::default()
+    fn metrics(&self) -> MetricsSnapshot {
+        MetricsSnapshot::default()
     }
 
     /// Publishes the node's state immediately, for example when [draining](Node::is_draining) starts.
@@ -151,7 +151,7 @@ pub trait Node: Send + Sync + 'static {
 
     /// Delivers an event of another node that came by a [shared](History::is_shared) history, or carries out an order. Calls come in the order of
     /// the history.
-    fn keep(&self, entry: &Arc<Entry>) {
+    fn deliver_persisted(&self, entry: &Arc<Entry>) {
         let _ = entry;
     }
 
@@ -163,12 +163,12 @@ pub trait Node: Send + Sync + 'static {
     }
 
     /// Moves all sockets up to this position of a shared history: no event before it is missing, or was for them.
-    fn reached(&self, position: Position) {
+    fn advance_to(&self, position: Position) {
         let _ = position;
     }
 
     /// Ends the connection of a client that came back to another node before its loss was noticed here. The future ends when the session is saved.
-    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()> {
+    fn give_up_session(&self, pid: &Id) -> BoxFuture<'static, ()> {
         let _ = pid;
         ready(()).boxed()
     }
@@ -180,9 +180,9 @@ pub trait Node: Send + Sync + 'static {
 
     /// Handles the loss of events of other nodes. With a shared history, recoverable connections are closed, and their clients get new sessions:
     /// they were promised all events. With a history per node, clients that are away now are not recovered.
-    fn fall_behind(&self) {}
+    fn note_loss(&self) {}
 
-    /// Returns false while threads are too far behind for more events by [`keep`](Self::keep).
+    /// Returns false while threads are too far behind for more events by [`deliver_persisted`](Self::deliver_persisted).
     fn keeps_up(&self) -> bool {
         true
     }

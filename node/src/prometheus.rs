@@ -9,7 +9,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
-use sociable_adapter::{Figures, Times, Usage};
+use sociable_adapter::{MetricsSnapshot, Times, Usage};
 use sociable_engine::Transport;
 
 use crate::actors::ActorKindReport;
@@ -113,7 +113,7 @@ impl Server {
             unread: self.inner.engine().memory().unread(),
             connections: self.inner.engine().open_connections(),
             kept: self.recovery_usage(),
-            adapter: self.inner.adapter.figures(),
+            adapter: self.inner.adapter.metrics(),
         };
         let mut registry = Registry::with_prefix("sociable");
         registry.register_collector(Box::new(now));
@@ -195,7 +195,7 @@ struct Now {
     unread: usize,
     connections: usize,
     kept: Usage,
-    adapter: Figures,
+    adapter: MetricsSnapshot,
 }
 
 impl Collector for Now {

@@ -182,7 +182,7 @@ impl Server {
     /// False while the store that the nodes share refuses what it is given, since it is full. Events go on without being kept, and clients that lose
     /// their connection begin anew.
     pub fn is_keeping(&self) -> bool {
-        self.inner.adapter.keeps()
+        self.inner.adapter.persists()
     }
 
     /// How this node is, for those who send clients to it: the answer to the `GET /healthz` of a balancer. A name is for the application to fill in.

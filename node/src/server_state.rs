@@ -84,7 +84,7 @@ impl ServerState {
 
     pub(crate) async fn flushed(&self) -> Result<(), EmitError> {
         let Some(recoveries) = &self.recoveries else { return Ok(()) };
-        if recoveries.history.keeps_living().is_some() {
+        if recoveries.history.refresh_interval().is_some() {
             self.save_sockets().await;
         }
         Ok(recoveries.history.flushed().await?)

@@ -158,7 +158,7 @@ impl Socket {
     pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
         let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
         self.0.set_data(value);
-        if self.0.namespace.recoveries().is_some_and(|recoveries| recoveries.history.keeps_living().is_some()) {
+        if self.0.namespace.recoveries().is_some_and(|recoveries| recoveries.history.refresh_interval().is_some()) {
             self.run_on_owner(0, LocalSocket::changed);
         }
         Ok(())

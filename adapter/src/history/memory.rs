@@ -189,7 +189,7 @@ impl History for MemoryHistory {
         true
     }
 
-    fn break_off(&self) {
+    fn mark_incomplete(&self) {
         let mut contents = self.contents.lock();
         // The next event is the first of those that are all there.
         contents.head += 1;
@@ -201,7 +201,7 @@ impl History for MemoryHistory {
         self.contents.lock().sessions.contains_key(pid)
     }
 
-    fn take(&self, namespace: &str, pid: &Id, _: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
+    fn claim_session(&self, namespace: &str, pid: &Id, _: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
         let mut contents = self.contents.lock();
         contents.trim(&self.limits, Instant::now());
         let mine = contents.sessions.get(pid).is_some_and(|lost| *lost.session.namespace == *namespace);

@@ -58,7 +58,7 @@ impl Bench {
     }
 
     fn take(&self, session: &SavedSession) -> Option<SavedSession> {
-        self.history.take("/", &session.pid, None).now_or_never().flatten()
+        self.history.claim_session("/", &session.pid, None).now_or_never().flatten()
     }
 }
 
@@ -168,7 +168,7 @@ fn session_is_returned_once_and_to_its_namespace() {
     let session = bench.session(&["red"]);
     assert!(bench.history.save(session.clone()));
     assert!(bench.history.holds(&session.pid));
-    assert_eq!(bench.history.take("/other", &session.pid, None).now_or_never(), Some(None));
+    assert_eq!(bench.history.claim_session("/other", &session.pid, None).now_or_never(), Some(None));
     assert_eq!(bench.take(&session), Some(session.clone()));
     assert_eq!(bench.take(&session), None);
     assert_eq!(bench.history.usage(), Usage::default());

@@ -171,7 +171,7 @@ pub struct SavedSession {
     pub shown: Vec<Position>,
     /// Its stays on nodes, where nodes share their history.
     pub past: Vec<Stay>,
-    /// The time when its connection was lost, if it was: see [`History::keeps_living`]. A session that is saved again, since its client did not
+    /// The time when its connection was lost, if it was: see [`History::refresh_interval`]. A session that is saved again, since its client did not
     /// connect, has its first time of loss.
     pub lost: Option<Instant>,
 }
@@ -227,7 +227,7 @@ pub struct Usage {
 /// # Promises
 ///
 /// * Positions grow in the order of [`append`](Self::append), and `deliver` is called in that order.
-/// * A [`save`](Self::save)d session is returned by [`take`](Self::take) at most once.
+/// * A [`save`](Self::save)d session is returned by [`claim_session`](Self::claim_session) at most once.
 /// * [`missed`](Self::missed) returns all events for a session, or none: never some of them.
 pub trait History: Send + Sync + Debug + 'static {
     /// Appends an event. `deliver` starts its delivery before a later event can. Neither it nor a function of the event may call the history.
@@ -247,7 +247,7 @@ pub trait History: Send + Sync + Debug + 'static {
     /// A shared history can't queue more for the other nodes. The order was not delivered.
     fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
 
-    /// Returns true if appended events reach the other nodes, and theirs come to [`Node::keep`](crate::Node::keep). Otherwise each node has its own
+    /// Returns true if appended events reach the other nodes, and theirs come to [`Node::deliver_persisted`](crate::Node::deliver_persisted). Otherwise each node has its own
     /// history, and publishes its events besides.
     fn is_shared(&self) -> bool {
         false
@@ -270,12 +270,12 @@ pub trait History: Send + Sync + Debug + 'static {
 
     /// Returns the interval at which living sessions are [`save`](Self::save)d, besides soon after each change. `None` if they are saved only when
     /// they are lost: then the end of the process loses them.
-    fn keeps_living(&self) -> Option<Duration> {
+    fn refresh_interval(&self) -> Option<Duration> {
         None
     }
 
     /// Notes that events up to now are incomplete: sessions that were lost before are not recovered.
-    fn break_off(&self) {}
+    fn mark_incomplete(&self) {}
 
     /// Removes a session: its client does not come back.
     fn forget(&self, pid: &Id) {
@@ -286,7 +286,7 @@ pub trait History: Send + Sync + Debug + 'static {
     fn holds(&self, pid: &Id) -> bool;
 
     /// Removes a session whose client shows this offset, and returns it.
-    fn take(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>>;
+    fn claim_session(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>>;
 
     /// Waits until all that was appended and saved before is persisted, if it is to be.
     ///

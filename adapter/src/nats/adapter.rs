@@ -21,7 +21,7 @@ use super::route::Route;
 use super::stats::NatsStats;
 use super::thread::{self, Command};
 use super::wire;
-use crate::{Adapter, AdapterError, Answer, Ask, Figures, History, Limits, MemoryHistory, Message, Node, Operation, Request};
+use crate::{Adapter, AdapterError, Answer, Ask, History, Limits, MemoryHistory, Message, MetricsSnapshot, Node, Operation, Request};
 
 /// The adapter that meets the other nodes of a cluster over NATS. Cheap to clone: all clones are the same member.
 ///
@@ -174,9 +174,9 @@ impl Adapter for NatsAdapter {
         self.context.adopted.remove(id);
     }
 
-    fn figures(&self) -> Figures {
+    fn metrics(&self) -> MetricsSnapshot {
         let NatsContext { counters, questions, .. } = &*self.context;
-        Figures {
+        MetricsSnapshot {
             counters: self.stats().iter().collect(),
             latencies: vec![
                 ("server", counters.way.times()),
@@ -194,7 +194,7 @@ impl Adapter for NatsAdapter {
         self.context.links.are_up() && self.context.history.get().is_none_or(|history| history.listens())
     }
 
-    fn keeps(&self) -> bool {
+    fn persists(&self) -> bool {
         self.context.history.get().is_none_or(|history| history.persists())
     }
 

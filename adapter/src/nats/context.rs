@@ -127,7 +127,7 @@ impl NatsContext {
     /// Messages of others may be lost. A stream would still have them.
     pub(crate) fn note_loss(&self) {
         if let Some(node) = self.node.get().filter(|_| !self.has_history()) {
-            node.fall_behind();
+            node.note_loss();
         }
     }
 

@@ -49,7 +49,7 @@ impl Node for ClusterNode {
                     && namespace.order(recoveries, message.target, operation).is_err()
                 {
                     // Who is away would come back as if nothing had been said.
-                    recoveries.history.break_off();
+                    recoveries.history.mark_incomplete();
                 }
             }
             // No thread is woken for rooms that are not here.
@@ -80,7 +80,7 @@ impl Node for ClusterNode {
         }
     }
 
-    fn keep(&self, entry: &Arc<Entry>) {
+    fn deliver_persisted(&self, entry: &Arc<Entry>) {
         let Some(server) = self.0.upgrade() else { return };
         let joins = matches!(entry.order, Some(Operation::Join(_)));
         let joining = self.namespace(&entry.namespace).filter(|_| joins).map(|namespace| namespace.join_under_way());
@@ -104,14 +104,14 @@ impl Node for ClusterNode {
         any.map_or_else(|| frames.clone(), |any| any.with_offset_of(namespace, frames, offset))
     }
 
-    fn reached(&self, position: Position) {
+    fn advance_to(&self, position: Position) {
         let Some(server) = self.0.upgrade() else { return };
         for worker in server.engine().workers().iter() {
             worker.force(0, on_thread(move |thread| thread.reached(position)));
         }
     }
 
-    fn give_up(&self, pid: &Id) -> BoxFuture<'static, ()> {
+    fn give_up_session(&self, pid: &Id) -> BoxFuture<'static, ()> {
         let (recoveries, pid) = (self.recoveries(), *pid);
         async move {
             if let Some(recoveries) = recoveries {
@@ -127,7 +127,7 @@ impl Node for ClusterNode {
         }
     }
 
-    fn fall_behind(&self) {
+    fn note_loss(&self) {
         if let Some(recoveries) = self.recoveries() {
             recoveries.fall_behind();
         }

@@ -111,7 +111,7 @@ impl Recoveries {
         let Claim { pid, offset } = auth.decode(0).ok()?;
         let pid = Id::try_from(&*pid).ok()?;
         self.end_earlier(namespace, &pid).await;
-        let session = self.history.take(namespace.name(), &pid, offset.as_deref()).await;
+        let session = self.history.claim_session(namespace.name(), &pid, offset.as_deref()).await;
         let mut claimed = Claimed { recoveries: Arc::clone(self), session, offset };
         // One that was lost before its namespace was made anew missed what came in between.
         let lost_before = |session: &SavedSession| session.lost.is_some_and(|lost| lost < namespace.began());
@@ -156,7 +156,7 @@ impl Recoveries {
     /// Events of other nodes are lost: nobody may come back and believe to have got all.
     pub(crate) fn fall_behind(&self) {
         if !self.history.is_shared() {
-            return self.history.break_off();
+            return self.history.mark_incomplete();
         }
         tracing::error!(target: "sociable::recovery", "events of other nodes are lost: clients that can come back are cut off, and begin anew");
         let sockets: Vec<_> = self.live.lock().values().cloned().collect();

@@ -180,7 +180,7 @@ impl ThreadState {
     /// Saves a socket soon, and now and then from then on, if sockets are saved while they live.
     fn save_soon(self: &Rc<Self>, socket: &Rc<LocalSocket>) {
         let (Some(progress), Some(recoveries)) = (socket.progress(), socket.shared.namespace.recoveries()) else { return };
-        let Some(refresh) = recoveries.history.keeps_living() else { return };
+        let Some(refresh) = recoveries.history.refresh_interval() else { return };
         if progress.changed.replace(true) {
             return;
         }

@@ -211,7 +211,7 @@ impl StreamConsumer<'_> {
             };
             hole = true;
             match log.append_unpersisted(what) {
-                Some(entry) => node.keep(&entry),
+                Some(entry) => node.deliver_persisted(&entry),
                 None => whole = false,
             }
         }
@@ -294,7 +294,7 @@ impl StreamConsumer<'_> {
             let mut log = self.state.log.lock();
             log.restart(epoch, first.saturating_sub(1));
             if let Some(node) = self.context.node.get() {
-                node.reached(log.position());
+                node.advance_to(log.position());
             }
         }
         self.note_loss();
@@ -305,7 +305,7 @@ impl StreamConsumer<'_> {
     fn note_loss(&self) {
         self.context.counters.gaps.increment();
         if let Some(node) = self.context.node.get() {
-            node.fall_behind();
+            node.note_loss();
         }
     }
 
@@ -361,7 +361,7 @@ impl StreamConsumer<'_> {
         let (mut at, mut whole) = (0, true);
         let keep = |entry: Option<Arc<Entry>>| {
             if let Some(entry) = entry.as_ref().filter(|_| live) {
-                node.keep(entry);
+                node.deliver_persisted(entry);
             }
             entry.is_some()
         };

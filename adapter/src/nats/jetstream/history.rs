@@ -126,7 +126,7 @@ impl History for StreamHistory {
         self.state.save(&session, limit)
     }
 
-    fn keeps_living(&self) -> Option<Duration> {
+    fn refresh_interval(&self) -> Option<Duration> {
         Some(self.state.refresh())
     }
 
@@ -138,7 +138,7 @@ impl History for StreamHistory {
         self.state.sessions.holds(pid)
     }
 
-    fn take(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
+    fn claim_session(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
         let Some(context) = self.context.upgrade() else { return ready(None).boxed() };
         // A made-up offset brings nothing back: see `missed`.
         let seen = self.state.log.lock().decode_offset(offset, true).unwrap_or_default();

@@ -123,7 +123,7 @@ impl StreamPublisher<'_> {
         }
         // A process without sockets has told whoever asked it to send.
         if let Some(node) = self.context.node.get() {
-            node.fall_behind();
+            node.note_loss();
             if is_for_all {
                 self.state.queue.note_loss();
             }

@@ -170,7 +170,7 @@ impl StreamState {
         log.advance_to(sequence);
         // Before what comes next.
         if let Some(node) = node {
-            node.reached(log.position());
+            node.advance_to(log.position());
         }
         drop(log);
         self.moved.send_replace(());

@@ -244,7 +244,7 @@ pub(super) async fn give_up(state: Arc<StreamState>, context: Arc<NatsContext>, 
             tokio::spawn(async move {
                 let _permit = permit;
                 let persisted = async {
-                    node.give_up(&pid).await;
+                    node.give_up_session(&pid).await;
                     // The new owner reads the earlier events from the stream.
                     drop(state.queue.flushed(state.queue.pushed()).await);
                     state.sessions.settled(&pid).await;

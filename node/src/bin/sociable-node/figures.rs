@@ -12,7 +12,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Figures<'a> {
+struct MetricsSnapshot<'a> {
     node: &'a str,
     connections: usize,
     rooms: u64,
@@ -36,7 +36,7 @@ pub(crate) fn start(io: &Server, node: String) {
             let now = ticks.tick().await;
             let stats = io.stats();
             let messages = stats.messages_in + stats.messages_out;
-            let figures = Figures {
+            let figures = MetricsSnapshot {
                 node: &node,
                 connections: io.session_count(),
                 rooms: rooms.load(Relaxed),
