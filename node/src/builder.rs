@@ -18,6 +18,7 @@ use sociable_protocol::{Args, JsonParser, NodeTag, Parser, Value};
 
 use crate::client_files;
 use crate::cluster::hooks::ServerHooks;
+use crate::cluster::node::ClusterNode;
 use crate::connection::Client;
 use crate::namespace_limits::NamespaceLimits;
 use crate::recovery::options::Recovery;
@@ -51,8 +52,15 @@ impl fmt::Debug for ServerBuilder {
     }
 }
 
+impl Server {
+    /// Returns a builder with the defaults of the JavaScript server. Its path is `/socket.io/`.
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder::new()
+    }
+}
+
 impl ServerBuilder {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self {
             config: Config::with_path("/socket.io"),
             parser: Arc::new(JsonParser::default()),
@@ -257,6 +265,7 @@ impl ServerBuilder {
                 states: self.states,
                 this: Weak::clone(this),
                 counters: Arc::default(),
+                node: |server| Arc::new(ClusterNode(server)),
                 namespaces: RwLock::default(),
                 parents: RwLock::default(),
                 new_namespace: RwLock::default(),

@@ -25,7 +25,7 @@ use crate::socket::SocketError;
 use crate::socket_state::Stage;
 use crate::stats::Count;
 use crate::thread::ThreadState;
-use crate::thread::socket::LocalSocket;
+use crate::thread::socket::{Connected, LocalSocket};
 use crate::thread::sockets::Sockets;
 use crate::trace;
 
@@ -55,7 +55,7 @@ pub(crate) struct Client {
     session: Rc<Session>,
     thread: Rc<ThreadState>,
     decoder: RefCell<Box<dyn Decoder>>,
-    sockets: RefCell<Sockets>,
+    sockets: RefCell<Sockets<LocalSocket>>,
     /// Namespaces that are asked whether they let the client in.
     connecting: RefCell<Option<Box<Set<ByteString>>>>,
     /// The namespaces that it made.
@@ -188,21 +188,6 @@ impl Client {
         self.connecting.borrow().as_ref().is_some_and(|connecting| connecting.contains(namespace))
     }
 
-    /// A socket has left.
-    pub(crate) fn forget(&self, socket: &Rc<LocalSocket>) {
-        if self.sockets.borrow_mut().remove(socket) {
-            self.session.let_go(cost(socket.shared.namespace.name(), socket.shared.auth()));
-        }
-    }
-
-    /// Takes the client out of all its namespaces and closes its connection.
-    pub(crate) fn close(&self) {
-        for socket in self.sockets() {
-            socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
-        }
-        self.session.close();
-    }
-
     /// Asks a namespace to let the client in.
     fn connect(&self, name: ByteString, auth: Option<Args>) {
         let (Some(this), Some(server)) = (self.this.upgrade(), self.server.upgrade()) else { return self.session.close() };
@@ -260,7 +245,7 @@ impl Client {
         };
         let thread = &self.thread;
         let back = claimed.as_ref().and_then(Claimed::session);
-        let socket = thread.add(&self.session, &self.this, &namespace, auth, back);
+        let socket = thread.add(&self.session, self.this.clone(), &namespace, auth, back);
         let _undo = Abandoned(&socket);
         let context = ConnectContext { socket: socket.socket() };
         let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
@@ -353,6 +338,23 @@ impl Client {
             );
         }
         Ok(())
+    }
+}
+
+impl Connected for Client {
+    /// A socket has left.
+    fn forget(&self, socket: &Rc<LocalSocket>) {
+        if self.sockets.borrow_mut().remove(socket) {
+            self.session.let_go(cost(socket.shared.namespace.name(), socket.shared.auth()));
+        }
+    }
+
+    /// Takes the client out of all its namespaces and closes its connection.
+    fn close(&self) {
+        for socket in self.sockets() {
+            socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
+        }
+        self.session.close();
     }
 }
 

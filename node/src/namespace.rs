@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
-use sociable_adapter::{Message, Operation, Room, Target, own_room};
+use sociable_adapter::{Operation, Room, Target, own_room};
 use sociable_engine::layer::{EngineState, after};
 use sociable_protocol::maps::Map;
 use sociable_protocol::websocket::Payload;
@@ -247,11 +247,7 @@ impl Namespace {
     /// The name is reserved, the arguments can't be written, or the other nodes can't be told.
     pub fn server_side_emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         let (name, args) = self.server_event(event, args)?;
-        let Some(server) = self.server_state() else { return Ok(()) };
-        let operation = Operation::ServerEvent { name, args };
-        let message = Message { namespace: self.0.name.clone(), target: Target::default(), operation };
-        trace::published(&message);
-        Ok(server.cluster().publish(message)?)
+        self.publish(|| (Target::default(), Operation::ServerEvent { name, args }))
     }
 
     /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's
@@ -317,6 +313,15 @@ impl Namespace {
     #[inline]
     pub(crate) fn recoveries(&self) -> Option<&Arc<Recoveries>> {
         self.0.recoveries.as_ref()
+    }
+
+    /// What there is of recovery, if each node has a history of its own.
+    pub(crate) fn own_history(&self) -> Option<&Recoveries> {
+        self.recoveries().map(|recoveries| &**recoveries).filter(|recoveries| !recoveries.history.is_shared())
+    }
+
+    pub(crate) fn parser(&self) -> &dyn Parser {
+        &*self.0.parser
     }
 
     pub(crate) fn parent(&self) -> Option<&ParentNamespace> {

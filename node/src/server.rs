@@ -11,7 +11,6 @@ use sociable_engine::{EngineService, Serve};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Health};
 
-use crate::builder::ServerBuilder;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
 use crate::parent_namespace::{Matcher, ParentNamespace};
@@ -50,11 +49,6 @@ impl fmt::Debug for Server {
 }
 
 impl Server {
-    /// A server with the options of the JavaScript one, which are then changed. Its path is `/socket.io/`.
-    pub fn builder() -> ServerBuilder {
-        ServerBuilder::new()
-    }
-
     pub(crate) fn from_inner(inner: Arc<ServerState>) -> Self {
         let main = inner.of(ByteString::from_static(MAIN_NAMESPACE));
         Self { inner, main }

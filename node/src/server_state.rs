@@ -9,14 +9,13 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use parking_lot::{RwLock, RwLockWriteGuard};
-use sociable_adapter::Adapter;
+use sociable_adapter::{Adapter, Node};
 use sociable_engine::layer::{EngineState, ServedFiles};
 use sociable_engine::{Engine, Handshake};
 use sociable_protocol::maps::{ByType, Map};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, Frames, Packet, Parser};
 
-use crate::cluster::node::ClusterNode;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
 use crate::namespace_limits::{Charge, Made, NamespaceLimits};
@@ -55,6 +54,8 @@ pub(crate) struct ServerState {
     pub(crate) states: ByType<Arc<dyn Any + Send + Sync>>,
     pub(crate) this: Weak<ServerState>,
     pub(crate) counters: Arc<AllCounters>,
+    /// Makes this node, as the others reach it.
+    pub(crate) node: fn(Weak<ServerState>) -> Arc<dyn Node>,
     pub(crate) namespaces: RwLock<Map<ByteString, Namespace>>,
     pub(crate) parents: RwLock<Vec<ParentNamespace>>,
     pub(crate) new_namespace: RwLock<Vec<NamespaceListener>>,
@@ -78,7 +79,7 @@ impl ServerState {
 
     /// The other nodes, of which this one is a member from here on.
     pub(crate) fn cluster(&self) -> &Arc<dyn Adapter> {
-        self.joined.call_once(|| self.adapter.start(Arc::new(ClusterNode(Weak::clone(&self.this)))));
+        self.joined.call_once(|| self.adapter.start((self.node)(Weak::clone(&self.this))));
         &self.adapter
     }
 

@@ -19,19 +19,21 @@ impl Namespace {
         let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
         let kept = self.recoveries().filter(is_kept).cloned();
         let shared = kept.as_ref().is_some_and(|recoveries| recoveries.history.is_shared());
-        let told = match self.server_state().filter(|server| !local && !server.alone && !shared) {
-            Some(server) => {
-                let message = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
-                trace::published(&message);
-                server.cluster().publish(message).map_err(EmitError::from)
-            }
-            None => Ok(()),
-        };
+        let told = if local || shared { Ok(()) } else { self.publish(|| (target.clone(), operation.clone())) };
         let done = match kept {
             Some(recoveries) => self.order(&recoveries, target, operation),
             None => self.broadcast_local(target, operation),
         };
         done.and(told)
+    }
+
+    /// Publishes an operation to the other nodes, if there can be any: the only way of messages to them.
+    pub(crate) fn publish(&self, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
+        let Some(server) = self.server_state().filter(|server| !server.alone) else { return Ok(()) };
+        let (target, operation) = message();
+        let message = Message { namespace: self.name().clone(), target, operation };
+        trace::published(&message);
+        Ok(server.cluster().publish(message)?)
     }
 
     /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.

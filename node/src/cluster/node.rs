@@ -39,15 +39,14 @@ impl Node for ClusterNode {
         match message.operation {
             Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),
             // It may be for clients that are away.
-            Operation::Emit { frames, volatile: false, compress }
-                if namespace.recoveries().is_some_and(|recoveries| !recoveries.history.is_shared()) =>
-            {
-                drop(namespace.keep_from_elsewhere(message.target, &frames, compress));
+            Operation::Emit { frames, volatile: false, compress } if let Some(recoveries) = namespace.own_history() => {
+                drop(namespace.persist_remote(recoveries, message.target, &frames, compress));
             }
-            operation if operation.is_order() && namespace.recoveries().is_some_and(|recoveries| !recoveries.history.is_shared()) => {
-                if let Some(recoveries) = namespace.recoveries()
-                    && namespace.order(recoveries, message.target, operation).is_err()
-                {
+            operation
+                if operation.is_order()
+                    && let Some(recoveries) = namespace.own_history() =>
+            {
+                if namespace.order(recoveries, message.target, operation).is_err() {
                     // Who is away would come back as if nothing had been said.
                     recoveries.history.mark_incomplete();
                 }

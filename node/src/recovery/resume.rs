@@ -19,24 +19,20 @@ impl Namespace {
     /// Sends an event to sockets, and keeps it for those who are away if recovery is on.
     pub(crate) fn send_event(&self, target: Target, name: &str, args: Args, flags: Flags) -> Result<(), EmitError> {
         let Flags { volatile, compress, local, .. } = flags;
-        match self.recoveries().filter(|_| !volatile) {
-            Some(recoveries) => {
-                let reach = || if local { Reach::Here } else { Reach::Everywhere };
-                self.send_persisted(&recoveries.clone(), target.clone(), name, &args, compress, &reach)?;
-                match self.server_state().filter(|server| !local && !server.alone && !recoveries.history.is_shared()) {
-                    Some(server) => {
-                        let frames = self.event_frames(name, args, None);
-                        let operation = Operation::Emit { frames, volatile, compress };
-                        Ok(server.cluster().publish(sociable_adapter::Message { namespace: self.name().clone(), target, operation })?)
-                    }
-                    None => Ok(()),
-                }
-            }
-            None => {
-                let frames = self.event_frames(name, args, None);
-                self.broadcast(target, Operation::Emit { frames, volatile, compress }, local)
-            }
+        let Some(recoveries) = self.recoveries().filter(|_| !volatile).cloned() else {
+            let frames = self.event_frames(name, args, None);
+            return self.broadcast(target, Operation::Emit { frames, volatile, compress }, local);
+        };
+        let reach = || if local { Reach::Here } else { Reach::Everywhere };
+        self.send_persisted(&recoveries, target.clone(), name, &args, compress, &reach)?;
+        // Where nodes share their history, it brings the event to the others.
+        if local || recoveries.history.is_shared() {
+            return Ok(());
         }
+        self.publish(|| {
+            let frames = self.event_frames(name, args, None);
+            (target, Operation::Emit { frames, volatile, compress })
+        })
     }
 
     /// Sends an event to one socket, and keeps it: a client that is away gets it when it comes back.
@@ -56,13 +52,9 @@ impl Namespace {
     }
 
     /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
-    pub(crate) fn keep_from_elsewhere(&self, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
-        match (self.recoveries().cloned(), self.read_event(frames)) {
-            (Some(recoveries), Some((name, args, None))) => {
-                self.send_persisted(&recoveries, target, &name, &args, compress, &|| Reach::Here)
-            }
-            _ => self.broadcast_local(target, Operation::Emit { frames: frames.clone(), volatile: false, compress }),
-        }
+    pub(crate) fn persist_remote(&self, recoveries: &Recoveries, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
+        let mut write = |offset: &str| self.with_offset_of(self.name(), frames, offset);
+        self.persist(recoveries, target, compress, &|| Reach::Here, &mut write)
     }
 
     fn send_persisted(
@@ -80,8 +72,20 @@ impl Namespace {
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
+        self.persist(recoveries, target, compress, reach, &mut write)
+    }
+
+    /// Gives an event its place in the history, and has it delivered. `write` returns its frames with the offset of that place.
+    fn persist(
+        &self,
+        recoveries: &Recoveries,
+        target: Target,
+        compress: bool,
+        reach: &dyn Fn() -> Reach,
+        write: &mut dyn FnMut(&str) -> Frames,
+    ) -> Result<(), EmitError> {
         let receivers = target.clone();
-        let event = NewEvent { namespace: self.name(), target, compress, reach, write: &mut write };
+        let event = NewEvent { namespace: self.name(), target, compress, reach, write };
         self.set_out(&receivers, None, |deliver| recoveries.history.append(event, deliver))
     }
 
@@ -133,7 +137,8 @@ impl Namespace {
 
     /// An event of a namespace, with an offset.
     pub(crate) fn with_offset_of(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
-        self.rewrite(namespace, frames, offset, 0)
+        let appended = self.parser().append_text(frames, offset);
+        appended.unwrap_or_else(|| self.rewrite(namespace, frames, offset, 0))
     }
 
     /// An event with an offset in the place of its last arguments, or behind them.

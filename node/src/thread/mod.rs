@@ -28,13 +28,12 @@ use sociable_protocol::Latency;
 use sociable_protocol::maps::Map;
 use tokio::sync::oneshot;
 
-use crate::connection::Client;
 use crate::namespace::Namespace;
 use crate::recovery::progress::RecoveryHandle;
 use crate::socket_state::SocketState;
 use crate::stats::{AllCounters, Count, Counters};
 use crate::thread::namespace::LocalNamespace;
-use crate::thread::socket::LocalSocket;
+use crate::thread::socket::{Connected, LocalSocket};
 
 /// How long a change of a socket waits for others before it is saved.
 const GATHER: Duration = Duration::from_millis(20);
@@ -100,7 +99,7 @@ impl ThreadState {
     pub(crate) fn add(
         self: &Rc<Self>,
         session: &Rc<Session>,
-        client: &Weak<Client>,
+        client: Weak<dyn Connected>,
         namespace: &Namespace,
         auth: Args,
         back: Option<&SavedSession>,

@@ -1,5 +1,6 @@
 //! A socket on its thread.
 
+use std::fmt::Debug;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +14,6 @@ use sociable_engine::{SendError, Session};
 use sociable_protocol::{Args, Frames};
 
 use crate::ack::{Ack, Waiter};
-use crate::connection::Client;
 use crate::handler::registry::Handlers;
 use crate::handler::run::{HANDLER_COST, Started, notify, poll_once, run, spawn_rest};
 use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
@@ -26,7 +26,17 @@ use crate::thread::ThreadState;
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::namespace_actor::{Change, Enter, Exit, Join, Leave};
 use crate::thread::socket_actor::{AwaitAck, Configure, Event, Hold, NextEvent, Notify, Plan, SocketActor, TakeAck, Visit};
+use crate::thread::sockets::InNamespace;
 use crate::trace;
+
+/// The connection of a client, as each of its sockets sees it.
+pub(crate) trait Connected: Debug {
+    /// A socket has left.
+    fn forget(&self, socket: &Rc<LocalSocket>);
+
+    /// Takes the client out of all its namespaces and closes its connection.
+    fn close(&self);
+}
 
 /// A socket on its thread.
 #[derive(Debug)]
@@ -35,12 +45,18 @@ pub(crate) struct LocalSocket {
     pub(crate) slot: u32,
     pub(crate) session: Rc<Session>,
     pub(crate) thread: Rc<ThreadState>,
-    pub(super) client: Weak<Client>,
+    client: Weak<dyn Connected>,
     pub(crate) namespace: Rc<LocalNamespace>,
     /// What its namespace had listening when it connected.
     pub(super) setup: Arc<Handlers>,
     /// All that is its alone.
     pub(super) actor: ActorCell<SocketActor>,
+}
+
+impl InNamespace for LocalSocket {
+    fn namespace_name(&self) -> &ByteString {
+        self.shared.namespace.name()
+    }
 }
 
 impl LocalSocket {
@@ -54,7 +70,7 @@ impl LocalSocket {
         session: &Rc<Session>,
         thread: &Rc<ThreadState>,
         namespace: Rc<LocalNamespace>,
-        client: &Weak<Client>,
+        client: Weak<dyn Connected>,
     ) -> Self {
         let setup = shared.namespace.setup().snapshot();
         let progress = shared.recovery.is_some().then(Rc::default);
@@ -63,7 +79,7 @@ impl LocalSocket {
             shared: Arc::new(shared),
             session: Rc::clone(session),
             thread: Rc::clone(thread),
-            client: Weak::clone(client),
+            client,
             namespace,
             actor: ActorCell::new(SocketActor::new(!setup.any_outgoing.is_empty(), progress)),
             setup,

@@ -49,6 +49,10 @@ impl Parser for JsonParser {
         json_encode::encode(packet)
     }
 
+    fn append_text(&self, frames: &Frames, text: &str) -> Option<Frames> {
+        json_encode::append_text(frames, text)
+    }
+
     fn decoder(&self) -> Box<dyn Decoder> {
         Box::new(JsonDecoder { limits: self.limits, pending: None })
     }

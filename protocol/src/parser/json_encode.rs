@@ -5,7 +5,7 @@ use std::io::Write;
 
 use crate::args::{Args, Encoding};
 use crate::packet::{Body, MAIN_NAMESPACE, Packet};
-use crate::websocket::{Frames, FramesBuilder};
+use crate::websocket::{Frames, FramesBuilder, Payload};
 
 /// The longest that the parts have which have no length of their own: type, number of attachments, id, quotes and brackets.
 const FIXED: usize = 64;
@@ -69,7 +69,75 @@ fn frames(packet: &Packet, kind: char, id: Option<u64>, name: Option<&str>, args
     builder.finish()
 }
 
+/// Returns an event that asks for no acknowledgement with a text behind its name and arguments. All else stays as it is.
+pub(super) fn append_text(frames: &Frames, text: &str) -> Option<Frames> {
+    let mut payloads = frames.iter();
+    let Some(Payload::Text(event)) = payloads.next() else { return None };
+    let before = event.strip_suffix(']').filter(|_| is_event_without_ack(event))?;
+    let mut builder = FramesBuilder::with_capacity(frames.len() + text.len() + FIXED);
+    builder
+        .text_with(|out| {
+            out.extend_from_slice(before.as_bytes());
+            out.push(b',');
+            serde_json::to_writer(&mut *out, text)?;
+            out.push(b']');
+            Ok::<(), serde_json::Error>(())
+        })
+        .ok()?;
+    for payload in payloads {
+        let Payload::Binary(attachment) = payload else { return None };
+        builder.binary(attachment);
+    }
+    Some(builder.finish())
+}
+
+/// Returns true for a text that this parser wrote for an event without the id of an acknowledgement. Behind the type, the number of attachments and the
+/// namespace comes the array.
+fn is_event_without_ack(text: &str) -> bool {
+    let Some(rest) = text.strip_prefix("42").or_else(|| text.strip_prefix("45")?.split_once('-').map(|(_, rest)| rest)) else {
+        return false;
+    };
+    let array = if rest.starts_with('/') { rest.split_once(',').map(|(_, array)| array) } else { Some(rest) };
+    array.is_some_and(|array| array.starts_with('['))
+}
+
 fn append(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {
     // Writing to memory does not fail.
     let _ = out.write_fmt(text);
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::value::Value;
+
+    fn event(namespace: &str, args: &Args, id: Option<u64>) -> Packet {
+        Packet::for_namespace(namespace, Body::Event { name: "say".into(), args: args.clone(), id })
+    }
+
+    #[test]
+    fn text_is_appended_to_an_event_as_if_it_had_been_encoded_with_it() {
+        let binary = Value::Array(vec![Value::Binary(Bytes::from_static(b"a]b")), Value::String("x]".into())]);
+        for args in [
+            Args::empty(Encoding::Json),
+            Args::encode(Encoding::Json, &["a", "]"]).unwrap(),
+            Args::encode(Encoding::Json, &binary).unwrap(),
+        ] {
+            for namespace in ["/", "/chat", "/a[b]-1"] {
+                let text = "off\"set";
+                let mut longer = Args::builder(Encoding::Json);
+                longer.append(&args).unwrap().push(text).unwrap();
+                let expected = encode(&event(namespace, &longer.finish(), None));
+                assert_eq!(append_text(&encode(&event(namespace, &args, None)), text).as_ref(), Some(&expected), "{namespace}");
+                assert_eq!(append_text(&encode(&event(namespace, &args, Some(7))), text), None, "it asks for an acknowledgement");
+            }
+        }
+        let ack = Packet::for_namespace("/", Body::Ack { args: Args::empty(Encoding::Json), id: 1 });
+        let disconnect = Packet::for_namespace("/chat", Body::Disconnect);
+        for other in [encode(&ack), encode(&disconnect), Frames::binary(b"x"), Frames::text("4")] {
+            assert_eq!(append_text(&other, "x"), None);
+        }
+    }
 }

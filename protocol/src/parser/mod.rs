@@ -35,6 +35,14 @@ pub trait Parser: Send + Sync + Debug + 'static {
     /// more than [`Value`](crate::Value) allows) becomes null.
     fn encode(&self, packet: &Packet) -> Frames;
 
+    /// Returns an event with a text behind its arguments, made of its frames as this parser wrote them, without decoding it.
+    ///
+    /// `None` if the frames are no event, if it asks for an acknowledgement, or if the parser has to decode it for that, as by default.
+    fn append_text(&self, frames: &Frames, text: &str) -> Option<Frames> {
+        let _ = (frames, text);
+        None
+    }
+
     /// A decoder for one connection.
     fn decoder(&self) -> Box<dyn Decoder>;
 }
