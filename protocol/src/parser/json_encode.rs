@@ -134,7 +134,7 @@ mod tests {
                 assert_eq!(append_text(&encode(&event(namespace, &args, Some(7))), text), None, "it asks for an acknowledgement");
             }
         }
-        let ack = Packet::for_namespace("/", Body::Ack { args: Args::empty(Encoding::Json), id: 1 });
+        let ack = Packet::for_namespace("/", Body::Ack { args: Args::empty(Encoding::Json), id: Some(1) });
         let disconnect = Packet::for_namespace("/chat", Body::Disconnect);
         for other in [encode(&ack), encode(&disconnect), Frames::binary(b"x"), Frames::text("4")] {
             assert_eq!(append_text(&other, "x"), None);
