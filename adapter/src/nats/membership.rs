@@ -4,14 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use async_nats::{Client, RequestErrorKind, Subscriber};
+use async_nats::{Client, RequestErrorKind, SubscribeError, Subscriber};
 use futures_util::StreamExt;
 use sociable_protocol::{Announcement, NodeTag, Occasion};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Interval, MissedTickBehavior};
 
 use super::context::NatsContext;
 use super::error::NatsError;
 use super::members::Change;
+use super::rate_limit::RateLimit;
 use super::wire::{self, Publisher};
 
 /// The time that the others have to object to a tag.
@@ -66,123 +67,152 @@ pub(super) async fn claim(context: &Arc<NatsContext>, control: &Client) -> Resul
     Err(NatsError::Start(format!("{TRIES} tags in a row were taken")))
 }
 
-/// An announcement that is due at once, but not more often than once per pause.
-#[derive(Debug)]
-struct RateLimit {
-    pause: Duration,
-    said: Option<tokio::time::Instant>,
-    due: Option<tokio::time::Instant>,
-}
-
-impl RateLimit {
-    fn new(pause: Duration) -> Self {
-        Self { pause, said: None, due: None }
-    }
-
-    fn ask(&mut self) {
-        let now = tokio::time::Instant::now();
-        self.due.get_or_insert_with(|| self.said.map_or(now, |said| now.max(said + self.pause)));
-    }
-
-    /// Waits until it is due, and starts the next pause.
-    async fn comes(&mut self) {
-        match self.due {
-            Some(due) => tokio::time::sleep_until(due).await,
-            None => std::future::pending().await,
-        }
-        (self.said, self.due) = (Some(tokio::time::Instant::now()), None);
-    }
-}
-
 /// Announces this node, and hears the announcements of the others.
 pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
     let me = context.me();
-    let subscribed = async {
-        let heard = control.subscribe(context.subject("members")).await?;
-        let probed = control.subscribe(context.subject(&format!("probe.{}", me.tag))).await?;
-        let asked = control.subscribe(context.subject("who")).await?;
-        Ok::<_, async_nats::SubscribeError>((heard, probed, asked))
-    };
-    let (mut heard, mut probed, mut asked): (Subscriber, Subscriber, Subscriber) = match subscribed.await {
-        Ok(subscribed) => subscribed,
+    let subscriptions = match Subscriptions::open(&context, &control, me).await {
+        Ok(subscriptions) => subscriptions,
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "subscribing to announcements failed"),
     };
     drop(control.flush().await);
-    announce(&context, &control, me, Occasion::Hello).await;
+    let mut membership = Membership {
+        context: &context,
+        control: &control,
+        me,
+        replies: RateLimit::new(REPLY),
+        hellos: RateLimit::new(CONTRADICTION),
+        contradictions: RateLimit::new(CONTRADICTION),
+        cut_off: false,
+    };
+    membership.announce(Occasion::Hello).await;
     // No announcement was heard before.
     context.members.lock().excuse(Instant::now());
-    let mut cut_off = false;
-    let (mut reply, mut hello, mut contradiction) = (RateLimit::new(REPLY), RateLimit::new(CONTRADICTION), RateLimit::new(CONTRADICTION));
-    let mut beat = tokio::time::interval(context.options.heartbeat_interval);
-    let mut look = tokio::time::interval(LOOK);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tokio::select! {
-            message = heard.next() => {
-                let Some(message) = message else { return };
-                let Some(other) = decode(&message.payload) else {
-                    context.counters.malformed.increment();
-                    continue;
-                };
-                if other.tag == me.tag {
-                    match (other.occasion, other.epoch == me.epoch) {
-                        // Another node claims the tag: an announcement is the objection.
-                        (Occasion::Claim, _) => reply.ask(),
-                        // The server does not return own messages: this is an impostor.
-                        (Occasion::Bye, true) => {
-                            count_impostor(&context);
-                            hello.ask();
-                        }
-                        (Occasion::Hello | Occasion::Alive, false) => {
-                            count_impostor(&context);
-                            contradiction.ask();
-                        }
-                        (Occasion::Bye, false) | (Occasion::Hello | Occasion::Alive, true) => {}
+    membership.run(subscriptions).await;
+}
+
+struct Subscriptions {
+    /// Announcements of all nodes.
+    announcements: Subscriber,
+    /// Probes of this node.
+    probes: Subscriber,
+    /// Questions for members.
+    questions: Subscriber,
+}
+
+impl Subscriptions {
+    async fn open(context: &NatsContext, control: &Client, me: Publisher) -> Result<Self, SubscribeError> {
+        Ok(Self {
+            announcements: control.subscribe(context.subject("members")).await?,
+            probes: control.subscribe(context.subject(&format!("probe.{}", me.tag))).await?,
+            questions: control.subscribe(context.subject("who")).await?,
+        })
+    }
+}
+
+/// The membership of this node.
+struct Membership<'a> {
+    context: &'a Arc<NatsContext>,
+    control: &'a Client,
+    me: Publisher,
+    /// Answers to new nodes, claims and questions.
+    replies: RateLimit,
+    /// Contradictions of a leave, and of another process with the tag.
+    hellos: RateLimit,
+    contradictions: RateLimit,
+    /// True while a connection of this node is down.
+    cut_off: bool,
+}
+
+impl Membership<'_> {
+    /// Runs until a subscription ends.
+    async fn run(&mut self, mut subscriptions: Subscriptions) {
+        let (context, mut beat, mut look) = (self.context, interval(self.context.options.heartbeat_interval), interval(LOOK));
+        loop {
+            tokio::select! {
+                message = subscriptions.announcements.next() => {
+                    let Some(message) = message else { return };
+                    self.hear(&message.payload);
+                }
+                message = subscriptions.questions.next() => {
+                    if message.is_none() {
+                        return;
                     }
-                    continue;
+                    self.replies.ask();
                 }
-                observe_announcement(&context, &other);
-                if matches!(other.occasion, Occasion::Claim | Occasion::Hello) {
-                    reply.ask();
+                message = subscriptions.probes.next() => {
+                    let Some(message) = message else { return };
+                    if let Some(reply) = message.reply {
+                        drop(self.control.publish(reply, bytes::Bytes::new()).await);
+                    }
                 }
+                () = self.replies.due() => self.announce(Occasion::Alive).await,
+                () = self.contradictions.due() => self.announce(Occasion::Alive).await,
+                // Nodes that took it for gone learn that it is not.
+                () = self.hellos.due() => self.announce(Occasion::Hello).await,
+                // Nodes that ask for such an id have to know at once.
+                () = context.adopted.first.notified() => self.announce(Occasion::Alive).await,
+                () = context.announce.notified() => self.announce(Occasion::Alive).await,
+                _ = beat.tick() => {
+                    self.announce(Occasion::Alive).await;
+                    tokio::spawn(measure_round_trip(Arc::clone(context), self.control.clone()));
+                }
+                _ = look.tick() => self.look().await,
             }
-            message = asked.next() => {
-                if message.is_none() {
-                    return;
-                }
-                reply.ask();
-            }
-            () = reply.comes() => announce(&context, &control, me, Occasion::Alive).await,
-            () = contradiction.comes() => announce(&context, &control, me, Occasion::Alive).await,
-            // Nodes that took it for gone learn that it is not.
-            () = hello.comes() => announce(&context, &control, me, Occasion::Hello).await,
-            message = probed.next() => {
-                let Some(message) = message else { return };
-                if let Some(reply) = message.reply {
-                    drop(control.publish(reply, bytes::Bytes::new()).await);
-                }
-            }
-            // Nodes that ask for such an id have to know at once.
-            () = context.adopted.first.notified() => announce(&context, &control, me, Occasion::Alive).await,
-            () = context.announce.notified() => announce(&context, &control, me, Occasion::Alive).await,
-            _ = beat.tick() => {
-                announce(&context, &control, me, Occasion::Alive).await;
-                tokio::spawn(measure_round_trip(Arc::clone(&context), control.clone()));
-            }
-            // While this node is cut off, the silence of the others means nothing.
-            _ = look.tick() => match (context.links.are_up(), cut_off) {
-                (false, _) => cut_off = true,
-                (true, true) => {
-                    cut_off = false;
-                    context.members.lock().excuse(Instant::now());
-                    // Nodes that took it for dead learn that it is not.
-                    announce(&context, &control, me, Occasion::Hello).await;
-                }
-                (true, false) => remove_dead_members(&context, &control),
-            },
         }
     }
+
+    /// Handles an announcement.
+    fn hear(&mut self, payload: &[u8]) {
+        let Some(announcement) = decode(payload) else { return self.context.counters.malformed.increment() };
+        if announcement.tag == self.me.tag {
+            return self.hear_own_tag(&announcement);
+        }
+        observe_announcement(self.context, &announcement);
+        if matches!(announcement.occasion, Occasion::Claim | Occasion::Hello) {
+            self.replies.ask();
+        }
+    }
+
+    /// Handles an announcement in the name of this node, which is of another process: the server does not return own messages.
+    fn hear_own_tag(&mut self, announcement: &Announcement) {
+        match (announcement.occasion, announcement.epoch == self.me.epoch) {
+            // Another node claims the tag: an announcement is the objection.
+            (Occasion::Claim, _) => self.replies.ask(),
+            (Occasion::Bye, true) => {
+                count_impostor(self.context);
+                self.hellos.ask();
+            }
+            (Occasion::Hello | Occasion::Alive, false) => {
+                count_impostor(self.context);
+                self.contradictions.ask();
+            }
+            (Occasion::Bye, false) | (Occasion::Hello | Occasion::Alive, true) => {}
+        }
+    }
+
+    /// Looks for dead members. While this node is cut off, the silence of the others means nothing.
+    async fn look(&mut self) {
+        match (self.context.links.are_up(), self.cut_off) {
+            (false, _) => self.cut_off = true,
+            (true, true) => {
+                self.cut_off = false;
+                self.context.members.lock().excuse(Instant::now());
+                // Nodes that took it for dead learn that it is not.
+                self.announce(Occasion::Hello).await;
+            }
+            (true, false) => remove_dead_members(self.context, self.control),
+        }
+    }
+
+    async fn announce(&self, occasion: Occasion) {
+        announce(self.context, self.control, self.me, occasion).await;
+    }
+}
+
+fn interval(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval(period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
 }
 
 /// Counts an announcement in the name of this node that is not its own.

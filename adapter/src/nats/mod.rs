@@ -10,7 +10,7 @@
 //!   that of the stream.
 //! * `receiver`: the task that receives. `order`: how envelopes of several subscriptions are put in order. `gaps`: envelopes that never came.
 //! * `dispatch`: what a record asks for. `answering`: questions of other nodes. `adopted`: ids of other nodes that have members here.
-//! * `members`, `membership`: the nodes that live, and the task that finds out. `questions`: questions of this node that await answers.
+//! * `members`, `membership`: the nodes that live, and the task that finds out (`rate_limit`: how often it speaks). `questions`: questions of this node that await answers.
 //! * `jetstream`: events and sessions that the server persists, if that is wanted.
 //! * `emitter`: another process that sends events to sockets of the nodes.
 //!
@@ -33,6 +33,7 @@ mod membership;
 mod options;
 mod order;
 mod questions;
+mod rate_limit;
 mod receiver;
 mod route;
 mod send_queue;

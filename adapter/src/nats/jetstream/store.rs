@@ -125,73 +125,14 @@ impl Store {
 
     async fn try_open(context: &Context, cluster: &str, options: &JetStreamOptions, patient: bool) -> Result<Self, StoreError> {
         let subjects = Subjects::new(cluster);
-        let name = format!("sociable-{cluster}");
-        let config = |replicas| Config {
-            name: name.clone(),
-            description: Some("Events of a Sociable cluster".into()),
-            subjects: vec![subjects.any.clone()],
-            max_age: options.max_age,
-            max_bytes: options.max_bytes,
-            discard: DiscardPolicy::Old,
-            storage: options.storage(),
-            num_replicas: replicas,
-            duplicate_window: DUPLICATES,
-            allow_direct: true,
-            republish: Some(Republish { source: subjects.all.clone(), destination: subjects.live.clone(), headers_only: false }),
-            ..Config::default()
-        };
-        let mut replicas = options.replicas.unwrap_or(3);
-        let stream = loop {
-            // Creating a stream that exists reserves its room once more, which may be lacking.
-            if let Some(stream) = known(context, &name).await? {
-                break stream;
-            }
-            match context.create_stream(config(replicas)).await {
-                Ok(stream) => break stream,
-                // Somebody wanted other limits, which are as good.
-                Err(error) if code(&error) == Some(ErrorCode::STREAM_NAME_EXIST) => break context.get_stream(&name).await?,
-                // One server alone has no replicas. Several may not have found each other yet.
-                Err(error) if replicas > 1 && options.replicas.is_none() && is_alone(&error) => replicas = 1,
-                Err(error)
-                    if replicas > 1 && options.replicas.is_none() && patient && code(&error) == Some(ErrorCode::CLUSTER_NO_PEERS) =>
-                {
-                    tracing::warn!(target: "sociable::recovery", "too few NATS servers; storing events and sessions on one");
-                    replicas = 1;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        };
+        let stream = open_stream(context, cluster, &subjects, options, patient).await?;
         let info = stream.get_info().await?;
-        let sent_on = info.config.republish.as_ref().is_some_and(|republish| republish.destination == subjects.live);
-        if !sent_on {
-            return Err(format!("the stream {name} does not send on what it keeps: delete it, or let this process make it").into());
+        if info.config.republish.as_ref().is_none_or(|republish| republish.destination != subjects.live) {
+            return Err(
+                format!("the stream {} does not send on what it keeps: delete it, or let this process make it", info.config.name).into()
+            );
         }
-        let bucket = format!("sociable-{cluster}-sessions");
-        // Not by what the client has for it, which asks for the limits of the account and does not understand what servers before 2.10 answer.
-        let config = Config {
-            name: format!("KV_{bucket}"),
-            description: Some("Sessions of a Sociable cluster".into()),
-            subjects: vec![format!("$KV.{bucket}.>")],
-            max_messages_per_subject: 1,
-            max_age: SESSION_AGE,
-            max_bytes: options.sessions_bytes,
-            // A session or its end can always be written: what was written longest ago goes.
-            discard: DiscardPolicy::Old,
-            storage: options.storage(),
-            num_replicas: info.config.num_replicas,
-            duplicate_window: DUPLICATES,
-            deny_delete: true,
-            allow_rollup: true,
-            allow_direct: true,
-            ..Config::default()
-        };
-        if known(context, &config.name).await?.is_none() {
-            match context.create_stream(config).await {
-                Err(error) if code(&error) != Some(ErrorCode::STREAM_NAME_EXIST) => return Err(error.into()),
-                _ => {}
-            }
-        }
-        let sessions = context.get_key_value(bucket).await?;
+        let sessions = open_bucket(context, cluster, options, info.config.num_replicas).await?;
         let epoch = Epoch::of(info.created.unix_timestamp_nanos());
         Ok(Self { context: context.clone(), stream, sessions, epoch, last: info.state.last_sequence, subjects })
     }
@@ -307,6 +248,80 @@ impl Store {
         drop(self.stream.delete_consumer(&name).await);
         Ok(())
     }
+}
+
+/// Opens the stream of events, or creates it. If `patient`, servers that have not found each other are no longer waited for.
+async fn open_stream(
+    context: &Context,
+    cluster: &str,
+    subjects: &Subjects,
+    options: &JetStreamOptions,
+    patient: bool,
+) -> Result<Stream, StoreError> {
+    let name = format!("sociable-{cluster}");
+    let mut config = Config {
+        name: name.clone(),
+        description: Some("Events of a Sociable cluster".into()),
+        subjects: vec![subjects.any.clone()],
+        max_age: options.max_age,
+        max_bytes: options.max_bytes,
+        discard: DiscardPolicy::Old,
+        storage: options.storage(),
+        num_replicas: options.replicas.unwrap_or(3),
+        duplicate_window: DUPLICATES,
+        allow_direct: true,
+        republish: Some(Republish { source: subjects.all.clone(), destination: subjects.live.clone(), headers_only: false }),
+        ..Config::default()
+    };
+    loop {
+        // Creating a stream that exists reserves its room once more, which may be lacking.
+        if let Some(stream) = known(context, &name).await? {
+            return Ok(stream);
+        }
+        let may_be_alone = config.num_replicas > 1 && options.replicas.is_none();
+        match context.create_stream(config.clone()).await {
+            Ok(stream) => return Ok(stream),
+            // Another node created it with its own limits, which are as good.
+            Err(error) if code(&error) == Some(ErrorCode::STREAM_NAME_EXIST) => return Ok(context.get_stream(&name).await?),
+            // One server alone has no replicas. Several may not have found each other yet.
+            Err(error) if may_be_alone && is_alone(&error) => config.num_replicas = 1,
+            Err(error) if may_be_alone && patient && code(&error) == Some(ErrorCode::CLUSTER_NO_PEERS) => {
+                tracing::warn!(target: "sociable::recovery", "too few NATS servers; storing events and sessions on one");
+                config.num_replicas = 1;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Opens the bucket of sessions, or creates it.
+async fn open_bucket(context: &Context, cluster: &str, options: &JetStreamOptions, replicas: usize) -> Result<kv::Store, StoreError> {
+    let bucket = format!("sociable-{cluster}-sessions");
+    // The client's own way asks for the limits of the account, and does not understand the answer of servers before 2.10.
+    let config = Config {
+        name: format!("KV_{bucket}"),
+        description: Some("Sessions of a Sociable cluster".into()),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_messages_per_subject: 1,
+        max_age: SESSION_AGE,
+        max_bytes: options.sessions_bytes,
+        // A session or its end can always be written: the session written longest ago is dropped.
+        discard: DiscardPolicy::Old,
+        storage: options.storage(),
+        num_replicas: replicas,
+        duplicate_window: DUPLICATES,
+        deny_delete: true,
+        allow_rollup: true,
+        allow_direct: true,
+        ..Config::default()
+    };
+    if known(context, &config.name).await?.is_none() {
+        match context.create_stream(config).await {
+            Err(error) if code(&error) != Some(ErrorCode::STREAM_NAME_EXIST) => return Err(error.into()),
+            _ => {}
+        }
+    }
+    Ok(context.get_key_value(bucket).await?)
 }
 
 /// Returns a stream if it exists.
