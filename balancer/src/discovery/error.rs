@@ -22,7 +22,7 @@ pub enum DiscoveryError {
     /// The address of a NATS server can't be read.
     #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
     NatsAddress {
-        /// What was given, without secrets.
+        /// The address as it was given, without secrets.
         address: String,
         /// Why it can't be read.
         error: String,
@@ -52,7 +52,7 @@ pub enum DiscoveryError {
     Number {
         /// The field.
         name: &'static str,
-        /// What it has to be.
+        /// The bound that it breaks.
         bound: &'static str,
     },
     /// The thread that looks for nodes can't be started, or has ended.

@@ -1,4 +1,4 @@
-//! What nodes announce of themselves on NATS.
+//! NATS, where nodes announce themselves.
 
 use std::fmt;
 use std::fs;
