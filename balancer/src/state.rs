@@ -1,4 +1,4 @@
-//! What all workers share.
+//! The state that all workers share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -24,11 +24,11 @@ const MAX_ADDRESSES: usize = 100_000;
 /// An address has at most this part of all connections, if nothing else is said; but so many at least.
 const SHARE: usize = 10;
 const LEAST_SHARE: usize = 64;
-/// Those who are told to come back do so after this many seconds, and at most so many later.
+/// The seconds after which a refused client may try again, and the spread on top.
 const RETRY_AFTER: u32 = 1;
 const RETRY_SPREAD: u32 = 5;
 
-/// What all workers share.
+/// The state that all workers share.
 #[derive(Debug)]
 pub(crate) struct BalancerState {
     policy: ArcSwap<Policy>,
@@ -78,12 +78,12 @@ impl BalancerState {
         })
     }
 
-    /// The options of now.
+    /// Returns the current options.
     pub(crate) fn options(&self) -> Guard<Arc<Policy>> {
         self.policy.load()
     }
 
-    /// Takes other options. Who counts by a rate that stays goes on counting.
+    /// Changes the options. A limit whose rate stays keeps its counts.
     pub(crate) fn reload(&self, options: Options) -> Result<(), OptionsError> {
         options.check()?;
         let before = self.options();
@@ -101,17 +101,17 @@ impl BalancerState {
         Ok(())
     }
 
-    /// Notes that the balancer leaves within this time.
+    /// Notes that the balancer drains within this time.
     pub(crate) fn begin_drain(&self, time: Duration) {
         self.ends.store(Some(Arc::new(Instant::now() + time)));
     }
 
-    /// How long it has still, if it leaves.
+    /// Returns the time that a drain has left.
     pub(crate) fn time_left(&self) -> Option<Duration> {
         self.ends.load().as_ref().map(|ends| ends.saturating_duration_since(Instant::now()))
     }
 
-    /// The node that a request is for.
+    /// Returns the node that a request is for.
     pub(crate) fn assign(&self, request: &Request) -> Result<Arc<Node>, Refusal> {
         match request.route {
             Route::Session(id) => match self.table.load().owner(id.tag()) {
@@ -134,7 +134,7 @@ impl BalancerState {
         }
     }
 
-    /// A node for what no node owns, which is none of those that were tried.
+    /// Returns a node for a request that no node owns. It is none of those that were tried.
     pub(crate) fn choose_node(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
         let table = self.table.load();
         let fresh = |node: &&Arc<Node>| !tried.iter().any(|tried| tried.tag == node.tag);
@@ -152,12 +152,12 @@ impl BalancerState {
         left.get(turn % left.len().max(1)).map(|node| Arc::clone(node))
     }
 
-    /// Counts a wrong session id. Who shows too many is told no more than that.
+    /// Counts a wrong session id. A client that shows too many learns no more than that.
     fn count_wrong_id(&self, request: &Request, refusal: Refusal) -> Refusal {
         if self.guesses.load().count_dead_tag(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
     }
 
-    /// What a node's answer tells of it, and of the client. `unknown`: the node does not know the session.
+    /// Takes what a node's answer shows of the node and of the client. `unknown`: the node does not know the session.
     pub(crate) fn observe_answer(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
         match (status, request.route) {
             (503, Route::Handshake) => self.reports.refused(node.tag),
@@ -167,7 +167,7 @@ impl BalancerState {
         }
     }
 
-    /// After how many seconds one may try again: not all at once.
+    /// Returns the seconds after which a client may try again, spread so that not all do at once.
     pub(crate) fn retry_after(&self) -> u32 {
         RETRY_AFTER + self.spread.fetch_add(1, Relaxed) as u32 % RETRY_SPREAD
     }

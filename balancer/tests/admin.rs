@@ -108,7 +108,7 @@ impl Metrics {
 }
 
 #[test]
-fn all_that_is_counted_can_be_scraped() {
+fn every_counter_can_be_scraped() {
     let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7"#));
     let metrics = setup.metrics();
     let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late clients_slow broken accepted shed accept_waits \
@@ -137,7 +137,7 @@ fn all_that_is_counted_can_be_scraped() {
 }
 
 #[test]
-fn what_happens_is_counted() {
+fn counters_follow_what_happens() {
     let setup = Setup::new(&health("aaaa", ""));
     assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling"), 200);
     assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling&sid=no"), 400);
@@ -161,7 +161,7 @@ fn what_happens_is_counted() {
 }
 
 #[test]
-fn names_of_nodes_break_nothing() {
+fn metrics_hold_when_a_node_has_a_hostile_name() {
     let setup = Setup::new(&health("aaaa", r#","name":"a\"} 1\n# <b>\\""#));
     let metrics = setup.metrics();
     // The line break is escaped when the name is read.
@@ -171,7 +171,7 @@ fn names_of_nodes_break_nothing() {
 }
 
 #[test]
-fn nodes_are_shown() {
+fn nodes_endpoint_shows_all_nodes() {
     let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7,"max_sessions":9"#));
     let (status, head, body) = ask(setup.admin, &format!("GET /nodes HTTP/1.1\r\nHost: {}\r\n\r\n", setup.admin));
     assert!(status == 200 && head.contains("content-type: application/json"), "{head}");
@@ -183,7 +183,7 @@ fn nodes_are_shown() {
 }
 
 #[test]
-fn who_is_ready_says_so() {
+fn readyz_fails_without_nodes_and_during_a_drain() {
     let mut setup = Setup::before("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
     eventually("it is not", || setup.get("/readyz") == (503, "there is no node that is well".into()));
     setup.node.says(health("aaaa", ""));
@@ -211,7 +211,7 @@ fn who_is_ready_says_so() {
 }
 
 #[test]
-fn other_names_and_other_methods_are_refused() {
+fn admin_refuses_other_names_and_methods() {
     let setup = Setup::new(&health("aaaa", ""));
     let port = setup.admin.port();
     let status = |request: &str| ask(setup.admin, request).0;
@@ -230,7 +230,7 @@ fn other_names_and_other_methods_are_refused() {
 }
 
 #[test]
-fn who_says_nothing_takes_no_place_for_ever() {
+fn silent_admin_connection_is_closed() {
     let setup = Setup::new(&health("aaaa", ""));
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(setup.admin).unwrap()).collect();
     // Its turn comes when those before have been cut off.

@@ -77,7 +77,7 @@ fn echo(stream: &mut TcpStream) {
 }
 
 #[test]
-fn who_finds_no_descriptor_waits_and_nobody_else_notices() {
+fn connection_waits_when_no_descriptor_is_free() {
     let node = Script::start("HoSt");
     let program = Program::start(node.address);
     let room = program.room();

@@ -47,7 +47,7 @@ async fn answer(says: &str) -> Result<Answer, ProbeError> {
 }
 
 #[tokio::test]
-async fn a_probe_takes_what_a_node_says_of_itself() {
+async fn probe_reads_the_health_of_a_node() {
     for says in [
         health("aaaa", r#","sessions":7,"later":[1]"#),
         health("aaaa", r#","sessions":7"#).replace("200 OK", "503 Service Unavailable"),
@@ -67,7 +67,7 @@ async fn a_probe_takes_what_a_node_says_of_itself() {
 }
 
 #[tokio::test]
-async fn a_probe_tells_what_is_wrong() {
+async fn probe_error_names_the_cause() {
     let refused = answer("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\nno").await;
     assert!(matches!(refused, Err(ProbeError::Status(status)) if status == 503), "{refused:?}");
     let other = answer("SSH-2.0-OpenSSH\r\n").await;
@@ -91,7 +91,7 @@ async fn a_probe_tells_what_is_wrong() {
 }
 
 #[test]
-fn nodes_of_a_list_are_found_and_followed() {
+fn listed_nodes_are_found_and_followed() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", r#","draining":true"#)));
     let by_name = format!("localhost:{}", second.address.port()).parse().unwrap();
     let discovery = Discovery::start(DiscoveryConfig {
@@ -114,7 +114,7 @@ fn nodes_of_a_list_are_found_and_followed() {
 }
 
 #[test]
-fn workers_tell_what_they_find() {
+fn reports_of_workers_change_the_table() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
     let rules = Rules { refused_for: 4 * PATIENCE, ..Rules::default() };
     let nodes = vec![first.address.into(), second.address.into()];
@@ -130,7 +130,7 @@ fn workers_tell_what_they_find() {
 }
 
 #[test]
-fn all_addresses_of_a_name_are_nodes_and_a_failure_changes_nothing() {
+fn dns_names_all_nodes_and_keeps_them_when_it_fails() {
     let first = Node::start(health("aaaa", ""));
     let second = Node::at(SocketAddr::from(([127, 0, 0, 2], first.address.port())), health("bbbb", ""));
     let all = [Ipv4Addr::new(127, 0, 0, 1), Ipv4Addr::new(127, 0, 0, 2)];
@@ -166,7 +166,7 @@ fn all_addresses_of_a_name_are_nodes_and_a_failure_changes_nothing() {
 }
 
 #[test]
-fn all_hosts_of_a_service_are_nodes() {
+fn srv_record_names_all_nodes() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
     let names = Nameserver::start();
     let target = "srv://_socketio._tcp.nodes.test.".parse().unwrap();
@@ -180,7 +180,7 @@ fn all_hosts_of_a_service_are_nodes() {
 }
 
 #[tokio::test]
-async fn another_configuration_is_followed_when_it_has_spoken() {
+async fn reload_takes_effect_when_new_sources_have_spoken() {
     let (first, second) = (Node::start(health("aaaa", "")), Node::start(health("bbbb", "")));
     let names = Nameserver::start();
     let discovery = Discovery::start(DiscoveryConfig { nodes: vec![first.address.into()], ..config() }).unwrap();
@@ -199,7 +199,7 @@ async fn another_configuration_is_followed_when_it_has_spoken() {
 }
 
 #[test]
-fn what_can_not_be_read_is_told() {
+fn address_is_refused_when_it_is_malformed() {
     use sociable_balancer::{DnsTarget, HostPort};
     for wrong in ["", "host", ":80", "host:", "host:0", "host:65536", "10.0.0.256:80", "::1:80", "a b:80", "http://host:80", "host:80/"] {
         let error = wrong.parse::<HostPort>().unwrap_err().to_string();

@@ -27,7 +27,7 @@ fn stalls(world: &World, with: &[u8]) -> TcpStream {
 }
 
 #[test]
-fn who_does_not_say_for_whom_it_speaks_is_closed() {
+fn connection_closes_when_it_has_no_proxy_header() {
     let world = World::behind(listener("127.0.0.1:0"), None, true, options("127.0.0.0/8"));
     let serves = |requests: usize| {
         let answer = world.send([PROXY, LAST].concat());
@@ -51,7 +51,7 @@ fn who_does_not_say_for_whom_it_speaks_is_closed() {
 }
 
 #[test]
-fn not_everyone_may_say_for_whom_it_speaks() {
+fn proxy_header_is_refused_when_peer_is_not_trusted() {
     let world = World::behind(listener("127.0.0.1:0"), None, true, options("10.0.0.0/8"));
     for begin in [PROXY, &[]] {
         assert_eq!(world.send([begin, LAST].concat()), "");
@@ -61,7 +61,7 @@ fn not_everyone_may_say_for_whom_it_speaks() {
 }
 
 #[test]
-fn who_does_not_get_through_tls_is_closed() {
+fn connection_closes_when_its_tls_handshake_fails() {
     let certificate = Certificate::new();
     let world = World::behind(listener("127.0.0.1:0"), Some(certificate.server("http/1.1")), false, options("::1/128"));
     let serves = || {
@@ -85,7 +85,7 @@ fn who_does_not_get_through_tls_is_closed() {
 }
 
 #[test]
-fn that_an_answer_is_whole_is_told_over_tls() {
+fn tls_closes_cleanly_behind_a_whole_answer() {
     let certificate = Certificate::new();
     let world = World::behind(listener("127.0.0.1:0"), Some(certificate.server("http/1.1")), false, Options::default());
     // A client of HTTP/1.0 knows the end of what has no length by nothing else.
@@ -99,7 +99,7 @@ fn that_an_answer_is_whole_is_told_over_tls() {
 }
 
 #[test]
-fn addresses_of_ipv6_are_told_as_such() {
+fn ipv6_address_reaches_the_node() {
     if TcpListener::bind("[::1]:0").is_err() {
         return eprintln!("not tried: this machine has no IPv6");
     }

@@ -16,7 +16,7 @@ const SID: &str = "HoSteeeeeeeeeeeeeeee";
 const UNKNOWN: &str = r#"{"code":1,"message":"Session ID unknown"}"#;
 
 #[test]
-fn what_could_be_read_in_two_ways_is_refused() {
+fn request_is_refused_when_it_has_two_readings() {
     let world = World::new();
     let fields = [
         "content-length: 4\r\ntransfer-encoding: chunked",
@@ -79,7 +79,7 @@ fn what_could_be_read_in_two_ways_is_refused() {
 }
 
 #[test]
-fn chunks_that_are_none_end_the_request() {
+fn request_ends_when_a_chunk_is_malformed() {
     let world = World::new();
     for body in [
         "x\r\n",
@@ -99,7 +99,7 @@ fn chunks_that_are_none_end_the_request() {
 }
 
 #[test]
-fn what_reaches_a_node_is_written_anew() {
+fn head_for_the_node_is_written_anew() {
     let world = World::new();
     let request = "POST http://real/a?b=c HTTP/1.1\r\nHost: other\r\nX-A: 1\r\nKeep-Alive: x\r\nTE: trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\
                    Proxy-Connection: x\r\nConnection: close, X-Hop, HTTP2-Settings\r\nX-Hop: secret\r\nX-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n\
@@ -117,7 +117,7 @@ fn what_reaches_a_node_is_written_anew() {
 }
 
 #[test]
-fn requests_in_one_go_are_answered_in_order() {
+fn pipelined_requests_are_answered_in_order() {
     let world = World::new();
     let answer = world.send(
         "GET /interim HTTP/1.1\r\nhost: a\r\n\r\nPOST /a HTTP/1.1\r\nhost: a\r\ncontent-length: 3\r\n\r\nabc\
@@ -132,7 +132,7 @@ fn requests_in_one_go_are_answered_in_order() {
 }
 
 #[test]
-fn answers_that_are_none_reach_nobody() {
+fn malformed_answer_reaches_no_client() {
     let world = World::new();
     let get = |path: &str, version: &str| world.send(format!("GET {path} HTTP/{version}\r\nhost: a\r\nconnection: close\r\n\r\n"));
     for path in ["/both", "/switch"] {
@@ -156,7 +156,7 @@ fn answers_that_are_none_reach_nobody() {
 }
 
 #[test]
-fn a_tunnel_is_open_when_the_node_has_said_so() {
+fn tunnel_opens_when_the_node_has_agreed() {
     let world = World::new();
     let head = |path: &str, fields: &str| format!("GET {path} HTTP/1.1\r\nhost: a\r\n{KEY}{fields}\r\n");
     for (path, fields, status) in [
@@ -192,7 +192,7 @@ fn a_tunnel_is_open_when_the_node_has_said_so() {
 }
 
 #[test]
-fn slow_clients_are_not_waited_for() {
+fn slow_client_is_cut_off() {
     let second = Duration::from_secs(1);
     let options = Options {
         header_timeout: second,
@@ -231,7 +231,7 @@ fn slow_clients_are_not_waited_for() {
 }
 
 #[test]
-fn who_goes_while_a_poll_waits_is_told_of_to_the_node() {
+fn node_learns_when_a_client_leaves_its_poll() {
     let world = World::new();
     let mut stream = world.connect();
     stream.write_all(b"GET /silent HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -243,7 +243,7 @@ fn who_goes_while_a_poll_waits_is_told_of_to_the_node() {
 }
 
 #[test]
-fn everything_has_a_limit() {
+fn every_part_of_a_request_has_a_limit() {
     let world = World::with(Options { max_body: 1000, ..Options::default() });
     let long = "x".repeat(20_000);
     let fields: String = (0..101).map(|at| format!("x-{at}: 1\r\n")).collect();
@@ -269,7 +269,7 @@ fn everything_has_a_limit() {
 }
 
 #[test]
-fn an_address_has_so_many_sessions_and_guesses() {
+fn sessions_and_guesses_of_an_address_are_limited() {
     let world = World::with(Options { session_rate: 0.01, guess_rate: 0.01, ..Options::default() });
     let open = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
     assert!(world.send(open).starts_with("HTTP/1.1 200 "));
@@ -284,7 +284,7 @@ fn an_address_has_so_many_sessions_and_guesses() {
 }
 
 #[test]
-fn who_comes_when_there_are_too_many_is_told_so() {
+fn client_gets_503_when_there_are_too_many() {
     let world = World::with(Options { max_connections: 2, ..Options::default() });
     let mut held = [world.connect(), world.connect()];
     for stream in &mut held {

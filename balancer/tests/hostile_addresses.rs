@@ -35,7 +35,7 @@ fn served(world: &World, from: [u8; 4]) -> String {
 }
 
 #[test]
-fn an_address_does_not_take_all_connections() {
+fn address_does_not_take_all_connections() {
     let world = World::with(Options { max_connections: 20, ..limited(8) });
     // WebSockets, and connections that wait for a request.
     let mut held: Vec<_> = (0..4).map(|_| world.upgrade(world.connect(), "/ws")).collect();
@@ -57,7 +57,7 @@ fn an_address_does_not_take_all_connections() {
 }
 
 #[test]
-fn an_address_has_a_part_of_all_connections_by_default() {
+fn address_gets_a_share_of_connections_by_default() {
     let world = World::with(Options { max_connections: 700, ..Options::default() });
     let held: Vec<_> = (0..70).map(|_| world.upgrade(world.connect(), "/ws")).collect();
     assert!(world.send("").starts_with("HTTP/1.1 429 "));
@@ -66,7 +66,7 @@ fn an_address_has_a_part_of_all_connections_by_default() {
 }
 
 #[test]
-fn a_trusted_proxy_has_no_limit_but_its_clients_have() {
+fn clients_of_a_trusted_proxy_are_limited_one_by_one() {
     let world = World::with(Options { trusted: vec!["127.0.0.1/32".parse().unwrap()], ..limited(3) });
     let ask = |client: &str| {
         let mut stream = world.connect();
@@ -94,7 +94,7 @@ fn a_trusted_proxy_has_no_limit_but_its_clients_have() {
 }
 
 #[test]
-fn an_address_that_a_proxy_header_tells_is_limited() {
+fn address_in_a_proxy_header_is_limited() {
     let header =
         |client: u8| [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x0c\xc0\x00\x02", &[client][..], b"\xc6\x33\x64\x01\xd4\x31\x01\xbb"].concat();
     let options = Options { trusted: vec!["127.0.0.0/8".parse().unwrap()], ..limited(2) };

@@ -47,7 +47,7 @@ impl Drop for Program {
 }
 
 #[test]
-fn the_access_log_shows_no_session_id() {
+fn access_log_shows_no_session_id() {
     let node = Script::start("HoSt");
     let (mut program, mut client) = Program::start(node.address);
     for sid in ["HoSteeeeeeeeeeeeewxy", "HoSt%65eeeeeeeeeeeewxz"] {
@@ -60,7 +60,7 @@ fn the_access_log_shows_no_session_id() {
 }
 
 #[test]
-fn the_name_of_a_node_does_not_break_the_log() {
+fn log_holds_when_a_node_has_a_hostile_name() {
     let node = Node::start(health("HoSt", r#","name":"a\nforged line\r\u001b[2J\u202eb""#));
     let (mut program, _) = Program::start(node.address);
     program.read_until("a node has come", 1);

@@ -84,7 +84,7 @@ fn get(stream: &mut TcpStream, path: &str) -> String {
 }
 
 #[test]
-fn a_log_that_nobody_reads_stops_nothing() {
+fn balancer_serves_when_nobody_reads_its_log() {
     let node = Script::start("LiFe");
     let settings = format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\naccess-log = true\nworkers = 2", node.address);
     let program = Program::start("log", &settings);
@@ -99,7 +99,7 @@ fn a_log_that_nobody_reads_stops_nothing() {
 }
 
 #[test]
-fn the_log_is_lines_of_json_and_signals_have_it_tell_more() {
+fn log_is_json_and_signals_change_its_level() {
     let node = Script::start("LiFe");
     let settings =
         format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\nlog = 'warn,sociable::balancer=info'\nlog-format = 'json'", node.address);
@@ -124,7 +124,7 @@ fn the_log_is_lines_of_json_and_signals_have_it_tell_more() {
 }
 
 #[test]
-fn however_much_the_log_tells_it_tells_no_password() {
+fn log_shows_no_password_at_any_level() {
     let node = Script::start("LiFe");
     // A server of NATS that lets nobody in: it is tried again and again.
     let nats = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -150,7 +150,7 @@ fn however_much_the_log_tells_it_tells_no_password() {
 }
 
 #[test]
-fn settings_are_read_again_all_or_none() {
+fn reload_applies_all_settings_or_none() {
     let node = Script::start("LiFe");
     let folder = std::env::temp_dir().join(format!("sociable-life-{}-tls", std::process::id()));
     fs::create_dir_all(&folder).unwrap();
@@ -207,7 +207,7 @@ fn settings_are_read_again_all_or_none() {
 }
 
 #[test]
-fn a_poll_that_waits_when_the_balancer_leaves_is_told_that_its_connection_ends() {
+fn drain_closes_the_connection_behind_a_waiting_poll() {
     let node = Script::start("LiFe");
     let discovery = Discovery::start(DiscoveryConfig { nodes: vec![node.address.into()], ..DiscoveryConfig::default() }).unwrap();
     eventually("the node is found", || discovery.tables().load().ready().len() == 1);
@@ -226,7 +226,7 @@ fn a_poll_that_waits_when_the_balancer_leaves_is_told_that_its_connection_ends()
 }
 
 #[test]
-fn a_handshake_under_way_is_not_cut_by_an_empty_worker_that_leaves() {
+fn drain_waits_for_a_tls_handshake_under_way() {
     let node = Script::start("LiFe");
     let certificate = Certificate::new();
     let discovery = Discovery::start(DiscoveryConfig { nodes: vec![node.address.into()], ..DiscoveryConfig::default() }).unwrap();
@@ -244,7 +244,7 @@ fn a_handshake_under_way_is_not_cut_by_an_empty_worker_that_leaves() {
 }
 
 #[test]
-fn what_is_refused_before_it_is_understood_is_a_request_all_the_same() {
+fn upgrade_of_http_1_0_is_served_as_a_request() {
     let world = World::new();
     let mut old = world.connect();
     // HTTP/1.0 has no WebSockets: the node is asked for a page.

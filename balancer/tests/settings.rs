@@ -36,7 +36,7 @@ fn check(name: &str, settings: &str) -> (bool, String) {
 }
 
 #[test]
-fn a_start_that_would_fail_is_told_beforehand() {
+fn check_finds_what_would_fail_the_start() {
     assert_eq!(check("good", "nats = 'nats://127.0.0.1:4222'\nworkers = 2\nadmin-addr = '127.0.0.1:8081'"), (true, String::new()));
     for (settings, told) in [
         ("workers = 0", "line 2, column 11: `workers`: expected a nonzero"),
@@ -55,7 +55,7 @@ fn a_start_that_would_fail_is_told_beforehand() {
 }
 
 #[test]
-fn a_flag_and_a_file_are_held_to_the_same_rules() {
+fn flags_and_file_have_the_same_rules() {
     for flag in ["--workers=0", "--handover=", "--nats=", "--drain-time=-1"] {
         let (name, value) = flag.trim_start_matches('-').split_once('=').unwrap();
         let (by_flag, said) = run(&["--check", "--nodes=127.0.0.1:3000", flag], &[]);
@@ -66,7 +66,7 @@ fn a_flag_and_a_file_are_held_to_the_same_rules() {
 }
 
 #[test]
-fn no_secret_is_told() {
+fn settings_errors_show_no_secret() {
     for settings in ["nats-password = \"xyzzy", "nats-password = 98765", "nats-token = xyzzy", "nats-nkey = ['xyzzy']"] {
         let (good, said) = check("secret", settings);
         assert!(!good && said.contains("line 2, column ") && !said.contains("xyzzy") && !said.contains("98765"), "{said}");
@@ -78,7 +78,7 @@ fn no_secret_is_told() {
 }
 
 #[test]
-fn a_variable_that_is_empty_says_nothing() {
+fn empty_variable_counts_as_unset() {
     let file = File::new("empty", "nodes = ['127.0.0.1:3000']\nbound = 0.5");
     let help = run(&["--help"], &[]).1;
     let variables = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());

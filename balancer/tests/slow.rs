@@ -44,7 +44,7 @@ fn drip(stream: &TcpStream) -> JoinHandle<()> {
 }
 
 #[test]
-fn a_large_answer_over_tls_reaches_a_slow_reader_whole() {
+fn large_answer_over_tls_reaches_a_slow_reader_whole() {
     let certificate = Certificate::new();
     let world = World::behind(narrow_listener(), Some(certificate.server("http/1.1")), false, patient());
     let mut stream = certificate.over(world.connect_narrow());
@@ -63,7 +63,7 @@ fn a_large_answer_over_tls_reaches_a_slow_reader_whole() {
 }
 
 #[test]
-fn an_answer_that_is_not_taken_stays_where_it_is() {
+fn node_keeps_an_answer_that_its_client_does_not_read() {
     let world = World::behind(narrow_listener(), None, false, Options { write_timeout: SECOND, ..patient() });
     let mut deaf = world.connect_narrow();
     deaf.write_all(b"GET /large HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
@@ -76,7 +76,7 @@ fn an_answer_that_is_not_taken_stays_where_it_is() {
 }
 
 #[test]
-fn a_websocket_that_is_not_read_stays_where_it_is() {
+fn sender_keeps_what_a_websocket_peer_does_not_read() {
     let world = World::behind(narrow_listener(), None, false, Options { write_timeout: SECOND, ..patient() });
     // From the beginning, and later.
     let silent = world.upgrade(world.connect_narrow(), "/ws-pours");
@@ -93,7 +93,7 @@ fn a_websocket_that_is_not_read_stays_where_it_is() {
 }
 
 #[test]
-fn clients_that_do_not_read_share_one_budget() {
+fn slow_readers_share_one_budget() {
     const BUDGET: usize = 1 << 20;
     let world = World::behind(narrow_listener(), None, false, Options { max_waiting: BUDGET, ..patient() });
     let mut deaf: Vec<_> = (0..48).map(|_| world.upgrade(world.connect_narrow(), "/ws-pours")).collect();
@@ -124,7 +124,7 @@ fn clients_that_do_not_read_share_one_budget() {
 }
 
 #[test]
-fn one_side_of_a_websocket_does_not_go_on_for_long_when_the_other_has_ended() {
+fn websocket_closes_soon_after_one_side_has_ended() {
     let world = World::with(Options { half_close: SECOND, ..patient() });
     // However much it says.
     let mut ended = world.upgrade(world.connect(), "/ws-talks");
@@ -141,7 +141,7 @@ fn one_side_of_a_websocket_does_not_go_on_for_long_when_the_other_has_ended() {
 }
 
 #[test]
-fn a_websocket_is_closed_when_nothing_comes_and_not_before() {
+fn websocket_closes_when_idle_and_not_before() {
     let world = World::with(Options { tunnel_idle: 2 * SECOND, ..patient() });
     let mut busy = world.upgrade(world.connect(), "/ws");
     let mut idle = world.upgrade(world.connect(), "/ws");
@@ -163,7 +163,7 @@ fn a_websocket_is_closed_when_nothing_comes_and_not_before() {
 }
 
 #[test]
-fn the_next_head_has_its_own_time() {
+fn next_head_has_its_own_deadline() {
     let world = World::with(Options { header_timeout: SECOND, ..patient() });
     for (first, then) in [(GET.to_vec(), &b"GET /b HT"[..]), ([GET, b"GET /b HT"].concat(), b"")] {
         let mut stream = world.connect();

@@ -60,7 +60,7 @@ impl FromStr for HostPort {
         }
         let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
         let port = port.parse().ok().filter(|port| *port != 0).ok_or_else(wrong)?;
-        // What looks like an address and is none is not looked up: 10.0.0.256.
+        // A name that looks like an address is not looked up: 10.0.0.256.
         let numeric =
             host.strip_suffix('.').unwrap_or(host).rsplit('.').next().is_some_and(|last| last.bytes().all(|byte| byte.is_ascii_digit()));
         if numeric || !is_name(host) {

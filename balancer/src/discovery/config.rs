@@ -37,7 +37,7 @@ pub struct DiscoveryConfig {
     pub resolve_every: Duration,
     /// How nodes are asked for their health.
     pub probe: Probing,
-    /// What follows from what is learnt.
+    /// The thresholds of the registry.
     pub rules: Rules,
 }
 
@@ -58,7 +58,7 @@ impl Default for DiscoveryConfig {
 /// How nodes are asked for their health.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probing {
-    /// What is asked for: `/healthz` by default.
+    /// The path of probes: `/healthz` by default.
     pub path: String,
     /// The pause between two probes: 1 s by default.
     pub interval: Duration,
@@ -77,7 +77,7 @@ impl DiscoveryConfig {
     ///
     /// # Errors
     ///
-    /// It can't work: the error says why.
+    /// The configuration can't work: the error says why.
     pub fn check(&self) -> Result<(), DiscoveryError> {
         if self.nodes.is_empty() && self.dns.is_empty() && self.nats.is_none() {
             return Err(DiscoveryError::Nothing);

@@ -1,4 +1,4 @@
-//! What is counted while nodes are looked for.
+//! The counters of discovery.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -23,7 +23,7 @@ impl Counter {
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// What was counted since the start while nodes were looked for.
+        /// The counters of discovery, since the start.
         #[derive(Debug, Default)]
         pub struct DiscoveryCounters {
             $($(#[$doc])* pub $name: Counter,)+
@@ -41,7 +41,7 @@ macro_rules! counters {
 counters! {
     /// Probes that were made.
     probes,
-    /// Those that failed.
+    /// Probes that failed.
     probe_failures,
     /// Announcements of nodes that were heard on NATS.
     announcements,

@@ -27,7 +27,7 @@ pub enum DiscoveryError {
     Number {
         /// The field.
         name: &'static str,
-        /// What it has to be.
+        /// The bound that it breaks.
         bound: &'static str,
     },
     /// The thread that looks for nodes can't be started, or has ended.

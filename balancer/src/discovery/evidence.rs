@@ -9,7 +9,7 @@ use http::StatusCode;
 use sociable_protocol::{Announcement, Health, NodeTag};
 use thiserror::Error;
 
-/// Something that was learnt.
+/// An observation of a source, a probe or a worker.
 #[derive(Debug)]
 pub enum Observation {
     /// A list gives all its addresses. If there are none, it stays as it was.
@@ -18,7 +18,7 @@ pub enum Observation {
         source: SourceId,
         /// All its addresses.
         addresses: Vec<SocketAddr>,
-        /// What could not be had.
+        /// Why some addresses are missing.
         trouble: Option<String>,
     },
     /// The link to NATS is up or down.
@@ -32,16 +32,16 @@ pub enum Observation {
     Announced {
         /// Where it was heard.
         source: SourceId,
-        /// What it said.
+        /// The announcement.
         announcement: Announcement,
     },
     /// The name in an announced address was looked up.
     Resolved {
-        /// Who announced it.
+        /// The node that announced it.
         tag: NodeTag,
         /// The address as it was announced.
         announced: String,
-        /// What it stands for.
+        /// The addresses that it resolves to.
         addresses: Vec<SocketAddr>,
     },
     /// An address was probed.
@@ -67,16 +67,16 @@ impl SourceId {
     }
 }
 
-/// What a worker found when it turned to a node. That all went well is not told: it happens too often, and probes tell.
+/// The report of a worker that turned to a node. Success is not reported: it is frequent, and probes show it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Report {
-    /// It could not be connected to.
+    /// The worker could not connect to the node.
     ConnectFailed(NodeTag),
-    /// It answered 503 to a new session.
+    /// The node answered 503 to a new session.
     Refused(NodeTag),
 }
 
-/// What an address answered.
+/// The answer of an address to a probe.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// A node that tells of itself, with whatever status.
@@ -89,13 +89,13 @@ pub enum Answer {
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// It can't be connected to.
+    /// The address can't be connected to.
     #[error("it can't be connected to: {0}")]
     Connect(#[source] io::Error),
     /// There was no answer in time.
     #[error("no answer in time")]
     Timeout,
-    /// What came is no answer in HTTP/1.1.
+    /// The answer is no HTTP/1.1.
     #[error("it does not answer as HTTP/1.1 has it: {0}")]
     Http(#[source] hyper::Error),
     /// The status says that it is not well, and there is no health in the answer that would say more.

@@ -56,7 +56,7 @@ async fn request_health(address: SocketAddr, path: &str) -> Result<Answer, Probe
     tokio::select! {
         biased;
         answer = &mut exchange => answer,
-        // What came before its end can still be read.
+        // An answer that came before the end can still be read.
         _ = connection => exchange.await,
     }
 }

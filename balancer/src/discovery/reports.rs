@@ -1,4 +1,4 @@
-//! What workers tell of nodes.
+//! Reports: what workers find when they turn to nodes.
 
 use std::sync::Arc;
 

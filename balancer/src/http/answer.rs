@@ -38,10 +38,10 @@ pub(crate) struct Answer {
     pub(crate) keep_alive: bool,
 }
 
-/// What an answer is read for.
+/// The request that an answer is read for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
-    /// What has to be answered to open the WebSocket that was asked for.
+    /// The value that opens the WebSocket, if one was asked for.
     pub(crate) upgrade: Option<Accept>,
     /// The answer has no body whatever it says.
     pub(crate) bodiless: bool,

@@ -37,7 +37,7 @@ pub(crate) enum Decoder {
     Length(u64),
     /// In the midst of chunks.
     Chunked(Chunk),
-    /// What comes belongs to it.
+    /// All bytes belong to it.
     Close,
 }
 

@@ -98,7 +98,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// What a node has to answer if the request asks for a WebSocket. A wish for another protocol is not passed on.
+    /// Returns the value that a node has to answer if the request asks for a WebSocket. A wish for another protocol is not passed on.
     pub(super) fn upgrade(&self, head: &RequestHead<'_>) -> Result<Option<Accept>, Refusal> {
         let key = match head.version {
             Version::Http11 if self.wants_upgrade && self.websocket => self.websocket_key,
@@ -192,7 +192,7 @@ fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }
 
-/// What a server answers to a key (RFC 6455, 4.2.2).
+/// Returns the value that a server answers to a key (RFC 6455, 4.2.2).
 pub(crate) fn accept(key: &[u8]) -> Accept {
     let mut accept = [0; 28];
     let digest = Sha1::new().chain_update(key).chain_update("258EAFA5-E914-47DA-95CA-C5AB0DC85B11").finalize();

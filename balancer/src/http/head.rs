@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// The most fields of a head.
 pub(crate) const MAX_FIELDS: usize = 100;
-/// What stands in a head of HTTP/1.1 besides names and values: in the first line with the empty one, and in each field.
+/// The bytes of a head besides names and values: in the first line with the empty one, and in each field.
 const LINE: usize = "  HTTP/1.1\r\n\r\n".len();
 const EACH: usize = ": \r\n".len();
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 /// Why the balancer answers a request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
-    /// It is no HTTP/1.1.
+    /// The request is no HTTP.
     Malformed,
     /// Two servers could read it in two ways: where it ends, or whom it is for.
     Ambiguous,
@@ -117,7 +117,7 @@ impl Refusal {
         }
     }
 
-    /// What the client is told.
+    /// Returns the text for the client.
     pub(crate) fn text(self) -> &'static str {
         match self {
             Self::Malformed => "This is no HTTP/1.1 request, or its target is not percent-encoded.",

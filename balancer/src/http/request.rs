@@ -20,7 +20,7 @@ use crate::route::target::{EnginePaths, Route};
 
 /// The most fields of a request that a node reads.
 const MAX_FIELDS_OF_NODE: usize = 96;
-/// So many are surely not too many with those that the balancer adds.
+/// Up to so many fields need no count: those that the balancer adds fit too.
 const FEW_FIELDS: usize = 80;
 /// The longest target.
 const MAX_TARGET: usize = 8 * 1024;
@@ -31,7 +31,7 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) engine: &'a EnginePaths,
     pub(crate) affinity: &'a Affinity,
     pub(crate) forwarding: &'a Forwarding,
-    /// Who is connected.
+    /// The address of the peer.
     pub(crate) peer: SocketAddr,
     /// Whether by TLS.
     pub(crate) tls: bool,
@@ -46,7 +46,7 @@ pub(crate) struct Request {
     /// The head for the node.
     pub(crate) head: Vec<u8>,
     pub(crate) body: Framing,
-    /// What the node has to answer to open the WebSocket that is asked for.
+    /// The value that the node has to answer to open the WebSocket, if one is asked for.
     pub(crate) upgrade: Option<Accept>,
     /// Whether the connection may go on behind it.
     pub(crate) keep_alive: bool,
@@ -56,7 +56,7 @@ pub(crate) struct Request {
     pub(crate) bodiless: bool,
     /// Whether the body comes only if it is asked for.
     pub(crate) expects_continue: bool,
-    /// Who asks.
+    /// The address of the client.
     pub(crate) client: IpAddr,
     /// By what a new session is placed.
     pub(crate) affinity: Option<Box<[u8]>>,
@@ -64,7 +64,7 @@ pub(crate) struct Request {
     pub(crate) record: Option<Box<AccessRecord>>,
 }
 
-/// What a request is for.
+/// The kind of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum RequestKind {
     Handshake,
@@ -89,7 +89,7 @@ impl Request {
         Ok(Some((Self::interpret(&head, context)?, length)))
     }
 
-    /// What it is for.
+    /// Returns the kind.
     pub(crate) fn kind(&self) -> RequestKind {
         match (self.route, self.body) {
             _ if self.upgrade.is_some() => RequestKind::Upgrade,
@@ -172,7 +172,7 @@ fn write_head(
         }
     }
     match fields.body {
-        // Whoever posts nothing says so.
+        // A client that posts nothing says so.
         Framing::Empty if fields.length.is_some() => out.extend_from_slice(b"content-length: 0\r\n"),
         Framing::Empty | Framing::Close => {}
         Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),

@@ -1,4 +1,4 @@
-//! The bytes that wait in this process for those who do not read, or for the rest of a head: one budget for all connections.
+//! The budget for bytes that wait: for slow readers, or for the rest of a head. All connections share it.
 //!
 //! A connection that waits is not closed for want of memory. The less is left the less is read at once, so that the rest stays with whoever sends
 //! it.
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use prometheus_client::metrics::gauge::Gauge;
 
-/// What one read takes at most, and so what a connection holds at most for a side that does not take it.
+/// The most that one read takes, and so the most that a connection holds for a slow reader.
 pub(crate) const BUFFER: usize = 64 * 1024;
 /// One read takes this part of what is left: however many connections wait, a part stays for the next.
 const SHARE: usize = 16;
@@ -30,25 +30,25 @@ impl WaitingBudget {
         self.limit.store(limit, Relaxed);
     }
 
-    /// How much one read may take.
+    /// Returns the most that one read may take.
     #[inline]
     pub(crate) fn read_size(&self) -> usize {
         (self.remaining() / SHARE).clamp(LEAST, BUFFER)
     }
 
-    /// How much may wait besides.
+    /// Returns how many more bytes may wait.
     pub(crate) fn remaining(&self) -> usize {
         let waiting = usize::try_from(self.waiting.get()).unwrap_or(0);
         self.limit.load(Relaxed).saturating_sub(waiting)
     }
 
-    /// So much waits now of what was counted before.
+    /// Replaces a count of bytes.
     pub(crate) fn adjust(&self, before: usize, now: usize) {
         adjust(&self.waiting, before, now);
     }
 }
 
-/// Bytes of one connection that wait. They count until this is dropped.
+/// The bytes of one connection that wait. They count until this is dropped.
 #[derive(Debug, Default)]
 pub(crate) struct WaitingBytes {
     waiting: Option<Gauge>,
@@ -56,7 +56,7 @@ pub(crate) struct WaitingBytes {
 }
 
 impl WaitingBytes {
-    /// So many wait now.
+    /// Counts the bytes that wait now.
     #[inline]
     pub(crate) fn set(&mut self, budget: &WaitingBudget, bytes: usize) {
         if bytes != self.bytes {

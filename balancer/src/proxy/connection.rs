@@ -27,23 +27,23 @@ use crate::worker::deadlines::{Deadline, Status};
 pub(crate) struct Connection {
     worker: Rc<Worker>,
     stream: Stream,
-    /// Who is connected, as a trusted proxy tells.
+    /// The address of the peer, by the PROXY protocol if it is used.
     peer: SocketAddr,
     deadline: Deadline,
-    /// What was read and not used.
+    /// Bytes that were read and not used.
     carry: Vec<u8>,
     waits: WaitingBytes,
     /// Counts it against the bound on connections.
     permit: Permit,
 }
 
-/// What comes after a request.
+/// The next step after a request.
 enum Next {
     /// Another.
     Request,
     /// The client has a whole answer.
     Close,
-    /// It has not, and is not to think so.
+    /// The client has a part of an answer, and must not take it for the whole.
     Cut,
     /// The client may be sending still: it gets time to read.
     Linger,
@@ -79,7 +79,7 @@ impl Connection {
                 Next::Linger => return connection.linger().await,
             }
             let options = connection.worker.state.options();
-            // What came of the next head already has begun it.
+            // Bytes of the next head start its time.
             connection.deadline.extend(if connection.carry.is_empty() { options.keep_alive } else { options.header_timeout });
             drop(options);
         }
@@ -229,7 +229,7 @@ impl Connection {
         };
         let (kind, begun) = (request.kind(), Instant::now());
         let answer = worker.state.options().answer_time(&node);
-        // What comes behind the head stays here until the node has agreed.
+        // Bytes behind the head stay here until the node has agreed.
         let mut exchange = Exchange::new(
             &worker,
             &self.deadline,
@@ -267,7 +267,7 @@ impl Connection {
         }
     }
 
-    /// Tells the client why its request goes nowhere.
+    /// Answers a request that goes to no node.
     async fn refuse_request(&mut self, refusal: Refusal, request: &Request, close: bool, record: Option<Box<AccessRecord>>) -> Next {
         // A body that is to come would be read as the next request.
         let (close, linger) = if request.body == Framing::Empty { (close, false) } else { (true, true) };

@@ -52,7 +52,7 @@ pub(crate) enum Closes {
     Never,
 }
 
-/// What holds for one exchange.
+/// The terms of one exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) closes: Closes,
@@ -70,10 +70,10 @@ pub(crate) struct Exchange<'a, C> {
     closes: Closes,
     client: &'a mut C,
     node: &'a mut TcpStream,
-    /// What was read of the client and not used.
+    /// Bytes of the client that were read and not used.
     carry: &'a mut Vec<u8>,
     asked: Asked,
-    /// It is a poll, which may wait.
+    /// The request is a poll, which may wait.
     polls: bool,
     times: Times,
     up: ToNode,
@@ -125,7 +125,7 @@ struct ToClient {
 }
 
 impl<'a, C: ClientWire> Exchange<'a, C> {
-    /// Begins one.
+    /// Starts an exchange.
     pub(crate) fn new(
         worker: &'a Worker,
         deadline: &'a Deadline,
@@ -178,7 +178,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         }
     }
 
-    /// The status of the answer, if one came.
+    /// Returns the status of the answer, or 0 if none came.
     pub(crate) fn status(&self) -> u16 {
         self.down.status
     }
@@ -203,7 +203,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         self.up.over && self.down.encoded && self.down.answer.is_some_and(|(answer, ..)| answer.keep_alive)
     }
 
-    /// Goes on with it.
+    /// Copies in both directions until the exchange ends.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         let end = self.poll_both(cx);
         self.waits.set(&self.worker.state.waiting, self.up.out.len() + self.down.out.len() + self.carry.len());
@@ -238,14 +238,14 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
 
     fn poll_up(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         while !self.up.over {
-            // What came with the head goes with it.
+            // A body that came with the head goes with it.
             self.encode_carried()?;
             let written = match self.up.out.poll_send(cx, self.node) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(written) => written,
             };
             self.worker.recycle(self.up.out.reclaim_buffer());
-            // It may have answered before it closed.
+            // The node may have answered before it closed.
             if self.up.encoded || written.is_err() {
                 self.up.over = true;
                 self.deadline.extend(self.times.answer);
@@ -347,7 +347,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
                 });
             }
             if !self.down.out.is_empty() {
-                // Who does not take it within that time takes it too slowly, however it is dealt out.
+                // A client that does not take it within that time is too slow, however it reads.
                 self.deadline.extend(self.times.write);
             } else if !had_head && self.down.begun {
                 self.deadline.extend(self.times.answer);

@@ -10,9 +10,9 @@ use tokio_rustls::server::TlsStream;
 
 use crate::http::answer::{AnswerHead, BadAnswer};
 
-/// What bytes go over.
+/// A connection or a stream that carries bytes.
 pub(crate) trait Wire {
-    /// Reads what is there.
+    /// Reads the bytes that are there.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
     /// Writes what fits. What it took is on its way.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
@@ -120,7 +120,7 @@ impl WriteBuffer {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // What was written may wait in TLS still: it is not gone before that is flushed.
+        // Written bytes may wait in TLS: they are gone when that is flushed.
         self.bytes.is_empty()
     }
 

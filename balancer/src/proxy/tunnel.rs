@@ -36,7 +36,7 @@ pub(crate) struct Tunnel<C> {
     told: u8,
     /// For how many seconds nothing may come.
     idle: u32,
-    /// What it counts as, for as long as it is there. A stream of HTTP/2 is let in with its connection.
+    /// Its counts, for as long as it lives. A stream of HTTP/2 is let in with its connection.
     _counted: (LoadGuard, Option<Permit>),
 }
 
@@ -84,7 +84,7 @@ impl<C> Tunnel<C> {
         Self { worker, client, node, up: Way::default(), down: Way::default(), deadline, told: 0, idle, _counted: counted }
     }
 
-    /// What the client sent before the tunnel was open, and what the node did.
+    /// Adds what client and node sent before the tunnel was open.
     pub(crate) fn waiting(mut self, up: Vec<u8>, down: WriteBuffer) -> Self {
         self.up.waiting = WriteBuffer::new(up);
         self.down.waiting = down;
@@ -118,7 +118,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
                 return Poll::Ready(());
             }
             Status::Draining => {
-                // Whoever is told so comes back elsewhere.
+                // The client comes back through another balancer.
                 let _ = (tunnel.client.poll_shutdown(cx), tunnel.node.poll_shutdown(cx));
                 return Poll::Ready(());
             }
@@ -142,7 +142,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
         let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
-            // Who does not take what it was sent gets no more time by what it says.
+            // A client that reads nothing gets no more time by what it sends.
             (State::Open, State::Open) if stuck && down => tunnel.deadline.extend(tunnel.worker.state.options().write_timeout),
             (State::Open, State::Open) if !stuck && (up || down) => tunnel.deadline.extend(Duration::from_secs(tunnel.idle.into())),
             // The other direction may go on for a while. It is not given more with what comes.
@@ -196,7 +196,7 @@ impl Worker {
                 way.waiting = WriteBuffer::new(buffer[sent..length].to_vec());
             }
         }
-        // What TLS has taken may wait in it.
+        // Bytes that TLS has taken may wait in it.
         match sink.poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(error),
             _ => Ok(any),

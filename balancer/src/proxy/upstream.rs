@@ -16,7 +16,7 @@ use crate::worker::Worker;
 
 /// How many other nodes are tried for a request that no node owns.
 const RETRIES: usize = 2;
-/// What tells that this process or its machine has no room for another connection. It says nothing of the node.
+/// The errors of a process or machine that has no room for another connection. They say nothing of the node.
 const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
 
 /// A connection to a node, which is counted as busy.

@@ -1,10 +1,10 @@
-//! Whom a request is for, read from its target and nothing else.
+//! The route of a request, read from its target and nothing else.
 
 use percent_encoding::percent_decode_str;
 use sociable_protocol::Id;
 use sociable_protocol::query::Query;
 
-/// Whom a request is for.
+/// The route of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Route {
     /// The owner of a session.
@@ -13,7 +13,7 @@ pub(crate) enum Route {
     BadSession,
     /// Nobody: a parameter that tells whom it is for comes more than once, which no node takes.
     Repeated,
-    /// Whoever takes a new session.
+    /// Any node that takes a new session.
     Handshake,
     /// Any node.
     Other,
@@ -29,7 +29,7 @@ impl EnginePaths {
         Self(paths.into_iter().map(|path| path.trim_end_matches('/').to_owned()).collect())
     }
 
-    /// Whom the target of a request with this method is for.
+    /// Returns the route of a request by its method and target.
     pub(crate) fn route(&self, method: &str, target: &str) -> Route {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         // As the node reads it: there `%2e` is a dot.

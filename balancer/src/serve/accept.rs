@@ -49,7 +49,7 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
         // Taken before a connection is accepted: those for which there is no descriptor wait in the system's queue.
         let held = state.descriptors.hold_when_it_fits().await;
         let (stream, peer) = loop {
-            // It leaves the runtime of this thread for that of its worker.
+            // The connection leaves the runtime of this thread for that of its worker.
             match listener.accept().await.and_then(|(stream, peer)| Ok((stream.into_std()?, peer))) {
                 Ok(accepted) => break accepted,
                 Err(error) if is_of_the_connection(&error) => {}

@@ -31,7 +31,7 @@ const EVENT_INTERVAL: u32 = 512;
 /// How often it is looked whether a header that came in part has come whole: they nearly always do at once.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// What a worker is told when it is to end.
+/// The order to drain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DrainOrder {
     /// Within what time.
@@ -48,7 +48,7 @@ pub(crate) fn start(
 ) -> io::Result<JoinHandle<()>> {
     let (begun, begins) = std::sync::mpsc::sync_channel(1);
     let thread = thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
-        // It can't be made elsewhere: it never leaves its thread.
+        // The runtime never leaves its thread, so it is made here.
         let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default());
         let told = runtime.as_ref().map(|_| ()).map_err(|error| io::Error::from(error.kind()));
         let _ = begun.send(told);
@@ -79,7 +79,7 @@ async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut dra
             }
             changed = drain.changed(), if changes => {
                 changes = changed.is_ok();
-                // Whoever could have told it is gone.
+                // The handle is gone.
                 let told = if changes { *drain.borrow_and_update() } else { Some(DrainOrder { time: Duration::ZERO, pace: Pace::Early }) };
                 ends = told.map(|told| (Instant::now() + told.time, told.pace));
                 worker.draining.set(ends.is_some());
@@ -181,7 +181,7 @@ async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr)
             stream.read_exact(&mut bytes[..header.length]).await?;
             return Ok(header.addresses.map_or(peer, |addresses| addresses.source));
         }
-        // What was seen stays there, so that it is not told when more comes.
+        // Peeked bytes stay, so the socket signals nothing when more come.
         sleep(LOOK).await;
     }
 }

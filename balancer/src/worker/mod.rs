@@ -1,4 +1,4 @@
-//! A thread that serves connections, with what all of them share.
+//! The state that the connections of one thread share.
 
 pub(crate) mod deadlines;
 pub(crate) mod pool;
@@ -20,7 +20,7 @@ use crate::state::BalancerState;
 const SPARE: usize = 32;
 const MAX_SPARE: usize = 256 * 1024;
 
-/// What the connections of a thread share.
+/// The state that the connections of a thread share.
 pub(crate) struct Worker {
     pub(crate) state: Arc<BalancerState>,
     pub(crate) deadlines: Rc<DeadlineTable>,

@@ -1,4 +1,4 @@
-//! An address, and how probes of it went.
+//! An endpoint: an address, and how its probes went.
 
 use std::time::{Duration, Instant};
 
@@ -10,7 +10,7 @@ const NEVER_REACHED: u32 = 5;
 /// An address is probed out of turn no more often than this, whatever is announced.
 const EARLY_PROBE_PAUSE: Duration = Duration::from_millis(200);
 
-/// Where somebody may answer.
+/// An address where a node may answer.
 #[derive(Debug, Default)]
 pub(super) struct Endpoint {
     /// Probes in a row that went this way.
@@ -19,18 +19,18 @@ pub(super) struct Endpoint {
     well: bool,
     /// When somebody last answered.
     reached: Option<Instant>,
-    /// Who did, if it told.
+    /// The tag of the node that last answered, if it told one.
     tag: Option<NodeTag>,
     /// Why nobody answers.
     trouble: Option<String>,
-    /// That it tells no tag was said.
+    /// The log says already that it tells no tag.
     untagged: bool,
     /// When it was last to be probed out of turn.
     probed_early: Option<Instant>,
 }
 
 impl Endpoint {
-    /// Somebody answered. True if it did not say who it is, and that is news.
+    /// Takes an answer. True if it tells no tag, for the first time.
     pub(super) fn on_answer(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
         // Of one that was never seen here there is nothing bad to be forgotten.
         let new = self.reached.is_none() || who.is_some() && who != self.tag;
@@ -42,7 +42,7 @@ impl Endpoint {
         news
     }
 
-    /// Nobody did. True if nobody ever has, and it is time to say so.
+    /// Takes a failed probe. True if none was ever answered, and it is time to log that.
     pub(super) fn on_failure(&mut self, trouble: &str, fall: u32) -> bool {
         (self.good, self.bad) = (0, self.bad.saturating_add(1));
         self.well &= self.bad < fall;
@@ -68,7 +68,7 @@ impl Endpoint {
         self.reached
     }
 
-    /// Who answered last.
+    /// The tag of the node that last answered.
     pub(super) fn tag(&self) -> Option<NodeTag> {
         self.tag
     }

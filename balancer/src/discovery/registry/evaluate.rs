@@ -1,4 +1,4 @@
-//! What follows from what is known: where each node is, who is gone, which addresses are probed, and the table.
+//! The evaluation: where each node is, which nodes are gone, which addresses are probed, and the table.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::table::{Node, State, Table};
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Registry {
-    /// Draws the conclusions. Gives a table if it is another than before. Has to be called whenever something was seen, and several times
-    /// a second besides, since time is a witness too.
+    /// Evaluates all evidence, and returns the table if it changed. The caller evaluates after each batch of observations, and several times
+    /// a second besides: silence is evidence too.
     pub fn evaluate(&mut self, now: Instant) -> Option<Arc<Table>> {
         self.forgive_pause(now);
         self.sources.settle(self.rules.silence, now);
@@ -51,7 +51,7 @@ impl Registry {
         for (tag, process) in &mut self.processes {
             let announced = process.announced_at();
             let candidates = answers.get(tag).into_iter().flatten().chain(announced).chain(&process.address);
-            // It stays where it is as long as that is no worse; else all replicas take the same.
+            // A node keeps its address while no other is better. Else all replicas choose the same.
             let rank = |address: &&SocketAddr| {
                 let reachability = Reachability::at(self.endpoints.get(address), *tag);
                 (reachability, process.address != Some(**address), **address)
@@ -66,7 +66,7 @@ impl Registry {
         answers
     }
 
-    /// Takes out those of which nothing was heard for too long.
+    /// Removes nodes that were silent for too long.
     fn expire(&mut self, now: Instant) {
         let answers = |process: &Process| process.reachability.is_some_and(Reachability::is_good);
         let dead = |process: &Process| !answers(process) && now.duration_since(process.alive) > self.rules.dead_after;
@@ -194,7 +194,7 @@ impl Registry {
     }
 }
 
-/// Tells what changed for a node.
+/// Logs what changed for a node.
 fn log_transition(tag: NodeTag, process: &Process, before: Option<Verdict>, verdict: Verdict) {
     let (node, address, state, why) = (process.name(), process.address, verdict.state, verdict.why);
     match before {

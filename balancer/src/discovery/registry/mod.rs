@@ -1,4 +1,4 @@
-//! What is known of the nodes, and what follows from it: a state machine without I/O, which is told what was seen and when.
+//! The registry: a state machine without I/O. Observations and their times go in, and tables of nodes come out.
 //!
 //! Three kinds of witnesses speak of nodes. Lists (configured, or out of DNS) give addresses. Probes of an address tell whose tag it is, and
 //! that it answers. Announcements on NATS tell a tag and its address. They are merged by the tag, which is another for each start of a

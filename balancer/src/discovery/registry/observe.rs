@@ -9,7 +9,7 @@ use super::state::Registry;
 use crate::discovery::evidence::{Answer, Observation, ProbeError, Report};
 
 impl Registry {
-    /// Learns something.
+    /// Takes an observation.
     pub fn observe(&mut self, observation: Observation, now: Instant) {
         match observation {
             Observation::Listed { source, addresses, trouble } => {
@@ -32,10 +32,10 @@ impl Registry {
     fn on_announced(&mut self, announcement: Announcement, now: Instant) {
         let Announcement { tag, epoch, occasion, .. } = announcement;
         match occasion {
-            // It is no member yet, and may never be one.
+            // The node is no member yet, and may never be one.
             Occasion::Claim => {}
             Occasion::Bye => {
-                // That of a process before, which had the same tag, says nothing of this one.
+                // The farewell of an earlier process with this tag says nothing of this one.
                 match self.processes.get_mut(&tag) {
                     Some(process) if !process.is_of(epoch) => {}
                     Some(process) if process.is_proven() => {
@@ -47,7 +47,7 @@ impl Registry {
             }
             Occasion::Hello | Occasion::Alive => {
                 if let Some(farewell) = self.farewells.get_mut(&tag) {
-                    // It may be late. But a node that was said to go says hello.
+                    // The announcement may be late. But a node that was said to go says hello.
                     if farewell.epoch == epoch && occasion == Occasion::Alive {
                         farewell.seen = now;
                         return;
@@ -70,7 +70,7 @@ impl Registry {
         }
     }
 
-    /// It has said goodbye.
+    /// Removes a node that said goodbye.
     fn remove_with_farewell(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
         self.remove(tag, "it has said goodbye");
         self.remember_farewell(tag, epoch, now);
@@ -84,7 +84,7 @@ impl Registry {
         }
     }
 
-    /// Has those of the addresses probed at once that have not answered with the tag: they are new to it.
+    /// Requests a probe of the addresses that have not answered with the tag.
     fn probe_unconfirmed(&mut self, tag: NodeTag, addresses: &[SocketAddr], now: Instant) {
         for address in addresses {
             let is_due =
@@ -95,7 +95,7 @@ impl Registry {
         }
     }
 
-    /// Has the addresses probed at once that have answered with the tag.
+    /// Requests a probe of the addresses that have answered with the tag.
     fn probe_confirmed(&mut self, tag: NodeTag, now: Instant) {
         for (address, endpoint) in &mut self.endpoints {
             if endpoint.was_reached_as(tag) && endpoint.may_probe_now(now) && self.urgent.len() < self.rules.most_addresses {
@@ -106,7 +106,7 @@ impl Registry {
 
     fn on_probed(&mut self, address: SocketAddr, begun: Instant, outcome: Result<Answer, ProbeError>, now: Instant) {
         self.counters.probes.increment();
-        // Nobody wants to know any more.
+        // The address is probed no more.
         let Some(endpoint) = self.endpoints.get_mut(&address) else { return };
         let (before, was_well) = (endpoint.tag(), endpoint.is_well());
         match outcome {
@@ -139,7 +139,7 @@ impl Registry {
         }
     }
 
-    /// A node that was said to go answers, and serves.
+    /// Counts and logs that a node serves after a farewell in its name.
     fn refute_farewell(&self, tag: NodeTag) {
         self.counters.farewells_refuted.increment();
         let times = self.counters.farewells_refuted.get();
@@ -152,7 +152,7 @@ impl Registry {
         }
     }
 
-    /// Another process answers where this one did.
+    /// Takes that another process answers where this one did.
     fn on_replaced(&mut self, tag: NodeTag, address: SocketAddr) {
         let elsewhere = self.endpoints.values().any(|endpoint| endpoint.tag() == Some(tag))
             || self.processes.get(&tag).is_some_and(|process| process.announced_at().iter().any(|at| *at != address));
@@ -161,7 +161,7 @@ impl Registry {
         }
     }
 
-    /// A process told its tag and its health.
+    /// Takes the health that a process told with its tag.
     fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         let tag = health.tag;
         if let Some(farewell) = self.farewells.get_mut(&tag) {
@@ -185,7 +185,7 @@ impl Registry {
 
     fn on_reported(&mut self, report: Report, now: Instant) {
         let (Report::ConnectFailed(tag) | Report::Refused(tag)) = report;
-        // It may be gone already.
+        // The node may be gone already.
         let Some(process) = self.processes.get_mut(&tag) else { return };
         match report {
             Report::ConnectFailed(_) => process.on_connect_failed(&self.rules, now),

@@ -25,7 +25,7 @@ pub(super) struct Process {
     /// When it last spoke or answered.
     pub(super) alive: Instant,
     pub(super) announced: Option<Announced>,
-    /// What it said last, on whatever way.
+    /// The node drains, as it said last by any way.
     pub(super) draining: bool,
     /// A probe reached it last, and it did not say that it drains.
     serves: bool,
@@ -49,7 +49,7 @@ pub(super) struct Process {
     pub(super) verdict: Option<Verdict>,
 }
 
-/// What a node said of itself on NATS.
+/// The last announcement of a node on NATS.
 #[derive(Debug)]
 pub(super) struct Announced {
     epoch: u64,
@@ -57,7 +57,7 @@ pub(super) struct Announced {
     pub(super) heard: Instant,
     /// Its address, as it said it.
     pub(super) address: Option<String>,
-    /// What that stands for.
+    /// The addresses that it resolves to.
     at: Vec<SocketAddr>,
 }
 
@@ -85,7 +85,7 @@ impl Process {
         }
     }
 
-    /// It said on NATS that it lives. How it is counts only as long as no probe tells: others may speak in its name.
+    /// Takes an announcement. Its state counts only while no probe reaches the node: others may speak in its name.
     pub(super) fn on_announcement(&mut self, announcement: &Announcement, now: Instant) {
         self.alive = now;
         self.set_name(&announcement.name);
@@ -104,7 +104,7 @@ impl Process {
         self.announced = Some(Announced { epoch: announcement.epoch, heard: now, address, at });
     }
 
-    /// The name that it announced was looked up. True if that is news.
+    /// Takes the addresses of the announced name. True if they are new.
     pub(super) fn on_resolved(&mut self, announced: &str, mut addresses: Vec<SocketAddr>) -> bool {
         let Some(known) = self.announced.as_mut().filter(|known| known.address.as_deref() == Some(announced)) else { return false };
         addresses.truncate(MAX_ADDRESSES);
@@ -115,7 +115,7 @@ impl Process {
         news
     }
 
-    /// It answered a probe.
+    /// Takes the answer to a probe.
     pub(super) fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         self.alive = now;
         self.serves = !health.draining;
@@ -139,7 +139,7 @@ impl Process {
         }
     }
 
-    /// A worker could not connect to it.
+    /// Takes a failure of a worker to connect.
     pub(super) fn on_connect_failed(&mut self, rules: &Rules, now: Instant) {
         self.connect_errors.retain(|at| now.duration_since(*at) < rules.connect_window);
         self.connect_errors.push(now);
@@ -149,7 +149,7 @@ impl Process {
         }
     }
 
-    /// It refused a session, and gets none until then.
+    /// Takes the refusal of a session: the node gets none until then.
     pub(super) fn on_refused(&mut self, until: Instant) {
         self.refuses_until = Some(until);
     }

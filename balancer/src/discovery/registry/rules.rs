@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-/// What follows from what is seen.
+/// The thresholds of the registry.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Rules {
-    /// So many good probes in a row make an address well that was not: 2 by default. One that was never reached is well after the first.
+    /// Good probes in a row after which an unwell address is well: 2 by default. A new address is well after the first.
     pub rise: u32,
-    /// So many bad probes in a row make it unwell: 2 by default.
+    /// Bad probes in a row after which an address is unwell: 2 by default.
     pub fall: u32,
     /// A node that announced itself is silent if it has not for so long: 10 s by default, while nodes speak every 5 s.
     pub silence: Duration,
@@ -15,7 +15,7 @@ pub struct Rules {
     pub dead_after: Duration,
     /// For how long a node that answered 503 to a new session gets no other: 5 s by default.
     pub refused_for: Duration,
-    /// So many failures to connect, within `connect_window`, make a node unwell until a probe reaches it: 3 by default.
+    /// Failures to connect within `connect_window` that make a node unwell until a probe reaches it: 3 by default.
     pub connect_errors: u32,
     /// 5 s by default.
     pub connect_window: Duration,

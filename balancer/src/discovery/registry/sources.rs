@@ -1,4 +1,4 @@
-//! Who says which nodes there are: lists, and NATS.
+//! The sources: which lists there are, what each names, and whether NATS is heard.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,10 +9,10 @@ use crate::maps::{Map, Set};
 #[derive(Debug)]
 pub(super) struct List {
     pub(super) label: String,
-    /// What it gave last that was not nothing.
+    /// The last addresses that were not none.
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) trouble: Option<String>,
-    /// It is of a configuration before.
+    /// The list is of an earlier configuration.
     former: bool,
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Farewell {
     pub(super) seen: Instant,
 }
 
-/// What is known of the nodes. See the module.
+/// The state machine. See the module.
 #[derive(Debug)]
 pub struct Registry {
     pub(super) rules: Rules,

@@ -7,7 +7,7 @@ use sociable_protocol::NodeTag;
 use super::endpoint::Endpoint;
 use crate::table::State;
 
-/// How a node stands at an address, the best first.
+/// The reachability of a node at an address, the best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Reachability {
     /// The node answers there.
@@ -45,7 +45,7 @@ impl Reachability {
     }
 }
 
-/// What a node may be sent, and why.
+/// The verdict on a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) state: State,
@@ -87,19 +87,19 @@ impl fmt::Display for Why {
     }
 }
 
-/// What speaks against sending new sessions to a node.
+/// The signals against sending new sessions to a node.
 pub(super) struct HealthSignals {
     pub(super) leaving: Option<Why>,
-    /// It can't be reached.
+    /// The node can't be reached.
     pub(super) unreachable: Option<Why>,
-    /// It can't reach the others.
+    /// The node can't reach the others.
     pub(super) isolated: Option<Why>,
     pub(super) full: bool,
     /// A probe has reached it once, so that it makes sense to try again.
     pub(super) was_reached: bool,
 }
 
-/// What does not speak against it, since it is so for too many.
+/// The signals that count against no node, since too many nodes show them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct IgnoredSignals {
     /// Fewer than half can be reached: the fault is likely on this side.
@@ -119,7 +119,7 @@ impl HealthSignals {
     }
 
     pub(super) fn verdict(&self, ignored: IgnoredSignals) -> Verdict {
-        // Who refuses connections would get nothing anyway.
+        // A node that refuses connections would get nothing anyway.
         let unreachable = self.unreachable.filter(|why| *why == Why::ConnectFails || !(ignored.unreachable && self.was_reached));
         let isolated = self.isolated.filter(|_| !ignored.isolated);
         let (state, why) = match (self.leaving, unreachable.or(isolated)) {

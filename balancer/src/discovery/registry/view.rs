@@ -1,4 +1,4 @@
-//! What is known, for people: a status page, as JSON.
+//! The overview for a status page, as JSON.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use crate::table::State;
 /// All that is known.
 #[derive(Clone, Debug, Serialize)]
 pub struct Overview {
-    /// That of the table.
+    /// The generation of the table.
     pub generation: u64,
     /// True if so few nodes can be reached that new sessions are sent to the others too.
     pub panicking: bool,
@@ -22,7 +22,7 @@ pub struct Overview {
     pub all_cut_off: bool,
     /// All nodes, and all addresses where none was found.
     pub nodes: Vec<NodeView>,
-    /// Who says which nodes there are.
+    /// The sources of nodes.
     pub sources: Vec<SourceView>,
 }
 
@@ -35,7 +35,7 @@ pub struct NodeView {
     pub name: String,
     /// Where it is, if that is known.
     pub address: Option<SocketAddr>,
-    /// What may be sent to it; nothing if it has no tag.
+    /// What may be sent to the node; `None` if it has no tag.
     pub state: Option<State>,
     /// Why.
     pub why: String,
@@ -56,16 +56,16 @@ pub struct NodeView {
 /// A source.
 #[derive(Clone, Debug, Serialize)]
 pub struct SourceView {
-    /// What it is.
+    /// The label of the source.
     pub source: String,
     /// How many addresses it gives, or how many nodes were heard there.
     pub names: usize,
-    /// What it could not say.
+    /// Why the source could not name all.
     pub trouble: Option<String>,
 }
 
 impl Registry {
-    /// What is known now: nodes in the order of their addresses.
+    /// Returns all that is known: nodes in the order of their addresses.
     pub fn overview(&self, now: Instant) -> Overview {
         let processes = self.processes.iter().map(|(tag, process)| self.node(*tag, process, now));
         let nobody = |endpoint: &Endpoint| endpoint.tag().is_none_or(|tag| !self.processes.contains_key(&tag));

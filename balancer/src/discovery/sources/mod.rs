@@ -1,10 +1,10 @@
-//! Who says which nodes there are.
+//! The sources of nodes.
 //!
 //! * `resolver`: how names become addresses.
 //! * `fixed`: a list in the configuration. `dns`: names that stand for all nodes. Both are looked up again and again.
 //! * `nats`: what nodes announce of themselves.
 //!
-//! Each source is a task that tells what it sees, and never what follows.
+//! Each source is a task that sends observations. The registry draws the conclusions.
 
 mod dns;
 mod fixed;
@@ -27,7 +27,7 @@ use super::registry::Registry;
 /// How long a task that died is not begun anew.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Begins the sources of this configuration: they run until what is given is dropped.
+/// Starts the sources of a configuration. They run until the returned set is dropped.
 pub(super) fn start(
     config: &DiscoveryConfig,
     registry: &mut Registry,
@@ -63,7 +63,7 @@ pub(super) fn start(
     tasks
 }
 
-/// Begins a task anew when it dies, and when it ends.
+/// Starts a task again whenever it ends, also by a panic.
 async fn restart_on_exit<F: Future<Output = ()> + Send + 'static>(
     task: &'static str,
     counters: Arc<DiscoveryCounters>,

@@ -1,4 +1,4 @@
-//! What nodes announce of themselves on NATS.
+//! NATS, where nodes announce themselves.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -26,7 +26,7 @@ pub(super) enum NameError {
     /// DNS has no answer.
     #[error("{name}: {error}")]
     Dns { name: String, error: NetError },
-    /// It is said to have no addresses.
+    /// The name has no addresses.
     #[error("{0}: there is no such name, or it has no addresses")]
     Nothing(String),
     /// No servers are known.
@@ -34,14 +34,14 @@ pub(super) enum NameError {
     NoServers { name: String, error: String },
 }
 
-/// What was found. If there is no answer now, it is what was found before.
+/// The addresses of a name: those of now, or the last known ones if there is no answer.
 #[derive(Debug)]
 pub(super) struct Resolved<T> {
     pub(super) all: Vec<T>,
     pub(super) failure: Option<NameError>,
 }
 
-/// What names stood for when there last was an answer, for IPv4 and IPv6: if only one of both questions is answered, the other answer is kept.
+/// The last answers for each name, of IPv4 and IPv6. If only one of both questions is answered, the other answer is kept.
 #[derive(Debug, Default)]
 pub(super) struct LastAnswers {
     known: Map<(String, RecordType), Vec<IpAddr>>,
@@ -125,7 +125,7 @@ impl Resolver {
         }
     }
 
-    /// What the file says. If it knows a name, nobody else is asked.
+    /// Returns the addresses in the hosts file. If it knows a name, no server is asked.
     fn in_hosts(&self, name: &str) -> Vec<IpAddr> {
         let Ok(name) = Name::from_ascii(name) else { return vec![] };
         let mut hosts = self.hosts.lock();

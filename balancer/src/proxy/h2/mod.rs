@@ -53,7 +53,7 @@ use crate::worker::deadlines::{Deadline, Status};
 const MAX_STREAMS: u32 = 128;
 /// The most streams that a client gave up and that were not yet looked at. Whoever has more is cut off.
 const MAX_RESETS: usize = 32;
-/// What a client may send ahead of the node: on a stream, and on all together.
+/// The bytes that a client may send ahead of the node: on a stream, and on all together.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 /// How often it is asked whether a client is still there, and how long it may take to say so.
@@ -117,7 +117,7 @@ impl<F: Future<Output = ()> + 'static> Executor<F> for Local {
     }
 }
 
-/// Who is at the other end of a connection.
+/// The client at the other end of a connection.
 #[derive(Debug)]
 struct Client {
     worker: Rc<Worker>,
@@ -143,7 +143,7 @@ struct Open {
     admitted: Result<Admitted, Refusal>,
 }
 
-/// What a stream that is let in takes.
+/// The permits of a stream that is let in.
 #[derive(Debug)]
 struct Admitted {
     /// Its connection to a node.
@@ -159,13 +159,13 @@ impl Drop for Open {
     }
 }
 
-/// What becomes a tunnel.
+/// The parts of a tunnel.
 #[derive(Debug)]
 struct Switched {
     node: Arc<Node>,
     stream: TcpStream,
     deadline: Deadline,
-    /// What the node sent behind its answer.
+    /// Bytes that the node sent behind its answer.
     down: WriteBuffer,
 }
 
@@ -253,7 +253,7 @@ impl Open {
         Request::interpret(&head, &self.client.worker.state.options().reading(self.client.peer, true))
     }
 
-    /// Tells what the client got, of whom, and what is to become a tunnel.
+    /// Sends a request to its node, and the answer back. Returns the status, the node or the refusal, and the parts of a tunnel.
     async fn forward(&self, mut request: Request, admitted: Result<(), Refusal>, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
         let worker = &self.client.worker;
         let websocket = request.upgrade.is_some();
@@ -298,7 +298,7 @@ impl Open {
         (0, by, None)
     }
 
-    /// Tells the client why its request goes nowhere.
+    /// Answers a request that goes to no node.
     fn refuse(&self, refusal: Refusal, websocket: bool, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
         let state = &self.client.worker.state;
         state.metrics.refused(refusal);

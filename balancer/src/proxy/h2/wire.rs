@@ -126,7 +126,7 @@ impl Drop for Answer {
 pub(super) struct StreamWire {
     body: Incoming,
     pub(super) framing: Framing,
-    /// What was not read yet, in its framing.
+    /// Bytes that were not read yet, in their framing.
     piece: Bytes,
     /// The body has ended.
     ended: bool,
