@@ -20,7 +20,7 @@
 //!
 //! * `serve`: a thread accepts connections and deals them to the workers; each worker is a thread.
 //! * `worker`: what the connections of a worker share: a read buffer, deadlines, pooled connections to nodes, a budget for retries.
-//! * `client`: who is behind a proxy (`Forwarded` and its like, the PROXY protocol). `tls`: certificates.
+//! * `client`: who is behind a proxy (`Forwarded` and its like, the PROXY protocol). `tls`: certificates. `tcp`: options of sockets.
 //! * `proxy`: `connection` serves HTTP/1.1 and `h2` HTTP/2: each reads requests, connects to a node (`upstream`) and lets both talk (`exchange`). A
 //!   WebSocket becomes a `tunnel`.
 //! * `http`: heads and bodies of HTTP/1.1, without I/O.

@@ -232,8 +232,8 @@ impl Policy {
         &self.options
     }
 
-    /// By what requests of this peer are read.
-    pub(crate) fn reading(&self, peer: SocketAddr, tls: bool) -> RequestContext<'_> {
+    /// Returns the context for heads of requests of this peer.
+    pub(crate) fn request_context(&self, peer: SocketAddr, tls: bool) -> RequestContext<'_> {
         RequestContext {
             engine: &self.engine,
             affinity: self.placement.affinity(),

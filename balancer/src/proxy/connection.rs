@@ -103,7 +103,7 @@ impl Connection {
         let options = worker.state.options();
         loop {
             if !self.carry.is_empty()
-                && let Some((request, length)) = Request::read(&self.carry, &options.reading(self.peer, self.is_encrypted()))?
+                && let Some((request, length)) = Request::read(&self.carry, &options.request_context(self.peer, self.is_encrypted()))?
             {
                 self.carry.drain(..length);
                 if self.carry.is_empty() {
@@ -133,7 +133,7 @@ impl Connection {
                 continue;
             }
             // Nearly always the whole head is there: then it is not even copied.
-            if let Some((request, length)) = Request::read(input, &options.reading(self.peer, self.is_encrypted()))? {
+            if let Some((request, length)) = Request::read(input, &options.request_context(self.peer, self.is_encrypted()))? {
                 self.carry.extend_from_slice(&input[length..]);
                 return Poll::Ready(Ok(Some(request)));
             }

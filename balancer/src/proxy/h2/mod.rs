@@ -250,7 +250,7 @@ impl Open {
         let cookies = head::cookies(&parts.headers);
         let mut fields = [NO_FIELD; MAX_FIELDS];
         let head = head::read_request(parts, has_body, cookies.as_deref(), &mut fields)?;
-        Request::interpret(&head, &self.client.worker.state.options().reading(self.client.peer, true))
+        Request::interpret(&head, &self.client.worker.state.options().request_context(self.client.peer, true))
     }
 
     /// Sends a request to its node, and the answer back. Returns the status, the node or the refusal, and the parts of a tunnel.
