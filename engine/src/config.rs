@@ -70,7 +70,7 @@ pub struct ConfigError(Vec<String>);
 
 impl ConfigError {
     /// Returns the error of one option.
-    pub fn one(wrong: String) -> Self {
+    pub fn single(wrong: String) -> Self {
         Self(vec![wrong])
     }
 

@@ -23,7 +23,7 @@ impl Memory {
     }
 
     /// Counts more bytes of who holds some already, if all of them are within its share. False if they are not.
-    pub(crate) fn take(&self, held: usize, bytes: usize) -> bool {
+    pub(crate) fn acquire(&self, held: usize, bytes: usize) -> bool {
         let fits = |used: usize| {
             let left = self.limit.saturating_sub(used.saturating_sub(held));
             (held.saturating_add(bytes) <= left / SHARE).then_some(used.saturating_add(bytes))
@@ -91,7 +91,7 @@ impl<'a> Lent<'a> {
     /// Counts so many bytes in all if they fit. False if they do not.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
-        let fits = more == 0 || self.memory.take(self.bytes, more);
+        let fits = more == 0 || self.memory.acquire(self.bytes, more);
         if fits {
             self.bytes += more;
         }
@@ -112,15 +112,15 @@ mod tests {
     #[test]
     fn memory_is_lent_up_to_its_limit() {
         let memory = Memory::new(1600, 0);
-        assert!(memory.take(0, 60) && memory.take(60, 40) && !memory.take(100, 1) && !memory.take(0, usize::MAX));
+        assert!(memory.acquire(0, 60) && memory.acquire(60, 40) && !memory.acquire(100, 1) && !memory.acquire(0, usize::MAX));
         let mut lent = Lent::none(&memory);
         assert!(lent.grow_to(30) && lent.grow_to(93) && !lent.grow_to(94) && memory.has_room());
         memory.add(1300);
-        assert!(!memory.has_room() && memory.take(0, 5) && !memory.take(0, 10), "who holds little gets a little");
+        assert!(!memory.has_room() && memory.acquire(0, 5) && !memory.acquire(0, 10), "who holds little gets a little");
         drop(lent);
         assert_eq!(memory.used(), 1405);
         memory.give_back(1405);
-        assert!(memory.take(0, 100));
+        assert!(memory.acquire(0, 100));
     }
 
     #[test]

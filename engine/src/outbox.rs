@@ -129,7 +129,7 @@ impl Outbox {
     }
 
     /// Takes all messages, and tells whether they may be compressed.
-    pub(crate) fn take(&self) -> (VecDeque<Bytes>, bool) {
+    pub(crate) fn drain(&self) -> (VecDeque<Bytes>, bool) {
         let mut inner = self.0.borrow_mut();
         let queue = std::mem::take(&mut inner.queue);
         inner.cost = 0;
@@ -140,7 +140,7 @@ impl Outbox {
 
     /// Forgets all messages.
     pub(crate) fn clear(&self) {
-        self.take();
+        self.drain();
     }
 }
 

@@ -225,7 +225,7 @@ impl ServerBuilder {
     /// The options that can't work, all of them.
     pub fn build(self) -> Result<Server, ConfigError> {
         let files = self.client_files.as_deref().map(client_files::read).transpose();
-        let files = files.map_err(|error| ConfigError::one(format!("serve_client: {error}")));
+        let files = files.map_err(|error| ConfigError::single(format!("serve_client: {error}")));
         let (config, files) = ConfigError::both(self.config.check(), files)?;
         let encoding = self.parser.encoding();
         let alone = self.adapter.is_none();

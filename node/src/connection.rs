@@ -108,7 +108,7 @@ impl Client {
                 tracing::debug!(target: "sociable::parser", sid = %self.session.id().shortened(), %error, "undecodable packet");
                 self.session.worker().counters().increment(sociable_engine::layer::Count::ParseErrors);
                 for socket in self.sockets() {
-                    socket.tell_error(&SocketError::Decode(error));
+                    socket.notify_error(&SocketError::Decode(error));
                 }
                 self.session.end(CloseReason::ForcedClose, Ending::Graceful);
             }
@@ -332,7 +332,7 @@ impl Client {
                 move |ended| {
                     if let Err(error) = ended {
                         this.thread.count(Count::HandlerErrors);
-                        this.tell_error(&SocketError::handler(&ByteString::from_static("connect"), error));
+                        this.notify_error(&SocketError::handler(&ByteString::from_static("connect"), error));
                     }
                 },
             );

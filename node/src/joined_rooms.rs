@@ -61,7 +61,7 @@ impl JoinedRooms {
     }
 
     /// Takes all out.
-    pub(crate) fn take(&mut self) -> Vec<Room> {
+    pub(crate) fn drain(&mut self) -> Vec<Room> {
         std::mem::take(self).rooms.into_iter().flatten().collect()
     }
 }
@@ -96,7 +96,7 @@ mod tests {
             assert_eq!(joined.places.as_ref().map(|places| places.len()), joined.places.is_some().then_some(model.len()));
         }
         joined.remove(&Room::from_static("not there"));
-        assert_eq!(joined.take().len(), model.len());
+        assert_eq!(joined.drain().len(), model.len());
         assert_eq!(names(&joined), Vec::<String>::new());
     }
 }

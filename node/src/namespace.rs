@@ -441,7 +441,7 @@ impl Namespace {
     }
 
     /// A socket has left, or was not let in. If it was `lost`, its client may come back.
-    pub(crate) fn left(&self, lost: bool) {
+    pub(crate) fn on_left(&self, lost: bool) {
         let server = if self.0.parent.is_some() { self.server_state() } else { None };
         if let Some(stays) = server.as_ref().and_then(|server| server.stays()).filter(|_| lost) {
             // What other nodes send to its rooms meanwhile is kept only where the namespace is.

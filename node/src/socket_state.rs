@@ -92,7 +92,7 @@ impl SocketState {
     }
 
     /// The socket may come back; if it has done so, with its data of before.
-    pub(crate) fn with_ticket(self, recovery: RecoveryHandle, data: Option<Value>) -> Self {
+    pub(crate) fn with_recovery(self, recovery: RecoveryHandle, data: Option<Value>) -> Self {
         let rest = Mutex::new(Rest { rooms: JoinedRooms::default(), data: data.map(Box::new) });
         Self { recovery: Some(Box::new(recovery)), rest, ..self }
     }
@@ -150,7 +150,7 @@ impl SocketState {
     }
 
     pub(crate) fn take_rooms(&self) -> Vec<Room> {
-        self.rest.lock().rooms.take()
+        self.rest.lock().rooms.drain()
     }
 
     /// The rooms that it has joined, that of its id not among them, and its data.

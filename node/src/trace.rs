@@ -61,22 +61,22 @@ pub(crate) fn kind(body: &Body) -> &'static str {
 #[inline]
 pub(crate) fn packet_in(sid: Id, packet: &Packet) {
     #[cold]
-    fn tell(sid: Id, packet: &Packet) {
+    fn log(sid: Id, packet: &Packet) {
         let (kind, event, ack, args) = parts(&packet.body);
         trace!(target: "sociable::parser", sid = %sid.shortened(), namespace = %plain(&packet.namespace), kind, event, ack, args, "packet in");
     }
-    only_if_on!("sociable::parser", tell(sid, packet));
+    only_if_on!("sociable::parser", log(sid, packet));
 }
 
 /// A packet that was encoded: once, however many clients get it.
 #[inline]
 pub(crate) fn packet_out(packet: &Packet, frames: &Frames) {
     #[cold]
-    fn tell(packet: &Packet, bytes: usize) {
+    fn log(packet: &Packet, bytes: usize) {
         let (kind, event, ack, args) = parts(&packet.body);
         trace!(target: "sociable::parser", namespace = %plain(&packet.namespace), kind, event, ack, args, bytes, "packet out");
     }
-    only_if_on!("sociable::parser", tell(packet, frames.len()));
+    only_if_on!("sociable::parser", log(packet, frames.len()));
 }
 
 /// The kind of a packet, and what its kind has: a name, a number for its acknowledgement, arguments.

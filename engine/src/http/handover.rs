@@ -18,7 +18,7 @@ impl Handover {
         response
     }
 
-    pub(crate) fn take(&self) -> Option<Admission> {
+    pub(crate) fn take_admission(&self) -> Option<Admission> {
         self.0.take()
     }
 }

@@ -224,30 +224,30 @@ async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &Req
             other => read = other,
         }
     }
-    let Some(ticket) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
+    let Some(permit) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
     let read = match read {
         Some(read) => Ok(read),
         None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
     };
     match read {
         Ok(Ok(body)) => match packets(body) {
-            Some(body) => ticket.finish(body, binary).await,
+            Some(body) => permit.finish(body, binary).await,
             None => {
-                ticket.give_back().await;
+                permit.give_back().await;
                 Ok(Reply::ok())
             }
         },
         Ok(Err(BodyError::TooLarge)) => {
             engine.count(Count::BodiesTooLarge);
-            ticket.give_back().await;
+            permit.give_back().await;
             Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
         }
-        // The ticket, dropped, ends the session.
+        // The permit, dropped, ends the session.
         Ok(Err(BodyError::NoMemory)) => {
             engine.count(Count::PacketsOverBudget);
             Ok(Reply::empty(StatusCode::SERVICE_UNAVAILABLE).closing())
         }
-        // The ticket, dropped, ends the session: part of what the client sent is missing.
+        // The permit, dropped, ends the session: part of what the client sent is missing.
         Ok(Err(BodyError::Broken)) => Ok(Reply::empty(StatusCode::BAD_REQUEST).closing()),
         Err(_) => Ok(Reply::empty(StatusCode::REQUEST_TIMEOUT).closing()),
     }

@@ -186,7 +186,7 @@ async fn accept(engine: &Arc<EngineState>, app: &AppService, request: Request, m
         Err(error) => error.error_response().into(),
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS
-        && let Some(admission) = handover.take()
+        && let Some(admission) = handover.take_admission()
     {
         let head = write_head(&response, "Upgrade");
         let early = (!early.is_empty()).then(|| early[..].into());

@@ -20,7 +20,7 @@ impl Session {
 
     pub(super) fn keep_within(&self, bytes: usize, limit: usize) -> bool {
         let kept = self.kept.get().saturating_add(bytes);
-        let fits = self.state.get() != State::Closed && kept <= limit && self.worker.engine.memory.take(self.kept.get(), bytes);
+        let fits = self.state.get() != State::Closed && kept <= limit && self.worker.engine.memory.acquire(self.kept.get(), bytes);
         if fits {
             self.kept.set(kept);
         }

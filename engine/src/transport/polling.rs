@@ -43,7 +43,7 @@ fn payload_of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Payload {
 
 /// The packets of a session that was just opened.
 pub(crate) fn first_payload(session: &Session) -> Payload {
-    take(session).0
+    drain_outbox(session).0
 }
 
 /// Answers a poll.
@@ -122,7 +122,7 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
         if cost > LONG_ANSWER && !session.worker().engine.memory.may_leave_unread(cost) {
             session.end_slow();
         }
-        let (body, compress) = take(session);
+        let (body, compress) = drain_outbox(session);
         if !body.bytes.is_empty() {
             trace::transport(session.id(), "polling", "written", body.bytes.len());
             // Never with the close packet behind: clients put packets off to the next turn, but close at once.
@@ -155,11 +155,11 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
 }
 
 /// All packets that wait, as a payload, and whether it may be compressed.
-fn take(session: &Session) -> (Payload, bool) {
+fn drain_outbox(session: &Session) -> (Payload, bool) {
     if session.transport() == Transport::WebSocket || session.outbox.is_empty() {
         return (Payload::default(), false);
     }
-    let (mut messages, compress) = session.outbox.take();
+    let (mut messages, compress) = session.outbox.drain();
     session.flows();
     let body = payload_of(session, messages.make_contiguous());
     (body, compress)
@@ -194,16 +194,16 @@ impl Drop for Waiting<'_> {
 }
 
 /// Allows one request to bring packets. If it is dropped, the request was given up, and the session ends.
-pub(crate) struct PostTicket {
+pub(crate) struct PostPermit {
     engine: Arc<EngineState>,
     id: Id,
     done: bool,
 }
 
 /// Begins to take a request with packets. `None` if another is being read: the session is closed then.
-pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<PostTicket>, Refused> {
+pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<PostPermit>, Refused> {
     // It is there before the session is asked: a request that is given up meanwhile has begun too.
-    let mut ticket = PostTicket { engine: Arc::clone(engine), id, done: false };
+    let mut permit = PostPermit { engine: Arc::clone(engine), id, done: false };
     let begun = ask_owner(engine, id, move |worker, id| {
         let begun = find(worker, &id, claims).map(|session| {
             let begun = !session.polling.posting.replace(true);
@@ -216,8 +216,8 @@ pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option
     })
     .await
     .flatten();
-    ticket.done = !matches!(begun, Ok(true));
-    Ok(begun?.then_some(ticket))
+    permit.done = !matches!(begun, Ok(true));
+    Ok(begun?.then_some(permit))
 }
 
 /// Takes a request whose packets are all there, if it has any: in one crossing of threads.
@@ -253,7 +253,7 @@ async fn deliver(session: &Rc<Session>, body: Bytes, binary: bool) {
     session.supervise_future(receive(session, body, binary)).await;
 }
 
-impl PostTicket {
+impl PostPermit {
     /// Hands the packets to the session and waits until more may come.
     pub(crate) async fn finish(mut self, body: Bytes, binary: bool) -> Result<Reply, Refused> {
         self.done = true;
@@ -294,7 +294,7 @@ impl PostTicket {
     }
 }
 
-impl Drop for PostTicket {
+impl Drop for PostPermit {
     fn drop(&mut self) {
         if !self.done {
             self.on_session(|session| {

@@ -279,7 +279,7 @@ impl Probe<'_> {
         }
         let mut buffer = vec![0; 1024];
         let mut noops = tokio::time::interval(NOOP_INTERVAL);
-        if early.is_some_and(|mut early| self.take(&mut early).is_break()) {
+        if early.is_some_and(|mut early| self.decode(&mut early).is_break()) {
             return self.end(stream).await;
         }
         loop {
@@ -290,7 +290,7 @@ impl Probe<'_> {
             tokio::select! {
                 read = stream.read(&mut buffer) => match read {
                     Ok(length) if length > 0 => {
-                        if self.take(&mut buffer[..length]).is_break() {
+                        if self.decode(&mut buffer[..length]).is_break() {
                             return self.end(stream).await;
                         }
                     }
@@ -327,7 +327,7 @@ impl Probe<'_> {
     }
 
     /// Takes what was read. It breaks off when the upgrade is done or has failed.
-    fn take(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
+    fn decode(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
         let (session, step, owed) = (self.session, &mut self.step, &mut self.owed);
         let result = self.decoder.read(bytes, |message| {
             *step = match (*step, message) {

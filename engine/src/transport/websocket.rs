@@ -78,7 +78,7 @@ pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>
     let mut pump = take_over(session, stream, decoder);
     if let Some(mut early) = early {
         let session = Rc::clone(&pump.session);
-        session.supervise(|| pump.take(&mut early));
+        session.supervise(|| pump.decode(&mut early));
     }
     pump
 }
@@ -204,7 +204,7 @@ impl Pump {
                 Ok(()) if !buffer.filled().is_empty() => {
                     trace::transport(self.session.id(), "websocket", "read", buffer.filled().len());
                     self.session.worker().make_calls();
-                    self.take(buffer.filled_mut());
+                    self.decode(buffer.filled_mut());
                 }
                 _ => self.ended = Some(End::Client { answer: None }),
             }
@@ -213,7 +213,7 @@ impl Pump {
     }
 
     /// Takes the messages out of what was read.
-    fn take(&mut self, bytes: &mut [u8]) {
+    fn decode(&mut self, bytes: &mut [u8]) {
         let Self { session, ended, .. } = self;
         let result = self.decoder.read(bytes, |message| {
             if ended.is_none()
@@ -275,8 +275,8 @@ impl Pump {
 /// JavaScript server.
 pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<CloseBytes> {
     match message {
-        Message::Text(text) => take_in(session, if session.version().is_v3() { v3::decode(text) } else { Packet::decode(text) }),
-        Message::Binary(bytes) if session.version().is_v3() => take_in(session, v3::decode_binary(&bytes)),
+        Message::Text(text) => receive_packet(session, if session.version().is_v3() { v3::decode(text) } else { Packet::decode(text) }),
+        Message::Binary(bytes) if session.version().is_v3() => receive_packet(session, v3::decode_binary(&bytes)),
         Message::Binary(bytes) => drop(session.receive(Packet::Binary(bytes))),
         // The answers have the bound of all packets: who floods with pings and does not read is closed as slow.
         Message::Ping(payload) => session.pong(pong_frame(&payload)),
@@ -287,7 +287,7 @@ pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<CloseB
 }
 
 #[inline]
-fn take_in(session: &Session, packet: Result<Packet, PacketError>) {
+fn receive_packet(session: &Session, packet: Result<Packet, PacketError>) {
     match packet {
         Ok(packet) => drop(session.receive(packet)),
         Err(error) => {

@@ -142,10 +142,10 @@ impl Collect {
                     if matches!(answer, Answer::Clients(_)) {
                         self.awaited.reports -= 1;
                     }
-                    self.take(answer);
+                    self.collect(answer);
                 }
                 answer = elsewhere => match answer {
-                    Some(answer) => self.take(answer),
+                    Some(answer) => self.collect(answer),
                     None => self.elsewhere = None,
                 },
                 () = &mut deadline => {
@@ -164,7 +164,7 @@ impl Collect {
         }
     }
 
-    fn take(&mut self, answer: Answer) {
+    fn collect(&mut self, answer: Answer) {
         match answer {
             Answer::Clients(ids) => self.awaited.sockets.extend(ids),
             Answer::Ack(id, args) if self.awaited.sockets.remove(&id) => self.replies.push(AckReply { id, args }),

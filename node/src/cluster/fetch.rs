@@ -12,7 +12,7 @@ use crate::remote_socket::{FetchError, RemoteSocket};
 
 impl Namespace {
     /// Tells of the sockets of this node: an [`Answer::Sockets`] of each thread. Tells how many there will be.
-    pub(crate) fn tell_sockets(&self, target: Target, answers: mpsc::UnboundedSender<Answer>) -> usize {
+    pub(crate) fn report_sockets(&self, target: Target, answers: mpsc::UnboundedSender<Answer>) -> usize {
         let namespace = self.clone();
         self.on_workers(self.only_worker(&target), 0, move |local| {
             let sockets = local.known(namespace.name()).map(|part| part.find(&target)).unwrap_or_default();
@@ -27,7 +27,7 @@ impl Namespace {
             server.cluster().request(Request { namespace: self.name().clone(), ask })
         });
         let (answers, answered) = mpsc::unbounded_channel();
-        let reports = self.tell_sockets(target, answers);
+        let reports = self.report_sockets(target, answers);
         let (namespace, timeout) = (self.clone(), flags.timeout.unwrap_or(server.request_timeout));
         async move {
             let mut answers = merged(answered, reports, elsewhere);

@@ -67,7 +67,7 @@ impl Node for ClusterNode {
                 namespace.relay_acks(target, flags, &name, args)
             }
             Ask::Sockets { target } => {
-                let reports = namespace.tell_sockets(target, answers);
+                let reports = namespace.report_sockets(target, answers);
                 unfold(answered, |mut answered| async { Some((answered.recv().await?, answered)) }).take(reports).boxed()
             }
             Ask::ServerEvent { name, args } => {
@@ -128,7 +128,7 @@ impl Node for ClusterNode {
 
     fn note_loss(&self) {
         if let Some(recoveries) = self.recoveries() {
-            recoveries.fall_behind();
+            recoveries.note_loss();
         }
     }
 

@@ -149,12 +149,12 @@ impl Recoveries {
         if let Some(socket) = socket {
             socket.namespace.count(Count::SessionsFenced);
             tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "another node has the session of this client, which is cut off");
-            void(socket);
+            revoke(socket);
         }
     }
 
     /// Events of other nodes are lost: nobody may come back and believe to have got all.
-    pub(crate) fn fall_behind(&self) {
+    pub(crate) fn note_loss(&self) {
         if !self.history.is_shared() {
             return self.history.mark_incomplete();
         }
@@ -162,7 +162,7 @@ impl Recoveries {
         let sockets: Vec<_> = self.live.lock().values().cloned().collect();
         for socket in sockets {
             socket.namespace.count(Count::SessionsVoided);
-            void(socket);
+            revoke(socket);
         }
     }
 
@@ -279,7 +279,7 @@ fn cut_off(socket: Arc<SocketState>) -> oneshot::Receiver<()> {
 }
 
 /// Ends the connection of a socket, of which nothing is saved.
-fn void(socket: Arc<SocketState>) {
+fn revoke(socket: Arc<SocketState>) {
     if let Some(recovery) = &socket.recovery {
         recovery.void.store(true, Ordering::Release);
     }

@@ -470,7 +470,7 @@ async fn run(
                 };
                 match decoded {
                     Ok(Some(packet)) if packet.namespace == namespace => {
-                        if let Some(reason) = take(&mut shared.state.lock(), packet.body) {
+                        if let Some(reason) = apply(&mut shared.state.lock(), packet.body) {
                             break reason;
                         }
                         shared.changed.notify_waiters();
@@ -486,7 +486,7 @@ async fn run(
 }
 
 /// Takes a packet of the server. It may be the last.
-fn take(state: &mut State, body: Body) -> Option<&'static str> {
+fn apply(state: &mut State, body: Body) -> Option<&'static str> {
     match body {
         Body::Connect(answer) => state.entered = answer.map(Ok),
         Body::ConnectError(refusal) => state.entered = Some(Err(refusal)),

@@ -115,7 +115,7 @@ impl ThreadState {
         let recoverable = !old && namespace.recoveries().is_some();
         if recoverable {
             let pid = back.map_or_else(|| self.worker.draw_id(), |back| back.pid);
-            shared = shared.with_ticket(
+            shared = shared.with_recovery(
                 RecoveryHandle {
                     pid,
                     recovered: back.is_some(),
@@ -229,7 +229,7 @@ impl ThreadState {
     }
 
     /// A socket has left a namespace's part, or has not got into it.
-    fn left(&self, part: &Rc<LocalNamespace>) {
+    pub(super) fn on_left(&self, part: &Rc<LocalNamespace>) {
         part.sockets.set(part.sockets.get() - 1);
         let mut parts = self.namespaces.borrow_mut();
         if part.sockets.get() == 0 && parts.get(part.namespace.name()).is_some_and(|known| Rc::ptr_eq(known, part)) {

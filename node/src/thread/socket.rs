@@ -340,7 +340,7 @@ impl LocalSocket {
             })
         };
         match poll_once(&self.session, ask) {
-            Started::Ended(verdict) => self.judged(&context, own, verdict),
+            Started::Ended(verdict) => self.on_verdict(&context, own, verdict),
             Started::Panicked => {}
             Started::Waits(future) => {
                 self.tell(Hold(true));
@@ -348,20 +348,20 @@ impl LocalSocket {
                 spawn_rest(&self.session, HANDLER_COST + context.cost(), future, move |verdict| {
                     this.tell(Hold(false));
                     if let Some(verdict) = verdict {
-                        this.judged(&context, own, verdict);
+                        this.on_verdict(&context, own, verdict);
                     }
                 });
             }
         }
     }
 
-    fn judged(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>, verdict: Result<(), HandlerError>) {
+    fn on_verdict(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>, verdict: Result<(), HandlerError>) {
         match verdict {
             Ok(()) if self.shared.is_connected() => self.run_handlers(context, own),
             Ok(()) => {}
             Err(error) => {
                 self.thread.count(Count::EventsRefused);
-                self.tell_error(&SocketError::refused(&context.name, error.clone()));
+                self.notify_error(&SocketError::refused(&context.name, error.clone()));
                 self.answer_error(context.ack.as_ref(), error);
             }
         }
@@ -399,7 +399,7 @@ impl LocalSocket {
         let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
         self.thread.count(count);
         tracing::debug!(target: "sociable::handler", id = %self.shared.id.shortened(), event = %trace::plain(event), ?error, "event not handled");
-        self.tell_error(&SocketError::handler(event, error.clone()));
+        self.notify_error(&SocketError::handler(event, error.clone()));
         self.answer_error(ack, error);
     }
 
@@ -423,7 +423,7 @@ impl LocalSocket {
         }
     }
 
-    pub(crate) fn tell_error(&self, error: &SocketError) {
+    pub(crate) fn notify_error(&self, error: &SocketError) {
         let socket = self.socket();
         self.gather(|setup| &setup.errors).iter().for_each(|listener| notify(&self.session, || listener(&socket, error)));
     }
@@ -464,13 +464,13 @@ impl LocalSocket {
         }
         tracing::debug!(target: "sociable::socket", id = %self.shared.id.shortened(), namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
         // Before the handlers: who asks them how many are left must not count this one.
-        self.shared.namespace.left(self.shared.recovery.is_some() && reason.is_recoverable());
+        self.shared.namespace.on_left(self.shared.recovery.is_some() && reason.is_recoverable());
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
         if let Ok(mut actor) = self.actor.end() {
             actor.drain_acks().into_iter().for_each(|waiter| waiter.gone(self.shared.id));
         }
         self.thread.remove(self);
-        self.thread.left(&self.namespace);
+        self.thread.on_left(&self.namespace);
     }
 
     /// Takes the client out of all its namespaces and closes its connection.
@@ -494,8 +494,8 @@ impl LocalSocket {
             actor.drain_acks().into_iter().for_each(|waiter| waiter.gone(self.shared.id));
         }
         self.thread.remove(self);
-        self.thread.left(&self.namespace);
-        self.shared.namespace.left(false);
+        self.thread.on_left(&self.namespace);
+        self.shared.namespace.on_left(false);
     }
 
     fn call_disconnect(self: &Rc<Self>, handlers: Vec<Erased<DisconnectContext>>, reason: DisconnectReason) {

@@ -219,7 +219,7 @@ fn array(payload: &str, attachments: usize, limits: Limits) -> Result<scan::Arra
 fn single(text: &ByteString, payload: &str, first: &[u8], limits: Limits) -> Result<Args, DecodeError> {
     // The level of an array of arguments is not there, but counts.
     let depth = limits.max_depth.saturating_sub(1);
-    let value = &payload[scan::one(payload.as_bytes(), depth).map_err(|fault| refuse(fault, limits))?];
+    let value = &payload[scan::scan_value(payload.as_bytes(), depth).map_err(|fault| refuse(fault, limits))?];
     if !value.as_bytes().first().is_some_and(|byte| first.contains(byte)) {
         return Err(DecodeError::InvalidPayload);
     }

@@ -51,7 +51,7 @@ pub(crate) fn array(text: &[u8], max_depth: usize, listener: &mut impl Listener)
     scanner.expect(b'[')?;
     let inner_depth = max_depth.checked_sub(1).ok_or(Fault::Depth)?;
     scanner.whitespace();
-    if !scanner.take(b']') {
+    if !scanner.accept(b']') {
         loop {
             let element = scanner.value(inner_depth, listener)?;
             match array.count {
@@ -77,7 +77,7 @@ pub(crate) fn array(text: &[u8], max_depth: usize, listener: &mut impl Listener)
 }
 
 /// Scans a text that has to be one value, and gives where it is without the whitespace around it.
-pub(crate) fn one(text: &[u8], max_depth: usize) -> Result<Range<usize>, Fault> {
+pub(crate) fn scan_value(text: &[u8], max_depth: usize) -> Result<Range<usize>, Fault> {
     let mut scanner = Scanner { text, at: 0 };
     let value = scanner.value(max_depth, &mut ())?;
     scanner.end()?;
@@ -89,7 +89,7 @@ pub(crate) fn next(text: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     let mut scanner = Scanner { text, at };
     let value = scanner.value(usize::MAX, &mut ()).ok()?;
     scanner.whitespace();
-    scanner.take(b',');
+    scanner.accept(b',');
     Some((value, scanner.at))
 }
 
@@ -118,7 +118,7 @@ impl Scanner<'_> {
                     open.push(object);
                     listener.open();
                     self.whitespace();
-                    if !self.take(if object { b'}' } else { b']' }) {
+                    if !self.accept(if object { b'}' } else { b']' }) {
                         if object {
                             self.key(listener)?;
                         }
@@ -204,11 +204,11 @@ impl Scanner<'_> {
             Some(b'1'..=b'9') => self.digits(),
             _ => return Err(Fault::Syntax),
         }
-        if self.take(b'.') {
+        if self.accept(b'.') {
             self.some_digits()?;
         }
-        if self.take(b'e') || self.take(b'E') {
-            let _ = self.take(b'+') || self.take(b'-');
+        if self.accept(b'e') || self.accept(b'E') {
+            let _ = self.accept(b'+') || self.accept(b'-');
             self.some_digits()?;
         }
         Ok(())
@@ -254,7 +254,7 @@ impl Scanner<'_> {
     }
 
     #[inline]
-    fn take(&mut self, byte: u8) -> bool {
+    fn accept(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
@@ -262,7 +262,7 @@ impl Scanner<'_> {
 
     #[inline]
     fn expect(&mut self, byte: u8) -> Result<(), Fault> {
-        if self.take(byte) { Ok(()) } else { Err(Fault::Syntax) }
+        if self.accept(byte) { Ok(()) } else { Err(Fault::Syntax) }
     }
 
     /// Nothing but whitespace may follow.

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
 fn verdicts(text: &str) -> (bool, bool) {
-    (one(text.as_bytes(), 1_000).is_ok(), serde_json::from_str::<IgnoredAny>(text).is_ok())
+    (scan_value(text.as_bytes(), 1_000).is_ok(), serde_json::from_str::<IgnoredAny>(text).is_ok())
 }
 
 #[test]
@@ -64,13 +64,13 @@ fn depth_is_bounded_at_any_depth() {
     for depth in [1, 2, 63, 64, 65, 128, 129, 1_000, 100_000] {
         let arrays = "[".repeat(depth) + &"]".repeat(depth);
         let objects = "{\"a\":".repeat(depth) + "[1]" + &"}".repeat(depth);
-        assert_eq!(one(arrays.as_bytes(), depth), Ok(0..arrays.len()), "{depth}");
-        assert_eq!(one(objects.as_bytes(), depth + 1), Ok(0..objects.len()), "{depth}");
-        assert_eq!(one(arrays.as_bytes(), depth - 1), Err(Fault::Depth), "{depth}");
+        assert_eq!(scan_value(arrays.as_bytes(), depth), Ok(0..arrays.len()), "{depth}");
+        assert_eq!(scan_value(objects.as_bytes(), depth + 1), Ok(0..objects.len()), "{depth}");
+        assert_eq!(scan_value(arrays.as_bytes(), depth - 1), Err(Fault::Depth), "{depth}");
         assert_eq!(array(arrays.as_bytes(), depth, &mut ()).map(|array| array.count), Ok(usize::from(depth > 1)), "{depth}");
         assert_eq!(array(arrays.as_bytes(), depth - 1, &mut ()), Err(Fault::Depth), "{depth}");
         let wrong = "[".repeat(depth) + "{" + &"]".repeat(depth);
-        assert_eq!(one(wrong.as_bytes(), usize::MAX), Err(Fault::Syntax), "{depth}");
+        assert_eq!(scan_value(wrong.as_bytes(), usize::MAX), Err(Fault::Syntax), "{depth}");
     }
 }
 
@@ -120,9 +120,9 @@ proptest! {
     #[test]
     fn json_is_recognised(value in json()) {
         let compact = value.to_string();
-        prop_assert_eq!(one(compact.as_bytes(), 1_000), Ok(0..compact.len()));
+        prop_assert_eq!(scan_value(compact.as_bytes(), 1_000), Ok(0..compact.len()));
         let pretty = serde_json::to_string_pretty(&value).unwrap();
-        prop_assert_eq!(one(pretty.as_bytes(), 1_000), Ok(0..pretty.len()));
+        prop_assert_eq!(scan_value(pretty.as_bytes(), 1_000), Ok(0..pretty.len()));
     }
 
     #[test]
