@@ -1,4 +1,4 @@
-//! One message to an actor: a call, as `node` does it, or through a mailbox of `actix`; from its own thread, or from another.
+//! One message to an actor: a call, as `engine` does it, or through a mailbox of `actix`; from its own thread, or from another.
 //!
 //! All figures are for one message. "In bursts" sends 1,000 and waits until they have been handled; "one by one" waits for each. Another
 //! thread is either busy until the whole burst waits for it, or asleep: then it has to be woken, which costs more than all the rest.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! * `benches/codec.rs`: reading and writing packets, and taking WebSocket frames apart.
-//! * `benches/actors.rs`: a message to an actor, as `node` does it, and by `actix`.
+//! * `benches/actors.rs`: a message to an actor, as `engine` does it, and by `actix`.
 //! * `benches/memory.rs`: what such an actor and such a message take of memory. It counts allocations, which would slow the others down.
 //!
 //! * `examples/lanes.rs`: subjects of NATS. `examples/rooms.rs`: a cluster as its rooms grow. They start what they measure.
@@ -43,7 +43,7 @@ pub struct State {
     pub padding: [u64; 4],
 }
 
-/// What `ActorCell` in `node/src/actor.rs` is, which is private: keep the two alike.
+/// The `ActorCell` of `engine/src/actor.rs`, with closures for messages: keep the two alike.
 #[derive(Debug)]
 pub struct ActorCell<A>(RefCell<Option<A>>);
 
