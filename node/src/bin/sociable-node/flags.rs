@@ -155,7 +155,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_OTLP_SHARE", value_name = "FACTOR", default_value_t = 1.0, value_parser = share)]
     pub(crate) otlp_share: f64,
 
-    /// The address and port of the administration (/metrics, /healthz, /readyz, /log), such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
+    /// The address and port of the administration (/metrics, /healthz, /readyz, /actors, /log), such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
     pub(crate) admin_addr: Option<SocketAddr>,
 
