@@ -27,7 +27,7 @@
 //! * `route`: which node a request is for: `target` reads the session id, `placement` finds a node for a new session.
 //! * `state`: what all workers share; `options` and `table` are in it.
 //! * `limits`: rates, connections, descriptors, wrong session ids, and bytes that wait.
-//! * `handover`: the next process takes the sockets.
+//! * `balancer`: the public face: listeners, threads, drain and stop. `handover`: the next process takes the sockets.
 //!
 //! # Which nodes there are
 //!

@@ -6,8 +6,9 @@
 //!
 //! In the order of a packet's way in, from the bottom to the top:
 //!
-//! * `serve/`: the server that hands WebSockets over as raw streams. `drain.rs`: how it lets go of its clients.
-//! * `http/`: requests of Engine.IO, and their refusals. `handshake.rs`: what is kept of the request that opened a session. `cors.rs`, `cookie.rs`.
+//! * `serve/`: the server that hands WebSockets over as raw streams. `connections.rs`: their number. `drain.rs`: closing sessions before a stop.
+//! * `http/`: requests of Engine.IO. `refusal.rs`, `connection_error.rs`: refusals, as the application gives and sees them. `handshake.rs`: what is kept of
+//!   the request that opened a session. `cors.rs`, `cookie.rs`.
 //! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
 //! * `session/`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `memory.rs`: what all may take. `version.rs`, `reason.rs`.
 //! * [`actor`], [`supervision`]: actors, and what follows from their deaths.

@@ -31,10 +31,12 @@
 //! * `connection.rs`: the sockets of a session, and the packets between.
 //! * `thread/`: the part of one worker thread: its sockets and namespaces, and the rooms with their members.
 //! * `handler/`: the handlers of applications, how they run, and where they are kept.
-//! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`: the public face. `socket_state.rs`,
-//!   `server_state.rs`: what all threads see of it.
+//! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the public
+//!   face. `reason.rs`: the table of reasons for which sockets leave.
+//! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: what all threads see of it. `namespace_limits.rs`: how many namespaces clients may make.
+//!   `client_files.rs`: the files of the official client.
 //! * `cluster/`: what crosses threads and nodes. `recovery/`: clients that come back.
-//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`: what is counted, measured, listed and logged.
+//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`: counters, metrics, the list of actors, and logs.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Panics

@@ -16,6 +16,7 @@ use sociable_engine::CloseReason;
 /// | `forced server close` | session | yes | yes | `forced_server_closes` |
 /// | `slow client` | session | yes | yes | `slow_clients` |
 /// | `server shutting down` | session | yes | yes, on another node | `shutdown_closes` |
+/// | `session failed` | session | yes | yes | `sessions_failed` |
 /// | `client namespace disconnect` | socket | no | no | `client_disconnects` |
 /// | `server namespace disconnect` | socket | no | no | `server_disconnects` |
 /// | `socket failed` | socket | no | no | `actors_died` |
