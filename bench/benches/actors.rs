@@ -132,7 +132,7 @@ fn call_to_add(n: u64) -> impl FnOnce(&Worker) + Send {
 
 type Call = Box<dyn FnOnce(&Worker) + Send>;
 
-/// The inbox of a worker, as in `node/src/worker.rs`.
+/// The inbox of a worker, as in `engine/src/inbox.rs`.
 #[derive(Default)]
 struct Inbox {
     calls: Mutex<Vec<Call>>,

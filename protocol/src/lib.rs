@@ -11,6 +11,7 @@
 //! * [`value`]: a JSON value that may hold binary, for code that does not know its types in advance.
 //! * [`websocket`]: frames, the form in which encoded packets are queued, shared and sent.
 //! * [`id`]: the ids of sessions and sockets, which carry the process that made them.
+//! * [`health`], [`Announcement`]: what nodes tell balancers, and each other.
 //! * [`query`]: the query of a request: what node and balancer take it for.
 //! * [`log`]: how logs show names and ids that others chose.
 //! * [`maps`]: hash maps, by who chooses their keys. [`Latency`]: a histogram of times.

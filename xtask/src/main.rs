@@ -7,6 +7,7 @@
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
+//! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
 //! - `fuzz`: made-up inputs for the decoders
 //! - `compose`: the images and the cluster of docker-compose.yml
