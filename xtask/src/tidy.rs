@@ -2,6 +2,7 @@
 
 mod book;
 mod hashes;
+mod layers;
 mod links;
 mod logs;
 mod manifest;
@@ -30,12 +31,15 @@ impl Complaint {
 /// One rule: a file's path in the repository and its text to what is wrong with it.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 9] = [
+const RULES: [(&str, Rule); 12] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
     ("lints of the workspace", manifest::lints),
     ("sorted dependencies", manifest::sorted),
+    ("crates depend on the layers below", layers::dependencies),
+    ("the engine does not name Socket.IO", layers::engine_names_no_socket_io),
+    ("the protocol does no I/O", layers::protocol_does_no_io),
     ("maps of others' keys are seeded", hashes::seeded),
     ("ids of sessions are shortened in logs", logs::shortened),
     ("links lead somewhere", links::lead_somewhere),
