@@ -1,7 +1,10 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler checks.
 
 mod book;
+mod cycles;
 mod hashes;
+mod imports;
+mod layers;
 mod links;
 mod logs;
 mod manifest;
@@ -30,12 +33,16 @@ impl Complaint {
 /// One rule: a file's path in the repository and its text to what is wrong with it.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 9] = [
+const RULES: [(&str, Rule); 13] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
     ("lints of the workspace", manifest::lints),
     ("sorted dependencies", manifest::sorted),
+    ("crates depend on the layers below", layers::dependencies),
+    ("the engine does not name Socket.IO", layers::engine_names_no_socket_io),
+    ("the protocol does no I/O", layers::protocol_does_no_io),
+    ("no import cycle but the listed", cycles::listed),
     ("maps of others' keys are seeded", hashes::seeded),
     ("ids of sessions are shortened in logs", logs::shortened),
     ("links lead somewhere", links::lead_somewhere),

@@ -9,7 +9,7 @@ fn is_manifest(path: &Path) -> bool {
 }
 
 /// The lines of one table, with their numbers counted from 1.
-fn table<'a>(text: &'a str, header: &str) -> impl Iterator<Item = (usize, &'a str)> {
+pub(super) fn table<'a>(text: &'a str, header: &str) -> impl Iterator<Item = (usize, &'a str)> {
     let lines = text.lines().enumerate().map(|(i, line)| (i + 1, line.trim_end()));
     lines.skip_while(move |(_, line)| *line != header).skip(1).take_while(|(_, line)| !line.starts_with('['))
 }
