@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use actix::{Actor, ActorFutureExt, Addr, Arbiter, AsyncContext, Context, Handler, Message, SystemRunner, WrapFuture};
 use criterion::Criterion;
 use parking_lot::Mutex;
-use sociable_bench::{ActorCell, Outcome, State, criterion};
+use sociable_bench::{Increment, State, criterion};
+use sociable_engine::actor::{ActorCell, Outcome};
 
 const BURST: u64 = 1_000;
 const ACTORS: usize = 1_000;
@@ -57,11 +58,8 @@ fn same_thread(criterion: &mut Criterion, system: &SystemRunner) {
 
     let cells = (0..ACTORS).map(|_| Rc::new(ActorCell::new(State::default()))).collect::<Vec<_>>();
     let call = |cell: &ActorCell<State>| {
-        let outcome = cell.call(|state| {
-            state.total += black_box(1);
-            handled.set(handled.get() + 1);
-        });
-        assert!(matches!(outcome, Outcome::Done(())));
+        assert!(matches!(cell.send(Increment(black_box(1))), Outcome::Done(())));
+        handled.set(handled.get() + 1);
     };
     group.bench_function("a call", |bencher| bencher.iter(|| call(black_box(&cells[0]))));
     group.bench_function("calls to 1,000 actors in turn", |bencher| {
@@ -121,8 +119,7 @@ impl Worker {
 }
 
 fn add(worker: &Worker, n: u64) {
-    let outcome = worker.state.call(|state| state.total += n);
-    assert!(matches!(outcome, Outcome::Done(())));
+    assert!(matches!(worker.state.send(Increment(n)), Outcome::Done(())));
     worker.handled.fetch_add(1, Ordering::Release);
 }
 

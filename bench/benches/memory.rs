@@ -8,7 +8,8 @@ use std::rc::Rc;
 
 use actix::{Actor, Context, Handler, Message};
 use allocation_counter::{AllocationInfo, measure};
-use sociable_bench::{ActorCell, State};
+use sociable_bench::{Increment, State};
+use sociable_engine::actor::ActorCell;
 
 const ACTORS: usize = 10_000;
 const MESSAGES: u64 = 10_000;
@@ -44,7 +45,7 @@ fn main() {
     let own = measure(|| cells.extend((0..ACTORS).map(|_| Rc::new(ActorCell::new(State::default())))));
     let own_messages = measure(|| {
         for _ in 0..MESSAGES {
-            let outcome = cells[0].call(|state| state.total += black_box(1));
+            let outcome = cells[0].send(Increment(black_box(1)));
             drop(black_box(outcome));
         }
     });

@@ -16,11 +16,10 @@
 
 pub mod process;
 
-use std::cell::RefCell;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use criterion::Criterion;
+use sociable_engine::actor::{Actor, ActorKind, Handle};
 
 /// A criterion that takes its arguments from the command line and about a second for each figure.
 pub fn criterion() -> Criterion {
@@ -43,35 +42,19 @@ pub struct State {
     pub padding: [u64; 4],
 }
 
-/// The `ActorCell` of `engine/src/actor.rs`, with closures for messages: keep the two alike.
-#[derive(Debug)]
-pub struct ActorCell<A>(RefCell<Option<A>>);
-
-/// What a call to an actor came to.
-#[derive(Debug)]
-pub enum Outcome<A, R> {
-    /// It was handled.
-    Done(R),
-    /// The actor panicked in it.
-    Died(A),
-    /// There is no actor any more.
-    Ended,
+impl Actor for State {
+    const KIND: ActorKind = ActorKind::new("benchmark");
 }
 
-impl<A> ActorCell<A> {
-    /// An actor with this state.
-    pub fn new(actor: A) -> Self {
-        Self(RefCell::new(Some(actor)))
-    }
+/// A number is added up.
+#[derive(Clone, Copy, Debug)]
+pub struct Increment(pub u64);
 
-    /// Handles one message.
+impl Handle<Increment> for State {
+    type Effect = ();
+
     #[inline]
-    pub fn call<R>(&self, message: impl FnOnce(&mut A) -> R) -> Outcome<A, R> {
-        let mut state = self.0.borrow_mut();
-        let Some(actor) = state.as_mut() else { return Outcome::Ended };
-        match catch_unwind(AssertUnwindSafe(|| message(actor))) {
-            Ok(reply) => Outcome::Done(reply),
-            Err(_) => state.take().map_or(Outcome::Ended, Outcome::Died),
-        }
+    fn handle(&mut self, Increment(by): Increment) {
+        self.total += by;
     }
 }

@@ -7,12 +7,12 @@ use std::sync::{Arc, Weak as ArcWeak};
 use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::FutureExt;
-use sociable_adapter::{LeftRoom, Room};
+use sociable_adapter::{LeftRoom, Missed, Room, SavedSession};
 use sociable_engine::layer::Ending;
 use sociable_engine::{CloseReason, Connection, Session};
 use sociable_protocol::maps::Set;
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, Body, DecodeError, Decoder, Packet, Value};
+use sociable_protocol::{Args, Body, DecodeError, Decoder, Frames, Packet, Value};
 
 use crate::ack::Ack;
 use crate::handler::run::{run, spawn_rest};
@@ -243,52 +243,20 @@ impl Client {
             Some(recoveries) => recoveries.claim(&namespace, &auth).await,
             None => None,
         };
-        let thread = &self.thread;
         let back = claimed.as_ref().and_then(Claimed::session);
-        let socket = thread.add(&self.session, self.this.clone(), &namespace, auth, back);
+        let socket = self.thread.add(&self.session, self.this.clone(), &namespace, auth, back);
         let _undo = Abandoned(&socket);
-        let context = ConnectContext { socket: socket.socket() };
         let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
-        // A middleware finds the rooms that the socket comes back to, and may have it leave them.
-        let known: Set<Room> = match &claimed {
-            Some(claimed) if asked => claimed.missed().into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room).collect(),
-            _ => Set::default(),
-        };
-        socket.shared.choose_rooms(known.iter().cloned());
-        for middleware in socket.setup().middleware.iter().filter(|_| asked) {
-            if let Err(error) = middleware(&context).await {
-                // Who is refused has nothing to come back to.
-                claimed.as_mut().map(Claimed::discard);
-                return Err(error.into_failure());
-            }
-        }
+        let known = if asked { ask_middleware(&socket, claimed.as_mut()).await? } else { Set::default() };
         // The client may have gone while it was waiting.
         if !self.session.is_open() {
             return Ok(());
         }
         // From here to the end nothing waits: what others send comes before all this or after it.
         if let Some(recoveries) = recoveries {
-            recoveries.on_connected(&socket.shared, thread.worker.index());
+            recoveries.on_connected(&socket.shared, self.thread.worker.index());
         }
-        let missed = claimed.as_mut().map(|claimed| (claimed.missed(), claimed.take_session()));
-        let missed = missed.map(|(missed, session)| (missed.map(|missed| (socket.packets(&missed), missed)), session));
-        let back = match missed {
-            // Namespaces of one client come back together, and share its outbox: beyond it nothing is begun.
-            Some((Some((packets, missed)), Some(session)))
-                if self.session.has_room_for(packets.iter().map(sociable_protocol::Frames::len)) =>
-            {
-                Some((session, missed, packets))
-            }
-            Some((_, session)) => {
-                if let (Some(recoveries), Some(session)) = (recoveries, session) {
-                    recoveries.history.forget(&session.pid);
-                }
-                // It was there a moment ago, or is too much by now. The client comes back, as somebody new.
-                self.session.end(CloseReason::ForcedClose, Ending::Graceful);
-                return Ok(());
-            }
-            None => None,
-        };
+        let Ok(back) = claimed.map(|claimed| self.take_missed(&socket, claimed)).transpose() else { return Ok(()) };
         if !socket.shared.advance(Stage::Connecting, Stage::Connected) {
             return Ok(());
         }
@@ -301,22 +269,7 @@ impl Client {
         // From now on the socket is what it is kept for.
         connecting.cost.set(0);
         self.sockets.borrow_mut().add(Rc::clone(&socket));
-        let mut chosen = socket.shared.take_rooms();
-        let rooms: Vec<Room> = match back {
-            Some((session, mut missed, packets)) => {
-                let kept: Set<&Room> = chosen.iter().collect();
-                // What a middleware has it leave was its room until now.
-                let left = missed.rooms.extract_if(.., |(room, _)| known.contains(room) && !kept.contains(room));
-                left.for_each(|(room, from)| missed.left_rooms.add(LeftRoom { room, from, to: missed.head }));
-                chosen.retain(|room| !known.contains(room));
-                socket.resume(&session, &missed, packets);
-                missed.rooms.into_iter().map(|(room, _)| room).collect()
-            }
-            None => {
-                socket.start_fresh();
-                vec![]
-            }
-        };
+        let (rooms, chosen) = resume(&socket, back, &known);
         socket.connected(&rooms, &chosen);
         if !socket.shared.is_connected() {
             // A listener of rooms has put it out.
@@ -324,20 +277,87 @@ impl Client {
         }
         let _ = self.session.send(server.connect_frames(&namespace, &socket.shared, self.is_old()), true);
         tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(name), id = %socket.shared.id.shortened(), "socket connected");
-        for handler in socket.setup().connect.clone() {
-            let this = Rc::clone(&socket);
-            run(
-                &self.session,
-                || handler(&context),
-                move |ended| {
-                    if let Err(error) = ended {
-                        this.thread.count(Count::HandlerErrors);
-                        this.notify_error(&SocketError::handler(&ByteString::from_static("connect"), error));
-                    }
-                },
-            );
-        }
+        run_connect_handlers(&socket);
         Ok(())
+    }
+
+    /// Takes the session that a client comes back to, with the packets that it missed. If they can't be sent, the connection ends.
+    fn take_missed(&self, socket: &LocalSocket, mut claimed: Claimed) -> Result<Return, Unsendable> {
+        let (missed, session) = (claimed.missed(), claimed.take_session());
+        let missed = missed.map(|missed| (socket.packets(&missed), missed));
+        match (missed, session) {
+            // Namespaces of one client come back together, and share its outbox: beyond it nothing is begun.
+            (Some((packets, missed)), Some(session)) if self.session.has_room_for(packets.iter().map(Frames::len)) => {
+                Ok(Return { session, missed, packets })
+            }
+            (_, session) => {
+                if let (Some(recoveries), Some(session)) = (socket.shared.namespace.recoveries(), session) {
+                    recoveries.history.forget(&session.pid);
+                }
+                // It was there a moment ago, or is too much by now. The client comes back, as somebody new.
+                self.session.end(CloseReason::ForcedClose, Ending::Graceful);
+                Err(Unsendable)
+            }
+        }
+    }
+}
+
+/// A client that comes back: its session, and the packets that it missed.
+struct Return {
+    session: SavedSession,
+    missed: Missed,
+    packets: Vec<Frames>,
+}
+
+/// The packets that a client missed can't be sent.
+struct Unsendable;
+
+/// Asks the namespace's middleware about a socket. Returns the rooms that it comes back to: a middleware finds them, and may have it leave them.
+async fn ask_middleware(socket: &Rc<LocalSocket>, claimed: Option<&mut Claimed>) -> Result<Set<Room>, Failure> {
+    let missed = claimed.as_ref().and_then(|claimed| claimed.missed());
+    let known: Set<Room> = missed.into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room).collect();
+    socket.shared.choose_rooms(known.iter().cloned());
+    let context = ConnectContext { socket: socket.socket() };
+    for middleware in &socket.setup().middleware {
+        if let Err(error) = middleware(&context).await {
+            // Who is refused has nothing to come back to.
+            claimed.map(Claimed::discard);
+            return Err(error.into_failure());
+        }
+    }
+    Ok(known)
+}
+
+/// Puts a socket where it was, or at the present. Returns the rooms that it comes back to, and those that a middleware chose.
+fn resume(socket: &LocalSocket, back: Option<Return>, known: &Set<Room>) -> (Vec<Room>, Vec<Room>) {
+    let mut chosen = socket.shared.take_rooms();
+    let Some(Return { session, mut missed, packets }) = back else {
+        socket.start_fresh();
+        return (vec![], chosen);
+    };
+    let kept: Set<&Room> = chosen.iter().collect();
+    // What a middleware has it leave was its room until now.
+    let left = missed.rooms.extract_if(.., |(room, _)| known.contains(room) && !kept.contains(room));
+    left.for_each(|(room, from)| missed.left_rooms.add(LeftRoom { room, from, to: missed.head }));
+    chosen.retain(|room| !known.contains(room));
+    socket.resume(&session, &missed, packets);
+    (missed.rooms.into_iter().map(|(room, _)| room).collect(), chosen)
+}
+
+fn run_connect_handlers(socket: &Rc<LocalSocket>) {
+    let context = ConnectContext { socket: socket.socket() };
+    for handler in socket.setup().connect.clone() {
+        let this = Rc::clone(socket);
+        run(
+            &socket.session,
+            || handler(&context),
+            move |ended| {
+                if let Err(error) = ended {
+                    this.thread.count(Count::HandlerErrors);
+                    this.notify_error(&SocketError::handler(&ByteString::from_static("connect"), error));
+                }
+            },
+        );
     }
 }
 

@@ -62,6 +62,7 @@ const FAMILIES: [Family; 4] = [
             ("forced_server_close", "forced_server_closes"),
             ("slow_client", "slow_clients"),
             ("shutdown", "shutdown_closes"),
+            ("session_failed", "sessions_failed"),
         ],
     },
     Family {
@@ -296,14 +297,14 @@ impl Now {
 
     /// The actors by their kind.
     fn actors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor("actors", "Actors that are alive, by kind.", None, MetricType::Gauge)?;
+        let mut family = encoder.encode_descriptor("actors", "Actors that are alive, by kind", None, MetricType::Gauge)?;
         for of in &self.actors {
             ConstGauge::new(of.alive as u64).encode(family.encode_family(&[("kind", of.kind)])?)?;
         }
         type Figure = fn(&ActorKindReport) -> u64;
         let counters: [(&str, &str, Figure); 2] = [
-            ("actor_deaths", "Actors that died of a panic, by kind.", |of| of.deaths),
-            ("actor_restarts", "Actors that their supervisor restarted, by kind.", |of| of.restarts),
+            ("actor_deaths", "Actors that died of a panic, by kind", |of| of.deaths),
+            ("actor_restarts", "Actors that their supervisor restarted, by kind", |of| of.restarts),
         ];
         for (name, help, figure) in counters {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;

@@ -89,6 +89,7 @@ mod tests {
             CloseReason::ForcedServerClose,
             CloseReason::SlowClient,
             CloseReason::ServerShuttingDown,
+            CloseReason::SessionFailed,
         ];
         let socket =
             [DisconnectReason::ClientNamespaceDisconnect, DisconnectReason::ServerNamespaceDisconnect, DisconnectReason::SocketFailed];

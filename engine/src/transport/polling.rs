@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Instant;
 
 use actix_http::StatusCode;
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use sociable_protocol::Id;
 use sociable_protocol::engine::{Packet, PacketError, decode_payload, encode_payload, v3};
 
 use super::Transport;
+use crate::actor::ActorKind;
 use crate::http::lasting::LONG_ANSWER;
 use crate::http::refused::{Refused, ask_owner};
 use crate::http::reply::{Payload, Reply};
@@ -338,7 +340,10 @@ async fn receive_all(session: &Session, length: usize, packets: impl Iterator<It
     for packet in packets {
         match packet {
             Ok(packet) => {
-                if !session.receive(detached(packet, length)) {
+                let started = Instant::now();
+                let goes_on = session.receive(detached(packet, length));
+                session.worker().actor_called(ActorKind::SESSION, started.elapsed());
+                if !goes_on {
                     return;
                 }
                 std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;

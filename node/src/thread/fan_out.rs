@@ -129,7 +129,7 @@ impl LocalNamespace {
         let Effects { slow, listened, dead_sockets, dead_rooms } = fan_out.effects;
         listened.iter().for_each(|socket| socket.notify_outgoing(fan_out.frames));
         slow.iter().for_each(|socket| socket.session.end_slow());
-        dead_sockets.into_iter().for_each(|(socket, death)| socket.died(death));
+        dead_sockets.into_iter().for_each(|(socket, death)| self.end_socket(&socket, death));
         self.supervise_rooms(dead_rooms);
     }
 }

@@ -1,5 +1,6 @@
 //! The server's part of one worker thread: its sockets, and its part of each namespace.
 
+mod events;
 mod fan_out;
 pub(crate) mod namespace;
 pub(crate) mod namespace_actor;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use sociable_adapter::{Room, Target};
-use sociable_engine::actor::{Actor, ActorCell, ActorKind, Handle, Outcome};
+use sociable_engine::actor::{Actor, ActorCell, ActorKind, Death, Handle, Outcome};
 use sociable_engine::supervision::{Directive, Restarts, Strategy};
 
 use crate::handler::registry::RoomEvent;
@@ -17,6 +17,7 @@ use crate::thread::ThreadState;
 use crate::thread::namespace_actor::{Change, DeadRoom, Find, Moved, NamespaceActor, Rebuild};
 use crate::thread::room::RoomActor;
 use crate::thread::socket::LocalSocket;
+use crate::thread::socket_actor::SocketActor;
 use crate::trace;
 
 /// A room is built anew from what its sockets know of themselves. If rooms die too often, the namespace is.
@@ -107,6 +108,18 @@ impl LocalNamespace {
                 self.namespace.room_edge(&name, false);
             }
         }
+    }
+
+    /// A socket's actor has died: the socket is ended, its client and its handlers are told.
+    #[cold]
+    pub(super) fn end_socket(&self, socket: &Rc<LocalSocket>, death: Death<SocketActor>) {
+        let Death { mut remains, cause } = death;
+        let id = socket.shared.id;
+        self.record(SocketActor::KIND, &id.shortened().to_string(), cause, Directive::Stop);
+        let acks = remains.drain_acks();
+        socket.actor.replace(SocketActor::new(false, remains.progress().cloned()));
+        socket.leave(DisconnectReason::SocketFailed, true);
+        acks.into_iter().for_each(|waiter| waiter.gone(id));
     }
 
     /// The namespace's actor has died, or is to be made anew.

@@ -6,26 +6,24 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytestring::ByteString;
-use futures_util::future::LocalBoxFuture;
 use sociable_adapter::{Entry, LeftRoom, Missed, Operation, Position, SavedSession};
-use sociable_engine::actor::{Actor as _, ActorCell, Death, Handle, Outcome};
-use sociable_engine::supervision::Directive;
+use sociable_engine::actor::{ActorCell, Handle, Outcome};
 use sociable_engine::{SendError, Session};
 use sociable_protocol::{Args, Frames};
 
-use crate::ack::{Ack, Waiter};
+use crate::ack::Waiter;
 use crate::handler::registry::Handlers;
-use crate::handler::run::{HANDLER_COST, Started, notify, poll_once, run, spawn_rest};
-use crate::handler::{DisconnectContext, Erased, EventContext, HandlerError};
+use crate::handler::run::{notify, run};
+use crate::handler::{DisconnectContext, Erased, EventContext};
 use crate::reason::DisconnectReason;
 use crate::recovery::progress::DeliveryProgress;
-use crate::socket::{Socket, SocketError};
+use crate::socket::Socket;
 use crate::socket_state::{SocketState, Stage};
 use crate::stats::Count;
 use crate::thread::ThreadState;
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::namespace_actor::{Change, Enter, Exit, Join, Leave};
-use crate::thread::socket_actor::{AwaitAck, Configure, Event, Hold, NextEvent, Notify, Plan, SocketActor, TakeAck, Visit};
+use crate::thread::socket_actor::{AwaitAck, Configure, Notify, SocketActor, TakeAck, Visit};
 use crate::thread::sockets::InNamespace;
 use crate::trace;
 
@@ -88,7 +86,7 @@ impl LocalSocket {
 
     /// Sends a message to the actor. If it dies of it, its namespace ends the socket.
     #[inline]
-    fn tell<M>(self: &Rc<Self>, message: M) -> Option<<SocketActor as Handle<M>>::Effect>
+    pub(super) fn tell<M>(self: &Rc<Self>, message: M) -> Option<<SocketActor as Handle<M>>::Effect>
     where
         SocketActor: Handle<M>,
     {
@@ -96,21 +94,10 @@ impl LocalSocket {
             Outcome::Done(effect) => Some(effect),
             Outcome::Ended => None,
             Outcome::Died(death) => {
-                self.died(death);
+                self.namespace.end_socket(self, death);
                 None
             }
         }
-    }
-
-    /// The actor has died: its namespace ends the socket, and tells its client and its handlers.
-    #[cold]
-    pub(super) fn died(self: &Rc<Self>, death: Death<SocketActor>) {
-        let Death { mut remains, cause } = death;
-        self.thread.worker.actor_died(SocketActor::KIND, self.shared.id.shortened().to_string(), cause, Directive::Stop);
-        let acks = remains.drain_acks();
-        self.actor.replace(SocketActor::new(false, remains.progress().cloned()));
-        self.leave(DisconnectReason::SocketFailed, true);
-        acks.into_iter().for_each(|waiter| waiter.gone(self.shared.id));
     }
 
     /// Returns true if a walk has not met the socket before.
@@ -132,7 +119,7 @@ impl LocalSocket {
     }
 
     /// Lists something that the namespace and the socket itself have listening.
-    fn gather<T: Clone>(&self, list: impl Fn(&Handlers) -> &Vec<T>) -> Vec<T> {
+    pub(super) fn gather<T: Clone>(&self, list: impl Fn(&Handlers) -> &Vec<T>) -> Vec<T> {
         let mut all = list(&self.setup).clone();
         let own = self.actor.read(|actor| actor.own().map(|own| list(own).clone())).flatten();
         all.extend(own.into_iter().flatten());
@@ -298,134 +285,6 @@ impl LocalSocket {
             }
             None => self.thread.count(Count::AcksUnexpected),
         }
-    }
-
-    /// The client has sent an event.
-    #[inline]
-    pub(crate) fn on_event(self: &Rc<Self>, context: EventContext) {
-        let own = self.actor.read(|actor| actor.own().map(|own| own.any.clone())).flatten().unwrap_or_default();
-        if !self.setup.any.is_empty() || !own.is_empty() {
-            self.setup.any.iter().chain(&own).for_each(|listener| notify(&self.session, || listener(&context)));
-            if !self.shared.is_connected() {
-                return;
-            }
-        }
-        if let Some((context, plan)) = self.tell(Event { session: &self.session, context }).flatten() {
-            self.handle(context, plan);
-        }
-    }
-
-    /// Handles the events that wait, as far as they need no longer.
-    pub(crate) fn handle_waiting(self: &Rc<Self>) {
-        while self.shared.is_connected() && !self.session.is_full() {
-            let Some((waited, context, plan)) = self.tell(NextEvent).flatten() else { break };
-            drop(waited);
-            self.handle(context, plan);
-        }
-    }
-
-    /// Asks the middleware, then calls the handlers.
-    fn handle(self: &Rc<Self>, context: EventContext, Plan { own, middleware }: Plan) {
-        if self.setup.event_middleware.is_empty() && middleware.is_empty() {
-            return self.run_handlers(&context, own);
-        }
-        let middleware: Vec<_> = self.setup.event_middleware.iter().cloned().chain(middleware).collect();
-        let asked = context.clone();
-        let ask = move || -> LocalBoxFuture<'static, Result<(), HandlerError>> {
-            Box::pin(async move {
-                for ask in middleware {
-                    ask(&asked).await?;
-                }
-                Ok(())
-            })
-        };
-        match poll_once(&self.session, ask) {
-            Started::Ended(verdict) => self.on_verdict(&context, own, verdict),
-            Started::Panicked => {}
-            Started::Waits(future) => {
-                self.tell(Hold(true));
-                let this = Rc::clone(self);
-                spawn_rest(&self.session, HANDLER_COST + context.cost(), future, move |verdict| {
-                    this.tell(Hold(false));
-                    if let Some(verdict) = verdict {
-                        this.on_verdict(&context, own, verdict);
-                    }
-                });
-            }
-        }
-    }
-
-    fn on_verdict(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>, verdict: Result<(), HandlerError>) {
-        match verdict {
-            Ok(()) if self.shared.is_connected() => self.run_handlers(context, own),
-            Ok(()) => {}
-            Err(error) => {
-                self.thread.count(Count::EventsRefused);
-                self.notify_error(&SocketError::refused(&context.name, error.clone()));
-                self.answer_error(context.ack.as_ref(), error);
-            }
-        }
-    }
-
-    /// Calls the handlers of an event.
-    #[inline]
-    fn run_handlers(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
-        let shared = self.setup.events.get(&context.name);
-        let counters = &self.thread.counters;
-        if shared.is_none() && own.is_empty() {
-            counters.increment(Count::EventsUnheard);
-        }
-        for handler in shared.into_iter().flatten().chain(&own) {
-            let span = trace::handling(self.shared.id, self.shared.namespace.name(), &context.name);
-            let begun =
-                poll_once(&self.session, || if span.is_disabled() { handler(context) } else { trace::handled(span, || handler(context)) });
-            match begun {
-                Started::Panicked => {}
-                Started::Ended(Ok(())) => counters.increment(Count::EventsHandled),
-                Started::Ended(Err(error)) => self.failed(&context.name, context.ack.as_ref(), error),
-                Started::Waits(future) => {
-                    let (this, name, ack) = (Rc::clone(self), context.name.clone(), context.ack.clone());
-                    spawn_rest(&self.session, HANDLER_COST + context.cost(), future, move |ended| match ended {
-                        None => {}
-                        Some(Ok(())) => this.thread.count(Count::EventsHandled),
-                        Some(Err(error)) => this.failed(&name, ack.as_ref(), error),
-                    });
-                }
-            }
-        }
-    }
-
-    fn failed(self: &Rc<Self>, event: &ByteString, ack: Option<&Ack>, error: HandlerError) {
-        let count = if matches!(error, HandlerError::Arguments(_)) { Count::BadArguments } else { Count::HandlerErrors };
-        self.thread.count(count);
-        tracing::debug!(target: "sociable::handler", id = %self.shared.id.shortened(), event = %trace::plain(event), ?error, "event not handled");
-        self.notify_error(&SocketError::handler(event, error.clone()));
-        self.answer_error(ack, error);
-    }
-
-    /// Tells the client that waits for an acknowledgement why there is none, if that is wanted.
-    fn answer_error(&self, ack: Option<&Ack>, error: HandlerError) {
-        #[derive(serde::Serialize)]
-        struct Answer<'a> {
-            error: Told<'a>,
-        }
-        #[derive(serde::Serialize)]
-        struct Told<'a> {
-            message: &'a str,
-            #[serde(skip_serializing_if = "Option::is_none")]
-            data: Option<&'a serde_json::Value>,
-        }
-        let wanted = |ack: &&Ack| ack.is_asked() && self.shared.namespace.server_state().is_some_and(|server| server.answer_errors);
-        if let Some(ack) = ack.filter(wanted) {
-            let failure = error.into_failure();
-            // A client that has gone needs no answer.
-            let _ = ack.send(&Answer { error: Told { message: failure.message(), data: failure.data() } });
-        }
-    }
-
-    pub(crate) fn notify_error(&self, error: &SocketError) {
-        let socket = self.socket();
-        self.gather(|setup| &setup.errors).iter().for_each(|listener| notify(&self.session, || listener(&socket, error)));
     }
 
     /// Takes the socket out of its namespace. `tell_client`: with a disconnect packet.

@@ -5,7 +5,8 @@ use bytestring::ByteString;
 
 use super::placeholder::Check;
 use super::scan::{self, Fault};
-use super::{DecodeError, Decoder, Limits, Parser, json_encode, unescape};
+use super::unescape::unescape;
+use super::{DecodeError, Decoder, Limits, Parser, json_encode};
 use crate::args::{Args, Encoding};
 use crate::packet::{Body, MAIN_NAMESPACE, Packet, is_reserved};
 use crate::websocket::Frames;

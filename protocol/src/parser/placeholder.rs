@@ -1,7 +1,8 @@
 //! Placeholders: `{"_placeholder":true,"num":0}` stands in a JSON text for the attachment of that number.
 
-use super::DecodeError;
+use super::error::DecodeError;
 use super::scan::Listener;
+use super::unescape::unescape;
 
 /// The keys of a placeholder.
 pub(crate) const FLAG: &str = "_placeholder";
@@ -96,7 +97,7 @@ impl Listener for Check {
             raw if raw == NUMBER.as_bytes() => Key::Number,
             _ => Key::Other,
         };
-        level.key = if raw.contains(&b'\\') { plain(super::unescape(raw).as_bytes()) } else { plain(raw) };
+        level.key = if raw.contains(&b'\\') { plain(unescape(raw).as_bytes()) } else { plain(raw) };
     }
 
     fn scalar(&mut self, raw: &[u8]) {

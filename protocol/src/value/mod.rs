@@ -47,16 +47,6 @@ pub enum Value {
 static NULL: Value = Value::Null;
 
 impl Value {
-    /// Parses JSON, and puts attachments into the place of `{"_placeholder":true,"num":N}`. Without attachments there are no
-    /// placeholders: such an object is an object.
-    ///
-    /// # Errors
-    ///
-    /// If the text is not JSON, nested more than 127 levels, or a placeholder names an attachment that is not there.
-    pub fn from_json(raw: &str, attachments: &[Bytes]) -> Result<Value, serde_json::Error> {
-        read::from_json(raw, attachments)
-    }
-
     /// The value of a key, if this is an object that has it.
     pub fn get(&self, key: &str) -> Option<&Value> {
         let (_, value) = self.as_object()?.iter().rfind(|(name, _)| name == key)?;

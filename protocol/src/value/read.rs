@@ -8,11 +8,19 @@ use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, MapAccess, Seq
 use super::Value;
 use crate::parser::placeholder;
 
-pub(super) fn from_json(raw: &str, attachments: &[Bytes]) -> Result<Value, serde_json::Error> {
-    let mut deserializer = serde_json::Deserializer::from_str(raw);
-    let value = Reader { attachments }.deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(value)
+impl Value {
+    /// Parses JSON, and puts attachments into the place of `{"_placeholder":true,"num":N}`. Without attachments there are no
+    /// placeholders: such an object is an object.
+    ///
+    /// # Errors
+    ///
+    /// If the text is not JSON, nested more than 127 levels, or a placeholder names an attachment that is not there.
+    pub fn from_json(raw: &str, attachments: &[Bytes]) -> Result<Value, serde_json::Error> {
+        let mut deserializer = serde_json::Deserializer::from_str(raw);
+        let value = Reader { attachments }.deserialize(&mut deserializer)?;
+        deserializer.end()?;
+        Ok(value)
+    }
 }
 
 impl<'de> Deserialize<'de> for Value {

@@ -20,8 +20,7 @@ const CYCLES: [(&str, &[&str]); 7] = [
     // Handlers take contexts, contexts hold sockets, sockets hold namespaces, namespaces hold handlers.
     ("node", &NODE),
     ("program", &[]),
-    // Arguments are read as values, values by the parser's placeholders, and the parser makes arguments.
-    ("protocol", &["args", "packet", "parser", "parser::placeholder", "value", "value::read"]),
+    ("protocol", &[]),
 ];
 
 const NODE: [&str; 20] = [
