@@ -16,7 +16,7 @@ pub trait LifecycleHooks: Send + Sync + 'static {
         None
     }
 
-    /// A worker thread is about to serve. It is called once for each thread.
+    /// A worker thread is about to serve. It is called for each service that the thread has.
     fn started(&self) {}
 
     /// Announces to load balancers that this process is draining.

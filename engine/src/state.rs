@@ -20,7 +20,7 @@ use crate::hooks::LifecycleHooks;
 use crate::memory::Memory;
 use crate::reason::CloseReason;
 use crate::session::{Connection, Ending, Session};
-use crate::worker::{Worker, WorkerHandle};
+use crate::worker::{Records, Worker, WorkerHandle};
 
 /// Makes the receiver of a session's messages.
 type Accept = Box<dyn Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync>;
@@ -98,12 +98,13 @@ impl EngineState {
         self.connections.held()
     }
 
-    /// Adds the worker that `make` returns for an index.
-    pub(crate) fn register<T>(&self, make: impl FnOnce(usize) -> (T, WorkerHandle)) -> T {
+    /// Adds the worker that `make` returns for an index. One that takes the place of another goes on with its counters and its record of deaths.
+    pub(crate) fn register<T>(&self, make: impl FnOnce(usize, Records) -> (T, WorkerHandle)) -> T {
         let _registering = self.registering.lock();
         let mut workers = Vec::clone(&self.workers.load());
         let index = workers.iter().position(|worker| !worker.is_alive()).unwrap_or(workers.len());
-        let (worker, handle) = make(index);
+        let records = workers.get(index).map(|worker| worker.records()).unwrap_or_default();
+        let (worker, handle) = make(index, records);
         if index < workers.len() {
             workers[index] = Arc::new(handle);
         } else {

@@ -27,6 +27,9 @@ use crate::timers::Timers;
 /// So many entries of sessions that are not on their way any more are kept at least.
 const PENDING_SLACK: usize = 64;
 
+/// The longest name of an actor in its record, in bytes.
+const MAX_NAME: usize = 256;
+
 /// How often the lag of a thread is looked at. Four times in a ping timeout, if that is more often.
 const LAG_INTERVAL: Duration = Duration::from_millis(250);
 const SHORTEST_LAG_INTERVAL: Duration = Duration::from_millis(20);
@@ -91,10 +94,8 @@ impl Worker {
         if let Some(worker) = Self::current(engine) {
             return worker;
         }
-        let counters = Arc::new(Counters::default());
         let inbox = Arc::new(Inbox::default());
-        let actors = Arc::new(ActorLog::default());
-        let worker = engine.register(|index| {
+        let worker = engine.register(|index, (counters, actors)| {
             let worker = Rc::new(Worker {
                 engine: Arc::clone(engine),
                 index,
@@ -137,6 +138,12 @@ impl Worker {
     #[inline]
     pub fn layer<T: 'static>(&self) -> Option<Rc<T>> {
         self.layer.borrow().as_ref().and_then(|layer| Rc::clone(layer).downcast().ok())
+    }
+
+    /// Returns what the layer above has on this thread, if it is a worker of the engine.
+    #[inline]
+    pub fn layer_here<T: 'static>(engine: &Arc<EngineState>) -> Option<Rc<T>> {
+        WORKERS.try_with(|workers| workers.borrow().iter().find(|worker| Arc::ptr_eq(&worker.0.engine, engine))?.0.layer()).ok().flatten()
     }
 
     /// Returns how late the thread was with what was due.
@@ -225,6 +232,7 @@ impl Worker {
         if directive == Directive::Restart {
             self.counters.increment(Count::ActorsRestarted);
         }
+        let name = name[..name.floor_char_boundary(MAX_NAME)].to_owned();
         self.actors.death(DeathRecord { kind, name, cause, directive, at: Instant::now() });
     }
 
@@ -307,6 +315,9 @@ impl Handler<Wake> for InboxWaker {
     }
 }
 
+/// What is counted and recorded of a worker.
+pub(crate) type Records = (Arc<Counters>, Arc<ActorLog>);
+
 /// A worker as other threads see it.
 pub struct WorkerHandle {
     waker: Addr<InboxWaker>,
@@ -345,6 +356,10 @@ impl WorkerHandle {
         if self.inbox.push(bytes, Box::new(call)) {
             self.waker.do_send(Wake);
         }
+    }
+
+    pub(crate) fn records(&self) -> Records {
+        (Arc::clone(&self.counters), Arc::clone(&self.actors))
     }
 
     /// Returns the record of the actors of its thread.

@@ -55,7 +55,7 @@ pub struct ActorKindReport {
     pub deaths: u64,
     /// How many were restarted since the start.
     pub restarts: u64,
-    /// The longest call, in microseconds. Calls of sockets count as calls of their session.
+    /// The longest call, in microseconds: of workers, namespaces and rooms. Sessions and sockets are not timed.
     pub longest_call_us: u64,
 }
 

@@ -423,7 +423,8 @@ impl Connection for Client {
 
     fn closed(&self, reason: CloseReason) {
         for socket in self.sockets() {
-            socket.leave(DisconnectReason::Session(reason), false);
+            // A socket that can't be ended must not keep the others in their rooms.
+            self.session.supervise(|| socket.leave(DisconnectReason::Session(reason), false));
         }
     }
 

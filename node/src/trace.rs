@@ -7,7 +7,7 @@ use std::fmt;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use sociable_adapter::{Message, Operation, Room};
+use sociable_adapter::{Message, Operation, Room, Target};
 use sociable_protocol::log::shortened;
 use sociable_protocol::{Body, Frames, Id, Packet};
 use tracing::field::{self, Empty};
@@ -110,27 +110,37 @@ pub(crate) fn name_of_room(room: &str) -> String {
 
 /// A message for the other nodes.
 #[inline]
-pub(crate) fn published(message: &Message) {
-    only_if_on!("sociable::adapter", across("published", message));
+pub(crate) fn published(namespace: &str, target: &Target, operation: &Operation) {
+    only_if_on!("sociable::adapter", across("published", namespace, target, operation));
+}
+
+/// An event for the other nodes, which the history that they share brings them.
+#[inline]
+pub(crate) fn published_event(namespace: &str, target: &Target, bytes: usize) {
+    #[cold]
+    fn log(namespace: &str, target: &Target, bytes: usize) {
+        trace!(target: "sociable::adapter", namespace = %plain(namespace), operation = "emit", rooms = target.rooms.len(), bytes, "published");
+    }
+    only_if_on!("sociable::adapter", log(namespace, target, bytes));
 }
 
 /// A message of another node.
 #[inline]
 pub(crate) fn delivered(message: &Message) {
-    only_if_on!("sociable::adapter", across("delivered", message));
+    only_if_on!("sociable::adapter", across("delivered", &message.namespace, &message.target, &message.operation));
 }
 
 #[cold]
-fn across(what: &'static str, message: &Message) {
-    let (operation, bytes) = match &message.operation {
+fn across(what: &'static str, namespace: &str, target: &Target, operation: &Operation) {
+    let (operation, bytes) = match operation {
         Operation::Emit { frames, .. } => ("emit", frames.len()),
         Operation::Join(_) => ("join", 0),
         Operation::Leave(_) => ("leave", 0),
         Operation::Disconnect { .. } => ("disconnect", 0),
         Operation::ServerEvent { .. } => ("server event", 0),
     };
-    let rooms = message.target.rooms.len();
-    trace!(target: "sociable::adapter", namespace = %plain(&message.namespace), operation, rooms, bytes, "{what}");
+    let rooms = target.rooms.len();
+    trace!(target: "sociable::adapter", namespace = %plain(namespace), operation, rooms, bytes, "{what}");
 }
 
 #[cfg(test)]
@@ -139,7 +149,6 @@ mod tests {
     use std::sync::Arc;
 
     use parking_lot::Mutex;
-    use sociable_adapter::Target;
     use sociable_protocol::{Args, Encoding, IdSource, NodeTag};
 
     use super::*;
@@ -173,7 +182,7 @@ mod tests {
         let operation = Operation::ServerEvent { name: "note".into(), args };
         let message = Message { namespace: "/chat".into(), target: Target::default(), operation };
         let log = logged(|| {
-            published(&message);
+            published(&message.namespace, &message.target, &message.operation);
             delivered(&message);
         });
         for part in ["sociable::adapter: published", "sociable::adapter: delivered", "namespace=/chat", "operation=\"server event\""] {

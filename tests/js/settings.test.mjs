@@ -108,6 +108,32 @@ test("the administration tells figures and health under any name, and the log un
   assert.equal((await request(node.url + "/metrics")).status, 404, "clients are not shown them");
 });
 
+test("the administration lists the actors under an address alone", async (t) => {
+  const port = await freePort();
+  const node = await freshNode(t, "--admin-addr", `127.0.0.1:${port}`);
+  const admin = `http://127.0.0.1:${port}`;
+  const alive = async () => {
+    const { status, text } = await request(admin + "/actors");
+    assert.equal(status, 200);
+    const { kinds, last_deaths } = JSON.parse(text);
+    assert.deepEqual(last_deaths, []);
+    assert.ok(kinds.every(({ deaths, restarts }) => deaths === 0 && restarts === 0));
+    return Object.fromEntries(kinds.map(({ kind, alive }) => [kind, alive]));
+  };
+  const { worker, ...none } = await alive();
+  assert.ok(worker >= 1);
+  assert.deepEqual(none, { session: 0, namespace: 0, room: 0, socket: 0 });
+  const socket = await connect(t, node, "/");
+  assert.deepEqual(await alive(), { worker, session: 1, namespace: 1, room: 0, socket: 1 });
+  const metrics = await request(admin + "/metrics");
+  assert.match(metrics.text, /^sociable_actors\{kind="socket"\} 1$/m);
+  assert.match(metrics.text, /^sociable_actor_deaths_total\{kind="room"\} 0$/m);
+  socket.disconnect();
+  await until(async () => (await alive()).session === 0, "the session is gone");
+  assert.equal((await request(admin + "/actors", { headers: { host: "node-1.example" } })).status, 404);
+  assert.equal((await request(node.url + "/actors")).status, 404, "clients are not shown them");
+});
+
 test("the log can be lines of JSON", async (t) => {
   const node = await freshNode(t, "--log-format", "json");
   await until(() => node.output.includes("listening on"), "it is told");

@@ -17,7 +17,7 @@ pub fn note<T: Send + 'static>() -> (Arc<Mutex<Vec<T>>>, impl Fn(T) + Clone + Se
     (list, move |item| notes.lock().unwrap().push(item))
 }
 
-/// An engine that sends each message back as it came, and notes why its sessions end.
+/// An engine that sends each message back as it came, and notes why its sessions end. The message `panic` panics.
 #[derive(Clone, Debug)]
 pub struct Engines {
     pub engine: Engine,
@@ -31,9 +31,10 @@ struct Echo {
 
 impl Connection for Echo {
     fn text(&self, text: ByteString) {
-        match text.strip_prefix("close") {
-            Some(_) => self.session.close(),
-            None => self.session.send_text(&text).unwrap(),
+        match &*text {
+            "panic" => panic!("crash"),
+            text if text.starts_with("close") => self.session.close(),
+            text => self.session.send_text(text).unwrap(),
         }
     }
 

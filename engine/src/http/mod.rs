@@ -213,6 +213,8 @@ async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &Req
         polling::fail(engine, id, claims).await?;
         return Ok(Reply::empty(StatusCode::BAD_REQUEST));
     }
+    // The field of a form is text.
+    let binary = binary && target.jsonp.is_none();
     let mut lent = Lent::none(&engine.memory);
     let mut reading = pin!(read_body(head, body, engine.config.max_payload(), &mut lent));
     let packets = |body: Bytes| if target.jsonp.is_some() { jsonp::payload(&body) } else { Some(body) };

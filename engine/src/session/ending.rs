@@ -61,7 +61,8 @@ impl Session {
         self.outbox.wake();
         self.resume();
         if let Some(connection) = connection {
-            connection.closed(reason);
+            // A layer that is broken must not take the caller with it, who may be ending other sessions.
+            self.supervise(|| connection.closed(reason));
         }
         if self.transport.get() == Transport::WebSocket {
             // Nobody asks for a WebSocket session by its id.

@@ -20,7 +20,7 @@ impl Actor for Session {
 impl Session {
     /// Runs something of the session. If it panics, the session ends.
     #[inline]
-    pub(crate) fn supervise<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
+    pub fn supervise<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(work)) {
             Ok(result) => Some(result),
             Err(panic) => {
@@ -57,11 +57,7 @@ impl Session {
     #[cold]
     fn fail(&self, cause: &str) {
         self.worker.actor_died(Self::KIND, self.id.shortened().to_string(), cause.to_owned(), Directive::Stop);
-        // The end calls the layer above, which may be the one that is broken.
-        let ended = catch_unwind(AssertUnwindSafe(|| self.end(CloseReason::SessionFailed, Ending::Abrupt)));
-        if let Err(panic) = ended {
-            tracing::error!(target: "sociable::actor", sid = %self.id.shortened(), cause = panic_text(&*panic), "layer above panicked at the end of a session");
-        }
+        self.end(CloseReason::SessionFailed, Ending::Abrupt);
         self.release();
     }
 }

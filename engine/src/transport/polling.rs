@@ -3,7 +3,6 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
 
 use actix_http::StatusCode;
 use bytes::Bytes;
@@ -12,7 +11,6 @@ use sociable_protocol::Id;
 use sociable_protocol::engine::{Packet, PacketError, decode_payload, encode_payload, v3};
 
 use super::Transport;
-use crate::actor::ActorKind;
 use crate::http::lasting::LONG_ANSWER;
 use crate::http::refused::{Refused, ask_owner};
 use crate::http::reply::{Payload, Reply};
@@ -187,6 +185,10 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.0 {
             session.polling.waiting.set(false);
+            // Whoever supervises the session ends it.
+            if std::thread::panicking() {
+                return;
+            }
             // What is carried by a WebSocket by now needs no poll.
             if session.transport() == Transport::Polling {
                 session.end(CloseReason::TransportError, Ending::Abrupt);
@@ -340,10 +342,7 @@ async fn receive_all(session: &Session, length: usize, packets: impl Iterator<It
     for packet in packets {
         match packet {
             Ok(packet) => {
-                let started = Instant::now();
-                let goes_on = session.receive(detached(packet, length));
-                session.worker().actor_called(ActorKind::SESSION, started.elapsed());
-                if !goes_on {
+                if !session.receive(detached(packet, length)) {
                     return;
                 }
                 std::future::poll_fn(|cx| session.poll_unpaused(cx)).await;

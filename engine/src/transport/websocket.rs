@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
@@ -15,7 +15,6 @@ use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, FrameError, Message, cl
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::Stream;
-use crate::actor::ActorKind;
 use crate::memory::SMALL;
 use crate::reason::CloseReason;
 use crate::session::{Ending, Session, State};
@@ -205,9 +204,7 @@ impl Pump {
                 Ok(()) if !buffer.filled().is_empty() => {
                     trace::transport(self.session.id(), "websocket", "read", buffer.filled().len());
                     self.session.worker().make_calls();
-                    let started = Instant::now();
                     self.decode(buffer.filled_mut());
-                    self.session.worker().actor_called(ActorKind::SESSION, started.elapsed());
                 }
                 _ => self.ended = Some(End::Client { answer: None }),
             }

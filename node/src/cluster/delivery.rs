@@ -19,6 +19,9 @@ impl Namespace {
         let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
         let kept = self.recoveries().filter(is_kept).cloned();
         let shared = kept.as_ref().is_some_and(|recoveries| recoveries.history.is_shared());
+        if shared {
+            trace::published(self.name(), &target, &operation);
+        }
         let told = if local || shared { Ok(()) } else { self.publish(|| (target.clone(), operation.clone())) };
         let done = match kept {
             Some(recoveries) => self.order(&recoveries, target, operation),
@@ -31,8 +34,8 @@ impl Namespace {
     pub(crate) fn publish(&self, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
         let Some(server) = self.server_state().filter(|server| !server.alone) else { return Ok(()) };
         let (target, operation) = message();
+        trace::published(self.name(), &target, &operation);
         let message = Message { namespace: self.name().clone(), target, operation };
-        trace::published(&message);
         Ok(server.cluster().publish(message)?)
     }
 

@@ -14,6 +14,7 @@ use crate::namespace::Namespace;
 use crate::recovery::registry::Recoveries;
 use crate::socket::Socket;
 use crate::thread::{ThreadState, on_thread};
+use crate::trace;
 
 impl Namespace {
     /// Sends an event to sockets, and keeps it for those who are away if recovery is on.
@@ -26,7 +27,11 @@ impl Namespace {
         let reach = || if local { Reach::Here } else { Reach::Everywhere };
         self.send_persisted(&recoveries, target.clone(), name, &args, compress, &reach)?;
         // Where nodes share their history, it brings the event to the others.
-        if local || recoveries.history.is_shared() {
+        if local {
+            return Ok(());
+        }
+        if recoveries.history.is_shared() {
+            trace::published_event(self.name(), &target, args.encoded_len());
             return Ok(());
         }
         self.publish(|| {
@@ -143,13 +148,13 @@ impl Namespace {
 
     /// An event with an offset in the place of its last arguments, or behind them.
     fn rewrite(&self, namespace: &ByteString, frames: &Frames, offset: &str, without: usize) -> Frames {
-        let rewritten = self.read_event(frames).and_then(|(name, args, _)| {
+        let rewritten = self.read_event(frames).and_then(|(name, args, ack)| {
             let mut builder = Args::builder(args.encoding());
             for arg in args.iter().take(args.len().checked_sub(without)?) {
                 builder.append(&arg).ok()?;
             }
             builder.push(offset).ok()?;
-            Some(self.frames(&crate::ack::event(namespace, name, builder.finish(), None)))
+            Some(self.frames(&crate::ack::event(namespace, name, builder.finish(), ack)))
         });
         rewritten.unwrap_or_else(|| frames.clone())
     }

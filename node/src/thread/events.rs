@@ -25,7 +25,9 @@ impl LocalSocket {
                 return;
             }
         }
-        if let Some((context, plan)) = self.tell(Event { session: &self.session, context }).flatten() {
+        let mut context = Some(context);
+        let plan = self.tell(Event { session: &self.session, context: &mut context }).flatten();
+        if let (Some(context), Some(plan)) = (context, plan) {
             self.handle(context, plan);
         }
     }

@@ -7,7 +7,6 @@ use sociable_adapter::{Entry, Operation, Position, Target};
 use sociable_engine::actor::{Actor, Death, Outcome};
 use sociable_protocol::Frames;
 
-use crate::recovery::progress::DeliveryProgress;
 use crate::stats::Count;
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::namespace_actor::{DeadRoom, NamespaceActor};
@@ -76,7 +75,8 @@ impl FanOut<'_> {
 
     /// Returns what a socket gets, if it is to get something.
     #[inline]
-    pub(super) fn frames_for(&self, socket: &LocalSocket, progress: Option<&DeliveryProgress>) -> Option<Frames> {
+    pub(super) fn frames_for(&self, socket: &LocalSocket) -> Option<Frames> {
+        let progress = socket.progress.as_deref();
         if let Some((mark, _)) = &self.kept {
             let has_got = progress.is_some_and(|progress| progress.has_got(mark));
             return (!has_got).then(|| self.frames.clone());
@@ -116,7 +116,7 @@ impl LocalNamespace {
     pub(crate) fn obey(&self, entry: &Entry, operation: &Operation) {
         let mark = entry.mark();
         let mut sockets = self.find(&entry.target);
-        sockets.retain(|socket| !socket.progress().is_some_and(|progress| progress.served.get().covers(&mark)));
+        sockets.retain(|socket| !socket.progress.as_ref().is_some_and(|progress| progress.served.get().covers(&mark)));
         carry_out(&sockets, operation);
     }
 
@@ -127,9 +127,10 @@ impl LocalNamespace {
         let kind = if fan_out.target.rooms.is_empty() { NamespaceActor::KIND } else { RoomActor::KIND };
         self.thread_called(kind, started.elapsed());
         let Effects { slow, listened, dead_sockets, dead_rooms } = fan_out.effects;
+        // Actors are mended before users' code runs, which may send to them.
+        self.supervise_rooms(dead_rooms);
+        dead_sockets.into_iter().for_each(|(socket, death)| self.end_socket(&socket, death));
         listened.iter().for_each(|socket| socket.notify_outgoing(fan_out.frames));
         slow.iter().for_each(|socket| socket.session.end_slow());
-        dead_sockets.into_iter().for_each(|(socket, death)| self.end_socket(&socket, death));
-        self.supervise_rooms(dead_rooms);
     }
 }

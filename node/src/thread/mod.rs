@@ -81,7 +81,7 @@ impl ThreadState {
     /// Returns this thread's part of the server, if the thread is one of its workers.
     #[inline]
     pub(crate) fn current(engine: &Arc<EngineState>) -> Option<Rc<Self>> {
-        Worker::current(engine)?.layer()
+        Worker::layer_here(engine)
     }
 
     /// Counts one.
@@ -179,7 +179,7 @@ impl ThreadState {
 
     /// Saves a socket soon, and now and then from then on, if sockets are saved while they live.
     fn save_soon(self: &Rc<Self>, socket: &Rc<LocalSocket>) {
-        let (Some(progress), Some(recoveries)) = (socket.progress(), socket.shared.namespace.recoveries()) else { return };
+        let (Some(progress), Some(recoveries)) = (&socket.progress, socket.shared.namespace.recoveries()) else { return };
         let Some(refresh) = recoveries.history.refresh_interval() else { return };
         if progress.changed.replace(true) {
             return;
@@ -216,10 +216,10 @@ impl ThreadState {
     /// Saves the sockets that have changed since they were saved.
     pub(crate) fn save_changed(&self) {
         for socket in self.changed.take() {
-            let (Some(progress), Some(recoveries)) = (socket.progress(), socket.shared.namespace.recoveries()) else { continue };
+            let (Some(progress), Some(recoveries)) = (&socket.progress, socket.shared.namespace.recoveries()) else { continue };
             progress.changed.set(false);
             if socket.shared.is_connected() {
-                recoveries.save_living(&socket.shared, &progress, self.cursor());
+                recoveries.save_living(&socket.shared, progress, self.cursor());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! A namespace on one worker thread: the supervisor of its sockets and rooms, and what it tells their listeners.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::{Rc, Weak};
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use bytestring::ByteString;
 use sociable_adapter::{Room, Target};
 use sociable_engine::actor::{Actor, ActorCell, ActorKind, Death, Handle, Outcome};
 use sociable_engine::supervision::{Directive, Restarts, Strategy};
+use sociable_protocol::maps::Set;
 
 use crate::handler::registry::RoomEvent;
 use crate::handler::run::notify;
@@ -37,6 +39,10 @@ pub(crate) struct LocalNamespace {
     /// Its own restarts, and those of its rooms.
     restarts: RefCell<Restarts>,
     room_restarts: RefCell<Restarts>,
+    /// The rooms that the node counts as being on this thread.
+    noted: RefCell<Set<Room>>,
+    /// It is being stopped: its sockets are ended.
+    stopping: Cell<bool>,
 }
 
 impl LocalNamespace {
@@ -48,6 +54,8 @@ impl LocalNamespace {
             actor: ActorCell::new(NamespaceActor::default()),
             restarts: RefCell::default(),
             room_restarts: RefCell::default(),
+            noted: RefCell::default(),
+            stopping: Cell::new(false),
         }
     }
 
@@ -97,16 +105,21 @@ impl LocalNamespace {
         }
     }
 
-    /// Rooms have died: each is built anew, or the whole namespace.
+    /// Rooms have died: each is built anew, or the whole namespace with all of them.
     pub(super) fn supervise_rooms(&self, dead: Vec<DeadRoom>) {
+        let mut escalated = false;
         for DeadRoom { name, cause } in dead {
-            let directive = self.room_restarts.borrow_mut().directive(&ROOMS, Instant::now());
+            let directive = if escalated { Directive::Escalate } else { self.room_restarts.borrow_mut().directive(&ROOMS, Instant::now()) };
             self.record(RoomActor::KIND, &name, cause, directive);
-            if directive != Directive::Restart {
-                self.restart("its rooms died too often".into());
-            } else if self.send(Rebuild(&name)) == Some(0) {
-                self.namespace.room_edge(&name, false);
+            if directive == Directive::Restart {
+                self.send(Rebuild(&name));
+                self.reconcile();
             }
+            escalated |= directive != Directive::Restart;
+        }
+        if escalated {
+            self.room_restarts.take();
+            self.restart("its rooms died too often".into());
         }
     }
 
@@ -117,7 +130,7 @@ impl LocalNamespace {
         let id = socket.shared.id;
         self.record(SocketActor::KIND, &id.shortened().to_string(), cause, Directive::Stop);
         let acks = remains.drain_acks();
-        socket.actor.replace(SocketActor::new(false, remains.progress().cloned()));
+        socket.actor.replace(SocketActor::new(false));
         socket.leave(DisconnectReason::SocketFailed, true);
         acks.into_iter().for_each(|waiter| waiter.gone(id));
     }
@@ -129,9 +142,26 @@ impl LocalNamespace {
         let directive = self.restarts.borrow_mut().directive(&NAMESPACE, Instant::now());
         self.record(NamespaceActor::KIND, self.namespace.name(), cause, directive);
         let sockets = thread.sockets_of(&self.namespace);
-        self.actor.replace(NamespaceActor::rebuilt(sockets.clone()));
-        if directive != Directive::Restart {
+        let rebuilt = catch_unwind(AssertUnwindSafe(|| NamespaceActor::rebuilt(sockets.clone())));
+        let stop = directive != Directive::Restart || rebuilt.is_err();
+        self.actor.replace(rebuilt.unwrap_or_default());
+        self.reconcile();
+        // While the sockets are being ended, it may die again.
+        if stop && !self.stopping.replace(true) {
             sockets.iter().for_each(|socket| socket.leave(DisconnectReason::SocketFailed, true));
+            self.stopping.set(false);
+        }
+    }
+
+    /// Notes which rooms are on this thread after an actor was built anew: a join or leave may have been half done.
+    fn reconcile(&self) {
+        let rooms = self.read(NamespaceActor::rooms).unwrap_or_default();
+        let mut noted = self.noted.borrow_mut();
+        let (gone, came): (Vec<_>, Vec<_>) = (noted.difference(&rooms).cloned().collect(), rooms.difference(&noted).cloned().collect());
+        *noted = rooms;
+        drop(noted);
+        for (room, came) in gone.iter().map(|room| (room, false)).chain(came.iter().map(|room| (room, true))) {
+            self.namespace.room_edge(room, came);
         }
     }
 
@@ -150,8 +180,15 @@ impl LocalNamespace {
 
     /// Notes which rooms came to the node, or went from it. All of them, before anybody is told of one: a listener may join and leave them.
     pub(super) fn on_node(&self, changes: Vec<Change>, joined: bool) -> Vec<Change> {
-        let note = |Change { room, edge }| Change { edge: edge && self.namespace.room_edge(&room, joined), room };
+        let note =
+            |Change { room, edge }| Change { edge: edge && self.note(&room, joined) && self.namespace.room_edge(&room, joined), room };
         changes.into_iter().map(note).collect()
+    }
+
+    /// Notes that a room came to this thread, or went from it. Returns false if that is known.
+    fn note(&self, room: &Room, came: bool) -> bool {
+        let mut noted = self.noted.borrow_mut();
+        if came { noted.insert(room.clone()) } else { noted.remove(room) }
     }
 
     pub(super) fn notify_change(&self, socket: &LocalSocket, room: Room, edge: bool, joined: bool) {

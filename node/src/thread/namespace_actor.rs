@@ -5,7 +5,7 @@ use std::rc::Rc;
 use sociable_adapter::{Room, Target, own_room};
 use sociable_engine::actor::{Actor, ActorCell, ActorKind, Handle, Outcome};
 use sociable_protocol::Id;
-use sociable_protocol::maps::Map;
+use sociable_protocol::maps::{Map, Set};
 
 use crate::thread::fan_out::FanOut;
 use crate::thread::private_rooms::{acquire, is_of_another, refuse, release};
@@ -72,6 +72,11 @@ impl NamespaceActor {
         self.rooms.iter().map(|(name, room)| (name.clone(), room.read(RoomActor::len).unwrap_or(0))).chain(own).collect()
     }
 
+    /// Returns the names of its rooms, those of its sockets' ids not among them.
+    pub(super) fn rooms(&self) -> Set<Room> {
+        self.rooms.keys().cloned().collect()
+    }
+
     /// Returns the numbers of its sockets and rooms.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.sockets.len(), self.rooms.len())
@@ -83,7 +88,7 @@ impl NamespaceActor {
         is_there || acquire(socket)
     }
 
-    fn leave_one(&mut self, socket: &LocalSocket, name: &Room, moved: &mut Moved) -> bool {
+    fn leave_one(&mut self, socket: &LocalSocket, name: &Room, exits: bool, moved: &mut Moved) -> bool {
         let Some(room) = self.rooms.get(name) else { return false };
         match room.send(Dismiss(socket)) {
             Outcome::Done(Some(members)) => {
@@ -95,6 +100,10 @@ impl NamespaceActor {
                 true
             }
             Outcome::Died(death) => {
+                if exits {
+                    // The room is built anew without it.
+                    release(socket, name);
+                }
                 moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause });
                 false
             }
@@ -149,7 +158,7 @@ impl Handle<Exit<'_>> for NamespaceActor {
             self.sockets.remove(id);
         }
         for room in socket.shared.take_rooms() {
-            self.leave_one(socket, &room, &mut moved);
+            self.leave_one(socket, &room, true, &mut moved);
         }
         moved
     }
@@ -183,7 +192,10 @@ impl Handle<Join<'_>> for NamespaceActor {
                     socket.shared.add_room(name.clone());
                     moved.changes.push(Change { room: name.clone(), edge: members == 1 });
                 }
-                Outcome::Died(death) => moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause }),
+                Outcome::Died(death) => {
+                    release(socket, name);
+                    moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause });
+                }
                 Outcome::Done(None) | Outcome::Ended => {}
             }
         }
@@ -203,7 +215,7 @@ impl Handle<Leave<'_>> for NamespaceActor {
     fn handle(&mut self, Leave { socket, rooms }: Leave<'_>) -> Moved {
         let mut moved = Moved::default();
         for room in rooms {
-            if self.leave_one(socket, room, &mut moved) {
+            if self.leave_one(socket, room, false, &mut moved) {
                 socket.shared.drop_room(room);
             }
         }
@@ -258,21 +270,19 @@ impl Handle<Find<'_>> for NamespaceActor {
     }
 }
 
-/// A room whose actor died is built anew from what its sockets know of themselves. The effect is the number of its members.
+/// A room whose actor died is built anew from what its sockets know of themselves. It goes if it has no members.
 pub(super) struct Rebuild<'a>(pub(super) &'a Room);
 
 impl Handle<Rebuild<'_>> for NamespaceActor {
-    type Effect = usize;
+    type Effect = ();
 
-    fn handle(&mut self, Rebuild(name): Rebuild<'_>) -> usize {
+    fn handle(&mut self, Rebuild(name): Rebuild<'_>) {
         let room = RoomActor::rebuilt(name, self.sockets.values());
-        let members = room.len();
-        match self.rooms.get(name) {
-            Some(_) if members == 0 => drop(self.rooms.remove(name)),
-            Some(cell) => cell.replace(room),
-            None => {}
+        if room.len() == 0 {
+            self.rooms.remove(name);
+        } else if let Some(cell) = self.rooms.get(name) {
+            cell.replace(room);
         }
-        members
     }
 }
 

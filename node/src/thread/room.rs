@@ -50,6 +50,8 @@ impl Handle<Admit<'_>> for RoomActor {
     type Effect = Option<usize>;
 
     fn handle(&mut self, Admit(socket): Admit<'_>) -> Option<usize> {
+        #[cfg(test)]
+        assert!(!self.broken, "crash");
         let is_new = self.members.insert(socket.slot, Rc::clone(socket)).is_none();
         is_new.then_some(self.members.len())
     }
@@ -62,6 +64,8 @@ impl Handle<Dismiss<'_>> for RoomActor {
     type Effect = Option<usize>;
 
     fn handle(&mut self, Dismiss(socket): Dismiss<'_>) -> Option<usize> {
+        #[cfg(test)]
+        assert!(!self.broken, "crash");
         self.members.remove(&socket.slot).map(|_| self.members.len())
     }
 }

@@ -49,6 +49,8 @@ pub(crate) struct LocalSocket {
     pub(super) setup: Arc<Handlers>,
     /// All that is its alone.
     pub(super) actor: ActorCell<SocketActor>,
+    /// How far it was served, if recovery is on. It outlives the actor: its namespace needs it to end the socket.
+    pub(super) progress: Option<Box<DeliveryProgress>>,
 }
 
 impl InNamespace for LocalSocket {
@@ -71,7 +73,7 @@ impl LocalSocket {
         client: Weak<dyn Connected>,
     ) -> Self {
         let setup = shared.namespace.setup().snapshot();
-        let progress = shared.recovery.is_some().then(Rc::default);
+        let progress = shared.recovery.is_some().then(Box::default);
         Self {
             slot: shared.slot,
             shared: Arc::new(shared),
@@ -79,8 +81,9 @@ impl LocalSocket {
             thread: Rc::clone(thread),
             client,
             namespace,
-            actor: ActorCell::new(SocketActor::new(!setup.any_outgoing.is_empty(), progress)),
+            actor: ActorCell::new(SocketActor::new(!setup.any_outgoing.is_empty())),
             setup,
+            progress,
         }
     }
 
@@ -103,12 +106,8 @@ impl LocalSocket {
     /// Returns true if a walk has not met the socket before.
     #[inline]
     pub(super) fn visit(&self, visit: u64) -> bool {
+        // It sets a number, of which nothing can die.
         matches!(self.actor.send(Visit(visit)), Outcome::Done(true))
-    }
-
-    /// Returns how far it was served, if recovery is on.
-    pub(super) fn progress(&self) -> Option<Rc<DeliveryProgress>> {
-        self.actor.read(|actor| actor.progress().cloned()).flatten()
     }
 
     /// Changes what listens to this socket alone.
@@ -144,7 +143,7 @@ impl LocalSocket {
 
     /// Marks the place from which on events are for it.
     pub(crate) fn start_fresh(&self) {
-        if let Some(progress) = self.progress() {
+        if let Some(progress) = &self.progress {
             let cursor = self.cursor();
             // A thread that has got no event yet is as far as all that were before it.
             let recoveries = self.shared.namespace.recoveries().filter(|_| cursor == Position::default());
@@ -164,7 +163,7 @@ impl LocalSocket {
 
     /// Goes on where the socket was, and sends the packets of what it missed.
     pub(crate) fn resume(&self, session: &SavedSession, missed: &Missed, packets: Vec<Frames>) {
-        let Some(progress) = self.progress() else { return };
+        let Some(progress) = &self.progress else { return };
         progress.joined.borrow_mut().extend(missed.rooms.iter().cloned());
         progress.left_rooms.borrow_mut().clone_from(&missed.left_rooms);
         progress.since.set(session.since);
@@ -214,7 +213,7 @@ impl LocalSocket {
 
     /// Notes the place from which on the events of rooms are for this socket.
     fn note_joined(&self, changes: &[Change]) {
-        if let Some(progress) = self.progress() {
+        if let Some(progress) = &self.progress {
             let place = progress.reached(self.cursor());
             progress.joined.borrow_mut().extend(changes.iter().map(|change| (change.room.clone(), place)));
         }
@@ -225,7 +224,7 @@ impl LocalSocket {
             return rooms.iter().for_each(|room| self.shared.drop_room(room));
         }
         if let Some(changes) = self.namespace.moved(Leave { socket: self, rooms }) {
-            if let Some(progress) = self.progress() {
+            if let Some(progress) = &self.progress {
                 let to = progress.reached(self.cursor());
                 for change in &changes {
                     let from = progress.joined.borrow_mut().remove(&change.room).unwrap_or_default();
@@ -244,8 +243,8 @@ impl LocalSocket {
             self.thread.count(Count::VolatileDropped);
             return Ok(());
         }
-        let frames = match self.progress() {
-            Some(progress) => self.placeless(&frames, &progress, self.cursor()),
+        let frames = match &self.progress {
+            Some(progress) => self.placeless(&frames, progress, self.cursor()),
             None => frames,
         };
         if self.actor.read(SocketActor::listens_outgoing) == Some(true) {
@@ -302,10 +301,11 @@ impl LocalSocket {
             let _ = self.session.send(self.shared.namespace.disconnect_frames(), true);
         }
         self.call_disconnect(self.gather(|setup| &setup.disconnecting), reason);
-        if let (Some(recoveries), Some(progress)) = (self.shared.namespace.recoveries(), self.progress()) {
-            recoveries.on_disconnected(&self.shared, &progress, self.cursor(), reason.is_recoverable());
+        if let (Some(recoveries), Some(progress)) = (self.shared.namespace.recoveries(), &self.progress) {
+            recoveries.on_disconnected(&self.shared, progress, self.cursor(), reason.is_recoverable());
         }
-        let changes = self.namespace.moved(Exit(self)).unwrap_or_default();
+        // A namespace that dies of it is restarted with all its sockets, this one too.
+        let changes = self.namespace.moved(Exit(self)).or_else(|| self.namespace.moved(Exit(self))).unwrap_or_default();
         self.namespace.notify_changes(self, changes, false);
         let own = ByteString::from(self.shared.id.as_str());
         self.namespace.notify_change(self, own, true, false);
@@ -375,6 +375,12 @@ impl LocalSocket {
 
     pub(crate) fn setup(&self) -> &Arc<Handlers> {
         &self.setup
+    }
+
+    /// Makes the next broadcast to the socket panic.
+    #[cfg(test)]
+    pub(crate) fn break_actor(self: &Rc<Self>) {
+        self.tell(crate::thread::socket_actor::Break);
     }
 
     /// Makes the actor panic.

@@ -1,7 +1,6 @@
 //! The state of a socket: an actor that its namespace supervises.
 
 use std::collections::VecDeque;
-use std::rc::Rc;
 
 use sociable_engine::actor::{Actor, ActorKind, Handle};
 use sociable_engine::layer::Waiting;
@@ -10,7 +9,6 @@ use sociable_engine::{SendError, Session};
 use crate::ack::{AckTable, Owed, Waiter};
 use crate::handler::registry::Handlers;
 use crate::handler::{Erased, EventContext};
-use crate::recovery::progress::DeliveryProgress;
 use crate::thread::fan_out::{Delivery, Served};
 
 /// All that is a socket's alone.
@@ -29,8 +27,8 @@ pub(crate) struct SocketActor {
     namespace_listens: bool,
     /// The listeners are being told of something that is sent.
     notifying: bool,
-    /// How far it was served, if recovery is on.
-    progress: Option<Rc<DeliveryProgress>>,
+    #[cfg(test)]
+    broken: bool,
 }
 
 impl Actor for SocketActor {
@@ -38,16 +36,12 @@ impl Actor for SocketActor {
 }
 
 impl SocketActor {
-    pub(super) fn new(namespace_listens: bool, progress: Option<Rc<DeliveryProgress>>) -> Self {
-        Self { namespace_listens, progress, ..Self::default() }
+    pub(super) fn new(namespace_listens: bool) -> Self {
+        Self { namespace_listens, ..Self::default() }
     }
 
     pub(super) fn own(&self) -> Option<&Handlers> {
         self.own.as_deref()
-    }
-
-    pub(super) fn progress(&self) -> Option<&Rc<DeliveryProgress>> {
-        self.progress.as_ref()
     }
 
     /// Returns true if someone listens to what is sent to it.
@@ -76,25 +70,24 @@ pub(super) struct Plan {
     pub(super) middleware: Vec<Erased<EventContext>>,
 }
 
-/// An event of the client. The effect is what handles it now; without one it waits.
+/// An event of the client. The effect is what handles it now; without one it waits, and is taken.
 ///
 /// Behind an event whose middleware waits, and while too many handlers run, events wait: handlers begin in order.
 pub(super) struct Event<'a> {
     pub(super) session: &'a Session,
-    pub(super) context: EventContext,
+    pub(super) context: &'a mut Option<EventContext>,
 }
 
 impl Handle<Event<'_>> for SocketActor {
-    type Effect = Option<(EventContext, Plan)>;
+    type Effect = Option<Plan>;
 
     #[inline]
-    fn handle(&mut self, Event { session, context }: Event<'_>) -> Self::Effect {
+    fn handle(&mut self, Event { session, context }: Event<'_>) -> Option<Plan> {
         if self.held || !self.waiting.is_empty() || session.is_full() {
-            self.waiting.push_back((session.wait(context.cost()), context));
+            self.waiting.extend(context.take().map(|context| (session.wait(context.cost()), context)));
             return None;
         }
-        let plan = self.plan(&context.name);
-        Some((context, plan))
+        context.as_ref().map(|context| self.plan(&context.name))
     }
 }
 
@@ -189,15 +182,30 @@ impl Handle<Delivery<'_>> for SocketActor {
     #[inline]
     fn handle(&mut self, delivery: Delivery<'_>) -> Served {
         let Delivery { fan_out, socket } = delivery;
+        #[cfg(test)]
+        assert!(!self.broken, "crash");
         if !self.handle(Visit(fan_out.visit)) {
             return Served::default();
         }
-        let Some(frames) = fan_out.frames_for(socket, self.progress.as_deref()) else { return Served::default() };
+        let Some(frames) = fan_out.frames_for(socket) else { return Served::default() };
         let sent = socket.session.offer(frames, fan_out.compress);
-        if let (Some((mark, before)), Some(progress)) = (fan_out.kept, &self.progress) {
+        if let (Some((mark, before)), Some(progress)) = (fan_out.kept, &socket.progress) {
             progress.count(mark, before, sent.is_ok());
         }
         Served { listened: self.listens_outgoing(), slow: sent == Err(SendError::SlowClient) }
+    }
+}
+
+/// Breaks the socket: the next broadcast to it panics.
+#[cfg(test)]
+pub(crate) struct Break;
+
+#[cfg(test)]
+impl Handle<Break> for SocketActor {
+    type Effect = ();
+
+    fn handle(&mut self, Break: Break) {
+        self.broken = true;
     }
 }
 

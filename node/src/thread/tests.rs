@@ -102,6 +102,10 @@ fn with_rooms(io: &Server) {
             socket.join(room);
             ack.send(()).ok();
         })
+        .on("leave", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+            socket.leave(room);
+            ack.send(()).ok();
+        })
         .on("tell", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
             socket.namespace().to(rooms).emit("told", ()).ok();
         })
@@ -151,17 +155,41 @@ fn socket_that_dies_is_ended_cleanly_and_alone() {
 }
 
 #[test]
-fn dead_member_of_a_room_is_passed_by() {
+fn socket_that_dies_of_a_broadcast_is_passed_by() {
     let io = Server::builder().build().unwrap();
-    io.of("/a").on_connect(async |socket: Socket| socket.join("red")).on("crash", async |socket: Socket| {
-        socket.here().unwrap().crash();
+    io.of("/a").on_connect(async |socket: Socket| socket.join("red")).on("break", async |socket: Socket| {
+        socket.here().unwrap().break_actor();
         socket.namespace().to("red").emit("told", ()).ok();
     });
     let addr = serve(&io);
     let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
-    one.send(r#"42/a,["crash"]"#);
+    one.send(r#"42/a,["break"]"#);
     assert_eq!(other.next(), r#"42/a,["told"]"#);
-    assert_eq!(one.next(), "41/a,");
+    assert_eq!(one.next(), "41/a,", "its client learns that it is out");
+    assert_eq!((deaths(&io), last_death(&io)), ((1, 0), ("socket", "crash".into(), "stop")));
+    assert_eq!((io.of("/a").socket_count(), io.of("/a").room_count()), (1, 1));
+}
+
+#[test]
+fn room_that_dies_of_a_join_or_a_leave_is_counted_right() {
+    let io = Server::builder().build().unwrap();
+    with_rooms(&io);
+    let addr = serve(&io);
+    let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
+    join(&mut one, "red");
+    one.send(r#"42/a,["break"]"#);
+    join(&mut other, "red");
+    assert_eq!(last_death(&io).0, "room");
+    one.send(r#"42/a,["tell",["red"]]"#);
+    assert_eq!(one.next(), r#"42/a,["told"]"#, "who was in it is in it");
+    one.send(r#"42/a,["break"]"#);
+    one.send(r#"42/a,1["leave","red"]"#);
+    assert_eq!(one.next(), "43/a,1[]");
+    assert_eq!((deaths(&io), io.of("/a").room_count()), ((2, 2), 1), "a leave that failed left it there");
+    one.send("41/a,");
+    other.send(r#"42/a,1["leave","blue"]"#);
+    assert_eq!(other.next(), "43/a,1[]");
+    assert_eq!(io.of("/a").room_count(), 0);
 }
 
 #[test]

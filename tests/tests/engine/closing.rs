@@ -271,3 +271,21 @@ async fn an_engine_that_closes_lets_all_go_and_nobody_in() {
         assert_eq!(engines.engine.session_count(), 0);
     }
 }
+
+#[tokio::test]
+async fn session_ends_alone_when_the_layer_above_panics() {
+    for (engines, node) in everywhere() {
+        let mut other = Client::session_over(WebSocket::open(node.addr, WEBSOCKET).await).await;
+        let mut websocket = Client::session_over(WebSocket::open(node.addr, WEBSOCKET).await).await;
+        let mut polling = Client::polling_session_over(Polling::open(node.addr, "/engine.io/").await);
+        for client in [&mut websocket, &mut polling] {
+            client.send_text("panic").await;
+            engines.ends(&client.sid.clone(), CloseReason::SessionFailed).await;
+        }
+        assert_eq!(websocket.next().await, None, "its connection is closed");
+        other.send_text("hello").await;
+        assert_eq!(other.text().await, "hello");
+        let stats = engines.engine.stats();
+        assert_eq!((stats.sessions, stats.sessions_failed, stats.actors_died), (1, 2, 2));
+    }
+}

@@ -12,7 +12,7 @@ mod requests;
 mod upgrade;
 
 use sociable::{CloseReason, Cookie, Cors, ErrorCode, Transport};
-use sociable_tests::{Connection, Engines, Node, Polling, Response, WebSocket, get, note, post, request, upgrade_request};
+use sociable_tests::{Client, Connection, Engines, Node, Polling, Response, WebSocket, get, note, post, request, upgrade_request};
 
 const POLLING: &str = "/engine.io/?EIO=4&transport=polling";
 
