@@ -149,7 +149,8 @@ impl<A: Actor> ActorCell<A> {
 
     /// Puts a new actor in the place of the one that ended.
     pub fn replace(&self, actor: A) {
-        *self.0.borrow_mut() = Some(actor);
+        // The drop of the old one may run users' code.
+        drop(self.0.replace(Some(actor)));
     }
 }
 

@@ -16,7 +16,7 @@ use crate::version::EngineVersion;
 const PING: Frames = Frames::from_static(b"\x81\x012");
 
 impl Session {
-    /// Calls [`Connection::overdue`] after this time, unless [`expected_came`](Self::expected_came) is called before.
+    /// Calls [`Connection::overdue`](super::Connection::overdue) after this time, unless [`expected_came`](Self::expected_came) is called before.
     pub fn expect_within(&self, time: Duration) {
         self.set_deadline(Some((Deadline::Connect, time)));
     }

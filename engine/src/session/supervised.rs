@@ -8,7 +8,7 @@ use std::task::Poll;
 
 use futures_util::FutureExt;
 
-use super::{Ending, Session};
+use super::{Ending, Session, State};
 use crate::actor::{Actor, ActorKind, panic_text};
 use crate::reason::CloseReason;
 use crate::supervision::Directive;
@@ -56,6 +56,10 @@ impl Session {
     /// The session's actor has died.
     #[cold]
     fn fail(&self, cause: &str) {
+        // One that has ended already is told of once.
+        if self.state.get() == State::Closed {
+            return tracing::error!(target: "sociable::actor", sid = %self.id.shortened(), cause, "layer above panicked at the end of a session");
+        }
         self.worker.actor_died(Self::KIND, self.id.shortened().to_string(), cause.to_owned(), Directive::Stop);
         self.end(CloseReason::SessionFailed, Ending::Abrupt);
         self.release();

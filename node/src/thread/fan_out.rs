@@ -128,8 +128,9 @@ impl LocalNamespace {
         self.thread_called(kind, started.elapsed());
         let Effects { slow, listened, dead_sockets, dead_rooms } = fan_out.effects;
         // Actors are mended before users' code runs, which may send to them.
-        self.supervise_rooms(dead_rooms);
-        dead_sockets.into_iter().for_each(|(socket, death)| self.end_socket(&socket, death));
+        if !dead_sockets.is_empty() || !dead_rooms.is_empty() {
+            self.end_sockets(dead_sockets, dead_rooms);
+        }
         listened.iter().for_each(|socket| socket.notify_outgoing(fan_out.frames));
         slow.iter().for_each(|socket| socket.session.end_slow());
     }

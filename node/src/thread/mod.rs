@@ -241,7 +241,9 @@ impl ThreadState {
     pub(super) fn sockets_of(&self, namespace: &Namespace) -> Vec<Rc<LocalSocket>> {
         let sockets = self.sockets.borrow();
         let mine = sockets.iter().map(|(_, socket)| socket);
-        mine.filter(|socket| socket.namespace.namespace == *namespace && socket.shared.is_connected()).cloned().collect()
+        mine.filter(|socket| socket.namespace.namespace == *namespace && socket.shared.is_connected() && !socket.exited.get())
+            .cloned()
+            .collect()
     }
 }
 

@@ -92,8 +92,12 @@ impl LocalNamespace {
     where
         NamespaceActor: Handle<M, Effect = Moved>,
     {
-        let Moved { changes, dead } = self.send(message)?;
-        self.supervise_rooms(dead);
+        let Moved { mut changes, dead } = self.send(message)?;
+        if !dead.is_empty() {
+            self.supervise_rooms(dead);
+            // What came or went by this message was noted with all else.
+            changes.iter_mut().for_each(|change| change.edge = false);
+        }
         Some(changes)
     }
 
@@ -123,16 +127,20 @@ impl LocalNamespace {
         }
     }
 
-    /// A socket's actor has died: the socket is ended, its client and its handlers are told.
+    /// Socket's actors have died: the sockets are ended, their clients and handlers are told. All actors are replaced before that runs users' code.
     #[cold]
-    pub(super) fn end_socket(&self, socket: &Rc<LocalSocket>, death: Death<SocketActor>) {
-        let Death { mut remains, cause } = death;
-        let id = socket.shared.id;
-        self.record(SocketActor::KIND, &id.shortened().to_string(), cause, Directive::Stop);
-        let acks = remains.drain_acks();
-        socket.actor.replace(SocketActor::new(false));
-        socket.leave(DisconnectReason::SocketFailed, true);
-        acks.into_iter().for_each(|waiter| waiter.gone(id));
+    pub(super) fn end_sockets(&self, dead: Vec<(Rc<LocalSocket>, Death<SocketActor>)>, dead_rooms: Vec<DeadRoom>) {
+        let mut ended = vec![];
+        for (socket, Death { mut remains, cause }) in dead {
+            self.record(SocketActor::KIND, &socket.shared.id.shortened().to_string(), cause, Directive::Stop);
+            socket.actor.replace(SocketActor::new(false));
+            ended.push((socket, remains.drain_acks()));
+        }
+        self.supervise_rooms(dead_rooms);
+        for (socket, acks) in ended {
+            socket.leave(DisconnectReason::SocketFailed, true);
+            acks.into_iter().for_each(|waiter| waiter.gone(socket.shared.id));
+        }
     }
 
     /// The namespace's actor has died, or is to be made anew.

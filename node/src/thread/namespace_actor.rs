@@ -53,11 +53,14 @@ impl NamespaceActor {
     pub(super) fn rebuilt(sockets: Vec<Rc<LocalSocket>>) -> Self {
         let mut namespace = Self::default();
         for socket in sockets {
+            // Walks are numbered anew.
+            socket.visit(0);
             let joined = socket.shared.take_rooms();
             // They are counted again.
             joined.iter().for_each(|room| release(&socket, room));
             namespace.handle(Enter(&socket));
-            namespace.handle(Join { socket: &socket, rooms: &joined });
+            let Moved { dead, .. } = namespace.handle(Join { socket: &socket, rooms: &joined });
+            dead.iter().for_each(|room| drop(namespace.rooms.remove(&room.name)));
         }
         namespace
     }
@@ -157,9 +160,11 @@ impl Handle<Exit<'_>> for NamespaceActor {
         if self.sockets.get(id).is_some_and(|known| std::ptr::eq(&raw const **known, socket)) {
             self.sockets.remove(id);
         }
-        for room in socket.shared.take_rooms() {
+        for room in socket.shared.rooms() {
             self.leave_one(socket, &room, true, &mut moved);
+            socket.shared.drop_room(&room);
         }
+        socket.exited.set(true);
         moved
     }
 }
@@ -192,11 +197,15 @@ impl Handle<Join<'_>> for NamespaceActor {
                     socket.shared.add_room(name.clone());
                     moved.changes.push(Change { room: name.clone(), edge: members == 1 });
                 }
-                Outcome::Died(death) => {
-                    release(socket, name);
-                    moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause });
+                Outcome::Done(None) => {}
+                failed => {
+                    if !socket.shared.is_in(name) {
+                        release(socket, name);
+                    }
+                    if let Outcome::Died(death) = failed {
+                        moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause });
+                    }
                 }
-                Outcome::Done(None) | Outcome::Ended => {}
             }
         }
         moved

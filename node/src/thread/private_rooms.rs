@@ -25,7 +25,8 @@ impl PrivateRooms {
     }
 
     fn release(&self) {
-        self.count.fetch_sub(1, Relaxed);
+        // What follows from the death of an actor must not make it wrap.
+        let _ = self.count.fetch_update(Relaxed, Relaxed, |count| count.checked_sub(1));
     }
 }
 

@@ -1,5 +1,6 @@
 //! A socket on its thread.
 
+use std::cell::Cell;
 use std::fmt::Debug;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
@@ -51,6 +52,8 @@ pub(crate) struct LocalSocket {
     pub(super) actor: ActorCell<SocketActor>,
     /// How far it was served, if recovery is on. It outlives the actor: its namespace needs it to end the socket.
     pub(super) progress: Option<Box<DeliveryProgress>>,
+    /// Its namespace has let it go, and must not take it in again when it is restarted.
+    pub(super) exited: Cell<bool>,
 }
 
 impl InNamespace for LocalSocket {
@@ -84,6 +87,7 @@ impl LocalSocket {
             actor: ActorCell::new(SocketActor::new(!setup.any_outgoing.is_empty())),
             setup,
             progress,
+            exited: Cell::new(false),
         }
     }
 
@@ -97,7 +101,7 @@ impl LocalSocket {
             Outcome::Done(effect) => Some(effect),
             Outcome::Ended => None,
             Outcome::Died(death) => {
-                self.namespace.end_socket(self, death);
+                self.namespace.end_sockets(vec![(Rc::clone(self), death)], vec![]);
                 None
             }
         }
