@@ -226,7 +226,7 @@ impl Server {
     /// To be called before [`close`](Self::close).
     ///
     /// From now on the node [says](Self::health) that it is draining, also to the others of its cluster; after a second, or a quarter of the time if that is less, the first sessions are closed. What a client needs to be
-    /// [recovered](Recovery) elsewhere is kept before, where nodes share their history. The node takes new sessions all the while, and closes them
+    /// [recovered](crate::Recovery) elsewhere is kept before, where nodes share their history. The node takes new sessions all the while, and closes them
     /// too. Ends when there are none, or when the time is over. A time of zero only says that the node is draining.
     pub async fn drain(&self, time: Duration) {
         self.inner.engine.drain(time).await;
