@@ -13,7 +13,7 @@ pub(crate) struct BoundedQueue<T> {
     records: VecDeque<QueuedRecord<T>>,
     bytes: usize,
     limit: usize,
-    /// What a record costs besides its bytes.
+    /// The cost of a record besides its bytes.
     overhead: usize,
 }
 

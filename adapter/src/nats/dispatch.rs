@@ -1,4 +1,4 @@
-//! What a record of another node asks for.
+//! The request of a record of another node.
 
 use std::fmt::Display;
 use std::sync::Arc;

@@ -22,7 +22,7 @@ use crate::maps::Map;
 const TURN: usize = 64;
 /// The bytes that wait here before the client gets no turn. What it does not read waits at the server, which learns of it by TCP.
 const MAX_BACKLOG: usize = 8 << 20;
-/// What an envelope takes besides its bytes.
+/// The memory of an envelope besides its bytes.
 const OVERHEAD: usize = 128;
 
 /// Receives for as long as the subscriptions last. `listening` is told when they stand.

@@ -255,8 +255,9 @@ async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &Req
     }
 }
 
-/// Returns what a future gives before its task is polled again: actix-http polls the handler of a request first before, then behind the body that came
-/// with the head.
+/// Returns the output of a future if it comes within this turn of its task.
+///
+/// actix-http polls the handler of a request twice in a turn: before and behind the body that came with the head.
 async fn before_next_turn<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let mut turns = 0;
     poll_fn(|cx| match future.as_mut().poll(cx) {

@@ -95,7 +95,7 @@ impl LocalNamespace {
         let Moved { mut changes, dead } = self.send(message)?;
         if !dead.is_empty() {
             self.supervise_rooms(dead);
-            // What came or went by this message was noted with all else.
+            // The rooms of this message were noted with all others.
             changes.iter_mut().for_each(|change| change.edge = false);
         }
         Some(changes)
@@ -127,7 +127,7 @@ impl LocalNamespace {
         }
     }
 
-    /// Socket's actors have died: the sockets are ended, their clients and handlers are told. All actors are replaced before that runs users' code.
+    /// Ends sockets whose actors died, and tells their clients and handlers. All actors are replaced before that runs users' code.
     #[cold]
     pub(super) fn end_sockets(&self, dead: Vec<(Rc<LocalSocket>, Death<SocketActor>)>, dead_rooms: Vec<DeadRoom>) {
         let mut ended = vec![];

@@ -19,7 +19,7 @@ use crate::{AdapterError, Entry};
 
 /// Records that wait together travel in one message up to this length.
 const MESSAGE: usize = 256 << 10;
-/// What a record costs besides its bytes.
+/// The cost of a record besides its bytes.
 const OVERHEAD: usize = 96;
 /// The time until an event is persisted, if all goes well.
 const LATE: Duration = Duration::from_millis(250);

@@ -46,9 +46,9 @@ struct World {
     counters: Arc<DiscoveryCounters>,
     now: Instant,
     steps: u64,
-    /// What is answered where; elsewhere nobody answers.
+    /// The answers by address; elsewhere nobody answers.
     answers: BTreeMap<SocketAddr, Option<Health>>,
-    /// Who announces itself every 5 s.
+    /// The nodes that announce themselves every 5 s.
     speakers: BTreeMap<NodeTag, serde_json::Value>,
     lists: Vec<SourceId>,
     nats: Option<SourceId>,
