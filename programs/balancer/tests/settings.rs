@@ -40,7 +40,7 @@ fn check_finds_what_would_fail_the_start() {
     assert_eq!(check("good", "nats = 'nats://127.0.0.1:4222'\nworkers = 2\nadmin-addr = '127.0.0.1:8081'"), (true, String::new()));
     for (settings, told) in [
         ("workers = 0", "line 2, column 11: `workers`: number would be zero"),
-        ("listen = []", "give an address"),
+        ("listen = []", "line 2, column 10: `listen`: expected an entry in the list"),
         ("listen = ['127.0.0.1:80']\nadmin-addr = '127.0.0.1:80'", "listen and admin-addr are both 127.0.0.1:80"),
         ("nats = ''", "it names no host"),
         ("nats = 'nats://h'\nnats-ca = '/nowhere/ca.pem'", "/nowhere/ca.pem can't be read"),
