@@ -1,4 +1,4 @@
-//! What every adapter has to do: checks that any can be run against, each on two nodes that know each other.
+//! Checks that every adapter must pass, each on two nodes of one cluster.
 //!
 //! ```no_run
 //! use sociable_adapter::conformance::{Peer, check_all};
@@ -26,10 +26,10 @@ use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, Value};
 
 use crate::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Request, SocketInfo, Target};
 
-/// How long anything may take: it only decides how soon a failure is told.
+/// The longest wait of a check. A failing check reports after this time.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A node without sockets, behind an adapter: it notes what comes, and answers for two clients.
+/// A node without sockets, behind an adapter. The node records messages, and answers for two clients.
 #[derive(Debug)]
 pub struct Peer<A: Adapter> {
     /// The adapter under test.
@@ -53,7 +53,7 @@ impl Node for Recorder {
         match request.ask {
             Ask::Ack { name, args, .. } => {
                 let answers = iter([Answer::Clients(vec![first, second]), Answer::Ack(first, args)]);
-                // Who is asked for ever answers once and then never.
+                // The event `for ever` gets one acknowledgement, and its stream never ends.
                 if name == "for ever" { answers.chain(pending()).boxed() } else { answers.chain(iter([Answer::Gone(second)])).boxed() }
             }
             Ask::Sockets { .. } => {
@@ -122,7 +122,7 @@ impl<A: Adapter> Peer<A> {
 ///
 /// # Panics
 ///
-/// If the adapter does not do what it has to: the message tells what.
+/// The adapter breaks a promise, named in the message.
 pub async fn check_all<A: Adapter, F: Future<Output = Peer<A>>>(connect: impl Fn() -> F) {
     let pair = async || {
         let (a, b) = (connect().await, connect().await);
@@ -202,9 +202,9 @@ async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
         assert!(answers.contains(&wanted), "{wanted:?} is among the answers: {answers:?}");
     }
     let answers = a.asks(Ask::Sockets { target: Target::default() }).await;
-    let told = answers.iter().filter_map(|answer| if let Answer::Sockets(sockets) = answer { Some(sockets) } else { None });
-    let ids: BTreeSet<Id> = told.flatten().map(|socket| socket.id).collect();
-    assert_eq!(ids, BTreeSet::from(b.node.clients), "the sockets of the other node are told of");
+    let described = answers.iter().filter_map(|answer| if let Answer::Sockets(sockets) = answer { Some(sockets) } else { None });
+    let ids: BTreeSet<Id> = described.flatten().map(|socket| socket.id).collect();
+    assert_eq!(ids, BTreeSet::from(b.node.clients), "the sockets of the other node are described");
     let answers = a.asks(Ask::ServerEvent { name: "echo".into(), args: args.clone() }).await;
     assert!(answers.contains(&Answer::ServerAck(args)), "the other server answers");
 }

@@ -1,4 +1,4 @@
-//! What one node tells or asks the others.
+//! Messages, questions and answers between nodes.
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,11 @@ use sociable_protocol::{Args, Frames, Id, Value};
 
 use crate::AdapterError;
 
-/// The name of a room. Every socket is in the room that bears its id.
+/// The name of a room. Every socket is in the room named like its id.
 pub type Room = ByteString;
 
-/// The socket whose own room this would be. Clients of Socket.IO 2 and before know their ids as `/namespace#id`.
+/// Returns the socket whose own room this would be. Clients of Socket.IO 2 and before use ids of the form
+/// `/namespace#id`.
 ///
 /// ```
 /// use sociable_adapter::own_room;
@@ -23,7 +24,7 @@ pub fn own_room(room: &str) -> Option<Id> {
     Id::try_from(id).ok()
 }
 
-/// Sockets of a namespace: those in any of `rooms`, or all if there are none, except those in any of `except`.
+/// Sockets of a namespace: those in any of `rooms`, or all if `rooms` is empty, except those in any of `except`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The rooms.
@@ -46,7 +47,8 @@ impl Target {
         (self.rooms.is_empty() || self.rooms.iter().any(|room| is_in(room))) && !self.except.iter().any(|room| is_in(room))
     }
 
-    /// The id, if the only room is one that bears a socket's id: then the node that made the id has the socket, or one that adopted it.
+    /// Returns the socket's id if its own room is the only room. The node that made the id has this socket, or a node
+    /// that adopted the id.
     pub fn socket(&self) -> Option<Id> {
         let [room] = &self.rooms[..] else { return None };
         own_room(room)
@@ -89,7 +91,7 @@ pub enum Operation {
     ServerEvent {
         /// The name of the event.
         name: ByteString,
-        /// Its arguments.
+        /// The arguments.
         args: Args,
     },
 }
@@ -120,7 +122,7 @@ pub enum Ask {
         target: Target,
         /// The event.
         name: ByteString,
-        /// Its arguments. Each node has ids of its own for acknowledgements, so the packet is encoded there.
+        /// The arguments. Each node has its own acknowledgement ids, so each encodes the packet itself.
         args: Args,
         /// True if it may be compressed.
         compress: bool,
@@ -134,7 +136,7 @@ pub enum Ask {
     ServerEvent {
         /// The name of the event.
         name: ByteString,
-        /// Its arguments.
+        /// The arguments.
         args: Args,
     },
 }
@@ -156,18 +158,20 @@ pub enum Answer {
     Asked(Vec<ByteString>),
     /// Added by the adapter: this node has given its last answer, or has taken leave.
     Done(ByteString),
-    /// Added by the adapter: this node was lost before it gave its last answer, or refused to give it. Clients of it that had not answered are [`Gone`](Self::Gone).
+    /// Added by the adapter: this node was lost before its last answer, or refused to answer. Its clients without an
+    /// answer are [`Gone`](Self::Gone).
     Lost(ByteString),
-    /// Added by the adapter: the other nodes could not be asked, for this reason. Each of them is [`Lost`](Self::Lost) then.
+    /// Added by the adapter: the other nodes could not be asked, for this reason. Each of them is also
+    /// [`Lost`](Self::Lost).
     Failed(AdapterError),
 }
 
 /// A socket of another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketInfo {
-    /// Its id.
+    /// The socket's id.
     pub id: Id,
-    /// The rooms that it is in, including that of its id.
+    /// The socket's rooms, including that of its id.
     pub rooms: Vec<Room>,
     /// The data that the application attached.
     pub data: Value,

@@ -157,7 +157,7 @@ fn quiet_session_recovers_when_its_last_event_is_gone() {
     }
     let served = SavedSession { sent: Some(at(&bench, 1)), until: at(&bench, 20), ..bench.session(&["red"]) };
     assert_eq!(bench.missed(&served, Some(&offset)), Some(vec![]));
-    // It can't be told what it missed of what was sent, so it is told nothing.
+    // The missed part of the sent events is unknown, so the session is not recovered.
     let behind = SavedSession { sent: Some(at(&bench, 15)), until: at(&bench, 20), ..served };
     assert_eq!(bench.missed(&behind, Some(&offset)), None);
 }
@@ -236,7 +236,7 @@ fn session_is_not_recovered_when_it_was_disconnected() {
     order(&bench, "blue", Operation::Disconnect { close: false });
     assert_eq!(bench.missed(&session, None), Some(vec![]));
     order(&bench, "red", Operation::Disconnect { close: false });
-    // What its client shows does not help.
+    // An offset of the client does not change that.
     let newest = bench.append("green", 1);
     assert_eq!((bench.missed(&session, None), bench.missed(&session, Some(&newest))), (None, None));
     let later = SavedSession { until: at(&bench, 2), ..session };

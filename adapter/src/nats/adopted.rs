@@ -2,11 +2,10 @@
 
 use parking_lot::Mutex;
 use sociable_protocol::Id;
+use sociable_protocol::maps::Map;
 use tokio::sync::Notify;
 
-use crate::maps::Map;
-
-/// Rooms that bear ids of other nodes and have members here.
+/// Rooms that are named like ids of other nodes and have members here.
 #[derive(Debug, Default)]
 pub(crate) struct AdoptedIds {
     members: Mutex<Map<Id, usize>>,
@@ -19,7 +18,7 @@ pub(crate) struct AdoptedIds {
 }
 
 impl AdoptedIds {
-    /// Counts a member of a room that bears this id.
+    /// Counts a member of the room of this id.
     pub(crate) fn add(&self, id: Id) {
         let mut members = self.members.lock();
         let count = members.entry(id).or_default();

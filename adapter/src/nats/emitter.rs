@@ -23,8 +23,8 @@ pub enum EmitterError {
     Adapter(#[from] AdapterError),
 }
 
-/// Sends events to the sockets of a cluster from a process that has none: a worker, a cron job, an admin tool. The process is no member of the
-/// cluster.
+/// An emitter of events to the sockets of a cluster, for a process without sockets: a job queue's worker, a cron job,
+/// an admin tool. The process is no member of the cluster.
 ///
 /// ```no_run
 /// # async fn show() -> Result<(), Box<dyn std::error::Error>> {

@@ -1,4 +1,4 @@
-//! Records as bytes, each with room for the head of an envelope in front: one that travels alone is not copied.
+//! Records as bytes, each with room for the head of an envelope in front. A record that travels alone is not copied.
 
 use bytes::BufMut;
 use bytestring::ByteString;
@@ -141,7 +141,7 @@ pub(crate) fn encode_answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u
                     out.put_u64(id);
                     let mut args = Args::builder(Encoding::Json);
                     for socket in part {
-                        // Its data and auth are values, which can always be written.
+                        // The data and auth of a socket are values, which always encode.
                         drop(args.push(socket));
                     }
                     put_ack(out, &args.finish());

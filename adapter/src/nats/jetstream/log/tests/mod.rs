@@ -1,6 +1,8 @@
-//! A cluster in miniature, without a server: nodes send, publish and take in any order, and nodes die. Each node has two threads, with an inbox and a
-//! cursor each. Clients lose what is on its way to them, do not read, and come back anywhere, also in the midst of what they are told again. Each
-//! client gets each event for it once, those of one publisher in their order.
+//! A cluster in miniature, without a server. Nodes send, publish and consume in any order, and nodes die. Each node has
+//! two threads, each with an inbox and a cursor.
+//!
+//! Clients lose events in transit, stop reading, and return to any node, even during a replay. Each client gets each of
+//! its events once, those of one publisher in their order.
 
 mod cluster;
 mod operations;
@@ -68,7 +70,8 @@ fn append(log: &mut StreamLog, reach: Reach) -> Arc<Entry> {
     entry
 }
 
-/// What is for all and what is for a node's own sockets is published at the same time: neither waits for the other.
+/// Messages for all and messages for a node's own sockets are published at the same time, and do not wait for each
+/// other.
 #[test]
 fn log_finds_an_event_placed_behind_later_ones() {
     let (mine, other) = (NodeTag::random(), NodeTag::random());
