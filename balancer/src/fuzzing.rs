@@ -25,7 +25,7 @@ pub const WEBSOCKET_KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
 /// The end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// There is no body.
+    /// The message has no body.
     Empty,
     /// After so many bytes.
     Length(u64),
@@ -102,13 +102,13 @@ pub fn request_head(input: &[u8], peer: IpAddr) -> Result<Option<RequestHead>, &
 /// The request that an answer is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
-    /// It asked for a WebSocket with [`WEBSOCKET_KEY`].
+    /// The request asked for a WebSocket with [`WEBSOCKET_KEY`].
     pub upgrade: bool,
-    /// It was a HEAD.
+    /// The request was a HEAD.
     pub bodiless: bool,
-    /// Its client understands chunks.
+    /// The client supports chunks.
     pub chunks: bool,
-    /// Its connection ends behind the answer.
+    /// The connection ends behind the answer.
     pub close: bool,
 }
 
@@ -192,7 +192,7 @@ pub fn encode<'a>(body: Body, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec
 ///
 /// # Errors
 ///
-/// The input begins with no header.
+/// The input starts with no header.
 pub fn proxy_header(input: &[u8]) -> Result<Option<(usize, Option<SocketAddr>)>, String> {
     let read = proxy_protocol::parse(input).map_err(|error| error.to_string())?;
     Ok(read.map(|header| (header.length, header.addresses.map(|addresses| addresses.source))))

@@ -48,9 +48,9 @@ pub(crate) struct BalancerState {
     pub(crate) share: usize,
     /// Where the next request for another path goes.
     turn: AtomicUsize,
-    /// How long the next who is to come back waits.
+    /// The next value of `Retry-After`, which spreads retries.
     spread: AtomicUsize,
-    /// When what is left is cut off, if the balancer leaves.
+    /// The end of the drain, if one runs.
     ends: ArcSwapOption<Instant>,
 }
 
@@ -134,7 +134,7 @@ impl BalancerState {
         }
     }
 
-    /// Returns a node for a request that no node owns. It is none of those that were tried.
+    /// Returns a node for a request without an owner, other than those that were tried.
     pub(crate) fn choose_node(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
         let table = self.table.load();
         let fresh = |node: &&Arc<Node>| !tried.iter().any(|tried| tried.tag == node.tag);
@@ -157,7 +157,8 @@ impl BalancerState {
         if self.guesses.load().count_dead_tag(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
     }
 
-    /// Takes what a node's answer shows of the node and of the client. `unknown`: the node does not know the session.
+    /// Records what an answer shows of the node and the client. `unknown` is true if the node does not know the
+    /// session.
     pub(crate) fn observe_answer(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
         match (status, request.route) {
             (503, Route::Handshake) => self.reports.refused(node.tag),

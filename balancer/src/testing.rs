@@ -1,4 +1,4 @@
-//! What tests of several parts need.
+//! Helpers for tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};

@@ -193,7 +193,7 @@ fn reload_applies_all_settings_or_none() {
     let torn = settings(1, "max-body = 10").replace("two.key", "one.key");
     fs::write(&program.file, torn).unwrap();
     program.signal("-HUP");
-    assert!(logged(&mut log, "those before hold").contains("can't be used together"));
+    assert!(logged(&mut log, "those before hold").contains("unusable together"));
     assert!(served(0) && long().starts_with("HTTP/1.1 200 "));
     assert_eq!((count(admin, "reloads_total"), count(admin, "reloads_failed_total")), (0, 1));
 

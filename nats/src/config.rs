@@ -118,9 +118,9 @@ mod tests {
     }
 
     #[test]
-    fn check_refuses_settings_that_can_not_work() {
+    fn check_refuses_invalid_settings() {
         let missing = PathBuf::from("/no/such.pem");
-        for (config, told) in [
+        for (config, expected) in [
             (NatsConfig { cluster: "a.b".into(), ..config() }, "\"a.b\""),
             (NatsConfig { cluster: String::new(), ..config() }, "name of a cluster"),
             (NatsConfig { cluster: "a".repeat(65), ..config() }, "1 to 64 characters"),
@@ -130,11 +130,11 @@ mod tests {
             (NatsConfig::new("nats://127.0.0.1,"), "it names no host"),
             (NatsConfig { auth: NatsAuth::Nkey("SUsesame".into()), ..config() }, "begins with SU"),
             (NatsConfig { auth: NatsAuth::Credentials("/no/such.creds".into()), ..config() }, "/no/such.creds"),
-            (NatsConfig { root_certificates: Some(missing.clone()), ..config() }, "/no/such.pem can't be read"),
-            (NatsConfig { client_certificate: Some((missing, "/no/such.key".into())), ..config() }, "/no/such.pem can't be read"),
+            (NatsConfig { root_certificates: Some(missing.clone()), ..config() }, "reading /no/such.pem failed"),
+            (NatsConfig { client_certificate: Some((missing, "/no/such.key".into())), ..config() }, "reading /no/such.pem failed"),
         ] {
             let error = config.check().unwrap_err().to_string();
-            assert!(error.contains(told) && !error.contains("sesame"), "{told}: {error}");
+            assert!(error.contains(expected) && !error.contains("sesame"), "{expected}: {error}");
         }
     }
 

@@ -22,7 +22,7 @@ pub(super) enum Host {
 }
 
 impl HostPort {
-    /// Its address, if it was not given by a name.
+    /// Returns the address, unless it was given by a name.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.host {
             Host::Address(ip) => Some(SocketAddr::new(*ip, self.port)),
@@ -91,7 +91,8 @@ impl fmt::Display for HostPort {
 pub enum DnsTarget {
     /// All its IPv4 and IPv6 addresses are nodes, at this port: `dns://NAME:PORT`.
     Addresses(HostPort),
-    /// All hosts of a service are nodes, at the ports that its records tell: `srv://_socketio._tcp.NAME`. Priorities and weights are not looked at.
+    /// All hosts of a service are nodes, at the ports of its records: `srv://_socketio._tcp.NAME`. Priorities and
+    /// weights are ignored.
     Service(String),
 }
 

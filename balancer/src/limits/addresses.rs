@@ -32,7 +32,7 @@ impl Addresses {
 
     /// Counts a connection of this address, unless it has `most` already.
     pub(crate) fn acquire(&self, address: IpAddr, most: usize) -> Option<Network> {
-        // Nobody connects from the one address whose number is 0.
+        // No client has the address whose number is 0.
         let network = NonZeroU64::new(network(address)).unwrap_or(NonZeroU64::MIN);
         let mut shard = self.shard(network).lock();
         let connections = shard.entry(network).or_default();

@@ -1,7 +1,7 @@
-//! How often something may happen: in all, or for each client.
+//! Rate limits, of all or for each client.
 //!
-//! A bucket of tokens is kept as one moment, that in which it will be full again: each token that is taken moves it by the time that one
-//! takes to come back, and who would move it further than a whole burst from now has to wait.
+//! A token bucket is stored as one moment: the time when it is full again. Each token moves that time by the refill
+//! time of one token. A token that would move it further than a full refill from now is refused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,15 +19,15 @@ use crate::client::network::network;
 const SHARDS: usize = 16;
 /// How often a part that is full is searched for what may go.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often it is told that there are too many clients.
+/// The rate of the log's line about too many clients.
 const TELL: f64 = 1.0 / 60.0;
 
-/// So many a second, and so many at once.
+/// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// Until a token comes back.
+    /// The time until a token is back.
     interval: Duration,
-    /// Until all are back.
+    /// The time until all tokens are back.
     refill: Duration,
 }
 
@@ -35,10 +35,10 @@ pub(crate) struct Rate {
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 pub enum RateError {
     /// Too few or too many a second, or no number.
-    #[error("{0} a second is no rate: choose one from 0.001 to 1000000")]
+    #[error("invalid rate of {0} a second; choose one from 0.001 to 1000000")]
     PerSecond(f64),
     /// With a burst of none nothing would ever be let through.
-    #[error("a burst of 0 lets nothing through: choose 1 or more")]
+    #[error("burst of 0 admits nothing; choose 1 or more")]
     Burst,
 }
 
@@ -55,7 +55,7 @@ impl Rate {
         Ok(Self { interval, refill: interval.saturating_mul(burst) })
     }
 
-    /// When a bucket that is full at `full` will be so after a token was taken at `now`; or how long until there is one.
+    /// Returns the time when the bucket is full again after this token, or the wait until there is a token.
     fn acquire(&self, full: Duration, now: Duration) -> Result<Duration, Duration> {
         let full = full.max(now).saturating_add(self.interval);
         match full.saturating_sub(now).saturating_sub(self.refill) {
@@ -80,7 +80,7 @@ impl Bucket {
         Self { rate, start: Instant::now(), full: AtomicU64::new(0) }
     }
 
-    /// Takes a token; or says after how long there will be one, if nobody else takes it.
+    /// Takes a token, or returns the wait until there is one.
     pub(crate) fn acquire(&self, now: Instant) -> Result<(), Duration> {
         let now = now.saturating_duration_since(self.start);
         let mut full = self.full.load(Relaxed);
@@ -95,17 +95,18 @@ impl Bucket {
     }
 }
 
-/// A bucket for each client, which is a [network]. Shared by all threads.
+/// A bucket for each client, which is a [network]. All threads share it.
 ///
-/// There is a bound on how many are kept. A bucket that is full again is forgotten when its place is wanted, which changes nothing. If all
-/// places are taken by clients that did something just now, those who come on top share one bucket (in truth sixteen, by chance) that is as
-/// large as that of one client, until there are places again: they may find it empty. So many clients at once cost no memory, and can't
-/// make it forget what those who have a place did, for good or for ill.
+/// The number of buckets is bounded. A full bucket is equal to none, so it is dropped when its place is needed.
+///
+/// If active clients have all places, further clients share the bucket of their shard, which is as large as one
+/// client's. They may find it empty. A flood of clients therefore costs no memory, and can't evict the buckets of
+/// others.
 ///
 /// [network]: crate::client::network
 pub(crate) struct Buckets {
     rate: Rate,
-    /// What a part holds at most.
+    /// The most buckets of a shard.
     most: usize,
     start: Instant,
     hasher: RandomState,
@@ -115,16 +116,16 @@ pub(crate) struct Buckets {
 }
 
 struct Shard {
-    /// When the bucket of a network is full, since `start`.
+    /// The time when the bucket of a network is full, since `start`.
     full: HashMap<u64, Duration, RandomState>,
-    /// The same of the bucket for those who have no place.
+    /// The same for the bucket of clients without a place.
     rest: Duration,
-    /// When it may be searched again.
+    /// The time of the next sweep.
     sweep: Duration,
 }
 
 impl Buckets {
-    /// Buckets of this rate for at most so many clients, of which each costs about 40 bytes from when it comes first.
+    /// Returns buckets of this rate for at most so many clients. Each client costs about 40 bytes from its first token.
     pub(crate) fn new(rate: Rate, most: usize) -> Self {
         let hasher = RandomState::new();
         let shard = |_| Mutex::new(Shard { full: HashMap::with_hasher(hasher.clone()), rest: Duration::ZERO, sweep: Duration::ZERO });
@@ -163,7 +164,7 @@ impl Buckets {
         drop(guard);
         self.shared.fetch_add(1, Relaxed);
         if self.tell.as_ref().is_some_and(|tell| tell.acquire(now).is_ok()) {
-            tracing::warn!(target: "sociable::balancer", most = self.most * SHARDS, "more clients than are counted one by one; those on top share a limit: allow more if they are not an attack");
+            tracing::warn!(target: "sociable::balancer", most = self.most * SHARDS, "too many clients to count each; further ones share a limit");
         }
         taken
     }
@@ -287,7 +288,7 @@ mod tests {
         buckets.acquire(address(2), now).unwrap();
         let passed = (100..50_100).filter(|n| buckets.acquire(address(*n), now).is_ok()).count();
         assert!(buckets.len() <= most);
-        // Those who got a place, and what sixteen shared buckets give.
+        // The clients with a place, and the tokens of sixteen shared buckets.
         assert!((100..=most + SHARDS * 4).contains(&passed), "{passed}");
         assert_eq!(buckets.shared(), 50_000 + 2 - buckets.len() as u64);
         assert!(buckets.acquire(address(1), now).is_err());
@@ -324,7 +325,7 @@ mod tests {
                 prop_assert_eq!(buckets.acquire(address(1), now).is_ok(), answer.is_ok());
                 match answer {
                     Ok(()) => taken += 1,
-                    // Who waits as long as it was told gets one.
+                    // A client that waits for the returned time gets a token.
                     Err(wait) => prop_assert!(rate.acquire(Duration::from_nanos(bucket.full.load(Relaxed)), now.saturating_duration_since(bucket.start) + wait).is_ok()),
                 }
                 let allowed = f64::from(burst) + per_second * at as f64 / 1e6;

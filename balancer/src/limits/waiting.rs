@@ -1,7 +1,6 @@
-//! The budget for bytes that wait: for slow readers, or for the rest of a head. All connections share it.
+//! The budget for buffered bytes: for slow readers, and for incomplete heads. All connections share it.
 //!
-//! A connection that waits is not closed for want of memory. The less is left the less is read at once, so that the rest stays with whoever sends
-//! it.
+//! A full budget closes no connection. Reads shrink as the budget does, so the rest stays with the sender.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 

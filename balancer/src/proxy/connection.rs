@@ -1,4 +1,4 @@
-//! The connection of a client that speaks HTTP/1.1: one request after the other, each to the node that it is for.
+//! The connection of a client with HTTP/1.1: its requests one after the other, each to its node.
 
 use std::future::poll_fn;
 use std::io;
@@ -85,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// Reads the next request. There is none if the connection ended, or was idle for too long.
+    /// Reads the next request. Returns `None` if the connection ended, or was idle for too long.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
         let request = self.poll_head(cx);
         let waits = if request.is_pending() { self.carry.len() } else { 0 };
@@ -178,14 +178,15 @@ impl Connection {
         if free {
             worker.pool.put(node.address, stream, worker.deadlines.now());
         } else {
-            // The node learns at once that nobody waits for its answer.
+            // The node learns at once that the client has stopped waiting.
             drop(stream);
         }
         worker.state.observe_answer(&node, &request, status, unknown);
         self.conclude(end, close, (status, node.tag.as_str()), record).await
     }
 
-    /// Ends a request: logs it, and tells a client that has no answer why. `answered` is the status, and the node that gave it.
+    /// Ends a request: logs it, and sends the refusal to a client without an answer. `answered` is the status, and the
+    /// node that gave it.
     async fn conclude(&mut self, end: End, close: bool, answered: (u16, &str), record: Option<Box<AccessRecord>>) -> Next {
         let (status, node) = answered;
         match end {
@@ -212,7 +213,7 @@ impl Connection {
         }
     }
 
-    /// Opens a WebSocket: the connection becomes a tunnel, a task of its own and smaller than this one, or ends behind the refusal.
+    /// Opens a WebSocket. The connection becomes a tunnel, in a smaller task of its own, or ends behind the refusal.
     async fn upgrade(mut self, mut request: Request) {
         let worker = Rc::clone(&self.worker);
         let record = request.record.take();
@@ -304,7 +305,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends a connection behind a whole answer. Over TLS the end is told, since an answer without a length is whole by that alone.
+    /// Closes a connection behind a complete answer. TLS sends a close notice, because an answer without a length is
+    /// complete by that alone.
     async fn close(&mut self) {
         if self.is_encrypted() {
             self.deadline.extend(self.worker.state.options().write_timeout);

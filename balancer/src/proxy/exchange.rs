@@ -18,9 +18,10 @@ use crate::proxy::stream::{ClientWire, Wire, WriteBuffer};
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Status};
 
-/// A line that a server skips. Behind a poll it tells the node that the client has sent another request, so that the node does not let that wait.
+/// A line that servers skip. Behind a poll it shows the node that the client has sent another request. The node then
+/// ends the poll, so that the request does not wait.
 const MORE: &[u8] = b"\r\n";
-/// How a node's answer begins that tells that it does not know a session: to who polls, and to who wants a WebSocket.
+/// The start of a node's answer for an unknown session: to a poll, and to a request for a WebSocket.
 const UNKNOWN: [&[u8]; 2] = [b"{\"code\":1,", b"Session ID unknown"];
 /// The most that is read ahead from a client that does not wait for its answer.
 const MAX_AHEAD: usize = 16 * 1024;
@@ -35,11 +36,11 @@ pub(crate) enum End {
     },
     /// The WebSocket is open. The answer is not written yet.
     Switched(WriteBuffer),
-    /// The client is gone, or does not take its answer.
+    /// The client has disconnected, or does not read its answer.
     ClientGone,
     /// The answer broke off, and the client has a part of it.
     Broken,
-    /// The client has nothing yet, and is to be told why.
+    /// The client has no part of an answer yet, and gets the refusal.
     Refused(Refusal),
 }
 
@@ -111,14 +112,14 @@ struct ToNode {
 #[derive(Debug, Default)]
 struct ToClient {
     out: WriteBuffer,
-    /// The begin of a head.
+    /// The start of an incomplete head.
     head: Vec<u8>,
     answer: Option<(Answer, Framing, Decoder)>,
     /// All is encoded.
     encoded: bool,
     /// Something was written.
     begun: bool,
-    /// The node does not know the session.
+    /// True if the node does not know the session.
     unknown: bool,
     status: u16,
     first_byte: Option<Instant>,
@@ -183,12 +184,12 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         self.down.status
     }
 
-    /// True if the node answered that it does not know the session.
+    /// Returns true if the node does not know the session.
     pub(crate) fn is_unknown(&self) -> bool {
         self.down.unknown
     }
 
-    /// True if the client was told that its connection ends, or is to be told.
+    /// Returns true if the client's answer closes, or will close, the connection.
     pub(crate) fn closes(&self) -> bool {
         self.asked.close
     }
@@ -231,7 +232,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         }
     }
 
-    /// The client is told, if it has no part of an answer yet.
+    /// Returns a refusal, if the client has no part of an answer yet.
     fn refuse(&self, refusal: Refusal) -> End {
         if self.down.begun || !self.down.out.is_empty() { End::Broken } else { End::Refused(refusal) }
     }
@@ -280,14 +281,15 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         let taken = self.up.encode_body(&mut input);
         self.carry.extend_from_slice(input);
         taken.map_err(|refusal| self.refuse(refusal))?;
-        // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more, and neither does a lot at first.
+        // The deadline covers the whole body at the lowest rate. Neither slow bytes nor an early burst extend it
+        // further.
         let at_lowest = Duration::from_secs(self.up.received / self.times.rate);
         let begun = Duration::from_secs((self.deadline.now() - self.times.begun).into());
         self.deadline.extend_from(self.times.begun, self.times.body + at_lowest.min(begun));
         Ok(true)
     }
 
-    /// Nothing more is read from the client but to see that it goes: its request ends with it, as the node has to know.
+    /// Reads from the client only to detect its end, which ends its request at the node too.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         if !self.carry.is_empty() {
             return Ok(());
@@ -329,11 +331,11 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
                 Poll::Ready(length) => length,
             };
             *self.down.out.bytes() = self.worker.spare_buffer();
-            // A poll may have waited for long: whoever is dismissed meanwhile is told so with the answer.
+            // A poll may have waited for long. If the drain began meanwhile, the answer closes the connection.
             if self.closes == Closes::IfDraining && self.down.answer.is_none() {
                 self.asked.close = self.deadline.is_draining() || self.worker.draining.get();
             }
-            // A client whose body is not wanted is told that its connection ends.
+            // A client whose body is not read completely gets an answer that closes the connection.
             if self.closes != Closes::Never && self.down.answer.is_none() {
                 self.asked.close |= !self.up.encoded;
             }
@@ -392,7 +394,7 @@ impl ToClient {
             return self.read_body(&buffer[..length]);
         }
         let mut input = &buffer[..length];
-        // The begin of a head that did not come at once.
+        // The start of a head that came in part.
         let mut head = std::mem::take(&mut self.head);
         if !head.is_empty() {
             head.extend_from_slice(input);
@@ -427,7 +429,7 @@ impl ToClient {
                 Ok(Some(length))
             }
             Err(error) => {
-                tracing::warn!(target: "sociable::balancer", %error, "an answer of a node can't be passed on");
+                tracing::warn!(target: "sociable::balancer", %error, "invalid answer of a node");
                 Err(Stop::Bad)
             }
         }
@@ -443,7 +445,7 @@ impl ToClient {
         }
         if decoder.is_done() {
             self.finish()?;
-            // Bytes behind an answer belong to nobody: the connection is not used again.
+            // Bytes behind an answer belong to no request, so the connection is not reused.
             if !input.is_empty()
                 && let Some((answer, ..)) = &mut self.answer
             {

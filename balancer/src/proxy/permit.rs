@@ -19,13 +19,13 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// Lets one more connection in, if there is room. Its descriptor is counted already.
+    /// Admits a connection, if there is room. Its descriptor is counted already.
     pub(crate) fn for_connection(state: &Arc<BalancerState>, held: Held, address: IpAddr) -> Result<Self, Refusal> {
         let held = [held, state.descriptors.hold()];
         Self::new(state, Some(held), address)
     }
 
-    /// Lets one more stream in, if there is room.
+    /// Admits a stream, if there is room.
     pub(crate) fn for_stream(state: &Arc<BalancerState>, address: IpAddr) -> Result<Self, Refusal> {
         Self::new(state, None, address)
     }

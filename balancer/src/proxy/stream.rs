@@ -14,11 +14,11 @@ use crate::http::answer::{AnswerHead, BadAnswer};
 pub(crate) trait Wire {
     /// Reads the bytes that are there.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
-    /// Writes what fits. What it took is on its way.
+    /// Writes as many bytes as fit. Accepted bytes may still wait in TLS.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-    /// Pending until what was taken has been given to the system.
+    /// Pending until the system has all accepted bytes.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Tells the other side that nothing more comes.
+    /// Ends the direction to the other side.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
@@ -120,7 +120,7 @@ impl WriteBuffer {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // Written bytes may wait in TLS: they are gone when that is flushed.
+        // Written bytes may wait in TLS until they are flushed.
         self.bytes.is_empty()
     }
 
@@ -148,7 +148,7 @@ impl WriteBuffer {
         Poll::Ready(Ok(()))
     }
 
-    /// Its memory, when all is sent.
+    /// Returns the memory, when all is sent.
     pub(crate) fn reclaim_buffer(&mut self) -> Vec<u8> {
         self.sent = 0;
         let mut memory = std::mem::take(&mut self.bytes);

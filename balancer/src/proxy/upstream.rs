@@ -63,9 +63,9 @@ impl Worker {
             Err(_) => std::io::ErrorKind::TimedOut.into(),
         };
         metrics.connects_failed.inc();
-        tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "a node can't be reached");
+        tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "connecting to a node failed");
         if Errno::from_io_error(&error).is_some_and(|errno| OURS.contains(&errno)) {
-            tracing::warn!(target: "sociable::balancer", %error, "this machine has no room for another connection to a node");
+            tracing::warn!(target: "sociable::balancer", %error, "no local resources for a connection to a node");
         } else {
             self.state.reports.connect_failed(node.tag);
         }

@@ -1,4 +1,4 @@
-//! What of a request decides which node it would like best.
+//! The affinity of new sessions: the part of a request that prefers a node.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::client::network::network;
 
-/// What new sessions have in common that should come to the same node, as far as there is room. That is for locality, caches say; nothing
-/// is wrong if they don't.
+/// The property that new sessions share to prefer the same node, as far as it has room. Affinity is for locality, for
+/// example of caches, and not for correctness.
 ///
 /// ```
 /// use sociable_balancer::Affinity;
@@ -40,11 +40,11 @@ pub enum Affinity {
 /// Why a text is no [`Affinity`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AffinityError {
-    /// It begins with something else.
-    #[error("{0:?} is no affinity: write `none`, `address`, `cookie:NAME`, `query:NAME` or `header:NAME`")]
+    /// The text has another prefix.
+    #[error("invalid affinity {0:?}; write `none`, `address`, `cookie:NAME`, `query:NAME` or `header:NAME`")]
     Unknown(String),
-    /// There is no name, or one that can't be.
-    #[error("{1:?} is no name of a {0}: write for instance `{0}:user-id`, with letters, digits and any of !#$%&'*+-.^_`|~")]
+    /// The name is missing or malformed.
+    #[error("invalid name {1:?} of a {0}; write for instance `{0}:user-id`, with letters, digits and any of !#$%&'*+-.^_`|~")]
     Name(&'static str, String),
 }
 

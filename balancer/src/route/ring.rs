@@ -10,8 +10,8 @@ use consistent_hash::{DefaultHash, Node as Member, RingHash, StaticHashRing};
 /// Points of a node on the ring. More make the shares more even and the ring longer; what unevenness is left, the bound on the load takes.
 const POINTS: usize = 128;
 
-/// A ring of addresses. Replicas that know the same addresses have the same ring, whatever machine and version they are of, and when one
-/// address comes or goes only the keys that are its own move.
+/// A ring of addresses. Replicas with the same addresses have the same ring, on any machine and in any version. When an
+/// address is added or removed, only its own keys move.
 #[derive(Debug)]
 pub(crate) struct Ring {
     addresses: Vec<SocketAddr>,
@@ -43,7 +43,8 @@ pub(crate) fn lot(key: &[u8], address: &SocketAddr) -> f64 {
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// SipHash-1-3 without a key: who wants to can find keys that prefer one node, which gets no more than it may have for it.
+/// SipHash-1-3 without a key. A client can find keys that prefer one node, but the bound limits the sessions of that
+/// node.
 #[derive(Debug)]
 struct Stable;
 
@@ -57,7 +58,7 @@ impl RingHash for Stable {
     }
 }
 
-/// Bytes that are hashed as they are. What the standard library hashes of a slice or an address is not promised to stay.
+/// Bytes that are hashed as they are. The standard library does not promise a stable hash of a slice or an address.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bytes<T>(T);
 
@@ -138,9 +139,9 @@ mod tests {
         #[test]
         fn ring_lists_every_node_once_in_any_order(
             key in proptest::collection::vec(any::<u8>(), 0..40),
-            told in Just(addresses(9)).prop_shuffle(),
+            shuffled in Just(addresses(9)).prop_shuffle(),
         ) {
-            let order = preferred(&Ring::new(told.clone()), &key);
+            let order = preferred(&Ring::new(shuffled.clone()), &key);
             prop_assert_eq!(&order, &preferred(&Ring::new(addresses(9)), &key));
             let mut sorted = order;
             sorted.sort();

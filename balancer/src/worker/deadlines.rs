@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn drain_reaches_each_connection_once() {
-        let told = |many: usize, seconds: u64, pace| {
+        let drained = |many: usize, seconds: u64, pace| {
             let table = Rc::new(DeadlineTable::default());
             let deadlines: Vec<_> = (0..many).map(|_| table.register(Duration::from_secs(9))).collect();
             let leaving = || deadlines.iter().filter(|deadline| deadline.is_draining()).count();
             (1..=seconds).rev().map(|parts| (table.begin_drain(parts, pace), leaving()).1).collect::<Vec<_>>()
         };
-        assert_eq!((told(5, 3, Pace::Early), told(5, 3, Pace::Late)), (vec![2, 4, 5], vec![1, 3, 5]));
-        assert_eq!((told(1, 3, Pace::Early), told(1, 3, Pace::Late)), (vec![1, 1, 1], vec![0, 0, 1]));
+        assert_eq!((drained(5, 3, Pace::Early), drained(5, 3, Pace::Late)), (vec![2, 4, 5], vec![1, 3, 5]));
+        assert_eq!((drained(1, 3, Pace::Early), drained(1, 3, Pace::Late)), (vec![1, 1, 1], vec![0, 0, 1]));
     }
 }

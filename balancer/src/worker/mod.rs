@@ -16,7 +16,7 @@ use self::retry::RetryBudget;
 use crate::limits::waiting::BUFFER;
 use crate::state::BalancerState;
 
-/// How many vectors are kept for the next who has something to write, and how large they may be. Those beyond are freed.
+/// The most spare vectors, and their largest size. Others are freed.
 const SPARE: usize = 32;
 const MAX_SPARE: usize = 256 * 1024;
 
@@ -55,7 +55,7 @@ impl Worker {
         })
     }
 
-    /// The buffer into which all read. What is read has to be used or copied before the next await.
+    /// Returns the shared read buffer. Its bytes must be used or copied before the next await.
     pub(crate) fn read_buffer(&self) -> RefMut<'_, Box<[u8]>> {
         self.buffer.borrow_mut()
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-/// One request in so many may be tried again, and a few at once: if all nodes fail, trying more makes it worse.
+/// The requests per allowed retry, and the burst. If all nodes fail, retries make it worse.
 const PER_RETRY: u32 = 5;
 const RETRIES_AT_ONCE: u32 = 20;
 

@@ -22,7 +22,7 @@ fn written(origin: &Origin<'_>) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The client that this chain of `X-Forwarded-For` has, if a trusted peer tells it.
+/// Returns the client of this chain of `X-Forwarded-For` from a trusted peer.
 fn client(chain: &str) -> String {
     read(ForwardedHeader::XForwarded, "10.0.0.1", &[("X-Forwarded-For", chain)]).client().to_string()
 }
@@ -111,7 +111,7 @@ fn trusted_peer_is_appended_to_its_chain() {
         ("X-Forwarded-For", "fd00::1"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "chat.example"),
-        // It passes on what its client sent.
+        // The proxy passes on a field of its client.
         ("Forwarded", "for=203.0.113.1"),
     ];
     let origin = read(ForwardedHeader::XForwarded, "10.0.0.1", &fields);
@@ -236,7 +236,7 @@ fn long_chain_is_cut_at_its_beginning() {
 }
 
 proptest! {
-    /// Whatever comes, four lines at most go out, of visible characters; and only a trusted peer's word counts.
+    /// Any input gives at most four lines of visible characters, and only a trusted peer's claims count.
     #[test]
     fn head_is_written_whatever_fields_arrive(
         lines in proptest::collection::vec((0..4_usize, prop_oneof![

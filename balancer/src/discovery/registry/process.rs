@@ -1,4 +1,4 @@
-//! A node, and what it and others tell of it.
+//! A node, from its own and others' evidence.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,12 +11,12 @@ use super::verdict::{Reachability, Verdict};
 use crate::discovery::address::HostPort;
 use crate::table::{Limits, Load};
 
-/// How many addresses one announced name may stand for. What is more is left out.
+/// The most addresses of one announced name. Further ones are ignored.
 const MAX_ADDRESSES: usize = 8;
 /// The longest name that is kept, in characters.
 const MAX_NAME: usize = 128;
 
-/// A process that bears a tag.
+/// A process with a tag.
 #[derive(Debug)]
 pub(super) struct Process {
     name: String,
@@ -55,7 +55,7 @@ pub(super) struct Announced {
     epoch: u64,
     /// When it spoke last.
     pub(super) heard: Instant,
-    /// Its address, as it said it.
+    /// The node's address, as announced.
     pub(super) address: Option<String>,
     /// The addresses that it resolves to.
     at: Vec<SocketAddr>,
@@ -85,7 +85,7 @@ impl Process {
         }
     }
 
-    /// Takes an announcement. Its state counts only while no probe reaches the node: others may speak in its name.
+    /// Records an announcement. Its state counts only while no probe reaches the node: others may announce in its name.
     pub(super) fn on_announcement(&mut self, announcement: &Announcement, now: Instant) {
         self.alive = now;
         self.set_name(&announcement.name);
@@ -97,7 +97,7 @@ impl Process {
         let before = self.announced.take().filter(|before| before.address == announcement.address);
         let at = match announcement.address.as_deref().and_then(|text| text.parse::<HostPort>().ok()?.socket_addr()) {
             Some(address) => vec![address],
-            // A name: what it stands for is told later, and may have been before.
+            // The name is not resolved yet. Until then the earlier addresses stay.
             None => before.map(|before| before.at).unwrap_or_default(),
         };
         let address = announcement.address.clone();
@@ -122,7 +122,7 @@ impl Process {
         self.leaving.take_if(|(_, said)| *said < begun);
         self.set_name(&health.name);
         self.draining = health.draining;
-        // A node that is full tells no more sessions than it has.
+        // The session count and its limit now show whether the node is full.
         self.full = false;
         self.cut_off = health.cut_off;
         self.limits = Limits {
@@ -161,7 +161,7 @@ impl Process {
             || self.refuses_until.is_some_and(|until| now < until)
     }
 
-    /// Its name, if it told one.
+    /// Returns the node's name, empty if unknown.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
@@ -181,7 +181,7 @@ impl Process {
         self.serves && self.reachability == Some(Reachability::Reachable)
     }
 
-    /// The start of its process that was said to have left, if that was before a probe was begun.
+    /// Returns the epoch of a process whose farewell came before this probe started.
     pub(super) fn left_before(&self, begun: Instant) -> Option<u64> {
         self.leaving.filter(|(_, said)| *said < begun).map(|(epoch, _)| epoch)
     }
@@ -191,7 +191,7 @@ impl Process {
         self.announced.as_ref().is_some_and(|announced| now.duration_since(announced.heard) <= silence)
     }
 
-    /// Nobody could be heard for a while, which was not its fault.
+    /// Extends the deadlines by a pause in which no node could be heard.
     pub(super) fn forgive_pause(&mut self, pause: Duration) {
         self.alive += pause;
         if let Some(announced) = &mut self.announced {

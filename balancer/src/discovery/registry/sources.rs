@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sociable_protocol::maps::{Map, Set};
+
 use crate::discovery::evidence::SourceId;
-use crate::maps::{Map, Set};
 
 #[derive(Debug)]
 pub(super) struct List {
@@ -74,9 +75,9 @@ impl Sources {
         let (label, kept) = (&list.label, list.addresses.len());
         match (&list.trouble, &trouble) {
             (None, Some(trouble)) => {
-                tracing::warn!(target: "sociable::balancer", source = label, trouble, kept, "a source does not say all, what it said last is kept");
+                tracing::warn!(target: "sociable::balancer", source = label, trouble, kept, "source of nodes incomplete; keeping its last addresses");
             }
-            (Some(_), None) => tracing::info!(target: "sociable::balancer", source = label, kept, "a source says all again"),
+            (Some(_), None) => tracing::info!(target: "sociable::balancer", source = label, kept, "source of nodes complete again"),
             _ => {}
         }
         list.trouble = trouble;
@@ -103,8 +104,8 @@ impl Sources {
         self.nats.as_mut().filter(|nats| nats.id == source && !nats.former)
     }
 
-    /// Forgets the sources before, when all of these have spoken: a list when it named somebody, NATS when everybody had the time to speak
-    /// there and somebody did.
+    /// Forgets the former sources once all new ones have reported. A list reports with its first address. NATS reports
+    /// when all nodes had time to announce themselves and one did.
     pub(super) fn settle(&mut self, silence: Duration, now: Instant) {
         let lists = self.lists.values().filter(|list| !list.former).all(|list| !list.addresses.is_empty());
         let spoken = |nats: &Nats| nats.former || nats.heard && nats.up_since.is_some_and(|since| now.duration_since(since) > silence);
@@ -114,7 +115,7 @@ impl Sources {
         }
     }
 
-    /// NATS was not heard for a while, which was nobody's fault.
+    /// Extends the time by a pause in which NATS could not be heard.
     pub(super) fn forgive_pause(&mut self, pause: Duration) {
         if let Some(since) = self.nats.as_mut().and_then(|nats| nats.up_since.as_mut()) {
             *since += pause;

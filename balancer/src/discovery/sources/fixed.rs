@@ -11,7 +11,7 @@ use super::resolver::{LastAnswers, Resolved, Resolver};
 use crate::discovery::address::HostPort;
 use crate::discovery::evidence::{Observation, SourceId};
 
-/// Tells where they are, again and again if there are names among them.
+/// Reports the configured addresses, and again periodically if there are names among them.
 pub(super) async fn run(
     source: SourceId,
     nodes: Vec<HostPort>,

@@ -10,10 +10,10 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use parking_lot::Mutex;
+use sociable_protocol::maps::{Map, Set};
 use thiserror::Error;
 
 use crate::discovery::address::{Host, HostPort};
-use crate::maps::{Map, Set};
 
 /// How long one try of a question may take. The system's configuration says how many tries there are.
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -24,13 +24,13 @@ const HOSTS_AGE: Duration = Duration::from_secs(1);
 #[derive(Debug, Error)]
 pub(super) enum NameError {
     /// DNS has no answer.
-    #[error("{name}: {error}")]
+    #[error("resolving {name} failed: {error}")]
     Dns { name: String, error: NetError },
     /// The name has no addresses.
-    #[error("{0}: there is no such name, or it has no addresses")]
+    #[error("resolving {0} failed: no such name, or no addresses")]
     Nothing(String),
     /// No servers are known.
-    #[error("{name}: {error}; the system's configuration of DNS can't be used, name servers in this one")]
+    #[error("resolving {name} failed: unusable DNS configuration of the system ({error}); configure name servers here")]
     NoServers { name: String, error: String },
 }
 
@@ -77,7 +77,7 @@ impl Resolver {
         Resolved { all: all.into_iter().map(|ip| SocketAddr::new(ip, node.port())).collect(), failure }
     }
 
-    /// All IPv4 and IPv6 addresses of a name. It is a failure if there are none: a name that stands for nodes does not stand for nothing.
+    /// Returns all IPv4 and IPv6 addresses of a name. A name without addresses is an error: it should resolve to nodes.
     async fn addresses(&self, name: &str, last: &mut LastAnswers) -> Resolved<IpAddr> {
         last.used.insert(name.to_owned());
         let by_file = self.in_hosts(name);
@@ -115,7 +115,7 @@ impl Resolver {
         if services.is_empty() { Err(NameError::Nothing(name.to_owned())) } else { Ok(services) }
     }
 
-    /// The answer to one question. That there are no such records is an answer, that there is no such name is none.
+    /// Returns the answer to one question. Missing records are an empty answer; a missing name is an error.
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, NameError> {
         let dns = self.dns.as_ref().map_err(|error| NameError::NoServers { name: name.to_owned(), error: error.to_string() })?;
         match dns.lookup(name, kind).await {
@@ -125,7 +125,7 @@ impl Resolver {
         }
     }
 
-    /// Returns the addresses in the hosts file. If it knows a name, no server is asked.
+    /// Returns the addresses in the hosts file. If it has the name, no server is asked.
     fn in_hosts(&self, name: &str) -> Vec<IpAddr> {
         let Ok(name) = Name::from_ascii(name) else { return vec![] };
         let mut hosts = self.hosts.lock();

@@ -33,7 +33,7 @@ fn announced_address_is_unused_when_it_tells_no_tag() {
     world.speak("aaaa", json!({ "address": at(1) }));
     world.pass(secs(30));
     assert_eq!(world.states(), []);
-    assert!(world.why("aaaa").contains("does not tell its tag"), "{}", world.why("aaaa"));
+    assert!(world.why("aaaa").contains("without its tag"), "{}", world.why("aaaa"));
 }
 
 #[test]
@@ -42,7 +42,7 @@ fn announced_name_counts_when_it_is_resolved() {
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.speak("aaaa", json!({ "address": "first:3000" }));
     assert_eq!(world.states(), [], "nobody can be sent there");
-    assert_eq!(world.why("aaaa"), "it tells no address that can be used");
+    assert_eq!(world.why("aaaa"), "no usable address");
     let located = |announced: &str, addresses| Observation::Resolved { tag: tag("aaaa"), announced: announced.into(), addresses };
     world.observe(located("before:3000", vec![at(7)]));
     assert_eq!(world.states(), [], "that is not its name");
@@ -60,7 +60,7 @@ fn process_is_replaced_when_its_epoch_changes() {
     world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(1) }));
     let after = Arc::clone(world.registry.table().owner(tag("aaaa")).unwrap());
     assert!(Arc::ptr_eq(&before.load, &after.load), "its probes say that it serves");
-    // It does not answer any more: the tag may be that of another.
+    // The node does not answer any more, so the tag may be another's.
     let answer = world.answers.remove(&at(1)).unwrap();
     world.probe(at(1));
     world.probe(at(1));
@@ -91,13 +91,13 @@ fn silence_is_ignored_when_nats_is_down_or_mute() {
     world.speakers.clear();
     world.pass(secs(60));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "nobody is heard");
-    assert_eq!(world.why("aaaa"), "it is well");
+    assert_eq!(world.why("aaaa"), "well");
     let mut world = World::of_three_speakers();
     world.link(false);
     world.speakers.clear();
     world.pass(secs(60));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "NATS is down");
-    // It is up again: all have time to speak.
+    // NATS is up again, and all nodes have time to announce themselves.
     world.link(true);
     world.speak("aaaa", json!({ "address": at(1) }));
     assert_eq!(world.state("bbbb"), Some(Ready));

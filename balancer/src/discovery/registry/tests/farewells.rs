@@ -85,7 +85,7 @@ fn removed_node_returns_when_it_serves() {
     world.announce("hello", "aaaa", json!({ "address": at(1) }));
     world.probe(at(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
-    // It answers at an address that a list names.
+    // The node answers at an address of a list.
     let mut world = World::new(1, true);
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.list(0, &[1]);
@@ -105,7 +105,7 @@ fn node_stays_removed_after_its_farewell() {
     assert_eq!(world.state("aaaa"), Some(Draining), "that was another process");
     world.announce("bye", "aaaa", json!({}));
     assert_eq!(world.state("aaaa"), None);
-    // What was said before comes late, and its process takes its time to end.
+    // An earlier announcement comes late, and the process takes time to end.
     world.announce("alive", "aaaa", json!({ "address": at(1) }));
     world.pass(secs(1));
     assert_eq!(world.state("aaaa"), None);

@@ -54,7 +54,7 @@ fn node_is_unwell_then_removed_when_nothing_is_heard() {
     world.pass(secs(2));
     assert_eq!(world.states(), [("bbbb", Ready), ("cccc", Ready)]);
     assert_eq!(world.counters.lost.get(), 1);
-    // The list still names it: it is probed, and comes back.
+    // The list still has the address, so it is probed and the node returns.
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.pass(secs(2));
     assert_eq!(world.state("aaaa"), Some(Ready));
@@ -71,7 +71,7 @@ fn process_is_replaced_when_address_tells_another_tag() {
 #[test]
 fn node_stays_when_another_takes_one_of_its_addresses() {
     let mut world = World::of_three_speakers();
-    // It has moved, and said so.
+    // The node has moved, and announced it.
     world.answers.insert(at(4), Some(health("aaaa", json!({}))));
     world.answers.insert(at(1), Some(health("dddd", json!({}))));
     world.speak("aaaa", json!({ "address": at(4) }));
@@ -79,7 +79,7 @@ fn node_stays_when_another_takes_one_of_its_addresses() {
     assert_eq!(world.state("aaaa"), None, "nobody has reached it there");
     world.pass(secs(1));
     assert_eq!((world.state("aaaa"), world.state("dddd")), (Some(Ready), Some(Draining)), "no source names the other");
-    // It answers at two addresses, as one with IPv4 and IPv6 does.
+    // The node answers at two addresses, as one with IPv4 and IPv6 does.
     let mut world = World::of_three();
     world.answers.insert(at(4), Some(health("aaaa", json!({}))));
     world.list(0, &[1, 2, 3, 4]);

@@ -16,7 +16,7 @@ fn draining_node_keeps_sessions_until_it_is_removed() {
     world.silence("aaaa");
     world.pass(secs(16));
     assert_eq!(world.state("aaaa"), None);
-    // A probe tells it too.
+    // A probe reports the drain too.
     world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true }))));
     world.probe(at(2));
     assert_eq!(world.state("bbbb"), Some(Draining));
@@ -90,13 +90,13 @@ fn health_is_ignored_when_fewer_than_half_are_well() {
     assert!(world.registry.overview(world.now).panicking);
     assert!(world.why("aaaa").contains("ignored"));
     assert_eq!(world.counters.panics.get(), 1);
-    // Who is leaving or full gets nothing by this, and does not count.
+    // Draining and full nodes do not count, and get nothing by this rule.
     world.answers = rest;
     world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true, "cut_off": true }))));
     world.answers.insert(at(3), Some(health("cccc", json!({ "sessions": 1, "max_sessions": 1 }))));
     world.pass(secs(2));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Draining), ("cccc", Full)]);
-    // It can be turned off.
+    // The rule can be turned off.
     let mut world = World::with(Rules { panic: false, ..Rules::default() }, 1, false);
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.list(0, &[1]);
