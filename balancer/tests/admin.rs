@@ -1,4 +1,4 @@
-//! What an operator sees, over real sockets.
+//! The administration, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -60,7 +60,7 @@ impl Setup {
         Metrics::parse(&text)
     }
 
-    /// What it answers to a client.
+    /// Returns the status of an answer to a client.
     fn balanced(&self, target: &str) -> u16 {
         ask(self.balanced, &format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).0
     }
@@ -215,7 +215,7 @@ fn admin_refuses_other_names_and_methods() {
     let setup = Setup::new(&health("aaaa", ""));
     let port = setup.admin.port();
     let status = |request: &str| ask(setup.admin, request).0;
-    // Prometheus and whoever watches over processes know this one by a name; a page that was led here may not look around.
+    // Prometheus and supervisors use a name for this address. A foreign web page must not read it.
     for (path, by_name) in [("/", 421), ("/nodes", 421), ("/metrics", 200), ("/healthz", 200), ("/readyz", 200)] {
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: rebound.example:{port}\r\n\r\n")), by_name, "{path}");
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")), 200, "{path}");
@@ -233,7 +233,7 @@ fn admin_refuses_other_names_and_methods() {
 fn silent_admin_connection_is_closed() {
     let setup = Setup::new(&health("aaaa", ""));
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(setup.admin).unwrap()).collect();
-    // Its turn comes when those before have been cut off.
+    // Waiting connections are served after the others are closed.
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     drop(silent);
 }

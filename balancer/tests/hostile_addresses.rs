@@ -27,7 +27,7 @@ fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// What this address gets on a new connection.
+/// Returns the answer to this address on a new connection.
 fn served(world: &World, from: [u8; 4]) -> String {
     let mut stream = connect_from(from, world.address);
     let _ = stream.write_all(LAST.as_bytes());

@@ -1,4 +1,4 @@
-//! What clients and nodes choose does not get into the log of the program as it is.
+//! Texts of clients and nodes do not get into the program's log unescaped.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -40,7 +40,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

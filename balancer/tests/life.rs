@@ -1,4 +1,4 @@
-//! The program over its life: a log that nobody reads, settings that are read again, and the end of a balancer while clients wait.
+//! The program over its life: an unread log, a reload, and a drain with waiting clients.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -47,7 +47,7 @@ impl Program {
         assert!(told.unwrap().success());
     }
 
-    /// What it logs, from here on.
+    /// Returns the log from here on.
     fn log(&mut self) -> BufReader<ChildStderr> {
         BufReader::new(self.child.stderr.take().unwrap())
     }
@@ -126,7 +126,7 @@ fn log_is_json_and_signals_change_its_level() {
 #[test]
 fn log_shows_no_password_at_any_level() {
     let node = Script::start("LiFe");
-    // A server of NATS that lets nobody in: it is tried again and again.
+    // The NATS server rejects every client, and connecting is retried.
     let nats = TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = |log: &str| {
         let nats = nats.local_addr().unwrap();
@@ -218,7 +218,7 @@ fn drain_closes_the_connection_behind_a_waiting_poll() {
     client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("it waits", || node.requests().len() == 2);
     balancer.drain(10 * PATIENCE);
-    // Who waits for nothing is closed: the worker knows that it leaves.
+    // An idle client is closed, because the worker drains.
     assert_eq!(until_end(&mut idle), "");
     node.release();
     let answer = until_end(&mut client);

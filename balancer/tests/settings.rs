@@ -1,4 +1,4 @@
-//! What the program says of the settings that it is given: nothing that is secret, and at once if a start with them would fail.
+//! The program's reports about its settings: no secrets, and every error that would fail the start.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::fs;

@@ -1,5 +1,5 @@
-//! Clients, and nodes, that are slow: nobody is waited for beyond the time that is given, nothing is held for them meanwhile, and whoever
-//! goes on is left alone. A time that is to pass is a second, and those that are not would outlast the test.
+//! Slow clients and nodes. Each exceeded time ends its connection, no memory is held meanwhile, and progress keeps a
+//! connection open. An expiring time is one second here, and every other time outlasts the test.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -15,7 +15,7 @@ use self::world::{Certificate, PATIENCE, World, eventually, narrow_listener, pat
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
-/// As much as sockets may hold, and far less than a node has to say: there is nowhere else where it could be.
+/// The bound of bytes in sockets, far below a node's answer. The bytes could be nowhere else.
 const HELD: usize = 16 << 20;
 
 /// No time is over in a test.
@@ -81,7 +81,7 @@ fn sender_keeps_what_a_websocket_peer_does_not_read() {
     // From the beginning, and later.
     let silent = world.upgrade(world.connect_narrow(), "/ws-pours");
     let speaks = world.upgrade(world.connect_narrow(), "/ws-answers");
-    // That it says something does not help it.
+    // Sending does not extend the time.
     let speaking = drip(&speaks);
     world.serves_others();
     eventually("the node is let go by both", || world.node.gone() == 2);
@@ -155,7 +155,7 @@ fn websocket_closes_when_idle_and_not_before() {
         echo(&mut busy);
     }
     assert_eq!(waiting.join().unwrap(), "");
-    // It was there before the other.
+    // The busy connection is older than the other.
     echo(&mut busy);
     eventually("the other is counted", || world.count("tunnels_late_total") == 1);
     assert_eq!(until_end(&mut busy), "", "nor is it for ever");

@@ -1,9 +1,9 @@
-// Faults on real processes: three nodes, three NATS servers, 300 clients of which a third poll, 100 broadcasts a second. One after the other a
-// node is killed, a NATS server is killed, and a node is cut off from NATS for 20 s by a link that swallows everything. In another cluster one of the
-// NATS servers is parted from the others for as long, and its node stays with it.
+// Faults on real processes: three nodes, three NATS servers, 300 clients of which a third poll, and 100
+// broadcasts a second. First a node is killed, then a NATS server, then a node is cut off from NATS for 20 s
+// by a silent link. In another cluster, a NATS server and its node are cut off from the others for as long.
 //
-// The live lane promises at most once, in order: what is lost is counted and printed. With a history on JetStream nothing may be lost, and the
-// clients of the killed node come back to others as the sockets that they were.
+// Without a history, delivery is at most once and in order: losses are counted and printed. With a history on
+// JetStream nothing may be lost, and the clients of the killed node recover on others as the same sockets.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";
@@ -33,7 +33,7 @@ async function leader(servers) {
   throw new Error("no server knows who leads the stream");
 }
 
-/** A client that notes what it hears, and goes to another node when its own is gone. */
+/** A client that records its events, and reconnects to another node when its own dies. */
 class Client {
   last = -1;
   /** Times that it came back as the socket that it was, and as another. */
@@ -42,7 +42,7 @@ class Client {
   doubled = 0;
   disordered = 0;
   heard = new Set();
-  /** What the node on the other side of a rift says. */
+  /** Broadcasts of the node on the other side of a partition. */
   aside = [];
 
   constructor(urls, at, polls) {
@@ -65,7 +65,7 @@ class Client {
 }
 
 for (const jetstream of [false, true]) {
-  test(`a cluster that loses a node, a NATS server and a link${jetstream ? ", with a history" : ""}`, { timeout: 300_000 }, async () => {
+  test(`cluster survives faults${jetstream ? " with a history" : ""}`, { timeout: 300_000 }, async () => {
     const cluster = await start(jetstream);
     await lose(cluster, jetstream);
     cluster.end();
@@ -74,7 +74,7 @@ for (const jetstream of [false, true]) {
 
 // One of 20 runs waited in vain for what was said apart, and it is not known why yet.
 const byHand = process.env.PARTED ? false : "by hand, with PARTED=1";
-test("a cluster whose NATS servers are parted, with a history", { timeout: 300_000, skip: byHand }, async () => {
+test("cluster with a history survives a NATS partition", { timeout: 300_000, skip: byHand }, async () => {
   const between = [];
   const cluster = await start(true, between);
   await part(cluster, between);
@@ -116,7 +116,7 @@ async function start(jetstream, between) {
   // A clock that ticks late makes up for it.
   publishing = setInterval(() => { while (sent < ((Date.now() - began) * RATE) / 1000) emit(); }, 1000 / RATE);
 
-  /** Runs a fault, waits until the cluster is whole again, and tells what it cost. */
+  /** Runs a fault, waits until the cluster is whole again, and prints the cost. */
   const during = async (what, fault, heal = HEAL_MS) => {
     const from = sent;
     const begun = Date.now();
@@ -198,7 +198,7 @@ async function part({ nats, nodes, clients, members, during }, between) {
   console.log(`the server that leads the stream is ${nats.indexOf(await leader(nats))}, the one that is parted is ${NODES - 1}`);
   const apart = new Manager(nodes[NODES - 1].url, { transports: ["websocket"] }).socket("/api");
   cleanup.push(() => apart.disconnect());
-  /** What its node has taken of what is said apart. */
+  /** The broadcasts of the partition that the client's node accepted. */
   const taken = [];
   let silent = false;
   const speaking = (async () => {

@@ -1,4 +1,4 @@
-//! A Socket.IO client over either transport, of either protocol version. It answers pings, and nothing else by itself.
+//! A Socket.IO client over either transport, of either protocol version. The client answers only pings.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +20,7 @@ pub enum Revision {
 }
 
 impl Revision {
-    /// Its value in the query.
+    /// Returns the value in the query.
     pub fn number(self) -> u8 {
         if self == Self::V3 { 3 } else { 4 }
     }
@@ -145,7 +145,7 @@ impl Client {
         self.ids.insert(namespace.to_owned(), answer.data["sid"].as_str().unwrap().to_owned());
     }
 
-    /// The session of a client that polls, to go on with by hand.
+    /// Returns the session of a polling client, for manual requests.
     pub fn into_polling(self) -> Polling {
         match self.transport {
             Transport::Polling(polling) => polling,

@@ -158,7 +158,7 @@ impl Connection {
         self.stream.read_buf(&mut self.read).await.is_ok_and(|length| length > 0)
     }
 
-    /// Waits for the end; tells what came before it.
+    /// Waits for the end, and returns the bytes before it.
     pub async fn rest(mut self) -> Vec<u8> {
         within("the end of the connection", async { while self.more().await {} }).await;
         self.read

@@ -1,6 +1,6 @@
 //! Packets of Socket.IO, as clients write and read them.
 //!
-//! The tests have a codec of their own: a mistake of the server's codec can not hide behind the same mistake here.
+//! The tests have a codec of their own, so that a fault of the server's codec can't hide behind itself.
 
 use std::borrow::Borrow;
 use std::fmt;

@@ -33,7 +33,7 @@ async fn say_until(client: &async_nats::Client, occasion: &str, tag: &str, addre
 
 /// A node that speaks once, and then only if it is asked.
 async fn member(nats: &Nats) -> (NatsAdapter, Server, Door) {
-    // It tells the tag when there is one.
+    // The node announces its tag once it has one.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let options = NatsOptions::new(nats.url()).node_name("a node").address(address.to_string()).heartbeat(AGES, 2 * AGES);
@@ -42,7 +42,7 @@ async fn member(nats: &Nats) -> (NatsAdapter, Server, Door) {
     client.flush().await.unwrap();
     let adapter = NatsAdapter::connect(options).await.unwrap();
     let io = Server::builder().adapter(adapter.clone()).build().unwrap();
-    // It becomes a member when it first has to do with others.
+    // The first emit makes the node a member.
     io.emit("nothing", ()).unwrap();
     let begins = async { while !heard.next().await.unwrap().payload.windows(7).any(|part| part == b"\"alive\"") {} };
     within("it says that it lives", begins).await;
@@ -67,7 +67,7 @@ async fn say(client: &async_nats::Client, occasion: &str, tag: &str, address: &s
 }
 
 #[tokio::test]
-async fn nodes_that_are_there_already_are_asked_to_speak() {
+async fn balancer_asks_existing_nodes_for_announcements() {
     let nats = Nats::start();
     let (adapter, _io, door) = member(&nats).await;
     let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
@@ -81,7 +81,7 @@ async fn nodes_that_are_there_already_are_asked_to_speak() {
 }
 
 #[tokio::test]
-async fn a_balancer_is_no_member() {
+async fn balancer_is_no_member() {
     let nats = Nats::start();
     let (adapter, _io, _door) = member(&nats).await;
     let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
@@ -90,7 +90,7 @@ async fn a_balancer_is_no_member() {
 }
 
 #[tokio::test]
-async fn nats_may_be_down_at_the_start_and_later() {
+async fn balancer_works_while_nats_is_down() {
     let mut nats = Nats::start();
     nats.kill();
     let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
@@ -191,7 +191,7 @@ struct Gate {
     /// How a balancer does, and how it does not.
     right: NatsSource,
     wrong: NatsSource,
-    /// What is logged then.
+    /// The expected words of the log line.
     logged: &'static [&'static str],
 }
 
@@ -222,7 +222,7 @@ impl Gate {
         Self::by(&options, node, NatsAuth::Nkey(seed(&known)), NatsAuth::Nkey(seed(&stranger)))
     }
 
-    /// The other way round: the balancer lets nobody be its server for whom nobody vouches.
+    /// The other direction: the balancer trusts no server without a known certificate.
     fn by_tls(folder: &Folder) -> Self {
         let certificate = |name: &str| -> [PathBuf; 2] {
             let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();

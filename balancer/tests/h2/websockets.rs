@@ -48,7 +48,7 @@ async fn open_all(world: &World, each: usize) -> (usize, Vec<Box<dyn std::any::A
 async fn websocket_carries_bytes_both_ways_on_a_stream() {
     let world = World::new(|_| {}).await;
     let mut client = world.client().await;
-    // By the answer to it the client knows that WebSockets are allowed.
+    // The answer shows the client that WebSockets are allowed.
     assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
     let mut answer = timeout(PATIENCE, client.send_request(websocket())).await.unwrap().unwrap();
     assert_eq!((answer.status(), answer.headers()["sec-websocket-protocol"].to_str().unwrap()), (StatusCode::OK, "chat"));

@@ -13,9 +13,9 @@ use super::{PATIENCE, Script, eventually};
 
 /// The tag of the node.
 pub(crate) const TAG: &str = "HoSt";
-/// What a client that wants a WebSocket says, but the version of it.
+/// The header fields of a WebSocket request, without the version.
 pub(crate) const KEY: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-/// What little fits into a socket: the system gives no less.
+/// The smallest buffer that the system gives a socket.
 const NARROW: usize = 4096;
 
 /// A balancer before one node.
@@ -37,7 +37,7 @@ impl World {
         Self::behind(listener("127.0.0.1:0"), None, false, options)
     }
 
-    /// It listens there, and its node and its operator are at the same address.
+    /// Starts a balancer at this listener. Its node and its administration have the same address.
     pub(crate) fn behind(listener: TcpListener, tls: Option<Arc<ServerConfig>>, proxied: bool, options: Options) -> Self {
         let mut any = listener.local_addr().unwrap();
         any.set_port(0);
@@ -76,10 +76,10 @@ impl World {
         stream
     }
 
-    /// What comes in answer to these bytes until the connection ends.
+    /// Sends these bytes, and returns all bytes until the connection ends.
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect();
-        // Whoever is refused may be cut off while it writes.
+        // A refused client may be closed while it writes.
         let _ = stream.write_all(bytes.as_ref());
         until_end(&mut stream)
     }
@@ -91,7 +91,7 @@ impl World {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
     }
 
-    /// What an operator is told of this series, without the prefix that all have.
+    /// Returns the value of this series, named without the common prefix.
     #[track_caller]
     pub(crate) fn count(&self, series: &str) -> u64 {
         count(self.admin, series)
@@ -121,7 +121,7 @@ pub(crate) fn websocket(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n{KEY}\r\n")
 }
 
-/// The value of a series, as an operator's address tells it.
+/// Returns the value of a series from an administration's address.
 #[track_caller]
 pub(crate) fn count(admin: SocketAddr, series: &str) -> u64 {
     let mut stream = connect(admin);

@@ -6,7 +6,7 @@ import {
   QUERY, TRANSPORTS, UNKNOWN, assertPolls, clientOnEach, echoed, healthOf, newSession, pollingOnEach, refused, send, tagOf, world,
 } from "./world.mjs";
 
-test("a node that is killed takes its own sessions with it and no others", async (t) => {
+test("killed node ends its own sessions alone", async (t) => {
   const here = await world(t, [], { joined: true, balancerFlags: ["--dead-after", "3"] });
   const { nodes, balancer } = here;
   const [lost, ...others] = await pollingOnEach(here);
@@ -42,7 +42,7 @@ test("a node that is killed takes its own sessions with it and no others", async
   refused(await send(balancer, { query: { ...QUERY, sid: lost.sid } }), 400, 1, UNKNOWN.message);
 });
 
-test("a node that drains gets no new sessions, and those that it has go on until it closes them", async (t) => {
+test("draining node keeps its sessions and gets no new ones", async (t) => {
   const here = await world(t, ["--drain-time", "3600000"], { joined: true });
   const { nodes, balancer } = here;
   const raws = [];
@@ -58,7 +58,7 @@ test("a node that drains gets no new sessions, and those that it has go on until
   await until(async () => (await healthOf(going)).draining, "it says that it is going");
   its.forEach((raw, n) => raw.send(echoed(n)));
   await Promise.any(its.map(async (raw, n) => assert.equal(await raw.next(), echoed(n))));
-  // One that polls is told to go by a close packet, and never that it is unknown before.
+  // A polling client gets a close packet, and no unknown session before.
   await until(async () => {
     const { status, text } = await polling.get();
     assert.equal(status, 200, text);
@@ -76,7 +76,7 @@ test("a node that drains gets no new sessions, and those that it has go on until
 });
 
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
-  test(`a client by ${name} is recovered on another node when its own is stopped`, async (t) => {
+  test(`client by ${name} recovers when its node stops`, async (t) => {
     const here = await world(t, ["--jetstream", "--recovery", "60000", "--drain-time", "1000"], { joined: true });
     const nsp = ownNamespace();
     const reconnection = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 100 };

@@ -62,6 +62,6 @@ test("node answers probes when its connections are all taken", { timeout: 120_00
   assert.ok(Number(/^sociable_connections_shed_total (\d+)/m.exec(metrics)[1]) >= CONNECTIONS - FILES);
   for (const socket of sockets) socket.destroy();
   client.close();
-  // When they have gone, there is room.
+  // Their end makes room.
   await until(() => fetch(`${node.url}/healthz`).then((answer) => answer.ok, () => false), "there is room again");
 });

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn message_over_max_payload_is_an_error_and_nothing_else() {
+async fn message_over_max_payload_is_refused_alone() {
     let nats = Nats::with("max_payload: 4096");
     let [a, b] = start([&nats, &nats]).await;
     let mut near = client(&a, &[]).await;
@@ -23,7 +23,7 @@ async fn message_over_max_payload_is_an_error_and_nothing_else() {
     assert!(error.error.as_ref().is_some_and(too_large), "{error}");
     assert_eq!((a.adapter.stats().too_large, a.adapter.stats().disconnected), (4, 0));
 
-    // Many sockets are told of in several messages.
+    // The answer about many sockets takes several messages.
     let many = Client::connect_many(b.node.addr, 60).await;
     assert_eq!(a.io.fetch_sockets().await.unwrap().len(), 62);
     drop(many);
@@ -70,7 +70,7 @@ async fn node_serves_its_own_clients_while_nats_is_down() {
 }
 
 #[tokio::test]
-async fn a_flood_from_a_node_that_never_stops_is_bounded_in_its_queue() {
+async fn queue_is_bounded_when_a_node_floods_the_bus() {
     let nats = Nats::start();
     let one = start_with(options(&nats, "a").queue_bytes(100_000), |builder| builder).await;
     let refused = (0..100_000).filter(|_| one.io.emit("n", "x".repeat(100)).is_err()).count();
@@ -119,7 +119,7 @@ impl sociable::adapter::Node for HeldUp {
 }
 
 #[tokio::test]
-async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
+async fn burst_arrives_whole_when_a_node_is_busy() {
     let nats = Nats::start();
     let adapter = NatsAdapter::connect(options(&nats, "a")).await.unwrap();
     let (node, go_on) = HeldUp::start(&adapter);
@@ -148,7 +148,7 @@ async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
 }
 
 #[tokio::test]
-async fn a_node_that_has_too_much_to_answer_says_so() {
+async fn node_refuses_questions_when_it_has_too_many() {
     let nats = Nats::start();
     let (a, b) = (NatsAdapter::connect(options(&nats, "a")).await.unwrap(), NatsAdapter::connect(options(&nats, "b")).await.unwrap());
     let _kept = (HeldUp::start(&a), HeldUp::start(&b));
@@ -184,10 +184,10 @@ async fn lower_max_payload_is_heeded_after_a_reconnect() {
 }
 
 #[tokio::test]
-async fn a_tag_that_is_taken_is_not_taken_again() {
+async fn tag_is_refused_when_another_node_has_it() {
     let nats = Nats::start();
     let member = start_with(options(&nats, "a"), |builder| builder).await;
-    // Whoever wants its tag is told that it lives.
+    // A process that claims the tag gets an objection.
     let client = client(&member, &[]).await;
     let tag = Id::try_from(client.id()).unwrap().tag();
     let stranger = async_nats::connect(nats.url()).await.unwrap();

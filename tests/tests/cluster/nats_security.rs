@@ -1,4 +1,4 @@
-//! The link to NATS, to servers that let only some in: each way to show who one is, the right one and wrong ones, and TLS.
+//! Connections to NATS servers with access control: each kind of credentials, right and wrong, and TLS.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use sociable::adapter::conformance::{Peer, check_all};
 use sociable::{NatsAdapter, NatsAuth, NatsError, NatsOptions};
 use sociable_tests::{Folder, Nats, within};
 
-/// What `docs/guide/cluster.md` says that a node needs.
+/// The permissions of a node in `docs/guide/cluster.md`.
 const NEEDED: [&str; 2] = ["sociable.sociable.>", "_INBOX.>"];
 
 async fn connect(nats: &Nats, auth: NatsAuth) -> Result<NatsAdapter, NatsError> {
@@ -106,7 +106,7 @@ async fn nats_link_authenticates_by_credentials_file() {
     is_refused(&nats, of("another's key", &good, &KeyPair::new_user())).await;
     is_refused(&nats, of("expired", &user(&account, &node, Some(2)), &node)).await;
     is_refused(&nats, of("unknown account", &user(&KeyPair::new_account(), &node, None), &node)).await;
-    // Claims that nobody signed: those of one user with the signature of another.
+    // Claims without a valid signature: those of one user with the signature of another.
     let stranger = KeyPair::new_user();
     let theirs = user(&account, &stranger, None);
     let forged = format!("{}.{}", theirs.rsplit_once('.').unwrap().0, good.rsplit_once('.').unwrap().1);
@@ -114,7 +114,7 @@ async fn nats_link_authenticates_by_credentials_file() {
 }
 
 #[tokio::test]
-async fn a_file_of_credentials_that_can_not_be_read_is_named() {
+async fn error_names_an_unreadable_credentials_file() {
     let nats = Nats::start();
     let folder = Folder::new("no-credentials");
     for path in [folder.path().join("missing"), folder.file("nonsense", "no credentials")] {
@@ -135,12 +135,12 @@ async fn nats_link_authenticates_by_its_url() {
 }
 
 #[tokio::test]
-async fn a_node_needs_no_more_than_the_guide_says() {
+async fn node_works_with_the_permissions_of_the_guide() {
     let (account, node) = (KeyPair::new_account(), KeyPair::new_user());
     let nats = server_of_an_operator(&account);
     let folder = Folder::new("permissions");
     let file = folder.file("node", &credentials(&user(&account, &node, None), &node));
-    // It holds: elsewhere this user says nothing.
+    // The permissions hold: this user can publish nothing else.
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let probe = async_nats::ConnectOptions::with_credentials_file(&file).await.unwrap().event_callback(move |event| {
         tell.send(event.to_string()).ok();
@@ -180,7 +180,7 @@ fn private(nats: &Nats, trusted: &Path) -> NatsOptions {
 }
 
 #[tokio::test]
-async fn a_link_may_be_private() {
+async fn nats_link_verifies_the_server_certificate() {
     let folder = Folder::new("tls");
     let (server, other) = (certificate(&folder, "server"), certificate(&folder, "other"));
     let nats = tls(&server, "");

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn sockets_of_all_nodes_are_told_of_and_changed() {
+async fn sockets_of_all_nodes_are_fetched_and_changed() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let mut near = client(&a, &["red"]).await;
@@ -51,7 +51,7 @@ async fn acknowledgements_are_gathered_from_all_nodes() {
     let ids: BTreeSet<_> = replies.iter().map(|reply| (reply.id.to_string(), reply.args.decode::<String>(0).unwrap())).collect();
     assert_eq!(ids, BTreeSet::from([near.id(), far.id()].map(|id| (id.to_owned(), id.to_owned()))));
 
-    // One that leaves is told, and does not hold up the others.
+    // The error names a leaving client, which does not delay the others.
     let asked = a.io.to("red").timeout(AGES).emit_with_ack("q", 2);
     answer(&mut near).await;
     far.packet().await;
@@ -61,7 +61,7 @@ async fn acknowledgements_are_gathered_from_all_nodes() {
 }
 
 #[tokio::test]
-async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
+async fn server_acks_end_when_a_node_leaves() {
     let nats = Nats::start();
     let [a, b, c] = start([&nats, &nats, &nats]).await;
     for (member, name) in [(&b, "b"), (&c, "c")] {
@@ -72,7 +72,7 @@ async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
     assert_eq!(names, BTreeSet::from(["b", "c"].map(str::to_owned)));
     assert_eq!(a.io.server_count().await, 3);
 
-    // It is asked, and never answers: neither does the clock.
+    // Node `c` gets the question and never answers, and no timeout ends it.
     let (asked, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(parking_lot::Mutex::new(vec![])));
     let count = Arc::clone(&asked);
     c.io.on_server_event("hold", move |ack: Ack| {
@@ -90,7 +90,7 @@ async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
 }
 
 #[tokio::test]
-async fn a_node_that_was_taken_for_dead_gets_its_answers() {
+async fn node_gets_its_answers_after_it_was_taken_for_dead() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let held = Arc::new(parking_lot::Mutex::new(None));
@@ -101,7 +101,7 @@ async fn a_node_that_was_taken_for_dead_gets_its_answers() {
     });
     let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
     eventually("it is asked", || held.lock().is_some()).await;
-    // Another that bears the tag: the one before must be dead. But it is not, and says so.
+    // Another process announces the tag, so the former one must be dead. The former one objects.
     let tag = Id::try_from(client(&a, &[]).await.id()).unwrap().tag();
     let stranger = async_nats::connect(nats.url()).await.unwrap();
     let alive = json!({ "occasion": "alive", "tag": tag, "epoch": 1 });

@@ -1,4 +1,4 @@
-//! Clients that come back to their node, which kept what it heard from the others.
+//! Clients that return to their node, which kept the events of the others.
 
 use super::*;
 
@@ -17,7 +17,7 @@ async fn recovered_client_has_the_events_of_other_nodes() {
     let lost = client.drop_connection();
     eventually("the loss is noticed", || b.io.recovery_usage().sessions == 1).await;
     for n in 1..20 {
-        // Those of one node keep their order; those of two are told apart.
+        // Events of one node keep their order; those of two nodes may mix.
         a.io.to("red").emit("n", n).unwrap();
         a.io.to("blue").emit("n", 99).unwrap();
         a.io.to("red").volatile().emit("n", 99).unwrap();
@@ -34,7 +34,7 @@ async fn recovered_client_has_the_events_of_other_nodes() {
 }
 
 #[tokio::test]
-async fn a_namespace_stays_for_the_client_that_it_lost() {
+async fn namespace_stays_while_its_client_can_return() {
     let nats = Nats::start();
     let recovering = |builder: ServerBuilder| builder.recovery(Recovery::default()).cleanup_empty_child_namespaces(true);
     let a = start_with(options(&nats, "a"), recovering).await;
@@ -53,7 +53,7 @@ async fn a_namespace_stays_for_the_client_that_it_lost() {
     assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 1);
 }
 
-/// Each node has a history of its own: what did not come is missing in it, and nobody may come back as if it were not.
+/// Each node has its own history. Lost events are missing in it, so clients that were disconnected are not recovered.
 #[tokio::test]
 async fn recovery_is_refused_when_the_nats_link_was_down() {
     let mut nats = Nats::start();

@@ -33,7 +33,7 @@ async fn make(client: &mut Client, numbers: std::ops::Range<usize>) -> usize {
 }
 
 #[tokio::test]
-async fn namespaces_go_with_the_client_that_made_them() {
+async fn dynamic_namespaces_end_with_their_client() {
     let (_, children, node) = start(|options| options);
     let mut client = Client::session(node.addr).await;
     assert_eq!(make(&mut client, 0..20).await, 20);
@@ -43,7 +43,7 @@ async fn namespaces_go_with_the_client_that_made_them() {
 }
 
 #[tokio::test]
-async fn a_session_makes_no_more_namespaces_than_it_may() {
+async fn session_creates_namespaces_up_to_its_limit() {
     let (io, _, node) = start(|options| options);
     let mut client = Client::session(node.addr).await;
     assert_eq!(make(&mut client, 0..150).await, 100);
@@ -58,7 +58,7 @@ async fn a_session_makes_no_more_namespaces_than_it_may() {
 }
 
 #[tokio::test]
-async fn an_address_makes_no_more_namespaces_than_it_may() {
+async fn address_creates_namespaces_up_to_its_limit() {
     let options = |options: ServerBuilder| {
         let address = |request: &sociable::Handshake| request.query_value("from").and_then(|from| from.parse().ok());
         options.max_dynamic_namespaces_of_address(30).client_address(address)
@@ -80,7 +80,7 @@ async fn an_address_makes_no_more_namespaces_than_it_may() {
 }
 
 #[tokio::test]
-async fn an_empty_namespace_makes_room_for_another() {
+async fn empty_namespace_makes_room_for_another() {
     let (io, children, node) = start(|options| options.cleanup_empty_child_namespaces(false).max_dynamic_namespaces(6));
     let mut hostile = Client::session(node.addr).await;
     // The main one counts too.
@@ -96,7 +96,7 @@ async fn an_empty_namespace_makes_room_for_another() {
 }
 
 #[tokio::test]
-async fn a_client_whose_namespace_made_room_begins_anew() {
+async fn client_gets_a_new_session_when_its_namespace_was_evicted() {
     let (io, _, node) = start(|options| options.recovery(Recovery::default()).max_dynamic_namespaces(2));
     let mut lost = Client::session(node.addr).await;
     lost.send(connect().of("/child-1")).await;

@@ -5,7 +5,7 @@ use super::*;
 struct Motto(String);
 
 #[tokio::test]
-async fn handlers_take_what_they_need() {
+async fn handlers_take_any_extractors() {
     #[derive(serde::Deserialize)]
     struct Point {
         x: i32,
@@ -57,7 +57,7 @@ async fn handlers_take_what_they_need() {
 }
 
 #[tokio::test]
-async fn bytes_come_and_go_in_their_places() {
+async fn bytes_keep_their_places_both_ways() {
     for polling in [false, true] {
         let (io, node) = start(|options| options);
         echoes(&io);
@@ -158,7 +158,7 @@ async fn all_handlers_of_an_event_run_and_off_removes_own() {
 }
 
 #[tokio::test]
-async fn middleware_of_events_lets_pass_or_drops() {
+async fn event_middleware_passes_or_drops_events() {
     let (io, node) = start(|options| options);
     let (errors, error) = note();
     echoes(&io);
@@ -182,7 +182,7 @@ async fn middleware_of_events_lets_pass_or_drops() {
 }
 
 #[tokio::test]
-async fn events_behind_one_that_waits_for_its_middleware_wait_too() {
+async fn events_wait_behind_one_in_middleware() {
     static GO_ON: Semaphore = Semaphore::const_new(0);
     let (io, node) = start(|options| options);
     let (handled, handle) = note();
@@ -209,7 +209,7 @@ async fn events_behind_one_that_waits_for_its_middleware_wait_too() {
 }
 
 #[tokio::test]
-async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
+async fn client_is_not_read_while_too_many_events_wait() {
     static GO_ON: Semaphore = Semaphore::const_new(0);
     let (io, node) = start(|options| options);
     echoes(&io);
@@ -271,7 +271,7 @@ async fn running_handlers_are_limited_and_may_await_acks() {
 }
 
 #[tokio::test]
-async fn catch_all_listeners_see_what_comes_and_what_goes() {
+async fn catch_all_listeners_see_incoming_and_outgoing_events() {
     let (io, node) = start(|options| options);
     let (seen, see) = note();
     let line = |way: &str, context: &EventContext| format!("{way} {} {}", context.name, context.args.raw_json().unwrap());
@@ -331,7 +331,7 @@ async fn reserved_names_are_refused_both_ways() {
 }
 
 #[tokio::test]
-async fn a_packet_of_msgpack_is_spoken_by_its_parser() {
+async fn msgpack_parser_reads_and_writes_packets() {
     let (io, node) = start(|options| options.parser(sociable::MsgPackParser::default()));
     io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
     let mut client = Client::session(node.addr).await;

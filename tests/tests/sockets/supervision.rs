@@ -1,4 +1,4 @@
-//! What breaks, breaks alone. And sockets are of use from every thread.
+//! A fault ends one part alone, and sockets are usable from every thread.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -139,7 +139,7 @@ mod panics {
     }
 
     #[tokio::test]
-    async fn panic_of_a_listener_hurts_nobody() {
+    async fn panic_of_a_listener_ends_no_connection() {
         let (io, node) = start();
         io.on_any(|context| assert_ne!(context.name, "in", "broken"));
         io.on_any_outgoing(|context| assert_ne!(context.name, "out", "broken"));
@@ -279,7 +279,7 @@ mod other_threads {
     }
 
     #[tokio::test]
-    async fn acknowledgements_come_to_whoever_waits() {
+    async fn acks_reach_tasks_on_other_threads() {
         let (io, node) = start();
         let (mut clients, sockets) = sockets(&io, &node, 2).await;
         let asked: Vec<_> = sockets.iter().map(|socket| tokio::spawn(socket.timeout(patience()).emit_with_ack("q", ()))).collect();
@@ -290,7 +290,7 @@ mod other_threads {
         for asked in asked {
             assert_eq!(within("the answer", asked).await.unwrap().unwrap().raw_json(), Some(r#""a""#));
         }
-        // Who leaves owes nothing, whether it leaves before the question or behind it.
+        // A socket that leaves ends its pending acks, before and after the question.
         let before = sockets[0].emit_with_ack("q", ());
         clients.remove(0).tear();
         assert_eq!(within("the end", before).await.unwrap_err(), sociable::AckError::Disconnected);
@@ -301,7 +301,7 @@ mod other_threads {
     }
 
     #[tokio::test]
-    async fn a_socket_is_put_out() {
+    async fn socket_is_disconnected_from_another_thread() {
         let (io, node) = start();
         let (mut clients, sockets) = sockets(&io, &node, 2).await;
         sockets[0].emit("before", ()).unwrap();

@@ -1,4 +1,5 @@
-//! Nodes that share their history by JetStream: clients come back to other nodes, with all that they missed, once and in order.
+//! Nodes that share their history by JetStream. Clients recover on other nodes, with all missed events, once and in
+//! order.
 
 mod faults;
 mod nodes;

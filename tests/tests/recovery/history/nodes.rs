@@ -13,9 +13,9 @@ async fn nats_adapter_passes_the_conformance_checks_with_jetstream() {
     within("the checks", check_all(connect)).await;
 }
 
-/// Events go on while a node that comes reads what was before.
+/// Events continue while a joining node reads the earlier ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
+async fn joining_node_misses_no_event() {
     let nats = Nats::keeping();
     let [a] = cluster(&nats).await;
     for _ in 0..300 {
@@ -45,7 +45,7 @@ async fn nodes_start_where_there_is_room_for_one_history() {
 }
 
 #[tokio::test]
-async fn a_node_needs_no_more_than_the_guide_says() {
+async fn node_works_with_the_permissions_of_the_guide() {
     let nats = Nats::with(
         r#"jetstream { store_dir: "STORE", max_file_store: 64GB }
         authorization { users: [ { user: node, password: p, permissions: {
@@ -66,7 +66,7 @@ async fn a_node_needs_no_more_than_the_guide_says() {
 }
 
 #[tokio::test]
-async fn nodes_that_do_not_agree_on_the_history_are_told() {
+async fn nodes_that_disagree_on_the_history_are_logged() {
     let nats = Nats::keeping();
     let [a] = cluster(&nats).await;
     let b = start(NatsOptions::new(nats.url())).await;

@@ -20,7 +20,7 @@ async fn oversized_session_is_not_restored_from_an_old_state() {
 
 /// Another node took the session while this one was frozen, and the client has left for good there.
 #[tokio::test]
-async fn a_session_that_ended_elsewhere_is_not_brought_back_to_life() {
+async fn session_is_not_recovered_when_it_ended_elsewhere() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = served(&a).await;
