@@ -20,7 +20,7 @@ use crate::{js, tally, tools, workspace};
 /// Far above what a drill takes when all goes slowly: it only ends what hangs.
 const DRILL_LIMIT_SECS: u32 = 1200;
 
-/// Containers, networks and volumes bear it, and the images as their tag: those of somebody who works with this are left alone.
+/// The name of containers, networks and volumes, and the tag of images. Other projects of this machine are left alone.
 const PROJECT: &str = "sociable-compose-test";
 
 /// The images, which are also the targets of the Dockerfile.
@@ -138,7 +138,7 @@ impl Stack {
         node.env("COMPOSE", self.compose.words.join(" ")).env("COMPOSE_FILE", workspace::root().join("docker-compose.yml"));
         if !report.tests(name, &mut node, tally::node) {
             println!("--- what the containers said last");
-            // It is for whoever looks into the failure, and no step of its own.
+            // The log helps to find the failure, and is no step of its own.
             let _ = self.command(nats, profiles).args(["logs", "--no-color", "--tail=40"]).status();
         }
     }
@@ -156,7 +156,7 @@ impl Stack {
         command
     }
 
-    /// It wins over a `.env` that somebody may have.
+    /// The environment wins over an existing `.env`.
     fn environment(&self, command: &mut Command, nats: &str, profiles: &str) {
         command
             .env("COMPOSE_PROJECT_NAME", PROJECT)
@@ -184,7 +184,7 @@ fn docker_build(image: &str, folder: &Path) -> Command {
     docker
 }
 
-/// A folder with these programs and a Dockerfile that begins where ours has compiled them.
+/// Returns a folder with these programs and a Dockerfile that starts behind the compilation of ours.
 fn around(programs: &Path) -> io::Result<PathBuf> {
     const COMPILED: &str = "FROM base AS roots";
     let folder = workspace::target().join("compose-test/programs");

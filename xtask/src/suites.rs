@@ -1,4 +1,5 @@
-//! Suites that are not part of the repository: the acceptance cases beside it and, through them, those of the Socket.IO repository.
+//! Suites outside of the repository: the acceptance cases beside it and, through them, those of the Socket.IO
+//! repository.
 
 use std::path::Path;
 use std::process::Command;

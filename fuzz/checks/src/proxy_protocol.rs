@@ -2,10 +2,10 @@
 
 use sociable_balancer::fuzzing::{MAX_PROXY_HEADER, proxy_header};
 
-/// What every header begins with, so that the fuzzer need not find it.
+/// The first bytes of every header, so that the fuzzer need not find them.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The input begins with a header, or follows the signature of one.
+/// The input starts with a header, or follows the signature of one.
 pub fn proxy_protocol(input: &[u8]) {
     check(input);
     check(&[SIGNATURE, input].concat());

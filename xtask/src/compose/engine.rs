@@ -11,10 +11,10 @@ use crate::{tools, workspace};
 /// How long an engine may take until it answers, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The release of Debian that has Compose v2 as a package. It runs on the one before too.
+/// The release of Debian that packages Compose v2. The package runs on the former release too.
 const SUITE_OF_V2: &str = "trixie";
 
-/// A Docker engine that answers. If it was started here it ends with this.
+/// A Docker engine that answers. One that was started here ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Engine(Option<Child>);
 
@@ -24,7 +24,7 @@ pub(crate) struct Compose {
     /// How it is called.
     pub(crate) words: Vec<String>,
     pub(crate) version: String,
-    /// Where Docker finds it, if not by itself.
+    /// The folder of Docker's configuration, if not the default.
     pub(crate) config: Option<PathBuf>,
     /// True if it is to make the images too.
     pub(crate) builds: bool,
@@ -96,7 +96,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let Some(child) = &mut self.0 else { return };
         println!("\n=== ending dockerd");
-        // It ends what it has started itself, if it is asked to go.
+        // A graceful stop lets the engine end its own children.
         let asked = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().is_ok_and(|status| status.success());
         let deadline = Instant::now() + PATIENCE;
         while asked && Instant::now() < deadline {
@@ -117,7 +117,7 @@ fn answers() -> bool {
     info.is_ok_and(|status| status.success())
 }
 
-/// What a program says of its version, if it runs well.
+/// Returns the version that a program prints, if it runs.
 fn version(program: &str, args: &[&str], config: Option<&Path>) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).stderr(Stdio::null());

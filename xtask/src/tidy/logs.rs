@@ -1,4 +1,4 @@
-//! The rule that logs show no whole ids of sessions: whoever has one speaks as its client.
+//! The rule that logs show no whole session ids: a reader of one could act as its client.
 
 use std::path::Path;
 
