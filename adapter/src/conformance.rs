@@ -93,7 +93,7 @@ impl Node for Recorder {
 }
 
 impl<A: Adapter> Peer<A> {
-    /// Starts the adapter for such a node.
+    /// Starts the adapter for a recording node.
     pub fn start(adapter: A) -> Self {
         let mut ids = IdSource::new(adapter.tag().unwrap_or_else(NodeTag::random));
         let node = Arc::new(Recorder { heard: Mutex::default(), clients: [ids.draw(), ids.draw()] });
@@ -106,7 +106,7 @@ impl<A: Adapter> Peer<A> {
         self.node.heard.lock().clone()
     }
 
-    /// Waits until so many messages have come, and gives them.
+    /// Waits until so many messages have come, and returns them.
     async fn hears(&self, count: usize) -> Vec<Message> {
         eventually("messages come", || self.heard().len() >= count).await;
         self.heard()

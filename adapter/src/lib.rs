@@ -11,8 +11,8 @@
 //! * [`MetricsSnapshot`] and [`Latency`]: counts and latencies of an adapter.
 //! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
 //!
-//! A node does not depend on the bus, and an adapter does not depend on sockets: it carries [`Message`]s, [`Request`]s
-//! and [`Answer`]s.
+//! A node does not depend on the bus, and an adapter does not depend on sockets. An adapter carries [`Message`]s,
+//! [`Request`]s and [`Answer`]s.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -77,13 +77,13 @@ pub struct MetricsSnapshot {
 ///
 /// * Order: messages that one thread publishes arrive at every node in their order. Messages of different threads have
 ///   no common order.
-/// * Delivery is at most once: a message arrives at each of the other nodes once or is lost, and never arrives at its
+/// * Delivery is at most once: a message arrives at each of the other nodes once, or is lost. No message returns to its
 ///   sender.
 /// * Concurrency: every call may come from any thread, at the same time as others.
 /// * No call blocks its thread. An adapter that has to wait queues, with a bound, and refuses beyond it.
 pub trait Adapter: Send + Sync + Debug + 'static {
-    /// Returns the tag of this process, the first part of all its ids, if the adapter ensured that no other node has
-    /// it. By default the node draws a tag.
+    /// Returns the tag of this process, if the adapter ensured that no other node has it. The tag is the first part of
+    /// all ids. By default the node draws a tag.
     fn tag(&self) -> Option<NodeTag> {
         None
     }
@@ -101,7 +101,7 @@ pub trait Adapter: Send + Sync + Debug + 'static {
 
     /// Asks all other nodes, and returns their answers as they come.
     ///
-    /// The stream ends when each node that was a member at the call has given its last answer, or has left or is lost.
+    /// The stream ends when each member of the time of the call has given its last answer, or is no member any more.
     /// The caller drops the stream at its own deadline. [`Answer::Failed`] stands for a question that can't be sent.
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
 
@@ -156,8 +156,8 @@ pub trait Node: Send + Sync + 'static {
     /// messages.
     fn deliver(&self, message: Message);
 
-    /// Answers a question of another node. The stream ends with the last answer. A message that the asker published
-    /// earlier is delivered before this call.
+    /// Answers a question of another node. The stream ends with the last answer. The adapter calls this in order with
+    /// the asker's messages.
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
 
     /// Delivers an event that came by a [shared](History::is_shared) history, or carries out an order. Calls come in

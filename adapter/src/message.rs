@@ -24,7 +24,7 @@ pub fn own_room(room: &str) -> Option<Id> {
     Id::try_from(id).ok()
 }
 
-/// Sockets of a namespace: those in any of `rooms`, or all if `rooms` is empty, except those in any of `except`.
+/// Sockets of a namespace: those in any of `rooms`, or all without rooms, except those in any of `except`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The rooms.
@@ -97,7 +97,7 @@ pub enum Operation {
 }
 
 impl Operation {
-    /// Returns true for a join, a leave and a disconnect: they concern sockets whose clients are away, too.
+    /// Returns true for a join, a leave and a disconnect. Orders apply to recoverable sockets without a client too.
     pub fn is_order(&self) -> bool {
         matches!(self, Self::Join(_) | Self::Leave(_) | Self::Disconnect { .. })
     }
@@ -156,10 +156,10 @@ pub enum Answer {
     ServerAck(Args),
     /// Added by the adapter, first of all: the names of the nodes that were asked.
     Asked(Vec<ByteString>),
-    /// Added by the adapter: this node has given its last answer, or has taken leave.
+    /// Added by the adapter: this node has given its last answer, or has left the cluster.
     Done(ByteString),
-    /// Added by the adapter: this node was lost before its last answer, or refused to answer. Its clients without an
-    /// answer are [`Gone`](Self::Gone).
+    /// Added by the adapter: this node was lost before its last answer, or refused to answer. The node's clients
+    /// without an answer are [`Gone`](Self::Gone).
     Lost(ByteString),
     /// Added by the adapter: the other nodes could not be asked, for this reason. Each of them is also
     /// [`Lost`](Self::Lost).
@@ -181,6 +181,6 @@ pub struct SocketInfo {
     pub url: String,
     /// The address of the client, as the node sees it.
     pub address: String,
-    /// When the session was opened, in milliseconds since the Unix epoch.
+    /// The time when the session was opened, in milliseconds since the Unix epoch.
     pub issued: u64,
 }

@@ -21,8 +21,8 @@ pub(crate) struct EventLog {
     entries: VecDeque<(Instant, Arc<Entry>)>,
     /// The place of the first entry among all that were ever in this log.
     first: u64,
-    /// Where this node's own events stand in a shared history: those for all nodes, and those for its own sockets. Each list has its shared places in
-    /// ascending order.
+    /// The places of this node's own events in a shared history: those for all nodes, and those for its own sockets.
+    /// Each list has its shared places in ascending order.
     mine: [VecDeque<u64>; 2],
     /// Places by namespace: those for all of it and, by room, those for rooms. The oldest come first.
     lists: Map<ByteString, Lists>,
@@ -127,7 +127,7 @@ impl EventLog {
         self.entries.front().filter(|(_, entry)| !entry.is_pending()).map(|(at, _)| *at)
     }
 
-    /// Adds an event of this node to a shared history. Its place may come behind those of later events.
+    /// Adds an event of this node to a shared history. The event's place may come behind those of later events.
     ///
     /// The place may be set already: the server can confirm an event before its sender adds it here.
     #[cfg(feature = "nats")]

@@ -38,7 +38,7 @@ impl Bench {
         }
     }
 
-    /// Appends an event for a room, or for all; gives its offset.
+    /// Appends an event for a room, or for all, and returns its offset.
     fn append(&self, room: &str, length: usize) -> String {
         let rooms = if room.is_empty() { vec![] } else { vec![room.into()] };
         let mut offset = String::new();

@@ -29,7 +29,7 @@ pub(crate) const OVERHEAD: usize = 256;
 /// Bounds of a history in bytes and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a session is recoverable after its connection was lost.
+    /// The time for which a session is recoverable after its connection was lost.
     pub session_age: Duration,
     /// The age of the oldest events: `session_age` plus the time until a lost connection is noticed.
     pub event_age: Duration,
@@ -185,8 +185,7 @@ pub struct Stay {
     pub tag: NodeTag,
     /// The number of the node's last event before the socket came.
     pub from: u64,
-    /// The number of the last event before the socket left. It is `u64::MAX` during the stay, or while the number is
-    /// unknown.
+    /// The number of the last event before the socket left. The number is `u64::MAX` during the stay, or while unknown.
     pub to: u64,
 }
 
@@ -269,8 +268,8 @@ pub trait History: Send + Sync + Debug + 'static {
     /// Returns the missed events of a session whose client shows this offset. A client without an offset has received
     /// nothing. Orders apply in their place, whatever the client shows.
     ///
-    /// Returns `None` if the session was disconnected, if its events are incomplete or too many, or if the offset was
-    /// never given out.
+    /// Returns `None` if the session was disconnected, or if its events are incomplete or too many. A forged offset
+    /// gives `None` too.
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed>;
 
     /// Saves a session. Returns false if it is too large.

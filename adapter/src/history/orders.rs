@@ -1,4 +1,4 @@
-//! Joins, leaves and disconnects of a session whose client is away.
+//! Joins, leaves and disconnects of a session whose client is disconnected.
 
 use sociable_protocol::maps::Set;
 

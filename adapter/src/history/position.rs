@@ -2,11 +2,11 @@
 
 use sociable_protocol::NodeTag;
 
-/// A point in the history, as seen from one node: all events of that node up to a number, and all of the others up to a
-/// place in the shared sequence.
+/// A point in the history, as seen from one node. The position has two parts: all events of that node up to a number,
+/// and all of the others up to a shared place.
 ///
-/// A node sends its own events to its clients before they have a shared place. A position therefore has two numbers. In
-/// a history that is not shared, all events are the node's own.
+/// A node sends its own events to its clients before they have a shared place. A position therefore needs both. In a
+/// history that is not shared, all events are the node's own.
 ///
 /// An event has a position too: see [`Entry::mark`](super::Entry::mark).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

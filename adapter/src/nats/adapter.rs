@@ -27,7 +27,8 @@ use crate::{Adapter, AdapterError, Answer, Ask, History, Limits, MemoryHistory, 
 ///
 /// Promises of this adapter, besides those of every [`Adapter`]:
 ///
-/// * Messages of one node arrive at each node in their order, even if some are for one socket and others for all.
+/// * Messages of one node arrive at each node in their order. Messages for one socket keep their place among those for
+///   all.
 /// * Messages that can't be sent in time are dropped and counted. The nodes that miss them count them too.
 /// * Delivery is *at most once*: messages that are under way when a link breaks are lost.
 ///
@@ -96,7 +97,8 @@ impl NatsAdapter {
             Ask::ServerEvent { .. } => Route::All,
         };
         let owner = if let Route::Socket(id) = route { members.get(id.tag()).map(|_| id.tag()) } else { None };
-        // The node that made the id has the socket. Nodes that adopted ids may have it, or members of a room of that name. If no node made it, any may.
+        // The node that made the id has the socket. Nodes that adopted ids may have it, or members of a room of that
+        // name. Without such a node, any node may have it.
         let is_mine = matches!(route, Route::Socket(id) if self.tag() == Some(id.tag()));
         let is_meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !is_mine && owner.is_none_or(|owner| *tag == owner);
         let nodes: Vec<_> = members.iter().filter(is_meant).map(|(tag, member)| (tag, member.name.clone())).collect();

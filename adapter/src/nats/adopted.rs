@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 #[derive(Debug, Default)]
 pub(crate) struct AdoptedIds {
     members: Mutex<Map<Id, usize>>,
-    /// Ids that came or went, and that the receiver has not followed yet.
+    /// Added and removed ids whose subscriptions the receiver has not changed yet.
     changed: Mutex<Vec<Id>>,
     /// Notified of changes.
     pub(crate) wake: Notify,
@@ -51,7 +51,7 @@ impl AdoptedIds {
         self.wake.notify_one();
     }
 
-    /// Returns the ids that came or went since the last call.
+    /// Returns the ids that were added or removed since the last call.
     pub(crate) fn drain_changes(&self) -> Vec<Id> {
         std::mem::take(&mut *self.changed.lock())
     }

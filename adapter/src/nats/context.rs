@@ -161,8 +161,8 @@ impl NatsContext {
         self.questions.remove_node(tag, left);
     }
 
-    /// A silent node may be alive and wait for answers. Its questions are answered until it had time to announce itself
-    /// again.
+    /// A silent node may be alive and wait for answers. The node's questions are answered until it had time to announce
+    /// itself again.
     fn forget_later(self: &Arc<Self>, publisher: Publisher) {
         let context = Arc::clone(self);
         tokio::spawn(async move {

@@ -16,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two attempts to queue an answer.
 const NAP: Duration = Duration::from_millis(5);
 
-/// Does what a record asks for.
+/// Carries out a record.
 pub(crate) fn dispatch_record(context: &Arc<NatsContext>, node: &Arc<dyn Node>, from: Publisher, record: Record) {
     match record {
         Record::Message(message) => {

@@ -18,8 +18,7 @@
 //! * `jetstream`: events and sessions that the server persists, if enabled.
 //! * `emitter`: sends events to sockets of the nodes from another process.
 //!
-//! Modules use each other in one direction: tasks use the context, the context uses the state, and the state uses no
-//! task.
+//! Modules use each other in one direction: tasks use the context, the context the state, and the state no task.
 
 mod adapter;
 mod adopted;

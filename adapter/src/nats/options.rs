@@ -97,8 +97,8 @@ impl NatsOptions {
         self
     }
 
-    /// Sets the interval of announcements, and the silence after which the other nodes take this one for dead: 5 s and
-    /// 10 s by default.
+    /// Sets the interval of announcements, and the silence after which a node is taken for dead: 5 s and 10 s by
+    /// default.
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         (self.heartbeat_interval, self.heartbeat_timeout) = (interval, timeout);
@@ -156,7 +156,7 @@ impl NatsOptions {
     }
 }
 
-/// True for `HOST:PORT`, with a port that something can listen on.
+/// Returns true for `HOST:PORT`, with a port that something can listen on.
 fn is_reachable(address: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     let host = |host: &str| !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));

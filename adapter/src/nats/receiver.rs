@@ -112,8 +112,8 @@ impl<'a> Receiver<'a> {
     fn read_head(&self, (subscription, payload): (usize, Bytes), heap: &mut Vec<Arrival<Bytes>>) {
         self.context.counters.received.increment();
         match Head::read(&mut Reader::new(&payload)) {
-            // The server does not return messages of one connection to it, but another connection of this process may
-            // have sent them.
+            // The server returns no message on its own connection, but another connection of this process may have sent
+            // it.
             Ok(head) if head.publisher == self.context.me() => {}
             Ok(head) => heap.push(Arrival { subscription, head, rest: payload }),
             Err(error) => count_malformed(self.context, &error),

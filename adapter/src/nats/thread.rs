@@ -1,7 +1,7 @@
 //! The thread of the adapter, and the tasks that run on it.
 //!
-//! A thread of its own keeps the workers from waiting for the bus, whatever runtime the application has. It also lets
-//! `order` see several subscriptions at one moment.
+//! A thread of its own keeps the workers from waiting for the bus, whatever runtime the application has. The thread
+//! also lets `order` see several subscriptions at one moment.
 
 use std::future::Future;
 use std::sync::Arc;

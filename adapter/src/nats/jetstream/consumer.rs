@@ -18,9 +18,10 @@ use crate::nats::dispatch::dispatch_record;
 use crate::nats::wire::{self, HEAD, Head, PersistedEvent, Reader, Record};
 use crate::{Entry, Message, Operation};
 
-/// The interval at which missing messages are looked for.
+/// The interval of the search for missing messages.
 const LOOK: Duration = Duration::from_secs(1);
-/// The lead of a message over the last from which it is verified with the server: any client of NATS can publish it.
+/// The lead of a message over the last one from which the server is asked about it. Any client of NATS can forge a
+/// message.
 const FAR: u64 = 100_000;
 /// The time that slow threads may hold up further messages.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -53,7 +54,7 @@ struct StreamConsumer<'a> {
     is_behind: bool,
     /// Messages that the server does not persist.
     unpersisted: Option<Subscriber>,
-    /// Of these, the ones that came before messages that they stand behind.
+    /// Unpersisted messages that came before their predecessors.
     held: VecDeque<Bytes>,
 }
 
@@ -377,7 +378,7 @@ impl StreamConsumer<'_> {
                     at += 1;
                     keep(log.append_remote(publisher, place, event, &state.limits))
                 }
-                // From a process that has no sockets: it writes no offset.
+                // The publisher has no sockets, so the event has no offset.
                 Ok(Record::Message(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
                     at += 1;
                     let frames = node.write_offset(&namespace, &frames, &log.offset(&log.reached(place)));

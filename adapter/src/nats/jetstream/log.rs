@@ -1,5 +1,4 @@
-//! The known part of the shared history: this node's events, those for all nodes, and private ones that were read from
-//! other nodes.
+//! The known part of the shared history: this node's events, those for all nodes, and private ones of other nodes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -408,8 +407,8 @@ impl StreamLog {
     }
 }
 
-/// Returns the stays of a session that are still needed: the current one, and those with private events among the
-/// missed ones. The client has the events of the other stays, or they were not for the session.
+/// Returns the needed stays of a session: the current one, and those with private events among the missed ones. The
+/// client has the events of the other stays, or they were not for the session.
 pub(crate) fn unfinished_stays(past: &[Stay], missed: &Missed) -> Vec<Stay> {
     let is_of = |stay: &Stay, entry: &Entry| {
         entry.reach == Reach::Here && entry.publisher == stay.tag && stay.from < entry.number && entry.number <= stay.to

@@ -6,9 +6,9 @@
 //! * `options`: the settings. `state`: this node's view of the history.
 //! * `history`: the calls of the node. An event gets its number, enters the log, and is sent to the clients of this
 //!   node at once.
-//! * `publish_queue`, `publisher`: events that wait for the stream, and the task that publishes them. It publishes one
-//!   message at a time for each subject, until it is confirmed. An election of the servers loses, doubles or reorders
-//!   no event.
+//! * `publish_queue`, `publisher`: events that wait for the stream, and the task that publishes them. The task
+//!   publishes one message at a time for each subject, until it is confirmed. An election of the servers loses, doubles
+//!   or reorders no event.
 //! * `consumer`: messages that the server republishes once it persisted them. Missing ones are read from the stream.
 //! * `session_record`, `sessions`, `session_writer`: sessions of living clients in a bucket, and the task that writes
 //!   them. `session_lookup`: reads them. `takeover`: takes a session over from another node.
@@ -16,12 +16,12 @@
 //!
 //! # Two numbers
 //!
-//! All nodes see an event at one place: the sequence of its message in the stream, and its index in the message. Its
-//! own node sends the event to its clients without waiting for that place. Successive calls of an application (emit,
-//! leave, disconnect) thereby take effect in succession.
+//! All nodes see an event at one place: its message's sequence in the stream, and its index in the message. The event's
+//! own node sends it to clients without waiting for that place. Successive calls of an application (emit, leave,
+//! disconnect) thereby take effect in succession.
 //!
-//! A client's progress is therefore two numbers, a [`Position`](crate::Position): all events of its node up to the
-//! first, and all of the others up to the second.
+//! A client's progress is therefore a [`Position`](crate::Position) of two numbers. The client has all events of its
+//! node up to the first, and all of the others up to the second.
 
 mod consumer;
 pub(super) mod history;

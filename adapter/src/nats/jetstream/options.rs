@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::StorageType;
 
-/// The time in which a repeated message is persisted only once. It exceeds the time of all retries.
+/// The time in which a repeated message is persisted only once. The time exceeds that of all retries.
 pub(crate) const DUPLICATES: Duration = Duration::from_secs(120);
 
 /// Settings of the events and sessions that JetStream persists for a cluster.
@@ -43,8 +43,8 @@ impl Default for JetStreamOptions {
 }
 
 impl JetStreamOptions {
-    /// Sets the number of NATS servers that persist events and sessions: by default three, or one in a cluster of one.
-    /// The first node of the cluster decides it.
+    /// Sets the number of NATS servers that persist events and sessions. The default is three, or one for a single
+    /// server. The first node of the cluster decides it.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = Some(replicas);
@@ -89,7 +89,7 @@ impl JetStreamOptions {
         self
     }
 
-    /// Sets how long an event may wait for the confirmation of a NATS server: 60 s by default, at most 110 s. The
+    /// Sets the time that an event may wait for a NATS server's confirmation: 60 s by default, at most 110 s. The
     /// default outlasts the election of a leader.
     ///
     /// A later event is dropped and counted. Clients of other nodes that may have been promised it are closed, and get

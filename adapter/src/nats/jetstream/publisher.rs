@@ -18,7 +18,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// The pause between two probes of a server that refuses, if nothing waits.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Publishes what waits.
+/// Publishes waiting records.
 pub(crate) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>) {
     StreamPublisher { state: &state, context: &context }.run().await;
 }

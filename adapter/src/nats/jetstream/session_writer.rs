@@ -1,6 +1,6 @@
 //! The tasks that write sessions into the bucket, and check whether other nodes took them.
 //!
-//! Each session is one key, written by compare-and-set alone: a node that finds the write of another has lost the session.
+//! Each session is one key, written by compare-and-set alone. A node that finds another's write has lost the session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

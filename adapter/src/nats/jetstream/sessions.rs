@@ -14,7 +14,7 @@ use super::session_record::SessionRecord;
 use crate::nats::wire::{self, Publisher};
 use crate::{SavedSession, Stay};
 
-/// The interval at which unwritten sessions are looked for.
+/// The interval of the search for unwritten sessions.
 const NAP: Duration = Duration::from_millis(10);
 
 /// A change of a key.

@@ -38,7 +38,7 @@ pub(crate) struct StreamState {
     pub(crate) log: Mutex<StreamLog>,
     pub(crate) queue: PublishQueue,
     pub(crate) sessions: Sessions,
-    /// Notified when the stream has to be looked at now.
+    /// Notified when the stream needs a look now.
     pub(crate) wake: Notify,
     /// Notified when more of the stream has been read.
     pub(crate) moved: watch::Sender<()>,
@@ -48,8 +48,8 @@ pub(crate) struct StreamState {
     /// The time of the server, and when this node got it.
     clock: tokio::sync::Mutex<Option<(i128, Instant)>>,
     pub(crate) store: Store,
-    /// A placeholder for the offset of an event while it is written. It is random, so that no application can send or
-    /// guess it.
+    /// A placeholder for the offset of an event while it is written. The text is random, so that no application can
+    /// send or guess it.
     pub(crate) blank: String,
 }
 

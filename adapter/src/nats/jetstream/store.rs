@@ -67,7 +67,7 @@ impl Range {
 #[derive(Debug)]
 pub(crate) struct StoredValue {
     pub(crate) revision: u64,
-    /// When it was written by the clock of the server, in milliseconds since the Unix epoch.
+    /// The time of the write by the server's clock, in milliseconds since the Unix epoch.
     pub(crate) written: i128,
     /// `None` if it was deleted.
     pub(crate) value: Option<Bytes>,
@@ -80,7 +80,7 @@ pub(crate) struct Subjects {
     pub(crate) all: String,
     /// The subject on which the server republishes them once they are persisted.
     pub(crate) live: String,
-    /// The subject of messages that the server refuses to persist, for nodes that are there.
+    /// The subject of messages that the server refuses to persist, for connected nodes.
     pub(crate) unkept: String,
     /// The prefix of the subjects for the own sockets of a node.
     own: String,
@@ -251,7 +251,7 @@ impl Store {
     }
 }
 
-/// Opens the stream of events, or creates it. If `patient`, servers that have not found each other are no longer waited for.
+/// Opens the stream of events, or creates it. If `patient`, the wait for servers to find each other is over.
 async fn open_stream(
     context: &Context,
     cluster: &str,

@@ -1,4 +1,4 @@
-//! The takeover of a session from another node. That node is asked to give up the session, and the client's missed
+//! The takeover of a session from another node. The other node is asked to give up the session, and the client's missed
 //! events are read.
 
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Takeover<'_> {
             return Ok(None);
         }
         self.away = record.away(stored.written, state.server_time().await?);
-        // A session whose loss nobody noticed was alive at its last refresh.
+        // A session without a noticed loss was alive at its last refresh.
         let refresh = if record.lost.is_some() { Duration::ZERO } else { state.refresh() };
         if self.away > state.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));

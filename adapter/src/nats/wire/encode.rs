@@ -110,7 +110,8 @@ pub(crate) fn encode_refused(id: u64) -> Vec<u8> {
     record(kind::REFUSED, 8, |out| out.put_u64(id))
 }
 
-/// Returns the records of an answer: several where one would be longer than `limit` and can be split. One that can't be is returned as it is.
+/// Returns the records of an answer: several where one would be longer than `limit` and can be split. An answer that
+/// can't be split is returned whole.
 pub(crate) fn encode_answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u8>> {
     match answer {
         Answer::Clients(ids) => {

@@ -25,7 +25,7 @@ enum Call {
 #[derive(Default)]
 struct Thread {
     inbox: VecDeque<Call>,
-    /// How far it has got.
+    /// The position that the thread has reached.
     cursor: Position,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Node {
     waiting: VecDeque<(bool, Arc<Entry>)>,
     /// A message that is under way to the stream.
     under_way: Option<Message>,
-    /// Messages of the stream that it has looked at.
+    /// The number of messages of the stream that the node has consumed.
     taken: usize,
     threads: [Thread; THREADS],
     pub(super) alive: bool,
@@ -49,7 +49,7 @@ impl Node {
 
 pub(super) struct Client {
     id: Id,
-    /// The position at which it joined the room, if it is there.
+    /// The position of the client's joining of the room, if it is there.
     joined: Option<Position>,
     left_rooms: LeftRooms,
     /// The node and thread that the client is connected to, as that node sees it.
@@ -61,7 +61,7 @@ pub(super) struct Client {
     cut: bool,
     stalled: bool,
     sent: Option<Position>,
-    /// How far it had got when it did not take an event any more.
+    /// The position of the client when it stopped reading.
     refused: Option<Position>,
     served: Position,
     shown: Vec<Position>,
@@ -407,7 +407,7 @@ impl Cluster {
         }
         (self.nodes[node].alive, self.nodes[node].frozen) = (false, false);
         self.nodes[node].threads = Default::default();
-        // Its unpublished events are lost for all.
+        // The node's unpublished events are lost for all.
         let under_way = self.nodes[node].under_way.take().map_or(vec![], |message| message.events);
         let waiting = std::mem::take(&mut self.nodes[node].waiting);
         for entry in waiting.into_iter().map(|(_, entry)| entry).chain(under_way) {

@@ -20,7 +20,7 @@ pub(super) enum Op {
     Unicast { client: usize, thread: usize },
     /// A thread of a node sends an event to the node's own clients alone.
     Local { node: usize, thread: usize },
-    /// A thread does so much of what waits in its inbox.
+    /// A thread handles so many calls of its inbox.
     Work { node: usize, thread: usize, count: usize },
     /// A client does not read: it is put out at the next event for it.
     Stall { client: usize },
