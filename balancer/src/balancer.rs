@@ -18,10 +18,10 @@ use crate::state::BalancerState;
 use crate::tcp;
 use crate::worker::deadlines::Pace;
 
-/// Connections that wait for one worker. If there are more, none is accepted for a while.
+/// Connections that wait for one worker. Beyond it, accepting pauses.
 const WAITING: usize = 1024;
 
-/// How often it is looked whether all threads have ended.
+/// The interval of the check whether all threads have ended.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A balancer that does not run yet.
@@ -43,7 +43,7 @@ impl Balancer {
         Ok(Self { state: Arc::new(BalancerState::new(options, table, reports)?), sources: vec![], workers })
     }
 
-    /// How many threads serve: as many as the machine has cores by default.
+    /// Sets the number of worker threads: one for each core by default.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.max(1);
@@ -175,7 +175,7 @@ impl Handle {
         self.state.options().options().clone()
     }
 
-    /// How many connections of clients there are.
+    /// Returns the number of connections of clients.
     pub fn connections(&self) -> usize {
         usize::try_from(self.state.metrics.connections.get()).unwrap_or_default()
     }

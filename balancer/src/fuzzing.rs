@@ -172,7 +172,7 @@ impl Decoder {
         self.0.next(input).map_err(|error| error.to_string())
     }
 
-    /// True if the body is whole.
+    /// Returns true if the body is complete.
     pub fn is_done(&self) -> bool {
         self.0.is_done()
     }
@@ -220,7 +220,7 @@ pub fn origin(header: Header, peer: IpAddr, tls: bool, host: Option<&[u8]>, fiel
     Origin { client: origin.client(), secure: origin.is_secure(), host: origin.host().map(<[u8]>::to_vec), written }
 }
 
-/// True if a field of this name from this peer is not passed on.
+/// Returns true if a field of this name from this peer is not passed on.
 pub fn replaces(peer: IpAddr, name: &[u8]) -> bool {
     forwarding(Header::XForwarded).read(peer, false, None, std::iter::empty()).replaces(name)
 }

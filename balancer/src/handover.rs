@@ -9,10 +9,10 @@
 //! Both processes must have the same user. Each checks the other's user, and the socket's permissions exclude all other
 //! users.
 //!
-//! The protocol, in single bytes unless noted: the new process sends its version. The old one answers with its own
-//! version, the number of sockets, and the length of their names in two bytes. The sockets come with the first byte
-//! (`SCM_RIGHTS`). The names follow, each after its length. The new process sends `R` when it is ready, and the old one
-//! `G` when it has given up the path.
+//! The protocol, in single bytes unless noted: the new process sends its version. The old one answers with its version,
+//! the number of sockets, and the length of their names in two bytes. The sockets come with the first byte
+//! (`SCM_RIGHTS`). The names follow, each after its length. The new process sends `R` when it is ready. The old one
+//! sends `G` when it has given up the path.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -65,7 +65,7 @@ pub enum HandoverError {
     /// The other process uses another version.
     #[error("handover refused: the other process has version {0}, this one version 1; stop the old process, then start the new one")]
     Version(u8),
-    /// There are too many sockets, or a name is too long.
+    /// The sockets are too many, or a name is too long.
     #[error("handover exceeds 64 sockets, or names of 255 bytes; listen on fewer addresses")]
     TooMuch,
     /// The received data is malformed.
@@ -83,7 +83,7 @@ pub enum HandoverError {
 #[derive(Debug)]
 pub struct HandoverServer {
     listener: UnixListener,
-    /// For its end, after that of the listener.
+    /// Removes the file after the listener's end.
     _file: SocketFile,
 }
 

@@ -20,7 +20,7 @@
 //! # The way of a request
 //!
 //! * `serve`: a thread accepts connections and deals them to the workers; each worker is a thread.
-//! * `worker`: state that the connections of a worker share: a read buffer, deadlines, pooled connections to nodes, a
+//! * `worker`: the shared state of a worker's connections: a read buffer, deadlines, pooled connections to nodes, a
 //!   budget for retries.
 //! * `client`: the client behind proxies (`Forwarded` and its like, the PROXY protocol). `tls`: certificates. `tcp`:
 //!   options of sockets.

@@ -15,7 +15,7 @@ use crate::route::placement::{BOUND, Placement, SLOW_START};
 use crate::route::target::{EnginePaths, Route};
 use crate::table::Node;
 
-/// How a balancer behaves. All of it but `accept_rate` may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
+/// Options of a balancer. All but `accept_rate` can change at run time: see [`Handle::reload`](crate::Handle::reload).
 ///
 /// ```
 /// use std::time::Duration;
@@ -41,9 +41,9 @@ pub struct Options {
     /// Further header fields that are dropped unless a trusted proxy sends them: none by default. The fields of
     /// well-known proxies for the client's address are always dropped.
     pub drop_headers: Vec<String>,
-    /// How long the head of a request may take, from the connection or its first byte: 10 s by default.
+    /// The timeout of the head of a request, from the connection or its first byte: 10 s by default.
     pub header_timeout: Duration,
-    /// How long the body of a request may take, besides what it needs at the lowest rate: 30 s by default.
+    /// The time for the body of a request, besides its time at the lowest rate: 30 s by default.
     pub body_timeout: Duration,
     /// The lowest rate at which a body may come, in bytes a second: 1,024 by default.
     pub min_body_rate: u64,
@@ -52,7 +52,7 @@ pub struct Options {
     pub linger: Duration,
     /// The bytes that such a client may still send: 16 MiB by default.
     pub linger_bytes: u64,
-    /// How long a connection may wait for its next request: 75 s by default.
+    /// The time for which a connection may wait for its next request: 75 s by default.
     pub keep_alive: Duration,
     /// The timeout of a node's answer, and between two pieces of it: 75 s by default. If `ping_interval` and
     /// `ping_timeout` of the node are longer, 30 s more than their sum.
@@ -86,10 +86,10 @@ pub struct Options {
     pub max_connections_per_address: Option<usize>,
     /// The most accepted connections per second: 5,000 by default. Further ones wait.
     pub accept_rate: f64,
-    /// The most sessions that one address may open per second: 1,000 by default, with a burst of ten times as many.
-    /// IPv6 addresses count by their /64.
+    /// The most new sessions of one address per second: 1,000 by default, with a burst of ten times as many. IPv6
+    /// addresses count by their /64.
     pub session_rate: f64,
-    /// The most wrong session ids of one address per second: 100 by default, with a burst of ten times as many.
+    /// The most wrong session ids of one address per second: 100 by default, with a tenfold burst.
     pub guess_rate: f64,
     /// The time of a drain before a stop: 30 s by default. If the nodes ping every 25 s, every waiting poll is answered
     /// in that time.
@@ -194,12 +194,12 @@ impl Options {
     }
 }
 
-/// More than a connection to this node is silent for if it is well, as far as the node says.
+/// Returns a time that exceeds every silence of a healthy connection to this node.
 fn silence(node: &Node) -> Duration {
     node.limits.max_silence.map_or(Duration::ZERO, |millis| Duration::from_millis(millis).saturating_add(Duration::from_secs(30)))
 }
 
-/// So many a second, and some seconds' worth of it at once.
+/// Returns a rate with a burst of some seconds.
 pub(crate) fn rate_of(per_second: f64, seconds: f64) -> Result<Rate, RateError> {
     Rate::new(per_second, (per_second * seconds).ceil().clamp(1.0, 1e9) as u32)
 }
@@ -248,23 +248,23 @@ impl Policy {
         }
     }
 
-    /// True if requests are logged.
+    /// Returns true if requests are logged.
     pub(crate) fn is_recorded(&self) -> bool {
         tracing::enabled!(target: "sociable::access", tracing::Level::INFO)
     }
 
-    /// The longest body that may go to this node: of a session, what the node takes of one.
+    /// Returns the longest body for this node: for a session, the node's own limit.
     pub(crate) fn longest_body(&self, node: &Node, request: &Request) -> u64 {
         let of_node = if matches!(request.route, Route::Session(_)) { node.limits.max_payload } else { None };
         of_node.unwrap_or(u64::MAX).min(self.max_body)
     }
 
-    /// True for one of the proxies in front.
+    /// Returns true for one of the proxies in front.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.forwarding.trusts(address)
     }
 
-    /// For how long nothing may come through a tunnel to this node.
+    /// Returns the time of silence after which a tunnel to this node closes.
     pub(crate) fn tunnel_idle(&self, node: &Node) -> Duration {
         self.tunnel_idle.max(silence(node))
     }

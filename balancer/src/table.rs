@@ -58,7 +58,7 @@ pub struct Node {
     pub load: Arc<Load>,
 }
 
-/// The load of a node, as this replica sees it. There is one for each tag while the node is in the table.
+/// The load of a node, as this replica sees it. Each tag has one load while the node is in the table.
 #[derive(Debug, Default)]
 pub struct Load {
     /// The sessions that the node last reported.
@@ -91,7 +91,7 @@ impl Load {
         self.placements.fetch_add(1, Relaxed);
     }
 
-    /// How many sessions were placed there by this replica, ever.
+    /// Returns the number of sessions that this replica has placed there.
     pub fn placements(&self) -> u64 {
         self.placements.load(Relaxed)
     }
@@ -142,7 +142,7 @@ impl fmt::Debug for LoadGuard {
     }
 }
 
-/// All nodes: a snapshot.
+/// A snapshot of all nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     nodes: Vec<Arc<Node>>,
@@ -166,7 +166,7 @@ impl Table {
         Self { nodes, by_tag, ready, generation }
     }
 
-    /// All of them.
+    /// Returns all nodes.
     pub fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
@@ -181,7 +181,7 @@ impl Table {
         self.ready.iter().map(|index| &self.nodes[*index])
     }
 
-    /// One of those that take new sessions, by its place among them.
+    /// Returns a node that takes new sessions, by its place among them.
     pub fn nth_ready(&self, place: usize) -> Option<&Arc<Node>> {
         self.ready.get(place).map(|index| &self.nodes[*index])
     }

@@ -24,7 +24,7 @@ use tokio::time::MissedTickBehavior;
 const MAX_FILE: u64 = 1 << 20;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
 
-/// Where a certificate and its key are, both as PEM.
+/// The files of a certificate and its key, both as PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
     /// The certificate, followed by its chain up to a root of the clients.
@@ -57,7 +57,7 @@ pub enum TlsError {
         /// The reason.
         source: pem::Error,
     },
-    /// The certificate or the key is of no use, or the two don't belong together.
+    /// The certificate or the key is unusable, or the two do not match.
     #[error("certificate {} and key {} unusable together: {source}", pair.certificate.display(), pair.key.display())]
     Pair {
         /// The files.
@@ -73,7 +73,7 @@ pub enum TlsError {
 /// The certificates of a server.
 #[derive(Debug)]
 pub struct Tls {
-    /// The pairs, and what the files of each were like when they were read last. Held while they are read: one at a time does.
+    /// The pairs, with the state of their files at the last read. Held while they are read: one at a time does.
     pairs: Mutex<Vec<(Pair, Stamps)>>,
     chosen: Arc<Certificates>,
     config: Arc<ServerConfig>,
@@ -132,8 +132,8 @@ impl Tls {
         })
     }
 
-    /// Returns the configuration for handshakes. It stays the same when certificates change: new handshakes use the new
-    /// ones.
+    /// Returns the configuration for handshakes. The configuration stays the same when certificates change: new
+    /// handshakes use the new ones.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
@@ -163,7 +163,7 @@ impl Tls {
         }
     }
 
-    /// How often a pair was read again, and how often that failed.
+    /// Returns how often a pair was read again, and how often that failed.
     pub fn reloads(&self) -> (u64, u64) {
         (self.loaded.load(Relaxed), self.failed.load(Relaxed))
     }
@@ -198,7 +198,7 @@ impl Tls {
     }
 }
 
-/// The pairs in use. There is always one.
+/// The pairs in use. The list is never empty.
 #[derive(Debug)]
 struct Certificates(ArcSwap<Keys>);
 

@@ -30,7 +30,7 @@ impl Setup {
         setup
     }
 
-    /// Whether what the node says is of use or not.
+    /// Starts a balancer before a node with this answer to probes.
     fn before(says: &str) -> Self {
         let node = Node::start(says);
         let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
@@ -197,7 +197,7 @@ fn readyz_fails_without_nodes_and_during_a_drain() {
     let mut client = TcpStream::connect(setup.balanced).unwrap();
     client.write_all(b"GET / HT").unwrap();
     eventually("the client is there", || setup.metrics().of("connections") == 1.0);
-    // For its worker to read what it wrote.
+    // The worker must read the client's bytes first.
     assert_eq!(setup.balanced("/elsewhere"), 200);
     eventually("the other is gone", || setup.metrics().of("connections") == 1.0);
     setup.balancer.drain(100 * PATIENCE);
@@ -215,7 +215,7 @@ fn admin_refuses_other_names_and_methods() {
     let setup = Setup::new(&health("aaaa", ""));
     let port = setup.admin.port();
     let status = |request: &str| ask(setup.admin, request).0;
-    // Prometheus and supervisors use a name for this address. A foreign web page must not read it.
+    // Prometheus and process managers use a name for this address. A foreign web page must not read it.
     for (path, by_name) in [("/", 421), ("/nodes", 421), ("/metrics", 200), ("/healthz", 200), ("/readyz", 200)] {
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: rebound.example:{port}\r\n\r\n")), by_name, "{path}");
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")), 200, "{path}");

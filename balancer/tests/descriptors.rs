@@ -55,7 +55,7 @@ impl Program {
         Self { process, address, admin, log }
     }
 
-    /// For how many connections there is room, as it says itself.
+    /// Returns the logged number of connections.
     fn room(&self) -> usize {
         let log = self.log.lock().unwrap();
         let number = log.split_once(" connections=").unwrap_or_else(|| panic!("not told: {log}")).1;
@@ -98,7 +98,7 @@ fn connection_waits_when_no_descriptor_is_free() {
         held.iter_mut().for_each(echo);
         assert_eq!(count(program.admin, "connections"), room as u64, "and an operator is answered");
         held.truncate(room - 1);
-        // One after the other has the place that is free.
+        // The free place serves one after the other.
         for stream in &mut waiting {
             assert!(until_end(stream).ends_with("\r\n\r\nok"));
         }

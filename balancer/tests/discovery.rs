@@ -157,7 +157,7 @@ fn dns_names_all_nodes_and_keeps_them_when_it_fails() {
     names.addresses("nodes.test.", &[]);
     fails("the name stands for nothing");
     assert_eq!(discovery.tables().load().generation(), generation);
-    // One has left the service, and its sessions have not ended.
+    // A node left the service, and its sessions have not ended.
     names.addresses("nodes.test.", &all[..1]);
     becomes(&discovery, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
     names.addresses("nodes.test.", &all);

@@ -1,4 +1,4 @@
-//! One address that wants everything, on raw sockets: connections, WebSockets, session ids that it guesses. Others are served meanwhile.
+//! Attacks from one address, on raw sockets: connections, WebSockets, guessed session ids. Others are served meanwhile.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;

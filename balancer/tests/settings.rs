@@ -89,7 +89,7 @@ fn empty_variable_counts_as_unset() {
     // The file says it then.
     let (good, said) = run(&["--check", "--config", file.0.to_str().unwrap()], &environment);
     assert!(!good && said.contains("bound: give at least 1"), "{said}");
-    // Nothing names nodes.
+    // No source of nodes is configured.
     let (good, said) = run(&["--check"], &environment);
     assert!(!good && said.contains("no source of nodes configured"), "{said}");
 }

@@ -48,7 +48,7 @@ fn large_answer_over_tls_reaches_a_slow_reader_whole() {
     let certificate = Certificate::new();
     let world = World::behind(narrow_listener(), Some(certificate.server("http/1.1")), false, patient());
     let mut stream = certificate.over(world.connect_narrow());
-    // When the balancer has the last of each, TLS can't get rid of it at once.
+    // TLS can't send the last bytes of each at once.
     for (length, connection) in [(100_000, "keep-alive"), (65_536, "keep-alive"), (200_001, "close")] {
         write!(stream, "GET /pattern?bytes={length} HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n\r\n").unwrap();
         until(&mut stream, "\r\n\r\n");
@@ -78,7 +78,7 @@ fn node_keeps_an_answer_that_its_client_does_not_read() {
 #[test]
 fn sender_keeps_what_a_websocket_peer_does_not_read() {
     let world = World::behind(narrow_listener(), None, false, Options { write_timeout: SECOND, ..patient() });
-    // From the beginning, and later.
+    // At the start, and later.
     let silent = world.upgrade(world.connect_narrow(), "/ws-pours");
     let speaks = world.upgrade(world.connect_narrow(), "/ws-answers");
     // Sending does not extend the time.
@@ -175,7 +175,7 @@ fn next_head_has_its_own_deadline() {
     }
     assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 2);
     assert_eq!(world.node.requests().len(), 2);
-    // Of whom nothing came, nothing is said to.
+    // A client that sent nothing gets no answer.
     let world = World::with(Options { keep_alive: SECOND, ..patient() });
     let mut stream = world.connect();
     stream.write_all(GET).unwrap();

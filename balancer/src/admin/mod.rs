@@ -1,8 +1,8 @@
-//! The administration of a running balancer, on an address of its own: `/` is a page, `/nodes` the same as JSON,
-//! `/metrics` is for Prometheus, `/healthz` and `/readyz` are for supervisors.
+//! The administration of a running balancer, on an address of its own. `/` is a page, and `/nodes` has its data as JSON.
+//! `/metrics` is for Prometheus; `/healthz` and `/readyz` are for process managers.
 //!
-//! Nothing can be changed here, but every reader sees the names and addresses of all nodes. A foreign web page must not
-//! read them through a browser. So the page and `/nodes` are refused under any host name except an address and
+//! The administration changes nothing, but every reader sees the names and addresses of all nodes. A foreign web page
+//! must not read them through a browser. So the page and `/nodes` are refused under any host name except an address and
 //! `localhost`. The paths for programs are served under any name.
 
 mod prometheus;
@@ -191,7 +191,7 @@ impl AdminService {
         }
     }
 
-    /// Whether new clients should come here.
+    /// Returns whether new clients should come here.
     fn readiness(&self) -> Answer {
         if self.state.time_left().is_some() {
             respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the balancer is leaving")
@@ -211,7 +211,7 @@ fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> An
     answer
 }
 
-/// True for a request that names an address or this machine, not a name that anybody could lead here.
+/// Returns true for a request under an address or `localhost`. Any other name could be a foreign page's.
 fn names_an_address(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(Ok(host)), None) = (hosts.next().map(HeaderValue::to_str), hosts.next()) else { return false };

@@ -13,11 +13,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The longest chain that is read, and handed on. Of a longer one those at its end are, which are the nearest.
+/// The longest chain that is read, and handed on. Of a longer one the last entries count, which are the nearest.
 const MAX_CHAIN: usize = 32;
 /// The longest name of a host, with a port.
 const MAX_HOST: usize = 261;
-/// How names of fields end by which proxies say who the client is: `X-Real-IP`, `Fastly-Client-IP`, `X-Azure-ClientIP`, `Forwarded-For`.
+/// The suffixes of fields by which proxies name the client: `X-Real-IP`, `Fastly-Client-IP`, `X-Azure-ClientIP`,
+/// `Forwarded-For`.
 const CLAIM_ENDS: [&[u8]; 9] =
     [b"-ip", b"clientip", b"socketip", b"-ipv4", b"-ipv6", b"remote-addr", b"client-addr", b"client-address", b"forwarded-for"];
 /// Other such fields.
@@ -25,7 +26,7 @@ const CLAIMS: [&[u8]; 4] = [b"forwarded", b"x-forwarded", b"cloudfront-viewer-ad
 /// The fields that the balancer writes itself.
 const WRITTEN: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
 
-/// Which fields are believed, if the peer is.
+/// The fields that are accepted from a trusted peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
@@ -44,13 +45,13 @@ pub(crate) struct Forwarding {
     dropped: Vec<String>,
 }
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin<'a> {
     peer: IpAddr,
     peer_is_trusted: bool,
     dropped: &'a [String],
-    /// By what the peer came.
+    /// True if the peer used TLS.
     tls: bool,
     /// The host that the peer asked for.
     peer_host: Option<&'a [u8]>,
@@ -58,7 +59,7 @@ pub(crate) struct Origin<'a> {
     chain: Vec<IpAddr>,
     /// The place of the client in `chain`, if it is not the peer.
     client: Option<usize>,
-    /// By what the client came, and what it asked for.
+    /// The client's use of TLS, and the host that it requested.
     secure: bool,
     host: Option<&'a [u8]>,
 }
@@ -78,7 +79,7 @@ impl Forwarding {
         Self { trusted, forwarded_header, dropped }
     }
 
-    /// True if what a peer with this address says is believed.
+    /// Returns true if the claims of a peer with this address are accepted.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted.iter().any(|network| network.contains(&address))
@@ -217,7 +218,7 @@ impl<'a> Origin<'a> {
     }
 }
 
-/// True for names of fields that an application may take for one: many read `X_Real_IP` as `X-Real-IP`.
+/// Returns true for two names that an application may treat as one: many read `X_Real_IP` as `X-Real-IP`.
 fn is_same_name(name: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == other.len() && name.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
@@ -269,7 +270,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Whether a scheme is one of TLS; none if it is another one than ours.
+/// Returns whether a scheme uses TLS, or `None` for an unsupported scheme.
 fn is_secure(scheme: &[u8]) -> Option<bool> {
     let is = |other: &&[u8]| scheme.eq_ignore_ascii_case(other);
     match () {
@@ -293,7 +294,7 @@ struct Element<'a> {
 }
 
 /// Reads the elements of a line of `Forwarded` behind the earlier ones. An element that is malformed or has no address
-/// can't be trusted. It removes all elements before it.
+/// can't be trusted. Such an element removes all before it.
 fn read_elements<'a>(mut line: &'a [u8], elements: &mut Vec<Element<'a>>) {
     loop {
         let (address, proto, host, rest) = match read_element(line) {
@@ -348,7 +349,7 @@ fn read_element(mut line: &[u8]) -> Option<ReadElement<'_>> {
     }
 }
 
-/// A token or a quoted string, and what follows. Nothing that is understood here has to be escaped, so that escapes are left as they are.
+/// A token or a quoted string, and what follows. No accepted value needs escapes, so escapes stay unchanged.
 fn read_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let Some(quoted) = line.strip_prefix(b"\"") else {
         let end = line.iter().position(|byte| b";, \t\"".contains(byte)).unwrap_or(line.len());

@@ -16,8 +16,8 @@ pub(crate) const MAX_HEADER: usize = 536;
 /// The addresses of a connection, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Client and server as the sender saw them. `None` for a health check of the sender, or for a client without an IP
-    /// address: then the connection's own addresses count.
+    /// Client and server as the sender saw them. `None` for a health check of the sender, or a client without an IP
+    /// address. The connection's own addresses then count.
     pub addresses: Option<Addresses>,
     /// The bytes of the header. The client's bytes follow.
     pub length: usize,

@@ -1,4 +1,4 @@
-//! Where nodes are, as the configuration and announcements say it: not looked up yet.
+//! Unresolved addresses of nodes, from the configuration and announcements.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use hickory_resolver::proto::rr::Name;
 
 use super::error::DiscoveryError;
 
-/// Where a node is: a name or an address, and a port.
+/// An unresolved address of a node: a name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     host: Host,
@@ -30,7 +30,7 @@ impl HostPort {
         }
     }
 
-    /// One that is given by a name.
+    /// Returns an address by a name.
     pub(super) fn named(name: String, port: u16) -> Self {
         Self { host: Host::Name(name), port }
     }
@@ -44,7 +44,7 @@ impl HostPort {
     }
 }
 
-/// True if a resolver may be asked for it.
+/// Returns true if a resolver can resolve the text.
 fn is_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !text.is_empty() && text.bytes().all(fits) && Name::from_ascii(text).is_ok()

@@ -1,4 +1,4 @@
-//! How nodes are found: what the configuration says.
+//! The configuration of discovery.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::error::DiscoveryError;
 use super::registry::rules::Rules;
 use sociable_nats::NatsConfig as NatsSource;
 
-/// How nodes are found, and found to be well. Sources may be mixed: what they say is merged by the tags of the nodes.
+/// The configuration of discovery and health probes. Sources may be mixed: what they say is merged by the tags of the
+/// nodes.
 ///
 /// ```
 /// use sociable_balancer::DiscoveryConfig;

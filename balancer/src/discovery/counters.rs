@@ -51,7 +51,7 @@ counters! {
     farewells_refuted,
     /// Addresses and tags that were refused because there are too many.
     refused,
-    /// How often a source could not say which nodes there are, or not all of it.
+    /// How often a source could not list its nodes, or not all of them.
     source_failures,
     /// How often an announced name was not resolved because too many lookups were running. The next announcement
     /// retries it.

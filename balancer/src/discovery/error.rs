@@ -33,7 +33,7 @@ pub enum DiscoveryError {
     /// The thread of discovery can't be started.
     #[error("starting the discovery thread failed: {0}")]
     Thread(std::io::Error),
-    /// The thread of discovery has ended. It starts with the process: restart the process.
+    /// The thread of discovery has ended. Restart the process.
     #[error("the discovery thread has ended; restart the process")]
     Ended,
 }

@@ -38,8 +38,9 @@ pub use sociable_nats::{NatsAuth, NatsConfigError};
 
 /// The NATS servers where nodes announce themselves.
 ///
-/// The balancer needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If it may publish to
-/// `sociable.CLUSTER.who`, nodes speak as soon as its link is up. Otherwise it waits until they speak by themselves, at most 5 s.
+/// The balancer needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If this
+/// process may publish to `sociable.CLUSTER.who`, nodes announce themselves as soon as it is connected. Otherwise it
+/// waits until they speak by themselves, at most 5 s.
 #[doc(inline)]
 pub use sociable_nats::NatsConfig as NatsSource;
 
@@ -121,8 +122,8 @@ impl Discovery {
         Arc::clone(&self.counters)
     }
 
-    /// Changes the configuration. Known nodes stay until all of its sources have spoken. If a source never does, they stay as long as they
-    /// live.
+    /// Changes the configuration. Known nodes stay until all of its sources have spoken. If a source never does, they
+    /// stay while they are alive.
     ///
     /// # Errors
     ///

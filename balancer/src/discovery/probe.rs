@@ -64,7 +64,7 @@ async fn request_health(address: SocketAddr, path: &str) -> Result<Answer, Probe
 
 fn read_answer(status: StatusCode, body: Result<Bytes, Box<dyn Error + Send + Sync>>) -> Result<Answer, ProbeError> {
     match body {
-        // A draining or cut-off node may answer with an error status. Its health says more.
+        // A draining or cut-off node may answer with an error status. The node's health says more.
         Ok(body) => match serde_json::from_slice::<Health>(&body) {
             Ok(health) => Ok(Answer::Health(Box::new(health))),
             Err(_) if status.is_success() => Ok(Answer::Untagged),

@@ -64,7 +64,7 @@ pub(crate) struct AnswerHead<'a> {
 }
 
 /// Reads the head of the answer at the start of the input, and passes it to `take`. Returns the answer, the framing of
-/// its body for the client, and the bytes that were read; or `None` for an incomplete head. Interim answers are
+/// its body for the client, and the bytes that were read. Returns `None` for an incomplete head. Interim answers are
 /// skipped.
 pub(crate) fn read(
     input: &[u8],
@@ -105,7 +105,7 @@ impl<'a> AnswerHead<'a> {
         self.answer.status
     }
 
-    /// True if the WebSocket is open.
+    /// Returns true if the WebSocket is open.
     pub(crate) fn is_switched(&self) -> bool {
         self.answer.switched
     }
@@ -186,7 +186,7 @@ fn interpret(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) ->
     Ok(Answer { status, body, switched: false, keep_alive: keep_alive && body != Framing::Close })
 }
 
-/// True for a field that is for the next hop alone.
+/// Returns true for a field that is for the next hop alone.
 fn is_of_the_connection(name: &str) -> bool {
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
         .into_iter()

@@ -128,7 +128,7 @@ impl Chunk {
         }
     }
 
-    /// One byte of the framing.
+    /// Handles one byte of the framing.
     fn step(self, byte: u8) -> Result<Self, BadChunk> {
         Ok(match (self, byte) {
             (Self::Size(size, digits, seen), _) if byte.is_ascii_hexdigit() => {

@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// The most fields of a head.
 pub(crate) const MAX_FIELDS: usize = 100;
-/// The bytes of a head besides names and values: those of the first and the empty line, and those of each field.
+/// The bytes of a head besides names and values: of the first and the empty line, and of each field.
 const LINE: usize = "  HTTP/1.1\r\n\r\n".len();
 const EACH: usize = ": \r\n".len();
 
@@ -19,7 +19,7 @@ pub(crate) type Field<'a> = httparse::Header<'a>;
 /// No field yet: a head is read into `[NO_FIELD; MAX_FIELDS]`.
 pub(crate) const NO_FIELD: Field<'static> = httparse::EMPTY_HEADER;
 
-/// The version of HTTP by which a request came.
+/// The version of HTTP of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     Http10,
@@ -78,7 +78,7 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// The length of the head, if all of it is there. Lines end with CR and LF, and none continues the one before.
+/// Returns the length of the head, if it is complete. Lines end with CR and LF, and none continues the one before.
 fn head_length(input: &[u8]) -> Result<Option<usize>, Refusal> {
     let mut begin = 0;
     for end in memchr::memchr_iter(b'\n', input) {

@@ -151,8 +151,8 @@ impl Refusal {
         }
     }
 
-    /// The type and the text of the body. A client that asked for a WebSocket gets the bare text, as from a node. One that polls gets the error
-    /// of Engine.IO.
+    /// The type and the text of the body. A client that asked for a WebSocket gets the bare text, as from a node. A
+    /// polling client gets the error of Engine.IO.
     pub(crate) fn body(self, websocket: bool) -> (&'static str, &'static str) {
         match self.engine_error() {
             Some(error) if !websocket => ("application/json", error),
@@ -160,7 +160,7 @@ impl Refusal {
         }
     }
 
-    /// True if the client may try again later.
+    /// Returns true if the client may try again later.
     pub(crate) fn is_temporary(self) -> bool {
         matches!(self.status().0, 429 | 503)
     }

@@ -1,8 +1,7 @@
 //! A request: its head interpreted strictly, and written once for the node.
 //!
-//! A head that two servers could read differently is refused, so that the node can't see another request than the
-//! balancer. The head for the node is written from the interpreted parts, never copied. Both hold for HTTP/1.1 and
-//! HTTP/2.
+//! A head that two servers could read differently is refused. The node thus sees the same request as the balancer. The
+//! head for the node is written from the interpreted parts, never copied. Both hold for HTTP/1.1 and HTTP/2.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -21,7 +20,7 @@ use crate::route::target::{EnginePaths, Route};
 
 /// The most fields of a request that a node reads.
 const MAX_FIELDS_OF_NODE: usize = 96;
-/// Up to so many fields need no count: those that the balancer adds fit too.
+/// Up to so many fields, the balancer's own fit without a count.
 const FEW_FIELDS: usize = 80;
 /// The longest target.
 const MAX_TARGET: usize = 8 * 1024;
@@ -55,11 +54,11 @@ pub(crate) struct Request {
     pub(crate) chunks: bool,
     /// True if the answer has no body, whatever its head says.
     pub(crate) bodiless: bool,
-    /// Whether the body comes only if it is asked for.
+    /// True if the client sends its body only after a 100.
     pub(crate) expects_continue: bool,
     /// The address of the client.
     pub(crate) client: IpAddr,
-    /// By what a new session is placed.
+    /// The key of a new session's placement.
     pub(crate) affinity: Option<Box<[u8]>>,
     /// For the log.
     pub(crate) record: Option<Box<AccessRecord>>,
@@ -173,7 +172,7 @@ fn write_head(
         }
     }
     match fields.body {
-        // A client that posts nothing says so.
+        // A client without a body has a length of 0.
         Framing::Empty if fields.length.is_some() => out.extend_from_slice(b"content-length: 0\r\n"),
         Framing::Empty | Framing::Close => {}
         Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),

@@ -1,4 +1,4 @@
-//! How many connections each address has.
+//! The connections of each address.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -63,7 +63,7 @@ impl Addresses {
         &self.shards[(self.hasher.hash_one(network) >> 32) as usize % SHARDS]
     }
 
-    /// How many addresses have connections.
+    /// Returns the number of addresses with connections.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
@@ -91,7 +91,7 @@ mod tests {
         assert!(addresses.acquire(address("::ffff:192.0.2.1"), 3).is_none() && addresses.acquire(address("192.0.2.2"), 3).is_some());
         addresses.release(mine[0]);
         assert!(addresses.acquire(address("192.0.2.1"), 3).is_some() && addresses.acquire(address("192.0.2.1"), 3).is_none());
-        // A lower limit holds for those who come.
+        // A lower limit holds for new connections.
         assert!(addresses.acquire(address("192.0.2.1"), 1).is_none());
     }
 

@@ -14,10 +14,10 @@ use tokio::sync::Notify;
 pub(crate) const SPARE: usize = 64;
 /// The descriptors of a connection: its own, and one to its node.
 const EACH: usize = 2;
-/// Where the descriptors of the process are listed.
+/// The folder that lists the descriptors of the process.
 const LISTED: &str = "/proc/self/fd";
 
-/// Counts the descriptors of connections. Shared by all who open some.
+/// Counts the descriptors of connections. All openers of descriptors share it.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     /// As many as may be open.
@@ -31,7 +31,7 @@ pub(crate) struct Descriptors {
 pub(crate) struct Held(Arc<Descriptors>);
 
 impl Descriptors {
-    /// Raises the limit of this process as far as it may, and counts what is open already.
+    /// Raises the limit of this process as far as allowed, and counts the open descriptors.
     pub(crate) fn of_this_process() -> Arc<Self> {
         let (limit, open) = (raise_limit(), std::fs::read_dir(LISTED).map_or(0, Iterator::count));
         let descriptors = Self::new(limit, open);
@@ -44,7 +44,7 @@ impl Descriptors {
         descriptors
     }
 
-    /// Of a process that may open `limit` descriptors, `open` of which are.
+    /// Returns the counts of a process with this limit, of which `open` are in use.
     pub(crate) fn new(limit: usize, open: usize) -> Arc<Self> {
         let usable = (limit - limit.div_ceil(20)).min(limit.saturating_sub(SPARE));
         Arc::new(Self { usable, open: AtomicUsize::new(open), freed: Notify::new() })
@@ -55,7 +55,7 @@ impl Descriptors {
         self.open.load(SeqCst)
     }
 
-    /// How many more connections fit, each with one to its node.
+    /// Returns the number of connections that still fit, each with one to its node.
     pub(crate) fn room(&self) -> usize {
         self.room_beside(self.open())
     }
@@ -169,7 +169,7 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(hold_all)).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
-        // The last of them might need a second one, which is there.
+        // The last connection might need a second descriptor, which is free.
         assert_eq!((held.len(), descriptors.room()), (959, 0));
     }
 

@@ -16,7 +16,7 @@ use sociable_protocol::Id;
 
 use crate::limits::rate::{Buckets, Rate};
 
-/// How many session ids are remembered as right: half a megabyte. One takes the place of another by chance.
+/// The number of remembered right session ids, in half a megabyte. An id replaces another by chance.
 const REMEMBERED: usize = 1 << 16;
 /// The most addresses that are counted one by one: those on top share a limit.
 const MAX_ADDRESSES: usize = 100_000;
@@ -29,7 +29,8 @@ pub(crate) struct Guesses {
     /// Ids with the tag of a living node that did not accept them.
     living: Buckets,
     start: Instant,
-    /// Until when some address has shown too many of the second kind, in nanoseconds since `start`. Addresses are looked up only until then.
+    /// Until when some address has shown too many of the second kind, in nanoseconds since `start`. Addresses are
+    /// checked only until then.
     exceeded: AtomicU64,
 }
 
@@ -39,7 +40,7 @@ impl Guesses {
         Self { dead: buckets(), living: buckets(), start: Instant::now(), exceeded: AtomicU64::new(0) }
     }
 
-    /// Counts an id that no node can have. False if its address showed too many.
+    /// Counts an id that no node can have. Returns false if the address showed too many.
     pub(crate) fn count_dead_tag(&self, address: IpAddr, now: Instant) -> bool {
         self.dead.acquire(address, now).is_ok()
     }
@@ -54,7 +55,7 @@ impl Guesses {
         }
     }
 
-    /// True if an id that may be right does not go to its node, since its address guesses.
+    /// Returns true if an id does not reach its node, because its address guesses.
     pub(crate) fn refuses(&self, address: IpAddr, id: &Id, known_ids: &KnownIds) -> bool {
         let until = self.exceeded.load(Relaxed);
         if until == 0 {

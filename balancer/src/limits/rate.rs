@@ -17,7 +17,7 @@ use crate::client::network::network;
 
 /// Parts of [`Buckets`], each with a lock of its own.
 const SHARDS: usize = 16;
-/// How often a part that is full is searched for what may go.
+/// The interval at which a full shard is swept.
 const SWEEP: Duration = Duration::from_secs(1);
 /// The rate of the log's line about too many clients.
 const TELL: f64 = 1.0 / 60.0;
@@ -31,7 +31,7 @@ pub(crate) struct Rate {
     refill: Duration,
 }
 
-/// Why there is no such [`Rate`].
+/// Why a [`Rate`] is invalid.
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 pub enum RateError {
     /// Too few or too many a second, or no number.
@@ -70,7 +70,7 @@ impl Rate {
 pub(crate) struct Bucket {
     rate: Rate,
     start: Instant,
-    /// When it is full, in nanoseconds since `start`: 584 years fit.
+    /// The time when the bucket is full, in nanoseconds since `start`: 584 years fit.
     full: AtomicU64,
 }
 
@@ -99,7 +99,7 @@ impl Bucket {
 ///
 /// The number of buckets is bounded. A full bucket is equal to none, so it is dropped when its place is needed.
 ///
-/// If active clients have all places, further clients share the bucket of their shard, which is as large as one
+/// If active clients have all places, further clients share their shard's bucket. This bucket is as large as one
 /// client's. They may find it empty. A flood of clients therefore costs no memory, and can't evict the buckets of
 /// others.
 ///
@@ -140,7 +140,7 @@ impl Buckets {
         }
     }
 
-    /// Takes a token of the client with this address; or says after how long there will be one for it.
+    /// Takes a token of the client with this address, or returns the wait until there is one.
     pub(crate) fn acquire(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let network = network(address);
         let since = now.saturating_duration_since(self.start);
@@ -169,7 +169,8 @@ impl Buckets {
         taken
     }
 
-    /// How long the client with this address has no token. Takes none. A client without a bucket of its own does not wait.
+    /// Returns the wait of the client with this address for a token. Takes none. A client without a bucket of its own
+    /// does not wait.
     pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Duration {
         let network = network(address);
         let since = now.saturating_duration_since(self.start);
@@ -178,12 +179,12 @@ impl Buckets {
         full.and_then(|full| self.rate.acquire(full, since).err()).unwrap_or_default()
     }
 
-    /// How many clients have a bucket of their own, be it full or not.
+    /// Returns the number of clients with a bucket of their own.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().full.len()).sum()
     }
 
-    /// How often a client found no place and came to the bucket that such clients share.
+    /// Returns how often a client without a place used a shared bucket.
     #[cfg(test)]
     pub(crate) fn shared(&self) -> u64 {
         self.shared.load(Relaxed)
@@ -210,7 +211,7 @@ mod tests {
         IpAddr::from(n.to_be_bytes())
     }
 
-    /// How many tokens there are at once.
+    /// Returns the number of tokens that are available at once.
     fn drain(mut take: impl FnMut() -> Result<(), Duration>) -> usize {
         (0..10_000).take_while(|_| take().is_ok()).count()
     }
@@ -283,7 +284,7 @@ mod tests {
         let most = 160;
         let buckets = Buckets::new(rate(1.0, 4), most);
         let now = Instant::now();
-        // One who has nothing left, and one who has.
+        // One client without tokens, and one with some.
         assert_eq!(drain(|| buckets.acquire(address(1), now)), 4);
         buckets.acquire(address(2), now).unwrap();
         let passed = (100..50_100).filter(|n| buckets.acquire(address(*n), now).is_ok()).count();

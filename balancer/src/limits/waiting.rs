@@ -8,9 +8,9 @@ use prometheus_client::metrics::gauge::Gauge;
 
 /// The most that one read takes, and so the most that a connection holds for a slow reader.
 pub(crate) const BUFFER: usize = 64 * 1024;
-/// One read takes this part of what is left: however many connections wait, a part stays for the next.
+/// One read takes this part of the rest, so that a part always stays for the next.
 const SHARE: usize = 16;
-/// One read takes so much at least.
+/// The least that one read takes.
 const LEAST: usize = 1024;
 
 /// Bytes that wait, and their bound.

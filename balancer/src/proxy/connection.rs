@@ -59,7 +59,7 @@ impl Connection {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(refusal) => {
-                    // Nothing of it was understood but who sent it.
+                    // Only the sender of the request is known.
                     let recorded = connection.worker.state.options().is_recorded();
                     let record = recorded.then(|| Box::new(AccessRecord::unread(connection.peer.ip())));
                     connection.refuse(refusal, false, true, record).await;
@@ -132,13 +132,13 @@ impl Connection {
                 self.carry.extend_from_slice(input);
                 continue;
             }
-            // Nearly always the whole head is there: then it is not even copied.
+            // Nearly always the head is complete, and is not copied.
             if let Some((request, length)) = Request::read(input, &options.request_context(self.peer, self.is_encrypted()))? {
                 self.carry.extend_from_slice(&input[length..]);
                 return Poll::Ready(Ok(Some(request)));
             }
             self.carry.extend_from_slice(input);
-            // From its first byte a head has this long, however it is dealt out.
+            // A head has this time from its first byte, however it is split.
             self.deadline.extend(options.header_timeout);
         }
     }
@@ -270,7 +270,7 @@ impl Connection {
 
     /// Answers a request that goes to no node.
     async fn refuse_request(&mut self, refusal: Refusal, request: &Request, close: bool, record: Option<Box<AccessRecord>>) -> Next {
-        // A body that is to come would be read as the next request.
+        // A coming body would be read as the next request.
         let (close, linger) = if request.body == Framing::Empty { (close, false) } else { (true, true) };
         let sent = self.refuse(refusal, false, close, record).await;
         match (sent, linger, close) {
@@ -281,7 +281,7 @@ impl Connection {
         }
     }
 
-    /// Writes a refusal. False if the client does not take it.
+    /// Writes a refusal. Returns false if the client does not accept it.
     async fn refuse(&mut self, refusal: Refusal, websocket: bool, close: bool, record: Option<Box<AccessRecord>>) -> bool {
         self.worker.state.metrics.refused(refusal);
         self.log(record, refusal.status().0, refusal.cause());
@@ -318,7 +318,8 @@ impl Connection {
         }
     }
 
-    /// Ends a connection on which something may come still. A close with unread input would reset it, and take the answer away from the client.
+    /// Ends a connection whose client may still send. A close with unread input would reset it, and take the answer
+    /// away from the client.
     async fn linger(mut self) {
         let (time, mut left) = {
             let options = self.worker.state.options();

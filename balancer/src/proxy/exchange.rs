@@ -1,7 +1,7 @@
 //! One request and its answer, between a client and a node.
 //!
-//! Both directions go at once: a node may answer before it has all of the body. Nothing is kept but what could not be written yet, at most
-//! one read of each side.
+//! Both directions go at once: a node may answer before it has all of the body. Memory holds only unwritten bytes, at
+//! most one read of each side.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -31,7 +31,7 @@ const MAX_AHEAD: usize = 16 * 1024;
 pub(crate) enum End {
     /// The client has the answer.
     Answered {
-        /// All of the request was read: another may follow.
+        /// True if the whole request was read, so that another may follow.
         whole: bool,
     },
     /// The WebSocket is open. The answer is not written yet.
@@ -48,7 +48,7 @@ pub(crate) enum End {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closes {
     Always,
-    /// If the balancer leaves when the answer comes.
+    /// If the balancer drains when the answer comes.
     IfDraining,
     Never,
 }
@@ -57,9 +57,9 @@ pub(crate) enum Closes {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) closes: Closes,
-    /// The longest body, where the head does not say how long it is.
+    /// The longest body without a length in the head.
     pub(crate) most: u64,
-    /// How long the node may take.
+    /// The node's time for an answer.
     pub(crate) answer: Duration,
 }
 
@@ -84,11 +84,11 @@ pub(crate) struct Exchange<'a, C> {
 
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// For an answer, and between two pieces of it.
+    /// The timeout of an answer, and between two pieces of it.
     answer: Duration,
-    /// For what was read of an answer to be taken by the client.
+    /// The timeout of a write of an answer to the client.
     write: Duration,
-    /// For a body: this long, and as long as it takes at the lowest rate.
+    /// The time of a body, besides its time at the lowest rate.
     body: Duration,
     rate: u64,
     begun: u32,
@@ -194,12 +194,12 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         self.asked.close
     }
 
-    /// When the answer began, if one came.
+    /// Returns the time of the answer's first byte, if one came.
     pub(crate) fn first_byte(&self) -> Option<Instant> {
         self.down.first_byte
     }
 
-    /// True if the node's connection may serve another request.
+    /// Returns true if the node's connection may serve another request.
     pub(crate) fn node_is_free(&self) -> bool {
         self.up.over && self.down.encoded && self.down.answer.is_some_and(|(answer, ..)| answer.keep_alive)
     }
@@ -257,7 +257,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         self.watch_client(cx)
     }
 
-    /// Takes what is there of the body already.
+    /// Encodes the bytes of the body that are read already.
     fn encode_carried(&mut self) -> Result<(), End> {
         if self.carry.is_empty() || self.up.encoded {
             return Ok(());
@@ -269,7 +269,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         taken.map_err(|refusal| self.refuse(refusal))
     }
 
-    /// Reads some of the body. False if there is none now.
+    /// Reads some of the body. Returns false if there is none now.
     fn read_body(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         *self.up.out.bytes() = self.worker.spare_buffer();
         let mut buffer = self.worker.read_buffer();
@@ -359,7 +359,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
 }
 
 impl ToNode {
-    /// Takes what belongs to the body.
+    /// Encodes the bytes of the body.
     fn encode_body(&mut self, input: &mut &[u8]) -> Result<(), Refusal> {
         while let Some(piece) = self.decoder.next(input).map_err(|_| Refusal::Ambiguous)? {
             self.received += piece.len() as u64;
@@ -376,14 +376,14 @@ impl ToNode {
     }
 }
 
-/// Why an answer ends otherwise than with its body.
+/// Why an answer ends before its body does.
 enum Stop {
     Switched,
     Bad,
 }
 
 impl ToClient {
-    /// Passes on what was read from the node.
+    /// Passes on the bytes that were read from the node.
     fn on_read(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<(), Stop> {
         let length = length.map_err(|_| Stop::Bad)?;
         if length == 0 {
@@ -409,7 +409,7 @@ impl ToClient {
         }
     }
 
-    /// Reads the head of the answer, and gives it to the client. Returns its length, or `None` if more of it has to come.
+    /// Reads the head of the answer, and passes it to the client. Returns its length, or `None` for an incomplete head.
     fn read_head(&mut self, input: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<Option<usize>, Stop> {
         let Self { out, begun, .. } = self;
         let put_head = |head: &AnswerHead<'_>| {

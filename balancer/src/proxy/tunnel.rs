@@ -1,8 +1,8 @@
 //! An open WebSocket: bytes between client and node.
 //!
-//! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while one
-//! side does not accept bytes: at most one read for each direction. Then it stops reading from the other side.
-//! `waiting.rs` counts these bytes.
+//! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while a
+//! side accepts no bytes: at most one read for each direction. Then it stops reading from the other side. `waiting.rs`
+//! counts these bytes.
 
 use std::future::Future;
 use std::io;
@@ -46,7 +46,7 @@ pub(crate) struct Tunnel<C> {
 struct Way {
     waiting: WriteBuffer,
     state: State,
-    /// How much of what waits is counted.
+    /// The part of the waiting bytes that is counted.
     counted: u32,
 }
 
@@ -85,7 +85,7 @@ impl<C> Tunnel<C> {
         Self { worker, client, node, up: Way::default(), down: Way::default(), deadline, one_way: 0, idle, _counted: counted }
     }
 
-    /// Adds what client and node sent before the tunnel was open.
+    /// Adds the bytes that client and node sent before the tunnel was open.
     pub(crate) fn waiting(mut self, up: Vec<u8>, down: WriteBuffer) -> Self {
         self.up.waiting = WriteBuffer::new(up);
         self.down.waiting = down;
@@ -144,7 +144,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
         let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
-            // A client that reads nothing gets no more time by what it sends.
+            // Sending does not extend the time of a slow client.
             (State::Open, State::Open) if stuck && down => tunnel.deadline.extend(tunnel.worker.state.options().write_timeout),
             (State::Open, State::Open) if !stuck && (up || down) => tunnel.deadline.extend(Duration::from_secs(tunnel.idle.into())),
             // The other direction may continue for a limited time, which further bytes do not extend.

@@ -14,7 +14,7 @@ use crate::table::{LoadGuard, Node};
 use crate::tcp;
 use crate::worker::Worker;
 
-/// How many other nodes are tried for a request that no node owns.
+/// The number of other nodes that are tried for a request without an owner.
 const RETRIES: usize = 2;
 /// The errors of a process or machine that has no room for another connection. They say nothing of the node.
 const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];

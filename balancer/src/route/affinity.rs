@@ -24,7 +24,7 @@ use crate::client::network::network;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Affinity {
-    /// Nothing: a session comes to where the fewest are.
+    /// No affinity: a session is placed at the node with the fewest.
     #[default]
     None,
     /// The client's address; of IPv6, its first 64 bits.
@@ -33,11 +33,11 @@ pub enum Affinity {
     Cookie(String),
     /// The value of a parameter in the query.
     Query(String),
-    /// The value of a header field. Its name is in lower case.
+    /// The value of a header field. The name is in lower case.
     Header(String),
 }
 
-/// Why a text is no [`Affinity`].
+/// Why a text is no valid [`Affinity`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AffinityError {
     /// The text has another prefix.
@@ -51,7 +51,7 @@ pub enum AffinityError {
 impl Affinity {
     /// The key of a request: equal keys prefer the same node. None if the request has none, or an empty one.
     ///
-    /// `header` gives the value of a header field by its name in lower case.
+    /// `header` returns the value of a header field by its name in lower case.
     pub fn key<'a>(&self, client: IpAddr, query: Option<&'a str>, header: impl FnOnce(&str) -> Option<&'a [u8]>) -> Option<Cow<'a, [u8]>> {
         let key = match self {
             Self::None => None,

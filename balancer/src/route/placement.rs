@@ -4,16 +4,16 @@
 //! them. Replicas that do not share their choices do not all choose the same node.
 //!
 //! With a key, the first node with room on the ring of addresses is taken. A node has room while it has less than
-//! `bound` times its share of all sessions (Mirrokni, Thorup, Zadimoghaddam: consistent hashing with bounded loads).
+//! `bound` times its share of all sessions. (Mirrokni, Thorup, Zadimoghaddam: consistent hashing with bounded loads.)
 //! Neither a frequent key nor a long piece of the ring exceeds that bound.
 //!
-//! A new node gets less at first. Its caches are cold, and with the fewest sessions of all it would otherwise get every
-//! new one. Its weight grows from 0 to 1 during the slow start. The weight is the probability of taking the node when
-//! it is chosen, and scales its share.
+//! A new node gets less at first. The new node's caches are cold, and with the fewest sessions it would otherwise get
+//! every new one. The node's weight grows from 0 to 1 during the slow start. The weight is the probability of taking
+//! the node when it is chosen, and scales its share.
 //!
-//! The weight is relative: the age of a node divided by the age of the oldest ready node, or by the slow start if that
-//! is shorter. Nodes that were there when this process started are therefore not new, and one node always has the
-//! weight 1. With a key, the key decides how early a node is taken, so a key moves once.
+//! The weight is relative: the age of a node divided by that of the oldest ready node, or by a shorter slow start.
+//! Nodes that were there when this process started are therefore not new, and one node always has the weight 1. With a
+//! key, the key decides how early a node is taken, so a key moves once.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -30,7 +30,7 @@ use crate::table::{Node, Table};
 pub(crate) const BOUND: f64 = 1.25;
 /// The slow start, if nothing else is wanted.
 pub(crate) const SLOW_START: Duration = Duration::from_secs(20);
-/// How often two nodes are drawn before new ones are taken as they come.
+/// The number of draws of two nodes before weights are ignored.
 const DRAWS: usize = 8;
 
 /// Places new sessions. Shared by all workers.
@@ -52,8 +52,8 @@ struct View {
     nodes: Vec<Arc<Node>>,
     /// The earliest and the latest arrival of these nodes.
     came: Option<(Instant, Instant)>,
-    /// The ring, built for the first key, or reused from the former table if the addresses are the same. Its places are
-    /// those of `nodes`.
+    /// The ring, built for the first key, or reused from the former table if the addresses are the same. The ring's
+    /// places are those of `nodes`.
     ring: OnceLock<Arc<Ring>>,
 }
 
@@ -133,11 +133,11 @@ impl Placement {
                 return Some(node);
             }
         }
-        // All that were not tried are new or, in this moment, full: better there than nowhere.
+        // All untried nodes are new, or full at this moment. Either is better than none.
         late.or(full)
     }
 
-    /// From 0 for a node that has just come to 1. See the [module](self).
+    /// Returns the weight of a node, from 0 for a new one to 1. See the [module](self).
     fn weight(&self, view: &View, node: &Node, now: Instant) -> f64 {
         let Some((first, last)) = view.came else { return 1.0 };
         if now.saturating_duration_since(last) >= self.slow_start {
@@ -214,7 +214,7 @@ mod tests {
         Placement::new(Affinity::None, BOUND, SLOW_START)
     }
 
-    /// Places so many sessions, with keys if there is one for each.
+    /// Places so many sessions, with a key for each if given.
     fn place(placement: &Placement, table: &Table, count: u32, now: Instant, key: impl Fn(u32) -> Option<Vec<u8>>) {
         for n in 0..count {
             placement.choose(table, key(n).as_deref(), now).unwrap().load.count_placement();
@@ -225,7 +225,7 @@ mod tests {
         table.nodes().iter().map(|node| node.load.sessions()).collect()
     }
 
-    /// The most that a node has, divided by what it would have if all had the same.
+    /// Returns the most sessions of a node, divided by the average.
     fn imbalance(table: &Table) -> f64 {
         let sessions = sessions(table);
         *sessions.iter().max().unwrap() as f64 * sessions.len() as f64 / sessions.iter().sum::<usize>() as f64
@@ -373,7 +373,7 @@ mod tests {
         }
     }
 
-    /// Three that have been there for long, with so many sessions each, and one that came just now.
+    /// Returns three old nodes with so many sessions each, and a new one.
     fn with_a_newcomer(sessions: usize) -> (Table, Instant) {
         let came = Instant::now();
         let mut nodes = ready(3);

@@ -1,13 +1,14 @@
-//! Which nodes a key prefers, in what order.
+//! The order in which a key prefers nodes.
 //!
-//! All that is known of the crate `consistent_hash` is here.
+//! Only this file uses the crate `consistent_hash`.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use consistent_hash::{DefaultHash, Node as Member, RingHash, StaticHashRing};
 
-/// Points of a node on the ring. More make the shares more even and the ring longer; what unevenness is left, the bound on the load takes.
+/// Points of a node on the ring. More points make the shares more even and the ring longer. The bound on the load
+/// absorbs the rest.
 const POINTS: usize = 128;
 
 /// A ring of addresses. Replicas with the same addresses have the same ring, on any machine and in any version. When an

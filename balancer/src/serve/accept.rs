@@ -13,10 +13,10 @@ use crate::http::refusal::Refusal;
 use crate::proxy::permit::Permit;
 use crate::state::BalancerState;
 
-/// How long nothing is accepted when the system has no descriptor or memory for it.
+/// The pause after the system had no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where connections come from.
+/// A source of connections.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) listener: TcpListener,

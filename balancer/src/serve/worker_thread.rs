@@ -25,8 +25,8 @@ use crate::state::BalancerState;
 use crate::worker::Worker;
 use crate::worker::deadlines::Pace;
 
-/// How many tasks may run before the system is asked what else is ready. Under load many are ready at once, and to ask in between costs more
-/// than it brings: they are short.
+/// The number of tasks that run between two polls of the system. Under load many are ready at once, and to ask in
+/// between costs more than it brings: they are short.
 const EVENT_INTERVAL: u32 = 512;
 /// The interval at which a partial header is read again. Nearly all headers come at once.
 const LOOK: Duration = Duration::from_millis(20);
@@ -34,12 +34,12 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The order to drain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DrainOrder {
-    /// Within what time.
+    /// The time of the drain.
     pub(crate) time: Duration,
     pub(crate) pace: Pace,
 }
 
-/// Starts a worker. It ends at the end of a drain, or when all senders are dropped and the last connection has ended.
+/// Starts a worker. The worker ends with its drain, or with its last connection after all senders are dropped.
 pub(crate) fn start(
     index: usize,
     state: Arc<BalancerState>,
@@ -97,7 +97,7 @@ fn left(ends: Instant) -> Duration {
     ends.saturating_duration_since(Instant::now())
 }
 
-/// A connection before its first HTTP. Its worker does not end before it.
+/// A connection before its first HTTP. The worker outlives it.
 struct Handshaking(Rc<Worker>);
 
 impl Handshaking {
@@ -113,7 +113,7 @@ impl Drop for Handshaking {
     }
 }
 
-/// Reads what comes before HTTP, and serves the connection.
+/// Handles the layers before HTTP, and serves the connection.
 async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     let Accepted { stream, mut peer, tls, proxied, mut permit } = accepted;
     let worker = Rc::clone(&handshaking.0);
@@ -158,7 +158,7 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     }
 }
 
-/// Returns what a peer sent in time, or why it did not come.
+/// Returns the result of a peer in time, or the reason of its failure.
 fn in_time<T>(came: Result<io::Result<T>, Elapsed>) -> Result<T, String> {
     match came {
         Ok(came) => came.map_err(|error| error.to_string()),
@@ -166,7 +166,7 @@ fn in_time<T>(came: Result<io::Result<T>, Elapsed>) -> Result<T, String> {
     }
 }
 
-/// Reads the header of the PROXY protocol, and nothing behind it: who the client is.
+/// Reads the header of the PROXY protocol, and nothing behind it. Returns the client's address.
 async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
     if !worker.state.options().trusts(peer.ip()) {
         return Err(io::Error::other("only trusted networks may send one"));

@@ -1,7 +1,7 @@
 //! The deadlines of a worker's connections, without a timer for each.
 //!
-//! A connection stores the second by which it has to make progress. Once a second the worker scans all of them and wakes the expired ones, so
-//! a deadline may come up to a second late. Draining uses the same table.
+//! A connection stores the second by which it has to make progress. Once a second the worker scans all deadlines and
+//! wakes the expired ones. A deadline may come up to a second late. Draining uses the same table.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -135,7 +135,7 @@ impl Deadline {
         }
     }
 
-    /// True if the connection is to end as soon as it can.
+    /// Returns true if the connection is to end as soon as it can.
     pub(crate) fn is_draining(&self) -> bool {
         self.entry.draining.get()
     }

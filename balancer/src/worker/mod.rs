@@ -27,7 +27,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// No connection is idle from now on: each closes behind its answer.
     pub(crate) draining: Cell<bool>,
-    /// Connections on which something comes before HTTP still: they have no deadline yet.
+    /// Connections before their first HTTP, which have no deadline yet.
     pub(crate) handshaking: Cell<usize>,
     pub(crate) retries: RetryBudget,
     buffer: RefCell<Box<[u8]>>,
@@ -55,7 +55,7 @@ impl Worker {
         })
     }
 
-    /// Returns the shared read buffer. Its bytes must be used or copied before the next await.
+    /// Returns the shared read buffer. The bytes must be used or copied before the next await.
     pub(crate) fn read_buffer(&self) -> RefMut<'_, Box<[u8]>> {
         self.buffer.borrow_mut()
     }
@@ -73,7 +73,7 @@ impl Worker {
         }
     }
 
-    /// True if it has no connections.
+    /// Returns true if it has no connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.deadlines.len() == 0 && self.handshaking.get() == 0
     }

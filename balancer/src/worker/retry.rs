@@ -6,7 +6,7 @@ use std::cell::Cell;
 const PER_RETRY: u32 = 5;
 const RETRIES_AT_ONCE: u32 = 20;
 
-/// How many requests may be tried again. Each request that goes to a node earns a part of one.
+/// The budget of retries. Each request to a node earns a part of one.
 #[derive(Debug)]
 pub(crate) struct RetryBudget(Cell<u32>);
 

@@ -41,7 +41,7 @@ async fn request_reaches_its_node_as_http_1_1() {
     assert_eq!((status, fields["content-length"].to_str().unwrap(), &*body), (StatusCode::OK, "1048576", ""));
     let (status, _, _) = ask(&mut client, get("/none").body(empty()).unwrap()).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    // One after the other, they have one connection.
+    // Sequential requests share one connection to the node.
     assert_eq!(world.node.connections.load(SeqCst), 1);
 }
 
@@ -137,7 +137,7 @@ async fn connection_closes_when_idle_and_not_before() {
     let mut client = world.client().await;
     assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
     until("the connection is closed", || client.is_closed()).await;
-    // One with a stream is not idle.
+    // A connection with a stream is not idle.
     let mut client = world.client().await;
     let request = get(&format!("/socket.io/?EIO=4&transport=polling&sid={SESSION}")).body(empty()).unwrap();
     let poll = tokio::spawn(client.send_request(request));

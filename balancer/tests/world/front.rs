@@ -37,7 +37,7 @@ impl World {
         Self::behind(listener("127.0.0.1:0"), None, false, options)
     }
 
-    /// Starts a balancer at this listener. Its node and its administration have the same address.
+    /// Starts a balancer at this listener. The node and the administration have the same address.
     pub(crate) fn behind(listener: TcpListener, tls: Option<Arc<ServerConfig>>, proxied: bool, options: Options) -> Self {
         let mut any = listener.local_addr().unwrap();
         any.set_port(0);
@@ -60,7 +60,7 @@ impl World {
         connect(self.address)
     }
 
-    /// One that takes very little at a time.
+    /// Connects with a tiny receive buffer.
     pub(crate) fn connect_narrow(&self) -> TcpStream {
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(NARROW).unwrap();
@@ -103,7 +103,7 @@ pub(crate) fn listener(address: &str) -> TcpListener {
     Balancer::listener(address.parse().unwrap()).unwrap()
 }
 
-/// One whose connections hold very little that is not taken. On the side of the client that is up to the client.
+/// Returns a listener whose connections have tiny buffers. On the side of the client that is up to the client.
 pub(crate) fn narrow_listener() -> TcpListener {
     let listener = listener("127.0.0.1:0");
     SockRef::from(&listener).set_send_buffer_size(NARROW).unwrap();

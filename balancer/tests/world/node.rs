@@ -57,7 +57,7 @@ impl Node {
         *self.answer.lock().unwrap() = answer.into();
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }

@@ -54,13 +54,13 @@ impl Script {
         self.seen.lock().unwrap().released = true;
     }
 
-    /// How many bytes were taken of what it pours out.
+    /// Returns the number of bytes that the other side accepted.
     pub(crate) fn taken(&self) -> usize {
         self.seen.lock().unwrap().taken
     }
 }
 
-/// One connection.
+/// Serves one connection.
 fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
     let mut read = vec![];
     while let Some(head) = take_until(&mut stream, &mut read, b"\r\n\r\n") {

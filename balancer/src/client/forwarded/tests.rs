@@ -27,7 +27,7 @@ fn client(chain: &str) -> String {
     read(ForwardedHeader::XForwarded, "10.0.0.1", &[("X-Forwarded-For", chain)]).client().to_string()
 }
 
-/// The same of `Forwarded`.
+/// Returns the same for `Forwarded`.
 fn client_of(elements: &str) -> String {
     read(ForwardedHeader::Forwarded, "10.0.0.1", &[("forwarded", elements)]).client().to_string()
 }
@@ -145,7 +145,7 @@ fn client_is_the_last_untrusted_address() {
     assert_eq!(client("198.51.100.7, 192.0.2.9"), "192.0.2.9");
     assert_eq!(client("198.51.100.7, 192.0.2.9, 10.1.1.1,10.2.2.2"), "192.0.2.9");
     assert_eq!(client("2001:db8::1"), "2001:db8::1");
-    // All are ours: it came from within.
+    // All addresses are trusted, so the client is an internal one.
     assert_eq!(client("10.3.3.3, fd00::2"), "10.3.3.3");
     assert_eq!(client(""), "10.0.0.1");
     assert_eq!(client(" , ,"), "10.0.0.1");
@@ -181,7 +181,7 @@ fn scheme_and_host_are_those_of_the_client() {
         let fields = [("X-Forwarded-For", chain), ("X-Forwarded-Proto", proto)];
         read(ForwardedHeader::XForwarded, "10.0.0.1", &fields).is_secure()
     };
-    // One for each hop; one for all; nonsense, which leaves what is seen.
+    // One value for each hop, one for all, and an invalid one, which changes nothing.
     assert!(of("192.0.2.9, 10.2.2.2", "https, http"));
     assert!(!of("192.0.2.9, 10.2.2.2", "http, https"));
     assert!(!of("198.51.100.7, 192.0.2.9", "https, http"));

@@ -17,7 +17,7 @@ pub(super) struct Endpoint {
     good: u32,
     bad: u32,
     well: bool,
-    /// When somebody last answered.
+    /// The time of the last answer.
     reached: Option<Instant>,
     /// The tag of the node that last answered, if the answer had one.
     tag: Option<NodeTag>,
@@ -32,7 +32,7 @@ pub(super) struct Endpoint {
 impl Endpoint {
     /// Records an answer. Returns true for the first answer without a tag.
     pub(super) fn on_answer(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
-        // Of one that was never seen here there is nothing bad to be forgotten.
+        // A node that is new at this address has no earlier failures.
         let new = self.reached.is_none() || who.is_some() && who != self.tag;
         (self.good, self.bad) = (self.good.saturating_add(1), 0);
         self.well |= new || self.good >= rise;
@@ -42,7 +42,7 @@ impl Endpoint {
         news
     }
 
-    /// Takes a failed probe. True if none was ever answered, and it is time to log that.
+    /// Takes a failed probe. Returns true if no probe was ever answered, and the log must have it.
     pub(super) fn on_failure(&mut self, trouble: &str, fall: u32) -> bool {
         (self.good, self.bad) = (0, self.bad.saturating_add(1));
         self.well &= self.bad < fall;
@@ -59,7 +59,7 @@ impl Endpoint {
         may
     }
 
-    /// True if requests may be sent there.
+    /// Returns true if requests may be sent to the address.
     pub(super) fn is_well(&self) -> bool {
         self.well
     }

@@ -11,8 +11,8 @@
 //! * An address that answers with another tag belongs to another process. The former tag is removed at once, unless it
 //!   is announced elsewhere or answers at another address.
 //! * A node that said farewell has closed its sessions, and is removed at once. If its probes still succeed, a new
-//!   probe decides: the node is removed when that probe fails or reports a drain. A later probe restores a removed
-//!   node, unless it reports a drain.
+//!   probe decides: a failure or a drain removes the node. A later probe restores a removed node, unless it reports a
+//!   drain.
 //! * Another start of a process under a known tag replaces it, unless probes reach that tag and it serves.
 //! * A node that neither answered a probe nor announced itself for `dead_after` is removed.
 //! * A node that answers but that no source names any more keeps its sessions and gets no new ones.
@@ -21,10 +21,9 @@
 //! * An empty or missing list changes nothing.
 //! * If fewer than half of the eligible nodes are reachable, the fault is likely on this side. New sessions then go to
 //!   the unreachable ones too.
-//! * If no node is well and connected to the others, isolated nodes get new sessions: NATS is down, and an isolated
-//!   node is better than none.
-//! * Draining and full nodes, and nodes that no probe ever reached, neither count for these two rules nor get sessions
-//!   by them.
+//! * If no node is well and connected to the others, isolated nodes get new sessions. NATS is down then, and an
+//!   isolated node is better than none.
+//! * Draining, full and never reached nodes neither count for these two rules nor get sessions by them.
 //!
 //! # Layout
 //!

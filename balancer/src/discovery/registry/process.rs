@@ -22,7 +22,7 @@ pub(super) struct Process {
     name: String,
     pub(super) load: Arc<Load>,
     pub(super) since: Instant,
-    /// When it last spoke or answered.
+    /// The time of the node's last announcement or answer.
     pub(super) alive: Instant,
     pub(super) announced: Option<Announced>,
     /// The node drains, as it said last by any way.
@@ -34,13 +34,13 @@ pub(super) struct Process {
     full: bool,
     pub(super) cut_off: bool,
     pub(super) limits: Limits,
-    /// Where it was at the last evaluation.
+    /// The node's address at the last evaluation.
     pub(super) address: Option<SocketAddr>,
     /// And how it stood there.
     pub(super) reachability: Option<Reachability>,
     /// A probe has reached it.
     pub(super) was_reached: bool,
-    /// When connecting to it failed of late.
+    /// The times of recent failed connections to the node.
     connect_errors: Vec<Instant>,
     /// Since when that was too often.
     pub(super) connect_fails_since: Option<Instant>,
@@ -53,7 +53,7 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct Announced {
     epoch: u64,
-    /// When it spoke last.
+    /// The time of the last announcement.
     pub(super) heard: Instant,
     /// The node's address, as announced.
     pub(super) address: Option<String>,
@@ -85,7 +85,8 @@ impl Process {
         }
     }
 
-    /// Records an announcement. Its state counts only while no probe reaches the node: others may announce in its name.
+    /// Records an announcement. The announced state counts only while no probe reaches the node: others may announce in
+    /// its name.
     pub(super) fn on_announcement(&mut self, announcement: &Announcement, now: Instant) {
         self.alive = now;
         self.set_name(&announcement.name);
@@ -104,7 +105,7 @@ impl Process {
         self.announced = Some(Announced { epoch: announcement.epoch, heard: now, address, at });
     }
 
-    /// Takes the addresses of the announced name. True if they are new.
+    /// Records the addresses of the announced name. Returns true if they are new.
     pub(super) fn on_resolved(&mut self, announced: &str, mut addresses: Vec<SocketAddr>) -> bool {
         let Some(known) = self.announced.as_mut().filter(|known| known.address.as_deref() == Some(announced)) else { return false };
         addresses.truncate(MAX_ADDRESSES);
@@ -115,7 +116,7 @@ impl Process {
         news
     }
 
-    /// Takes the answer to a probe.
+    /// Records the health of an answer to a probe.
     pub(super) fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         self.alive = now;
         self.serves = !health.draining;
@@ -154,7 +155,7 @@ impl Process {
         self.refuses_until = Some(until);
     }
 
-    /// True if it takes no session more.
+    /// Returns true if the node takes no more sessions.
     pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full
             || self.limits.max_sessions.is_some_and(|most| self.load.sessions() >= most)
@@ -166,17 +167,17 @@ impl Process {
         &self.name
     }
 
-    /// Where it said to be.
+    /// Returns the announced addresses.
     pub(super) fn announced_at(&self) -> &[SocketAddr] {
         self.announced.as_ref().map_or(&[], |announced| &announced.at)
     }
 
-    /// False if it announced itself as another start of a process.
+    /// Returns false if the node announced another epoch.
     pub(super) fn is_of(&self, epoch: u64) -> bool {
         self.announced.as_ref().is_none_or(|announced| announced.epoch == epoch)
     }
 
-    /// True if probes reach it and it serves: what is announced in its name is doubtful if it says otherwise.
+    /// Returns true if probes reach the node and it serves. A contrary announcement in its name is doubtful.
     pub(super) fn is_proven(&self) -> bool {
         self.serves && self.reachability == Some(Reachability::Reachable)
     }
@@ -186,7 +187,7 @@ impl Process {
         self.leaving.filter(|(_, said)| *said < begun).map(|(epoch, _)| epoch)
     }
 
-    /// True if it spoke on NATS of late.
+    /// Returns true if the node announced itself on NATS recently.
     pub(super) fn was_heard(&self, silence: Duration, now: Instant) -> bool {
         self.announced.as_ref().is_some_and(|announced| now.duration_since(announced.heard) <= silence)
     }

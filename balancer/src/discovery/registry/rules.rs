@@ -12,8 +12,8 @@ pub struct Rules {
     /// The time without an announcement after which a node is silent: 10 s by default. Nodes announce themselves every
     /// 5 s.
     pub silence: Duration,
-    /// The time without any sign after which a node is removed: 10 s by default. Its sessions are then answered as
-    /// unknown.
+    /// The time without any sign after which a node is removed: 10 s by default. The node's sessions are then answered
+    /// as unknown.
     pub dead_after: Duration,
     /// The time for which a node gets no new session after it answered one with 503: 5 s by default.
     pub refused_for: Duration,

@@ -17,7 +17,7 @@ pub(super) struct List {
     former: bool,
 }
 
-/// Where nodes announce themselves.
+/// NATS, where nodes announce themselves.
 #[derive(Debug)]
 pub(super) struct Nats {
     id: SourceId,
@@ -37,7 +37,7 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn replace(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
-        // One that never gave anything has nothing to keep.
+        // A list without addresses has nothing to keep.
         self.lists.retain(|_, list| !list.addresses.is_empty());
         self.lists.values_mut().for_each(|list| list.former = true);
         let lists = lists.into_iter().map(|label| {
@@ -62,7 +62,7 @@ impl Sources {
         SourceId::new(*next)
     }
 
-    /// A list gives its addresses. True if it could not, or not all of them.
+    /// A list gives its addresses. Returns true if it could not, or not all of them.
     pub(super) fn on_listed(&mut self, source: SourceId, mut addresses: Vec<SocketAddr>, mut trouble: Option<String>) -> bool {
         let Some(list) = self.lists.get_mut(&source).filter(|list| !list.former) else { return false };
         if addresses.is_empty() {
@@ -122,7 +122,7 @@ impl Sources {
         }
     }
 
-    /// All addresses that lists give.
+    /// Returns all addresses of the lists.
     pub(super) fn addresses(&self) -> Set<SocketAddr> {
         self.lists.values().flat_map(|list| &list.addresses).copied().collect()
     }

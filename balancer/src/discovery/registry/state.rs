@@ -26,9 +26,9 @@ pub(super) const MAX_FAREWELLS: usize = 4096;
 pub(super) struct Farewell {
     /// The start of the process that it is of.
     pub(super) epoch: u64,
-    /// When it was said.
+    /// The time of the farewell.
     pub(super) said: Instant,
-    /// When the tag was last seen.
+    /// The time when the tag was last seen.
     pub(super) seen: Instant,
 }
 
@@ -105,7 +105,7 @@ impl Registry {
         self.farewells.insert(tag, Farewell { epoch, said: now, seen: now });
     }
 
-    /// All addresses that are to be probed.
+    /// Returns all addresses to probe.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
         self.endpoints.keys().copied()
     }

@@ -109,7 +109,7 @@ pub(super) struct IgnoredSignals {
 }
 
 impl HealthSignals {
-    /// True if only its health matters.
+    /// Returns true if only the node's health matters.
     fn counts(&self) -> bool {
         self.leaving.is_none() && !self.full && self.was_reached
     }

@@ -11,7 +11,7 @@ use super::process::Process;
 use super::state::Registry;
 use crate::table::State;
 
-/// All that is known.
+/// An overview of the registry.
 #[derive(Clone, Debug, Serialize)]
 pub struct Overview {
     /// The generation of the table.
@@ -58,9 +58,9 @@ pub struct NodeView {
 pub struct SourceView {
     /// The label of the source.
     pub source: String,
-    /// How many addresses it gives, or how many nodes were heard there.
+    /// The number of its addresses, or of nodes that announced themselves there.
     pub names: usize,
-    /// Why the source could not name all.
+    /// The reason why the source is incomplete.
     pub trouble: Option<String>,
 }
 

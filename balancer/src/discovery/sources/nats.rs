@@ -72,7 +72,7 @@ struct Listener {
     client: Client,
     heard: Subscriber,
     is_up: watch::Receiver<bool>,
-    /// Why the last attempt to connect failed.
+    /// The error of the last attempt to connect.
     failure: Arc<Mutex<String>>,
 }
 
@@ -203,7 +203,7 @@ fn resolve_address(
     });
 }
 
-/// True if this process may not publish: all it ever publishes is a question that may be refused.
+/// Returns true if the server refused a publication. This process publishes only a question, which may be refused.
 fn is_publish_violation(error: &str) -> bool {
     error.to_ascii_lowercase().contains("permissions violation for publish")
 }

@@ -1,4 +1,4 @@
-//! How names become addresses: by `/etc/hosts`, and by DNS.
+//! Resolution of names to addresses, by `/etc/hosts` and by DNS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -15,12 +15,12 @@ use thiserror::Error;
 
 use crate::discovery::address::{Host, HostPort};
 
-/// How long one try of a question may take. The system's configuration says how many tries there are.
+/// The timeout of one try of a question. The system's configuration says how many tries there are.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long `/etc/hosts` is not read again.
+/// The time for which `/etc/hosts` is not read again.
 const HOSTS_AGE: Duration = Duration::from_secs(1);
 
-/// Why a name can't be turned into addresses.
+/// Why a name can't be resolved.
 #[derive(Debug, Error)]
 pub(super) enum NameError {
     /// DNS has no answer.
@@ -68,7 +68,7 @@ impl Resolver {
         Self { dns: resolver(servers), hosts: Mutex::default() }
     }
 
-    /// All addresses of a node now.
+    /// Returns all current addresses of a node.
     pub(super) async fn resolve(&self, node: &HostPort, last: &mut LastAnswers) -> Resolved<SocketAddr> {
         let Resolved { all, failure } = match node.host() {
             Host::Address(ip) => Resolved { all: vec![*ip], failure: None },
@@ -103,7 +103,7 @@ impl Resolver {
         Resolved { all, failure }
     }
 
-    /// All hosts that offer a service. Priorities and weights are not looked at: all nodes are equal.
+    /// Returns all hosts that offer a service. Priorities and weights are ignored: all nodes are equal.
     pub(super) async fn services(&self, name: &str) -> Result<Vec<HostPort>, NameError> {
         let records = self.ask(name, RecordType::SRV).await?;
         let services = records.iter().filter_map(|record| match record {

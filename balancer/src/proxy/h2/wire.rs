@@ -27,9 +27,9 @@ pub(super) struct Reply {
     head: Option<response::Parts>,
     /// The next of its body.
     piece: Bytes,
-    /// All of it was given.
+    /// True if the whole answer was passed to hyper.
     pub(super) whole: bool,
-    /// Nothing more is given.
+    /// True if the answer has ended.
     over: bool,
     /// True if the client has stopped waiting.
     gone: bool,
@@ -121,7 +121,7 @@ impl Drop for Answer {
     }
 }
 
-/// A stream as the connection of a client that speaks HTTP/1.1 and has sent its head.
+/// A stream in the form of a client's HTTP/1.1 connection behind its head.
 #[derive(Debug)]
 pub(super) struct StreamWire {
     body: Incoming,

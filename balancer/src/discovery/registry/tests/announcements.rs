@@ -9,7 +9,7 @@ fn announced_node_counts_when_probe_confirms_its_tag() {
     assert_eq!(world.states(), [], "it only wants to be one");
     world.announce("hello", "aaaa", json!({ "address": at(1), "sessions": 3, "name": "first" }));
     assert_eq!(world.states(), [], "anybody could have said it");
-    assert_eq!(world.why("aaaa"), "it was not probed yet");
+    assert_eq!(world.why("aaaa"), "not probed yet");
     assert_eq!(world.registry.drain_urgent(), [at(1)]);
     assert_eq!(world.registry.addresses().collect::<Vec<_>>(), [at(1)]);
     world.probe(at(1));

@@ -35,7 +35,7 @@ fn cut_off_nodes_get_no_sessions_unless_all_are() {
     world.probe_all();
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "NATS is down for all");
     assert!(world.registry.overview(world.now).all_cut_off);
-    // One that can't be reached has nothing by that.
+    // An unreachable node gets no sessions by this rule.
     world.answers.remove(&at(1));
     world.pass(secs(2));
     assert_eq!(world.states(), [("aaaa", Unwell), ("bbbb", Ready), ("cccc", Ready)]);
