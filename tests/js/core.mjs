@@ -123,7 +123,7 @@ export function core({ name, flags = [], parser, native = false }) {
       socket.emit("ask-me", 10_000);
       assert.deepEqual(await once(socket, "answer"), ["ready? yes"]);
 
-      // Nobody answers this question, and the server reports the timeout.
+      // The client does not answer, and the server reports the timeout.
       const timedOut = once(socket, "answer-timeout");
       socket.emit("ask-me", 50);
       await timedOut;

@@ -104,8 +104,8 @@ function differ({ parser, messages }, them, us) {
   if (difference) return difference;
 
   // A packet that the JavaScript parser could have written must return byte by byte. In others our parser
-  // keeps the spelling of the arguments (numbers, escapes, white space, order of keys, attachments), and
-  // theirs writes it again: both must mean the same.
+  // keeps the arguments' numbers, escapes, white space, order of keys, and attachments. Theirs writes them
+  // again, and both must mean the same.
   if (them.simple && isDeepStrictEqual(them.encoded.map(Buffer.from), messages.map((message) => Buffer.from(message)))) {
     if (!isDeepStrictEqual(us.encoded, messages)) return "bytes";
   } else {

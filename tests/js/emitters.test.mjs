@@ -1,5 +1,5 @@
-// Emitters outside of the nodes: `sociable-emit` and the example in Python. There are two nodes with the real
-// client on each, once without and once with a shared history.
+// Emitters outside of the nodes: `sociable-emit` and the example in Python. Each of two nodes has a real
+// client, once without and once with a shared history.
 import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

@@ -1,9 +1,9 @@
-// Faults on real processes: three nodes, three NATS servers, 300 clients of which a third poll, and 100
-// broadcasts a second. First a node is killed, then a NATS server, then a node is cut off from NATS for 20 s
-// by a silent link. In another cluster, a NATS server and its node are cut off from the others for as long.
+// Faults on real processes: three nodes, three NATS servers, 300 clients, and 100 broadcasts a second. A
+// third of the clients poll. First a node is killed, then a NATS server. Then a silent link cuts a node off
+// from NATS for 20 s. In another cluster, a NATS server and its node are cut off from the others for as long.
 //
 // Without a history, delivery is at most once and in order: losses are counted and printed. With a history on
-// JetStream nothing may be lost, and the clients of the killed node recover on others as the same sockets.
+// JetStream nothing may be lost. The clients of the killed node recover on others as the same sockets.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";

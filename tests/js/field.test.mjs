@@ -1,5 +1,5 @@
-// Bytes of clients in other languages, and events of production servers, at a node and at a balancer in front
-// of it. The tests send raw bytes, because the JavaScript client sends none of this.
+// Bytes of clients in other languages, and faults of production servers, at a node and at its balancer. The
+// tests send raw bytes, because the JavaScript client sends none of this.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { pause } from "./cluster.mjs";

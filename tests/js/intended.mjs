@@ -1,6 +1,6 @@
 // The intended differences of our parsers from the JavaScript ones. No well-behaved client sends any of this.
 //
-// A row has a name, the reason (`why`), examples that must still differ, and `applies`. That function gets
+// A row has a name, the reason (`why`), examples that must still differ, and `applies`. This function gets
 // the messages with both parsers' results, and returns true for its own difference.
 import { isUtf8 } from "node:buffer";
 import { isDeepStrictEqual } from "node:util";

@@ -1,5 +1,5 @@
-// The end of a pod by the production manifest, on real processes. There are three NATS servers with its
-// configuration, permissions and TLS, and three nodes and two balancers with its environment.
+// The end of a pod by the production manifest, on real processes. Three NATS servers have its configuration,
+// permissions and TLS. Three nodes and two balancers have its environment.
 //
 // A node, a balancer and a NATS server are stopped as the kubelet does it. Clients use the balancers
 // meanwhile, by polling and by WebSocket. Each process ends well before the grace period, and no client

@@ -1,5 +1,5 @@
-// Prometheus in the cluster of docker-compose.yml. It finds all nodes and balancers, its rules are valid, and
-// every query of the Grafana dashboard works. `cargo xtask compose-test` runs this.
+// Prometheus in the cluster of docker-compose.yml. Prometheus finds all nodes and balancers, its rules are
+// valid, and every query of the Grafana dashboard works. `cargo xtask compose-test` runs this.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";

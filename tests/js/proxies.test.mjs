@@ -1,5 +1,5 @@
-// Real nginx and HAProxy in front of two nodes, and of two balancers, with default settings and with those of
-// the guide. No request of a client may make a proxy mark a node as failed.
+// Real nginx and HAProxy in front of two nodes, and of two balancers. Each runs with default settings and
+// with those of the guide. No request of a client may make a proxy mark a node as failed.
 import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";

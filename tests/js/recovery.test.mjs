@@ -273,7 +273,7 @@ describe("what does not come back", () => {
       assert.ok(fresh.sid && fresh.pid && fresh.sid !== sid && fresh.pid !== pid, JSON.stringify(nonsense));
     }
     assert.notEqual((await answer(ownNamespace(), { pid })).sid, sid);
-    // The first connection stays open: only the client knows that it is lost.
+    // The first connection stays open, because only the client noticed its loss.
     const second = await answer(nsp, { pid });
     assert.deepEqual([second.sid, second.pid], [sid, pid]);
     await first.gone("the earlier connection ends");

@@ -2,8 +2,8 @@
 // numbers are those of socketioxide's issues and advisories. Most tests send raw bytes, because the real
 // client does not misbehave like that.
 //
-// Missing here: #737 to #743 (Engine.IO v3), #799 (delivery in a cluster), and the leaks behind #802, #820
-// and #822, which are invisible from outside.
+// Missing here: #737 to #743 (Engine.IO v3), and #799 (delivery in a cluster). The leaks of #802, #820 and
+// #822 are invisible from outside.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import msgpack from "socket.io-msgpack-parser";

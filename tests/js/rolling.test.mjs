@@ -1,10 +1,10 @@
 // A cluster that changes under 500 clients, on real processes. Half of the clients poll, half use WebSockets,
-// and all use two balancers. Nodes are added and drained, a balancer is killed and another handed over, and
-// at the end every node is new.
+// and all use two balancers. Nodes are added and drained. A balancer is killed, and another is handed over.
+// At the end every node is new.
 //
-// Each node broadcasts all the time, and the clients ask in turn. With a history on JetStream, no broadcast
-// that a node confirmed is lost or doubled, and those of one node arrive in order. Every client keeps its
-// socket, and every question is answered, some after a retry.
+// Each node broadcasts all the time, and the clients ask in turn. With a history on JetStream, no confirmed
+// broadcast is lost or doubled, and those of one node arrive in order. Every client keeps its socket, and
+// every question is answered, some after a retry.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -307,7 +307,7 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   const total = (what) => sum(clients.map((client) => client[what]));
   console.log(`${CLIENTS} clients, ${sent} broadcasts, ${sum(clients.map(({ heard }) => sum(heard)))} deliveries: ${lost()} lost, ${total("doubled")} doubled, ${total("disordered")} out of order`);
   console.log(`${total("recovered")} reconnects recovered, ${total("renewed")} not; ${asked} questions, ${total("answered")} answered, ${total("repeated")} repeated`);
-  // A draining node has closed the session, and its client may not know yet.
+  // A draining node has closed the session, and its client may not have noticed yet.
   const unknown = { going: sum(clients.map(({ unknown }) => unknown.going)), living: sum(clients.map(({ unknown }) => unknown.living)) };
   console.log(`${unknown.living} sessions of nodes that live were unknown, and ${unknown.going} of nodes that were going`);
   assert.equal(lost(), 0, "nothing is lost");

@@ -46,7 +46,7 @@ impl Nats {
         Self { process, folder, port, options: options.to_owned() }
     }
 
-    /// One that keeps what it is given to keep.
+    /// Starts a server with JetStream.
     pub fn keeping() -> Self {
         Self::with("jetstream { store_dir: \"STORE\", max_file_store: 64GB }")
     }

@@ -73,7 +73,7 @@ impl Packet {
         Self { kind, namespace: "/".to_owned(), id: None, data, attachments: vec![] }
     }
 
-    /// In another namespace.
+    /// Sets another namespace.
     pub fn of(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);
         self

@@ -3,7 +3,7 @@
 use std::env;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at that nothing announces.
+/// The interval at which a condition is checked.
 const GLANCE: Duration = Duration::from_millis(2);
 
 /// Returns the longest wait. A failing test reports after this time. Slow machines set `SOCIABLE_PATIENCE` to more

@@ -151,7 +151,7 @@ impl WebSocket {
         handshake["sid"].as_str().unwrap().to_owned()
     }
 
-    /// All frames until the end.
+    /// Returns all frames until the end.
     pub async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = vec![];
         while let Some(frame) = self.frame().await {

@@ -186,9 +186,9 @@ impl io::Write for Log {
 /// A server that does not let everyone in.
 struct Gate {
     nats: Nats,
-    /// How a node gets in.
+    /// The credentials of a node.
     node: ConnectOptions,
-    /// How a balancer does, and how it does not.
+    /// The right and the wrong credentials of a balancer.
     right: NatsSource,
     wrong: NatsSource,
     /// The expected words of the log line.

@@ -1,5 +1,5 @@
-// Attacks of clients on a node's memory: sessions with huge headers, and packets with long bodies, in a
-// memory cgroup of the shipped size.
+// Attacks of clients on a node's memory: sessions with huge headers, and packets with long bodies. The node
+// runs in a memory cgroup of the shipped size.
 //
 // The node has the settings of k8s/base/node/node.env. Without writable cgroups, its peak is compared with
 // that size. HOSTILE_SESSIONS and HOSTILE_HEADER select a longer attack by headers.

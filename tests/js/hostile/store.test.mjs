@@ -143,7 +143,7 @@ test("node says that its store is full, serves on, and recovers", { timeout: 180
   assert.match(metrics, /^sociable_keeping 0$/m);
   assert.match(metrics, /^sociable_adapter_unkept_total [1-9]/m);
 
-  // There is room again, and the nodes have to find out.
+  // The store has room again, and the nodes must detect it.
   const gone = await neighbour.ask("$JS.API.STREAM.DELETE.neighbour", "");
   assert.equal(gone.success, true, JSON.stringify(gone));
   for (const node of nodes) {

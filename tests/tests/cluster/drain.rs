@@ -181,7 +181,7 @@ async fn drained_clients_recover_on_another_node_in_batches() {
 async fn client_that_connects_during_a_drain_is_closed_too() {
     let io = Server::builder().build().unwrap();
     let node = Node::start(&io);
-    // So many that it takes a while.
+    // So many sessions that the drain takes a while.
     let mut early = Client::connect_many(node.addr, 40).await;
     let server = io.clone();
     let drained = tokio::spawn(async move { server.drain(AGES).await });

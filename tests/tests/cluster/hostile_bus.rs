@@ -24,7 +24,7 @@ struct Member {
     adapter: NatsAdapter,
     _io: Server,
     tag: String,
-    /// Where it answers.
+    /// The address of its answers.
     address: String,
     _door: Door,
 }
@@ -209,7 +209,7 @@ async fn balancer_credentials_permit_no_publishing() {
         let hears = async {
             while discovery.counters().announcements.get() == 0 {
                 node.publish(MEMBERS, alive.to_string().into()).await.unwrap();
-                // Nothing else has come.
+                // No other message has come.
                 assert_eq!(heard.next().await.unwrap().payload, alive.to_string());
             }
         };
@@ -338,7 +338,7 @@ async fn events_of_another_version_count_as_a_gap() {
         eventually("what is missing is counted", || b.adapter.stats().gaps == gaps + 3).await;
         let client = b.server.client().recover(lost).connect().await.unwrap();
         assert!(!client.recovered(), "it would miss three of six");
-        // From then on all is well.
+        // Later events work again.
         other.emit(1, 1, 7).await;
         assert_eq!(numbers(&client, 1).await, [7]);
         client.disconnect();
@@ -408,7 +408,7 @@ async fn nodes_announce_the_versions_they_read() {
     let mut heard = Forger::come(&nats).await;
     let node = member(&nats, "node").await;
     assert_eq!(heard.ask(&node.tag).await["versions"], json!([1, 1]));
-    // A node with other versions alone is counted. Its claim stands until it leaves.
+    // A node with other versions alone is counted. The claim stands until the node leaves.
     heard.say(json!({ "occasion": "hello", "tag": "next", "epoch": 1, "versions": [2, 3] })).await;
     eventually("they don't agree", || node.adapter.stats().disagreeing == 1).await;
 }

@@ -161,7 +161,7 @@ struct Certificate {
     key: PathBuf,
 }
 
-/// One that vouches for itself.
+/// Returns a self-signed certificate.
 fn certificate(folder: &Folder, name: &str) -> Certificate {
     let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     Certificate {

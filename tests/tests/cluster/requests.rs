@@ -19,7 +19,7 @@ async fn sockets_of_all_nodes_are_fetched_and_changed() {
     assert_eq!(ids, BTreeSet::from([near.id(), far.id(), late.id()].map(str::to_owned)));
     let told = sockets.iter().find(|socket| socket.id().as_str() == late.id()).unwrap();
     assert_eq!(told.data_as::<serde_json::Value>().unwrap(), json!({ "name": "Ada" }));
-    // One socket alone, by its id: one node is asked.
+    // A socket's id addresses one node alone.
     let one = a.io.to(late.id()).fetch_sockets().await.unwrap();
     assert_eq!(one.iter().map(|socket| socket.id().to_string()).collect::<Vec<_>>(), [late.id()]);
 

@@ -19,8 +19,7 @@ const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 struct User(String);
 
-/// Returns servers in an `App` with sessions, security headers and a guard of its own: one raw, one in a plain
-/// `HttpServer`.
+/// Returns servers in an `App` with sessions, security headers and a guard: one raw, one in a plain `HttpServer`.
 fn both(set_up: impl Fn(ServerBuilder) -> ServerBuilder) -> [(Server, Node); 2] {
     [true, false].map(|raw| {
         let io = set_up(Server::builder()).build().unwrap();

@@ -141,7 +141,7 @@ async fn request_is_refused_when_a_parameter_is_repeated() {
         assert_refused(&get(node.addr, &format!("/engine.io/?{query}")).await, 400, 3, "Bad request");
     }
     assert_eq!(engines.engine.session_count(), 0);
-    // Of others the last one counts.
+    // The last value of other parameters counts.
     assert_eq!(get(node.addr, "/engine.io/?EIO=4&transport=polling&j=x&j=0&a=1&a=2").await.status, 200);
 }
 

@@ -1,4 +1,4 @@
-//! From polling to WebSocket with nothing lost, and the heartbeat on either.
+//! Upgrades from polling to WebSocket without a loss, and the heartbeat on both.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sociable_tests::{Connection, Engines, Frame, Node, Polling, WebSocket, event
 
 pub(crate) const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
-/// The same engine on one, two and four workers, and in a plain `HttpServer`.
+/// Returns the same engine on one, two and four workers, and in a plain `HttpServer`.
 pub(crate) fn everywhere(options: impl Fn(EngineBuilder) -> EngineBuilder) -> Vec<(Engines, Node)> {
     let raw = [1, 2, 4].map(|workers| {
         let engines = Engines::new(&options);

@@ -1,5 +1,4 @@
-//! Attacks of clients on one node: on its memory, by unfinished messages, on its connections, and from a foreign web
-//! page.
+//! Attacks of clients on one node: on its memory, on its connections, by unfinished messages, and from foreign pages.
 
 use actix_web::App;
 use serde_json::json;

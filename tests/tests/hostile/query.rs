@@ -37,7 +37,7 @@ impl Cluster {
     }
 }
 
-/// True if a session was opened.
+/// Returns true if a session was opened.
 fn opened(answer: &Response) -> bool {
     answer.status == 101 || answer.status == 200 && answer.body.starts_with(b"0{")
 }

@@ -11,7 +11,7 @@ struct Member {
     adapter: Option<NatsAdapter>,
 }
 
-/// How the nodes of a cluster keep what clients miss.
+/// The kind of history of a cluster.
 #[derive(Clone, Copy, PartialEq)]
 enum History {
     Apart,
@@ -74,7 +74,7 @@ async fn back(member: &Member, lost: &LostClient) -> TestClient {
 
 /// Checks that orders at node `at` apply to a client that was lost at `from` and returns to `to`.
 async fn orders_reach(from: &Member, at: &Member, to: &Member) {
-    // By its id, by its room, and all.
+    // The target is the socket's id, its room, or all.
     for put_out in [0, 1, 2] {
         let (id, lost) = lost(from).await;
         at.io.to("red").emit("n", 2).unwrap();

@@ -220,7 +220,7 @@ async fn client_is_not_read_while_too_many_events_wait() {
     client.join("/slow").await;
     let mut witness = Client::connect(node.addr).await;
     let before = io.stats().messages_in;
-    // One is asked about; six wait until they are more than 1 MiB; the rest is not read.
+    // One event is in middleware. Six wait, which exceed 1 MiB, and the rest is not read.
     let long = "x".repeat(200_000);
     let sending = tokio::spawn(async move {
         for n in 1..=12 {

@@ -87,7 +87,7 @@ async fn metrics_show_outbox_bytes() {
     let node = Node::start(&io);
     let mut client = Client::connect_polling(node.addr).await;
     client.ask("join", "red").await;
-    // Nothing is fetched from here on.
+    // From here on, the client does not poll.
     io.emit("long", "x".repeat(10_000)).unwrap();
     let mut waits = 0.0;
     eventually_async("the event waits", async || {

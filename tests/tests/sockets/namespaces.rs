@@ -86,7 +86,7 @@ async fn empty_child_namespaces_are_removed_when_enabled() {
         let mut left: Vec<_> = children.children().iter().map(|child| child.name().to_string()).collect();
         left.sort();
         assert_eq!(left, if clean { vec!["/child-2"] } else { vec!["/child-1", "/child-2", "/child-3"] });
-        // One that went is made again.
+        // A removed namespace is created again.
         client.join("/child-1").await;
         client.join("/static").await;
     }

@@ -159,7 +159,7 @@ async fn emitter_that_awaits_ready_sends_more_than_max_outbox() {
                 end("here");
             }
         });
-        // The same from another runtime.
+        // The same works from another runtime.
         io.on("go elsewhere", move |socket: Socket| {
             let end = end.clone();
             std::thread::spawn(move || {
@@ -222,7 +222,7 @@ async fn volatile_events_are_dropped_and_counted_when_outbox_is_full() {
     drop(client);
     io.disconnect_sockets(true).unwrap();
 
-    // Nothing waits for a WebSocket that has nothing to send.
+    // An idle WebSocket has an empty outbox.
     let mut client = Client::connect(node.addr).await;
     eventually("the other has left", || io.socket_count() == 1).await;
     let dropped = io.stats().volatile_dropped;

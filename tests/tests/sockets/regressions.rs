@@ -42,7 +42,7 @@ async fn issue_399_closed_connections_leave_nothing() {
                 client.ask("join", format!("room-{}", n % 7)).await;
             }
             match n % 5 {
-                // By polling.
+                // A polling client.
                 0 => client.send_engine("1").await,
                 1 => client.send(disconnect()).await,
                 2 => client.send_engine("1").await,
@@ -113,7 +113,7 @@ async fn issues_802_820_822_missing_acks_leave_nothing() {
     let (ended, end) = note();
     io.on("ask", move |socket: Socket| {
         let pending = socket.timeout(Duration::from_millis(1)).emit_with_ack("q", ());
-        // One that is not even waited for.
+        // This ack is not awaited.
         drop(socket.emit_with_ack("dropped", ()));
         let end = end.clone();
         async move { end(pending.await.is_err()) }

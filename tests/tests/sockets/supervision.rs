@@ -41,7 +41,7 @@ mod panics {
             broken("later");
             Ok::<_, sociable::EmitError>(())
         });
-        // One of several handlers of an event.
+        // A handler among several of an event.
         io.on("several", async || broken("the first of several"));
         io.on("several", async |socket: Socket| socket.emit("second", ()));
         let mut witnesses = Client::connect_many(node.addr, 2).await;

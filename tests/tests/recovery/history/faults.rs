@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A living node that can't persist its events is not taken for dead. Its private events are not lost.
+/// A living node that can't persist its events is not taken for dead. The node's private events are not lost.
 #[tokio::test]
 async fn takeover_waits_while_the_owner_persists_events() {
     let nats = Nats::keeping();

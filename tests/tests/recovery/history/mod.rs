@@ -96,7 +96,7 @@ async fn lose(member: &Member, client: TestClient) -> LostClient {
     lost
 }
 
-/// So many numbers.
+/// Returns so many numbers.
 async fn some(client: &TestClient, count: usize) -> Vec<u64> {
     let mut numbers = vec![];
     while numbers.len() < count {

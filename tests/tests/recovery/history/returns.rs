@@ -22,7 +22,7 @@ async fn client_recovers_on_another_node_with_missed_events() {
     let client = b.server.client().recover(lost).connect().await.unwrap();
     assert_eq!((client.recovered(), client.id()), (true, &*id));
     let missed = some(&client, 4).await;
-    // Of each node in its order.
+    // The events of each node come in order.
     assert_eq!(missed.iter().copied().filter(|n| [2, 5].contains(n)).collect::<Vec<_>>(), [2, 5]);
     assert_eq!(missed.iter().copied().filter(|n| [3, 6].contains(n)).collect::<Vec<_>>(), [3, 6]);
     let sockets = a.io.to("red").fetch_sockets().await.unwrap();
@@ -133,7 +133,7 @@ async fn one_of_two_clients_recovers_the_same_session_on_one_node() {
         let (first, second) = tokio::join!(claim(&b), claim(&b));
         assert!(first.recovered() || second.recovered());
         if first.recovered() && second.recovered() {
-            // One after the other.
+            // The sessions are taken one after the other.
             eventually("one is left", || b.io.socket_count() == 1).await;
         }
         first.disconnect();
