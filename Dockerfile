@@ -1,7 +1,8 @@
 # Two images from one build: `docker build --target node .` and `docker build --target balancer .`
 #
-# Each has one program, its shared libraries, `sleep`, and the CA certificates. There is no shell, no package
-# manager, and no user but 65532. Nothing is written at run time, so the root file system may be read-only.
+# Each has one program, its shared libraries, `sleep`, and the CA certificates. The image has no shell, no
+# package manager, and no user but 65532. Nothing is written at run time, so the root file system may be
+# read-only.
 #
 # Any builder works: there is no `# syntax` line that fetches a frontend, and no `RUN --mount`.
 
@@ -26,8 +27,8 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package sociable --features sociable/otel --package sociable-balancer --bin sociable-node --bin sociable-balancer \
     && mkdir /programs && mv target/release/sociable-node target/release/sociable-balancer /programs/
 
-# The root file systems: a program with the libraries that `ldd` lists, at their paths, and `sleep`, by which
-# Kubernetes delays the stop of a container.
+# The root file systems: a program with the libraries that `ldd` lists, at their paths, and `sleep`.
+# Kubernetes delays the stop of a container by it.
 FROM base AS roots
 COPY --from=build /programs /programs
 RUN for program in node balancer; do \

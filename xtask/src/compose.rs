@@ -63,7 +63,7 @@ pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
     }
 }
 
-/// Whether docker-compose.yml can be read, where a docker-compose is there to read it: no engine is needed.
+/// Checks that docker-compose.yml is valid, if a docker-compose is installed. No engine is needed.
 pub(crate) fn syntax(report: &mut Report) {
     const NAME: &str = "docker-compose.yml";
     if tools::find("docker-compose").is_none() {
@@ -85,7 +85,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// Whether the file can be read.
+    /// Returns whether the file is valid.
     fn check(&self, report: &mut Report) -> bool {
         report.check(&self.name("docker-compose.yml"), self.command("single", "").args(["config", "--quiet"]))
     }
@@ -145,7 +145,7 @@ impl Stack {
 
     fn down(&self, report: &mut Report, name: &str) {
         let down = ["down", "--volumes", "--remove-orphans", "--timeout", "2"];
-        // All profiles, or Compose would leave some of it behind.
+        // All profiles, or Compose would leave containers behind.
         report.check(&format!("{name}: down"), self.command("cluster", "cluster,monitoring").args(down));
     }
 

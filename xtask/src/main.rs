@@ -1,5 +1,4 @@
-//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
-//! `cargo xtask compose-test`, `cargo xtask jitter`, `cargo xtask reference`, `cargo xtask book`.
+//! The project's chores as one program: `cargo xtask --help` lists them.
 //!
 //! Layout, in reading order:
 //! - `test`: the parts and their order
@@ -82,9 +81,8 @@ enum Chore {
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Build the images, start docker-compose.yml by docker-compose 1.29 and by Compose v2, and kill nodes, balancers
-    /// and NATS servers under real clients. Needs a Docker engine, or root to install and start one. Images stay, all
-    /// else is removed.
+    /// Build the images, start docker-compose.yml by docker-compose 1.29 and by Compose v2, and kill its parts under
+    /// real clients. Needs a Docker engine, or root to install and start one. Images stay, all else is removed.
     ComposeTest {
         /// Use sociable-node and sociable-balancer from this folder, instead of compiling them in the images.
         #[arg(long)]

@@ -41,7 +41,7 @@ struct Setting {
 struct Program {
     name: &'static str,
     path: PathBuf,
-    /// True if it reads a file of settings.
+    /// True if the program reads a file of settings.
     file: bool,
 }
 
@@ -84,7 +84,7 @@ pub(crate) fn check(report: &mut Report) {
     });
 }
 
-/// All files, with what has to be in them.
+/// Returns all files with their contents.
 fn files() -> io::Result<Vec<(String, String)>> {
     let (mut page, mut files) = (HEAD.to_owned(), vec![]);
     for Program { name, path, file } in programs() {

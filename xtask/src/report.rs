@@ -67,13 +67,13 @@ impl Report {
         total
     }
 
-    /// Whether nothing failed and something was run.
+    /// Returns true if nothing failed and something ran.
     pub(crate) fn is_good(&self) -> bool {
         let Tally { passed, failed } = self.total();
         failed == 0 && passed > 0
     }
 
-    /// One line a step, and the sum as the last line.
+    /// Prints one line for each step, and the sum as the last line.
     pub(crate) fn print(&self) {
         println!("\n=== summary");
         for Step { name, time, outcome } in &self.steps {
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-/// One check as a tally.
+/// Returns one check as a tally.
 fn verdict(passed: bool) -> Tally {
     Tally { passed: passed.into(), failed: (!passed).into() }
 }
@@ -118,7 +118,7 @@ fn run_counted(command: &mut Command, counter: Counter, out: &mut impl Write) ->
         }
     }
     let passed = child.wait()?.success();
-    // Likewise one that ends well without having run a single test.
+    // A success without a single test also counts as a failure.
     if tally.failed == 0 && (!passed || tally.passed == 0) {
         tally.failed = 1;
     }

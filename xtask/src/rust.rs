@@ -14,7 +14,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// All Rust tests, doc tests included. One failing crate does not hide what the others say.
+/// Runs all Rust tests, with doc tests. A failing crate does not hide the others' results.
 pub(crate) fn test(report: &mut Report) {
     let all = || cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     let mut tests = all();

@@ -1,6 +1,6 @@
 //! Counts tests by what their runners print.
 
-/// How many tests passed and failed.
+/// The numbers of passed and failed tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,

@@ -48,7 +48,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         return;
     }
 
-    // All that follows drives our programs from elsewhere.
+    // The following parts run our programs.
     if !rust::build_programs(report) {
         report.skip("clients and suites", "what they test does not compile");
         return;

@@ -30,7 +30,7 @@ impl Complaint {
     }
 }
 
-/// One rule: a file's path in the repository and its text to what is wrong with it.
+/// A rule: from a file's path in the repository and its text to complaints.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
 const RULES: [(&str, Rule); 13] = [

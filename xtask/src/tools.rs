@@ -176,7 +176,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     if apt_get(&args) { Ok(()) } else { Err(format!("apt-get could not install {what}")) }
 }
 
-/// Where this machine has its packages of Debian from.
+/// Returns the Debian mirror of this machine.
 pub(crate) fn debian_mirror() -> Result<String, String> {
     for (file, key) in [("/etc/apt/sources.list.d/debian.sources", "URIs:"), ("/etc/apt/sources.list", "deb ")] {
         let Ok(text) = fs::read_to_string(file) else { continue };

@@ -1,4 +1,4 @@
-//! Where things are.
+//! Paths of the workspace.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -50,7 +50,7 @@ pub(crate) fn parse_program() -> PathBuf {
     target().join("debug/examples/parse")
 }
 
-/// Why suites of the Socket.IO repository are skipped.
+/// The reason for skipping suites of the Socket.IO repository.
 pub(crate) const NO_REPOSITORY: &str = "SOCKETIO_REPO does not name a clone of socketio/socket.io";
 
 /// A clone of the Socket.IO repository, if there is one. Commands run elsewhere, so its path does not depend on the current folder.

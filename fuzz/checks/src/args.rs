@@ -53,7 +53,7 @@ pub(crate) fn of(packet: &Packet) -> Args {
     }
 }
 
-/// All ways to the arguments lead to the same.
+/// All accessors give the same arguments.
 pub(crate) fn hold(args: &Args) {
     let count = args.len();
     let views: Vec<_> = args.iter().collect();

@@ -24,7 +24,7 @@ pub fn forwarded(input: &[u8]) {
         }
     }
     for (name, _) in &fields {
-        // One who may say more may not say less.
+        // A trusted peer may set every field that an untrusted one may.
         assert!(!replaces(PROXY, name) || replaces(CLIENT, name));
     }
 }

@@ -23,7 +23,7 @@ fn check(input: &[u8]) {
             assert!(client.is_none_or(|client| client.ip() == client.ip().to_canonical()));
         }
         Ok(None) => assert!(input.len() < MAX_PROXY_HEADER, "more is waited for than is read"),
-        // Of a part of it nothing else was believed.
+        // No prefix of the input was accepted as another header.
         Err(_) => (0..input.len().min(MAX_PROXY_HEADER)).for_each(|end| assert!(!matches!(proxy_header(&input[..end]), Ok(Some(_))))),
     }
 }

@@ -15,7 +15,7 @@ const NATS: &str = "nats:2";
 /// As docker-compose.yml names it.
 const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
 
-/// How long a registry has to answer.
+/// The time that a registry has to answer.
 const PULL_LIMIT_SECS: u32 = 600;
 
 /// The trusted certificates of this machine. Packages and crates may come through a proxy that only they vouch for.
@@ -55,7 +55,7 @@ pub(crate) fn ensure_prometheus() -> Result<(), String> {
     build(PROMETHEUS, &context("prometheus")?, &dockerfile)
 }
 
-/// True if this machine has it, or a registry had.
+/// Returns true if this machine or a registry has the image.
 fn is_there(image: &str) -> bool {
     let quiet = |command: &mut Command| {
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::{tools, workspace};
 
-/// How long an engine may take until it answers, and until it has ended.
+/// The time of an engine until it answers, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The release of Debian that packages Compose v2. The package runs on the former release too.
@@ -21,12 +21,12 @@ pub(crate) struct Engine(Option<Child>);
 /// A program that starts docker-compose.yml.
 #[derive(Debug)]
 pub(crate) struct Compose {
-    /// How it is called.
+    /// The words of the command.
     pub(crate) words: Vec<String>,
     pub(crate) version: String,
     /// The folder of Docker's configuration, if not the default.
     pub(crate) config: Option<PathBuf>,
-    /// True if it is to make the images too.
+    /// True if the program also builds the images.
     pub(crate) builds: bool,
 }
 
@@ -128,7 +128,7 @@ fn version(program: &str, args: &[&str], config: Option<&Path>) -> Option<String
     Some(String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned()).filter(|version| !version.is_empty())
 }
 
-/// Where this chore keeps what it fetches.
+/// Returns the folder of fetched files.
 pub(super) fn folder() -> Result<PathBuf, String> {
     let folder = workspace::target().join("compose-test");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

@@ -78,8 +78,8 @@ fn such_as(help: &str) -> Option<&str> {
     behind.split([' ', ',', ';']).next().map(|word| word.trim_matches('`'))
 }
 
-/// Checks the uncommented sample with the program: it accepts the settings that need no others, and knows all other
-/// keys and their types.
+/// Checks the uncommented sample with the program. The program accepts settings that need no others, and the keys and
+/// types of the rest.
 pub(super) fn check(program: &Program, settings: &[Setting]) -> io::Result<Tally> {
     let text = text(program.name, settings);
     let stands_alone = |name: &str| {

@@ -23,7 +23,7 @@ pub(super) fn complete(path: &Path, _: &str) -> Vec<Complaint> {
     vec![Complaint::new(1, format!("no line of {SUMMARY} leads to this page"))]
 }
 
-/// True if a link of the summary leads to the page.
+/// Returns true if a link of the summary leads to the page.
 fn names(summary: &str, page: &Path) -> bool {
     links(summary).iter().any(|(_, link)| inside(Path::new(SUMMARY), link).as_deref() == Some(page))
 }

@@ -115,7 +115,7 @@ fn arrows(modules: &Modules) -> Arrows<'_> {
     named.map(|(module, imports)| (module.as_str(), targets(module, imports))).collect()
 }
 
-/// All that is reached from a module by its arrows. A module reaches itself in a cycle.
+/// Returns the modules that a module reaches by its imports. A module reaches itself in a cycle.
 fn reach<'a>(arrows: &Arrows<'a>, from: &str) -> BTreeSet<&'a str> {
     let mut reached = BTreeSet::new();
     let mut ahead: Vec<_> = arrows[from].iter().copied().collect();

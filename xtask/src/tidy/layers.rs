@@ -48,7 +48,7 @@ pub(super) fn protocol_does_no_io(path: &Path, text: &str) -> Vec<Complaint> {
     find(text, |line| IO.into_iter().filter(|module| uses(line, module)).collect(), "does I/O: `protocol` has formats only")
 }
 
-/// True if a line names the module, on its own or in a group such as `std::{fs, io}`.
+/// Returns true if a line names the module, alone or in a group such as `std::{fs, io}`.
 fn uses(line: &str, module: &str) -> bool {
     let in_group = |member: &str| {
         let (_, group) = line.split_once("std::{")?;
