@@ -14,7 +14,7 @@ use sociable_nats::NatsConfig as NatsSource;
 /// nodes.
 ///
 /// ```
-/// use sociable_balancer::DiscoveryConfig;
+/// use sociable_balancer_core::DiscoveryConfig;
 ///
 /// let discovery = DiscoveryConfig {
 ///     nodes: vec!["10.0.0.1:3000".parse()?, "node-2:3000".parse()?],
@@ -22,7 +22,7 @@ use sociable_nats::NatsConfig as NatsSource;
 ///     ..DiscoveryConfig::default()
 /// };
 /// discovery.check()?;
-/// # Ok::<(), sociable_balancer::DiscoveryError>(())
+/// # Ok::<(), sociable_balancer_core::DiscoveryError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiscoveryConfig {
