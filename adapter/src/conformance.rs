@@ -178,19 +178,19 @@ async fn messages_arrive_once_in_order_and_not_at_home<A: Adapter>(a: &Peer<A>, 
     ];
     sent.extend((0..500).map(|n| message(room("red"), emit(n))));
     for message in &sent {
-        a.adapter.publish(message.clone()).expect("it is taken");
+        a.adapter.publish(message.clone()).expect("the message is queued");
     }
-    assert_eq!(b.hears(sent.len()).await, sent, "what is published arrives once and in order");
-    assert!(a.heard().is_empty(), "what a node publishes does not come back to it");
+    assert_eq!(b.hears(sent.len()).await, sent, "published messages arrive once and in order");
+    assert!(a.heard().is_empty(), "published messages do not return to their node");
 }
 
 async fn what_is_for_one_socket_keeps_its_place<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let own = b.node.clients[0].to_string();
     let sent: Vec<_> = (0..300).map(|n| message(if n % 3 == 0 { Target::default() } else { room(&own) }, emit(n))).collect();
     for message in &sent {
-        a.adapter.publish(message.clone()).expect("it is taken");
+        a.adapter.publish(message.clone()).expect("the message is queued");
     }
-    assert_eq!(b.hears(sent.len()).await, sent, "what is for all and what is for one socket keep their order");
+    assert_eq!(b.hears(sent.len()).await, sent, "messages for all and for one socket keep their order");
 }
 
 async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
@@ -214,9 +214,9 @@ async fn adopted_ids_are_heard<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     b.adapter.adopt(stranger);
     // Interest may take a moment to be known.
     let mut n = 0;
-    eventually("what is for an adopted id comes", || {
+    eventually("the message for an adopted id comes", || {
         n += 1;
-        a.adapter.publish(message(room(stranger.as_str()), emit(n))).expect("it is taken");
+        a.adapter.publish(message(room(stranger.as_str()), emit(n))).expect("the message is queued");
         !b.heard().is_empty()
     })
     .await;
@@ -236,7 +236,7 @@ async fn a_leave_ends_what_is_waited_for<A: Adapter>(a: Peer<A>, b: Peer<A>) {
     }
     b.adapter.close().await;
     let rest = within("the end of the wait", answers.collect::<Vec<_>>()).await;
-    assert!(rest.contains(&Answer::Gone(second)), "who has not answered is gone: {rest:?}");
+    assert!(rest.contains(&Answer::Gone(second)), "the client without an answer is gone: {rest:?}");
     let begun = std::time::Instant::now();
     while a.adapter.server_count().await != 1 {
         assert!(begun.elapsed() < PATIENCE, "a node that left is no member");

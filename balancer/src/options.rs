@@ -161,7 +161,7 @@ impl Options {
             }
         };
         require(!self.engine_paths.is_empty(), "engine_paths: give at least one");
-        require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each begins with a slash");
+        require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each starts with a slash");
         require(self.bound >= 1.0 && self.bound.is_finite(), "bound: give at least 1");
         require(self.max_waiting > 0, "max_waiting: give at least 1 byte");
         require(self.max_connections > 0, "max_connections: give at least 1");

@@ -249,7 +249,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(failed)?.len();
     if length > MAX_FILE {
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB, and no certificate or key")));
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB")));
     }
     fs::read(path).map_err(failed)
 }

@@ -143,7 +143,7 @@ fn counters_follow_what_happens() {
     assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling&sid=no"), 400);
     assert_eq!(setup.balanced("/elsewhere"), 200);
     // A worker counts behind the last byte of its answer.
-    eventually("all is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
+    eventually("the request is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
     eventually("all connections are closed", || setup.metrics().of("connections") == 0.0);
     let metrics = setup.metrics();
     assert_eq!(metrics.of("placements_total"), 1.0);
@@ -185,12 +185,12 @@ fn nodes_endpoint_shows_all_nodes() {
 #[test]
 fn readyz_fails_without_nodes_and_during_a_drain() {
     let mut setup = Setup::before("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    eventually("it is not", || setup.get("/readyz") == (503, "there is no node that is well".into()));
+    eventually("the balancer is not ready", || setup.get("/readyz") == (503, "no node is well".into()));
     setup.node.says(health("aaaa", ""));
-    eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
+    eventually("the balancer is ready", || setup.get("/readyz") == (200, "ready".into()));
     // The sessions of a node that goes need a way to it.
     setup.node.says(health("aaaa", r#","draining":true"#));
-    eventually("it goes", || setup.get("/nodes").1.contains(r#""state":"draining""#));
+    eventually("the node drains", || setup.get("/nodes").1.contains(r#""state":"draining""#));
     assert_eq!(setup.get("/readyz"), (200, "ready".into()));
     setup.node.says(health("aaaa", ""));
     // This client is in the midst of a request: it is not closed at once.
@@ -201,13 +201,13 @@ fn readyz_fails_without_nodes_and_during_a_drain() {
     assert_eq!(setup.balanced("/elsewhere"), 200);
     eventually("the other is gone", || setup.metrics().of("connections") == 1.0);
     setup.balancer.drain(100 * PATIENCE);
-    assert_eq!(setup.get("/readyz"), (503, "the balancer is leaving".into()));
+    assert_eq!(setup.get("/readyz"), (503, "draining".into()));
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     let metrics = setup.metrics();
     assert_eq!((metrics.of("leaving"), metrics.of("drain_connections")), (1.0, 1.0));
     assert!(metrics.of("drain_seconds_left") > 0.0);
     drop(client);
-    eventually("nobody is left", || setup.metrics().of("drain_connections") == 0.0);
+    eventually("no connection is left", || setup.metrics().of("drain_connections") == 0.0);
 }
 
 #[test]

@@ -122,6 +122,6 @@ fn ipv6_address_reaches_the_node() {
         for field in [format!("X-Forwarded-For: {x_forwarded_for}\r\n"), format!("Forwarded: {forwarded}\r\n")] {
             assert!(seen.contains(&format!("\r\n{field}")), "{field} in {seen}");
         }
-        eventually("nobody is left", || world.count("connections") == 0);
+        eventually("no connection is left", || world.count("connections") == 0);
     }
 }

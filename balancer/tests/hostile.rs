@@ -235,7 +235,7 @@ fn node_learns_when_a_client_leaves_its_poll() {
     let world = World::new();
     let mut stream = world.connect();
     stream.write_all(b"GET /silent HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    eventually("it waits", || world.node.requests().len() == 1);
+    eventually("the poll waits", || world.node.requests().len() == 1);
     assert_eq!(world.node.gone(), 0);
     drop(stream);
     eventually("the node knows", || world.node.gone() == 1);

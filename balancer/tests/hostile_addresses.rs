@@ -53,7 +53,7 @@ fn address_does_not_take_all_connections() {
     assert!(served(&world, [127, 0, 0, 2]).ends_with("\r\n\r\nok"), "another address is served");
     assert_eq!((world.count("shed_total"), world.count("connections")), (0, 8));
     drop(held);
-    eventually("it may come again", || world.send(LAST).ends_with("\r\n\r\nok"));
+    eventually("the address is served again", || world.send(LAST).ends_with("\r\n\r\nok"));
 }
 
 #[test]

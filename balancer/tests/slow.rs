@@ -59,7 +59,7 @@ fn large_answer_over_tls_reaches_a_slow_reader_whole() {
         }
         assert!(got == pattern(length), "{length} bytes came as others");
     }
-    assert_eq!(until_end(&mut stream), "", "it ends as TLS has it, so that the client knows that it has all");
+    assert_eq!(until_end(&mut stream), "", "TLS closes with a notice, so the answer is complete");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn node_keeps_an_answer_that_its_client_does_not_read() {
     eventually("the node is let go", || world.node.gone() == 1);
     assert!(world.node.taken() < HELD, "{} bytes", world.node.taken());
     assert!(until_end(&mut deaf).len() < HELD);
-    eventually("it is counted", || world.count("clients_slow_total") == 1);
+    eventually("the slow client is counted", || world.count("clients_slow_total") == 1);
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn sender_keeps_what_a_websocket_peer_does_not_read() {
     eventually("the node is let go by both", || world.node.gone() == 2);
     assert!(world.node.taken() < 2 * HELD, "{} bytes", world.node.taken());
     speaking.join().unwrap();
-    eventually("they are counted", || world.count("clients_slow_total") == 2);
+    eventually("both slow clients are counted", || world.count("clients_slow_total") == 2);
     assert_eq!(world.count("tunnels_late_total"), 0);
     drop(silent);
 }
@@ -119,7 +119,7 @@ fn slow_readers_share_one_budget() {
     assert!(waiting() < BUDGET + 200 * 1024, "{} bytes", waiting());
     drop(begun);
     drop(deaf);
-    eventually("all is given back", || waiting() == 0);
+    eventually("the whole budget is free", || waiting() == 0);
     world.serves_others();
 }
 

@@ -82,7 +82,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certificate
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB, and no certificate or key");
+    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB");
     let read = fs::metadata(path).and_then(|file| if file.len() > MAX_FILE { Err(too_long()) } else { fs::read(path) });
     read.map_err(|source| CertificateError::Read { path: path.to_owned(), source })
 }

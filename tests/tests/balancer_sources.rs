@@ -24,7 +24,7 @@ const AGES: Duration = Duration::from_secs(3600);
 
 /// Says it until somebody hears it: a balancer that has just connected may not have subscribed yet.
 async fn say_until(client: &async_nats::Client, occasion: &str, tag: &str, address: &str, holds: impl Fn() -> bool) {
-    eventually_async("it is heard", async || {
+    eventually_async("the announcement is received", async || {
         say(client, occasion, tag, address).await;
         holds()
     })
@@ -45,7 +45,7 @@ async fn member(nats: &Nats) -> (NatsAdapter, Server, Door) {
     // The first emit makes the node a member.
     io.emit("nothing", ()).unwrap();
     let begins = async { while !heard.next().await.unwrap().payload.windows(7).any(|part| part == b"\"alive\"") {} };
-    within("it says that it lives", begins).await;
+    within("the node announces itself", begins).await;
     let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
     let door = Door::at(listener, &format!(r#"{{"tag":"{tag}"}}"#));
     (adapter, io, door)
@@ -72,12 +72,12 @@ async fn balancer_asks_existing_nodes_for_announcements() {
     let (adapter, _io, door) = member(&nats).await;
     let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
     let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
-    eventually("it is heard and reached", || state(&discovery, tag.as_str()) == Some(State::Ready)).await;
+    eventually("the node is announced and reached", || state(&discovery, tag.as_str()) == Some(State::Ready)).await;
     let table = discovery.tables().load_full();
     assert_eq!((&*table.nodes()[0].name, table.nodes()[0].address), ("a node", door.address));
     drop(door);
-    within("it leaves", sociable_adapter::Adapter::close(&adapter)).await;
-    eventually("it is gone", || discovery.tables().load().nodes().is_empty()).await;
+    within("the node leaves", sociable_adapter::Adapter::close(&adapter)).await;
+    eventually("the node is removed", || discovery.tables().load().nodes().is_empty()).await;
 }
 
 #[tokio::test]
@@ -85,7 +85,7 @@ async fn balancer_is_no_member() {
     let nats = Nats::start();
     let (adapter, _io, _door) = member(&nats).await;
     let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
-    eventually("it is heard", || discovery.tables().load().nodes().len() == 1).await;
+    eventually("the node is announced", || discovery.tables().load().nodes().len() == 1).await;
     assert_eq!(adapter.members(), Vec::<String>::new());
 }
 
@@ -99,7 +99,7 @@ async fn balancer_works_while_nats_is_down() {
     assert_eq!(overview.sources[0].trouble.as_deref(), Some("not connected"));
     nats.restart();
     let connected = async || discovery.overview().await.unwrap().sources[0].trouble.is_none();
-    within("it connects", async { while !connected().await {} }).await;
+    within("the balancer connects", async { while !connected().await {} }).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&discovery, "aaaa").is_some()).await;
     say(&client, "hello", "bbbb", &second.address.to_string()).await;
@@ -107,10 +107,10 @@ async fn balancer_works_while_nats_is_down() {
     nats.kill();
     eventually("the link is found to be down", || discovery.counters().nats_disconnected.get() > 0).await;
     let probes = discovery.counters().probes.get();
-    eventually("they are probed", || discovery.counters().probes.get() > probes + 20).await;
-    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready)), "what was heard is kept");
+    eventually("the nodes are probed", || discovery.counters().probes.get() > probes + 20).await;
+    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready)), "announced nodes are kept");
     drop(first);
-    eventually("one can't be reached any more", || state(&discovery, "aaaa") == Some(State::Unwell)).await;
+    eventually("one node is unreachable", || state(&discovery, "aaaa") == Some(State::Unwell)).await;
     nats.restart();
     let client = async_nats::connect(nats.url()).await.unwrap();
     second.shut();
@@ -137,9 +137,9 @@ async fn balancer_needs_no_right_to_publish() {
     }
     let long = json!({ "occasion": "alive", "tag": "bbbb", "epoch": 1, "name": "x".repeat(20 << 10) });
     client.publish("sociable.sociable.members", long.to_string().into()).await.unwrap();
-    eventually("all of it is counted", || discovery.counters().announcements_not_understood.get() == 4).await;
+    eventually("every malformed announcement is counted", || discovery.counters().announcements_not_understood.get() == 4).await;
     assert_eq!(discovery.tables().load().nodes().len(), 1);
-    assert_eq!(discovery.counters().nats_errors.get(), 0, "that it may not ask is no error");
+    assert_eq!(discovery.counters().nats_errors.get(), 0, "a refused question is no error");
 }
 
 #[tokio::test]
@@ -253,13 +253,13 @@ async fn balancer_keeps_its_nodes_when_nats_refuses_it() {
 
         log.0.lock().clear();
         discovery.reload(config(gate.wrong)).unwrap();
-        eventually("it is logged", || log.contains_line(gate.logged)).await;
+        eventually("the refusal is logged", || log.contains_line(gate.logged)).await;
         let secret = log.contains_line(&["other word"]) || log.contains_line(&["other token"]);
         assert!(!secret, "{}", log.0.lock());
         assert_eq!(discovery.overview().await.unwrap().sources[0].trouble.as_deref(), Some("not connected"));
         let probes = discovery.counters().probes.get();
-        eventually("it is probed", || discovery.counters().probes.get() > probes + 2).await;
-        assert!(is_ready("aaaa"), "what was heard is kept");
+        eventually("the node is probed", || discovery.counters().probes.get() > probes + 2).await;
+        assert!(is_ready("aaaa"), "announced nodes are kept");
 
         discovery.reload(config(gate.right)).unwrap();
         say_until(&node, "alive", "bbbb", &second.address.to_string(), || is_ready("bbbb")).await;

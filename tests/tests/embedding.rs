@@ -314,7 +314,7 @@ mod tls {
             kept.pop().unwrap().close().await;
             drop(kept);
             direct.send(disconnect()).await;
-            eventually("all have left", || io.socket_count() == 0).await;
+            eventually("all sockets have left", || io.socket_count() == 0).await;
         }
     }
 

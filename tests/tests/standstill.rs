@@ -184,6 +184,6 @@ async fn dead_client_is_closed_despite_frequent_standstills() {
     let mut dead = Client::connect(node.addr).await;
     dead.emit("often", ()).await;
     // The client never answers a ping.
-    eventually("it is given up", || io.socket_count() == 0).await;
+    eventually("the client is closed", || io.socket_count() == 0).await;
     gone.store(true, Ordering::Release);
 }

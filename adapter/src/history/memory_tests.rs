@@ -240,7 +240,7 @@ fn session_is_not_recovered_when_it_was_disconnected() {
     let newest = bench.append("green", 1);
     assert_eq!((bench.missed(&session, None), bench.missed(&session, Some(&newest))), (None, None));
     let later = SavedSession { until: at(&bench, 2), ..session };
-    assert_eq!(bench.missed(&later, None), Some(vec![]), "it was in the room after that");
+    assert_eq!(bench.missed(&later, None), Some(vec![]), "the session was in the room later");
 }
 
 #[test]

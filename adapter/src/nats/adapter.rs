@@ -76,7 +76,7 @@ impl NatsAdapter {
         match is_ready.await {
             Ok(Ok(())) => Ok(Self { context, commands }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(NatsError::Start("its thread has ended".into())),
+            Err(_) => Err(NatsError::Start("the adapter's thread has ended".into())),
         }
     }
 

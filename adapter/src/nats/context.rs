@@ -93,7 +93,7 @@ impl NatsContext {
     /// Queues a record that `wire` wrote.
     pub(crate) fn push(&self, route: Route, record: Vec<u8>) -> Result<(), AdapterError> {
         if self.closed.load(Ordering::Relaxed) {
-            return Err(AdapterError::Unreachable("this process has taken leave".into()));
+            return Err(AdapterError::Unreachable("this process has left the cluster".into()));
         }
         if let Some(history) = self.history.get().filter(|_| route == Route::Stream) {
             return history.push_record(record, self.send_queue.max_record(), &self.counters);

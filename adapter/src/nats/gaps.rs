@@ -127,7 +127,7 @@ mod tests {
         }
         assert_eq!(gaps.0.lock().publishers.len(), MAX_PUBLISHERS);
         gaps.observe(&head(known, 3), FOR_ALL, &counters);
-        assert_eq!(counters.gaps.get(), 1, "who was known is counted all the same");
+        assert_eq!(counters.gaps.get(), 1, "a known publisher is still counted");
     }
 
     #[test]
@@ -137,7 +137,7 @@ mod tests {
         gaps.observe_announced(other, 10, &Change::Came, &counters);
         gaps.observe(&head(other, 10), FOR_ALL, &counters);
         gaps.observe(&head(other, 11), FOR_ALL, &counters);
-        assert_eq!(counters.gaps.get(), 0, "what was sent before is not missed");
+        assert_eq!(counters.gaps.get(), 0, "earlier envelopes are not missed");
         gaps.observe(&head(other, 14), FOR_ALL, &counters);
         assert_eq!(counters.gaps.get(), 2);
         gaps.observe_announced(other, 16, &Change::Stayed { settled: 14 }, &counters);
@@ -153,6 +153,6 @@ mod tests {
         assert_eq!(counters.gaps.get(), 6);
         gaps.observe(&head(other, 1), FOR_ME, &counters);
         gaps.observe(&head(other, 3), FOR_ME, &counters);
-        assert_eq!(counters.gaps.get(), 7, "what is for this node is counted apart");
+        assert_eq!(counters.gaps.get(), 7, "envelopes for this node are counted separately");
     }
 }

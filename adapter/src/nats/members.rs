@@ -179,7 +179,7 @@ mod tests {
         let later = begin + Duration::from_secs(3);
         assert_eq!(members.silent_for(Duration::from_secs(3), later), []);
         assert_eq!(members.silent_for(Duration::from_secs(2), later), [(tag, 2)]);
-        assert_eq!(members.remove(tag, 2).as_deref(), Some(tag.as_str()), "it is called by its tag if it has no name");
+        assert_eq!(members.remove(tag, 2).as_deref(), Some(tag.as_str()), "a node without a name has its tag as its name");
         assert_eq!(members.len(), 0);
     }
 }

@@ -170,7 +170,7 @@ mod tests {
         questions.answer(b, id, Answer::Clients(vec![first, second]));
         questions.answer(b, id, Answer::Ack(first, Args::empty(Encoding::Json)));
         questions.remove_node(b, false);
-        let answers = answers.collect::<Vec<_>>().now_or_never().expect("it has ended");
+        let answers = answers.collect::<Vec<_>>().now_or_never().expect("the stream has ended");
         assert_eq!(answers[0], Answer::Asked(vec!["node-0".into(), "node-1".into()]));
         assert_eq!(answers[1], Answer::Done("node-0".into()));
         assert_eq!(answers[4..], [Answer::Gone(second), Answer::Lost("node-1".into())]);
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn question_to_nobody_ends_at_once() {
-        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_, open| assert!(!open, "nobody was asked"));
+        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_, open| assert!(!open, "no node was asked"));
         assert_eq!(answers.collect::<Vec<_>>().now_or_never(), Some(vec![Answer::Asked(vec![])]));
     }
 

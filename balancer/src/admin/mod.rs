@@ -194,10 +194,10 @@ impl AdminService {
     /// Returns whether new clients should come here.
     fn readiness(&self) -> Answer {
         if self.state.time_left().is_some() {
-            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the balancer is leaving")
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining")
         } else if self.state.table.load().nodes().iter().all(|node| node.state == State::Unwell) {
-            // While nodes are full or go, their sessions need a way to them.
-            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no node that is well")
+            // The sessions of full and draining nodes still need a route.
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "no node is well")
         } else {
             respond(StatusCode::OK, TEXT, "ready")
         }

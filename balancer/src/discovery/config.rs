@@ -135,8 +135,8 @@ mod tests {
         assert!(error(|it| it.rules.most_addresses = 0).contains("most_addresses"));
         assert!(error(|it| it.rules.dead_after = Duration::from_secs(2)).contains("dead_after"));
         assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1:no"))).contains("nats://HOST:PORT"));
-        assert!(error(|it| it.nats = Some(NatsSource::new(""))).contains("it names no host"));
-        assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1,"))).contains("it names no host"));
+        assert!(error(|it| it.nats = Some(NatsSource::new(""))).contains("no host"));
+        assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1,"))).contains("no host"));
         assert!(error(|it| it.nats = Some(NatsSource { cluster: "a.b".into(), ..NatsSource::new("nats://127.0.0.1") })).contains("a.b"));
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -15,7 +15,7 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// The number.
+    /// Returns the value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -43,7 +43,7 @@ counters! {
     probes,
     /// Probes that failed.
     probe_failures,
-    /// Announcements of nodes that were heard on NATS.
+    /// Announcements of nodes on NATS.
     announcements,
     /// Messages there that are no announcements.
     announcements_not_understood,
@@ -62,13 +62,13 @@ counters! {
     nats_errors,
     /// Tables that were made.
     tables,
-    /// Nodes that came.
+    /// Nodes that joined.
     came,
-    /// Nodes that were taken out since nothing was heard of them any more.
+    /// Nodes that were removed after silence.
     lost,
     /// Times so many nodes were unwell that health was ignored.
     panics,
-    /// Reports of workers that were dropped since too many waited.
+    /// Reports of workers that were dropped because too many waited.
     reports_dropped,
     /// Tasks that died and were restarted.
     restarted,

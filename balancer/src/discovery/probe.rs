@@ -70,7 +70,7 @@ fn read_answer(status: StatusCode, body: Result<Bytes, Box<dyn Error + Send + Sy
             Err(_) if status.is_success() => Ok(Answer::Untagged),
             Err(_) => Err(ProbeError::Status(status)),
         },
-        Err(error) if error.is::<LengthLimitError>() => Err(ProbeError::Body(format!("it is longer than {MAX_ANSWER} bytes").into())),
+        Err(error) if error.is::<LengthLimitError>() => Err(ProbeError::Body(format!("longer than {MAX_ANSWER} bytes").into())),
         Err(error) => Err(ProbeError::Body(error)),
     }
 }

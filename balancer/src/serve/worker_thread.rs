@@ -162,7 +162,7 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
 fn in_time<T>(came: Result<io::Result<T>, Elapsed>) -> Result<T, String> {
     match came {
         Ok(came) => came.map_err(|error| error.to_string()),
-        Err(_) => Err("it did not come in time".into()),
+        Err(_) => Err("timed out".into()),
     }
 }
 

@@ -77,7 +77,7 @@ async fn websockets_of_one_connection_count_as_connections() {
     assert!((19..=20).contains(&open), "{open} WebSockets");
     assert_eq!((refused, world.balancer.connections()), (Some(StatusCode::SERVICE_UNAVAILABLE), 20));
     drop(held);
-    until("all are gone", || world.balancer.connections() == 0).await;
+    until("all connections have ended", || world.balancer.connections() == 0).await;
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn websockets_of_one_address_are_limited() {
     let (open, held, refused) = open_all(&world, 100).await;
     assert!((14..=15).contains(&open) && refused == Some(StatusCode::TOO_MANY_REQUESTS), "{open}, then {refused:?}");
     drop(held);
-    until("all are gone", || world.balancer.connections() == 0).await;
+    until("all connections have ended", || world.balancer.connections() == 0).await;
     let (open, ..) = open_all(&world, 1).await;
     assert!((14..=15).contains(&open), "{open} on connections of their own");
 }

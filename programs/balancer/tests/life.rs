@@ -200,7 +200,7 @@ fn reload_applies_all_settings_or_none() {
 
     fs::write(&program.file, settings(1, "max-body = 10\nworkers = 7\naccess-log = true")).unwrap();
     program.signal("-HUP");
-    assert!(logged(&mut log, "settings reloaded").contains("workers"), "what can't be changed is named");
+    assert!(logged(&mut log, "settings reloaded").contains("workers"), "the unchangeable setting is named");
     assert!(served(1) && long().starts_with("HTTP/1.1 413 "));
     assert!(logged(&mut log, "sociable::access").contains("status="));
     assert_eq!((count(admin, "reloads_total"), count(admin, "reloads_failed_total")), (1, 1));
@@ -217,7 +217,7 @@ fn drain_closes_the_connection_behind_a_waiting_poll() {
     let [mut client, mut idle] = [connect(balancer.addrs()[0]), connect(balancer.addrs()[0])];
     get(&mut idle, "/");
     client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    eventually("it waits", || node.requests().len() == 2);
+    eventually("the poll waits", || node.requests().len() == 2);
     balancer.drain(10 * PATIENCE);
     // An idle client is closed, because the worker drains.
     assert_eq!(until_end(&mut idle), "");
@@ -235,7 +235,7 @@ fn drain_waits_for_a_tls_handshake_under_way() {
     let balancer = Balancer::new(Options::default(), discovery.tables(), discovery.reports()).unwrap().workers(1);
     let mut balancer = balancer.listen(listener("127.0.0.1:0"), Some(certificate.server("http/1.1")), false).start().unwrap();
     let client = connect(balancer.addrs()[0]);
-    eventually("it is accepted", || balancer.connections() == 1);
+    eventually("the connection is accepted", || balancer.connections() == 1);
     balancer.drain_after_handover(10 * PATIENCE);
     // Workers look once a second whether they are done.
     thread::sleep(Duration::from_millis(2500));

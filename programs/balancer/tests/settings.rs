@@ -42,11 +42,11 @@ fn check_finds_what_would_fail_the_start() {
         ("workers = 0", "line 2, column 11: `workers`: number would be zero"),
         ("listen = []", "nobody would be served"),
         ("listen = ['127.0.0.1:80']\nadmin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
-        ("nats = ''", "it names no host"),
+        ("nats = ''", "no host"),
         ("nats = 'nats://h'\nnats-ca = '/nowhere/ca.pem'", "reading /nowhere/ca.pem failed"),
         ("nats = 'nats://h'\nnats-cert = '/nowhere/it.pem'\nnats-key = '/nowhere/key.pem'", "reading /nowhere/it.pem failed"),
         ("nats = 'nats://h'\nnats-credentials = '/nowhere/it.creds'", "/nowhere/it.creds failed"),
-        ("nats = 'nats://h'\nnats-nkey = 'SUxyzzy'", "begins with SU"),
+        ("nats = 'nats://h'\nnats-nkey = 'SUxyzzy'", "starts with SU"),
         ("nats-user = 'me'\nnats-password = 'xyzzy'\nnats-token = 'xyzzy'", "cannot be used with"),
     ] {
         let (good, said) = check("bad", settings);

@@ -42,7 +42,7 @@ async fn events_of_one_node_keep_their_order_across_targets() {
     let expected: Vec<_> = (0..total).map(|n| event("n", n)).collect();
     assert_eq!(heard(&a.io, &mut client).await, expected);
     assert_eq!(b.adapter.stats().gaps, 0);
-    assert!(b.adapter.stats().received < total, "what waits together travels together");
+    assert!(b.adapter.stats().received < total, "waiting records share envelopes");
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn room_named_like_a_remote_socket_reaches_both() {
     let mut shadow = client(&b, &[owner.id()]).await;
     // The answer of the shadow's node shows that the server has its subscription.
     c.io.to(shadow.id()).fetch_sockets().await.unwrap();
-    eventually("it is listened for", || {
+    eventually("the subscription works", || {
         c.io.to(owner.id()).emit("n", 1).unwrap();
         b.adapter.stats().received > 1
     })
@@ -95,7 +95,7 @@ async fn malformed_bus_messages_are_counted_and_ignored() {
         }
     }
     stranger.flush().await.unwrap();
-    eventually("all of it has come", || b.adapter.stats().malformed > sent / 2).await;
+    eventually("all messages have come", || b.adapter.stats().malformed > sent / 2).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(heard(&a.io, &mut client).await, [event("n", 1)]);
     assert_eq!(b.adapter.stats().restarted, 0);

@@ -154,13 +154,13 @@ async fn drained_clients_recover_on_another_node_in_batches() {
     let drained = tokio::spawn(async move { server.drain(AGES).await });
     let to = b.node.addr;
     let journeys = travellers.into_iter().map(|mut traveller| async move {
-        assert!(traveller.travel(to).await, "it is who it was");
+        assert!(traveller.travel(to).await, "the session is recovered");
         for name in ["left", "came"] {
             traveller.hear(name, 16).await;
         }
         traveller
     });
-    let travellers = within("all have gone on", futures_util::future::join_all(journeys)).await;
+    let travellers = within("all clients have moved", futures_util::future::join_all(journeys)).await;
     for traveller in &travellers {
         for name in ["left", "came"] {
             assert_eq!(traveller.numbers(name), (0..16).collect::<Vec<_>>(), "{name}: {:?}", traveller.heard);
@@ -169,7 +169,7 @@ async fn drained_clients_recover_on_another_node_in_batches() {
     }
     // The drain ends early, because no session is left.
     within("the end of the drain", drained).await.unwrap();
-    eventually("all sessions are gone", || a.io.session_count() == 0).await;
+    eventually("all sessions have ended", || a.io.session_count() == 0).await;
     assert_eq!(b.io.socket_count(), 16);
     assert_eq!(a.io.stats().shutdown_closes, 16);
     let log = log.lock().unwrap();
@@ -185,7 +185,7 @@ async fn client_that_connects_during_a_drain_is_closed_too() {
     let mut early = Client::connect_many(node.addr, 40).await;
     let server = io.clone();
     let drained = tokio::spawn(async move { server.drain(AGES).await });
-    eventually("it says that it is going", || io.health().draining).await;
+    eventually("the health reports the drain", || io.health().draining).await;
     let mut late = Client::connect_polling(node.addr).await;
     for client in &mut early {
         assert_eq!(client.rest().await, []);
@@ -207,7 +207,7 @@ async fn drain_ends_at_once_without_sessions_or_time() {
     assert!(io.health().draining);
     let mut client = Client::connect(node.addr).await;
     assert_eq!(io.drain(Duration::ZERO).now_or_never(), Some(()));
-    assert_eq!(client.ask("echo", 1).await, json!([1]), "nobody was closed");
+    assert_eq!(client.ask("echo", 1).await, json!([1]), "no session was closed");
 }
 
 #[tokio::test]
@@ -238,9 +238,9 @@ async fn drain_closes_sessions_after_they_are_persisted() {
     let drained = tokio::spawn(async move { server.drain(AGES).await });
     // Without waiting for the history it would be closed after the second of the notice.
     let closed = tokio::time::timeout(Duration::from_secs(2), traveller.client.rest()).await;
-    assert!(closed.is_err(), "it is not closed yet");
+    assert!(closed.is_err(), "the session is not closed yet");
     nats.restart();
-    assert!(within("it goes on", traveller.travel(b.node.addr)).await, "it is who it was");
+    assert!(within("the client moves", traveller.travel(b.node.addr)).await, "the session is recovered");
     within("the end of the drain", drained).await.unwrap();
     assert_eq!(traveller.numbers("kept"), [0]);
 }
@@ -263,7 +263,7 @@ async fn drain_ends_when_jetstream_is_unreachable() {
         }
     };
     within("all are closed", futures_util::future::join(a.io.drain(Duration::from_secs(1)), ends)).await;
-    eventually("all sessions are gone", || a.io.session_count() == 0).await;
+    eventually("all sessions have ended", || a.io.session_count() == 0).await;
 }
 
 /// Returns a reader of the nodes' announcements to balancers.
@@ -368,12 +368,12 @@ async fn node_reports_its_state() {
     assert_eq!(health, expected);
     assert!(health.takes_sessions());
     let _second = Client::connect(node.addr).await;
-    assert!(!ask().await.takes_sessions(), "it is full");
+    assert!(!ask().await.takes_sessions(), "the node is full");
     nats.kill();
-    eventually("it is cut off", || io.health().cut_off).await;
+    eventually("the node is cut off", || io.health().cut_off).await;
     assert!(ask().await.cut_off);
     nats.restart();
-    eventually("it is back", || !io.health().cut_off).await;
+    eventually("the node is connected again", || !io.health().cut_off).await;
     io.drain(Duration::ZERO).await;
     assert_eq!(ask().await, Health { sessions: 2, draining: true, ..expected });
 }

@@ -124,7 +124,7 @@ async fn forged_hello_does_not_redirect_clients() {
     let nats = Nats::start();
     let node = member(&nats, "node").await;
     let discovery = look(NatsSource::new(nats.url()));
-    eventually("it is found", || state(&discovery, &node.tag) == Some(State::Ready)).await;
+    eventually("the node is found", || state(&discovery, &node.tag) == Some(State::Ready)).await;
     // The door answers every request, without a tag.
     let trap = Door::open("ok").await;
     let at = trap.address.to_string();
@@ -132,11 +132,11 @@ async fn forged_hello_does_not_redirect_clients() {
     for tag in [&*node.tag, "evil"] {
         forger.say(json!({ "occasion": "hello", "tag": tag, "epoch": 1, "address": at })).await;
     }
-    assert_ne!(forger.hears(&node.tag, "alive").await["epoch"], 1, "it contradicts");
+    assert_ne!(forger.hears(&node.tag, "alive").await["epoch"], 1, "the node contradicts");
     eventually("the address is probed", || trap.answered() >= 2).await;
     forger.say(json!({ "occasion": "bye", "tag": node.tag, "epoch": 1 })).await;
     let probes = discovery.counters().probes.get();
-    eventually("all was looked at again", || discovery.counters().probes.get() > probes + 10).await;
+    eventually("all addresses were probed again", || discovery.counters().probes.get() > probes + 10).await;
     let table = discovery.tables().load_full();
     let known: Vec<_> = table.nodes().iter().map(|node| (node.tag.as_str(), node.address.to_string(), node.state)).collect();
     assert_eq!(known, [(&*node.tag, node.address.clone(), State::Ready)]);
@@ -152,7 +152,7 @@ async fn answers_to_a_flood_of_byes_are_rate_limited() {
     for _ in 0..1000 {
         forger.say(bye.clone()).await;
     }
-    eventually("it has heard all", || node.adapter.stats().spoken_for == 1000).await;
+    eventually("the node has received all byes", || node.adapter.stats().spoken_for == 1000).await;
     forger.hears(&node.tag, "hello").await;
     let all: Vec<_> = std::iter::from_fn(|| futures_util::FutureExt::now_or_never(forger.heard.next())).flatten().collect();
     let hellos = all.iter().filter(|message| serde_json::from_slice::<Value>(&message.payload).unwrap()["occasion"] == "hello").count();
@@ -303,7 +303,7 @@ async fn unknown_envelope_at_the_tail_blocks_no_recovery() {
     for (round, unknown) in [vec![], b"x".to_vec(), other.envelope(0, 1, 1), other.envelope(2, 1, 1)].into_iter().enumerate() {
         let here = a.server.connect().await.unwrap();
         other.publish("sociable.sociable.kept.all", unknown).await;
-        within("who is there is told of the gap", here.disconnected()).await.unwrap();
+        within("the connected client is closed for the gap", here.disconnected()).await.unwrap();
         eventually("both have counted it", || [&a, &b].iter().all(|node| node.adapter.stats().gaps > round as u64)).await;
         // A later client can recover, though the envelope is still the last.
         let client = a.server.connect().await.unwrap();
@@ -311,7 +311,7 @@ async fn unknown_envelope_at_the_tail_blocks_no_recovery() {
         let client = b.server.client().recover(lost).connect().await.unwrap();
         assert!(client.recovered(), "round {round}");
         client.disconnect();
-        eventually("it is gone", || b.io.socket_count() == 0).await;
+        eventually("the socket has left", || b.io.socket_count() == 0).await;
     }
     other.emit(1, 1, 7).await;
     let client = a.server.connect().await.unwrap();
@@ -335,14 +335,14 @@ async fn events_of_another_version_count_as_a_gap() {
             let is_known = n % 2 == 1;
             other.emit(if is_known { 1 } else { version }, if is_known { 1 } else { kind }, n).await;
         }
-        eventually("what is missing is counted", || b.adapter.stats().gaps == gaps + 3).await;
+        eventually("the missing events are counted", || b.adapter.stats().gaps == gaps + 3).await;
         let client = b.server.client().recover(lost).connect().await.unwrap();
-        assert!(!client.recovered(), "it would miss three of six");
+        assert!(!client.recovered(), "the client would miss three of six");
         // Later events work again.
         other.emit(1, 1, 7).await;
         assert_eq!(numbers(&client, 1).await, [7]);
         client.disconnect();
-        eventually("it is gone", || b.io.socket_count() == 0).await;
+        eventually("the socket has left", || b.io.socket_count() == 0).await;
     }
 }
 
@@ -358,7 +358,7 @@ async fn unknown_record_version_to_one_client_counts_as_a_gap() {
     let own = format!("sociable.sociable.kept.of.{}", a.adapter.tag().unwrap());
     other.publish(&own, other.envelope(2, 6, 1)).await;
     let client = b.server.client().recover(lost).connect().await.unwrap();
-    assert!(!client.recovered(), "what was for it alone can't be read");
+    assert!(!client.recovered(), "the client's own event can't be read");
 }
 
 #[tokio::test]
@@ -376,7 +376,7 @@ async fn skipped_number_of_a_publisher_closes_no_client() {
     }
     assert_eq!(numbers(&here, 4).await, [2, 3, 4, 5]);
     here.sync().await.unwrap();
-    eventually("it is counted", || a.adapter.stats().gaps == 2).await;
+    eventually("the gaps are counted", || a.adapter.stats().gaps == 2).await;
     let away = a.server.client().recover(lost).connect().await.unwrap();
     assert!(away.recovered(), "the stream has all that there is");
     assert_eq!(numbers(&away, 4).await, [2, 3, 4, 5]);
@@ -397,9 +397,9 @@ async fn unknown_envelope_is_a_gap_without_history() {
         publisher.publish("sociable.sociable.all", other.envelope(version, kind, other.sequence).into()).await.unwrap();
     }
     publisher.flush().await.unwrap();
-    eventually("what is missing is counted", || node.adapter.stats().gaps == 2).await;
+    eventually("the missing envelopes are counted", || node.adapter.stats().gaps == 2).await;
     let client = node.server.client().recover(lost).connect().await.unwrap();
-    assert!(!client.recovered(), "it would miss two of three");
+    assert!(!client.recovered(), "the client would miss two of three");
 }
 
 #[tokio::test]
@@ -410,5 +410,5 @@ async fn nodes_announce_the_versions_they_read() {
     assert_eq!(heard.ask(&node.tag).await["versions"], json!([1, 1]));
     // A node with other versions alone is counted. The claim stands until the node leaves.
     heard.say(json!({ "occasion": "hello", "tag": "next", "epoch": 1, "versions": [2, 3] })).await;
-    eventually("they don't agree", || node.adapter.stats().disagreeing == 1).await;
+    eventually("the disagreement is counted", || node.adapter.stats().disagreeing == 1).await;
 }

@@ -185,12 +185,12 @@ async fn nats_link_verifies_the_server_certificate() {
     let (server, other) = (certificate(&folder, "server"), certificate(&folder, "other"));
     let nats = tls(&server, "");
     let open = NatsOptions::new(format!("tls://localhost:{}", nats.port()));
-    NatsAdapter::connect(open).await.expect_err("nobody known vouches for it");
+    NatsAdapter::connect(open).await.expect_err("the certificate is unknown");
     NatsAdapter::connect(private(&nats, &other.certificate)).await.expect_err("another vouches for another");
     NatsAdapter::connect(private(&nats, &server.certificate)).await.unwrap();
     // And no link without it, where it is asked for.
     let open = Nats::start();
-    NatsAdapter::connect(NatsOptions::new(open.url()).require_tls()).await.expect_err("it does not speak TLS");
+    NatsAdapter::connect(NatsOptions::new(open.url()).require_tls()).await.expect_err("the server has no TLS");
 }
 
 #[tokio::test]
@@ -199,7 +199,9 @@ async fn nats_link_authenticates_by_certificate() {
     let (server, node, stranger) = (certificate(&folder, "server"), certificate(&folder, "node"), certificate(&folder, "stranger"));
     let nats = tls(&server, &format!("verify: true, ca_file: {:?}", node.certificate));
     let options = private(&nats, &server.certificate);
-    NatsAdapter::connect(options.clone()).await.expect_err("it shows no certificate");
-    NatsAdapter::connect(options.clone().client_certificate(stranger.certificate, stranger.key)).await.expect_err("nobody vouches for it");
+    NatsAdapter::connect(options.clone()).await.expect_err("the client has no certificate");
+    NatsAdapter::connect(options.clone().client_certificate(stranger.certificate, stranger.key))
+        .await
+        .expect_err("the client's certificate is unknown");
     NatsAdapter::connect(options.client_certificate(node.certificate, node.key)).await.unwrap();
 }

@@ -47,7 +47,7 @@ async fn acknowledgements_are_gathered_from_all_nodes() {
     };
     answer(&mut near).await;
     answer(&mut far).await;
-    let replies = within("all answer", asked).await.unwrap();
+    let replies = within("all clients answer", asked).await.unwrap();
     let ids: BTreeSet<_> = replies.iter().map(|reply| (reply.id.to_string(), reply.args.decode::<String>(0).unwrap())).collect();
     assert_eq!(ids, BTreeSet::from([near.id(), far.id()].map(|id| (id.to_owned(), id.to_owned()))));
 
@@ -82,11 +82,11 @@ async fn server_acks_end_when_a_node_leaves() {
     });
     b.io.on_server_event("hold", |ack: Ack| std::future::ready(ack.send("b")));
     let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
-    eventually("it is asked", || asked.load(Ordering::Relaxed) == 1).await;
+    eventually("the node is asked", || asked.load(Ordering::Relaxed) == 1).await;
     c.io.close(Duration::ZERO).await;
     let answers = within("the wait ends", waiting).await.unwrap().unwrap();
     assert_eq!(answers.len(), 1);
-    eventually("it is no member any more", || a.adapter.members().len() == 1).await;
+    eventually("the node has left", || a.adapter.members().len() == 1).await;
 }
 
 #[tokio::test]
@@ -100,16 +100,16 @@ async fn node_gets_its_answers_after_it_was_taken_for_dead() {
         std::future::ready(())
     });
     let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
-    eventually("it is asked", || held.lock().is_some()).await;
+    eventually("the node is asked", || held.lock().is_some()).await;
     // Another process announces the tag, so the former one must be dead. The former one objects.
     let tag = Id::try_from(client(&a, &[]).await.id()).unwrap().tag();
     let stranger = async_nats::connect(nats.url()).await.unwrap();
     let alive = json!({ "occasion": "alive", "tag": tag, "epoch": 1 });
     stranger.publish("sociable.sociable.members", alive.to_string().into()).await.unwrap();
     stranger.flush().await.unwrap();
-    eventually("it is taken for dead", || b.adapter.stats().lost_nodes > 0).await;
+    eventually("the node is taken for dead", || b.adapter.stats().lost_nodes > 0).await;
     held.lock().take().unwrap().send("late").unwrap();
-    let answers = within("it is answered", waiting).await.unwrap().unwrap();
+    let answers = within("the question is answered", waiting).await.unwrap().unwrap();
     assert_eq!(answers.len(), 1);
 }
 
@@ -137,10 +137,10 @@ async fn ack_request_is_cancelled_when_all_nodes_have_answered() {
     let mut heard = stranger.subscribe("sociable.sociable.all").await.unwrap();
     // A flush does not wait for the server; what is asked behind it does.
     stranger.request("nobody", "".into()).await.unwrap_err();
-    assert_eq!(within("nobody is there", a.io.emit_with_ack("q", 1)).await, Ok(vec![]));
+    assert_eq!(within("no client is there", a.io.emit_with_ack("q", 1)).await, Ok(vec![]));
     let mut kinds = vec![];
     while kinds.last() != Some(&19) {
-        let message = within("it is called off", heard.next()).await.unwrap();
+        let message = within("the question is cancelled", heard.next()).await.unwrap();
         let mut records = &message.payload[29..];
         while let Some((length, rest)) = records.split_first_chunk() {
             let (record, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);

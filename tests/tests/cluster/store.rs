@@ -89,7 +89,7 @@ async fn store_has_room_when_clients_fill_their_share() {
         }
     }
     a.io.flushed().await.unwrap();
-    eventually("all is written", || a.adapter.stats().sessions_saved >= 50).await;
+    eventually("all sessions are written", || a.adapter.stats().sessions_saved >= 50).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(numbers(&watcher, 1).await, [1]);
     let stats = a.adapter.stats();
@@ -101,7 +101,7 @@ async fn store_has_room_when_clients_fill_their_share() {
     // A session beyond its limit is not persisted.
     let greedy = a.server.connect().await.unwrap();
     greedy.emit_with_ack("name", "x".repeat(70_000)).await.unwrap();
-    eventually("it is counted", || a.io.stats().sessions_too_large > 0).await;
+    eventually("the large session is counted", || a.io.stats().sessions_too_large > 0).await;
 }
 
 /// Another tenant of the NATS server takes all the room that there is.
@@ -145,7 +145,7 @@ async fn events_are_delivered_while_the_store_is_full() {
     assert!(a.io.flushed().await.is_ok(), "nothing waits");
     for (member, client) in [(&a, near.as_lost()), (&b, lost)] {
         let back = member.server.client().recover(client).connect().await.unwrap();
-        assert!(!back.recovered(), "it would miss something");
+        assert!(!back.recovered(), "the client would miss an event");
         back.disconnect();
     }
     far.sync().await.unwrap();
@@ -159,7 +159,7 @@ async fn events_are_delivered_while_the_store_is_full() {
     })
     .await;
     assert!(recovers(&b, &a, n + 100).await);
-    assert_eq!((a.io.stats().sessions_voided, b.io.stats().sessions_voided), (0, 0), "nobody was cut off");
+    assert_eq!((a.io.stats().sessions_voided, b.io.stats().sessions_voided), (0, 0), "no client was disconnected");
     for client in [&far, &stays] {
         client.sync().await.unwrap();
     }

@@ -90,12 +90,12 @@ async fn session_ends_when_a_payload_is_invalid() {
         let (path, sid) = open(&node, "").await;
         assert_eq!(post(node.addr, &path, body).await.brief(), (200, "ok"));
         if body != "1:4" {
-            eventually("it ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
+            eventually("the session ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
         }
     }
     let (path, sid) = open(&node, "").await;
     post_binary(&node, &path, &[1, 9, 255, 4]).await;
-    eventually("it ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
+    eventually("the session ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
 }
 
 #[tokio::test]
@@ -112,9 +112,9 @@ async fn session_ends_when_an_eio3_client_stops_pinging() {
     }
     socket.send_binary(&[4, 1, 2]).await;
     assert_eq!(socket.frame().await, Some(Frame::Binary(vec![4, 1, 2])));
-    eventually("it is closed", || engines.end_of(&sid) == Some(CloseReason::PingTimeout)).await;
+    eventually("the session is closed", || engines.end_of(&sid) == Some(CloseReason::PingTimeout)).await;
     // A pong is for the server to send.
     let (path, sid) = self::open(&node, "").await;
     post(node.addr, &path, "1:3").await;
-    eventually("it ends", || engines.end_of(&sid) == Some(CloseReason::TransportError)).await;
+    eventually("the session ends", || engines.end_of(&sid) == Some(CloseReason::TransportError)).await;
 }

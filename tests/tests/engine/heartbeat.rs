@@ -70,7 +70,10 @@ async fn ping_before_an_upgrade_needs_a_pong_after_it() {
         assert_eq!(session.receive().await, "2");
         let mut socket = probed(&session).await;
         socket.send("5").await;
-        eventually("it is upgraded, or too late", || engines.engine.stats().upgraded == 1 || engines.end_of(&session.sid).is_some()).await;
+        eventually("the session is upgraded, or has ended", || {
+            engines.engine.stats().upgraded == 1 || engines.end_of(&session.sid).is_some()
+        })
+        .await;
         engines.ends(&session.sid, CloseReason::PingTimeout).await;
         socket.rest().await;
         eventually("the session is gone", || engines.engine.session_count() == 0).await;

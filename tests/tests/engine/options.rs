@@ -179,7 +179,7 @@ async fn cross_origin_headers_are_on_every_answer() {
         let response = request(node.addr, "GET", POLLING, &allowed, "").await;
         assert_eq!((response.status, seen(&response)), (200, ours.clone()));
         let response = request(node.addr, "GET", POLLING, &other, "").await;
-        assert_eq!((response.status, seen(&response)), (200, None), "it is not refused, the page can't read it");
+        assert_eq!((response.status, seen(&response)), (200, None), "the request is served, and the page can't read the answer");
         let response = request(node.addr, "GET", "/engine.io/?transport=none", &allowed, "").await;
         assert_eq!((response.status, seen(&response)), (400, ours.clone()));
         assert_eq!(seen(&WebSocket::try_open(node.addr, WEBSOCKET, &allowed).await.unwrap().response), ours);

@@ -44,7 +44,7 @@ mod unfinished {
         assert!(figure(&io, "session_memory_bytes").await <= 1 << 20);
         assert!(io.session_count() > 0, "not all are closed");
         drop(sockets);
-        eventually("all are gone", || io.session_count() == 0).await;
+        eventually("all sessions have ended", || io.session_count() == 0).await;
         assert_eq!(figure(&io, "session_memory_bytes").await, 0);
     }
 
@@ -63,7 +63,7 @@ mod unfinished {
         eventually("some are refused", || io.stats().packets_over_budget > 0).await;
         assert!(figure(&io, "session_memory_bytes").await <= 1 << 20);
         drop(bodies);
-        eventually("all are gone", || io.session_count() == 0).await;
+        eventually("all sessions have ended", || io.session_count() == 0).await;
         assert_eq!(figure(&io, "session_memory_bytes").await, 0);
     }
 }
@@ -107,7 +107,7 @@ mod unread {
         assert!(figure(&io, "unread_bytes").await <= BUDGET);
         assert_eq!(reader.ask("echo", 1).await, json!([1]));
         drop(jammed);
-        eventually("all is given back", || io.session_count() == 1).await;
+        eventually("the whole budget is free", || io.session_count() == 1).await;
         assert_eq!(figure(&io, "unread_bytes").await, 0);
     }
 
@@ -196,10 +196,10 @@ mod handlers {
         for _ in 0..50 {
             client.send(&long).await;
         }
-        eventually("all are read", || io.stats().messages_in >= 51).await;
+        eventually("all events are read", || io.stats().messages_in >= 51).await;
         assert!((5..15).contains(&begun.load(Relaxed)), "{begun:?} handlers run");
         gate.add_permits(1_000);
-        eventually("all are handled", || io.stats().events_handled == 50).await;
+        eventually("all events are handled", || io.stats().events_handled == 50).await;
         assert_eq!(client.ask("echo", 1).await, json!([1]));
     }
 
@@ -219,7 +219,7 @@ mod handlers {
         assert!(memory < 3 << 20, "{memory} bytes are kept of 6 MB that were sent");
         assert_eq!(io.session_count(), 4);
         gate.add_permits(1_000);
-        eventually("all are handled", || io.stats().events_handled == 600).await;
+        eventually("all events are handled", || io.stats().events_handled == 600).await;
         for client in &mut clients {
             assert_eq!(client.ask("echo", 1).await, json!([1]));
         }

@@ -289,7 +289,7 @@ mod origins {
         assert_eq!((form.status, io.stats().sockets_opened), (403, 0));
         assert_eq!(WebSocket::try_open(node.addr, &session.upgrade_target(), &[EVIL]).await.unwrap_err().status, 400);
         session.send(&message(connect())).await;
-        eventually("it joins", || io.stats().sockets_opened == 1).await;
+        eventually("the client joins", || io.stats().sockets_opened == 1).await;
     }
 
     #[tokio::test]

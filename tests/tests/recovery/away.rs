@@ -87,11 +87,11 @@ async fn orders_reach(from: &Member, at: &Member, to: &Member) {
         at.io.to("red").emit("n", 3).unwrap();
         settled(at, to).await;
         let client = back(to, &lost).await;
-        assert!(!client.recovered(), "it was put out: {put_out}");
+        assert!(!client.recovered(), "the session was disconnected: {put_out}");
         client.sync().await.unwrap();
-        assert!(client.pending().is_empty(), "it hears nothing of what was said: {put_out}");
+        assert!(client.pending().is_empty(), "the client gets no missed event: {put_out}");
         client.disconnect();
-        eventually("it is gone", || to.io.socket_count() == 0).await;
+        eventually("the socket has left", || to.io.socket_count() == 0).await;
     }
     let (id, lost) = lost(from).await;
     at.io.to("red").emit("n", 2).unwrap();
@@ -122,7 +122,7 @@ async fn orders_reach(from: &Member, at: &Member, to: &Member) {
     assert!(client.recovered());
     assert_eq!(numbers(&client, 10).await, [10]);
     client.disconnect();
-    eventually("it is gone", || to.io.socket_count() == 0).await;
+    eventually("the socket has left", || to.io.socket_count() == 0).await;
 }
 
 /// Waits until `to` has the orders of `at`.
@@ -208,7 +208,7 @@ async fn handle_disconnects_a_lost_socket() {
             assert!(handle.ready().await.is_err());
             from.io.to("red").emit("n", 2).unwrap();
             from.io.to("blue").emit("n", 3).unwrap();
-            eventually("it takes effect", || leaves || handle.emit("n", 4).is_err()).await;
+            eventually("the order takes effect", || leaves || handle.emit("n", 4).is_err()).await;
             settled(from, to).await;
             let client = back(to, &lost).await;
             assert_eq!(client.recovered(), leaves);
@@ -216,7 +216,7 @@ async fn handle_disconnects_a_lost_socket() {
                 assert_eq!(numbers(&client, 3).await, [3]);
             }
             client.disconnect();
-            eventually("it is gone", || from.io.socket_count() + to.io.socket_count() == 0).await;
+            eventually("the sockets have left", || from.io.socket_count() + to.io.socket_count() == 0).await;
             while told.try_recv().is_ok() {}
         }
     }

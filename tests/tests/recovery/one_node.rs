@@ -134,7 +134,7 @@ async fn namespaces_over_one_outbox_leave_no_partial_session() {
             return;
         }
     }
-    eventually("nobody is left", || io.socket_count() == 0 && io.of("/other").socket_count() == 0).await;
+    eventually("no socket is left", || io.socket_count() == 0 && io.of("/other").socket_count() == 0).await;
     assert_eq!(io.stats().slow_clients, 0);
     assert!(io.local_rooms().await.is_empty() && io.of("/other").local_rooms().await.is_empty());
     // The recovered namespace, which was lost with the connection, still has its room.
@@ -156,5 +156,5 @@ async fn child_namespace_is_removed_when_recovery_expires() {
     let client = server.client().namespace("/document-1").connect().await.unwrap();
     assert_eq!(io.namespaces().len(), 2);
     drop(client.drop_connection());
-    eventually("it goes", || io.namespaces().len() == 1).await;
+    eventually("the namespace is removed", || io.namespaces().len() == 1).await;
 }

@@ -80,7 +80,7 @@ async fn pending_acks_fail_when_the_socket_leaves() {
                 "close" => client.send_engine("1").await,
                 _ => client.send(disconnect()).await,
             }
-            eventually("it is over", || answers.lock().unwrap().len() == 1).await;
+            eventually("the question has ended", || answers.lock().unwrap().len() == 1).await;
             assert_eq!(*answers.lock().unwrap(), [Err(AckError::Disconnected)]);
         }
     }

@@ -171,7 +171,7 @@ async fn socket_ends_when_connect_is_repeated_during_middleware() {
     client.send(connect().of("/waits")).await;
     assert_eq!(client.rest().await, []);
     GO_ON.add_permits(2);
-    eventually("nobody is in it", || waits.socket_count() == 0).await;
+    eventually("no socket is in the namespace", || waits.socket_count() == 0).await;
     assert_eq!(io.stats().sockets_opened, 1);
 }
 
@@ -269,5 +269,5 @@ async fn disconnect_handler_runs_once_per_socket() {
     client.rest().await;
     eventually("the session is gone", || io.session_count() == 0).await;
     assert_eq!(ENDS.load(Ordering::SeqCst), 1);
-    assert!(io.local_rooms().await.is_empty(), "who has left joins nothing");
+    assert!(io.local_rooms().await.is_empty(), "a socket that left joins no room");
 }

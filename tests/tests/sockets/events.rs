@@ -105,7 +105,7 @@ async fn handler_errors_are_reported_and_counted() {
     client.emit("fails later", ()).await;
     client.emit("nobody handles this", ()).await;
     assert_eq!(client.ask("number", 7).await, json!([7]), "the connection goes on");
-    eventually("all are told", || errors.lock().unwrap().len() == 7).await;
+    eventually("all errors are reported", || errors.lock().unwrap().len() == 7).await;
     let errors = errors.lock().unwrap();
     assert!(errors[..5].iter().all(|error| matches!(error, SocketError::Arguments { .. })), "{errors:?}");
     assert!(matches!(&errors[5], SocketError::Handler { event, message } if event == "fails" && message == "no luck"));
@@ -130,7 +130,7 @@ async fn handlers_of_one_socket_begin_in_the_order_of_its_events() {
     for n in 0..100 {
         client.emit("n", n).await;
     }
-    eventually("all have begun", || begun.lock().unwrap().len() == 100).await;
+    eventually("all handlers have started", || begun.lock().unwrap().len() == 100).await;
     assert!(begun.lock().unwrap().is_sorted());
 }
 
@@ -200,11 +200,11 @@ async fn events_wait_behind_one_in_middleware() {
     let expected = |last: usize| (1..=last).filter(|n| n % 7 != 0).collect::<Vec<_>>();
     for waits_at in [10, 20, 30, 40] {
         let before = expected(waits_at - 1);
-        eventually("all before are handled", || handled.lock().unwrap().len() >= before.len()).await;
+        eventually("all earlier events are handled", || handled.lock().unwrap().len() >= before.len()).await;
         assert_eq!(*handled.lock().unwrap(), before);
         GO_ON.add_permits(1);
     }
-    eventually("all are handled", || handled.lock().unwrap().len() == expected(40).len()).await;
+    eventually("all events are handled", || handled.lock().unwrap().len() == expected(40).len()).await;
     assert_eq!(*handled.lock().unwrap(), expected(40));
 }
 
@@ -234,7 +234,7 @@ async fn client_is_not_read_while_too_many_events_wait() {
         assert_eq!(io.stats().messages_in, before + 7 + n, "no more is read of the one that waits, and others are read");
     }
     GO_ON.add_permits(12);
-    eventually("all are handled", || handled.lock().unwrap().len() == 12).await;
+    eventually("all events are handled", || handled.lock().unwrap().len() == 12).await;
     assert!(handled.lock().unwrap().is_sorted());
     sending.await.unwrap();
 }

@@ -62,7 +62,7 @@ async fn metrics_count_sessions_sockets_and_rooms() {
         assert_eq!(sample_value(&io, sample).await, expected, "{sample}");
     }
     a.tear();
-    eventually("it is gone", || io.session_count() == 1).await;
+    eventually("the session has ended", || io.session_count() == 1).await;
     assert_eq!(sample_value(&io, r#"sociable_sessions_closed_total{cause="transport_close"}"#).await, 1.0);
 }
 

@@ -165,7 +165,7 @@ async fn client_that_leaves_during_middleware_is_not_connected() {
     io.middleware(async || drop(GO_ON.acquire().await));
     let mut client = Client::session(node.addr).await;
     client.send(connect()).await;
-    eventually("it is asked for", || io.socket_count() == 1).await;
+    eventually("the middleware runs", || io.socket_count() == 1).await;
     client.tear();
     eventually("the session is gone", || io.session_count() == 0).await;
     GO_ON.add_permits(1);

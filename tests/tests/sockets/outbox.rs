@@ -81,7 +81,7 @@ async fn slow_websocket_client_is_closed_and_others_stay() {
             assert_eq!(reader.packet().await.args()[0], sent);
             sent += 1;
         }
-        eventually("it is told", || !ends.lock().unwrap().is_empty()).await;
+        eventually("the end is reported", || !ends.lock().unwrap().is_empty()).await;
         assert_eq!(*ends.lock().unwrap(), [(jammed.id().to_owned(), "slow client".to_owned())]);
         eventually("its session is gone", || io.session_count() == 1).await;
         io.emit("last", ()).unwrap();
@@ -104,7 +104,7 @@ async fn polling_client_that_stays_away_is_closed_at_max_outbox() {
         sent += 1;
         assert!(sent <= 12, "more than the bound waits for it");
     }
-    assert!(sent >= 11, "it is let go before the bound");
+    assert!(sent >= 11, "the slow client was closed too early");
     eventually("its session is gone", || io.session_count() == 0).await;
     drop(client);
 }
@@ -120,7 +120,7 @@ async fn emit_fails_when_the_client_is_slow() {
     let client = Client::connect_polling(node.addr).await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     post(node.addr, &target, &message(event("go", ()))).await;
-    eventually("it is told", || !results.lock().unwrap().is_empty()).await;
+    eventually("the result is reported", || !results.lock().unwrap().is_empty()).await;
     let results = results.lock().unwrap().remove(0);
     let slow = Err("the client does not read what is sent: its session was closed".to_owned());
     assert_eq!(results[..2], [Ok(()), slow]);
@@ -200,9 +200,9 @@ async fn ready_fails_when_the_client_disconnects() {
     let client = Client::connect_polling(node.addr).await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     post(node.addr, &target, &message(event("go", ()))).await;
-    eventually("it waits", || ends.lock().unwrap().len() == 1).await;
+    eventually("the wait has started", || ends.lock().unwrap().len() == 1).await;
     post(node.addr, &target, "1").await;
-    eventually("it waits no more", || ends.lock().unwrap().len() == 2).await;
+    eventually("the wait has ended", || ends.lock().unwrap().len() == 2).await;
     assert_eq!(*ends.lock().unwrap(), ["waits", "closed"]);
 }
 

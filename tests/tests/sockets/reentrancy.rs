@@ -31,7 +31,7 @@ async fn socket_in_middleware_stays_when_another_is_refused() {
     });
     let mut waits = Client::session(node.addr).await;
     waits.send(connect().of("/slow").data(json!({ "wait": true }))).await;
-    eventually("it is on its way in", || slow.socket_count() == 1).await;
+    eventually("the middleware runs", || slow.socket_count() == 1).await;
     let mut refused = Client::session(node.addr).await;
     refused.send(connect().of("/slow")).await;
     assert_eq!(refused.packet().await, connect_error("no").of("/slow"));
@@ -127,5 +127,5 @@ async fn empty_messages_count_towards_max_outbox() {
     let mut client = Client::connect(node.addr).await;
     // 20,000 times 9 bytes are far less than the bound of 1 MiB; what they cost is more.
     client.emit("flood", 20000).await;
-    eventually("it is closed as slow", || io.stats().slow_clients == 1).await;
+    eventually("the client is closed as slow", || io.stats().slow_clients == 1).await;
 }

@@ -122,7 +122,7 @@ async fn issues_802_820_822_missing_acks_leave_nothing() {
     for _ in 0..100 {
         client.emit("ask", ()).await;
     }
-    eventually("all have timed out", || ended.lock().unwrap().len() == 100).await;
+    eventually("all acks have timed out", || ended.lock().unwrap().len() == 100).await;
     let broadcasts = 20;
     for _ in 0..broadcasts {
         assert!(io.timeout(Duration::from_millis(1)).emit_with_ack("all", ()).await.is_err());
@@ -158,6 +158,6 @@ async fn issue_799_stuck_namespace_blocks_no_other() {
         assert_eq!(other.ask("echo", 1).await, json!([1]));
         client.tear();
         other.tear();
-        eventually("all have left", || io.session_count() == 0 && io.of("/stuck").socket_count() == 0).await;
+        eventually("all sockets have left", || io.session_count() == 0 && io.of("/stuck").socket_count() == 0).await;
     }
 }

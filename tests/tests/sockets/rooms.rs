@@ -192,10 +192,10 @@ async fn room_events_come_in_order() {
         client.send(event(what, room).of("/r")).await;
     }
     let mut other = Client::session(node.addr).await;
-    eventually("all is done", || events.lock().unwrap().len() == 8).await;
+    eventually("all events are recorded", || events.lock().unwrap().len() == 8).await;
     other.join("/r").await;
     other.send(event("join", "b").of("/r")).await;
-    eventually("it has joined", || events.lock().unwrap().len() == 11).await;
+    eventually("the socket has joined", || events.lock().unwrap().len() == 11).await;
     client.send(disconnect().of("/r")).await;
     eventually("the first has left", || events.lock().unwrap().len() == 14).await;
     other.tear();
@@ -252,7 +252,7 @@ async fn room_is_counted_over_all_threads() {
     }
     assert_eq!(*events.lock().unwrap(), ["create", "delete"]);
     drop(clients);
-    eventually("all have left", || io.socket_count() == 0).await;
+    eventually("all sockets have left", || io.socket_count() == 0).await;
     assert!(io.local_rooms().await.is_empty());
 }
 
@@ -309,7 +309,7 @@ async fn fetched_sockets_can_be_acted_on() {
     assert_eq!(clients[1].packet().await, disconnect());
     assert_eq!(clients[2].packet().await, disconnect());
     assert_eq!(clients[0].rest().await, [disconnect()]);
-    eventually("one is left", || io.socket_count() == 1).await;
+    eventually("one socket is left", || io.socket_count() == 1).await;
     eventually("three have their connection", || io.session_count() == 3).await;
     let left = io.fetch_sockets().await.unwrap();
     assert_eq!(left[0].id().as_str(), clients[3].id());
@@ -320,7 +320,7 @@ async fn fetched_sockets_can_be_acted_on() {
 #[tokio::test]
 async fn broadcast_with_ack_gathers_all_answers() {
     let (io, node) = start(4);
-    assert!(io.emit_with_ack("nobody", ()).await.unwrap().is_empty(), "nobody is asked, and nothing is waited for");
+    assert!(io.emit_with_ack("nobody", ()).await.unwrap().is_empty(), "no client is asked, so the answers end at once");
     let mut clients = Client::connect_many(node.addr, 6).await;
     let asked = tokio::spawn(io.timeout(patience()).emit_with_ack("q", 1));
     for (n, client) in clients.iter_mut().enumerate() {

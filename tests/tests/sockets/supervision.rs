@@ -90,7 +90,7 @@ mod panics {
             client.send(connect().of(name)).await;
             assert_eq!(client.packet().await, connect_error("Internal server error").of(name));
             assert_unharmed(&mut client).await;
-            eventually("nobody is on the way in", || io.of(name).socket_count() == 0).await;
+            eventually("no socket is in middleware", || io.of(name).socket_count() == 0).await;
         }
         assert_eq!((io.stats().handler_panics, io.stats().sockets_opened), (2, 2));
     }
@@ -128,11 +128,11 @@ mod panics {
             let mut client = Client::connect_by(node.addr, polling).await;
             assert_unharmed(&mut client).await;
             client.send(disconnect()).await;
-            eventually("it has left", || io.socket_count() == 0).await;
+            eventually("the socket has left", || io.socket_count() == 0).await;
             client.join("/").await;
             assert_unharmed(&mut client).await;
             client.send_engine("1").await;
-            eventually("it has gone", || io.session_count() == 0).await;
+            eventually("the session has ended", || io.session_count() == 0).await;
         }
         assert_eq!((left.lock().unwrap().len(), io.stats().handler_panics), (4, 12));
         assert!(io.local_rooms().await.is_empty());
@@ -161,7 +161,7 @@ mod panics {
             client.emit("echo", ()).await;
         }
         drop(clients);
-        eventually("all have gone", || io.session_count() == 0 && io.socket_count() == 0).await;
+        eventually("all sessions have ended", || io.session_count() == 0 && io.socket_count() == 0).await;
         assert_eq!(io.stats().handler_panics, 7, "two at the event, one at the room, four at the broadcast");
     }
 
@@ -235,7 +235,7 @@ async fn tokio_main_serves_in_both_ways() {
             assert_eq!(client.packet().await, event("news", ()));
         }
         io.disconnect_sockets(true).unwrap();
-        eventually("all have left", || io.socket_count() == 0).await;
+        eventually("all sockets have left", || io.socket_count() == 0).await;
     }
 }
 
@@ -247,7 +247,7 @@ mod other_threads {
         let (sockets, keep) = note();
         io.on_connect(move |socket: Socket| std::future::ready(keep(socket)));
         let clients = Client::connect_many(node.addr, count).await;
-        eventually("all are here", || sockets.lock().unwrap().len() == count).await;
+        eventually("all sockets are connected", || sockets.lock().unwrap().len() == count).await;
         let sockets = sockets.lock().unwrap().clone();
         let order = |socket: &Socket| clients.iter().position(|client| client.id() == socket.id().as_str());
         let mut sockets = sockets;
@@ -294,7 +294,7 @@ mod other_threads {
         let before = sockets[0].emit_with_ack("q", ());
         clients.remove(0).tear();
         assert_eq!(within("the end", before).await.unwrap_err(), sociable::AckError::Disconnected);
-        eventually("it has left", || !sockets[0].is_connected()).await;
+        eventually("the socket has left", || !sockets[0].is_connected()).await;
         assert_eq!(within("the end", sockets[0].emit_with_ack("q", ())).await.unwrap_err(), sociable::AckError::Disconnected);
         assert!(within("the end", sockets[0].ready()).await.is_err());
         assert!(sockets[0].rooms().is_empty());
@@ -364,7 +364,7 @@ mod elsewhere {
         let io = Server::builder().adapter(serving.clone()).build().unwrap();
         assert!(serving.0.get().is_none(), "no thread of it would answer");
         let _node = Node::raw(&io, 1);
-        eventually("it is a member", || serving.0.get().is_some()).await;
+        eventually("the node is a member", || serving.0.get().is_some()).await;
 
         let io = Server::builder().adapter(telling.clone()).build().unwrap();
         io.emit("n", 1).unwrap();

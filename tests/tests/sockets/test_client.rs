@@ -83,7 +83,7 @@ async fn test_client_sees_the_disconnect_and_recovers() {
     assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 2);
     client.disconnect();
     // Until the server notices the leave, the session is recoverable.
-    eventually("it has left", || io.socket_count() == 0).await;
+    eventually("the socket has left", || io.socket_count() == 0).await;
     let fresh = server.client().recover(lost).connect().await.unwrap();
     assert!(!fresh.recovered());
 }

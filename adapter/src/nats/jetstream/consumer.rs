@@ -179,7 +179,7 @@ impl StreamConsumer<'_> {
         if follows == Follows::Again {
             return true;
         }
-        state.queue.note_refusal(&*StoreError::from("another node says so"));
+        state.queue.note_refusal(&*StoreError::from("reported by another node"));
         let Some(mut reader) = wire::records(payload) else {
             context.counters.malformed.increment();
             log.note_hole(head.publisher);

@@ -51,7 +51,7 @@ impl StreamHistory {
         deliver: &mut dyn FnMut(&Arc<Entry>),
     ) -> Result<(), AdapterError> {
         let Some(context) = self.context.upgrade() else {
-            return Err(AdapterError::Unreachable("this process has taken leave".into()));
+            return Err(AdapterError::Unreachable("this process has left the cluster".into()));
         };
         let (state, longest) = (&*self.state, context.send_queue.max_record());
         let mut log = state.log.lock();
@@ -80,7 +80,7 @@ impl History for StreamHistory {
             }
             let record = wire::encode_persisted(number, at, namespace, &target, compress, &bytes);
             let Some(frames) = Frames::read(bytes.into()) else {
-                return Err(AdapterError::Unreachable("a packet could not be written".into()));
+                return Err(AdapterError::Unreachable("encoding the packet failed".into()));
             };
             let entry = Entry::new(namespace.clone(), target, frames, compress, number, reached, true).reaching(reach);
             let subject = match reach {

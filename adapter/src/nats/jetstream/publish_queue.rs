@@ -133,8 +133,8 @@ impl PublishQueue {
         async move {
             match done.wait_for(|done| done.records >= target).await {
                 Ok(done) if done.lost == lost => Ok(()),
-                Ok(_) => Err(AdapterError::Unreachable("not all was kept in time".into())),
-                Err(_) => Err(AdapterError::Unreachable("this process has taken leave".into())),
+                Ok(_) => Err(AdapterError::Unreachable("not all events were persisted in time".into())),
+                Err(_) => Err(AdapterError::Unreachable("this process has left the cluster".into())),
             }
         }
         .boxed()
@@ -329,11 +329,11 @@ mod tests {
         let messages = queue.next_messages(ME(), 1, 1000);
         let packed: Vec<_> = messages.iter().map(|message| (message.subject, message.order, message.records)).collect();
         assert_eq!(packed, [(StreamSubject::All, 1, 2), (StreamSubject::Own, 2, 1)]);
-        assert_eq!(queue.next_messages(ME(), 1, 1000).len(), 2, "they are in flight until they are finished");
+        assert_eq!(queue.next_messages(ME(), 1, 1000).len(), 2, "messages are in flight until they are finished");
         queue.finish(&messages, &[Outcome::Persisted, Outcome::Lost]);
         assert_eq!(queue.waiting.lock().records.bytes(), 0);
         assert!(queue.next_messages(ME(), 1, 1000).is_empty());
-        assert!(queue.flushed(3).now_or_never().unwrap().is_ok(), "what is lost already is no news");
+        assert!(queue.flushed(3).now_or_never().unwrap().is_ok(), "earlier losses are not reported again");
     }
 
     #[test]

@@ -129,9 +129,7 @@ impl Store {
         let stream = open_stream(context, cluster, &subjects, options, patient).await?;
         let info = stream.get_info().await?;
         if info.config.republish.as_ref().is_none_or(|republish| republish.destination != subjects.live) {
-            return Err(
-                format!("the stream {} does not send on what it keeps: delete it, or let this process make it", info.config.name).into()
-            );
+            return Err(format!("stream {} does not republish its messages; delete it, so that a node creates it", info.config.name).into());
         }
         let sessions = open_bucket(context, cluster, options, info.config.num_replicas).await?;
         let epoch = Epoch::of(info.created.unix_timestamp_nanos());
@@ -237,8 +235,8 @@ impl Store {
         if pending > 0 {
             let mut messages = consumer.messages().await?;
             while pending > 0 {
-                let next = tokio::time::timeout(SILENCE, messages.next()).await.map_err(|_| "the stream is silent while it is read")?;
-                let message = next.ok_or("the stream ended while it was read")??;
+                let next = tokio::time::timeout(SILENCE, messages.next()).await.map_err(|_| "reading the stream timed out")?;
+                let message = next.ok_or("the stream ended during the read")??;
                 let info = message.info()?;
                 let sequence = info.stream_sequence;
                 pending = info.pending;

@@ -74,7 +74,7 @@ impl Registry {
         let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
         for tag in dead {
             self.counters.lost.increment();
-            self.remove(tag, "nothing was heard of it for too long");
+            self.remove(tag, "silent for too long");
         }
     }
 

@@ -70,9 +70,9 @@ impl Registry {
         }
     }
 
-    /// Removes a node that said goodbye.
+    /// Removes a node after its farewell.
     fn remove_with_farewell(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
-        self.remove(tag, "it has said goodbye");
+        self.remove(tag, "farewell");
         self.remember_farewell(tag, epoch, now);
     }
 

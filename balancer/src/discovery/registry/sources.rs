@@ -66,7 +66,7 @@ impl Sources {
     pub(super) fn on_listed(&mut self, source: SourceId, mut addresses: Vec<SocketAddr>, mut trouble: Option<String>) -> bool {
         let Some(list) = self.lists.get_mut(&source).filter(|list| !list.former) else { return false };
         if addresses.is_empty() {
-            trouble.get_or_insert_with(|| "it names nobody".into());
+            trouble.get_or_insert_with(|| "no addresses".into());
         } else {
             addresses.sort_unstable();
             addresses.dedup();

@@ -21,7 +21,7 @@ pub(super) const FAREWELL: Duration = Duration::from_secs(60);
 /// The most remembered farewells. Beyond it the oldest is forgotten, and a late announcement could restore its node.
 pub(super) const MAX_FAREWELLS: usize = 4096;
 
-/// A node that said goodbye.
+/// The farewell of a node.
 #[derive(Debug)]
 pub(super) struct Farewell {
     /// The start of the process that it is of.

@@ -106,8 +106,8 @@ impl Registry {
         let why = match endpoint.trouble() {
             Some(trouble) => trouble,
             None if endpoint.is_untagged() => "answers without its tag",
-            None if endpoint.tag().is_some() => "who answers has said goodbye",
-            None => "it was not probed yet",
+            None if endpoint.tag().is_some() => "answers after its farewell",
+            None => "not probed yet",
         };
         NodeView {
             tag: endpoint.tag(),

@@ -90,7 +90,7 @@ async fn recovery_is_refused_without_history() {
     other.disconnected().await.unwrap();
     let client = b.server.client().recover(lost).connect().await.unwrap();
     assert!(!client.recovered());
-    eventually("all is well again", || a.io.is_connected()).await;
+    eventually("the node is connected again", || a.io.is_connected()).await;
     a.io.emit("n", 2).unwrap();
     assert_eq!(numbers(&client, 2).await, [2]);
 }
@@ -124,9 +124,9 @@ async fn sessions_are_closed_when_an_event_is_not_persisted() {
     a.io.emit("n", 4).unwrap();
     far.disconnected().await.unwrap();
     let away = b.server.client().recover(lost).connect().await.unwrap();
-    assert!(!away.recovered(), "it would miss something");
+    assert!(!away.recovered(), "the client would miss an event");
     let near = b.server.client().recover(near_lost).connect().await.unwrap();
-    assert!(!near.recovered(), "what was said to it alone is not kept");
+    assert!(!near.recovered(), "the client's own event was not persisted");
 }
 
 /// A new stream starts its places again. Positions of the former stream must not hide new events.
@@ -143,11 +143,11 @@ async fn recovery_works_after_the_stream_was_recreated() {
     async_nats::jetstream::new(server).delete_stream("sociable-sociable").await.unwrap();
     client.disconnected().await.unwrap();
     let others = [b.server.connect().await.unwrap(), c.server.connect().await.unwrap()];
-    eventually("it is gone", || a.io.socket_count() == 0).await;
+    eventually("the socket has left", || a.io.socket_count() == 0).await;
     let client = a.server.connect().await.unwrap();
     // Each node has found out when what it sends reaches the others.
     for (member, n) in [(&a, 51), (&b, 52), (&c, 53)] {
-        eventually("it is a member of the new stream", || member.io.emit("n", n).is_ok()).await;
+        eventually("the node uses the new stream", || member.io.emit("n", n).is_ok()).await;
     }
     numbers(&client, 53).await;
     let lost = lose(&a, client).await;
@@ -184,7 +184,7 @@ async fn recovery_waits_while_the_store_is_unreachable() {
     let client = served(&a).await;
     let lost = lose(&a, client).await;
     let saved = a.adapter.stats().sessions_saved;
-    eventually("it is saved as lost", || a.adapter.stats().sessions_saved >= saved.max(1)).await;
+    eventually("the session is saved as lost", || a.adapter.stats().sessions_saved >= saved.max(1)).await;
     a.io.flushed().await.unwrap();
     nats.kill();
     eventually("the link is down", || !b.io.is_connected()).await;
@@ -225,7 +225,7 @@ async fn deleted_bucket_is_recreated() {
     let server = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(server).delete_stream("KV_sociable-sociable-sessions").await.unwrap();
     let client = served(&a).await;
-    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    eventually("the session is saved", || a.adapter.stats().sessions_saved > 0).await;
     let lost = client.drop_connection();
     let back = b.server.client().recover(lost).connect().await.unwrap();
     assert!(back.recovered());

@@ -41,7 +41,7 @@ async fn nodes_start_where_there_is_room_for_one_history() {
     let nats = Nats::with(r#"jetstream { store_dir: "STORE", max_file_store: 1700MB }"#);
     let (a, b) = (start(options(&nats)).await, start(options(&nats)).await);
     eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
-    assert_eq!([&a, &b].map(|member| member.adapter.stats().disagreeing), [0, 0], "nobody was judged before it had a history");
+    assert_eq!([&a, &b].map(|member| member.adapter.stats().disagreeing), [0, 0], "no node was compared before it had a history");
 }
 
 #[tokio::test]
@@ -73,5 +73,5 @@ async fn nodes_that_disagree_on_the_history_are_logged() {
     eventually("both are told", || [&a, &b].iter().all(|member| member.adapter.stats().disagreeing == 1)).await;
     let emitter = Emitter::connect(NatsOptions::new(nats.url())).await.unwrap();
     emitter.emit("n", &1).unwrap();
-    eventually("it is counted", || a.adapter.stats().not_for_history == 1).await;
+    eventually("the foreign event is counted", || a.adapter.stats().not_for_history == 1).await;
 }

@@ -115,10 +115,10 @@ async fn one_of_two_clients_recovers_the_same_session() {
         // The second client may take the session from the first, whose connection is then closed.
         assert!(first.recovered() || second.recovered());
         let both = first.recovered() && second.recovered();
-        eventually("nobody is there twice", || b.io.socket_count() + c.io.socket_count() == if both { 1 } else { 2 }).await;
+        eventually("no session lives twice", || b.io.socket_count() + c.io.socket_count() == if both { 1 } else { 2 }).await;
         first.disconnect();
         second.disconnect();
-        eventually("all are gone", || b.io.socket_count() + c.io.socket_count() == 0).await;
+        eventually("all sockets have left", || b.io.socket_count() + c.io.socket_count() == 0).await;
     }
 }
 
@@ -134,11 +134,11 @@ async fn one_of_two_clients_recovers_the_same_session_on_one_node() {
         assert!(first.recovered() || second.recovered());
         if first.recovered() && second.recovered() {
             // The sessions are taken one after the other.
-            eventually("one is left", || b.io.socket_count() == 1).await;
+            eventually("one socket is left", || b.io.socket_count() == 1).await;
         }
         first.disconnect();
         second.disconnect();
-        eventually("all are gone", || b.io.socket_count() == 0).await;
+        eventually("all sockets have left", || b.io.socket_count() == 0).await;
     }
 }
 

@@ -6,7 +6,7 @@ use super::*;
 fn announced_node_counts_when_probe_confirms_its_tag() {
     let mut world = World::new(0, true);
     world.announce("claim", "aaaa", json!({ "address": at(1) }));
-    assert_eq!(world.states(), [], "it only wants to be one");
+    assert_eq!(world.states(), [], "no probe has confirmed the node");
     world.announce("hello", "aaaa", json!({ "address": at(1), "sessions": 3, "name": "first" }));
     assert_eq!(world.states(), [], "anybody could have said it");
     assert_eq!(world.why("aaaa"), "not probed yet");
@@ -23,7 +23,7 @@ fn announced_node_counts_when_probe_confirms_its_tag() {
     assert_eq!((node.state, node.load.sessions()), (Ready, 4));
     world.announce("alive", "aaaa", json!({ "address": at(1), "sessions": 5 }));
     assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().load.sessions(), 4, "its probes tell how many it has");
-    assert_eq!(world.registry.drain_urgent(), [], "it is known there");
+    assert_eq!(world.registry.drain_urgent(), [], "the address is known");
 }
 
 #[test]
@@ -41,11 +41,11 @@ fn announced_name_counts_when_it_is_resolved() {
     let mut world = World::new(0, true);
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.speak("aaaa", json!({ "address": "first:3000" }));
-    assert_eq!(world.states(), [], "nobody can be sent there");
+    assert_eq!(world.states(), [], "the name is not resolved");
     assert_eq!(world.why("aaaa"), "no usable address");
     let located = |announced: &str, addresses| Observation::Resolved { tag: tag("aaaa"), announced: announced.into(), addresses };
     world.observe(located("before:3000", vec![at(7)]));
-    assert_eq!(world.states(), [], "that is not its name");
+    assert_eq!(world.states(), [], "the name is another's");
     world.observe(located("first:3000", vec![at(1)]));
     assert_eq!(world.registry.drain_urgent(), [at(1)]);
     world.pass(secs(6));
@@ -80,7 +80,7 @@ fn silent_node_gets_no_sessions_when_others_are_heard() {
     assert_eq!(world.states(), [("aaaa", Unwell), ("bbbb", Ready), ("cccc", Ready)]);
     assert!(world.why("aaaa").contains("not heard"));
     world.pass(secs(60));
-    assert_eq!(world.state("aaaa"), Some(Unwell), "it answers, so that its sessions are sent there");
+    assert_eq!(world.state("aaaa"), Some(Unwell), "the node answers, so its sessions are routed there");
     world.speak("aaaa", json!({ "address": at(1) }));
     assert_eq!(world.state("aaaa"), Some(Ready));
 }
@@ -90,7 +90,7 @@ fn silence_is_ignored_when_nats_is_down_or_mute() {
     let mut world = World::of_three_speakers();
     world.speakers.clear();
     world.pass(secs(60));
-    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "nobody is heard");
+    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "no node is heard");
     assert_eq!(world.why("aaaa"), "well");
     let mut world = World::of_three_speakers();
     world.link(false);

@@ -76,7 +76,7 @@ fn node_stays_when_another_takes_one_of_its_addresses() {
     world.answers.insert(at(1), Some(health("dddd", json!({}))));
     world.speak("aaaa", json!({ "address": at(4) }));
     world.probe(at(1));
-    assert_eq!(world.state("aaaa"), None, "nobody has reached it there");
+    assert_eq!(world.state("aaaa"), None, "no probe reached the node there");
     world.pass(secs(1));
     assert_eq!((world.state("aaaa"), world.state("dddd")), (Some(Ready), Some(Draining)), "no source names the other");
     // The node answers at two addresses, as one with IPv4 and IPv6 does.
@@ -85,7 +85,7 @@ fn node_stays_when_another_takes_one_of_its_addresses() {
     world.list(0, &[1, 2, 3, 4]);
     world.pass(secs(1));
     assert_eq!(world.states().len(), 3, "no tag twice");
-    assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().address, at(1), "it stays where it was");
+    assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().address, at(1), "the node keeps its address");
     world.answers.remove(&at(1));
     world.pass(secs(2));
     let node = world.registry.table().owner(tag("aaaa")).unwrap();

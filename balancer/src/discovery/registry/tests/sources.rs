@@ -46,7 +46,7 @@ fn former_sources_count_until_all_new_ones_spoke() {
     world.list(1, &[]);
     world.speak("cccc", json!({ "address": at(3) }));
     world.pass(secs(20));
-    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "one has not spoken");
+    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "one source has not reported");
     world.list(1, &[2]);
     assert_eq!(world.states(), [("aaaa", Draining), ("bbbb", Ready), ("cccc", Ready)]);
     // And away from NATS again.

@@ -66,7 +66,7 @@ fn node_is_full_when_its_probe_says_so() {
     world.registry.drain_urgent();
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 3, "max_sessions": 3 }))));
     world.speak("aaaa", json!({ "address": at(1), "full": true }));
-    assert_eq!(world.registry.drain_urgent(), [at(1)], "it is asked at once");
+    assert_eq!(world.registry.drain_urgent(), [at(1)], "the node is probed at once");
     world.probe(at(1));
     assert_eq!(world.states(), [("aaaa", Full), ("bbbb", Ready), ("cccc", Ready)]);
     world.speak("aaaa", json!({ "address": at(1) }));

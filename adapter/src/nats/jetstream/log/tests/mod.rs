@@ -94,7 +94,7 @@ fn lost_event_blocks_only_sessions_that_missed_it() {
     log.advance_to(10);
     log.note_own_loss(lost.number);
     let at = |place| Position { tag: Some(other), own: 0, place };
-    assert!(log.missed(&session(other, at(0), at(place_in(10, 0))), &[], &LIMITS).is_none(), "who was away has a hole");
+    assert!(log.missed(&session(other, at(0), at(place_in(10, 0))), &[], &LIMITS).is_none(), "the disconnected session has a gap");
     log.advance_to(20);
     let later = session(other, at(0), at(place_behind(20)));
     assert_eq!(log.missed(&later, &[], &LIMITS).unwrap().entries.len(), 0);
