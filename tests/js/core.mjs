@@ -165,7 +165,7 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.deepEqual(await auth, [{ token: "t", deep: { list: [1, null] } }]);
 
       const guarded = client(t, await app(), "/guarded", withParser({ auth: { token: "wrong" } }));
-      const refusal = await connected(guarded).then(() => assert.fail("it was let in"), (error) => error);
+      const refusal = await connected(guarded).then(() => assert.fail("the client was accepted"), (error) => error);
       assert.equal(refusal.message, "not authorized");
       assert.deepEqual(refusal.data, { code: "E_AUTH" });
 

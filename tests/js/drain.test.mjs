@@ -31,9 +31,9 @@ test("draining node serves clients until a second signal", async (t) => {
     await connected(stubborn);
   }
   assert.equal(node.child.kill("SIGTERM"), true);
-  await until(async () => (await health(node)).draining, "it says that it is going");
+  await until(async () => (await health(node)).draining, "the health reports the drain");
   assert.deepEqual(await request(`${node.url}/readyz`), { status: 503, text: "the node is going" });
-  await until(() => visits > 5, "they are sent away again and again");
+  await until(() => visits > 5, "the clients are closed repeatedly");
   assert.ok(node.alive);
   assert.deepEqual(await node.stop("SIGINT"), { code: 0, signal: null });
 });
@@ -43,8 +43,8 @@ test("second signal closes a client that does not poll", async (t) => {
   // He has said who he is, and never polls.
   assert.equal((await request(`${node.url}/socket.io/?EIO=4&transport=polling`)).status, 200);
   assert.equal(node.child.kill("SIGTERM"), true);
-  await until(() => node.output.includes("stopping"), "it is told to stop");
-  assert.ok(node.alive, "it waits for him");
+  await until(() => node.output.includes("stopping"), "the node stops");
+  assert.ok(node.alive, "the node waits for the client");
   assert.deepEqual(await node.stop("SIGTERM"), { code: 0, signal: null });
 });
 
@@ -53,16 +53,16 @@ test("node stops while it waits for its cluster", async () => {
   const ended = once(child, "exit");
   let output = "";
   child.stderr.setEncoding("utf8").on("data", (text) => { output += text; });
-  await until(() => output.includes("not there yet"), "it looks for NATS");
+  await until(() => output.includes("not there yet"), "the node waits for NATS");
   child.kill("SIGTERM");
-  assert.deepEqual(await within(ended, "it ends"), [0, null]);
+  assert.deepEqual(await within(ended, "the node ends"), [0, null]);
   assert.match(output, /stopped before serving/);
 });
 
 test("node keeps serving at SIGHUP", async (t) => {
   const node = await freshNode(t);
   assert.equal(node.child.kill("SIGHUP"), true);
-  await until(() => node.output.includes("SIGHUP ignored"), "it says so");
+  await until(() => node.output.includes("SIGHUP ignored"), "the signal is logged");
   await connected(client(t, node, "/"));
 });
 

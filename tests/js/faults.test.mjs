@@ -156,7 +156,7 @@ async function start(jetstream, between) {
 
 async function lose({ nats, nodes, clients, publisher, members, during, allThere }, jetstream) {
   const quiet = await during("nothing happens", () => pause(3000));
-  assert.equal(quiet.losers, 0, "nobody loses anything while nothing happens");
+  assert.equal(quiet.losers, 0, "no client loses an event before the first fault");
 
   const urls = nodes.map(({ url }) => url);
   const ofLast = (client) => client.manager.uri === urls[2];
@@ -171,7 +171,7 @@ async function lose({ nats, nodes, clients, publisher, members, during, allThere
     await pause(2000);
   });
   assert.ok(kill.losers <= killed, "only clients of the killed node lose anything");
-  await until(async () => await members() === NODES - 1, "it is found to be dead", HEAL_MS);
+  await until(async () => await members() === NODES - 1, "the node is found dead", HEAL_MS);
   const fetched = await publisher.emitWithAck("op", { do: "fetchSockets" });
   assert.equal(fetched.value.length, CLIENTS + 1, "all are told of, without waiting for the dead");
 
@@ -191,7 +191,7 @@ async function lose({ nats, nodes, clients, publisher, members, during, allThere
     await pause(CUT_MS);
     nodes[1].links.forEach((link) => link.heal());
   });
-  await until(async () => await members() === NODES - 1, "they know each other again", HEAL_MS);
+  await until(async () => await members() === NODES - 1, "the nodes are members again", HEAL_MS);
 }
 
 async function part({ nats, nodes, clients, members, during }, between) {
@@ -221,8 +221,8 @@ async function part({ nats, nodes, clients, members, during }, between) {
     const some = missing().filter(({ length }) => length > 0);
     throw new Error(`${error.message}: ${some.length} clients miss something of ${taken.length} broadcasts, the first ${some[0]}`);
   });
-  for (const { aside } of clients) assert.deepEqual(aside, [...new Set(aside)].sort((a, b) => a - b), "what was said apart comes once and in order");
+  for (const { aside } of clients) assert.deepEqual(aside, [...new Set(aside)].sort((a, b) => a - b), "events of the partition arrive once and in order");
   console.log(`what was said apart, ${taken.length} broadcasts, came to all ${CLIENTS} clients`);
-  assert.ok(clients.every(({ renewed }) => renewed === 0), "nobody had to begin anew");
+  assert.ok(clients.every(({ renewed }) => renewed === 0), "every client was recovered");
   apart.disconnect();
 }

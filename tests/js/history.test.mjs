@@ -94,7 +94,7 @@ test("thawed node releases clients that recovered elsewhere", async (t) => {
   await until(async () => {
     const sockets = await done(other.socket, { do: "fetchSockets" }).catch(() => []);
     return sockets.length === ids.length;
-  }, "nobody is there twice");
+  }, "no socket lives twice");
   // And it is a node like any other again.
   const late = await settled(wanderer(t, [a]));
   await done(late.socket, { do: "emit", event: "news", args: ["from the one that was frozen"] });
@@ -110,7 +110,7 @@ test("clients of a stopped node recover elsewhere", async (t) => {
   await Promise.all([a.stop("SIGTERM"), done(other.socket, { do: "emit", event: "news", args: ["meanwhile"] })]);
   await back;
   assert.deepEqual([socket.recovered, socket.id], [true, id]);
-  await until(() => heard.length === 2, "what was sent meanwhile");
+  await until(() => heard.length === 2, "the missed events come");
 });
 
 test("draining node closes clients in batches, then ends", async (t) => {
@@ -125,7 +125,7 @@ test("draining node closes clients in batches, then ends", async (t) => {
   await done(other.socket, { do: "emit", event: "news", args: ["second"] });
   for (const { socket, heard, id } of clients) {
     assert.deepEqual([socket.recovered, socket.id], [true, id]);
-    await until(() => heard.length >= 2, "what comes later");
+    await until(() => heard.length >= 2, "the later events come");
     assert.deepEqual(heard.map(([first]) => first), ["first", "second"]);
   }
   assert.deepEqual(await stopped, { code: 0, signal: null });

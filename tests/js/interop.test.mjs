@@ -57,7 +57,7 @@ describe("the end of a connection, as client and server see it", () => {
       assert.equal((await ended)[0], "io server disconnect");
       assert.equal((await endOf(witness, id)).reason, "server namespace disconnect");
       assert.equal(await ask(other, "echo", "stays"), "stays");
-      assert.equal(socket.active, false, "it is for the application to connect again");
+      assert.equal(socket.active, false, "the application has to connect again");
     });
 
     test(`${transport}: server closes the connection`, async (t) => {
@@ -161,7 +161,7 @@ describe("reconnection", () => {
     await settle(...sockets);
     for (const list of echoes) assert.deepEqual(list, Array.from({ length: 20 }, (_, i) => i));
     sockets.forEach((socket, i) => {
-      assert.notEqual(socket.id, firstIds[i], "it is another session");
+      assert.notEqual(socket.id, firstIds[i], "the session is a new one");
       assert.ok(!socket.recovered);
     });
   });

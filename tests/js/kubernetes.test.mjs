@@ -149,7 +149,7 @@ test("pods end as the manifest says and clients miss nothing", { timeout: 800_00
     }
     for (const node of nodes) {
       const { text } = await request(`http://127.0.0.1:${node.port("admin")}/metrics`);
-      assert.match(text, /^sociable_sessions [1-9]/m, "what the autoscaler asks for");
+      assert.match(text, /^sociable_sessions [1-9]/m, "the autoscaler's metric exists");
     }
   });
 
@@ -167,14 +167,14 @@ test("pods end as the manifest says and clients miss nothing", { timeout: 800_00
   await t.test("replaced node moves its clients to the others", async () => {
     await (await next.begin(nats, secrets)).ready();
     tags.set(await tag(next), next.name);
-    assert.ok(clients.some(({ tag }) => tag === goingTag), "it has clients");
+    assert.ok(clients.some(({ tag }) => tag === goingTag), "the node has clients");
     // A client without the other nodes opens sessions on it all the time, more than are closed at first. The
     // drain therefore takes its full time.
     const crowd = setInterval(() => fetch(`${going.url}/socket.io/?EIO=4&transport=polling`).then((res) => res.text()).catch(() => {}), CROWD_MS);
     cleanup.push(() => clearInterval(crowd));
     const ended = endsWell(going);
     ended.catch(() => {});
-    await until(async () => !(await going.passes("readiness")), "it is not ready", HEAL_MS);
+    await until(async () => !(await going.passes("readiness")), "the node is not ready", HEAL_MS);
     assert.ok(await going.passes("liveness"), "and lives");
     assert.equal(going.ended, null, going.output.slice(-2000));
     await ended;

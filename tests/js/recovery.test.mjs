@@ -208,10 +208,10 @@ test("middleware is skipped for a recovered socket", async (t) => {
   assert.deepEqual([socket.recovered, socket.id], [true, id]);
 });
 
-describe("what does not come back", () => {
+describe("refused recoveries", () => {
   const left = {
     "a client that left": async (socket) => socket.disconnect(),
-    "a client that was put out": async (socket) => void (await done(socket, { do: "disconnect", close: false })),
+    "a client that the server disconnected": async (socket) => void (await done(socket, { do: "disconnect", close: false })),
     "a client whose connection the server closed": async (socket) => void (await done(socket, { do: "disconnect", close: true })),
   };
   for (const [who, leave] of Object.entries(left)) {

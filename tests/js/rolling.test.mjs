@@ -283,13 +283,13 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   };
 
   await during("nothing happens", () => pause(3000));
-  assert.equal(sum(clients.map(({ recovered }) => recovered)), 0, "nobody loses a connection while nothing happens");
+  assert.equal(sum(clients.map(({ recovered }) => recovered)), 0, "no client loses its connection before the first change");
   await during("two more nodes start", () => Promise.all([more(), more()]));
   const ofFirst = clients.filter(({ tag }) => tag === nodes[0].tag || tag === nodes[1].tag);
   await during("two of five nodes drain", () => drain(nodes[0], nodes[1]));
   assert.ok(ofFirst.every(({ recovered }) => recovered > 0), "the clients of drained nodes come back as who they were");
   await during("a balancer is killed", () => balancers[0].kill());
-  await during("it starts again", () => balancers[0].restart());
+  await during("the balancer starts again", () => balancers[0].restart());
   await during("the other is handed over", () => balancers[1].handOver());
   for (const old of [...nodes]) {
     await during(`${old.name} is replaced`, async () => {
@@ -312,7 +312,7 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   console.log(`${unknown.living} sessions of nodes that live were unknown, and ${unknown.going} of nodes that were going`);
   assert.equal(lost(), 0, "nothing is lost");
   assert.equal(total("doubled"), 0, "nothing comes twice");
-  assert.equal(total("disordered"), 0, "what one node sends comes in order");
+  assert.equal(total("disordered"), 0, "events of one node arrive in order");
   assert.equal(total("answered"), asked, "every question is answered");
   assert.equal(unknown.living, 0, "no request of a living session comes to a wrong node");
   assert.ok(nodes.every(({ tag }) => clients.some((client) => client.tag === tag)), `all nodes have clients: ${perNode()}`);

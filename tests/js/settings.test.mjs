@@ -142,7 +142,7 @@ test("administration lists actors only under an address", async (t) => {
 
 test("log can be lines of JSON", async (t) => {
   const node = await freshNode(t, "--log-format", "json");
-  await until(() => node.output.includes("listening on"), "it is told");
+  await until(() => node.output.includes("listening on"), "the address is logged");
   const lines = node.output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
   assert.ok(lines.some(({ level, message, target }) => level === "INFO" && message.startsWith("listening on") && target), node.output);
 });

@@ -29,7 +29,7 @@ test("event is a span with its namespace and no user data", async (t) => {
   await ask(socket, "join", "a secret room", "ada");
   await until(() => together(posted, "join", "namespace", "sociable-node", "traced-node"), "the span is sent");
   assert.ok(posted.every(({ path, type }) => path === "/v1/traces" && type === "application/x-protobuf"));
-  assert.ok(!together(posted, "a secret room"), "what users write is not told");
+  assert.ok(!together(posted, "a secret room"), "user data is not exported");
   assert.ok(!node.output.includes("join"), "the log goes by its own filter");
   // Waiting spans are sent at the end.
   await ask(socket, "leave", "a secret room");

@@ -67,7 +67,7 @@ test("client and server share the id, which is a room", async (t) => {
   assert.equal((await op(one, { do: "id" })).id, one.id);
   assert.deepEqual(await op(one, { do: "rooms" }), [one.id]);
   const heard = once(one, "private");
-  two.on("private", () => assert.fail("it is for the other"));
+  two.on("private", () => assert.fail("the event is for the other client"));
   await op(two, { do: "emit", to: [one.id], event: "private", args: ["hello"] });
   assert.deepEqual(await heard, ["hello"]);
   await ask(two, "echo", 1);

@@ -137,7 +137,7 @@ impl Stack {
         self.environment(&mut node, nats, profiles);
         node.env("COMPOSE", self.compose.words.join(" ")).env("COMPOSE_FILE", workspace::root().join("docker-compose.yml"));
         if !report.tests(name, &mut node, tally::node) {
-            println!("--- what the containers said last");
+            println!("--- the last logs of the containers");
             // The log helps to find the failure, and is no step of its own.
             let _ = self.command(nats, profiles).args(["logs", "--no-color", "--tail=40"]).status();
         }

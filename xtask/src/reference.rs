@@ -73,7 +73,7 @@ pub(crate) fn check(report: &mut Report) {
         for (path, text) in files()? {
             let same = fs::read_to_string(workspace::root().join(&path)).is_ok_and(|there| there == text);
             if !same {
-                println!("{path} is not what the programs say: run `cargo xtask reference`");
+                println!("{path} differs from the programs; run `cargo xtask reference`");
             }
             tally.add(Tally { passed: same.into(), failed: (!same).into() });
         }
@@ -90,7 +90,7 @@ fn files() -> io::Result<Vec<(String, String)>> {
     for Program { name, path, file } in programs() {
         let settings = read(&help(&path)?);
         if settings.is_empty() {
-            return Err(io::Error::other(format!("{name} tells no settings")));
+            return Err(io::Error::other(format!("{name} --help lists no settings")));
         }
         page += &table(name, &settings);
         if file {

@@ -91,7 +91,7 @@ pub(crate) fn ensure_current_nats() -> Result<Nats, String> {
     }
     let nats = Nats::at(program)?;
     if let Err(error) = fs::write(&stamp, CURRENT_NATS) {
-        eprintln!("{}: {error}; it will be installed again next time", stamp.display());
+        eprintln!("writing {} failed: {error}; the next run installs again", stamp.display());
     }
     Ok(nats)
 }
@@ -109,7 +109,7 @@ impl Nats {
         let said = output(&program, &["--version"]).ok_or_else(|| format!("{} can't be started", program.display()))?;
         // `nats-server: v2.9.10`
         let version = said.trim().rsplit(' ').next().unwrap_or_default().trim_start_matches('v').to_owned();
-        if version.is_empty() { Err(format!("{} does not tell its version", program.display())) } else { Ok(Self { program, version }) }
+        if version.is_empty() { Err(format!("{} prints no version", program.display())) } else { Ok(Self { program, version }) }
     }
 }
 
@@ -163,17 +163,17 @@ pub(crate) fn limited(program: &str, seconds: u32) -> Command {
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let what = packages.join(" ");
     if find("apt-get").is_none() {
-        return Err(format!("{what} missing, and there is no apt-get to install it"));
+        return Err(format!("installing {what} failed: no apt-get"));
     }
     if output("id", &["-u"]).as_deref().map(str::trim) != Some("0") {
-        return Err(format!("{what} missing, and only root can install it: apt-get install --no-install-recommends {what}"));
+        return Err(format!("installing {what} failed: not root; run apt-get install --no-install-recommends {what}"));
     }
     println!("\n=== installing {what}");
     // Old lists name packages that no longer exist. If an update fails, the old lists may still work.
     apt_get(&["update", "--quiet"]);
     let mut args = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     args.extend_from_slice(packages);
-    if apt_get(&args) { Ok(()) } else { Err(format!("apt-get could not install {what}")) }
+    if apt_get(&args) { Ok(()) } else { Err(format!("installing {what} failed")) }
 }
 
 /// Returns the Debian mirror of this machine.

@@ -38,7 +38,7 @@ test("killed node ends its own sessions alone", async (t) => {
   await nodes[0].restart();
   const { tag } = await healthOf(nodes[0]);
   assert.notEqual(tag, nodes[0].tag);
-  await until(async () => (await newSession(balancer)) === tag, "it gets sessions");
+  await until(async () => (await newSession(balancer)) === tag, "the node gets sessions");
   refused(await send(balancer, { query: { ...QUERY, sid: lost.sid } }), 400, 1, UNKNOWN.message);
 });
 
@@ -55,7 +55,7 @@ test("draining node keeps its sessions and gets no new ones", async (t) => {
   const [going] = nodes;
   const its = raws.filter(({ handshake }) => tagOf(handshake.sid) === going.tag);
   going.child.kill("SIGTERM");
-  await until(async () => (await healthOf(going)).draining, "it says that it is going");
+  await until(async () => (await healthOf(going)).draining, "the node drains");
   its.forEach((raw, n) => raw.send(echoed(n)));
   await Promise.any(its.map(async (raw, n) => assert.equal(await raw.next(), echoed(n))));
   // A polling client gets a close packet, and no unknown session before.
@@ -63,7 +63,7 @@ test("draining node keeps its sessions and gets no new ones", async (t) => {
     const { status, text } = await polling.get();
     assert.equal(status, 200, text);
     return text.split("\x1e").includes("1");
-  }, "it is told to go");
+  }, "the session is closed");
   // From when it is known that it goes, nothing comes to it.
   await until(async () => {
     const tags = await Promise.all(Array.from({ length: 20 }, () => newSession(balancer)));
@@ -90,14 +90,14 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     let sent = 0;
     const emit = () => done(witness, { do: "emit", to: ["red"], event: "n", args: [sent++] });
     await emit();
-    await until(() => heard.length === 1, "it hears");
+    await until(() => heard.length === 1, "the client gets the event");
     const lost = once(socket, "disconnect");
     here.nodes[0].child.kill("SIGTERM");
     while (socket.connected) await emit();
     await lost;
     await emit();
     // A balancer that has not heard yet that the node is going may send it there once more.
-    await until(() => socket.connected && tagOf(socket.io.engine.id) !== here.nodes[0].tag, "it is at another node");
+    await until(() => socket.connected && tagOf(socket.io.engine.id) !== here.nodes[0].tag, "the client is at another node");
     assert.equal(socket.recovered, true);
     assert.equal(socket.id, id);
     assert.deepEqual((await done(socket, { do: "rooms" })).sort(), [id, "red"].sort());

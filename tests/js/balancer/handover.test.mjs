@@ -22,7 +22,7 @@ test("sessions continue through another balancer after a kill", async (t) => {
   await here.balancer.restart();
   for (const polling of pollings) await assertPolls(polling, "as before");
   for (const socket of sockets) {
-    await until(() => socket.connected, "it reconnects");
+    await until(() => socket.connected, "the client reconnects");
     assert.equal(await ask(socket, "echo", 1), 1);
   }
 });
@@ -152,7 +152,7 @@ test("stopped balancer drains polls and websockets", async (t) => {
   const last = send(here.balancer, poll);
   await newSession(here.balancer);
   here.balancer.child.kill("SIGTERM");
-  await until(() => send(here.balancer).then(() => false, ({ code }) => code === "ECONNREFUSED"), "it accepts no more");
+  await until(() => send(here.balancer).then(() => false, ({ code }) => code === "ECONNREFUSED"), "the balancer accepts no more");
   polling.app = here.nodes[0];
   assert.equal((await polling.post(echoed("by another way"))).text, "ok");
   assert.equal((await last).text, echoed("by another way"));
@@ -167,7 +167,7 @@ test("idle balancer stops at once; a second signal ends a drain", async (t) => {
   const raw = await rawClient(t, here);
   assert.deepEqual(await empty.stop(), { code: 0, signal: null });
   here.balancer.child.kill("SIGTERM");
-  await until(() => here.balancer.output.includes("leaving"), "it leaves");
+  await until(() => here.balancer.output.includes("leaving"), "the balancer leaves");
   await assertTalks(raw, "still here");
   assert.deepEqual(await here.balancer.stop("SIGINT"), { code: 0, signal: null });
   await raw.gone();

@@ -107,7 +107,7 @@ for (const clock of CLOCKS) {
     // An owner that lives would delete what has expired.
     await owner.stop("SIGKILL");
     const since = Date.now();
-    await until(() => Date.now() - since > recovery * 2_000, "they are away for longer than they may be");
+    await until(() => Date.now() - since > recovery * 2_000, "the recovery time has passed");
     for (const { to, id, socket, ...client } of clients) {
       await comeBack({ ...client, socket }, to);
       assert.equal(socket.recovered, false, `at the node ${to.clock} s off`);

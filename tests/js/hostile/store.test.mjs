@@ -137,7 +137,7 @@ test("node says that its store is full, serves on, and recovers", { timeout: 180
     assert.ok(answer === true || /not all events were persisted/.test(answer.error), JSON.stringify(answer));
     await Promise.all([near, far].map((client) => isHeard(client, `on ${n}`)));
   }
-  assert.deepEqual((await ready(b)).map(({ status }) => status), [503, 503], "it is still full");
+  assert.deepEqual((await ready(b)).map(({ status }) => status), [503, 503], "the store is still full");
   assert.equal((await request(`${a.url}/healthz`)).status, 200, "a node without a store is well");
   const metrics = (await request(`${a.admin}/metrics`)).text;
   assert.match(metrics, /^sociable_keeping 0$/m);

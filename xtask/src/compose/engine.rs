@@ -46,7 +46,7 @@ impl Engine {
         let failed = |error: std::io::Error| format!("{}: {error}", log.display());
         let output = File::create(&log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        println!("\n=== starting dockerd, which tells more in {}", log.display());
+        println!("\n=== starting dockerd, with its log in {}", log.display());
         let child = Command::new("dockerd").stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         let mut engine = Self(Some(child.map_err(|error| format!("dockerd: {error}"))?));
         let deadline = Instant::now() + PATIENCE;
@@ -65,7 +65,7 @@ impl Engine {
         if tools::find("docker-compose").is_none() {
             tools::install(&["docker-compose"])?;
         }
-        let version = version("docker-compose", &["version", "--short"], None).ok_or("docker-compose does not tell its version")?;
+        let version = version("docker-compose", &["version", "--short"], None).ok_or("docker-compose prints no version")?;
         if !version.starts_with("1.") {
             return Err(format!("docker-compose is {version}: a docker-compose 1.29 is not to be had here"));
         }
@@ -105,7 +105,7 @@ impl Drop for Engine {
             }
             sleep(Duration::from_millis(100));
         }
-        eprintln!("dockerd does not end by itself, and is killed");
+        eprintln!("dockerd does not stop; killing it");
         if let Err(error) = child.kill().and_then(|()| child.wait()) {
             eprintln!("dockerd: {error}");
         }

@@ -96,7 +96,7 @@ pub(super) fn check(program: &Program, settings: &[Setting]) -> io::Result<Tally
         // A complaint about one key or value names the file, or is the one that a flag gets.
         let taken = output.status.success() || !about_all && !said.contains(&*path.to_string_lossy()) && !said.contains("invalid value");
         if !taken {
-            println!("{} does not take what docs/{}.toml shows: {said}", program.name, program.name);
+            println!("{} rejects docs/{}.toml: {said}", program.name, program.name);
         }
         tally.add(Tally { passed: taken.into(), failed: (!taken).into() });
     }

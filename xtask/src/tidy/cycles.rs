@@ -92,11 +92,11 @@ fn compare(arrows: &Arrows<'_>, allowed: &[&str]) -> Vec<Complaint> {
         if !allowed.contains(&module) {
             let into: Vec<_> = arrows[module].intersection(cycle).copied().collect();
             let what = format!("`{module}` is in an import cycle by its imports of {}", into.join(", "));
-            complaints.push(Complaint::new(1, format!("{what}: move what they share into a file below, or take a trait")));
+            complaints.push(Complaint::new(1, format!("{what}: move the shared part into a lower file, or use a trait")));
         }
     }
     for module in allowed.iter().filter(|module| !cycles.iter().any(|cycle| cycle.contains(**module))) {
-        complaints.push(Complaint::new(1, format!("`{module}` is in no import cycle now: strike it off the list in {}", file!())));
+        complaints.push(Complaint::new(1, format!("`{module}` is in no import cycle now: remove it from the list in {}", file!())));
     }
     complaints
 }

@@ -17,7 +17,7 @@ pub(super) fn seeded(path: &Path, text: &str) -> Vec<Complaint> {
     let mut complaints = vec![];
     for (i, line) in text.lines().enumerate() {
         for word in UNSEEDED.iter().filter(|&&word| line.contains(word)) {
-            complaints.push(Complaint::new(i + 1, format!("`{word}` has no seed: take a map of `maps.rs`")));
+            complaints.push(Complaint::new(i + 1, format!("`{word}` has no seed: use a map of `sociable_protocol::maps`")));
         }
     }
     complaints
