@@ -141,19 +141,19 @@ pub async fn check_all<A: Adapter, F: Future<Output = Peer<A>>>(connect: impl Fn
     };
 
     let nodes = pair().await;
-    messages_arrive_once_in_order_and_not_at_home(&nodes.0, &nodes.1).await;
+    check_delivery_and_order(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    what_is_for_one_socket_keeps_its_place(&nodes.0, &nodes.1).await;
+    check_order_across_targets(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    questions_are_answered_and_end(&nodes.0, &nodes.1).await;
+    check_questions(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    adopted_ids_are_heard(&nodes.0, &nodes.1).await;
+    check_adopted_ids(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    a_leave_ends_what_is_waited_for(nodes.0, nodes.1).await;
+    check_leave_ends_questions(nodes.0, nodes.1).await;
 }
 
 fn message(target: Target, operation: Operation) -> Message {
@@ -168,7 +168,7 @@ fn room(name: &str) -> Target {
     Target { rooms: vec![name.into()], except: vec![] }
 }
 
-async fn messages_arrive_once_in_order_and_not_at_home<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_delivery_and_order<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let args = Args::encode(Encoding::Json, &Value::Binary(bytes::Bytes::from_static(&[0, 255]))).expect("bytes can be written");
     let mut sent = vec![
         message(Target::default(), Operation::Join(vec!["red".into(), "größe".into()])),
@@ -184,7 +184,7 @@ async fn messages_arrive_once_in_order_and_not_at_home<A: Adapter>(a: &Peer<A>, 
     assert!(a.heard().is_empty(), "published messages do not return to their node");
 }
 
-async fn what_is_for_one_socket_keeps_its_place<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_order_across_targets<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let own = b.node.clients[0].to_string();
     let sent: Vec<_> = (0..300).map(|n| message(if n % 3 == 0 { Target::default() } else { room(&own) }, emit(n))).collect();
     for message in &sent {
@@ -193,7 +193,7 @@ async fn what_is_for_one_socket_keeps_its_place<A: Adapter>(a: &Peer<A>, b: &Pee
     assert_eq!(b.hears(sent.len()).await, sent, "messages for all and for one socket keep their order");
 }
 
-async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_questions<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let args = Args::encode(Encoding::Json, "hello").expect("text can be written");
     let [first, second] = b.node.clients;
     let ack = Ask::Ack { target: Target::default(), name: "q".into(), args: args.clone(), compress: true };
@@ -209,7 +209,7 @@ async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     assert!(answers.contains(&Answer::ServerAck(args)), "the other server answers");
 }
 
-async fn adopted_ids_are_heard<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_adopted_ids<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let stranger = IdSource::new(NodeTag::random()).draw();
     b.adapter.adopt(stranger);
     // Interest may take a moment to be known.
@@ -223,7 +223,7 @@ async fn adopted_ids_are_heard<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     b.adapter.release(stranger);
 }
 
-async fn a_leave_ends_what_is_waited_for<A: Adapter>(a: Peer<A>, b: Peer<A>) {
+async fn check_leave_ends_questions<A: Adapter>(a: Peer<A>, b: Peer<A>) {
     let ask = Ask::Ack { target: Target::default(), name: "for ever".into(), args: Args::empty(Encoding::Json), compress: true };
     let mut answers = a.adapter.request(Request { namespace: ByteString::from_static("/"), ask });
     let [first, second] = b.node.clients;

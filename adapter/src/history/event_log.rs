@@ -45,7 +45,7 @@ struct Dropped {
 impl Dropped {
     /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
-    fn begins_behind(&mut self, place: u64) {
+    fn mark_missing_up_to(&mut self, place: u64) {
         self.others = self.others.max(place);
         self.all = self.all.max(place);
     }
@@ -103,13 +103,13 @@ impl EventLog {
 
     /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
-    pub(crate) fn begins_behind(&mut self, place: u64) {
-        self.dropped.begins_behind(place);
-        self.dropped_orders.begins_behind(place);
+    pub(crate) fn mark_missing_up_to(&mut self, place: u64) {
+        self.dropped.mark_missing_up_to(place);
+        self.dropped_orders.mark_missing_up_to(place);
     }
 
     /// Notes that entries of this node up to this number may be missing.
-    pub(crate) fn owns_behind(&mut self, number: u64) {
+    pub(crate) fn mark_own_missing_up_to(&mut self, number: u64) {
         self.dropped.own = self.dropped.own.max(number);
         self.dropped_orders.own = self.dropped_orders.own.max(number);
     }
@@ -218,7 +218,7 @@ impl EventLog {
     /// Returns the orders for a room, or for all, that a session at these positions lacks.
     pub(crate) fn orders(&self, session: &SavedSession, room: Option<&str>, known: &[Position]) -> Vec<Arc<Entry>> {
         let Some(lists) = self.lists.get(&session.namespace).filter(|_| self.orders > 0) else { return vec![] };
-        let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
+        let from = known.iter().map(|position| self.covered_up_to(position)).max().unwrap_or(self.first);
         // A lost order has no place. Sessions from before its loss are not recovered, and later ones are past it.
         let unknown =
             |entry: &&Arc<Entry>| entry.order.is_some() && !entry.is_lost() && !known.iter().any(|position| position.covers(&entry.mark()));
@@ -232,7 +232,7 @@ impl EventLog {
 
     /// Returns the events for a session, except those that one of these positions covers.
     pub(crate) fn find(&self, session: &SavedSession, known: &[Position], stays: &Stays) -> Vec<Arc<Entry>> {
-        let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
+        let from = known.iter().map(|position| self.covered_up_to(position)).max().unwrap_or(self.first);
         let Some(lists) = self.lists.get(&session.namespace) else { return vec![] };
         let mut places: Vec<u64> = lists.from(None, from).chain(lists.from(Some(session.id.as_str()), from)).collect();
         for room in stays.names() {
@@ -279,7 +279,7 @@ impl EventLog {
     }
 
     /// Returns a place before which the position covers all entries.
-    fn surely_behind(&self, position: &Position) -> u64 {
+    fn covered_up_to(&self, position: &Position) -> u64 {
         let reached = |entry: &Entry| entry.reached.place <= position.place;
         if position.tag == Some(self.tag) {
             return self.first + self.entries.partition_point(|(_, entry)| entry.reached.own <= position.own && reached(entry)) as u64;

@@ -10,7 +10,7 @@ use sociable_protocol::maps::Map;
 use sociable_protocol::{Id, NodeTag, Value};
 
 use super::event_log::EventLog;
-use super::orders::obey;
+use super::orders::apply_orders;
 use super::{Entry, History, Limits, Missed, NewEvent, OVERHEAD, Position, SavedSession, Usage};
 use crate::AdapterError;
 use crate::message::Message;
@@ -162,7 +162,7 @@ impl History for MemoryHistory {
         if !contents.events.is_complete_behind(&known) || !session.left_rooms.is_complete_behind(&known) {
             return None;
         }
-        let stays = obey(&contents.events, session)?;
+        let stays = apply_orders(&contents.events, session)?;
         let entries = contents.events.find(session, &known, &stays);
         let head = self.position(contents.head);
         drop(contents);
@@ -194,7 +194,7 @@ impl History for MemoryHistory {
         // The next event is the first of a complete run.
         contents.head += 1;
         let head = contents.head;
-        contents.events.owns_behind(head);
+        contents.events.mark_own_missing_up_to(head);
     }
 
     fn holds(&self, pid: &Id) -> bool {

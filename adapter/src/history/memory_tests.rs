@@ -149,7 +149,7 @@ fn history_refuses_offsets_it_never_gave_out() {
 }
 
 #[test]
-fn quiet_session_recovers_when_its_last_event_is_gone() {
+fn quiet_session_recovers_when_its_last_event_is_dropped() {
     let mut bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
     let offset = bench.append("red", 1);
     for _ in 0..20 {

@@ -11,7 +11,7 @@ use crate::message::{Operation, Room, own_room};
 /// missing.
 ///
 /// The client's offset is ignored here: it could claim to have passed a disconnect.
-pub(crate) fn obey(events: &EventLog, session: &SavedSession) -> Option<Stays> {
+pub(crate) fn apply_orders(events: &EventLog, session: &SavedSession) -> Option<Stays> {
     let known = [session.since, session.until];
     if !events.has_orders_behind(&known) {
         return None;

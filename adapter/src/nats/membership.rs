@@ -131,7 +131,7 @@ impl Membership<'_> {
             tokio::select! {
                 message = subscriptions.announcements.next() => {
                     let Some(message) = message else { return };
-                    self.hear(&message.payload);
+                    self.on_announcement(&message.payload);
                 }
                 message = subscriptions.questions.next() => {
                     if message.is_none() {
@@ -162,10 +162,10 @@ impl Membership<'_> {
     }
 
     /// Handles an announcement.
-    fn hear(&mut self, payload: &[u8]) {
+    fn on_announcement(&mut self, payload: &[u8]) {
         let Some(announcement) = decode(payload) else { return self.context.counters.malformed.increment() };
         if announcement.tag == self.me.tag {
-            return self.hear_own_tag(&announcement);
+            return self.on_own_tag(&announcement);
         }
         observe_announcement(self.context, &announcement);
         if matches!(announcement.occasion, Occasion::Claim | Occasion::Hello) {
@@ -174,7 +174,7 @@ impl Membership<'_> {
     }
 
     /// Handles an announcement in this node's name by another process: the server does not return own messages.
-    fn hear_own_tag(&mut self, announcement: &Announcement) {
+    fn on_own_tag(&mut self, announcement: &Announcement) {
         match (announcement.occasion, announcement.epoch == self.me.epoch) {
             // Another node claims the tag: an announcement is the objection.
             (Occasion::Claim, _) => self.replies.ask(),

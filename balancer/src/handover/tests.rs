@@ -98,7 +98,7 @@ async fn handover_is_void_when_successor_dies_before_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_get_ready_is_given_up() {
+async fn successor_is_dropped_when_it_is_not_ready() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let old = process(&path, listen().0, b'a');

@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn few_keys_move_when_a_node_goes_or_comes() {
+    fn few_keys_move_when_a_node_leaves_or_joins() {
         let placement = placement();
         let all = choices(&placement, &Table::new(ready(10), 1));
         let fewer = choices(&placement, &Table::new(ready(9), 2));

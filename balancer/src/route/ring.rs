@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_of_a_node_move_when_it_goes() {
+    fn only_keys_of_a_removed_node_move() {
         let all = addresses(8);
         let (before, after) = (Ring::new(all.clone()), Ring::new(all[..7].to_vec()));
         let mut moved = 0;

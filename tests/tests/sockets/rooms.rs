@@ -152,7 +152,7 @@ async fn room_may_have_the_id_of_another_socket() {
 }
 
 #[tokio::test]
-async fn joined_socket_hears_broadcasts_of_other_threads() {
+async fn joined_socket_gets_broadcasts_of_other_threads() {
     let (io, node) = start(4);
     io.on("tell", async |socket: Socket| socket.to("room").emit("told", ()));
     for round in 0..50 {

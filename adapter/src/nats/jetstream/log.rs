@@ -9,7 +9,7 @@ use sociable_protocol::{Frames, NodeTag};
 
 use super::offset::{self, Epoch, WIDTH};
 use crate::history::event_log::{EventLog, in_order};
-use crate::history::orders::obey;
+use crate::history::orders::apply_orders;
 use crate::history::{OVERHEAD, Position};
 use crate::nats::wire::{PersistedEvent, Publisher};
 use crate::{Entry, Limits, Message, Missed, Reach, SavedSession, Stay};
@@ -110,7 +110,7 @@ impl StreamLog {
         let number = self.number + 1;
         *self = Self::new(self.me, epoch, 0);
         self.number = number;
-        self.events.owns_behind(number);
+        self.events.mark_own_missing_up_to(number);
         self.forget_up_to(sequence);
     }
 
@@ -122,14 +122,14 @@ impl StreamLog {
 
     /// Notes that events are missing before this message, or in it.
     pub(crate) fn break_off_at(&mut self, sequence: u64) {
-        self.events.begins_behind(place_behind(sequence));
+        self.events.mark_missing_up_to(place_behind(sequence));
     }
 
     /// Notes that events of this node up to this number are lost for the others. Currently disconnected sessions are
     /// not recovered.
     pub(crate) fn note_own_loss(&mut self, number: u64) {
-        self.events.owns_behind(number);
-        self.events.begins_behind(self.position().place);
+        self.events.mark_own_missing_up_to(number);
+        self.events.mark_missing_up_to(self.position().place);
     }
 
     /// Notes whether a record of the stream will announce lost events of this node.
@@ -162,7 +162,7 @@ impl StreamLog {
         let known = self.holes.len();
         self.holes.retain(|_, at| at.elapsed() < MAX_HOLE);
         if self.holes.len() < known {
-            self.events.begins_behind(here);
+            self.events.mark_missing_up_to(here);
         }
         true
     }
@@ -307,9 +307,9 @@ impl StreamLog {
     }
 
     /// Notes that private events of a node up to this message may be missing.
-    pub(crate) fn private_begins_behind(&mut self, node: NodeTag, sequence: u64) {
+    pub(crate) fn mark_private_missing_up_to(&mut self, node: NodeTag, sequence: u64) {
         let others = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me));
-        others.events.begins_behind(place_behind(sequence));
+        others.events.mark_missing_up_to(place_behind(sequence));
     }
 
     /// Decodes an event, and sets the offset that clients of this node are shown.
@@ -381,7 +381,7 @@ impl StreamLog {
             return None;
         }
         // Orders are for all nodes.
-        let stays = obey(&self.events, session)?;
+        let stays = apply_orders(&self.events, session)?;
         let entries = in_order(logs().flat_map(|events| events.find(session, &known, &stays)).collect());
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         if bytes > limits.session_bytes {

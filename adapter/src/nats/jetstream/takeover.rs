@@ -320,14 +320,14 @@ async fn read_private(state: &StreamState, context: &NatsContext, tag: NodeTag) 
         if !understood {
             context.counters.malformed.increment();
             context.counters.gaps.increment();
-            log.private_begins_behind(tag, sequence);
+            log.mark_private_missing_up_to(tag, sequence);
         }
     });
     reading.await?;
     // Messages that were dropped, if only while they were read, are missing here.
     let lacks = store.range().await?.lacks(age);
     if lacks > read {
-        state.log.lock().private_begins_behind(tag, lacks);
+        state.log.lock().mark_private_missing_up_to(tag, lacks);
     }
     Ok(())
 }

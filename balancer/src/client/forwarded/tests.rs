@@ -165,7 +165,7 @@ fn address_is_read_with_port_and_brackets() {
 }
 
 #[test]
-fn chain_ends_at_what_is_no_address() {
+fn chain_ends_at_an_invalid_address() {
     for garbage in ["unknown", "_hidden", "1.2.3", "[192.0.2.1]", "fe80::1%eth0", "\u{e9}", "192.0.2.1 192.0.2.2", "\"192.0.2.1\""] {
         assert_eq!(client(&format!("198.51.100.7, {garbage}")), "10.0.0.1", "{garbage}");
         assert_eq!(client(&format!("198.51.100.7, {garbage}, 10.2.2.2")), "10.2.2.2", "{garbage}");

@@ -78,7 +78,7 @@ impl Registry {
         }
     }
 
-    fn somebody_is_heard(&self, now: Instant) -> bool {
+    fn any_is_heard(&self, now: Instant) -> bool {
         self.processes.values().any(|process| process.was_heard(self.rules.silence, now))
     }
 
@@ -122,7 +122,7 @@ impl Registry {
     }
 
     fn decide_verdicts(&mut self, listed: &Set<SocketAddr>, answers: &Map<NodeTag, Vec<SocketAddr>>, now: Instant) {
-        let others = self.somebody_is_heard(now);
+        let others = self.any_is_heard(now);
         let mut signals: Vec<_> = Vec::with_capacity(self.processes.len());
         for (tag, process) in &self.processes {
             let at = answers.get(tag).into_iter().flatten().chain(&process.address);

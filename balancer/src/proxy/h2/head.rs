@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn body_is_chunked_when_only_frames_tell_its_end() {
+    fn body_is_chunked_when_only_frames_mark_its_end() {
         let post = || http::Request::post("https://example.com/");
         let framing = |request, has_body| read(request, has_body).unwrap().body;
         assert_eq!(framing(post().body(()).unwrap(), true), Framing::Chunked);

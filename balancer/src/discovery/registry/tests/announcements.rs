@@ -27,7 +27,7 @@ fn announced_node_counts_when_probe_confirms_its_tag() {
 }
 
 #[test]
-fn announced_address_is_unused_when_it_tells_no_tag() {
+fn announced_address_is_unused_without_its_tag() {
     let mut world = World::new(0, true);
     world.answers.insert(at(1), None);
     world.speak("aaaa", json!({ "address": at(1) }));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn address_becomes_node_when_probe_tells_its_tag() {
+fn address_becomes_a_node_when_a_probe_has_its_tag() {
     let mut world = World::new(1, false);
     world.list(0, &[1]);
     assert_eq!(world.states(), []);
@@ -18,7 +18,7 @@ fn address_becomes_node_when_probe_tells_its_tag() {
 }
 
 #[test]
-fn endpoint_is_shown_and_unused_when_it_tells_no_tag() {
+fn endpoint_is_shown_and_unused_without_a_tag() {
     let mut world = World::new(1, false);
     world.answers.insert(at(1), None);
     world.list(0, &[1]);
@@ -61,7 +61,7 @@ fn node_is_unwell_then_removed_when_nothing_is_heard() {
 }
 
 #[test]
-fn process_is_replaced_when_address_tells_another_tag() {
+fn process_is_replaced_when_its_address_has_another_tag() {
     let mut world = World::of_three();
     world.answers.insert(at(1), Some(health("dddd", json!({}))));
     world.probe(at(1));

@@ -59,7 +59,7 @@ fn former_sources_count_until_all_new_ones_spoke() {
 }
 
 #[test]
-fn registry_bounds_all_that_it_keeps() {
+fn registry_bounds_its_memory() {
     let mut world = World::with(Rules { most_addresses: 2, ..Rules::default() }, 1, true);
     for host in 1..=4 {
         world.answers.insert(at(host), Some(health(["aaaa", "bbbb", "cccc", "dddd"][usize::from(host) - 1], json!({}))));

@@ -42,7 +42,7 @@ fn cut_off_nodes_get_no_sessions_unless_all_are() {
 }
 
 #[test]
-fn node_is_full_when_it_says_so_or_refuses() {
+fn node_is_full_when_announced_or_refusing() {
     let mut world = World::of_three();
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 9, "max_sessions": 10 }))));
     world.probe(at(1));
@@ -61,7 +61,7 @@ fn node_is_full_when_it_says_so_or_refuses() {
 }
 
 #[test]
-fn node_is_full_when_its_probe_says_so() {
+fn node_is_full_when_its_probe_reports_it() {
     let mut world = World::of_three_speakers();
     world.registry.drain_urgent();
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 3, "max_sessions": 3 }))));

@@ -21,7 +21,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn clients_hear_each_event_once_and_in_order(ops in prop::collection::vec(op(), 0..120)) {
+    fn clients_get_each_event_once_and_in_order(ops in prop::collection::vec(op(), 0..120)) {
         let mut cluster = Cluster::new();
         ops.iter().for_each(|op| cluster.act(op));
         cluster.nodes.iter_mut().for_each(|node| node.frozen = false);
