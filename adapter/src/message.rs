@@ -115,8 +115,8 @@ pub struct Request {
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    /// Send a packet that asks for an acknowledgement, and pass the acknowledgements on: [`Answer::Clients`], then an
-    /// [`Answer::Ack`] or [`Answer::Gone`] for each of them.
+    /// Send a packet that asks for an acknowledgement, and return the acknowledgements. The answers are
+    /// [`Answer::Clients`], then an [`Answer::Ack`] or [`Answer::Gone`] for each client.
     Ack {
         /// The sockets.
         target: Target,

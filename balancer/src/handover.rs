@@ -43,7 +43,7 @@ const GET_READY: Duration = Duration::from_secs(60);
 /// The pause after a failed accept, for example without free descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why sockets are not handed over.
+/// An error of a handover.
 #[derive(Debug, Error)]
 pub enum HandoverError {
     /// A system call failed, or the other process went away.

@@ -33,7 +33,7 @@ pub struct Pair {
     pub key: PathBuf,
 }
 
-/// Why certificates are unusable.
+/// An error of certificates.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// No pair was named.

@@ -68,7 +68,7 @@ enum Chore {
     K8sTest,
     /// Cut the connections of real clients repeatedly, and check that each gets every message once.
     Jitter {
-        /// How long each of two runs takes: one with all nodes, one in which a node is killed.
+        /// Minutes of each of two runs: one with all nodes, one in which a node is killed.
         #[arg(long, default_value_t = 10)]
         minutes: u32,
         /// Repeats the cuts of an earlier run, which printed it.
@@ -77,7 +77,7 @@ enum Chore {
     },
     /// Generate inputs for every decoder, and check its properties. Needs a nightly compiler and cargo-fuzz.
     Fuzz {
-        /// How long each target runs.
+        /// Seconds of each target's run.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },

@@ -77,8 +77,8 @@ impl Gaps {
         count_gap(missing, head.publisher, counters)
     }
 
-    /// Compares announced envelopes with those that came. Those that a node announced a while ago have come by now, or
-    /// are lost. Returns true if some are lost.
+    /// Compares announced envelopes with those that came. Envelopes that a node announced a while ago have come by now,
+    /// or are lost. Returns true if some are lost.
     pub(crate) fn observe_announced(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) -> bool {
         let mut known = self.0.lock();
         let Some(expected) = known.expect(publisher) else { return false };

@@ -32,7 +32,7 @@ pub(crate) struct Addresses {
     pub destination: SocketAddr,
 }
 
-/// Why the bytes are no header. The connection's client is unknown, so the connection is closed.
+/// A reason why the bytes are no header. The connection's client is unknown, so the connection is closed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum ProxyProtocolError {
     /// The bytes start with something else.

@@ -3,7 +3,7 @@
 use sociable_nats::NatsConfigError;
 use thiserror::Error;
 
-/// Why discovery can't start.
+/// A reason why discovery can't start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {

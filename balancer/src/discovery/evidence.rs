@@ -18,12 +18,12 @@ pub enum Observation {
         source: SourceId,
         /// All its addresses.
         addresses: Vec<SocketAddr>,
-        /// Why some addresses are missing.
+        /// The reason why some addresses are missing.
         trouble: Option<String>,
     },
     /// The link to NATS is up or down.
     Link {
-        /// The link. That of an earlier configuration is ignored.
+        /// The link. A link of an earlier configuration is ignored.
         source: SourceId,
         /// True if it is up.
         up: bool,
@@ -85,7 +85,7 @@ pub enum Answer {
     Untagged,
 }
 
-/// Why a probe failed.
+/// An error of a probe.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ProbeError {

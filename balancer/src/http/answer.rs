@@ -12,7 +12,7 @@ use super::head::{Field, NO_FIELD};
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
 
-/// Why an answer can't be passed on.
+/// A reason why an answer can't be passed on.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum BadAnswer {
     #[error("no HTTP/1.1")]

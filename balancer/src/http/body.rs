@@ -20,7 +20,7 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// Why a body can't be read.
+/// An error of a chunked body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("malformed chunk")]
 pub(crate) struct BadChunk;

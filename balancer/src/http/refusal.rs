@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-/// Why the balancer answers a request itself.
+/// A reason for which the balancer answers a request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     /// The request is no HTTP.

@@ -31,7 +31,7 @@ pub(crate) struct Rate {
     refill: Duration,
 }
 
-/// Why a [`Rate`] is invalid.
+/// An invalid [`Rate`].
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 pub enum RateError {
     /// Too few or too many a second, or no number.

@@ -26,7 +26,7 @@ const UNKNOWN: [&[u8]; 2] = [b"{\"code\":1,", b"Session ID unknown"];
 /// The most that is read ahead from a client that does not wait for its answer.
 const MAX_AHEAD: usize = 16 * 1024;
 
-/// How an exchange ended.
+/// The end of an exchange.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The client has the answer.
@@ -44,7 +44,7 @@ pub(crate) enum End {
     Refused(Refusal),
 }
 
-/// Whether the client's connection ends behind an exchange.
+/// The condition under which the client's connection ends behind an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closes {
     Always,
@@ -376,7 +376,7 @@ impl ToNode {
     }
 }
 
-/// Why an answer ends before its body does.
+/// A reason why an answer ends before its body does.
 enum Stop {
     Switched,
     Bad,

@@ -37,7 +37,7 @@ pub enum Affinity {
     Header(String),
 }
 
-/// Why a text is no valid [`Affinity`].
+/// An error of a text for an [`Affinity`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AffinityError {
     /// The text has another prefix.

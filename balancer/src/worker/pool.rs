@@ -27,7 +27,7 @@ struct Idle {
     stream: TcpStream,
     /// The second of the worker in which the connection became idle.
     since: u32,
-    /// The descriptor of the idle connection. That of an active one is counted with its client.
+    /// The descriptor of the idle connection. An active connection's descriptor is counted with its client.
     _held: Held,
 }
 

@@ -54,7 +54,7 @@ async fn start_with(options: NatsOptions, change: impl FnOnce(ServerBuilder) -> 
     Member { io, node, adapter }
 }
 
-/// Waits until each node knows all others.
+/// Waits until each node is a member for all others.
 async fn acquainted(members: &[&Member]) {
     for member in members {
         eventually("the nodes know each other", || member.adapter.members().len() == members.len() - 1).await;

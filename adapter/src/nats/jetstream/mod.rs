@@ -12,7 +12,7 @@
 //! * `consumer`: messages that the server republishes once it persisted them. Missing ones are read from the stream.
 //! * `session_record`, `sessions`, `session_writer`: sessions of living clients in a bucket, and the task that writes
 //!   them. `session_lookup`: reads them. `takeover`: takes a session over from another node.
-//! * `log`: the events that this node knows. `store`: stream and bucket. `offset`: positions as clients see them.
+//! * `log`: this node's events of the history. `store`: stream and bucket. `offset`: positions as clients see them.
 //!
 //! # Two numbers
 //!

@@ -34,7 +34,7 @@ const QUIET: Duration = Duration::from_secs(60);
 /// The role of the connection. Initial attempts are repeated: nodes may be known by other sources meanwhile.
 const ROLE: Role = Role { name: "balancer", subscription_capacity: MAX_BEHIND, retry_on_initial_connect: true };
 
-/// Why connecting can't start.
+/// An error before connecting.
 #[derive(Debug, Error)]
 enum ConnectError {
     #[error(transparent)]

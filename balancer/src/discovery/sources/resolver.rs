@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// The time for which `/etc/hosts` is not read again.
 const HOSTS_AGE: Duration = Duration::from_secs(1);
 
-/// Why a name can't be resolved.
+/// An error of a name's resolution.
 #[derive(Debug, Error)]
 pub(super) enum NameError {
     /// DNS has no answer.
