@@ -72,7 +72,7 @@ for (const jetstream of [false, true]) {
   });
 }
 
-// One of 20 runs waited in vain for what was said apart, and it is not known why yet.
+// One of 20 runs lacks broadcasts of the partition, for an unknown reason.
 const byHand = process.env.PARTED ? false : "by hand, with PARTED=1";
 test("cluster with a history survives a NATS partition", { timeout: 300_000, skip: byHand }, async () => {
   const between = [];
@@ -86,7 +86,7 @@ async function start(jetstream, between) {
   const nats = await startNats(place, NODES, jetstream, between);
   const nodes = [];
   for (let i = 0; i < NODES; i++) {
-    // If servers are to be parted, each node has to be with one of them for sure.
+    // For a partition of servers, each node must be at a known one.
     const known = between ? [nats[i]] : nats;
     const links = await Promise.all(known.map(({ port }) => startLink(place, port)));
     const urls = links.map(({ port }) => `nats://127.0.0.1:${port}`).join(",");

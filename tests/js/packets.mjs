@@ -90,7 +90,7 @@ function packet(random, buffers) {
       packet.data = random.chance(0.5) ? text(random) : object(random, 2, { binary: 0 });
   }
   if (type === 3 || (type === 2 && random.chance(0.5))) packet.id = random.pick(NUMBERS.filter((number) => number >= 0));
-  // In the order in which the encoders write.
+  // The keys have the order of the encoders.
   const { nsp, data, id } = packet;
   return { type, ...(data !== undefined && { data }), nsp, ...(id !== undefined && { id }) };
 }

@@ -174,7 +174,7 @@ for (const behind of ["nodes", "balancers"]) {
               [`POST ${POLLING}&user=%7F"<> HTTP/1.1`, 400],
               // As many as HAProxy takes, and more than a node does.
               [`POST ${POLLING} HTTP/1.1${Array.from({ length: 97 }, (_, n) => `\r\nX-${n}: 1`).join("")}`, 400, 431],
-              // Where sessions do not stick, another node is asked.
+              // Without sticky sessions, another node gets the request.
               ...(length > 1_000_000 ? [[`POST ${session} HTTP/1.1`, 400, 413]] : []),
             ]) {
               // The proxy or a balancer may refuse the body as too long.

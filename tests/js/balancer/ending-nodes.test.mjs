@@ -64,7 +64,7 @@ test("draining node keeps its sessions and gets no new ones", async (t) => {
     assert.equal(status, 200, text);
     return text.split("\x1e").includes("1");
   }, "the session is closed");
-  // From when it is known that it goes, nothing comes to it.
+  // Once the drain is known, the node gets no new session.
   await until(async () => {
     const tags = await Promise.all(Array.from({ length: 20 }, () => newSession(balancer)));
     return !tags.includes(going.tag);

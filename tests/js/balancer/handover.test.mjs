@@ -139,7 +139,7 @@ test("SIGHUP applies a changed file and keeps tunnels", async (t) => {
 });
 
 test("stopped balancer drains polls and websockets", async (t) => {
-  // One worker: what it was sent before has arrived when it answers something later.
+  // With one worker, earlier bytes have arrived when a later request is answered.
   const here = await world(t, [], { balancerFlags: ["--drain-time", "3", "--workers", "1"] });
   const [polling] = await pollingOnEach(here);
   await polling.connect();

@@ -1,4 +1,4 @@
-// One client against the descriptors of a node: more connections than it may open files.
+// One client attacks the descriptors of a node, with more connections than the limit on open files.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { chmodSync, writeFileSync } from "node:fs";
