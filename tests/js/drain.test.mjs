@@ -32,7 +32,7 @@ test("draining node serves clients until a second signal", async (t) => {
   }
   assert.equal(node.child.kill("SIGTERM"), true);
   await until(async () => (await health(node)).draining, "the health reports the drain");
-  assert.deepEqual(await request(`${node.url}/readyz`), { status: 503, text: "the node is going" });
+  assert.deepEqual(await request(`${node.url}/readyz`), { status: 503, text: "the node is draining" });
   await until(() => visits > 5, "the clients are closed repeatedly");
   assert.ok(node.alive);
   assert.deepEqual(await node.stop("SIGINT"), { code: 0, signal: null });

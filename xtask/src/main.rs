@@ -6,6 +6,7 @@
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks before the tests
 //! - `tidy`: rules that no compiler checks
+//! - `tree`: the packages that the library pulls
 //! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
 //! - `fuzz`: generated inputs for the decoders
@@ -29,6 +30,7 @@ mod tally;
 mod test;
 mod tidy;
 mod tools;
+mod tree;
 mod workspace;
 
 use std::path::PathBuf;
