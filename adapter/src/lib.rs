@@ -101,8 +101,7 @@ pub trait Adapter: Send + Sync + Debug + 'static {
 
     /// Asks all other nodes, and returns their answers as they come.
     ///
-    /// The stream ends when each member of the time of the call has given its last answer, or is no member any more.
-    /// The caller drops the stream at its own deadline. [`Answer::Failed`] stands for a question that can't be sent.
+    /// The stream ends when each member of the time of the call has given its last answer or has left. The caller drops the stream at its own deadline. [`Answer::Failed`] stands for a question that can't be sent.
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
 
     /// Subscribes this node to the room of another node's socket id. The room has a member here: a recovered socket, or

@@ -21,7 +21,7 @@ pub(crate) struct EventLog {
     entries: VecDeque<(Instant, Arc<Entry>)>,
     /// The place of the first entry among all that were ever in this log.
     first: u64,
-    /// The places of this node's own events in a shared history: those for all nodes, and those for its own sockets.
+    /// The places of this node's own events in a shared history: first for all nodes, then for its own sockets.
     /// Each list has its shared places in ascending order.
     mine: [VecDeque<u64>; 2],
     /// Places by namespace: those for all of it and, by room, those for rooms. The oldest come first.

@@ -2,8 +2,9 @@
 
 use sociable_protocol::NodeTag;
 
-/// A point in the history, as seen from one node. The position has two parts: all events of that node up to a number,
-/// and all of the others up to a shared place.
+/// A point in the history, as seen from one node.
+///
+/// The position has two parts: that node's events up to a number, and all others up to a shared place.
 ///
 /// A node sends its own events to its clients before they have a shared place. A position therefore needs both. In a
 /// history that is not shared, all events are the node's own.

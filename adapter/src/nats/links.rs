@@ -7,8 +7,8 @@ use tokio::sync::Notify;
 
 /// The bound in messages of one subscription. Beyond it the client drops messages, which are counted and seen as a gap.
 ///
-/// The bound covers one turn of the client, which fills its buffer of 64 KiB up to 128 times before other tasks run. A
-/// turn thus brings up to 65,536 messages of 128 bytes, about the shortest of a node. Memory has its own bound (see
+/// The bound covers one turn of the client. In a turn the client fills its buffer of 64 KiB up to 128 times before other
+/// tasks run. A turn thus brings up to 65,536 messages of 128 bytes, about the shortest of a node. Memory has its own bound (see
 /// `Backlog`), and is used only while messages wait.
 const SUBSCRIPTION: usize = 65_536;
 /// The same for the stream, whose messages are longer, up to 256 KiB. Messages that the client drops are read from the

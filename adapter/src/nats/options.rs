@@ -104,8 +104,8 @@ impl NatsOptions {
         self
     }
 
-    /// Sets the interval of announcements, and the silence after which a node is taken for dead: 5 s and 10 s by
-    /// default.
+    /// Sets the interval of announcements (5 s by default), and the silence after which a node is taken for dead
+    /// (10 s).
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         (self.heartbeat_interval, self.heartbeat_timeout) = (interval, timeout);

@@ -3,7 +3,7 @@
 //! Most wrong ids have the tag of a node that has ended: after a crash many clients still show them. An id with the tag
 //! of a living node is judged by that node, and its answer is counted.
 //!
-//! Each kind has its own limit, so clients of a restarted node do not use up the limit of the others. An address beyond
+//! Each kind has its own limit: clients of a restarted node leave the limit of the others alone. An address beyond
 //! the second limit reaches nodes only with ids that were right recently.
 
 use std::fmt;

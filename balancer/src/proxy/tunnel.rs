@@ -1,7 +1,7 @@
 //! An open WebSocket: bytes between client and node.
 //!
 //! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while a
-//! side accepts no bytes: at most one read for each direction. Then it stops reading from the other side. `waiting.rs`
+//! side accepts no bytes. The memory holds at most one read for each direction. Then it stops reading from the other side. `waiting.rs`
 //! counts these bytes.
 
 use std::future::Future;

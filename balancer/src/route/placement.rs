@@ -11,7 +11,7 @@
 //! every new one. The node's weight grows from 0 to 1 during the slow start. The weight is the probability of taking
 //! the node when it is chosen, and scales its share.
 //!
-//! The weight is relative: the age of a node divided by that of the oldest ready node, or by a shorter slow start.
+//! The weight is a node's age divided by that of the oldest ready node, or by a shorter slow start.
 //! Nodes that were there when this process started are therefore not new, and one node always has the weight 1. With a
 //! key, the key decides how early a node is taken, so a key moves once.
 

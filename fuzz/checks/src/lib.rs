@@ -1,4 +1,4 @@
-//! Properties that hold for every input of a decoder or a parser: one function each, which panics if they do not.
+//! Properties that hold for every input of a decoder or a parser. Each function panics if its property does not hold.
 //!
 //! Each checks more than the absence of panics. Decoded values can be encoded and decoded again. Outputs are no larger
 //! than the input allows. Limits hold, and the split of an input does not matter. The fuzzer calls these functions with

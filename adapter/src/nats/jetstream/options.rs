@@ -89,8 +89,8 @@ impl JetStreamOptions {
         self
     }
 
-    /// Sets the time that an event may wait for a NATS server's confirmation: 60 s by default, at most 110 s. The
-    /// default outlasts the election of a leader.
+    /// Sets how long an event may wait for a NATS server's confirmation: at most 110 s. The default, 60 s,
+    /// outlasts the election of a leader.
     ///
     /// A later event is dropped and counted. Clients of other nodes that may have been promised it are closed, and get
     /// new sessions.

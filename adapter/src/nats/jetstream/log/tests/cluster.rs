@@ -68,7 +68,7 @@ pub(super) struct Client {
     saved: SavedSession,
     offset: Option<String>,
     pub(super) heard: Vec<(NodeTag, u64)>,
-    /// Events that a thread of the client's node passed during its stay, or that were sent to the client on its return.
+    /// Events that a thread of its node passed during its stay, or that it got on its return.
     offered: BTreeSet<(NodeTag, u64)>,
     /// Private events that were sent while it was on their node.
     pub(super) private: BTreeSet<(NodeTag, u64)>,

@@ -70,8 +70,7 @@ fn append(log: &mut StreamLog, reach: Reach) -> Arc<Entry> {
     entry
 }
 
-/// Messages for all and messages for a node's own sockets are published at the same time, and do not wait for each
-/// other.
+/// Messages for all and messages for a node's own sockets are published without waiting for each other.
 #[test]
 fn log_finds_an_event_placed_behind_later_ones() {
     let (mine, other) = (NodeTag::random(), NodeTag::random());

@@ -24,8 +24,7 @@ pub(super) enum Op {
     Work { node: usize, thread: usize, count: usize },
     /// A client does not read: it is put out at the next event for it.
     Stall { client: usize },
-    /// A node publishes so many waiting messages: those for all first, or those for its own sockets, or only one of the
-    /// two.
+    /// A node publishes so many waiting messages of both kinds, in either order, or only of one kind.
     Publish { node: usize, count: usize, own_first: bool, other_later: bool },
     /// A node consumes so many messages.
     Consume { node: usize, count: usize },
@@ -35,8 +34,7 @@ pub(super) enum Op {
     Disconnect { client: usize },
     /// A client joins the room, or leaves it.
     Move { client: usize },
-    /// A client returns to a thread of a node, and gets so many of the missed events before its connection is cut
-    /// again.
+    /// A client returns to a thread of a node. Its connection is cut again after so many missed events.
     Return { client: usize, node: usize, thread: usize, gets: usize },
     /// Sessions are saved while they live.
     Refresh { client: usize },
