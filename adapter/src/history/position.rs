@@ -22,14 +22,14 @@ pub struct Position {
 
 impl Position {
     /// Returns true if a client at this position has the event with this mark.
-    /// Returns true if a client at this position has the event with this mark.
+    ///
     /// ```
     /// use sociable_adapter::Position;
     /// use sociable_protocol::NodeTag;
     ///
     /// let (mine, other) = (NodeTag::random(), NodeTag::random());
     /// let reached = Position { tag: Some(mine), own: 3, place: 70 };
-    /// The node's third event stands later in the shared sequence, but its own clients have it.
+    /// // The node's third event stands later in the shared sequence, but its own clients have it.
     /// assert!(reached.covers(&Position { tag: Some(mine), own: 3, place: 90 }));
     /// assert!(!reached.covers(&Position { tag: Some(other), own: 3, place: 90 }));
     /// ```
