@@ -34,7 +34,7 @@ pub(super) enum Op {
     Disconnect { client: usize },
     /// A client joins the room, or leaves it.
     Move { client: usize },
-    /// A client returns to a thread of a node. Its connection is cut again after so many missed events.
+    /// A client returns to a thread of a node, and is cut off again after so many missed events.
     Return { client: usize, node: usize, thread: usize, gets: usize },
     /// Sessions are saved while they live.
     Refresh { client: usize },
