@@ -102,8 +102,10 @@ fn balancer_serves_when_nobody_reads_its_log() {
 #[test]
 fn log_is_json_and_signals_change_its_level() {
     let node = Script::start("LiFe");
-    let settings =
-        format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\nlog = 'warn,sociable::balancer=info'\nlog-format = 'json'", node.address);
+    let settings = format!(
+        "listen = ['127.0.0.1:0']\nnodes = ['{}']\nlog = 'warn,sociable::balancer=info,sociable::log=info'\nlog-format = 'json'",
+        node.address
+    );
     let mut program = Program::start("json", &settings);
     let mut log = program.log();
     let begun = logged(&mut log, "listening on");
