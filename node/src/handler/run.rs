@@ -87,16 +87,16 @@ pub(crate) fn notify(session: &Session, listener: impl FnOnce()) {
 /// Counts and logs the panic of a handler.
 fn panicked(session: &Session) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    static UNTOLD: AtomicU64 = AtomicU64::new(0);
+    static UNLOGGED: AtomicU64 = AtomicU64::new(0);
     session.worker().counters().increment(sociable_engine::layer::Count::HandlerPanics);
     let now = Instant::now();
     let mut last = LAST.lock();
     if last.is_some_and(|last| now.duration_since(last) < PANIC_LOG_INTERVAL) {
-        UNTOLD.fetch_add(1, Relaxed);
+        UNLOGGED.fetch_add(1, Relaxed);
         return;
     }
     *last = Some(now);
     drop(last);
-    let untold = UNTOLD.swap(0, Relaxed);
-    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), untold, "a handler panicked");
+    let unlogged = UNLOGGED.swap(0, Relaxed);
+    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), unlogged, "a handler panicked");
 }
