@@ -1,4 +1,4 @@
-//! Files that are served beside the engine, compressed once: those of a client, so that a page loads it from the server that it talks to.
+//! Compressed files served beside the engine, such as those of a client for a page on the same server.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -20,10 +20,10 @@ use super::respond::decorate;
 use crate::handshake::Handshake;
 use crate::state::EngineState;
 
-/// The longest file that is taken, in bytes: ten times the longest of today.
+/// The longest accepted file, in bytes: ten times today's longest.
 const MAX_FILE: u64 = 4 << 20;
 
-/// The window and the effort of Brotli: more effort makes the start much longer, and the files little smaller.
+/// The window and the effort of Brotli. More effort delays the start much and shrinks the files little.
 const BROTLI: (u32, u32) = (22, 9);
 
 /// Files in memory, each with its compressed forms.
@@ -41,7 +41,7 @@ struct ServedFile {
     coded: Coded,
 }
 
-/// A file by each of the codings.
+/// A file in each of the codings.
 #[derive(Debug)]
 struct Coded {
     br: Bytes,
@@ -49,7 +49,7 @@ struct Coded {
     deflate: Bytes,
 }
 
-/// Files that can't be served.
+/// The error of files that cannot be served.
 #[derive(Debug, Error)]
 #[error("{}: {what}", .folder.display())]
 pub struct ServedFilesError {
@@ -58,12 +58,13 @@ pub struct ServedFilesError {
 }
 
 impl ServedFiles {
-    /// Reads and compresses the files of these names in a folder. Missing ones are not served. `version` finds the version that a file tells, which
-    /// becomes the entity tag of all. `missing` is the error if no file tells one.
+    /// Reads and compresses the files of these names in a folder. Missing files are not served.
+    ///
+    /// `version` finds the version in a file, which becomes the entity tag of all. `missing` is the error text if no file has one.
     ///
     /// # Errors
     ///
-    /// A file can't be read or is too long, or none of them tells its version.
+    /// A file cannot be read or is too long, or none of them has a version.
     pub fn read(
         folder: &Path,
         names: &[&'static str],
@@ -88,7 +89,7 @@ impl ServedFiles {
         Ok(Self { etag, files })
     }
 
-    /// The answer, if one of the files is asked for.
+    /// Returns the response, if the request asks for one of the files.
     pub(super) fn answer(
         &self,
         engine: &Arc<EngineState>,
@@ -123,7 +124,7 @@ impl ServedFiles {
         Some(response.set_body(BoxBody::new(body.clone())))
     }
 
-    /// True if the client has the files already.
+    /// Returns whether the client has the files already.
     fn matches(&self, tags: &str) -> bool {
         let mut tags = tags.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
         tags.any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes())
@@ -142,13 +143,13 @@ impl Coded {
         Ok(Self { br: br.into_inner().into(), gzip: gzip.finish()?.into(), deflate: deflate.finish()?.into() })
     }
 
-    /// The coding that the client likes best; of those that it likes alike, the one that it names first.
+    /// Returns the coding that the client prefers. Among equal ones, the first in its list wins.
     fn preferred(&self, accepted: &str) -> Option<(&'static str, &Bytes)> {
         let all = [("br", &self.br), ("gzip", &self.gzip), ("deflate", &self.deflate)];
         let mut best = (0.0, None);
         let named = |coding: &str| accepted.split(',').any(|part| weighted(part).0.eq_ignore_ascii_case(coding));
         for (name, weight) in accepted.split(',').map(weighted) {
-            // A star is for those that are not named.
+            // A star stands for all codings that are not named.
             let coding = all.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
             if coding.is_some() && weight > best.0 {
                 best = (weight, coding.copied());
@@ -172,7 +173,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_client_chooses_the_coding() {
+    fn coding_is_chosen_by_the_client() {
         let coded = Coded::of(b"text").unwrap();
         let preferred = |accepted| coded.preferred(accepted).map(|(name, _)| name);
         assert_eq!(preferred("gzip,br,deflate"), Some("gzip"));
