@@ -18,7 +18,7 @@ use crate::emit::{EmitArgs, EmitError};
 use crate::socket::Socket;
 use crate::stats::Count;
 
-/// The acknowledgement that the sender of an event asked for. It is sent once; clones share it.
+/// The acknowledgement that the sender of an event asked for. Only the first call of [`send`](Self::send) counts, over all clones.
 ///
 /// If the sender asked for none, sending does nothing. Take `Option<Ack>` to distinguish the two.
 #[derive(Clone, Debug, Default)]
@@ -181,7 +181,7 @@ impl Waiter {
     }
 
     /// Reports that the socket has left. A receiver of one acknowledgement sees the drop.
-    pub(crate) fn gone(self, id: Id) {
+    pub(crate) fn left(self, id: Id) {
         if let Self::Many(waiters) = self {
             drop(waiters.send(Answer::Gone(id)));
         }

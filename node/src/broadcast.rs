@@ -66,8 +66,8 @@ impl Default for Flags {
 
 /// A selection of sockets in a namespace.
 ///
-/// It holds the sockets in any of the chosen rooms, or all if none was chosen, without those in an excepted room. A socket in several of the rooms
-/// gets the event once.
+/// The selection holds the sockets in any of the chosen rooms, or all if none was chosen. Sockets in an excepted room are left out. A socket in
+/// several of the rooms gets the event once.
 ///
 /// ```
 /// # async fn show(io: sociable::Server) -> Result<(), Box<dyn std::error::Error>> {
@@ -143,7 +143,7 @@ impl BroadcastOperator {
     ///
     /// # Errors
     ///
-    /// The name is reserved, the arguments cannot be encoded, a worker thread is overloaded, or the other nodes cannot be reached. In the last two
+    /// The name is reserved, or the arguments cannot be encoded. A worker thread is overloaded, or the other nodes cannot be reached. In the last two
     /// cases all other sockets get the event.
     pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         check_name(event)?;

@@ -134,7 +134,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets whether a namespace that was created for a pattern is dropped with its last socket: yes by default, unlike in JavaScript.
+    /// Sets whether a pattern's namespace is dropped with its last socket: yes by default, unlike in JavaScript.
     ///
     /// With [`recovery`](Self::recovery) it stays for as long as one of its disconnected clients may return.
     pub fn cleanup_empty_child_namespaces(mut self, clean_up: bool) -> Self {
@@ -159,7 +159,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how many namespaces all clients of one [address](Self::client_address) may create for patterns: 10,000 by default.
+    /// Sets how many namespaces the clients of one address may create for patterns: 10,000 by default.
+    ///
+    /// See [`client_address`](Self::client_address).
     pub fn max_dynamic_namespaces_of_address(mut self, namespaces: usize) -> Self {
         self.dynamic.of_address = namespaces;
         self
@@ -183,7 +185,9 @@ impl ServerBuilder {
         self
     }
 
-    /// Sets how often sockets may be in rooms named like the id of *another* socket: never by default, unlike in JavaScript.
+    /// Sets how many memberships in rooms named like the id of *another* socket are allowed.
+    ///
+    /// The default is none, unlike in JavaScript.
     ///
     /// The members of such a room receive everything that is sent to that socket alone. If clients choose the names of rooms, any client could then
     /// listen to any other. Each such room costs a NATS subscription. A join beyond the limit does nothing; it is logged, and counted as
@@ -195,7 +199,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Serves the official client's files to browsers, next to the Socket.IO requests: `/socket.io/socket.io.js` and its siblings. Off by default.
+    /// Serves the official client's files to browsers: `/socket.io/socket.io.js` and its siblings. Off by default.
     ///
     /// `folder` is the folder `dist` of the npm package `socket.io-client`. [`build`](Self::build) reads and compresses the files once.
     ///
@@ -210,8 +214,8 @@ impl ServerBuilder {
 
     /// Sets whether a client that waits for an acknowledgement gets the error that prevented it. No by default, as in JavaScript.
     ///
-    /// Such errors are arguments that do not fit or are not [valid](crate::Validate), a refusal by middleware, and a handler that fails before it
-    /// acknowledges. By default the client waits until its own timeout.
+    /// Such errors are arguments that do not fit or are not [valid](crate::Validate), and refusals by middleware. A handler that fails before it
+    /// acknowledges is another. By default the client waits until its own timeout.
     ///
     /// The acknowledgement is one object, `{"error":{"message":"…","data":…}}`. The field `data` is left out if there is none. For arguments that do
     /// not fit, the data is `{"code":"E_ARGUMENTS","argument":0}`.
@@ -220,7 +224,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Registers state that handlers take as [`State<T>`](crate::State). There is one value of each type.
+    /// Registers state that handlers take as [`State<T>`](crate::State). A second value of the same type replaces the first.
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
         self

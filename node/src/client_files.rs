@@ -35,7 +35,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn version_stands_in_the_banner() {
+    fn version_is_read_from_the_banner() {
         assert_eq!(version(b"/*!\n * Socket.IO v4.8.4\n * (c) 2014-2026\n */\n"), Some("4.8.4"));
         assert_eq!(version(b"{\"version\":3}"), None);
         assert_eq!(version(b"\xff"), None);

@@ -31,7 +31,7 @@ pub enum EmitError {
 
 /// The arguments of an event or acknowledgement.
 ///
-/// | what is given | what is sent |
+/// | given | sent |
 /// |---|---|
 /// | `()` | no argument |
 /// | `&value`, of any type with `Serialize` | one argument |
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_of_arguments() {
+    fn arguments_have_all_documented_forms() {
         assert_eq!(json(()), "");
         assert_eq!(json("text"), r#""text""#);
         assert_eq!(json(("a", 1, [2, 3])), r#""a",1,[2,3]"#);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_name_is_refused() {
+    fn reserved_name_is_refused() {
         assert_eq!(check_name("disconnecting").unwrap_err().to_string(), "event name \"disconnecting\" is reserved: choose another");
         assert_eq!(check_name("error"), Ok(()));
     }

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_stay_in_the_order_in_which_they_were_joined() {
+    fn rooms_keep_the_order_of_their_joins() {
         let (mut joined, mut model) = (JoinedRooms::default(), vec![]);
         let mut seed = 7u64;
         for step in 0..4_000 {

@@ -104,7 +104,7 @@ pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
 pub use self::stats::Stats;
 
-/// The code of the README and of the guides is compiled with the examples of this crate, and run where it can be.
+/// The examples of the README and the guides, compiled and run as doctests.
 #[cfg(doctest)]
 mod guides {
     macro_rules! pages {

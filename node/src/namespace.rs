@@ -272,16 +272,16 @@ impl Namespace {
 
     /// Returns the rooms of this node with their numbers of sockets, including the room of each socket's id.
     pub async fn local_rooms(&self) -> HashMap<Room, usize> {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         let namespace = self.clone();
         let mut reports = self.on_workers(None, 0, move |local| {
             let rooms = local.known(namespace.name()).and_then(|part| part.read(NamespaceActor::sizes));
-            drop(tell.send(rooms.unwrap_or_default()));
+            drop(sender.send(rooms.unwrap_or_default()));
         });
         let mut rooms = HashMap::new();
         while reports > 0 {
             // A worker that ends meanwhile drops its sender.
-            let Some(sizes) = told.recv().await else { break };
+            let Some(sizes) = receiver.recv().await else { break };
             reports -= 1;
             for (room, size) in sizes {
                 *rooms.entry(room).or_default() += size;
@@ -410,7 +410,9 @@ impl Namespace {
         Arc::clone(&self.0.joins_under_way)
     }
 
-    /// Returns whether the target may include sockets of this node: by a room here, or by a room that is a socket's id.
+    /// Returns whether the target may include sockets of this node.
+    ///
+    /// A room may exist here, or may be the id of a socket.
     pub(crate) fn may_have(&self, target: &Target) -> bool {
         let has = |room: &Room| self.0.rooms.lock().contains_key(room) || own_room(room).is_some();
         if target.rooms.is_empty() || Arc::strong_count(&self.0.joins_under_way) > 1 {

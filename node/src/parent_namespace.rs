@@ -148,8 +148,8 @@ impl ParentOperator {
         let args = args.into_args(first.encoding())?;
         let mut result = Ok(());
         for operator in self.0 {
-            let told = operator.emit(event, args.clone());
-            result = result.and(told);
+            let sent = operator.emit(event, args.clone());
+            result = result.and(sent);
         }
         result
     }

@@ -54,12 +54,14 @@ impl DisconnectReason {
         }
     }
 
-    /// Returns whether the socket may be recovered where recovery is on: its connection was lost, and neither side meant it to leave.
+    /// Returns whether the socket may be recovered where recovery is on.
+    ///
+    /// The connection was lost, and neither side meant the socket to leave.
     pub fn is_recoverable(self) -> bool {
         matches!(self, Self::Session(reason) if reason.is_recoverable())
     }
 
-    /// Returns whether the client reconnects by itself: after a lost connection, but not after either side disconnected the socket.
+    /// Returns whether the client reconnects by itself: after a lost connection, but not after a disconnect by either side.
     pub fn reconnects(self) -> bool {
         matches!(self, Self::Session(_))
     }
@@ -77,7 +79,7 @@ mod tests {
     use crate::Stats;
 
     #[test]
-    fn each_reason_is_in_the_table_as_it_is_and_its_counter_exists() {
+    fn table_lists_each_reason_with_an_existing_counter() {
         let table = include_str!("reason.rs");
         let yes_no = |yes| if yes { "yes" } else { "no" };
         let session = [

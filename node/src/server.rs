@@ -97,7 +97,7 @@ impl Server {
         self
     }
 
-    /// Returns the service for an actix-web `App`. It answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
+    /// Returns the service for an actix-web `App`. The service answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
     pub fn service(&self) -> EngineService {
         self.inner.engine.service().keeping(Arc::<ServerState>::clone(&self.inner)).with_files(self.inner.client_files.clone())
     }
@@ -107,7 +107,7 @@ impl Server {
         self.inner.engine.serve(app)
     }
 
-    /// Serves a plain `HttpServer` until SIGINT or SIGTERM, then closes every client cleanly and stops the server within `timeout`.
+    /// Serves a plain `HttpServer` until SIGINT or SIGTERM, then closes every client and stops the server within `timeout`.
     ///
     /// An `HttpServer` that stops by itself waits the whole timeout for open WebSockets and sends them no close. Disable its own signal handling with
     /// [`disable_signals`](actix_web::HttpServer::disable_signals).
@@ -174,7 +174,7 @@ impl Server {
         self.inner.adapter.is_connected()
     }
 
-    /// Returns whether the shared history accepts new entries. It refuses them when it is full.
+    /// Returns whether the shared history accepts new entries. A full history refuses them.
     ///
     /// Events are then delivered without being persisted, and a client that loses its connection cannot be recovered.
     pub fn is_keeping(&self) -> bool {
@@ -196,7 +196,9 @@ impl Server {
         self.inner.engine().health(self.is_connected(), self.is_keeping())
     }
 
-    /// Waits until the recoverable changes made on this node so far are persisted: events, and the rooms and data of sockets.
+    /// Waits until all recoverable changes of this node so far are persisted.
+    ///
+    /// These are events, and the rooms and data of sockets.
     ///
     /// With JetStream, a NATS server has then confirmed them. Without a shared history, the future resolves at once. A handler that acknowledges an
     /// event afterwards can promise that its work outlives this node.
@@ -205,7 +207,7 @@ impl Server {
     /// # use sociable::{Ack, Data, Server, Socket};
     /// # let io = Server::builder().build()?;
     /// io.on("order", async |socket: Socket, Data(order): Data<String>, ack: Ack| {
-    ///     let io = socket.namespace().server().ok_or("the server is gone")?;
+    ///     let io = socket.namespace().server().ok_or("server stopped")?;
     ///     io.to("kitchen").emit("ordered", &order)?;
     ///     io.flushed().await?;
     ///     Ok::<_, Box<dyn std::error::Error>>(ack.send("it will be cooked")?)

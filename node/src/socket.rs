@@ -200,7 +200,8 @@ impl Socket {
 
     /// Disconnects the client from the namespace. The client does not reconnect by itself.
     ///
-    /// A disconnected client can no longer be recovered. Before the socket is connected this does nothing: return an error from the middleware.
+    /// A client that has lost its connection can then no longer be recovered. Before the socket is connected this does nothing: return an error from
+    /// the middleware instead.
     pub fn disconnect(&self) {
         let leave = |socket: &Rc<LocalSocket>| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
         self.order(Operation::Disconnect { close: false }, leave);
@@ -208,7 +209,7 @@ impl Socket {
 
     /// Disconnects the client from all its namespaces and closes its connection.
     ///
-    /// A client that is disconnected already can no longer be recovered in this namespace. Before the socket is connected this does nothing, as
+    /// A client that has lost its connection can then no longer be recovered in this namespace. Before the socket is connected this does nothing, as
     /// [`disconnect`](Self::disconnect).
     pub fn disconnect_and_close(&self) {
         let close = |socket: &Rc<LocalSocket>| {
@@ -257,16 +258,16 @@ impl Socket {
         if let Some(socket) = self.here() {
             return socket.session.ready().await;
         }
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         self.run_on_owner(0, move |socket| {
             let session = Rc::clone(&socket.session);
             actix_rt::spawn(async move {
                 let ready = session.ready().await;
                 // The caller may have stopped waiting.
-                let _ = tell.send(ready);
+                let _ = sender.send(ready);
             });
         });
-        told.await.unwrap_or(Err(SendError::Closed))
+        receiver.await.unwrap_or(Err(SendError::Closed))
     }
 
     /// Marks the next event as volatile: it is dropped if it cannot leave at once.
@@ -476,7 +477,7 @@ impl Socket {
         }
         let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
         if let Err(error) = self.0.namespace.broadcast(target, operation, !recoveries.history.is_shared()) {
-            tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "a client that is away could not be given an order");
+            tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "order for a disconnected client not kept");
         }
     }
 

@@ -54,7 +54,7 @@ async fn both_ways_of_serving_serve_them() {
 fn a_folder_that_will_not_do_is_told_at_the_start_with_all_else() {
     let none = Folder::with("none", &[("index.html", b"")]);
     let wrong = Server::builder().serve_client(&none.0).ping_timeout(Duration::ZERO).build().unwrap_err().to_string();
-    assert!(wrong.contains("no file of socket.io-client is there") && wrong.contains("ping_timeout"), "{wrong}");
+    assert!(wrong.contains("no file of socket.io-client found") && wrong.contains("ping_timeout"), "{wrong}");
 
     let long = Folder::with("long", &[("socket.io.js", &vec![b' '; 5 << 20])]);
     let wrong = Server::builder().serve_client(&long.0).build().unwrap_err().to_string();
