@@ -160,7 +160,7 @@ const MAX_CAUSE: usize = 256;
 /// Returns the text of a panic, cut to 256 bytes.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let text = text.unwrap_or("a panic without a text");
+    let text = text.unwrap_or("panic without text");
     text[..text.floor_char_boundary(MAX_CAUSE)].to_owned()
 }
 
@@ -212,6 +212,6 @@ mod tests {
         let panic = catch_unwind(|| panic!("{}", "ä".repeat(MAX_CAUSE))).unwrap_err();
         assert_eq!(panic_text(&*panic), "ä".repeat(MAX_CAUSE / 2));
         let strange = catch_unwind(|| std::panic::panic_any(7)).unwrap_err();
-        assert_eq!(panic_text(&*strange), "a panic without a text");
+        assert_eq!(panic_text(&*strange), "panic without text");
     }
 }

@@ -70,7 +70,7 @@ impl Memory {
         self.most_unread.saturating_sub(others) / SHARE
     }
 
-    /// Returns whether the budget admits another session or waiting event. An eighth is reserved for open sessions.
+    /// Returns whether the budget admits another session or unfinished handler. An eighth is reserved for open sessions.
     pub(crate) fn has_room(&self) -> bool {
         self.used() < self.limit - self.limit / 8
     }

@@ -82,11 +82,11 @@ macro_rules! engine_options {
 
         /// Sets the memory budget of all sessions of this node, in bytes: 4 GiB by default.
         ///
-        /// The budget covers 2 KiB for each session, its [`Handshake`]($crate::Handshake), and events that wait for handlers. The memory bounded by
-        /// [`max_client_bytes`](Self::max_client_bytes) is part of it. Outbound messages are not counted: see [`max_unread`](Self::max_unread).
+        /// The budget covers 2 KiB for each session, its [`Handshake`]($crate::Handshake), and the events of unfinished handlers. The memory bounded
+        /// by [`max_client_bytes`](Self::max_client_bytes) is part of it. Outbound messages are not counted: see [`max_unread`](Self::max_unread).
         ///
-        /// One eighth is reserved for open sessions. Beyond the rest, handshakes are answered by 503, and load balancers see a full node. Waiting
-        /// events are then handled one at a time. The inbound data of one client may use a sixteenth of the free part. Beyond that, an incomplete
+        /// One eighth is reserved for open sessions. Beyond the rest, handshakes are answered by 503, and load balancers see a full node. Each
+        /// session then runs one handler at a time. The inbound data of one client may use a sixteenth of the free part. Beyond that, an incomplete
         /// packet closes its session, and a long body is answered by 503.
         pub fn max_session_memory(mut self, bytes: usize) -> Self {
             self.config.max_session_memory = bytes;

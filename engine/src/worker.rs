@@ -299,7 +299,7 @@ impl Drop for InboxWaker {
     /// Records the loss: without this actor, no call of another thread is run any more.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let cause = "the actor that wakes the worker panicked".to_owned();
+            let cause = "inbox waker panicked".to_owned();
             self.0.actor_died(ActorKind::WORKER, self.0.index.to_string(), cause, Directive::Stop);
         }
     }

@@ -61,7 +61,7 @@ pub enum SendError {
     /// The session has ended.
     #[error("session ended: nothing can be sent")]
     Closed,
-    /// The client's outbox was full, and the client was closed as slow.
+    /// More waited for the client than its limits allow, and it was closed as slow.
     #[error("slow client: session closed")]
     SlowClient,
 }

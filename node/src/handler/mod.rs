@@ -87,7 +87,7 @@ pub enum ExtractError {
     #[error("no state of type {0}: register it with `ServerBuilder::state`")]
     NoState(&'static str),
     /// The server has been dropped.
-    #[error("the server has been dropped")]
+    #[error("server dropped")]
     NoServer,
     /// [`Valid`] refused an argument that fits.
     #[error("{}", .0.message())]

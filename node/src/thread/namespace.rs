@@ -123,7 +123,7 @@ impl LocalNamespace {
         }
         if escalated {
             self.room_restarts.take();
-            self.restart("its rooms died too often".into());
+            self.restart("too many rooms died".into());
         }
     }
 

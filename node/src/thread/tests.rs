@@ -224,7 +224,7 @@ fn namespace_is_restarted_when_its_rooms_die_too_often() {
     one.send(r#"42/a,["broadcast",["red"]]"#);
     assert_eq!(one.next(), r#"42/a,["news"]"#, "the room has its member");
     assert_eq!(deaths(&io), (7, 6), "six rooms and the namespace died; five rooms and the namespace were restarted");
-    assert_eq!(last_death(&io), ("namespace", "its rooms died too often".into(), "restart"));
+    assert_eq!(last_death(&io), ("namespace", "too many rooms died".into(), "restart"));
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Args {
         self.read(|args| T::deserialize(All { args, ranges: args.ranges(), index: 0, wanted: 0 }))
     }
 
-    /// Reads the arguments. If that fails because of half surrogate pairs, reads them again without.
+    /// Reads the arguments. If that fails and there are half surrogate pairs, reads the arguments again without them.
     fn read<T>(&self, read: impl Fn(&Args) -> Result<T, ArgsError>) -> Result<T, ArgsError> {
         read(self).or_else(|error| match self.without_halves() {
             Some(whole) => read(&whole),
