@@ -1,6 +1,6 @@
 //! An Engine.IO server for actix-web: sessions over long-polling and WebSocket, spread over worker threads.
 //!
-//! Use it for your own protocol over Engine.IO clients. The items of [`layer`] support a larger protocol on top, such as Socket.IO.
+//! Use it for your own protocol over Engine.IO clients. The items of [`layer`] support a larger protocol on top.
 //!
 //! # Layout
 //!
