@@ -20,11 +20,11 @@ use crate::worker::Worker;
 const NOTICE: Duration = Duration::from_secs(1);
 const NOTICE_SHARE: u32 = 4;
 /// The time between two batches.
-const PACE: Duration = Duration::from_millis(100);
-/// The time to save sessions before each batch: one part of `SAVE_SHARE` of the remaining time, and at least `SAVE`. Then the batch proceeds without:
+const BATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// The time to save sessions before each batch: one part of `SAVE_SHARE` of the remaining time, and at least `MIN_SAVE`. Then the batch proceeds without:
 /// an unreachable history must not postpone all sessions to the end.
 const SAVE_SHARE: u32 = 2;
-const SAVE: Duration = Duration::from_millis(500);
+const MIN_SAVE: Duration = Duration::from_millis(500);
 /// The time beyond the given one for the last save, or for a blocked thread.
 const OVERTIME: Duration = Duration::from_secs(1);
 
@@ -49,16 +49,16 @@ async fn close_in_batches(engine: &Arc<EngineState>, time: Duration) {
     let mut open = close_some(engine, &[]).await;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        if timeout(SAVE.max(left / SAVE_SHARE), engine.saved()).await.is_err() {
+        if timeout(MIN_SAVE.max(left / SAVE_SHARE), engine.saved()).await.is_err() {
             tracing::warn!(target: "sociable::serve", "sessions not saved in time; closing them");
         }
         let left = end.saturating_duration_since(Instant::now());
-        let batches = (left.as_millis() / PACE.as_millis()).max(1);
+        let batches = (left.as_millis() / BATCH_INTERVAL.as_millis()).max(1);
         open = close_some(engine, &shares(&open, batches)).await;
         if left.is_zero() || open.iter().all(|open| *open == 0) {
             return;
         }
-        sleep(PACE).await;
+        sleep(BATCH_INTERVAL).await;
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-/// The lag from which a thread counts as stalled.
+/// The lag from which a thread counts as having stood still.
 const STANDSTILL: Duration = Duration::from_millis(100);
 
 /// The longest wait that the wheel supports.
@@ -45,7 +45,7 @@ fn millis(time: Duration) -> Millis {
 
 /// The owner of deadlines.
 pub(crate) trait Expires {
-    /// Handles a deadline. `stood` is the stall of the thread meanwhile, `left` the remaining time by which stalls may postpone the deadline.
+    /// Handles a deadline. `stood` is the length of standstills meanwhile, `left` the time by which more may postpone the deadline.
     fn on_deadline(&self, deadline: Deadline, stood: Duration, left: Duration);
 }
 
@@ -54,7 +54,7 @@ pub(crate) trait Expires {
 struct Entry<S> {
     owner: Weak<S>,
     deadline: Deadline,
-    /// The time by which stalls may postpone the deadline in all.
+    /// The time by which standstills may postpone the deadline in all.
     grace: Millis,
     /// The value of [`Timers::stood`] when the deadline was scheduled.
     stood: Millis,
@@ -67,7 +67,7 @@ pub(crate) struct Timers<S> {
     /// The time of the next measurement of the lag, and the interval between two.
     look: Cell<Instant>,
     every: Duration,
-    /// The time for which the thread has stalled, up to the last measurement.
+    /// The length of all standstills of the thread, up to the last measurement.
     stood: Cell<Millis>,
     /// The lag of the thread's event loop.
     pub(crate) lag: Latency,
@@ -85,7 +85,7 @@ impl<S: Expires> Timers<S> {
         }
     }
 
-    /// Schedules a deadline of an owner. `grace` is the time by which stalls may postpone it in all.
+    /// Schedules a deadline of an owner. `grace` is the time by which standstills may postpone it in all.
     pub(crate) fn schedule(&self, owner: Weak<S>, deadline: Deadline, grace: Duration, at: Instant) -> Key {
         self.queue.borrow_mut().insert_at(Entry { owner, deadline, grace: millis(grace), stood: self.stood() }, at)
     }
@@ -133,15 +133,15 @@ impl<S: Expires> Timers<S> {
         }
     }
 
-    /// Returns the time for which the thread has stalled since its start: stopped, blocked or starved. Never too little.
+    /// Returns the length of all standstills of the thread since its start, never too little.
     fn stood(&self) -> Millis {
         let late = self.look.get().elapsed();
-        // The stall may have started before the last measurement.
+        // The standstill may have started before the last measurement.
         let stood = if late > STANDSTILL.min(self.every) { millis(late.saturating_add(self.every)) } else { 0 };
         self.stood.get().saturating_add(stood)
     }
 
-    /// Returns the output of a future within a time. Stalls of the thread extend the time, up to its double.
+    /// Returns the output of a future within a time. Standstills of the thread extend the time, up to its double.
     pub(crate) async fn timeout<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let (mut stood, mut given, mut left) = (self.stood(), time, time);

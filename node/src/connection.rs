@@ -35,13 +35,13 @@ const MAX_NAMESPACES: usize = 1000;
 const MAX_NAME: usize = 1024;
 
 /// The memory of a message besides its bytes while its packet is incomplete.
-const MESSAGE: usize = 64;
+const MESSAGE_COST: usize = 64;
 /// The memory of a client's namespace besides its name and its `auth` payload.
-const NAMESPACE: usize = 1024;
+const NAMESPACE_COST: usize = 1024;
 
 /// Returns the memory that a client takes for one namespace, in bytes.
 fn cost(name: &str, auth: &Args) -> usize {
-    NAMESPACE + name.len() + auth.encoded_len()
+    NAMESPACE_COST + name.len() + auth.encoded_len()
 }
 
 const INVALID_NAMESPACE: &str = "Invalid namespace";
@@ -117,7 +117,7 @@ impl Client {
 
     /// Accounts for a packet that awaits attachments. The next has to come in time, and their memory is bounded.
     fn awaits_attachments(&self, length: usize) {
-        let cost = length + MESSAGE;
+        let cost = length + MESSAGE_COST;
         if !self.session.keep(cost) {
             return self.session.end_over_budget();
         }

@@ -22,7 +22,7 @@ const CLOSE_SHARE: u32 = 2;
 /// graceful stop of actix-server would do so, but it also waits for every idle connection.
 const FLUSH: Duration = Duration::from_millis(250);
 /// The deadline of a stop after the second signal.
-const HURRY: Duration = Duration::from_secs(1);
+const HURRIED_CLOSE: Duration = Duration::from_secs(1);
 
 /// The options of a stop.
 #[derive(Clone, Copy, Debug)]
@@ -38,24 +38,24 @@ pub(crate) struct Stop {
 /// Serves until the server ends, or is stopped.
 pub(crate) async fn run(engine: &Arc<EngineState>, mut server: Server, stop: Stop) -> io::Result<()> {
     let handle = server.handle();
-    let mut signals = Signals::heard(stop.signals);
+    let mut signals = Signals::install(stop.signals);
     tokio::select! {
         ended = &mut server => return ended,
         () = signals.next() => {}
     }
     tracing::info!(target: "sociable::serve", "stopping");
-    let in_peace = async {
+    let orderly = async {
         drain(engine, stop.drain).await;
         engine.close(stop.timeout / CLOSE_SHARE).await;
     };
     let stopping = async {
         tokio::select! {
-            () = in_peace => {}
+            () = orderly => {}
             () = signals.next() => {
                 tracing::warn!(target: "sociable::serve", sessions = engine.session_count(), "second signal; cutting off remaining sessions");
                 // Reachable clients still get a close packet, so that they reconnect sooner. Leaving the cluster may take longer than the time
                 // allows.
-                drop(timeout(HURRY, engine.close(FLUSH)).await);
+                drop(timeout(HURRIED_CLOSE, engine.close(FLUSH)).await);
             }
         }
         tokio::time::sleep(FLUSH).await;
@@ -72,16 +72,16 @@ struct Signals {
 }
 
 impl Signals {
-    fn heard(heard: bool) -> Self {
-        let hear = |kind| match signal(kind) {
+    fn install(wanted: bool) -> Self {
+        let install = |kind| match signal(kind) {
             Ok(signal) => Some(signal),
             Err(error) => {
                 tracing::error!(target: "sociable::serve", %error, "signal handler not installed");
                 None
             }
         };
-        let hear = |kind| heard.then(|| hear(kind)).flatten();
-        Self { interrupt: hear(SignalKind::interrupt()), terminate: hear(SignalKind::terminate()) }
+        let install = |kind| wanted.then(|| install(kind)).flatten();
+        Self { interrupt: install(SignalKind::interrupt()), terminate: install(SignalKind::terminate()) }
     }
 
     /// Waits for the next signal. A signal that came earlier is not lost.

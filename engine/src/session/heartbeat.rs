@@ -101,7 +101,7 @@ impl Expires for Session {
 }
 
 impl Session {
-    /// Handles a deadline. The time of a thread's stall does not count against the client.
+    /// Handles a deadline. A standstill of the thread does not count against the client.
     fn handle_deadline(&self, deadline: Deadline, stood: Duration, left: Duration) {
         match deadline {
             Deadline::Ping => {

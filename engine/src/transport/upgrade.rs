@@ -44,7 +44,7 @@ const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 /// The pause after the 101 for old clients.
 ///
 /// They may start to listen late, and would lose data that arrives together with the 101.
-const OLD_CLIENTS_BREATH: Duration = Duration::from_millis(10);
+const OLD_CLIENT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A request for a WebSocket that may be answered by 101.
 pub(crate) struct Admission {
@@ -210,7 +210,7 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
                     stream.flush().await
                 };
                 if opened.await.is_ok() {
-                    tokio::time::sleep(OLD_CLIENTS_BREATH).await;
+                    tokio::time::sleep(OLD_CLIENT_PAUSE).await;
                     // Meanwhile the node may have filled up, or begun to stop.
                     if worker.engine.is_closing() || !worker.engine.has_room() {
                         return;

@@ -37,9 +37,9 @@ use crate::thread::namespace::LocalNamespace;
 use crate::thread::socket::{Connected, LocalSocket};
 
 /// The time for which changes of sockets are gathered before a save.
-const GATHER: Duration = Duration::from_millis(20);
+const SAVE_DELAY: Duration = Duration::from_millis(20);
 /// The number of turns in which all sockets are saved again.
-const TURNS: usize = 16;
+const REFRESH_TURNS: usize = 16;
 
 /// The state of a server on this thread.
 pub(crate) struct ThreadState {
@@ -190,21 +190,21 @@ impl ThreadState {
             let this = Rc::clone(self);
             actix_rt::spawn(async move {
                 // Changes of several sockets are saved together.
-                tokio::time::sleep(GATHER).await;
+                tokio::time::sleep(SAVE_DELAY).await;
                 this.save_changed();
             });
         }
         if !self.refreshing.replace(true) {
             let this = Rc::downgrade(self);
             actix_rt::spawn(async move {
-                for turn in (0..TURNS).cycle() {
-                    tokio::time::sleep(refresh / TURNS as u32).await;
+                for turn in (0..REFRESH_TURNS).cycle() {
+                    tokio::time::sleep(refresh / REFRESH_TURNS as u32).await;
                     let Some(this) = this.upgrade() else { break };
                     let due: Vec<_> = this
                         .sockets
                         .borrow()
                         .iter()
-                        .filter(|(slot, _)| slot % TURNS == turn)
+                        .filter(|(slot, _)| slot % REFRESH_TURNS == turn)
                         .map(|(_, socket)| Rc::clone(socket))
                         .collect();
                     due.iter().for_each(|socket| this.save_soon(socket));
@@ -266,7 +266,7 @@ pub(crate) fn count_on(engine: &Arc<EngineState>, counters: &AllCounters, count:
 }
 
 /// The time that a thread has to answer. A blocked thread is missing from the answers.
-const PATIENCE: Duration = Duration::from_secs(1);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Queries every worker thread. Returns the answers that arrive within a second.
 pub(crate) async fn ask_threads<T: Send + 'static>(
@@ -283,7 +283,7 @@ pub(crate) async fn ask_threads<T: Send + 'static>(
             answers.push(receiver);
         }
     }
-    let deadline = tokio::time::sleep(PATIENCE);
+    let deadline = tokio::time::sleep(ANSWER_TIMEOUT);
     tokio::pin!(deadline);
     let mut answered = vec![];
     for mut answer in answers {
