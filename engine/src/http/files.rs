@@ -1,7 +1,7 @@
 //! Compressed files served beside the engine, such as those of a client for a page on the same server.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +10,10 @@ use actix_http::{Method, RequestHead, StatusCode};
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
 use thiserror::Error;
 
 use super::coding::weighted;
+use super::compression::compress_file;
 use super::headers::header_list;
 use super::respond::decorate;
 use crate::handshake::Handshake;
@@ -22,9 +21,6 @@ use crate::state::EngineState;
 
 /// The longest accepted file, in bytes: ten times today's longest.
 const MAX_FILE: u64 = 4 << 20;
-
-/// The window and the effort of Brotli. More effort delays the start much and shrinks the files little.
-const BROTLI: (u32, u32) = (22, 9);
 
 /// Files in memory, each with its compressed forms.
 #[derive(Debug)]
@@ -41,13 +37,9 @@ struct ServedFile {
     coded: Coded,
 }
 
-/// A file in each of the codings.
+/// A file in each coding. Without the feature `compression`, there is none.
 #[derive(Debug)]
-struct Coded {
-    br: Bytes,
-    gzip: Bytes,
-    deflate: Bytes,
-}
+struct Coded(Vec<(&'static str, Bytes)>);
 
 /// The error of files that cannot be served.
 #[derive(Debug, Error)]
@@ -133,26 +125,18 @@ impl ServedFiles {
 
 impl Coded {
     fn of(plain: &[u8]) -> io::Result<Self> {
-        let (window, effort) = BROTLI;
-        let mut br = brotli::CompressorWriter::new(Vec::new(), 4096, effort, window);
-        br.write_all(plain)?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        gzip.write_all(plain)?;
-        let mut deflate = ZlibEncoder::new(Vec::new(), Compression::default());
-        deflate.write_all(plain)?;
-        Ok(Self { br: br.into_inner().into(), gzip: gzip.finish()?.into(), deflate: deflate.finish()?.into() })
+        compress_file(plain).map(Self)
     }
 
     /// Returns the coding that the client prefers. Among equal ones, the first in its list wins.
     fn preferred(&self, accepted: &str) -> Option<(&'static str, &Bytes)> {
-        let all = [("br", &self.br), ("gzip", &self.gzip), ("deflate", &self.deflate)];
         let mut best = (0.0, None);
         let named = |coding: &str| accepted.split(',').any(|part| weighted(part).0.eq_ignore_ascii_case(coding));
         for (name, weight) in accepted.split(',').map(weighted) {
             // A star stands for all codings that are not named.
-            let coding = all.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
+            let coding = self.0.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
             if coding.is_some() && weight > best.0 {
-                best = (weight, coding.copied());
+                best = (weight, coding.map(|(coding, body)| (*coding, body)));
             }
         }
         best.1
@@ -173,6 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "compression")]
     fn coding_is_chosen_by_the_client() {
         let coded = Coded::of(b"text").unwrap();
         let preferred = |accepted| coded.preferred(accepted).map(|(name, _)| name);

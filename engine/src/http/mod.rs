@@ -1,6 +1,7 @@
 //! Engine.IO over HTTP: the target of a request, its checks, and its response.
 
 pub(crate) mod coding;
+mod compression;
 mod files;
 mod handover;
 pub(crate) mod headers;
