@@ -73,7 +73,7 @@ pub struct Serve<F> {
 enum Security {
     Plain,
     #[cfg(feature = "rustls")]
-    Tls(ServerConfig),
+    Tls(Box<ServerConfig>),
 }
 
 impl<F> fmt::Debug for Serve<F> {
@@ -153,7 +153,7 @@ impl<F> Serve<F> {
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn bind_rustls(mut self, addrs: impl ToSocketAddrs, config: ServerConfig) -> io::Result<Self> {
         for listener in listen(addrs)? {
-            self.listeners.push((listener, Security::Tls(config.clone())));
+            self.listeners.push((listener, Security::Tls(Box::new(config.clone()))));
         }
         Ok(self)
     }
@@ -220,7 +220,8 @@ impl<F> Serve<F> {
                         .and_then(http)
                 })?,
                 #[cfg(feature = "rustls")]
-                Security::Tls(mut tls) => {
+                Security::Tls(tls) => {
+                    let mut tls = *tls;
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
                         let http = incoming::service(&engine, &app, addr, true, linger);
