@@ -54,7 +54,7 @@ async fn client_files_are_served_both_ways() {
 fn bad_folder_of_client_files_fails_the_build() {
     let none = Folder::with("none", &[("index.html", b"")]);
     let wrong = Server::builder().serve_client(&none.0).ping_timeout(Duration::ZERO).build().unwrap_err().to_string();
-    assert!(wrong.contains("no file of socket.io-client is there") && wrong.contains("ping_timeout"), "{wrong}");
+    assert!(wrong.contains("no file of socket.io-client found") && wrong.contains("ping_timeout"), "{wrong}");
 
     let long = Folder::with("long", &[("socket.io.js", &vec![b' '; 5 << 20])]);
     let wrong = Server::builder().serve_client(&long.0).build().unwrap_err().to_string();

@@ -322,7 +322,7 @@ async fn catch_all_listeners_see_incoming_and_outgoing_events() {
 async fn reserved_names_are_refused_both_ways() {
     let (io, node) = start(|options| options);
     for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"] {
-        assert_eq!(io.emit(name, ()).unwrap_err().to_string(), format!("\"{name}\" is a reserved event name"));
+        assert_eq!(io.emit(name, ()).unwrap_err().to_string(), format!("event name \"{name}\" is reserved: choose another"));
         let mut client = Client::connect(node.addr).await;
         client.emit(name, ()).await;
         assert_eq!(client.next().await, None, "{name}");

@@ -405,7 +405,7 @@ async fn server_side_emit_reaches_nobody_on_a_single_node() {
     assert_eq!(io.server_side_emit_with_ack("e", 1).await.unwrap(), vec![]);
     io.server_side_emit("e", 1).unwrap();
     for name in ["connect", "connection", "new_namespace"] {
-        assert_eq!(io.server_side_emit(name, ()).unwrap_err().to_string(), format!("\"{name}\" is a reserved event name"));
+        assert_eq!(io.server_side_emit(name, ()).unwrap_err().to_string(), format!("event name \"{name}\" is reserved: choose another"));
     }
     assert_eq!(io.server_count().await, 1);
     Client::connect(node.addr).await.ask("echo", 1).await;
