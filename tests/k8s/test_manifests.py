@@ -255,8 +255,9 @@ class Settings(Variant):
         return workload, self.manifests.settings(workload)
 
     def test_programs_know_all_variables(self):
-        for (workload, settings), sources in ((self.node(), "node/src/bin"), (self.balancer(), "balancer/src/bin")):
-            code = "".join(path.read_text() for path in (ROOT / sources).rglob("*.rs"))
+        for (workload, settings), program in ((self.node(), "node"), (self.balancer(), "balancer")):
+            folders = (ROOT / "programs" / program, ROOT / "programs/common")
+            code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.rs"))
             for name in settings:
                 if name != "POD_IP":
                     self.assertIn(f'"{name}"', code, f"{name_of(workload)} is given {name}")
