@@ -139,14 +139,14 @@ impl Handle {
         if changed.is_ok() {
             metrics.reloads.inc()
         } else {
-            metrics.reloads_failed.inc()
+            metrics.reload_failures.inc()
         };
         changed
     }
 
     /// Counts that options were to be loaded anew and were wrong already where they came from.
     pub fn reload_failed(&self) {
-        self.state.metrics.reloads_failed.inc();
+        self.state.metrics.reload_failures.inc();
     }
 
     /// Accepts no more, and closes the connections within this time, some each second; what is left then is cut off. Said again, the new time

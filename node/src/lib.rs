@@ -103,6 +103,8 @@ pub use self::remote_socket::{FetchError, RemoteSocket};
 pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
 pub use self::stats::Stats;
+#[cfg(feature = "metrics")]
+pub use sociable_metrics::MetricsFormat;
 
 /// The code of the README and of the guides is compiled with the examples of this crate, and run where it can be.
 #[cfg(doctest)]

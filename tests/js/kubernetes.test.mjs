@@ -146,7 +146,7 @@ test("pods of production end as the manifest says, and no client misses anything
     }
     for (const node of nodes) {
       const { text } = await request(`http://127.0.0.1:${node.port("admin")}/metrics`);
-      assert.match(text, /^sociable_sessions [1-9]/m, "what the autoscaler asks for");
+      assert.match(text, /^sociable_sessions\{transport="[a-z]+"\} [1-9]/m, "what the autoscaler asks for");
     }
   });
 

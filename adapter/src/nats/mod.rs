@@ -12,6 +12,7 @@
 //! * `dispatch`: what a record asks for. `answering`: questions of other nodes. `adopted`: ids of other nodes that have members here.
 //! * `members`, `membership`: the nodes that live, and the task that finds out (`rate_limit`: how often it speaks). `questions`: questions of this node that await answers.
 //! * `jetstream`: events and sessions that the server persists, if that is wanted.
+//! * `stats`, `metrics`: counters, and their names for exporters.
 //! * `emitter`: another process that sends events to sockets of the nodes.
 //!
 //! Modules use each other in one direction: a task knows the context, the context knows the state, and the state knows no task.
@@ -30,6 +31,7 @@ mod jetstream;
 mod links;
 mod members;
 mod membership;
+mod metrics;
 mod options;
 mod order;
 mod questions;

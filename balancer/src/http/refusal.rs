@@ -72,8 +72,8 @@ impl Refusal {
         Self::Overloaded,
     ];
 
-    /// Its name in metrics and logs.
-    pub(crate) fn cause(self) -> &'static str {
+    /// Returns the name in metrics and logs.
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Ambiguous => "ambiguous",

@@ -58,7 +58,9 @@ impl Session {
     /// The WebSocket has taken over from polling.
     pub(crate) fn upgrade(&self) {
         self.polling.upgrading.set(false);
-        self.transport.set(Transport::WebSocket);
+        if self.transport.replace(Transport::WebSocket) == Transport::Polling && self.state.get() != State::Closed {
+            self.worker.engine.session_upgraded();
+        }
         self.worker.counters.increment(Count::Upgraded);
         // A poll that still waits has nothing to wait for.
         self.outbox.wake();

@@ -72,7 +72,7 @@ impl Registry {
         let dead = |process: &Process| !answers(process) && now.duration_since(process.alive) > self.rules.dead_after;
         let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
         for tag in dead {
-            self.counters.lost.increment();
+            self.counters.nodes_expired.increment();
             self.remove(tag, "nothing was heard of it for too long");
         }
     }
@@ -111,7 +111,7 @@ impl Registry {
             }
         }
         if refused > self.refused {
-            self.counters.refused.add((refused - self.refused) as u64);
+            self.counters.entries_refused.add((refused - self.refused) as u64);
             tracing::error!(
                 target: "sociable::balancer", refused, most = self.rules.most_addresses,
                 "there are more addresses than are probed: nodes at those that are left out get nothing"
@@ -153,7 +153,7 @@ impl Registry {
         let before = std::mem::replace(&mut self.ignored, ignored);
         match (before.unreachable, ignored.unreachable) {
             (false, true) => {
-                self.counters.panics.increment();
+                self.counters.panic_mode_activations.increment();
                 tracing::error!(target: "sociable::balancer", "fewer than half of the nodes can be reached: new sessions are sent to the others too");
             }
             (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes can be reached again"),
@@ -188,7 +188,7 @@ impl Registry {
         if table.nodes().len() == self.table.nodes().len() && table.nodes().iter().zip(self.table.nodes()).all(same) {
             return None;
         }
-        self.counters.tables.increment();
+        self.counters.table_updates.increment();
         self.table = Arc::new(table);
         Some(Arc::clone(&self.table))
     }

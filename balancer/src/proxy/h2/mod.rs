@@ -238,7 +238,7 @@ impl Open {
         let Some(Switched { node, stream, deadline, down }) = switched else { return };
         let limit = worker.state.options().write_timeout;
         if let Ok(Ok(upgraded)) = timeout(limit, upgraded).await {
-            worker.state.metrics.upgrades.inc();
+            worker.state.metrics.tunnels_opened.inc();
             let idle = worker.state.options().tunnel_idle(&node);
             let client = WebSocket { io: Box::new(TokioIo::new(upgraded)), _open: self };
             let tunnel = Tunnel::new(worker, client, stream, deadline, idle, (node.load.count_tunnel(), None));
@@ -291,7 +291,7 @@ impl Open {
                 return (status, by, None);
             }
             End::Broken => {
-                worker.state.metrics.broken.inc();
+                worker.state.metrics.responses_aborted.inc();
             }
             End::ClientGone => {}
         }
@@ -304,7 +304,7 @@ impl Open {
         state.metrics.refused(refusal);
         // Nothing was sent before, so that there is room for it.
         wire.reply.borrow_mut().refuse(refusal, websocket, state.retry_after());
-        (refusal.status().0, refusal.cause().into(), None)
+        (refusal.status().0, refusal.reason().into(), None)
     }
 }
 
