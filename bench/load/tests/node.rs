@@ -4,6 +4,8 @@
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use sociable::testing::TestServer;
@@ -89,6 +91,29 @@ async fn idle_clients_have_memory_figures() {
     assert_eq!((report.unit, report.units), (Unit::Connection, CLIENTS as u64));
     assert!(report.bytes_per_connection.is_some());
     assert_eq!(report.processes.len(), 1);
+}
+
+#[tokio::test]
+async fn lost_answers_are_counted_and_the_run_ends() {
+    let io = Server::builder().build().unwrap();
+    let asked = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&asked);
+    io.on("echo", move |socket: Socket, args: RawArgs| {
+        // Every tenth message stays without an answer.
+        let is_answered = !(count.fetch_add(1, Ordering::Relaxed) + 1).is_multiple_of(10);
+        async move {
+            if is_answered {
+                socket.emit("echo", args).unwrap();
+            }
+        }
+    });
+    let server = TestServer::start(&io).unwrap();
+    let address = server.addr().to_string().parse().unwrap();
+    let plan = plan(Load::Echo { kind: Echo::Event, in_flight: 1, size: 64 }, address);
+    let report = tokio::task::spawn_blocking(move || run(&plan)).await.unwrap().unwrap();
+    let asked = asked.load(Ordering::Relaxed);
+    assert_eq!((report.expected, report.lost), (asked, asked / 10), "{report:?}");
+    assert!(!report.is_complete());
 }
 
 /// A server that answers every connection with these bytes, and then closes it.
