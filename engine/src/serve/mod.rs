@@ -73,7 +73,7 @@ pub struct Serve<F> {
 enum Security {
     Plain,
     #[cfg(feature = "rustls")]
-    Tls(ServerConfig),
+    Tls(Box<ServerConfig>),
 }
 
 impl<F> fmt::Debug for Serve<F> {
@@ -151,7 +151,7 @@ impl<F> Serve<F> {
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn bind_rustls(mut self, addrs: impl ToSocketAddrs, config: ServerConfig) -> io::Result<Self> {
         for listener in listen(addrs)? {
-            self.listeners.push((listener, Security::Tls(config.clone())));
+            self.listeners.push((listener, Security::Tls(Box::new(config.clone()))));
         }
         Ok(self)
     }
@@ -223,7 +223,7 @@ impl<F> Serve<F> {
                         let engine = Arc::clone(&engine);
                         // The finisher of actix-http would wrap a stream that can't leave its thread.
                         fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, false))
-                            .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
+                            .and_then(Acceptor::new(ServerConfig::clone(&tls)).map_err(|_| ()).map_init_err(|_| ()))
                             .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {
                                 let peer = stream.get_ref().0.peer_addr();
                                 Ok::<_, ()>((stream, peer))
