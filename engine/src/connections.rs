@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const RESERVE: usize = 96;
 /// More connections than a thread can serve.
 const MOST: usize = 1 << 20;
-/// Where the descriptors of the process are listed.
-const LISTED: &str = "/proc/self/fd";
+/// The folder that lists the descriptors of the process. Only Linux has `/proc`.
+const LISTED: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
 /// Counts connections of all threads.
 #[derive(Debug)]

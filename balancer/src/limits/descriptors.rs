@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 pub(crate) const SPARE: usize = 64;
 /// What a connection takes: itself, and one to its node.
 const EACH: usize = 2;
-/// Where the descriptors of the process are listed.
-const LISTED: &str = "/proc/self/fd";
+/// The folder that lists the descriptors of the process. Only Linux has `/proc`.
+const LISTED: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
 /// Counts the descriptors of connections. Shared by all who open some.
 #[derive(Debug)]

@@ -17,6 +17,7 @@ use tokio::net::TcpStream;
 use crate::proxy::permit::Permit;
 use crate::proxy::stream::{Stream, Wire, WriteBuffer};
 use crate::table::LoadGuard;
+use crate::tcp;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Status};
 
@@ -137,7 +138,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
         if tunnel.told == ONE_WAY {
             tunnel.told = 0;
             // It may be answered for several messages together: a packet less for each. The system forgets it now and then.
-            let _ = SockRef::from(&tunnel.node).set_tcp_quickack(false);
+            tcp::delay_acknowledgements(SockRef::from(&tunnel.node));
         }
         let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {
