@@ -11,6 +11,16 @@
 //! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
 //!
 //! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `nats` | no | `NatsAdapter` and `Emitter`. |
+//! | `conformance` | no | `conformance`: checks for an adapter of your own. |
+
+// Documentation on docs.rs shows the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

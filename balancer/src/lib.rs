@@ -38,6 +38,12 @@
 //! # What an operator sees
 //!
 //! * `metrics`: what is counted. `admin`: where an operator asks, with a page for people and metrics for Prometheus.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `fuzzing` | no | The parsers, for fuzz targets. No part of the interface. |
 
 mod admin;
 mod balancer;
