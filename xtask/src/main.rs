@@ -1,29 +1,42 @@
 //! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
-//! `cargo xtask compose-test`, `cargo xtask jitter`, `cargo xtask reference`, `cargo xtask book`.
+//! `cargo xtask compose-test`, `cargo xtask jitter`, `cargo xtask reference`, `cargo xtask book`, `cargo xtask package-test`, `cargo xtask release`,
+//! `cargo xtask features`, `cargo xtask deny`.
 //!
 //! Layout, in reading order:
 //! - `test`: which parts there are and in which order they run
 //! - `rust`, `js`, `clients`, `suites`: the parts themselves
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks that come before the tests
+//! - `features`: each feature of a package alone
+//! - `deny`: the crates of others
 //! - `tidy`: the rules of the house that no compiler checks
 //! - `tree`: the packages that the library pulls
 //! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
 //! - `fuzz`: made-up inputs for the decoders
+//! - `package`: the packages, and a project that is built on them
+//! - `release`: checks, then publication
 //! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node, Chromium, Python and NATS servers
+//! - `python`: packages and programs of PyPI
 //! - `workspace`: where things are
+//! - `packages`: the packages of the workspace
 
 mod book;
 mod ci;
 mod clients;
 mod compose;
+mod deny;
+mod features;
 mod fuzz;
 mod js;
 mod k8s;
+mod package;
+mod packages;
+mod python;
 mod reference;
+mod release;
 mod report;
 mod rust;
 mod suites;
@@ -66,6 +79,18 @@ enum Chore {
     Reference,
     /// Write docs/ as a book to target/book, by mdBook.
     Book,
+    /// Lint every feature of every package alone.
+    Features,
+    /// Check licences, versions and sources of dependencies by deny.toml.
+    Deny,
+    /// Pack every crate as the registry would get it, and run the README's quick start on the packages alone.
+    PackageTest,
+    /// Check versions, changelog, address and packages, then publish the packages in their order.
+    Release {
+        /// Check only. The address, the date and open changes are reported.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Render and check the manifests for Kubernetes, and end real processes as they say.
     K8sTest,
     /// Cut the connections of real clients again and again, and see that each hears every message once.
@@ -100,6 +125,10 @@ fn main() -> ExitCode {
         Chore::Tidy => tidy::run(&mut report),
         Chore::Reference => reference::write(&mut report),
         Chore::Book => book::build(&mut report),
+        Chore::Features => features::run(&mut report),
+        Chore::Deny => deny::run(&mut report),
+        Chore::PackageTest => package::run(&mut report),
+        Chore::Release { dry_run } => release::run(&mut report, dry_run),
         Chore::K8sTest => k8s::run(&mut report),
         Chore::Jitter { minutes, seed } => test::jitter(&mut report, minutes, seed),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
