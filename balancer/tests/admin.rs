@@ -1,4 +1,4 @@
-//! What an operator sees, over real sockets.
+//! The administration, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -30,7 +30,7 @@ impl Setup {
         setup
     }
 
-    /// Whether what the node says is of use or not.
+    /// Starts a balancer before a node with this answer to probes.
     fn before(says: &str) -> Self {
         let node = Node::start(says);
         let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
@@ -60,7 +60,7 @@ impl Setup {
         Metrics::parse(&text)
     }
 
-    /// What it answers to a client.
+    /// Returns the status of an answer to a client.
     fn balanced(&self, target: &str) -> u16 {
         ask(self.balanced, &format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).0
     }
@@ -143,7 +143,7 @@ fn counters_follow_what_happens() {
     assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling&sid=no"), 400);
     assert_eq!(setup.balanced("/elsewhere"), 200);
     // A worker counts behind the last byte of its answer.
-    eventually("all is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
+    eventually("the request is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
     eventually("all connections are closed", || setup.metrics().of("connections") == 0.0);
     let metrics = setup.metrics();
     assert_eq!(metrics.of("placements_total"), 1.0);
@@ -185,29 +185,29 @@ fn nodes_endpoint_shows_all_nodes() {
 #[test]
 fn readyz_fails_without_nodes_and_during_a_drain() {
     let mut setup = Setup::before("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    eventually("it is not", || setup.get("/readyz") == (503, "there is no node that is well".into()));
+    eventually("the balancer is not ready", || setup.get("/readyz") == (503, "no node is well".into()));
     setup.node.says(health("aaaa", ""));
-    eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
+    eventually("the balancer is ready", || setup.get("/readyz") == (200, "ready".into()));
     // The sessions of a node that goes need a way to it.
     setup.node.says(health("aaaa", r#","draining":true"#));
-    eventually("it goes", || setup.get("/nodes").1.contains(r#""state":"draining""#));
+    eventually("the node drains", || setup.get("/nodes").1.contains(r#""state":"draining""#));
     assert_eq!(setup.get("/readyz"), (200, "ready".into()));
     setup.node.says(health("aaaa", ""));
     // This client is in the midst of a request: it is not closed at once.
     let mut client = TcpStream::connect(setup.balanced).unwrap();
     client.write_all(b"GET / HT").unwrap();
     eventually("the client is there", || setup.metrics().of("connections") == 1.0);
-    // For its worker to read what it wrote.
+    // The worker must read the client's bytes first.
     assert_eq!(setup.balanced("/elsewhere"), 200);
     eventually("the other is gone", || setup.metrics().of("connections") == 1.0);
     setup.balancer.drain(100 * PATIENCE);
-    assert_eq!(setup.get("/readyz"), (503, "the balancer is leaving".into()));
+    assert_eq!(setup.get("/readyz"), (503, "draining".into()));
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     let metrics = setup.metrics();
     assert_eq!((metrics.of("leaving"), metrics.of("drain_connections")), (1.0, 1.0));
     assert!(metrics.of("drain_seconds_left") > 0.0);
     drop(client);
-    eventually("nobody is left", || setup.metrics().of("drain_connections") == 0.0);
+    eventually("no connection is left", || setup.metrics().of("drain_connections") == 0.0);
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn admin_refuses_other_names_and_methods() {
     let setup = Setup::new(&health("aaaa", ""));
     let port = setup.admin.port();
     let status = |request: &str| ask(setup.admin, request).0;
-    // Prometheus and whoever watches over processes know this one by a name; a page that was led here may not look around.
+    // Prometheus and process managers use a name for this address. A foreign web page must not read it.
     for (path, by_name) in [("/", 421), ("/nodes", 421), ("/metrics", 200), ("/healthz", 200), ("/readyz", 200)] {
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: rebound.example:{port}\r\n\r\n")), by_name, "{path}");
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")), 200, "{path}");
@@ -233,7 +233,7 @@ fn admin_refuses_other_names_and_methods() {
 fn silent_admin_connection_is_closed() {
     let setup = Setup::new(&health("aaaa", ""));
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(setup.admin).unwrap()).collect();
-    // Its turn comes when those before have been cut off.
+    // Waiting connections are served after the others are closed.
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     drop(silent);
 }

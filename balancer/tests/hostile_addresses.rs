@@ -1,4 +1,4 @@
-//! One address that wants everything, on raw sockets: connections, WebSockets, session ids that it guesses. Others are served meanwhile.
+//! Attacks from one address, on raw sockets: connections, WebSockets, guessed session ids. Others are served meanwhile.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -27,7 +27,7 @@ fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// What this address gets on a new connection.
+/// Returns the answer to this address on a new connection.
 fn served(world: &World, from: [u8; 4]) -> String {
     let mut stream = connect_from(from, world.address);
     let _ = stream.write_all(LAST.as_bytes());
@@ -53,7 +53,7 @@ fn address_does_not_take_all_connections() {
     assert!(served(&world, [127, 0, 0, 2]).ends_with("\r\n\r\nok"), "another address is served");
     assert_eq!((world.count("shed_total"), world.count("connections")), (0, 8));
     drop(held);
-    eventually("it may come again", || world.send(LAST).ends_with("\r\n\r\nok"));
+    eventually("the address is served again", || world.send(LAST).ends_with("\r\n\r\nok"));
 }
 
 #[test]

@@ -5,7 +5,7 @@ import { spawnSync } from "node:child_process";
 import http from "node:http";
 import { ask, connect, freshNode, until } from "./lib.mjs";
 
-/** What is posted here, by its path, and its address. */
+/** A collector: the posted bodies with their paths, and the address. */
 async function collector(t) {
   const posted = [];
   const server = http.createServer(async (request, response) => {
@@ -22,22 +22,22 @@ async function collector(t) {
 /** True if all of these are in one body, as text that a protobuf has as it is. */
 const together = (posted, ...texts) => posted.some(({ body }) => texts.every((text) => body.includes(text)));
 
-test("an event is a span with its namespace, and nothing of what users write", async (t) => {
+test("event is a span with its namespace and no user data", async (t) => {
   const { posted, url } = await collector(t);
   const node = await freshNode(t, "--node-name", "traced-node", "--otlp-endpoint", url, "--log", "warn");
   const socket = await connect(t, node, "/");
   await ask(socket, "join", "a secret room", "ada");
   await until(() => together(posted, "join", "namespace", "sociable-node", "traced-node"), "the span is sent");
   assert.ok(posted.every(({ path, type }) => path === "/v1/traces" && type === "application/x-protobuf"));
-  assert.ok(!together(posted, "a secret room"), "what users write is not told");
+  assert.ok(!together(posted, "a secret room"), "user data is not exported");
   assert.ok(!node.output.includes("join"), "the log goes by its own filter");
-  // What waits is sent at the end.
+  // Waiting spans are sent at the end.
   await ask(socket, "leave", "a secret room");
   await node.stop();
   assert.ok(together(posted, "leave"));
 });
 
-test("a share of none sends none, and a share that is none is refused", async (t) => {
+test("zero ratio sends no span, and a bad ratio is refused", async (t) => {
   const { posted, url } = await collector(t);
   const node = await freshNode(t, "--otlp-endpoint", url, "--otlp-share", "0");
   const socket = await connect(t, node, "/");

@@ -38,7 +38,7 @@ pub(crate) fn environment(report: &mut Report, tests: &str, requirements: &Path)
     Ok(python::program("python"))
 }
 
-/// The crate `rust_socketio`. Its tests are a workspace of their own, with an output folder of their own.
+/// Tests the crate `rust_socketio`. The tests are a workspace of their own, with an output folder of their own.
 pub(crate) fn rust_socketio(report: &mut Report) {
     const NAME: &str = "interop with rust_socketio";
     if let Err(why) = tools::ensure_openssl() {

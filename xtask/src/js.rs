@@ -26,7 +26,8 @@ pub(crate) fn install(report: &mut Report) -> bool {
 
 /// `npm ci`, unless what lies there is already what the lock file asks for.
 pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -> bool {
-    // The stamp is a copy of the lock. It lies inside `node_modules`, which `npm ci` empties, so it never outlives what it vouches for.
+    // The stamp is a copy of the lock inside `node_modules`, which `npm ci` empties. So a stamp never outlives its
+    // packages.
     let (lock, stamp) = (folder.join("package-lock.json"), folder.join("node_modules/.installed-lock"));
     if let (Ok(wanted), Ok(installed)) = (fs::read(&lock), fs::read(&stamp))
         && wanted == installed
@@ -173,7 +174,7 @@ pub(crate) fn hostile(report: &mut Report) {
     });
 }
 
-/// What the manifest for Kubernetes, as it was rendered to a file, says of the end of a pod, on real processes.
+/// Tests the end of a pod by the rendered Kubernetes manifest, on real processes.
 pub(crate) fn kubernetes(report: &mut Report, nats: &tools::Nats, manifests: &Path) {
     node_test(report, &format!("ends of pods, NATS {}", nats.version), &["kubernetes.test.mjs"], |command| {
         command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());

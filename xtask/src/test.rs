@@ -24,7 +24,7 @@ pub(crate) enum Part {
     Hostile,
     /// The node's page in a headless Chromium.
     Browser,
-    /// What the documentation says of the settings, beside what the programs say.
+    /// The reference of the settings, compared with the programs.
     Reference,
     /// The manifests for Kubernetes: rendered and checked, without starting anything.
     Kubernetes,
@@ -48,9 +48,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         return;
     }
 
-    // All that follows drives our programs from elsewhere.
+    // The following parts run our programs.
     if !rust::build_programs(report) {
-        report.skip("clients and suites", "what they test does not compile");
+        report.skip("clients and suites", "the programs under test do not compile");
         return;
     }
     if wanted(Part::Reference) {
@@ -102,7 +102,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
 /// Puts clients on bad networks for so many minutes, twice: with all nodes, and with one that is killed.
 pub(crate) fn jitter(report: &mut Report, minutes: u32, seed: Option<u32>) {
     if !rust::build_programs(report) {
-        return report.skip("clients on bad networks", "what they test does not compile");
+        return report.skip("clients on bad networks", "the programs under test do not compile");
     }
     match tools::ensure_node() {
         Ok(_) if js::install(report) => js::jitter(report, Some(minutes), seed),

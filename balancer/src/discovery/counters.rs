@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -15,7 +15,7 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// The number.
+    /// Returns the value.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
@@ -43,32 +43,33 @@ counters! {
     probes,
     /// Probes that failed.
     probe_failures,
-    /// Announcements of nodes that were heard on NATS.
+    /// Announcements of nodes on NATS.
     announcements,
     /// Messages there that are no announcements.
     announcements_not_understood,
-    /// Farewells of nodes that answered a probe afterwards and did not say that they go: somebody else has spoken for them.
+    /// Farewells of nodes that later answered a probe and did not drain. Another process sent them.
     farewells_refuted,
-    /// Addresses and tags that are not kept since there are too many.
+    /// Addresses and tags that were refused because there are too many.
     refused,
-    /// How often a source could not say which nodes there are, or not all of it.
+    /// How often a source could not list its nodes, or not all of them.
     source_failures,
-    /// How often an announced name was not looked up since too many were being looked up. It is at the next announcement.
+    /// How often an announced name was not resolved because too many lookups were running. The next announcement
+    /// retries it.
     lookups_put_off,
-    /// Links to NATS that were lost.
+    /// Lost connections to NATS.
     nats_disconnected,
-    /// Errors that the NATS server told: subjects that this process has no permission for, credentials that hold no more.
+    /// Errors of the NATS server: subjects without permission, credentials that are no longer valid.
     nats_errors,
     /// Tables that were made.
     tables,
-    /// Nodes that came.
+    /// Nodes that joined.
     came,
-    /// Nodes that were taken out since nothing was heard of them any more.
+    /// Nodes that were removed after silence.
     lost,
     /// Times so many nodes were unwell that health was ignored.
     panics,
-    /// Reports of workers that were dropped since too many waited.
+    /// Reports of workers that were dropped because too many waited.
     reports_dropped,
-    /// Tasks that died and were begun anew.
+    /// Tasks that died and were restarted.
     restarted,
 }

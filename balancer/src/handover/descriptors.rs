@@ -49,8 +49,8 @@ pub(super) fn receive(stream: &UnixStream, head: &mut [u8], descriptors: &mut Ve
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        // Some did not fit, or there are no descriptors left for them.
-        return Err(io::Error::other("not all sockets could be received: allow this process more open files"));
+        // Some sockets did not fit, or no descriptors were left.
+        return Err(io::Error::other("receiving all sockets failed; raise the limit on open files"));
     }
     Ok(received.bytes)
 }

@@ -4,7 +4,7 @@ use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
 use sociable_tests::{Nats, Node, sample_value, within};
 
 #[tokio::test]
-async fn the_way_to_other_nodes_is_told() {
+async fn metrics_show_the_connection_to_other_nodes() {
     let nats = Nats::keeping();
     let node = async |name: &str| {
         let options = NatsOptions::new(nats.url()).cluster("metrics").node_name(name).jetstream(JetStreamOptions::default());
@@ -15,7 +15,7 @@ async fn the_way_to_other_nodes_is_told() {
     let _nodes = [Node::start(&a), Node::start(&b)];
     let all = within("the nodes know each other", async {
         while sample_value(&a, "sociable_nodes").await < 2.0 {}
-        // What one asks the other is answered.
+        // The questions of this node are answered.
         a.fetch_sockets().await.unwrap()
     });
     assert!(all.await.is_empty());

@@ -1,4 +1,4 @@
-//! What Prometheus is shown: that what happens is counted under the right name, and how things stand.
+//! The metrics for Prometheus: counters have the right names, and gauges the current values.
 
 use sociable::{Ack, Data, Server, Socket};
 use sociable_tests::{Client, Node, ack, event, eventually, eventually_async, sample_value};
@@ -62,7 +62,7 @@ async fn metrics_count_sessions_sockets_and_rooms() {
         assert_eq!(sample_value(&io, sample).await, expected, "{sample}");
     }
     a.tear();
-    eventually("it is gone", || io.session_count() == 1).await;
+    eventually("the session has ended", || io.session_count() == 1).await;
     assert_eq!(sample_value(&io, r#"sociable_sessions_closed_total{cause="transport_close"}"#).await, 1.0);
 }
 
@@ -87,7 +87,7 @@ async fn metrics_show_outbox_bytes() {
     let node = Node::start(&io);
     let mut client = Client::connect_polling(node.addr).await;
     client.ask("join", "red").await;
-    // Nothing is fetched from here on.
+    // From here on, the client does not poll.
     io.emit("long", "x".repeat(10_000)).unwrap();
     let mut waits = 0.0;
     eventually_async("the event waits", async || {
@@ -99,7 +99,7 @@ async fn metrics_show_outbox_bytes() {
 }
 
 #[tokio::test]
-async fn a_thread_that_is_blocked_does_not_hold_the_others() {
+async fn metrics_skip_a_blocked_thread() {
     let io = server();
     let (tell, told) = std::sync::mpsc::channel::<()>();
     let told = std::sync::Mutex::new(told);
@@ -118,7 +118,7 @@ async fn a_thread_that_is_blocked_does_not_hold_the_others() {
 }
 
 #[tokio::test]
-async fn names_that_clients_make_up_are_bounded() {
+async fn names_chosen_by_clients_are_bounded_in_metrics() {
     let io = server();
     io.of_dynamic(async |_name, _auth| true);
     let node = Node::start(&io);
