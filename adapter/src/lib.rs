@@ -8,7 +8,7 @@
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS.
 //! * `Emitter`, with that feature: sends events to their sockets from another process.
 //! * `conformance`, with the feature `conformance`: checks that every adapter must pass.
-//! * [`MetricsSnapshot`] and [`Latency`]: counts and latencies of an adapter.
+//! * [`MetricsSnapshot`], [`CounterSample`] and [`Latency`]: counts and latencies of an adapter.
 //! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
 //!
 //! A node does not depend on the bus, and an adapter does not depend on sockets. An adapter carries [`Message`]s,
@@ -75,10 +75,23 @@ pub enum AdapterError {
 /// Counts and latencies of an adapter since its start, for exporters.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsSnapshot {
-    /// Counters with their names.
-    pub counters: Vec<(&'static str, u64)>,
-    /// Latencies with their names.
+    /// Counters. Those of one name follow each other.
+    pub counters: Vec<CounterSample>,
+    /// Latencies by operation.
     pub latencies: Vec<(&'static str, Times)>,
+}
+
+/// One sample of a counter, for exporters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterSample {
+    /// The name, such as `gaps`. Prometheus shows it as `sociable_adapter_gaps_total`.
+    pub name: &'static str,
+    /// The meaning, as a sentence. It is the same for all samples of one name.
+    pub help: &'static str,
+    /// A label and its value, if the counter has several samples.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The count since the start.
+    pub value: u64,
 }
 
 /// Carries messages between nodes.

@@ -140,14 +140,14 @@ impl Handle {
         if changed.is_ok() {
             metrics.reloads.inc()
         } else {
-            metrics.reloads_failed.inc()
+            metrics.reload_failures.inc()
         };
         changed
     }
 
     /// Counts a reload whose options were invalid before they reached the balancer.
     pub fn reload_failed(&self) {
-        self.state.metrics.reloads_failed.inc();
+        self.state.metrics.reload_failures.inc();
     }
 
     /// Accepts no more, and closes the connections within this time, some each second; what is left then is cut off. Said again, the new time

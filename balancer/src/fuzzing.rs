@@ -89,7 +89,7 @@ pub fn request_head(input: &[u8], peer: IpAddr) -> Result<Option<RequestHead>, &
         tls: false,
         recorded: false,
     };
-    let read = request::Request::read(input, &context).map_err(|refusal| refusal.cause())?;
+    let read = request::Request::read(input, &context).map_err(|refusal| refusal.reason())?;
     Ok(read.map(|(request, length)| RequestHead {
         length,
         body: request.body.into(),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
@@ -50,8 +50,8 @@ pub(crate) struct BalancerState {
     turn: AtomicUsize,
     /// The next value of `Retry-After`, which spreads retries.
     spread: AtomicUsize,
-    /// The end of the drain, if one runs.
-    ends: ArcSwapOption<Instant>,
+    /// The end of the drain, if one runs: the same moment by both clocks.
+    ends: ArcSwapOption<(Instant, SystemTime)>,
 }
 
 impl BalancerState {
@@ -103,12 +103,17 @@ impl BalancerState {
 
     /// Notes that the balancer drains within this time.
     pub(crate) fn begin_drain(&self, time: Duration) {
-        self.ends.store(Some(Arc::new(Instant::now() + time)));
+        self.ends.store(Some(Arc::new((Instant::now() + time, SystemTime::now() + time))));
     }
 
     /// Returns the time that a drain has left.
     pub(crate) fn time_left(&self) -> Option<Duration> {
-        self.ends.load().as_ref().map(|ends| ends.saturating_duration_since(Instant::now()))
+        self.ends.load().as_ref().map(|ends| ends.0.saturating_duration_since(Instant::now()))
+    }
+
+    /// Returns the moment at which a drain cuts off what is left.
+    pub(crate) fn drain_deadline(&self) -> Option<SystemTime> {
+        self.ends.load().as_ref().map(|ends| ends.1)
     }
 
     /// Returns the node that a request is for.
@@ -126,7 +131,6 @@ impl BalancerState {
                     return Err(Refusal::TooManySessions);
                 }
                 let node = self.choose_node(request, &[]).ok_or(Refusal::NoNode)?;
-                self.metrics.placements.inc();
                 node.load.count_placement();
                 Ok(node)
             }

@@ -110,7 +110,7 @@ fn listed_nodes_are_found_and_followed() {
     drop(first);
     becomes(&discovery, &[("bbbb", State::Ready), ("cccc", State::Unwell)]);
     becomes(&discovery, &[("bbbb", State::Ready)]);
-    assert!(count(&discovery, "probe_failures") > 0 && count(&discovery, "lost") == 1);
+    assert!(count(&discovery, "probe_failures") > 0 && count(&discovery, "nodes_expired") == 1);
 }
 
 #[test]
@@ -126,7 +126,7 @@ fn reports_of_workers_change_the_table() {
     becomes(&discovery, &[("aaaa", State::Full), ("bbbb", State::Ready)]);
     (0..3).for_each(|_| discovery.reports().connect_failed("bbbb".parse().unwrap()));
     // The node is the only eligible one, and it is unwell.
-    eventually("it is unwell", || discovery.counters().panics.get() == 1);
+    eventually("it is unwell", || discovery.counters().panic_mode_activations.get() == 1);
 }
 
 #[test]

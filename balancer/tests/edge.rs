@@ -79,7 +79,7 @@ fn connection_closes_when_its_tls_handshake_fails() {
         assert_eq!(until_end(&mut stream), "");
     }
     // A connection is closed before it is counted.
-    eventually("all are counted", || world.count("tls_failed_total") == 3);
+    eventually("all are counted", || world.count("tls_handshake_failures_total") == 3);
     serves();
     assert_eq!(world.node.requests().len(), 2);
 }

@@ -293,7 +293,7 @@ fn client_gets_503_when_there_are_too_many() {
     }
     let refused = world.send("");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: "), "{refused}");
-    assert_eq!(world.count("shed_total"), 1);
+    assert_eq!(world.count("connections_shed_total"), 1);
     drop(held);
     eventually("there is room again", || {
         world.send("GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").starts_with("HTTP/1.1 200 ")

@@ -72,7 +72,7 @@ fn node_keeps_an_answer_that_its_client_does_not_read() {
     eventually("the node is let go", || world.node.gone() == 1);
     assert!(world.node.taken() < HELD, "{} bytes", world.node.taken());
     assert!(until_end(&mut deaf).len() < HELD);
-    eventually("the slow client is counted", || world.count("clients_slow_total") == 1);
+    eventually("the slow client is counted", || world.count("slow_clients_total") == 1);
 }
 
 #[test]
@@ -87,8 +87,8 @@ fn sender_keeps_what_a_websocket_peer_does_not_read() {
     eventually("the node is let go by both", || world.node.gone() == 2);
     assert!(world.node.taken() < 2 * HELD, "{} bytes", world.node.taken());
     speaking.join().unwrap();
-    eventually("both slow clients are counted", || world.count("clients_slow_total") == 2);
-    assert_eq!(world.count("tunnels_late_total"), 0);
+    eventually("both slow clients are counted", || world.count("slow_clients_total") == 2);
+    assert_eq!(world.count("tunnels_timed_out_total"), 0);
     drop(silent);
 }
 
@@ -115,7 +115,7 @@ fn slow_readers_share_one_budget() {
             stream
         })
         .collect();
-    eventually("some are refused", || world.count("refusals_total{cause=\"overloaded\"}") > 0);
+    eventually("some are refused", || world.count("requests_refused_total{reason=\"overloaded\"}") > 0);
     assert!(waiting() < BUDGET + 200 * 1024, "{} bytes", waiting());
     drop(begun);
     drop(deaf);
@@ -136,7 +136,7 @@ fn websocket_closes_soon_after_one_side_has_ended() {
     assert_eq!(until_end(&mut told), "");
     telling.join().unwrap();
     eventually("the node is let go", || world.node.gone() == 2);
-    eventually("both are counted", || world.count("tunnels_late_total") == 2);
+    eventually("both are counted", || world.count("tunnels_timed_out_total") == 2);
     world.serves_others();
 }
 
@@ -157,9 +157,9 @@ fn websocket_closes_when_idle_and_not_before() {
     assert_eq!(waiting.join().unwrap(), "");
     // The busy connection is older than the other.
     echo(&mut busy);
-    eventually("the other is counted", || world.count("tunnels_late_total") == 1);
+    eventually("the other is counted", || world.count("tunnels_timed_out_total") == 1);
     assert_eq!(until_end(&mut busy), "", "nor is it for ever");
-    assert_eq!(world.count("clients_slow_total"), 0);
+    assert_eq!(world.count("slow_clients_total"), 0);
 }
 
 #[test]
@@ -173,7 +173,7 @@ fn next_head_has_its_own_deadline() {
         let late = until_end(&mut stream);
         assert!(late.starts_with("HTTP/1.1 408 ") && late.contains("connection: close\r\n"), "{late}");
     }
-    assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 2);
+    assert_eq!(world.count(r#"requests_refused_total{reason="slow"}"#), 2);
     assert_eq!(world.node.requests().len(), 2);
     // A client that sent nothing gets no answer.
     let world = World::with(Options { keep_alive: SECOND, ..patient() });
@@ -181,5 +181,5 @@ fn next_head_has_its_own_deadline() {
     stream.write_all(GET).unwrap();
     assert!(until(&mut stream, "\r\n\r\nok").starts_with("HTTP/1.1 200 "));
     assert_eq!(until_end(&mut stream), "");
-    assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 0);
+    assert_eq!(world.count(r#"requests_refused_total{reason="slow"}"#), 0);
 }

@@ -79,6 +79,8 @@ crate::counters! {
     EngineStats {
         /// Sessions open now.
         sessions: u64,
+        /// Those of them that are carried by a WebSocket.
+        websockets: u64,
     }
     /// Sessions opened.
     SessionsOpened / sessions_opened,

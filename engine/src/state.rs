@@ -20,6 +20,7 @@ use crate::hooks::LifecycleHooks;
 use crate::memory::Memory;
 use crate::reason::CloseReason;
 use crate::session::{Connection, Ending, Session};
+use crate::transport::Transport;
 use crate::worker::{Records, Worker, WorkerHandle};
 
 /// Creates the receiver of a session's messages.
@@ -40,6 +41,8 @@ pub struct EngineState {
     /// The number of workers that own sessions. Fixed by the first session, because ids lead to workers by it.
     shards: OnceLock<usize>,
     sessions: AtomicUsize,
+    /// Those of them that are carried by a WebSocket.
+    websockets: AtomicUsize,
     /// The budgets of all sessions together.
     pub(crate) memory: Memory,
     /// The connections of all its servers.
@@ -70,6 +73,7 @@ impl EngineState {
             registering: Mutex::new(()),
             shards: OnceLock::new(),
             sessions: AtomicUsize::new(0),
+            websockets: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             all_closed: Notify::new(),
@@ -199,11 +203,22 @@ impl EngineState {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn session_opened(&self) {
+    pub(crate) fn session_opened(&self, transport: Transport) {
         self.sessions.fetch_add(1, Ordering::Relaxed);
+        if transport == Transport::WebSocket {
+            self.websockets.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn session_closed(&self) {
+    /// Notes that a WebSocket carries a session that was polling.
+    pub(crate) fn session_upgraded(&self) {
+        self.websockets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session_closed(&self, transport: Transport) {
+        if transport == Transport::WebSocket {
+            self.websockets.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.sessions.fetch_sub(1, Ordering::Relaxed) == 1 && self.is_closing() {
             self.all_closed.notify_waiters();
         }
@@ -219,7 +234,8 @@ impl EngineState {
 
     /// Returns the counters since the start, over all threads.
     pub fn stats(&self) -> EngineStats {
-        let mut stats = EngineStats { sessions: self.session_count() as u64, ..EngineStats::default() };
+        let (sessions, websockets) = (self.session_count() as u64, self.websockets.load(Ordering::Relaxed) as u64);
+        let mut stats = EngineStats { sessions, websockets: websockets.min(sessions), ..EngineStats::default() };
         stats.add(&self.counters);
         for worker in self.workers.load().iter() {
             stats.add(&worker.counters);

@@ -116,6 +116,8 @@ pub use self::remote_socket::{FetchError, RemoteSocket};
 pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
 pub use self::stats::Stats;
+#[cfg(feature = "metrics")]
+pub use sociable_metrics::MetricsFormat;
 
 /// The examples of the README and the guides, compiled and run as doctests.
 #[cfg(doctest)]

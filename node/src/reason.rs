@@ -19,7 +19,7 @@ use sociable_engine::CloseReason;
 /// | `session failed` | session | yes | yes | `sessions_failed` |
 /// | `client namespace disconnect` | socket | no | no | `client_disconnects` |
 /// | `server namespace disconnect` | socket | no | no | `server_disconnects` |
-/// | `socket failed` | socket | no | no | `actors_died` |
+/// | `socket failed` | socket | no | no | `sockets_failed` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisconnectReason {
@@ -39,7 +39,7 @@ impl DisconnectReason {
         match self {
             Self::ClientNamespaceDisconnect => "client_disconnects",
             Self::ServerNamespaceDisconnect => "server_disconnects",
-            Self::SocketFailed => "actors_died",
+            Self::SocketFailed => "sockets_failed",
             Self::Session(reason) => reason.metric(),
         }
     }

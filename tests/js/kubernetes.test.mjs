@@ -149,7 +149,7 @@ test("pods end as the manifest says and clients miss nothing", { timeout: 800_00
     }
     for (const node of nodes) {
       const { text } = await request(`http://127.0.0.1:${node.port("admin")}/metrics`);
-      assert.match(text, /^sociable_sessions [1-9]/m, "the autoscaler's metric exists");
+      assert.match(text, /^sociable_sessions\{transport="[a-z]+"\} [1-9]/m, "the autoscaler's metric exists");
     }
   });
 

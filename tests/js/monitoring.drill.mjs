@@ -13,7 +13,7 @@ const PATIENCE = 120_000;
 const PROMETHEUS = `http://127.0.0.1:${process.env.PROMETHEUS_PORT ?? "9090"}`;
 const SOCIABLE = `http://127.0.0.1:${process.env.SOCIABLE_PORT_1 ?? "3000"}`;
 const DASHBOARD = JSON.parse(readFileSync(new URL("../../deploy/grafana/dashboards/sociable.json", import.meta.url), "utf8"));
-const ALERTS = 6;
+const ALERTS = readFileSync(new URL("../../deploy/prometheus/alerts.yml", import.meta.url), "utf8").match(/- alert:/g).length;
 
 const [program, ...first] = (process.env.COMPOSE ?? "docker-compose").split(" ");
 const compose = (...args) => promisify(execFile)(program, [...first, ...args]);

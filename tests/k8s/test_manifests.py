@@ -201,6 +201,50 @@ class References(Variant):
 
 
 @for_each_variant
+class Labels(Variant):
+    PREFIX = "app.kubernetes.io/"
+
+    def recommended(self, labels):
+        return {name.removeprefix(self.PREFIX): value for name, value in labels.items() if name.startswith(self.PREFIX)}
+
+    def test_every_object_has_the_recommended_labels(self):
+        for it in self.each(self.manifests.all):
+            labels = self.recommended(it["metadata"].get("labels", {}))
+            self.assertEqual(labels.keys() - {"version"}, {"name", "instance", "component", "part-of", "managed-by"})
+            self.assertEqual((labels["instance"], labels["part-of"], labels["managed-by"]), ("sociable", "sociable", "kustomize"))
+
+    def test_workloads_and_pods_have_the_version_of_their_image(self):
+        for workload in self.each(self.manifests.workloads):
+            _, _, tag = container(workload)["image"].rpartition(":")
+            labels = self.recommended(workload["metadata"]["labels"])
+            self.assertEqual(labels["version"], tag)
+            self.assertEqual(labels, self.recommended(pod_labels(workload)))
+            self.assertEqual(labels["name"], name_of(workload))
+
+    def test_selectors_name_the_labels_that_never_change(self):
+        stable = {f"{self.PREFIX}{name}" for name in ("name", "instance", "component")}
+
+        def selectors(it):
+            """All selectors of labels within an object."""
+            if isinstance(it, list):
+                for each in it:
+                    yield from selectors(each)
+            elif isinstance(it, dict):
+                for key, value in it.items():
+                    if key == "matchLabels" or (key == "selector" and isinstance(value, dict) and "matchLabels" not in value):
+                        yield value
+                    else:
+                        yield from selectors(value)
+
+        ours = {name_of(workload) for workload in self.manifests.workloads}
+        found = [labels for it in self.each(self.manifests.all) for labels in selectors(it.get("spec", {}))]
+        found = [labels for labels in found if labels.get(f"{self.PREFIX}name") in ours]
+        self.assertGreater(len(found), 10)
+        for labels in found:
+            self.assertEqual(labels.keys(), stable)
+
+
+@for_each_variant
 class Settings(Variant):
     def node(self):
         workload = self.manifests.workload("sociable-node")
@@ -211,8 +255,9 @@ class Settings(Variant):
         return workload, self.manifests.settings(workload)
 
     def test_programs_accept_all_variables(self):
-        for (workload, settings), sources in ((self.node(), "node/src/bin"), (self.balancer(), "balancer/src/bin")):
-            code = "".join(path.read_text() for path in (ROOT / sources).rglob("*.rs"))
+        for (workload, settings), program in ((self.node(), "node"), (self.balancer(), "balancer")):
+            folders = (ROOT / "programs" / program, ROOT / "programs/common")
+            code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.rs"))
             for name in settings:
                 if name != "POD_IP":
                     self.assertIn(f'"{name}"', code, f"{name_of(workload)} is given {name}")

@@ -105,7 +105,7 @@ async fn balancer_works_while_nats_is_down() {
     say(&client, "hello", "bbbb", &second.address.to_string()).await;
     eventually("both are reached", || ["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready))).await;
     nats.kill();
-    eventually("the link is found to be down", || discovery.counters().nats_disconnected.get() > 0).await;
+    eventually("the link is found to be down", || discovery.counters().nats_disconnects.get() > 0).await;
     let probes = discovery.counters().probes.get();
     eventually("the nodes are probed", || discovery.counters().probes.get() > probes + 20).await;
     assert!(["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready)), "announced nodes are kept");
@@ -137,7 +137,7 @@ async fn balancer_needs_no_right_to_publish() {
     }
     let long = json!({ "occasion": "alive", "tag": "bbbb", "epoch": 1, "name": "x".repeat(20 << 10) });
     client.publish("sociable.sociable.members", long.to_string().into()).await.unwrap();
-    eventually("every malformed announcement is counted", || discovery.counters().announcements_not_understood.get() == 4).await;
+    eventually("every malformed announcement is counted", || discovery.counters().announcements_malformed.get() == 4).await;
     assert_eq!(discovery.tables().load().nodes().len(), 1);
     assert_eq!(discovery.counters().nats_errors.get(), 0, "a refused question is no error");
 }

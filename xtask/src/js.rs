@@ -44,7 +44,7 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 11] = [
+const APART: [&str; 12] = [
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
@@ -53,6 +53,7 @@ const APART: [&str; 11] = [
     "history.test.mjs",
     "jitter.test.mjs",
     "kubernetes.test.mjs",
+    "monitoring.test.mjs",
     "offsets.test.mjs",
     "proxies.test.mjs",
     "rolling.test.mjs",
@@ -119,6 +120,20 @@ pub(crate) fn proxies(report: &mut Report) {
     match tools::ensure_program("nginx").and_then(|nginx| Ok((nginx, tools::ensure_program("haproxy")?))) {
         Ok((nginx, haproxy)) => node_test(report, NAME, &["proxies.test.mjs"], |command| {
             command.env("NGINX", nginx).env("HAPROXY", haproxy).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        }),
+        Err(why) => report.skip(NAME, &why),
+    }
+}
+
+/// Metrics, alerts and the dashboard as a real Prometheus sees them.
+pub(crate) fn monitoring(report: &mut Report) {
+    const NAME: &str = "metrics in Prometheus";
+    let needed =
+        tools::ensure_prometheus().and_then(|prometheus| Ok((prometheus, tools::ensure_current_nats().or_else(|_| tools::ensure_nats())?)));
+    match needed {
+        Ok(((prometheus, promtool), nats)) => node_test(report, NAME, &["monitoring.test.mjs"], |command| {
+            command.env("PROMETHEUS", prometheus).env("PROMTOOL", promtool).env("NATS_SERVER", &nats.program);
+            command.env("SOCIABLE_BALANCER", workspace::balancer_binary());
         }),
         Err(why) => report.skip(NAME, &why),
     }

@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Python,
     /// The client of the crate `rust_socketio` against our server.
     RustSocketio,
+    /// Metrics, alerts and the dashboard in a real Prometheus.
+    Monitoring,
     /// Nodes and NATS servers that are killed, links that are cut.
     Faults,
     /// Clients on bad networks.
@@ -62,7 +64,8 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
     }
-    let in_javascript = [Part::Js, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
+    let in_javascript =
+        [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
     if !in_javascript.into_iter().any(wanted) {
         return;
     }
@@ -70,13 +73,17 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         report.skip("all JavaScript suites", &why);
         return;
     }
-    if [Part::Js, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report) {
+    if [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report)
+    {
         if wanted(Part::Js) {
             js::differential(report);
             js::interop(report);
             js::emitters(report);
             js::balancer(report);
             js::proxies(report);
+        }
+        if wanted(Part::Monitoring) {
+            js::monitoring(report);
         }
         if wanted(Part::Faults) {
             js::faults(report);

@@ -129,6 +129,13 @@ pub(crate) fn ensure_program(name: &str) -> Result<PathBuf, String> {
     installed().ok_or_else(|| format!("{name} was installed but is not found"))
 }
 
+/// Prometheus, and `promtool`, which its package brings along; or why they are missing.
+pub(crate) fn ensure_prometheus() -> Result<(PathBuf, PathBuf), String> {
+    let prometheus = ensure_program("prometheus")?;
+    let promtool = find("promtool").ok_or("prometheus is installed without promtool: install the Debian package")?;
+    Ok((prometheus, promtool))
+}
+
 /// A command that is ended, with all its children, when it has run for so long.
 pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     // `timeout` is on every Debian; where it is missing a hanging suite has to be ended by hand.

@@ -16,6 +16,7 @@ use super::error::NatsError;
 use super::jetstream::history::StreamHistory;
 use super::jetstream::state::StreamState;
 use super::members::{Member, Members};
+use super::metrics::samples;
 use super::options::NatsOptions;
 use super::route::Route;
 use super::stats::NatsStats;
@@ -180,11 +181,11 @@ impl Adapter for NatsAdapter {
     fn metrics(&self) -> MetricsSnapshot {
         let NatsContext { counters, questions, .. } = &*self.context;
         MetricsSnapshot {
-            counters: self.stats().iter().collect(),
+            counters: samples(&self.stats()),
             latencies: vec![
-                ("server", counters.way.times()),
-                ("answer", questions.answered.times()),
-                ("keep", counters.persisted_after.times()),
+                ("ping", counters.way.times()),
+                ("request", questions.answered.times()),
+                ("persist", counters.persisted_after.times()),
             ],
         }
     }

@@ -16,6 +16,7 @@
 //! * `members`, `membership`: the living nodes, and the task that finds them. `rate_limit`: the bound of its
 //!   announcements. `questions`: questions of this node that await answers.
 //! * `jetstream`: events and sessions that the server persists, if enabled.
+//! * `stats`, `metrics`: counters, and their names for exporters.
 //! * `emitter`: sends events to sockets of the nodes from another process.
 //!
 //! Modules use each other in one direction: tasks use the context, the context the state, and the state no task.
@@ -34,6 +35,7 @@ mod jetstream;
 mod links;
 mod members;
 mod membership;
+mod metrics;
 mod options;
 mod order;
 mod questions;

@@ -23,12 +23,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use sociable_metrics::MetricsFormat;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::prometheus::{Exporter, KIND};
+use self::prometheus::Exporter;
 use crate::balancer::Handle;
 use crate::discovery::Discovery;
 use crate::limits::descriptors::Held;
@@ -164,10 +165,7 @@ impl AdminService {
             match request.uri().path() {
                 "/" => respond(StatusCode::OK, HTML, PAGE),
                 "/nodes" => self.nodes().await,
-                "/metrics" => match self.exporter.text() {
-                    Ok(text) => respond(StatusCode::OK, KIND, text),
-                    Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
-                },
+                "/metrics" => self.metrics(request.headers()).await,
                 "/healthz" => respond(StatusCode::OK, TEXT, "ok"),
                 "/readyz" => self.readiness(),
                 _ => respond(StatusCode::NOT_FOUND, TEXT, "There are /, /nodes, /metrics, /healthz and /readyz."),
@@ -179,6 +177,16 @@ impl AdminService {
         headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer
+    }
+
+    /// The metrics in the format that the scraper asks for.
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = MetricsFormat::negotiate(accept);
+        match self.exporter.text().await {
+            Ok(text) => respond(StatusCode::OK, format.content_type(), format.render(text)),
+            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+        }
     }
 
     async fn nodes(&self) -> Answer {

@@ -73,7 +73,7 @@ impl Refusal {
     ];
 
     /// Returns the name in metrics and logs.
-    pub(crate) fn cause(self) -> &'static str {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Ambiguous => "ambiguous",

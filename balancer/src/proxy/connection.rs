@@ -205,7 +205,7 @@ impl Connection {
             }
             End::ClientGone | End::Broken | End::Switched(_) => {
                 if matches!(end, End::Broken) {
-                    self.worker.state.metrics.broken.inc();
+                    self.worker.state.metrics.responses_aborted.inc();
                 }
                 self.log(record, 0, node);
                 Next::Cut
@@ -246,7 +246,7 @@ impl Connection {
         self.log(record, status, node.tag.as_str());
         match end {
             End::Switched(down) => {
-                worker.state.metrics.upgrades.inc();
+                worker.state.metrics.tunnels_opened.inc();
                 let idle = worker.state.options().tunnel_idle(&node);
                 let Self { stream: client, deadline, carry, permit, .. } = self;
                 let tunnel = Tunnel::new(Rc::clone(&worker), client, stream, deadline, idle, (node.load.count_tunnel(), Some(permit)))
@@ -263,7 +263,7 @@ impl Connection {
             }
             End::ClientGone => {}
             End::Broken => {
-                worker.state.metrics.broken.inc();
+                worker.state.metrics.responses_aborted.inc();
             }
         }
     }
@@ -284,7 +284,7 @@ impl Connection {
     /// Writes a refusal. Returns false if the client does not accept it.
     async fn refuse(&mut self, refusal: Refusal, websocket: bool, close: bool, record: Option<Box<AccessRecord>>) -> bool {
         self.worker.state.metrics.refused(refusal);
-        self.log(record, refusal.status().0, refusal.cause());
+        self.log(record, refusal.status().0, refusal.reason());
         let mut answer = self.worker.spare_buffer();
         refusal.write(websocket, close, self.worker.state.retry_after(), &mut answer);
         self.deadline.extend(self.worker.state.options().write_timeout);
@@ -295,7 +295,7 @@ impl Connection {
         let mut out = WriteBuffer::new(bytes);
         poll_fn(|cx| match self.deadline.status(cx) {
             Status::Expired => {
-                self.worker.state.metrics.clients_slow.inc();
+                self.worker.state.metrics.slow_clients.inc();
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
             Status::Active | Status::Draining => out.poll_send(cx, &mut self.stream),

@@ -223,7 +223,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
 
     fn on_expired(&mut self) -> End {
         if !self.down.out.is_empty() {
-            self.worker.state.metrics.clients_slow.inc();
+            self.worker.state.metrics.slow_clients.inc();
             End::ClientGone
         } else if !self.up.over && self.up.out.is_empty() {
             self.refuse(Refusal::Slow)

@@ -115,7 +115,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             Status::Active => {}
             Status::Expired => {
                 let metrics = &tunnel.worker.state.metrics;
-                let counter = if tunnel.down.waiting.is_empty() { &metrics.tunnels_late } else { &metrics.clients_slow };
+                let counter = if tunnel.down.waiting.is_empty() { &metrics.tunnels_timed_out } else { &metrics.slow_clients };
                 counter.inc();
                 return Poll::Ready(());
             }

@@ -55,14 +55,14 @@ impl Worker {
             return Some(stream);
         }
         let metrics = &self.state.metrics;
-        metrics.connects.inc();
+        metrics.upstream_connects.inc();
         let limit = self.state.options().connect_timeout;
         let error = match timeout(limit, connect(node.address)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error,
             Err(_) => std::io::ErrorKind::TimedOut.into(),
         };
-        metrics.connects_failed.inc();
+        metrics.upstream_connect_failures.inc();
         tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "connecting to a node failed");
         if Errno::from_io_error(&error).is_some_and(|errno| OURS.contains(&errno)) {
             tracing::warn!(target: "sociable::balancer", %error, "no local resources for a connection to a node");

@@ -43,7 +43,7 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
     let metrics = &state.metrics;
     for worker in workers.iter().cycle() {
         while let Err(wait) = state.accepts.load().acquire(Instant::now()) {
-            metrics.accept_waits.inc();
+            metrics.accept_pauses.inc();
             sleep(wait).await;
         }
         // Taken before a connection is accepted: those for which there is no descriptor wait in the system's queue.
@@ -60,12 +60,12 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
                 }
             }
         };
-        metrics.accepted.inc();
+        metrics.connections_accepted.inc();
         let permit = match Permit::for_connection(&state, held, peer.ip()) {
             Ok(permit) => permit,
             Err(refusal) => {
                 match refusal {
-                    Refusal::Overloaded => drop(metrics.shed.inc()),
+                    Refusal::Overloaded => drop(metrics.connections_shed.inc()),
                     refusal => metrics.refused(refusal),
                 }
                 if tls.is_none() {

@@ -152,7 +152,7 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
             Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await;
         }
         Err(why) => {
-            metrics.tls_failed.inc();
+            metrics.tls_handshake_failures.inc();
             tracing::debug!(target: "sociable::balancer", %peer, why, "TLS handshake failed");
         }
     }

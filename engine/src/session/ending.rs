@@ -82,7 +82,7 @@ impl Session {
             self.forget();
             self.arrived();
             self.worker.engine.memory.give_back(self.cost() + self.kept.take());
-            self.worker.engine.session_closed();
+            self.worker.engine.session_closed(self.transport.get());
         }
     }
 

@@ -58,7 +58,9 @@ impl Session {
     /// Moves the session from polling to its WebSocket.
     pub(crate) fn upgrade(&self) {
         self.polling.upgrading.set(false);
-        self.transport.set(Transport::WebSocket);
+        if self.transport.replace(Transport::WebSocket) == Transport::Polling && self.state.get() != State::Closed {
+            self.worker.engine.session_upgraded();
+        }
         self.worker.counters.increment(Count::Upgraded);
         // A waiting poll has nothing to wait for any more.
         self.outbox.wake();

@@ -187,7 +187,7 @@ impl Session {
         });
         worker.insert(Rc::clone(&session));
         worker.pending_session(id);
-        worker.engine.session_opened();
+        worker.engine.session_opened(transport);
         worker.engine.memory.add(session.cost());
         worker.counters.increment(Count::SessionsOpened);
         if session.handshake.truncated() {

@@ -322,8 +322,9 @@ impl LocalSocket {
         match reason {
             DisconnectReason::ClientNamespaceDisconnect => counters.increment(Count::ClientDisconnects),
             DisconnectReason::ServerNamespaceDisconnect => counters.increment(Count::ServerDisconnects),
-            // Counted elsewhere.
-            DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
+            DisconnectReason::SocketFailed => counters.increment(Count::SocketsFailed),
+            // The session counts its own reason.
+            DisconnectReason::Session(_) => counters.increment(Count::SessionDisconnects),
         }
         tracing::debug!(target: "sociable::socket", id = %self.shared.id.shortened(), namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
         // Before the handlers, which may query the number of sockets.

@@ -198,14 +198,14 @@ fn reload_applies_all_settings_or_none() {
     program.signal("-HUP");
     assert!(logged(&mut log, "the previous ones stay in effect").contains("unusable together"));
     assert!(served(0) && long().starts_with("HTTP/1.1 200 "));
-    assert_eq!((count(admin, "reloads_total"), count(admin, "reloads_failed_total")), (0, 1));
+    assert_eq!((count(admin, "reloads_total"), count(admin, "reload_failures_total")), (0, 1));
 
     fs::write(&program.file, settings(1, "max-body = 10\nworkers = 7\naccess-log = true")).unwrap();
     program.signal("-HUP");
     assert!(logged(&mut log, "settings reloaded").contains("workers"), "the unchangeable setting is named");
     assert!(served(1) && long().starts_with("HTTP/1.1 413 "));
     assert!(logged(&mut log, "sociable::access").contains("status="));
-    assert_eq!((count(admin, "reloads_total"), count(admin, "reloads_failed_total")), (1, 1));
+    assert_eq!((count(admin, "reloads_total"), count(admin, "reload_failures_total")), (1, 1));
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -140,8 +140,8 @@ test("node says that its store is full, serves on, and recovers", { timeout: 180
   assert.deepEqual((await ready(b)).map(({ status }) => status), [503, 503], "the store is still full");
   assert.equal((await request(`${a.url}/healthz`)).status, 200, "a node without a store is well");
   const metrics = (await request(`${a.admin}/metrics`)).text;
-  assert.match(metrics, /^sociable_keeping 0$/m);
-  assert.match(metrics, /^sociable_adapter_unkept_total [1-9]/m);
+  assert.match(metrics, /^sociable_history_writable 0$/m);
+  assert.match(metrics, /^sociable_adapter_records_unpersisted_total [1-9]/m);
 
   // The store has room again, and the nodes must detect it.
   const gone = await neighbour.ask("$JS.API.STREAM.DELETE.neighbour", "");

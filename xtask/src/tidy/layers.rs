@@ -6,13 +6,14 @@ use super::Complaint;
 use super::manifest::table;
 
 /// The crates of the workspace, each with those that its `[dependencies]` may name.
-const DEPENDENCIES: [(&str, &[&str]); 10] = [
+const DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("protocol", &[]),
+    ("metrics", &[]),
     ("nats", &[]),
     ("engine", &["sociable-protocol"]),
     ("adapter", &["sociable-protocol", "sociable-nats"]),
-    ("node", &["sociable-protocol", "sociable-engine", "sociable-adapter"]),
-    ("balancer", &["sociable-protocol", "sociable-nats"]),
+    ("node", &["sociable-protocol", "sociable-engine", "sociable-metrics", "sociable-adapter"]),
+    ("balancer", &["sociable-protocol", "sociable-metrics", "sociable-nats"]),
     ("programs/common", &["sociable-protocol", "sociable-nats"]),
     ("programs/node", &["sociable", "sociable-program"]),
     ("programs/balancer", &["sociable-balancer-core", "sociable-program"]),

@@ -73,7 +73,7 @@ impl Registry {
         let dead = |process: &Process| !answers(process) && now.duration_since(process.alive) > self.rules.dead_after;
         let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
         for tag in dead {
-            self.counters.lost.increment();
+            self.counters.nodes_expired.increment();
             self.remove(tag, "silent for too long");
         }
     }
@@ -112,7 +112,7 @@ impl Registry {
             }
         }
         if refused > self.refused {
-            self.counters.refused.add((refused - self.refused) as u64);
+            self.counters.entries_refused.add((refused - self.refused) as u64);
             tracing::error!(
                 target: "sociable::balancer", refused, most = self.rules.most_addresses,
                 "too many addresses; nodes at the excess ones get no requests"
@@ -154,7 +154,7 @@ impl Registry {
         let before = std::mem::replace(&mut self.ignored, ignored);
         match (before.unreachable, ignored.unreachable) {
             (false, true) => {
-                self.counters.panics.increment();
+                self.counters.panic_mode_activations.increment();
                 tracing::error!(target: "sociable::balancer", "fewer than half of the nodes reachable; placing new sessions on all");
             }
             (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes reachable again"),
@@ -189,7 +189,7 @@ impl Registry {
         if table.nodes().len() == self.table.nodes().len() && table.nodes().iter().zip(self.table.nodes()).all(same) {
             return None;
         }
-        self.counters.tables.increment();
+        self.counters.table_updates.increment();
         self.table = Arc::new(table);
         Some(Arc::clone(&self.table))
     }

@@ -83,10 +83,10 @@ impl Registry {
     pub(super) fn process_mut(&mut self, tag: NodeTag, now: Instant) -> Option<&mut Process> {
         if !self.processes.contains_key(&tag) {
             if self.processes.len() >= self.rules.most_addresses {
-                self.counters.refused.increment();
+                self.counters.entries_refused.increment();
                 return None;
             }
-            self.counters.came.increment();
+            self.counters.nodes_added.increment();
         }
         Some(self.processes.entry(tag).or_insert_with(|| Process::new(now)))
     }

@@ -73,7 +73,7 @@ async fn restart_on_exit<F: Future<Output = ()> + Send + 'static>(
         let mut only = JoinSet::new();
         only.spawn(start());
         let died = matches!(only.join_next().await, Some(Err(error)) if error.is_panic());
-        counters.restarted.increment();
+        counters.task_restarts.increment();
         tracing::error!(target: "sociable::balancer", task, died, "source of nodes ended; restarting");
         time::sleep(PAUSE).await;
     }

@@ -88,7 +88,7 @@ impl Listener {
                 up.send_replace(true);
             }
             LinkEvent::Down => {
-                counters.nats_disconnected.increment();
+                counters.nats_disconnects.increment();
                 tracing::warn!(target: "sociable::balancer", "NATS connection down; keeping known nodes, and probes decide");
                 up.send_replace(false);
             }
@@ -146,7 +146,7 @@ impl Listener {
                     // The client has ended for good.
                     let Some(message) = message else { return };
                     let Some(announcement) = decode(&message.payload) else {
-                        counters.announcements_not_understood.increment();
+                        counters.announcements_malformed.increment();
                         continue;
                     };
                     counters.announcements.increment();
@@ -190,7 +190,7 @@ fn resolve_address(
     };
     let Some(name) = announced.parse::<HostPort>().ok().filter(|name| name.socket_addr().is_none()) else { return };
     if lookups.len() >= MAX_LOOKUPS {
-        counters.lookups_put_off.increment();
+        counters.lookups_deferred.increment();
         return;
     }
     let resolver = Arc::clone(resolver);

@@ -240,7 +240,7 @@ impl Open {
         let Some(Switched { node, stream, deadline, down }) = switched else { return };
         let limit = worker.state.options().write_timeout;
         if let Ok(Ok(upgraded)) = timeout(limit, upgraded).await {
-            worker.state.metrics.upgrades.inc();
+            worker.state.metrics.tunnels_opened.inc();
             let idle = worker.state.options().tunnel_idle(&node);
             let client = WebSocket { io: Box::new(TokioIo::new(upgraded)), _open: self };
             let tunnel = Tunnel::new(worker, client, stream, deadline, idle, (node.load.count_tunnel(), None));
@@ -293,7 +293,7 @@ impl Open {
                 return (status, by, None);
             }
             End::Broken => {
-                worker.state.metrics.broken.inc();
+                worker.state.metrics.responses_aborted.inc();
             }
             End::ClientGone => {}
         }
@@ -306,7 +306,7 @@ impl Open {
         state.metrics.refused(refusal);
         // Nothing was sent before, so the answer fits.
         wire.reply.borrow_mut().refuse(refusal, websocket, state.retry_after());
-        (refusal.status().0, refusal.cause().into(), None)
+        (refusal.status().0, refusal.reason().into(), None)
     }
 }
 

@@ -53,7 +53,7 @@ fn node_is_unwell_then_removed_when_nothing_is_heard() {
     assert_eq!(world.state("aaaa"), Some(Unwell));
     world.pass(secs(2));
     assert_eq!(world.states(), [("bbbb", Ready), ("cccc", Ready)]);
-    assert_eq!(world.counters.lost.get(), 1);
+    assert_eq!(world.counters.nodes_expired.get(), 1);
     // The list still has the address, so it is probed and the node returns.
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.pass(secs(2));

@@ -67,10 +67,10 @@ fn registry_bounds_its_memory() {
     world.list(0, &[1, 2, 3]);
     world.pass(secs(2));
     assert_eq!((world.states().len(), world.registry.addresses().len()), (2, 2));
-    assert_eq!(world.counters.refused.get(), 1);
+    assert_eq!(world.counters.entries_refused.get(), 1);
     world.announce("hello", "eeee", json!({ "address": at(4) }));
     assert_eq!((world.states().len(), world.registry.addresses().len()), (2, 2));
-    assert_eq!(world.counters.refused.get(), 2);
+    assert_eq!(world.counters.entries_refused.get(), 2);
     for n in 0..MAX_FAREWELLS + 5 {
         let tag = format!("{n:04x}");
         world.announce("bye", &tag, json!({}));

@@ -89,7 +89,7 @@ fn health_is_ignored_when_fewer_than_half_are_well() {
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)]);
     assert!(world.registry.overview(world.now).panicking);
     assert!(world.why("aaaa").contains("ignored"));
-    assert_eq!(world.counters.panics.get(), 1);
+    assert_eq!(world.counters.panic_mode_activations.get(), 1);
     // Draining and full nodes do not count, and get nothing by this rule.
     world.answers = rest;
     world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true, "cut_off": true }))));
@@ -109,7 +109,7 @@ fn health_is_ignored_when_fewer_than_half_are_well() {
 #[test]
 fn table_is_published_only_when_it_changed() {
     let mut world = World::of_three_speakers();
-    let (generation, tables) = (world.registry.table().generation(), world.counters.tables.get());
+    let (generation, tables) = (world.registry.table().generation(), world.counters.table_updates.get());
     world.pass(secs(60));
     assert_eq!(world.registry.table().generation(), generation);
     world.announce("bye", "aaaa", json!({}));
@@ -117,7 +117,7 @@ fn table_is_published_only_when_it_changed() {
     world.answers.remove(&at(1));
     world.probe(at(1));
     assert_eq!(world.registry.table().generation(), generation + 1);
-    assert_eq!(world.counters.tables.get(), tables + 1);
+    assert_eq!(world.counters.table_updates.get(), tables + 1);
 }
 
 #[test]
