@@ -36,7 +36,7 @@ fn limit_silence(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
-/// Other systems have no such limit. Their own limit on retransmissions ends a connection whose peer is gone, after minutes.
+/// Other systems have no such limit. Their own limit on retransmissions ends the connection after minutes.
 #[cfg(not(target_os = "linux"))]
 fn limit_silence(_: SockRef<'_>) -> io::Result<()> {
     Ok(())

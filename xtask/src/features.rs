@@ -1,4 +1,5 @@
-//! Every feature of every published package on its own. The checks of all features together do not show a feature that needs another.
+//! Every feature of every published package on its own. The checks of all features together miss a feature that needs
+//! another.
 
 use std::io;
 
@@ -34,8 +35,11 @@ pub(crate) fn run(report: &mut Report) {
     }
 }
 
-/// Clippy lints the dependencies of a package too, as far as they belong to the workspace. So each feature is linted once: a feature of a lower package that
-/// the library passes on, with the library. With one feature a package is linted by the check of all features, and here without it.
+/// Returns the runs that lint each feature once.
+///
+/// Clippy also lints the dependencies of a package that belong to the workspace. So a feature that the library passes on
+/// to a lower package is linted with the library. The check of all features covers a package with one feature, so here
+/// that package is linted without it.
 fn lints(packages: &[Package]) -> Vec<Lint> {
     let lint = |packages: &[&str], feature: Option<String>| Lint { packages: packages.iter().map(|&it| it.into()).collect(), feature };
     let Some(library) = packages.iter().find(|package| package.name == LIBRARY) else { return vec![] };

@@ -1,4 +1,4 @@
-//! `cargo xtask package-test`: the packages as the registry would get them, and a fresh project that is built on them alone.
+//! `cargo xtask package-test`: the packages as the registry would get them, and a fresh project that uses nothing else.
 
 mod contents;
 mod guide;
@@ -63,7 +63,7 @@ pub(crate) fn check(report: &mut Report) {
 
 /// Packs these packages, unpacks them, and checks their contents.
 pub(crate) fn pack(report: &mut Report, packages: &[Package]) -> bool {
-    // A build of each package by cargo would build all dependencies anew. The project of the quick start builds the unpacked ones.
+    // Cargo would build all dependencies anew for each package. The project of the quick start builds the unpacked ones.
     let mut pack = cargo(&["package", "--quiet", "--no-verify", "--allow-dirty", "--locked"]);
     pack.args(packages.iter().flat_map(|package| ["--package", &package.name]));
     report.check("packages", &mut pack) && report.step("contents of the packages", || unpack(packages))

@@ -12,7 +12,8 @@ use crate::rust::cargo;
 use crate::tally::Tally;
 use crate::{package, workspace};
 
-/// Checks everything, and publishes unless this is a dry run. A dry run reports the address, the date and open changes without failing over them.
+/// Checks everything, and publishes unless this is a dry run. A dry run reports a missing address, a missing date and
+/// open changes, and does not fail for them.
 pub(crate) fn run(report: &mut Report, dry_run: bool) {
     let packages = match packages::published() {
         Ok(packages) => packages,

@@ -3,7 +3,8 @@
 use super::changelog::{Section, section};
 use crate::packages::Package;
 
-/// The ending of an address that nobody can have. The manifest of the workspace holds such a one until the repository has an address.
+/// The ending of an address that nobody can have. The manifest of the workspace holds one until the repository has an
+/// address.
 const PLACEHOLDER: &str = ".invalid";
 
 /// A rule with its outcome.

@@ -89,7 +89,8 @@ fn unlisted(manifest: &str, documentation: &str) -> Vec<Complaint> {
         .collect()
 }
 
-/// The toolchain of the repository and the images is the oldest that the crates allow: so every run of the tests tries that version.
+/// The toolchain of the repository and the images is the oldest that the crates allow. So every run of the tests tries
+/// that version.
 pub(super) fn one_rust(path: &Path, text: &str) -> Vec<Complaint> {
     let (begin, end) = match path.to_str() {
         Some("rust-toolchain.toml") => ("channel = \"", ".0\""),
