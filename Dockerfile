@@ -4,6 +4,8 @@
 # package manager, and no user but 65532. Nothing is written at run time, so the root file system may be
 # read-only.
 #
+# The build arguments VERSION, REVISION and SOURCE become labels of the images: see docs/guide/compose.md.
+#
 # Any builder works: there is no `# syntax` line that fetches a frontend, and no `RUN --mount`.
 
 FROM rust:1.95-bookworm AS base
@@ -44,7 +46,21 @@ RUN for program in node balancer; do \
         || exit 1; \
     done
 
-FROM scratch AS balancer
+# The labels of both images. A build that is not given an argument leaves its label empty.
+FROM scratch AS labelled
+ARG VERSION=""
+ARG REVISION=""
+ARG SOURCE=""
+LABEL org.opencontainers.image.licenses="MIT OR Apache-2.0" \
+      org.opencontainers.image.version="$VERSION" \
+      org.opencontainers.image.revision="$REVISION" \
+      org.opencontainers.image.source="$SOURCE" \
+      org.opencontainers.image.url="$SOURCE"
+
+FROM labelled AS balancer
+LABEL org.opencontainers.image.title="sociable-balancer" \
+      org.opencontainers.image.description="One address for a Sociable cluster: every request of a Socket.IO session reaches the node that owns it" \
+      org.opencontainers.image.documentation="https://docs.rs/sociable-balancer"
 COPY --from=roots /roots/balancer /
 USER 65532:65532
 ENV SOCIABLE_BALANCER_LISTEN=0.0.0.0:8080 SOCIABLE_BALANCER_ADMIN_ADDR=0.0.0.0:8081
@@ -52,7 +68,10 @@ EXPOSE 8080 8081
 HEALTHCHECK --interval=10s --timeout=5s --start-period=15s --retries=3 CMD ["/usr/local/bin/sociable-balancer", "--probe"]
 ENTRYPOINT ["/usr/local/bin/sociable-balancer"]
 
-FROM scratch AS node
+FROM labelled AS node
+LABEL org.opencontainers.image.title="sociable-node" \
+      org.opencontainers.image.description="A Socket.IO node of a Sociable cluster, ready to run" \
+      org.opencontainers.image.documentation="https://docs.rs/sociable-node"
 COPY --from=roots /roots/node /
 USER 65532:65532
 ENV SOCIABLE_HOST=0.0.0.0 SOCIABLE_PORT=3000 SOCIABLE_ADMIN_ADDR=0.0.0.0:3001

@@ -13,6 +13,16 @@
 //!
 //! A node does not depend on the bus, and an adapter does not depend on sockets. An adapter carries [`Message`]s,
 //! [`Request`]s and [`Answer`]s.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `nats` | no | `NatsAdapter` and `Emitter`. |
+//! | `conformance` | no | `conformance`: checks for an adapter of your own. |
+
+// Documentation on docs.rs shows the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "conformance")]
 pub mod conformance;

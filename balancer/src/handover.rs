@@ -14,28 +14,26 @@
 //! (`SCM_RIGHTS`). The names follow, each after its length. The new process sends `R` when it is ready. The old one
 //! sends `G` when it has given up the path.
 
+mod descriptors;
+
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::net::TcpListener;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::cmsg_space;
-use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer};
-use rustix::net::{SendAncillaryMessage, SendFlags, recvmsg, sendmsg, sockopt};
 use thiserror::Error;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::time::timeout;
 
+use self::descriptors::{MAX_SOCKETS, listener, receive, send};
+
 const VERSION: u8 = 1;
 const READY: u8 = b'R';
 const GIVEN_UP: u8 = b'G';
-/// The most sockets, of which each takes a descriptor.
-const MAX_SOCKETS: usize = 64;
 /// The time for a step that only needs the other process to run.
 const STEP: Duration = Duration::from_secs(5);
 /// The time until a new process must be ready. After it the new process counts as stuck, and the next may try.
@@ -188,7 +186,7 @@ pub async fn take_over(path: &Path) -> Result<Option<Handover>, HandoverError> {
     let mut names = vec![0; usize::from(u16::from_be_bytes([high, low]))];
     step(stream.read_exact(&mut names)).await?;
     let names = decode(&names).filter(|names| names.len() == usize::from(count) && names.len() == descriptors.len());
-    let listeners = descriptors.into_iter().map(listener).collect::<Result<Vec<_>, _>>()?;
+    let listeners = descriptors.into_iter().map(listener).collect::<io::Result<Option<Vec<_>>>>()?.ok_or(HandoverError::Malformed)?;
     let sockets = names.ok_or(HandoverError::Malformed)?.into_iter().zip(listeners).collect();
     Ok(Some(Handover { sockets, stream, path: path.to_owned() }))
 }
@@ -308,43 +306,6 @@ fn decode(mut bytes: &[u8]) -> Option<Vec<String>> {
         bytes = rest;
     }
     Some(names)
-}
-
-fn send(stream: &UnixStream, head: &[u8], descriptors: &[BorrowedFd<'_>]) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_SOCKETS))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    if !descriptors.is_empty() && !control.push(SendAncillaryMessage::ScmRights(descriptors)) {
-        return Err(io::ErrorKind::InvalidInput.into());
-    }
-    Ok(sendmsg(stream, &[IoSlice::new(head)], &mut control, SendFlags::NOSIGNAL)?)
-}
-
-fn receive(stream: &UnixStream, head: &mut [u8], descriptors: &mut Vec<OwnedFd>) -> io::Result<usize> {
-    let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(MAX_SOCKETS))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let received = recvmsg(stream, &mut [IoSliceMut::new(head)], &mut control, RecvFlags::CMSG_CLOEXEC)?;
-    for message in control.drain() {
-        if let RecvAncillaryMessage::ScmRights(sockets) = message {
-            descriptors.extend(sockets);
-        }
-    }
-    if received.flags.contains(ReturnFlags::CTRUNC) {
-        // Some sockets did not fit, or no descriptors were left.
-        return Err(io::Error::other("receiving all sockets failed; raise the limit on open files"));
-    }
-    Ok(received.bytes)
-}
-
-/// Checks that a descriptor is a listening TCP socket.
-fn listener(descriptor: OwnedFd) -> Result<TcpListener, HandoverError> {
-    let is_tcp = |family| matches!(family, AddressFamily::INET | AddressFamily::INET6);
-    let listens = sockopt::socket_acceptconn(&descriptor).is_ok_and(|listens| listens);
-    if !listens || !sockopt::socket_domain(&descriptor).is_ok_and(is_tcp) {
-        return Err(HandoverError::Malformed);
-    }
-    let listener = TcpListener::from(descriptor);
-    listener.set_nonblocking(true)?;
-    Ok(listener)
 }
 
 #[cfg(test)]

@@ -43,6 +43,12 @@
 //! # For operators
 //!
 //! * `metrics`: counters. `admin`: an address with a page, JSON, and metrics for Prometheus.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `fuzzing` | no | The parsers, for fuzz targets. No part of the interface. |
 
 mod admin;
 mod balancer;

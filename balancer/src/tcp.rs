@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
 /// The time without any sign of a peer, not even acknowledgements, after which its connection ends.
+#[cfg(target_os = "linux")]
 const USER_TIMEOUT: Duration = Duration::from_secs(45);
 
 /// Returns a listener. Accepted connections inherit its options.
@@ -27,5 +28,27 @@ pub(crate) fn prepare(socket: SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
+    limit_silence(socket)
+}
+
+#[cfg(target_os = "linux")]
+fn limit_silence(socket: SockRef<'_>) -> io::Result<()> {
     socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
+
+/// Other systems have no such limit. Their own limit on retransmissions ends the connection after minutes.
+#[cfg(not(target_os = "linux"))]
+fn limit_silence(_: SockRef<'_>) -> io::Result<()> {
+    Ok(())
+}
+
+/// Lets the system acknowledge several messages at once.
+#[cfg(target_os = "linux")]
+pub(crate) fn delay_acknowledgements(socket: SockRef<'_>) {
+    // An error costs packets and nothing else.
+    let _ = socket.set_tcp_quickack(false);
+}
+
+/// Other systems decide on their own.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn delay_acknowledgements(_: SockRef<'_>) {}

@@ -10,8 +10,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 const RESERVE: usize = 96;
 /// The largest limit: more connections than a process can serve.
 const MOST: usize = 1 << 20;
-/// The directory that lists the descriptors of the process.
-const LISTED: &str = "/proc/self/fd";
+/// The folder that lists the descriptors of the process. Only Linux has `/proc`.
+const LISTED: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
 /// The count of connections, over all threads.
 #[derive(Debug)]

@@ -17,6 +17,16 @@
 //! * `worker.rs`, `inbox.rs`: one thread, and the calls of other threads. `owner.rs`: running work on the thread that owns it.
 //! * `state.rs`: the state that threads share. `engine.rs`: the public API. `hooks.rs`: the layer above.
 //! * `config.rs`, `options.rs`: options, their checks and their setters. `counters.rs`, `trace.rs`: counters and log events.
+//!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `compression` | yes | Compressed responses: gzip, deflate, and Brotli for files. |
+//! | `rustls` | yes | `Serve::bind_rustls`: serving with TLS. |
+
+// Documentation on docs.rs shows the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod actor;
 mod config;

@@ -39,9 +39,22 @@
 //! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`: counters, metrics, the report on actors, and logs.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
+//! # Features
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `compression` | yes | Compressed responses: gzip, deflate, and Brotli for the files of the client. |
+//! | `metrics` | yes | `Server::metrics`: counters and latencies as text for Prometheus. |
+//! | `nats` | yes | `NatsAdapter`: many nodes over NATS are one server. |
+//! | `rustls` | yes | `Serve::bind_rustls`: serving with TLS. |
+//! | `testing` | no | `testing`: a server and a client for the tests of applications. |
+//!
 //! # Panics
 //!
 //! A panic ends its handler and nothing else, unless the program is built with `panic = "abort"`.
+
+// Documentation on docs.rs shows the feature that an item needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod ack;
 mod actors;

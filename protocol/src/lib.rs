@@ -56,3 +56,8 @@ pub use packet::{Body, Packet};
 pub use parser::{DecodeError, Decoder, JsonParser, Limits, MsgPackParser, Parser};
 pub use value::Value;
 pub use websocket::{Frames, FramesBuilder};
+
+/// The code of the README is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

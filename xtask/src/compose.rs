@@ -15,6 +15,7 @@ use std::{fs, io};
 
 use self::engine::{Compose, Engine};
 use crate::report::Report;
+use crate::tally::Tally;
 use crate::{js, tally, tools, workspace};
 
 /// Far above what a drill takes when all goes slowly: it only ends what hangs.
@@ -109,6 +110,9 @@ impl Stack {
             let megabytes = size.trim().parse::<f64>().unwrap_or_default() / 1e6;
             println!("{tag}: {megabytes:.1} MB");
         }
+        if built {
+            report.step(&self.name("labels of the images"), || labels(&IMAGES.map(tag)));
+        }
         built
     }
 
@@ -180,8 +184,24 @@ fn tag(image: &str) -> String {
 
 fn docker_build(image: &str, folder: &Path) -> Command {
     let mut docker = Command::new("docker");
-    docker.args(["build", "--target", image, "--tag", &tag(image), "."]).current_dir(folder);
+    let version = format!("VERSION={PROJECT}");
+    docker.args(["build", "--target", image, "--tag", &tag(image), "--build-arg", &version, "."]).current_dir(folder);
     docker
+}
+
+/// Looks for the title and the version among the labels of each image.
+fn labels(tags: &[String]) -> io::Result<Tally> {
+    let mut tally = Tally::default();
+    for tag in tags {
+        let shown = tools::output("docker", &["image", "inspect", "--format", "{{json .Config.Labels}}", tag]).unwrap_or_default();
+        println!("{tag}: {}", shown.trim());
+        let title = tag.split(':').next().unwrap_or_default();
+        let wanted =
+            [("title", title), ("version", PROJECT)].map(|(name, value)| format!("\"org.opencontainers.image.{name}\":\"{value}\""));
+        let good = wanted.iter().all(|label| shown.contains(label.as_str()));
+        tally.add(Tally { passed: good.into(), failed: (!good).into() });
+    }
+    Ok(tally)
 }
 
 /// Returns a folder with these programs and a Dockerfile that starts behind the compilation of ours.

@@ -14,6 +14,11 @@ fn folder() -> PathBuf {
     workspace::root().join("tests/js")
 }
 
+/// The packages of the tests.
+pub(crate) fn packages() -> PathBuf {
+    folder().join("node_modules")
+}
+
 /// Installs the packages of the tests.
 pub(crate) fn install(report: &mut Report) -> bool {
     install_packages(report, "packages of the JavaScript tests", &folder())

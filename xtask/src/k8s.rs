@@ -23,8 +23,8 @@ pub(crate) fn run(report: &mut Report) {
 /// Every overlay is rendered, and checked: by the schemas of Kubernetes, and by the rules in `tests/k8s`. Nothing is started.
 pub(crate) fn manifests(report: &mut Report) -> bool {
     const NAME: &str = "manifests for Kubernetes";
-    let (tests, environment) = (workspace::root().join("tests/k8s"), workspace::target().join("k8s-python"));
-    let python = match clients::environment(report, "Kubernetes", &tests.join("requirements.txt"), &environment) {
+    let tests = workspace::root().join("tests/k8s");
+    let python = match clients::environment(report, "Kubernetes", &tests.join("requirements.txt")) {
         Ok(python) => python,
         Err(why) => {
             report.skip(NAME, &why);
@@ -33,6 +33,6 @@ pub(crate) fn manifests(report: &mut Report) -> bool {
     };
     let mut command = std::process::Command::new(python);
     command.args(["-B", "run.py"]).current_dir(tests);
-    command.env("KUBECTL", tools::kubectl(&environment)).env("OUT", workspace::target().join("k8s"));
+    command.env("KUBECTL", tools::kubectl()).env("OUT", workspace::target().join("k8s"));
     report.tests(NAME, &mut command, tally::python)
 }

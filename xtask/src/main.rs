@@ -5,26 +5,38 @@
 //! - `rust`, `js`, `clients`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks before the tests
+//! - `features`: each feature of a package alone
+//! - `deny`: the rules for dependencies
 //! - `tidy`: rules that no compiler checks
 //! - `tree`: the packages that the library pulls
 //! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
 //! - `fuzz`: generated inputs for the decoders
 //! - `bench`: servers measured side by side, the tables and the chart
+//! - `package`: the packages, and a project that is built on them
+//! - `release`: checks, then publication
 //! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node, Chromium, Python and NATS servers
+//! - `python`: packages and programs of PyPI
 //! - `workspace`: paths
+//! - `packages`: the packages of the workspace
 
 mod bench;
 mod book;
 mod ci;
 mod clients;
 mod compose;
+mod deny;
+mod features;
 mod fuzz;
 mod js;
 mod k8s;
+mod package;
+mod packages;
+mod python;
 mod reference;
+mod release;
 mod report;
 mod rust;
 mod suites;
@@ -72,6 +84,18 @@ enum Chore {
     Chart,
     /// Write docs/ as a book to target/book, by mdBook.
     Book,
+    /// Lint every feature of every package alone.
+    Features,
+    /// Check licences, versions and sources of dependencies by deny.toml.
+    Deny,
+    /// Pack every crate as the registry would get it, and run the README's quick start on the packages alone.
+    PackageTest,
+    /// Check versions, changelog, address and packages, then publish the packages in their order.
+    Release {
+        /// Check only. The address, the date and open changes are reported.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Render and check the manifests for Kubernetes, and stop real processes by them.
     K8sTest,
     /// Cut the connections of real clients repeatedly, and check that each gets every message once.
@@ -108,6 +132,10 @@ fn main() -> ExitCode {
         Chore::Bench(options) => bench::run(&mut report, &options),
         Chore::Chart => bench::write_pages(&mut report),
         Chore::Book => book::build(&mut report),
+        Chore::Features => features::run(&mut report),
+        Chore::Deny => deny::run(&mut report),
+        Chore::PackageTest => package::run(&mut report),
+        Chore::Release { dry_run } => release::run(&mut report, dry_run),
         Chore::K8sTest => k8s::run(&mut report),
         Chore::Jitter { minutes, seed } => test::jitter(&mut report, minutes, seed),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),

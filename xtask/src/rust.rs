@@ -62,11 +62,6 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 /// The binaries and examples that the JavaScript suites drive.
 pub(crate) fn build_programs(report: &mut Report) -> bool {
-    let packages = ["sociable", "sociable-protocol", "sociable-node", "sociable-balancer", "sociable-emit"]
-        .into_iter()
-        .flat_map(|name| ["--package", name]);
-    report.check(
-        "build of binaries and examples",
-        cargo(&["build", "--bins", "--examples", "--features", "sociable-node/otel"]).args(packages),
-    )
+    // The packages and features of `test`, so that what it has built will do.
+    report.check("build of binaries and examples", &mut cargo(&["build", "--workspace", "--all-features", "--bins", "--examples"]))
 }

@@ -34,12 +34,15 @@ impl Complaint {
 /// A rule: from a file's path in the repository and its text to complaints.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 14] = [
+const RULES: [(&str, Rule); 17] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
     ("lints of the workspace", manifest::lints),
     ("sorted dependencies", manifest::sorted),
+    ("one version of Rust", manifest::one_rust),
+    ("features are documented", manifest::features_listed),
+    ("images have every crate", manifest::in_images),
     ("crates depend on the layers below", layers::dependencies),
     ("the engine does not name Socket.IO", layers::engine_names_no_socket_io),
     ("the protocol does no I/O", layers::protocol_does_no_io),
@@ -73,14 +76,14 @@ pub(crate) fn run(report: &mut Report) {
 }
 
 /// Calls `look` for each text file below `folder`. Built, fetched and hidden files are skipped, except the hidden
-/// folders that are listed.
+/// names that are listed.
 fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);
     for entry in entries {
         let (path, name) = (entry.path(), entry.file_name());
         let name = name.to_string_lossy();
-        let hidden = name.starts_with('.') && ![".cargo", ".ci", ".github"].contains(&&*name);
+        let hidden = name.starts_with('.') && ![".cargo", ".ci", ".dockerignore", ".github"].contains(&&*name);
         // Inputs of the fuzzer are what they are.
         let raw = path == workspace::root().join("fuzz/corpus") || path == workspace::root().join("fuzz/artifacts");
         if hidden || raw || name == "target" || name == "node_modules" || path == workspace::target() {

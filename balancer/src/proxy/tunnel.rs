@@ -18,6 +18,7 @@ use tokio::net::TcpStream;
 use crate::proxy::permit::Permit;
 use crate::proxy::stream::{Stream, Wire, WriteBuffer};
 use crate::table::LoadGuard;
+use crate::tcp;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Status};
 
@@ -139,7 +140,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             tunnel.one_way = 0;
             // One acknowledgement may then cover several messages. The system resets this option now and then, so it is
             // set again.
-            let _ = SockRef::from(&tunnel.node).set_tcp_quickack(false);
+            tcp::delay_acknowledgements(SockRef::from(&tunnel.node));
         }
         let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {

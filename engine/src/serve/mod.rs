@@ -228,7 +228,7 @@ impl<F> Serve<F> {
                         let engine = Arc::clone(&engine);
                         // The finisher of actix-http would wrap a stream that cannot leave its thread.
                         fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, false))
-                            .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
+                            .and_then(Acceptor::new(ServerConfig::clone(&tls)).map_err(|_| ()).map_init_err(|_| ()))
                             .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {
                                 let peer = stream.get_ref().0.peer_addr();
                                 Ok::<_, ()>((stream, peer))

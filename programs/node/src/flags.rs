@@ -1,6 +1,5 @@
 //! The flags. Each has an environment variable and a key of the file.
 
-use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -234,9 +233,10 @@ impl Flags {
     }
 }
 
+/// The name of this machine, on every UNIX system.
 fn machine_name() -> Option<String> {
-    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
-    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+    let system = rustix::system::uname();
+    Some(system.nodename().to_string_lossy().into_owned()).filter(|name| !name.is_empty())
 }
 
 /// Returns a parser of times from 1 to `longest`.

@@ -3,6 +3,10 @@
 //! * `flags.rs`, `cluster.rs`: the settings. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
 //! * `admin.rs`: the administration. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `otel` | no | Traces for OpenTelemetry, by `--otlp-endpoint`. |
 
 mod admin;
 mod cluster;

@@ -325,7 +325,7 @@ fn bun(report: &mut Report) -> Result<(Program, String), String> {
 fn python(report: &mut Report) -> Result<(Program, String), String> {
     needed("python3", "python3-venv")?;
     let requirements = folder("python").join("requirements.txt");
-    let python = clients::environment(report, "python-socketio", &requirements, &workspace::target().join("peers/python"))?;
+    let python = clients::environment(report, "python-socketio", &requirements)?;
     let pinned = fs::read_to_string(requirements).unwrap_or_default();
     let version = pinned.lines().find_map(|line| line.strip_prefix("python-socketio==")).unwrap_or_default().to_owned();
     let server = folder("python").join("server.py").to_string_lossy().into_owned();
