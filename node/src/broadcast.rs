@@ -203,6 +203,6 @@ impl BroadcastOperator {
     }
 
     fn broadcast(self, operation: Operation) -> Result<(), EmitError> {
-        self.namespace.broadcast(self.target, operation, self.flags.local)
+        self.namespace.broadcast(self.target, operation, self.flags.local, None)
     }
 }

@@ -36,7 +36,7 @@
 //! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: what all threads see of it. `namespace_limits.rs`: how many namespaces clients may make.
 //!   `client_files.rs`: the files of the official client.
 //! * `cluster/`: what crosses threads and nodes. `recovery/`: clients that come back.
-//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`: counters, metrics, the list of actors, and logs.
+//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the list of actors, logs, and spans.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Panics
@@ -65,6 +65,7 @@ mod server;
 mod server_state;
 mod socket;
 mod socket_state;
+mod spans;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -83,7 +84,7 @@ pub use sociable_engine::{
 };
 /// The arguments of an event or acknowledgement, still encoded as they came.
 pub use sociable_protocol::Args as RawArgs;
-pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, Value};
+pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, TraceContext, Value};
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
 pub use self::actors::{ActorDeath, ActorKindReport, Actors, NamespaceActors, WorkerActors};
@@ -102,6 +103,7 @@ pub use self::recovery::options::Recovery;
 pub use self::remote_socket::{FetchError, RemoteSocket};
 pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
+pub use self::spans::TracePropagator;
 pub use self::stats::Stats;
 
 /// The code of the README and of the guides is compiled with the examples of this crate, and run where it can be.

@@ -247,7 +247,8 @@ impl Namespace {
     /// The name is reserved, the arguments can't be written, or the other nodes can't be told.
     pub fn server_side_emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         let (name, args) = self.server_event(event, args)?;
-        self.publish(|| (Target::default(), Operation::ServerEvent { name, args }))
+        let (_span, trace) = self.sending(event, true);
+        self.publish(trace, || (Target::default(), Operation::ServerEvent { name, args }))
     }
 
     /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's

@@ -87,6 +87,14 @@ impl ParentNamespace {
     }
 
     /// True if the name alone is enough to know that it fits.
+    /// Returns the pattern, unless a function chooses.
+    pub(crate) fn pattern(&self) -> Option<&str> {
+        match &self.0.matcher {
+            Matcher::Pattern(pattern) => Some(pattern.as_str()),
+            Matcher::Function(_) => None,
+        }
+    }
+
     pub(crate) fn matches_name(&self, name: &str) -> bool {
         matches!(&self.0.matcher, Matcher::Pattern(pattern) if pattern.is_match(name))
     }

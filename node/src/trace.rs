@@ -3,15 +3,10 @@
 //! Never what a packet says: it holds what users write, and tokens. All of this is on the way of every packet, so each event stands in a
 //! function of its own behind a check that is one load while the level is off.
 
-use std::fmt;
-
-use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use sociable_adapter::{Message, Operation, Room, Target};
 use sociable_protocol::log::shortened;
 use sociable_protocol::{Body, Frames, Id, Packet};
-use tracing::field::{self, Empty};
-use tracing::{Instrument, Level, Span, debug, debug_span, enabled, trace};
+use tracing::{Level, debug, enabled, trace};
 
 pub(crate) use sociable_protocol::log::plain;
 
@@ -22,34 +17,6 @@ macro_rules! only_if_on {
             $call;
         }
     };
-}
-
-/// The handling of an event, for those who collect traces: nothing for all others.
-#[inline]
-pub(crate) fn handling(id: Id, namespace: &str, event: &str) -> Span {
-    debug_span!(
-        target: "sociable::span", "event", otel.name = %plain(event), otel.kind = "server", otel.status_code = Empty,
-        otel.status_description = Empty, namespace = %plain(namespace), id = %id.shortened()
-    )
-}
-
-/// What a handler does, within its span.
-pub(crate) fn handled<E, F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), E>>
-where
-    E: fmt::Debug + 'static,
-    F: Future<Output = Result<(), E>> + 'static,
-{
-    let future = span.in_scope(handle);
-    let noted = async move {
-        let result = future.await;
-        if let Err(error) = &result {
-            let span = Span::current();
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", field::debug(error));
-        }
-        result
-    };
-    noted.instrument(span).boxed_local()
 }
 
 /// What kind of packet it is, without what it says.
@@ -180,7 +147,7 @@ mod tests {
     fn what_crosses_nodes_is_told_of_but_not_what_it_says() {
         let args = Args::encode(Encoding::Json, &["a secret"]).unwrap();
         let operation = Operation::ServerEvent { name: "note".into(), args };
-        let message = Message { namespace: "/chat".into(), target: Target::default(), operation };
+        let message = Message { namespace: "/chat".into(), target: Target::default(), operation, trace: None };
         let log = logged(|| {
             published(&message.namespace, &message.target, &message.operation);
             delivered(&message);

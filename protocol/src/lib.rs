@@ -14,6 +14,7 @@
 //! * [`health`], [`Announcement`]: what nodes tell balancers, and each other.
 //! * [`query`]: the query of a request: what node and balancer take it for.
 //! * [`log`]: how logs show names and ids that others chose.
+//! * [`TraceContext`]: a span as other processes name it.
 //! * [`maps`]: hash maps, by who chooses their keys. [`Latency`]: a histogram of times.
 //!
 //! # Rules of the house
@@ -44,6 +45,7 @@ mod msgpack;
 pub mod packet;
 pub mod parser;
 pub mod query;
+pub mod trace_context;
 pub mod value;
 pub mod websocket;
 
@@ -54,5 +56,6 @@ pub use id::{Id, IdError, IdSource, NodeTag};
 pub use latency::{Latency, Times};
 pub use packet::{Body, Packet};
 pub use parser::{DecodeError, Decoder, JsonParser, Limits, MsgPackParser, Parser};
+pub use trace_context::TraceContext;
 pub use value::Value;
 pub use websocket::{Frames, FramesBuilder};

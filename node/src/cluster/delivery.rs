@@ -4,6 +4,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sociable_adapter::{Message, Operation, Room, Target};
+use sociable_protocol::TraceContext;
 
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
@@ -13,8 +14,14 @@ use crate::thread::{ThreadState, on_thread};
 use crate::trace;
 
 impl Namespace {
-    /// Does something with sockets on all nodes.
-    pub(crate) fn broadcast(&self, target: Target, operation: Operation, local: bool) -> Result<(), EmitError> {
+    /// Does something with sockets on all nodes. `trace` is the span that sends it.
+    pub(crate) fn broadcast(
+        &self,
+        target: Target,
+        operation: Operation,
+        local: bool,
+        trace: Option<Box<TraceContext>>,
+    ) -> Result<(), EmitError> {
         // What concerns those too who are away has a place in the history. Where nodes share it, it is theirs as well.
         let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
         let kept = self.recoveries().filter(is_kept).cloned();
@@ -22,7 +29,7 @@ impl Namespace {
         if shared {
             trace::published(self.name(), &target, &operation);
         }
-        let told = if local || shared { Ok(()) } else { self.publish(|| (target.clone(), operation.clone())) };
+        let told = if local || shared { Ok(()) } else { self.publish(trace, || (target.clone(), operation.clone())) };
         let done = match kept {
             Some(recoveries) => self.order(&recoveries, target, operation),
             None => self.broadcast_local(target, operation),
@@ -31,18 +38,18 @@ impl Namespace {
     }
 
     /// Publishes an operation to the other nodes, if there can be any: the only way of messages to them.
-    pub(crate) fn publish(&self, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
+    pub(crate) fn publish(&self, trace: Option<Box<TraceContext>>, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
         let Some(server) = self.server_state().filter(|server| !server.alone) else { return Ok(()) };
         let (target, operation) = message();
         trace::published(self.name(), &target, &operation);
-        let message = Message { namespace: self.name().clone(), target, operation };
+        let message = Message { namespace: self.name().clone(), target, operation, trace };
         Ok(server.cluster().publish(message)?)
     }
 
     /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.
     pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
         let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
-        let order = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
+        let order = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone(), trace: None };
         let kept = self.set_out(&target, joining, |deliver| recoveries.history.append_order(order, deliver));
         match kept {
             // Those who are here obey all the same.

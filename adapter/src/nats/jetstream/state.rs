@@ -14,6 +14,7 @@ use super::publish_queue::{PublishQueue, StreamSubject};
 use super::sessions::Sessions;
 use super::store::{Store, StoreError};
 use crate::maps::Map;
+use crate::nats::bounded_queue::OutboundRecord;
 use crate::nats::options::NatsOptions;
 use crate::nats::stats::Counters;
 use crate::nats::wire::Publisher;
@@ -111,7 +112,7 @@ impl StreamState {
     }
 
     /// Queues a record for all nodes that is no event of the history, in order with those that are.
-    pub(crate) fn push_record(&self, record: Vec<u8>, limit: usize, counters: &Counters) -> Result<(), AdapterError> {
+    pub(crate) fn push_record(&self, record: impl Into<OutboundRecord>, limit: usize, counters: &Counters) -> Result<(), AdapterError> {
         // Nothing may get between the number of an event and its record.
         let _log = self.log.lock();
         self.queue.push(StreamSubject::All, record, None, limit, counters)

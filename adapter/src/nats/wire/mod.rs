@@ -4,13 +4,14 @@
 //! arguments of events travel as the packets that a client would get, so that the parsers check them when they come. Decoded records share no
 //! buffer with the envelope: the client reads into blocks of 64 KiB, which one small event in an outbox would hold.
 //!
-//! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back.
+//! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back. `traces`: the trace contexts of records.
 
 mod decode;
 mod encode;
 mod format;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub(crate) use self::decode::{Reader, decode_value, records};
 pub(crate) use self::encode::{
@@ -18,3 +19,4 @@ pub(crate) use self::encode::{
     encode_value, is_order,
 };
 pub(crate) use self::format::{HEAD, Head, PersistedEvent, Publisher, Record, VERSIONS, common_version};
+pub(crate) use self::traces::{PackedTraces, Traces};
