@@ -19,11 +19,11 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock \
 
 FROM base AS build
 COPY --from=manifests /sociable .
-RUN cargo build --release --locked --package sociable --features sociable/otel --package sociable-balancer --bin sociable-node --bin sociable-balancer
+RUN cargo build --release --locked --package sociable-node --features sociable-node/otel --package sociable-balancer
 COPY . .
 # The files are older than what was made of the empty ones, and cargo goes by that.
 RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
-    && cargo build --release --locked --package sociable --features sociable/otel --package sociable-balancer --bin sociable-node --bin sociable-balancer \
+    && cargo build --release --locked --package sociable-node --features sociable-node/otel --package sociable-balancer \
     && mkdir /programs && mv target/release/sociable-node target/release/sociable-balancer /programs/
 
 # The root file systems: a program, what `ldd` says that it needs, at the places where it looks for it, and `sleep`, by which Kubernetes has a

@@ -5,7 +5,7 @@
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
-//! use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Options};
+//! use sociable_balancer_core::{Balancer, Discovery, DiscoveryConfig, Options};
 //!
 //! let discovery = Discovery::start(DiscoveryConfig { nodes: vec!["127.0.0.1:3000".parse()?], ..DiscoveryConfig::default() })?;
 //! let balancer = Balancer::new(Options::default(), discovery.tables(), discovery.reports())?;

@@ -19,7 +19,7 @@ use crate::table::Node;
 ///
 /// ```
 /// use std::time::Duration;
-/// use sociable_balancer::Options;
+/// use sociable_balancer_core::Options;
 ///
 /// let options = Options { keep_alive: Duration::from_secs(120), ..Options::default() };
 /// assert!(options.check().is_ok());

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use sociable_balancer::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
+use sociable_balancer_core::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use tokio::runtime::Runtime;
 use world::{Node, PATIENCE, eventually, health};
 

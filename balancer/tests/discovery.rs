@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use hickory_resolver::proto::op::ResponseCode;
-use sociable_balancer::{Answer, Discovery, DiscoveryConfig, ProbeError, Probing, Rules, State, probe};
+use sociable_balancer_core::{Answer, Discovery, DiscoveryConfig, ProbeError, Probing, Rules, State, probe};
 use world::{Nameserver, Node, PATIENCE, eventually, health};
 
 /// Fast enough for a test, and patient enough for a machine that has much to do.
@@ -200,7 +200,7 @@ async fn reload_takes_effect_when_new_sources_have_spoken() {
 
 #[test]
 fn address_is_refused_when_it_is_malformed() {
-    use sociable_balancer::{DnsTarget, HostPort};
+    use sociable_balancer_core::{DnsTarget, HostPort};
     for wrong in ["", "host", ":80", "host:", "host:0", "host:65536", "10.0.0.256:80", "::1:80", "a b:80", "http://host:80", "host:80/"] {
         let error = wrong.parse::<HostPort>().unwrap_err().to_string();
         assert!(error.contains("HOST:PORT"), "{error}");

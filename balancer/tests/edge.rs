@@ -7,7 +7,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv6Addr, SocketAddrV6, TcpListener, TcpStream};
 use std::time::Duration;
 
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 
 use self::world::{Certificate, World, eventually, listener, until, until_end};
 

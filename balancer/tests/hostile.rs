@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 
 use self::world::{KEY, World, eventually, pattern, until, until_end};
 

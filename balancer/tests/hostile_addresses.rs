@@ -6,7 +6,7 @@ mod world;
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 use socket2::{Domain, Socket, Type};
 
 use self::world::{PATIENCE, World, eventually, listener, until, until_end, websocket};

@@ -9,7 +9,7 @@ use std::net::{Shutdown, TcpStream};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 
 use self::world::{Certificate, PATIENCE, World, eventually, narrow_listener, pattern, until, until_end};
 

@@ -56,13 +56,13 @@ test("a node that waits for its cluster can be stopped", async () => {
   await until(() => output.includes("not there yet"), "it looks for NATS");
   child.kill("SIGTERM");
   assert.deepEqual(await within(ended, "it ends"), [0, null]);
-  assert.match(output, /told to stop before it began/);
+  assert.match(output, /stopped before serving/);
 });
 
 test("a node has nothing to read again at SIGHUP, and serves on", async (t) => {
   const node = await freshNode(t);
   assert.equal(node.child.kill("SIGHUP"), true);
-  await until(() => node.output.includes("SIGHUP changes nothing"), "it says so");
+  await until(() => node.output.includes("SIGHUP ignored"), "it says so");
   await connected(client(t, node, "/"));
 });
 

@@ -59,7 +59,7 @@ describe("a file of settings", () => {
       ["port = ", "node.toml"],
       ["jetstream = true", "--nats"],
       ['nats = "nats://127.0.0.1"\ncluster = "a b"', "a b"],
-      ["ping-interval = 0", "--ping-interval"],
+      ["ping-interval = 0", "line 1, column 17: `ping-interval`"],
       ["max-sessions = 0", "max_sessions"],
       ['port = 4000\nadmin-addr = "127.0.0.1:4000"', "--admin-addr"],
       ['nats = "nats://127.0.0.1"\nnats-ca = "/nowhere/ca.pem"', "/nowhere/ca.pem"],
@@ -71,8 +71,9 @@ describe("a file of settings", () => {
       assert.notEqual(status, 0, text);
       assert.ok(said.includes(told), `${text}: ${said}`);
     }
-    // What the environment says is not asked of the file.
+    // The environment wins over the file, also where it turns a switch off.
     assert.equal(check("port = 70000", { SOCIABLE_PORT: "4000" }).status, 0);
+    assert.equal(check("jetstream = true", { SOCIABLE_JETSTREAM: "false" }).status, 0);
     assert.equal(run(["--check"], { SOCIABLE_CONFIG: "/nowhere/node.toml" }).status, 1);
   });
 });

@@ -14,7 +14,7 @@ use nkeys::KeyPair;
 use parking_lot::Mutex;
 use serde_json::json;
 use sociable::{NatsAdapter, NatsOptions, Server};
-use sociable_balancer::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, Rules, State};
+use sociable_balancer_core::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, Rules, State};
 use sociable_tests::{Door, Folder, Nats, eventually, eventually_async, within};
 use tokio::net::TcpListener;
 use tracing_subscriber::filter::LevelFilter;

@@ -62,7 +62,11 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 /// The binaries and examples that the JavaScript suites drive.
 pub(crate) fn build_programs(report: &mut Report) -> bool {
-    let packages =
-        ["--package", "sociable", "--package", "sociable-protocol", "--package", "sociable-balancer", "--features", "sociable/otel"];
-    report.check("build of binaries and examples", cargo(&["build", "--bins", "--examples"]).args(packages))
+    let packages = ["sociable", "sociable-protocol", "sociable-node", "sociable-balancer", "sociable-emit"]
+        .into_iter()
+        .flat_map(|name| ["--package", name]);
+    report.check(
+        "build of binaries and examples",
+        cargo(&["build", "--bins", "--examples", "--features", "sociable-node/otel"]).args(packages),
+    )
 }

@@ -32,12 +32,11 @@ pub struct NatsOptions {
     pub(crate) jetstream: Option<JetStreamOptions>,
 }
 
-impl NatsOptions {
-    /// Settings for these NATS servers, whose addresses are separated by commas. Credentials in one address are used for all servers, unless
-    /// [`auth`](Self::auth) has some.
-    pub fn new(servers: impl Into<String>) -> Self {
+impl From<NatsConfig> for NatsOptions {
+    /// Takes the servers, the cluster and the credentials; all else is at its default.
+    fn from(connection: NatsConfig) -> Self {
         Self {
-            connection: NatsConfig::new(servers),
+            connection,
             name: None,
             address: None,
             heartbeat_interval: Duration::from_secs(5),
@@ -46,6 +45,14 @@ impl NatsOptions {
             publish_deadline: Duration::from_secs(5),
             jetstream: None,
         }
+    }
+}
+
+impl NatsOptions {
+    /// Settings for these NATS servers, whose addresses are separated by commas. Credentials in one address are used for all servers, unless
+    /// [`auth`](Self::auth) has some.
+    pub fn new(servers: impl Into<String>) -> Self {
+        NatsConfig::new(servers).into()
     }
 
     /// The name of the cluster, `sociable` by default: nodes of different names share nothing.

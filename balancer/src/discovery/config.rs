@@ -13,7 +13,7 @@ use sociable_nats::NatsConfig as NatsSource;
 /// How nodes are found, and found to be well. Sources may be mixed: what they say is merged by the tags of the nodes.
 ///
 /// ```
-/// use sociable_balancer::DiscoveryConfig;
+/// use sociable_balancer_core::DiscoveryConfig;
 ///
 /// let discovery = DiscoveryConfig {
 ///     nodes: vec!["10.0.0.1:3000".parse()?, "node-2:3000".parse()?],
@@ -21,7 +21,7 @@ use sociable_nats::NatsConfig as NatsSource;
 ///     ..DiscoveryConfig::default()
 /// };
 /// discovery.check()?;
-/// # Ok::<(), sociable_balancer::DiscoveryError>(())
+/// # Ok::<(), sociable_balancer_core::DiscoveryError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiscoveryConfig {

@@ -61,8 +61,8 @@ pub type Tables = Arc<ArcSwap<Table>>;
 /// The handle to a thread that looks for nodes until this is dropped.
 ///
 /// ```no_run
-/// # fn start() -> Result<(), sociable_balancer::DiscoveryError> {
-/// use sociable_balancer::{Discovery, DiscoveryConfig};
+/// # fn start() -> Result<(), sociable_balancer_core::DiscoveryError> {
+/// use sociable_balancer_core::{Discovery, DiscoveryConfig};
 ///
 /// let discovery = Discovery::start(DiscoveryConfig { nodes: vec!["127.0.0.1:3000".parse()?], ..DiscoveryConfig::default() })?;
 /// let tables = discovery.tables();

@@ -14,12 +14,12 @@ use crate::client::network::network;
 /// is wrong if they don't.
 ///
 /// ```
-/// use sociable_balancer::Affinity;
+/// use sociable_balancer_core::Affinity;
 ///
 /// let affinity: Affinity = "cookie:user".parse()?;
 /// assert_eq!(affinity, Affinity::Cookie("user".to_owned()));
 /// assert!("cookie".parse::<Affinity>().is_err());
-/// # Ok::<(), sociable_balancer::AffinityError>(())
+/// # Ok::<(), sociable_balancer_core::AffinityError>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

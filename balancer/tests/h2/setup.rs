@@ -21,7 +21,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rustls_pki_types::ServerName;
 use sha1::{Digest as _, Sha1};
-use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
+use sociable_balancer_core::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 
 use rustls::ServerConfig;
-use sociable_balancer::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options};
+use sociable_balancer_core::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::runtime::Runtime;
 

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use sociable_balancer::fuzzing::{Header, Origin, origin, replaces};
+use sociable_balancer_core::fuzzing::{Header, Origin, origin, replaces};
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));

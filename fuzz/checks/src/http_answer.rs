@@ -1,6 +1,6 @@
 //! Heads of answers, as the balancer reads and writes them.
 
-use sociable_balancer::fuzzing::{AnswerHead, Body, Expected, MAX_ANSWER_HEAD, answer_head};
+use sociable_balancer_core::fuzzing::{AnswerHead, Body, Expected, MAX_ANSWER_HEAD, answer_head};
 
 /// The first byte says what was asked for, and the head of an answer follows.
 pub fn http_answer_head(input: &[u8]) {

@@ -1,6 +1,6 @@
 //! Bodies of HTTP/1.1, as the balancer reads and writes them.
 
-use sociable_balancer::fuzzing::{Body, Decoder, encode};
+use sociable_balancer_core::fuzzing::{Body, Decoder, encode};
 
 /// A decoded body, what stands behind it, and whether it is whole; or that it is malformed behind these bytes.
 #[derive(Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use sociable_balancer::fuzzing::{Body, MAX_REQUEST_HEAD, RequestHead, request_head};
+use sociable_balancer_core::fuzzing::{Body, MAX_REQUEST_HEAD, RequestHead, request_head};
 
 /// Nobody trusts what this peer says of its client.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));

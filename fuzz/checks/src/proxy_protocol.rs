@@ -1,6 +1,6 @@
 //! Headers of the PROXY protocol, as the balancer reads them.
 
-use sociable_balancer::fuzzing::{MAX_PROXY_HEADER, proxy_header};
+use sociable_balancer_core::fuzzing::{MAX_PROXY_HEADER, proxy_header};
 
 /// What every header begins with, so that the fuzzer need not find it.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";

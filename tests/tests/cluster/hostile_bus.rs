@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use sociable::adapter::Adapter;
 use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
-use sociable_balancer::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, State};
+use sociable_balancer_core::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, State};
 use sociable_tests::{Door, Nats, event, eventually, message, patience, within};
 use tokio::net::TcpListener;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use actix_web::{App, HttpResponse, dev::Service as _, web};
 use sociable::Server;
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 use sociable_tests::{Connection, Node, Polling, eventually, within};
 
 use crate::front::Front;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use sociable_balancer::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
+use sociable_balancer_core::{Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use sociable_tests::{Node, eventually};
 
 /// A balancer that has found its nodes.

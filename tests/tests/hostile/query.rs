@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use sociable::Server;
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 use sociable_tests::{Node, Response, get, upgrade};
 
 use crate::front::Front;

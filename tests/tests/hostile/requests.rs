@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use sociable::{Server, ServerBuilder, Socket};
-use sociable_balancer::Options;
+use sociable_balancer_core::Options;
 use sociable_tests::{Client, Connection, Node, Polling, Response, WebSocket, ack, event, eventually, get, message, note, upgrade};
 
 use crate::front::Front;

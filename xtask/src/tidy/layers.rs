@@ -6,14 +6,17 @@ use super::Complaint;
 use super::manifest::table;
 
 /// The crates of the workspace, each with those that its `[dependencies]` may name.
-const DEPENDENCIES: [(&str, &[&str]); 7] = [
+const DEPENDENCIES: [(&str, &[&str]); 10] = [
     ("protocol", &[]),
     ("nats", &[]),
-    ("program", &[]),
     ("engine", &["sociable-protocol"]),
     ("adapter", &["sociable-protocol", "sociable-nats"]),
-    ("node", &["sociable-protocol", "sociable-engine", "sociable-adapter", "sociable-program"]),
-    ("balancer", &["sociable-protocol", "sociable-nats", "sociable-program"]),
+    ("node", &["sociable-protocol", "sociable-engine", "sociable-adapter"]),
+    ("balancer", &["sociable-protocol", "sociable-nats"]),
+    ("programs/common", &["sociable-protocol", "sociable-nats"]),
+    ("programs/node", &["sociable", "sociable-program"]),
+    ("programs/balancer", &["sociable-balancer-core", "sociable-program"]),
+    ("programs/emit", &["sociable-protocol", "sociable-adapter", "sociable-program"]),
 ];
 
 /// Words of the Socket.IO layer, in lower case.

@@ -1,0 +1,112 @@
+//! The program itself, where it may open few files.
+#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
+#[path = "../../../balancer/tests/world/mod.rs"]
+mod world;
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use self::world::{Script, connect, count, eventually, until, until_end, websocket};
+
+/// Enough for some connections besides what is kept free.
+const FILES: usize = 128;
+
+/// A balancer that is a process of its own, and ends with this.
+struct Program {
+    process: Child,
+    address: SocketAddr,
+    admin: SocketAddr,
+    log: Arc<Mutex<String>>,
+}
+
+impl Program {
+    fn start(node: SocketAddr) -> Self {
+        let mut process = Command::new("sh")
+            .args(["-c", &format!("ulimit -n {FILES}; exec \"$0\" \"$@\""), env!("CARGO_BIN_EXE_sociable-balancer")])
+            .args([
+                "--listen=127.0.0.1:0",
+                "--admin-addr=127.0.0.1:0",
+                "--workers=2",
+                "--log=info",
+                "--max-connections-per-address=1000",
+                &format!("--nodes={node}"),
+            ])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (errors, writes) = (process.stderr.take().unwrap(), Arc::clone(&log));
+        thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                writes.lock().unwrap().push_str(&(line + "\n"));
+            }
+        });
+        let mut told = BufReader::new(process.stdout.take().unwrap()).lines();
+        let mut next = |before: &str| {
+            let line = told.next().unwrap_or_else(|| panic!("it has ended: {}", log.lock().unwrap())).unwrap();
+            line.strip_prefix(before).unwrap().parse().unwrap()
+        };
+        let (address, admin) = (next("listening on "), next("administration on http://"));
+        Self { process, address, admin, log }
+    }
+
+    /// For how many connections there is room, as it says itself.
+    fn room(&self) -> usize {
+        let log = self.log.lock().unwrap();
+        let number = log.split_once(" connections=").unwrap_or_else(|| panic!("not told: {log}")).1;
+        number.split_whitespace().next().unwrap().parse().unwrap()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn echo(stream: &mut TcpStream) {
+    stream.write_all(b"x").unwrap();
+    stream.read_exact(&mut [0]).unwrap();
+}
+
+#[test]
+fn connection_waits_when_no_descriptor_is_free() {
+    let node = Script::start("HoSt");
+    let program = Program::start(node.address);
+    let room = program.room();
+    assert!((1..FILES / 2).contains(&room), "{room}");
+    let open = |_| {
+        let mut stream = connect(program.address);
+        stream.write_all(websocket("/ws").as_bytes()).unwrap();
+        assert!(until(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
+        stream
+    };
+    // Again, since nothing may be lost on the way.
+    for _ in 0..2 {
+        let mut held: Vec<_> = (0..room).map(open).collect();
+        let mut waiting: Vec<_> = (0..FILES).map(|_| connect(program.address)).collect();
+        for stream in &mut waiting {
+            stream.write_all(b"GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").unwrap();
+        }
+        held.iter_mut().for_each(echo);
+        assert_eq!(count(program.admin, "connections"), room as u64, "and an operator is answered");
+        held.truncate(room - 1);
+        // One after the other has the place that is free.
+        for stream in &mut waiting {
+            assert!(until_end(stream).ends_with("\r\n\r\nok"));
+        }
+        held.iter_mut().for_each(echo);
+        drop(held);
+        eventually("all are gone", || count(program.admin, "connections") == 0);
+    }
+    let none = ["accept_errors_total", "connects_failed_total", "shed_total"].map(|series| count(program.admin, series));
+    assert_eq!(none, [0, 0, 0], "{}", program.log.lock().unwrap());
+}

@@ -1,0 +1,83 @@
+//! Settings of a program: each is a flag, an environment variable and a key of a TOML file.
+//!
+//! Flags win over the environment, and the environment over the file. The values of the file are put among the arguments, so that one
+//! parser checks all three by the same rules and with the same words.
+
+mod environment;
+mod file;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
+use thiserror::Error;
+
+use self::environment::Variable;
+pub use self::file::{FileError, Mistake};
+
+/// The argument that names the file.
+const CONFIG: &str = "config";
+
+/// Why settings can't be used.
+#[derive(Debug, Error)]
+pub enum SettingsError {
+    /// The file has a fault.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The parser of the arguments refuses them, or shows the help.
+    #[error("{}", on_one_line(.0))]
+    Arguments(#[from] clap::Error),
+}
+
+impl SettingsError {
+    /// Ends the process as `clap` does if the arguments are at fault. Returns the error of the file otherwise.
+    pub fn exit_on_arguments(self) -> FileError {
+        match self {
+            Self::File(error) => error,
+            Self::Arguments(error) => error.exit(),
+        }
+    }
+}
+
+/// Parses the settings of a program from its arguments, its environment, and the file that the argument `config` names, if there is one.
+///
+/// A variable that is set to nothing counts as unset. So does a variable that turns a switch off, but it wins over the file.
+///
+/// # Errors
+///
+/// The file can't be read or has a fault, or `clap` refuses the arguments, or the help is asked for.
+///
+/// # Panics
+///
+/// `F` defines its arguments wrongly, which `Command::debug_assert` shows.
+pub fn parse<F: CommandFactory + FromArgMatches>(args: Vec<OsString>) -> Result<F, SettingsError> {
+    let declared = F::command();
+    let command = environment::without_unset(declared.clone());
+    let mut args = args;
+    // Errors and the help are left to the second pass.
+    if let Ok(given) = command.clone().ignore_errors(true).try_get_matches_from(&args)
+        && let Some(path) = given.try_get_one::<PathBuf>(CONFIG).ok().flatten()
+    {
+        let is_given = |arg: &Arg| is_given(arg, &given, &declared);
+        args.extend(file::arguments(&command, path, is_given)?);
+    }
+    Ok(F::from_arg_matches(&command.try_get_matches_from(args)?)?)
+}
+
+/// Returns an error of the arguments without the usage, for the log.
+fn on_one_line(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let cause = text.split("\n\n").next().unwrap_or_default();
+    let cause = cause.strip_prefix("error: ").unwrap_or(cause);
+    cause.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Returns whether a flag or a variable gives an argument.
+fn is_given(arg: &Arg, given: &ArgMatches, declared: &Command) -> bool {
+    let by_source = matches!(given.value_source(arg.get_id().as_str()), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
+    by_source || declared.get_arguments().any(|other| other.get_id() == arg.get_id() && Variable::of(other) == Variable::Off)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,133 @@
+//! The file with settings: each flag without its dashes is a key of it.
+//!
+//! An error names the place and the remedy. No value of a secret setting is shown.
+
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::builder::Resettable;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
+use thiserror::Error;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::environment::is_switch;
+
+/// Arguments of one start, which are no settings.
+const NO_SETTINGS: [&str; 5] = ["config", "check", "probe", "help", "version"];
+
+/// Why a file can't be used.
+#[derive(Debug, Error)]
+pub enum FileError {
+    /// The file can't be read.
+    #[error("{}: {error}", .path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// The cause.
+        error: io::Error,
+    },
+    /// The text has a fault.
+    #[error("{}, {mistake}", .path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// The fault.
+        mistake: Mistake,
+    },
+}
+
+/// A fault of a file and its place. Lines and columns are counted from 1.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("line {line}, column {column}: {cause}")]
+pub struct Mistake {
+    line: usize,
+    column: usize,
+    cause: String,
+}
+
+/// Returns the arguments that stand for the keys of a file, except for those that are given elsewhere.
+pub(super) fn arguments(command: &Command, path: &Path, is_given: impl Fn(&Arg) -> bool) -> Result<Vec<OsString>, FileError> {
+    let text = fs::read_to_string(path).map_err(|error| FileError::Read { path: path.into(), error })?;
+    parse(command, &text, is_given).map_err(|mistake| FileError::Parse { path: path.into(), mistake })
+}
+
+/// Returns the arguments that stand for the keys of a text.
+pub(super) fn parse(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bool) -> Result<Vec<OsString>, Mistake> {
+    let table = DeTable::parse(text).map_err(|error| {
+        // The message is about TOML, and quotes nothing of the text.
+        let start = error.span().map_or(0, |span| span.start);
+        Mistake::new(text, start, error.message().to_owned())
+    })?;
+    // Faults of the environment are no faults of the file.
+    let alone = command.clone().mut_args(|arg| arg.env(Resettable::Reset));
+    let mut arguments = vec![];
+    for (key, value) in table.get_ref() {
+        let name = key.get_ref().as_ref();
+        let known = alone.get_arguments().find(|arg| arg.get_long() == Some(name) && !NO_SETTINGS.contains(&name));
+        let Some(arg) = known else { return Err(Mistake::new(text, key.span().start, format!("`{name}` is no setting"))) };
+        if is_given(arg) {
+            continue;
+        }
+        let fault = |(at, cause): (Range<usize>, String)| Mistake::new(text, at.start, format!("`{name}`: {cause}"));
+        if let Some(argument) = argument(arg, name, value).map_err(|(at, expected)| fault((at, format!("expected {expected}"))))? {
+            check(&alone, arg, &argument).map_err(|cause| fault((value.span(), cause)))?;
+            arguments.push(argument.into());
+        }
+    }
+    Ok(arguments)
+}
+
+/// Returns a key and its value as an argument; none for a switch that is off. The error is the place and the kind of the expected value.
+fn argument(arg: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Option<String>, (Range<usize>, &'static str)> {
+    let is_optional = arg.get_num_args().is_some_and(|count| count.min_values() == 0);
+    let text = match value.get_ref() {
+        DeValue::Boolean(on) if is_switch(arg) => return Ok(on.then(|| format!("--{name}"))),
+        DeValue::Boolean(on) if is_optional => on.to_string(),
+        _ if is_switch(arg) || is_optional => return Err((value.span(), "true or false")),
+        DeValue::Array(values) if arg.get_value_delimiter().is_some() => {
+            let texts =
+                values.iter().map(|value| plain(value).filter(|text| !text.contains(',')).ok_or((value.span(), "a text without a comma")));
+            texts.collect::<Result<Vec<_>, _>>()?.join(",")
+        }
+        _ if arg.get_value_delimiter().is_some() => plain(value).ok_or((value.span(), "a list of texts"))?,
+        _ => plain(value).ok_or((value.span(), "a text or a number"))?,
+    };
+    Ok(Some(format!("--{name}={text}")))
+}
+
+fn plain(value: &Spanned<DeValue<'_>>) -> Option<String> {
+    match value.get_ref() {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => i128::from_str_radix(number.as_str(), number.radix()).ok().map(|number| number.to_string()),
+        DeValue::Float(number) => Some(number.as_str().to_owned()),
+        _ => None,
+    }
+}
+
+/// Parses one argument by itself. The error is what its parser has against the value.
+fn check(command: &Command, arg: &Arg, argument: &str) -> Result<(), String> {
+    let name = command.get_name().to_owned();
+    let Err(error) = command.clone().try_get_matches_from([&*name, argument]) else { return Ok(()) };
+    match error.kind() {
+        // Whether settings go together is seen when all are known.
+        ErrorKind::MissingRequiredArgument | ErrorKind::ArgumentConflict => Ok(()),
+        ErrorKind::InvalidValue => {
+            let possible: Vec<_> = arg.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+            Err(if possible.is_empty() { "a value is missing".into() } else { format!("expected {}", possible.join(" or ")) })
+        }
+        _ => Err(std::error::Error::source(&error).map_or_else(|| "the value can't be used".into(), ToString::to_string)),
+    }
+}
+
+impl Mistake {
+    fn new(text: &str, at: usize, cause: String) -> Self {
+        let before = text.get(..at).unwrap_or(text);
+        let line = before.rsplit('\n').next().unwrap_or_default();
+        Self { line: 1 + before.matches('\n').count(), column: 1 + line.chars().count(), cause }
+    }
+}

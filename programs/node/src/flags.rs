@@ -1,0 +1,309 @@
+//! The flags. Each can be given by an environment variable too.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use actix_web::http::Uri;
+use clap::Parser;
+use clap::builder::{BoolishValueParser, RangedU64ValueParser};
+use sociable::{Cors, Recovery, Server, ServerBuilder};
+use sociable_program::log::{self, Format};
+
+use crate::cluster::ClusterFlags;
+
+/// How long a node that is one of many drains. Kubernetes kills what has not ended after 30 s: a stop behind it has its 10.
+const DRAIN_SECS: u64 = 10;
+
+/// The longest time that a flag takes: timers do not go on for ever.
+const DAY_SECS: u64 = 24 * 60 * 60;
+
+/// A Socket.IO server with a page on which browser tabs talk to each other through rooms.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Flags {
+    /// A file with settings (TOML): each flag without its dashes, such as `port = 3000`. Flags and the environment win over it
+    #[arg(long, env = "SOCIABLE_CONFIG", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Checks all settings, tells what is wrong with them, and ends
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Asks the node that runs with these settings on this machine whether it is well, and ends: with 0 if it is
+    #[arg(long)]
+    pub(crate) probe: bool,
+
+    /// The address or name to listen on; 0.0.0.0 is all of this machine's
+    #[arg(long, env = "SOCIABLE_HOST", default_value = "127.0.0.1")]
+    pub(crate) host: String,
+
+    /// The port to listen on; 0 is any that is free
+    #[arg(long, env = "SOCIABLE_PORT", default_value_t = 3000)]
+    pub(crate) port: u16,
+
+    /// How many threads serve; as many as the machine has cores if not given
+    #[arg(long, env = "SOCIABLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) workers: Option<u16>,
+
+    /// The path of the Socket.IO endpoint
+    #[arg(long, env = "SOCIABLE_PATH", default_value = "/socket.io/")]
+    pub(crate) path: String,
+
+    /// The time between two pings of a client
+    #[arg(long, env = "SOCIABLE_PING_INTERVAL", value_name = "MS", default_value_t = 25_000, value_parser = within(DAY_SECS * 1000))]
+    ping_interval: u64,
+
+    /// How long the answer to a ping may take until the client counts as gone
+    #[arg(long, env = "SOCIABLE_PING_TIMEOUT", value_name = "MS", default_value_t = 20_000, value_parser = within(DAY_SECS * 1000))]
+    ping_timeout: u64,
+
+    /// The longest message that a client may send
+    #[arg(long, env = "SOCIABLE_MAX_PAYLOAD", value_name = "BYTES", default_value_t = 1_000_000)]
+    max_payload: usize,
+
+    /// How much may wait for a client that does not read, until it is put out
+    #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
+    max_outbox: usize,
+
+    /// How much may wait for all clients together that do not read. A client that has a sixteenth of what is left is put out
+    #[arg(long, env = "SOCIABLE_MAX_UNREAD", value_name = "BYTES", default_value_t = 1 << 30)]
+    max_unread: usize,
+
+    /// The most sessions at a time. Beyond it clients are answered with 503, and balancers send them to other nodes
+    #[arg(long, env = "SOCIABLE_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000)]
+    max_sessions: usize,
+
+    /// The most memory that all sessions may take. Beyond it clients are answered with 503, and balancers send them to other nodes
+    #[arg(long, env = "SOCIABLE_MAX_SESSION_MEMORY", value_name = "BYTES", default_value_t = 4 << 30)]
+    max_session_memory: usize,
+
+    /// The most sessions on their way into a namespace. Beyond it the oldest of them is closed
+    #[arg(long, env = "SOCIABLE_MAX_PENDING_SESSIONS", value_name = "N", default_value_t = 20_000)]
+    max_pending_sessions: usize,
+
+    /// How much of the request that opened it a session keeps: URL and headers
+    #[arg(long, env = "SOCIABLE_MAX_HANDSHAKE", value_name = "BYTES", default_value_t = 4096)]
+    max_handshake: usize,
+
+    /// The most that a client may send to be let into a namespace (`auth`)
+    #[arg(long, env = "SOCIABLE_MAX_AUTH", value_name = "BYTES", default_value_t = 16 * 1024)]
+    max_auth: usize,
+
+    /// The most that is kept of what one client sent: incomplete packets, and namespaces with their `auth`, such as 4000000; four times --max-payload if not given
+    #[arg(long, env = "SOCIABLE_MAX_CLIENT_BYTES", value_name = "BYTES")]
+    max_client_bytes: Option<usize>,
+
+    /// The most connections at a time; as many as the limit on open files allows if not given. Beyond it connections are answered with 503
+    #[arg(long, env = "SOCIABLE_MAX_CONNECTIONS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
+    pub(crate) max_connections: Option<usize>,
+
+    /// How many seconds a connection goes on that has ended while its client was sending, so that the client can read its answer
+    #[arg(long, env = "SOCIABLE_LINGER", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
+    pub(crate) linger: u64,
+
+    /// How many bytes the client may send meanwhile; they are dropped
+    #[arg(long, env = "SOCIABLE_LINGER_BYTES", value_name = "BYTES", default_value_t = 16 << 20)]
+    pub(crate) linger_bytes: usize,
+
+    /// For how long a client whose connection was lost may come back as the socket that it was; not at all if not given
+    #[arg(long, env = "SOCIABLE_RECOVERY", value_name = "S", value_parser = within(DAY_SECS))]
+    recovery: Option<u64>,
+
+    /// An origin whose pages may use this node, such as `https://example.com`; `*` is every origin. May be given several times
+    #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    cors_origin: Vec<String>,
+
+    /// An origin whose pages may use this node by any transport, such as `https://example.com`; all may if not given. May be given several times
+    #[arg(long, env = "SOCIABLE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    allow_origin: Vec<String>,
+
+    /// Serves clients that poll by JSONP, which pages of any site can do: give --allow-origin too
+    #[arg(long, env = "SOCIABLE_JSONP", value_parser = BoolishValueParser::new())]
+    jsonp: bool,
+
+    /// Serves clients of Socket.IO 2 too, which speak Engine.IO 3
+    #[arg(long, env = "SOCIABLE_ALLOW_EIO3", value_parser = BoolishValueParser::new())]
+    allow_eio3: bool,
+
+    /// A folder with the files of the official client, to be served beside it: `dist` of the npm package socket.io-client
+    #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
+    serve_client: Option<PathBuf>,
+
+    /// Over how long a time clients are sent to other nodes before a stop, a few at a time; a second signal ends it. 10 with --nats, 0 alone
+    #[arg(long, env = "SOCIABLE_DRAIN_TIME", value_name = "S", value_parser = RangedU64ValueParser::<u64>::new().range(..=DAY_SECS))]
+    drain_time: Option<u64>,
+
+    /// How long a stop may take then until the connections that are left are cut off
+    #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
+    pub(crate) shutdown_timeout: u64,
+
+    /// What is logged, e.g. `warn` or `info,sociable::parser=debug`
+    #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
+    pub(crate) log: String,
+
+    /// How the log is written: for people, or a line of JSON for each event
+    #[arg(long, env = "SOCIABLE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
+    pub(crate) log_format: Format,
+
+    /// A collector of OpenTelemetry that gets traces by OTLP over HTTP without TLS, such as http://127.0.0.1:4318; no traces if not given. Needs a build with the feature `otel`
+    #[arg(long, env = "SOCIABLE_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
+    pub(crate) otlp_endpoint: Option<String>,
+
+    /// Which share of all traces is sent, from 0 to 1
+    #[arg(long, env = "SOCIABLE_OTLP_SHARE", value_name = "FACTOR", default_value_t = 1.0, value_parser = share)]
+    pub(crate) otlp_share: f64,
+
+    /// The address and port of the administration (/metrics, /healthz, /readyz, /actors, /log), such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
+    #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
+    pub(crate) admin_addr: Option<SocketAddr>,
+
+    /// The name of this node, which the page shows; that of the machine if not given
+    #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
+    node_name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) cluster: ClusterFlags,
+}
+
+impl Flags {
+    /// A server with these options.
+    pub(crate) fn builder(&self) -> ServerBuilder {
+        let builder = Server::builder()
+            .path(&self.path)
+            .ping_interval(Duration::from_millis(self.ping_interval))
+            .ping_timeout(Duration::from_millis(self.ping_timeout))
+            .max_http_buffer_size(self.max_payload)
+            .max_outbox(self.max_outbox)
+            .max_unread(self.max_unread)
+            .max_sessions(self.max_sessions)
+            .max_session_memory(self.max_session_memory)
+            .max_pending_sessions(self.max_pending_sessions)
+            .max_handshake_bytes(self.max_handshake)
+            .max_auth_bytes(self.max_auth)
+            .jsonp(self.jsonp)
+            .allow_eio3(self.allow_eio3)
+            .cors(self.cors());
+        let builder = match self.max_client_bytes {
+            Some(bytes) => builder.max_client_bytes(bytes),
+            None => builder,
+        };
+        let builder = match &self.allow_origin[..] {
+            [] => builder,
+            origins => builder.allow_origins(origins),
+        };
+        let builder = match self.recovery {
+            Some(seconds) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_secs(seconds))),
+            None => builder,
+        };
+        match &self.serve_client {
+            Some(folder) => builder.serve_client(folder),
+            None => builder,
+        }
+    }
+
+    /// Over how long a time clients are sent elsewhere before a stop: who is alone has nowhere to send them.
+    pub(crate) fn drain_time(&self) -> Duration {
+        let default = if self.cluster.is_one_of_many() { DRAIN_SECS } else { 0 };
+        Duration::from_secs(self.drain_time.unwrap_or(default))
+    }
+
+    fn cors(&self) -> Option<Cors> {
+        match &self.cors_origin[..] {
+            [] => None,
+            origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
+            origins => Some(Cors::list(origins)),
+        }
+    }
+
+    /// Where this machine reaches what it listens on.
+    pub(crate) fn own_address(&self) -> (&str, u16) {
+        let host = match &*self.host {
+            "0.0.0.0" => "127.0.0.1",
+            "::" => "::1",
+            host => host,
+        };
+        (host, self.port)
+    }
+
+    /// The name of this node.
+    pub(crate) fn node_name(&self) -> String {
+        let given = self.node_name.clone();
+        given.or_else(machine_name).unwrap_or_else(|| "node".into())
+    }
+}
+
+fn machine_name() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Times from 1 to `longest`.
+fn within(longest: u64) -> RangedU64ValueParser {
+    RangedU64ValueParser::new().range(1..=longest)
+}
+
+/// A share.
+fn share(text: &str) -> Result<f64, String> {
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "it has to be a number from 0 to 1".into())
+}
+
+/// Checks the address of a collector: exporters tell of what they can't reach late, and only in the log.
+fn collector(text: &str) -> Result<String, &'static str> {
+    let uri = text.parse::<Uri>().map_err(|_| "it is no address: write http://HOST:PORT")?;
+    match (uri.scheme_str(), uri.host()) {
+        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.into()),
+        (Some("https"), _) => Err("traces go out without TLS: have a collector beside the node pass them on"),
+        _ => Err("write http://HOST:PORT"),
+    }
+}
+
+/// Checks a filter, so that a wrong one is told like every other wrong flag.
+fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
+    log::parse(text).map(|_| text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_flags_fit_together() {
+        Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn every_flag_has_its_environment_variable() {
+        let asked = ["check", "probe"];
+        for flag in Flags::command().get_arguments().filter(|flag| !asked.contains(&flag.get_id().as_str())) {
+            let variable = format!("SOCIABLE_{}", flag.get_id().as_str().to_uppercase());
+            assert_eq!(flag.get_env().and_then(|env| env.to_str()), Some(&*variable));
+        }
+    }
+
+    #[test]
+    fn a_node_drains_if_there_are_others_to_go_to() {
+        let drain = |flags: &[&str]| Flags::parse_from([&["sociable-node"], flags].concat()).drain_time().as_secs();
+        assert_eq!(drain(&[]), 0);
+        assert_eq!(drain(&["--nats", "nats://127.0.0.1"]), DRAIN_SECS);
+        assert_eq!(drain(&["--nats", "nats://127.0.0.1", "--drain-time", "0"]), 0);
+        assert_eq!(drain(&["--drain-time", "30"]), 30);
+    }
+
+    #[test]
+    fn a_collector_is_asked_by_http() {
+        assert!(collector("http://127.0.0.1:4318").is_ok() && collector("http://collector/").is_ok());
+        for wrong in ["https://collector:4318", "collector:4318", "collector", "", "ftp://collector", "http://"] {
+            assert!(collector(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_filter_is_refused() {
+        assert!(filter("info,sociable::parser=debug").is_ok());
+        assert!(filter("sociable=loud").is_err());
+    }
+}

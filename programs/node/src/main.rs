@@ -1,0 +1,206 @@
+//! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
+//!
+//! * `flags.rs`, `cluster.rs`: the settings. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
+//! * `admin.rs`: the administration. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
+
+mod admin;
+mod cluster;
+mod demo;
+mod figures;
+mod flags;
+mod hangup;
+mod page;
+#[cfg(feature = "otel")]
+mod traces;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use actix_web::App;
+use futures_util::FutureExt;
+use sociable::{ConfigError, NatsError};
+use sociable_program::log::{self, Filter};
+use sociable_program::signals::{LogSignals, StopSignals};
+use sociable_program::{panics, probe, settings};
+use thiserror::Error;
+use tracing_subscriber::Layer;
+
+use self::flags::Flags;
+use self::page::Page;
+#[cfg(feature = "otel")]
+use self::traces::Traces;
+
+#[derive(Debug, Error)]
+enum StartError {
+    #[error("{0}. `sociable-node --help` explains each flag.")]
+    Config(#[from] ConfigError),
+    #[error("{0}. `sociable-node --help` explains the NATS flags.")]
+    Cluster(#[from] NatsError),
+    #[error("cannot listen on {host}:{port}: the address is in use. Stop the other program, or choose another --port.")]
+    Taken { host: String, port: u16 },
+    #[error("cannot listen on {host}:{port}: permission denied. Choose a --port from 1024 on.")]
+    Forbidden { host: String, port: u16 },
+    #[error("cannot listen on {host}:{port}: {error}. Choose a --host of this machine.")]
+    Listen { host: String, port: u16, error: io::Error },
+    #[cfg(feature = "otel")]
+    #[error("cannot send traces: {0}. Name a collector with --otlp-endpoint, such as http://127.0.0.1:4318.")]
+    Traces(String),
+    #[cfg(not(feature = "otel"))]
+    #[error("this build has no OpenTelemetry. Build with `--features otel`, or leave --otlp-endpoint out.")]
+    NoTraces,
+    #[error("--admin-addr is the address of the clients. Give it another port.")]
+    SameAddress,
+    #[error("cannot serve: {0}.")]
+    Serve(io::Error),
+}
+
+#[actix_web::main]
+async fn main() -> ExitCode {
+    let flags: Flags = match settings::parse(std::env::args_os().collect()) {
+        Ok(flags) => flags,
+        Err(error) => return fail(&format!("{}. `sociable-node --help` lists all settings.", error.exit_on_arguments())),
+    };
+    if flags.check {
+        return ended(check(&flags));
+    }
+    if flags.probe {
+        return match probe::is_well(flags.own_address()) {
+            Ok(true) => ExitCode::SUCCESS,
+            Ok(false) => fail("the node is unhealthy"),
+            Err(error) => fail(&format!("the node does not answer: {error}")),
+        };
+    }
+    let traces = match traces(&flags) {
+        Ok(traces) => traces,
+        Err(error) => return fail(&error.to_string()),
+    };
+    let (filter, _writer) = match log::start(&flags.log, flags.log_format, traces.as_ref().map(Traces::layer).map(Layer::boxed)) {
+        Ok(started) => started,
+        Err(error) => return fail(&format!("log: {error}")),
+    };
+    panics::log_panics();
+    ended(serve(flags, filter).await)
+}
+
+#[cfg(feature = "otel")]
+fn traces(flags: &Flags) -> Result<Option<Traces>, StartError> {
+    let to = |endpoint: &String| Traces::to(endpoint, flags.node_name(), flags.otlp_share);
+    flags.otlp_endpoint.as_ref().map(to).transpose().map_err(|error| StartError::Traces(error.to_string()))
+}
+
+#[cfg(not(feature = "otel"))]
+fn traces(flags: &Flags) -> Result<Option<Traces>, StartError> {
+    match flags.otlp_endpoint {
+        Some(_) => Err(StartError::NoTraces),
+        None => Ok(None),
+    }
+}
+
+/// The traces of a build without OpenTelemetry.
+#[cfg(not(feature = "otel"))]
+enum Traces {}
+
+#[cfg(not(feature = "otel"))]
+impl Traces {
+    fn layer(&self) -> tracing_subscriber::layer::Identity {
+        match *self {}
+    }
+}
+
+fn ended(result: Result<(), StartError>) -> ExitCode {
+    result.map_or_else(|error| fail(&error.to_string()), |()| ExitCode::SUCCESS)
+}
+
+/// Writes an error past the log, whose filter may hide it.
+fn fail(error: &str) -> ExitCode {
+    eprintln!("{error}");
+    ExitCode::FAILURE
+}
+
+/// Checks all settings that can be checked without serving.
+fn check(flags: &Flags) -> Result<(), StartError> {
+    flags.builder().build()?;
+    traces(flags)?;
+    if let Some(options) = flags.cluster.options(&flags.node_name()) {
+        options.check()?;
+    }
+    match flags.admin_addr {
+        Some(address) if flags.port != 0 && address.to_string() == format!("{}:{}", flags.host, flags.port) => Err(StartError::SameAddress),
+        _ => Ok(()),
+    }
+}
+
+async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
+    actix_web::rt::spawn(filter.clone().report_dropped_lines());
+    actix_web::rt::spawn(LogSignals::new().map_err(StartError::Serve)?.follow(filter.clone()));
+    hangup::ignore().map_err(StartError::Serve)?;
+    raise_limit();
+    // The server listens for them itself, but only when it serves.
+    let (name, mut stop) = (flags.node_name(), StopSignals::new().map_err(StartError::Serve)?);
+    let adapter = tokio::select! {
+        connected = flags.cluster.connect(&name) => connected?,
+        () = stop.recv() => {
+            tracing::info!("stopped before serving");
+            return Ok(());
+        }
+    };
+    let builder = match adapter {
+        Some(adapter) => flags.builder().adapter(adapter),
+        None => flags.builder(),
+    };
+    let io = builder.build()?;
+    demo::set_up(&io);
+    figures::start(&io, name.clone());
+
+    let (service, page) = (io.service(), Page::new(&flags.path, io.clone(), name.clone()));
+    let served = page.clone();
+    let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
+    let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
+    server = server.linger(Duration::from_secs(flags.linger), flags.linger_bytes);
+    if let Some(connections) = flags.max_connections {
+        server = server.max_connections(connections);
+    }
+    if let Some(workers) = flags.workers {
+        server = server.workers(workers.into());
+    }
+    let server = server.bind((&*flags.host, flags.port)).map_err(|error| cannot_listen(flags.host.clone(), flags.port, error))?;
+    for addr in server.addrs() {
+        tracing::info!(node = name, "listening on http://{addr}");
+        // The output may be closed.
+        let _ = writeln!(io::stdout(), "listening on http://{addr}");
+    }
+    if let Some(address) = flags.admin_addr {
+        let (admin, addrs) =
+            admin::bind(address, filter, &page).map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
+        for addr in addrs {
+            tracing::info!("administration on http://{addr}");
+            let _ = writeln!(io::stdout(), "administration on http://{addr}");
+        }
+        actix_web::rt::spawn(admin);
+    }
+    // The server listens for them from now on.
+    if stop.recv().now_or_never().is_some() {
+        io.close(Duration::ZERO).await;
+    } else {
+        server.run().await.map_err(StartError::Serve)?;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Raises the limit on open files as far as this process may.
+fn raise_limit() {
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "cannot raise the limit on open files");
+    }
+}
+
+fn cannot_listen(host: String, port: u16, error: io::Error) -> StartError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => StartError::Taken { host, port },
+        io::ErrorKind::PermissionDenied => StartError::Forbidden { host, port },
+        _ => StartError::Listen { host, port, error },
+    }
+}
