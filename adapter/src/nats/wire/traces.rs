@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use async_nats::{HeaderMap, HeaderValue};
+use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use sociable_protocol::TraceContext;
 
 /// The name of the header: one line for each record with a context, `NUMBER TRACEPARENT TRACESTATE`.
@@ -42,7 +42,7 @@ impl PackedTraces {
         }
         let mut headers = HeaderMap::new();
         for line in self.lines {
-            headers.append(NAME, HeaderValue::from(line.trim_end()));
+            headers.append(header(), HeaderValue::from(line.trim_end()));
         }
         Some(headers)
     }
@@ -61,7 +61,7 @@ impl Traces {
     pub(crate) fn read(headers: Option<&HeaderMap>) -> Self {
         let Some(headers) = headers else { return Self::default() };
         let (mut bytes, mut contexts) = (0, VecDeque::new());
-        for line in headers.get_all(NAME) {
+        for line in headers.get_all(header()) {
             bytes += NAME.len() + line.as_str().len();
             if bytes > MAX_BYTES {
                 break;
@@ -87,6 +87,11 @@ impl Traces {
     pub(crate) fn cost(&self) -> usize {
         self.contexts.iter().map(|(_, context)| context.cost() + size_of::<(usize, Box<TraceContext>)>()).sum()
     }
+}
+
+/// Returns the name without an allocation.
+fn header() -> HeaderName {
+    HeaderName::from_static(NAME)
 }
 
 fn read_line(line: &str) -> Option<(usize, Box<TraceContext>)> {
