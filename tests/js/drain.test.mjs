@@ -32,7 +32,7 @@ test("a node drains until a second signal, and serves whoever comes back to it",
   }
   assert.equal(node.child.kill("SIGTERM"), true);
   await until(async () => (await health(node)).draining, "it says that it is going");
-  assert.deepEqual(await request(`${node.url}/readyz`), { status: 503, text: "the node is going" });
+  assert.deepEqual(await request(`${node.url}/readyz`), { status: 503, text: "the node is draining" });
   await until(() => visits > 5, "they are sent away again and again");
   assert.ok(node.alive);
   assert.deepEqual(await node.stop("SIGINT"), { code: 0, signal: null });

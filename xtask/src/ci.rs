@@ -2,11 +2,12 @@
 
 use crate::report::Report;
 use crate::rust::cargo;
-use crate::{book, compose, test, tidy};
+use crate::{book, compose, test, tidy, tree};
 
 /// The checks, the quickest first, then all tests. Each runs even if one before it failed: one run shows all there is to mend.
 pub(crate) fn run(report: &mut Report) {
     tidy::run(report);
+    tree::check(report);
     report.check("formatting", &mut cargo(&["fmt", "--all", "--check"]));
     let foreign = ["--manifest-path", "tests/rust_socketio/Cargo.toml"];
     report.check("formatting of tests/rust_socketio", cargo(&["fmt", "--check"]).args(foreign));

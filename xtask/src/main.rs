@@ -7,6 +7,7 @@
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks that come before the tests
 //! - `tidy`: the rules of the house that no compiler checks
+//! - `tree`: the packages that the library pulls
 //! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
 //! - `fuzz`: made-up inputs for the decoders
@@ -30,6 +31,7 @@ mod tally;
 mod test;
 mod tidy;
 mod tools;
+mod tree;
 mod workspace;
 
 use std::path::PathBuf;

@@ -1,7 +1,7 @@
 //! Files that are served beside the engine, compressed once: those of a client, so that a page loads it from the server that it talks to.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,11 +10,10 @@ use actix_http::{Method, RequestHead, StatusCode};
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
 use bytes::Bytes;
-use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
 use thiserror::Error;
 
 use super::coding::weighted;
+use super::compression::compress_file;
 use super::headers::header_list;
 use super::respond::decorate;
 use crate::handshake::Handshake;
@@ -22,9 +21,6 @@ use crate::state::EngineState;
 
 /// The longest file that is taken, in bytes: ten times the longest of today.
 const MAX_FILE: u64 = 4 << 20;
-
-/// The window and the effort of Brotli: more effort makes the start much longer, and the files little smaller.
-const BROTLI: (u32, u32) = (22, 9);
 
 /// Files in memory, each with its compressed forms.
 #[derive(Debug)]
@@ -41,13 +37,9 @@ struct ServedFile {
     coded: Coded,
 }
 
-/// A file by each of the codings.
+/// A file in each coding. There is none without the feature `compression`.
 #[derive(Debug)]
-struct Coded {
-    br: Bytes,
-    gzip: Bytes,
-    deflate: Bytes,
-}
+struct Coded(Vec<(&'static str, Bytes)>);
 
 /// Files that can't be served.
 #[derive(Debug, Error)]
@@ -132,26 +124,18 @@ impl ServedFiles {
 
 impl Coded {
     fn of(plain: &[u8]) -> io::Result<Self> {
-        let (window, effort) = BROTLI;
-        let mut br = brotli::CompressorWriter::new(Vec::new(), 4096, effort, window);
-        br.write_all(plain)?;
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-        gzip.write_all(plain)?;
-        let mut deflate = ZlibEncoder::new(Vec::new(), Compression::default());
-        deflate.write_all(plain)?;
-        Ok(Self { br: br.into_inner().into(), gzip: gzip.finish()?.into(), deflate: deflate.finish()?.into() })
+        compress_file(plain).map(Self)
     }
 
     /// The coding that the client likes best; of those that it likes alike, the one that it names first.
     fn preferred(&self, accepted: &str) -> Option<(&'static str, &Bytes)> {
-        let all = [("br", &self.br), ("gzip", &self.gzip), ("deflate", &self.deflate)];
         let mut best = (0.0, None);
         let named = |coding: &str| accepted.split(',').any(|part| weighted(part).0.eq_ignore_ascii_case(coding));
         for (name, weight) in accepted.split(',').map(weighted) {
             // A star is for those that are not named.
-            let coding = all.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
+            let coding = self.0.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
             if coding.is_some() && weight > best.0 {
-                best = (weight, coding.copied());
+                best = (weight, coding.map(|(coding, body)| (*coding, body)));
             }
         }
         best.1
@@ -172,6 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg(feature = "compression")]
     fn the_client_chooses_the_coding() {
         let coded = Coded::of(b"text").unwrap();
         let preferred = |accepted| coded.preferred(accepted).map(|(name, _)| name);

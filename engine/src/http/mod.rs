@@ -1,6 +1,7 @@
 //! Engine.IO over HTTP: what a request asks for, whether it may, and how it is answered.
 
 pub(crate) mod coding;
+mod compression;
 mod files;
 mod handover;
 pub(crate) mod headers;

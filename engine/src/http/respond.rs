@@ -1,16 +1,14 @@
 //! Responses: status, headers, compression.
 
-use std::io::Write;
 use std::sync::Arc;
 
 use actix_http::header::{self, HeaderMap, HeaderValue};
 use actix_http::{ConnectionType, RequestHead, StatusCode};
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
-use flate2::Compression;
-use flate2::write::{GzEncoder, ZlibEncoder};
 
 use super::coding::weighted;
+use super::compression::compress_once;
 use super::headers::{header_list, header_str};
 use super::lasting;
 use super::refused::Refused;
@@ -135,18 +133,7 @@ fn compressed(engine: &Arc<EngineState>, head: &RequestHead, reply: &Reply, head
     }
     let accepted = header_list(head, header::ACCEPT_ENCODING)?;
     let accepts = |name: &str| accepted.split(',').map(weighted).any(|(coding, weight)| coding.eq_ignore_ascii_case(name) && weight > 0.0);
-    let body = &reply.body;
-    let (name, bytes) = if accepts("gzip") {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(body).ok()?;
-        ("gzip", encoder.finish().ok()?)
-    } else if accepts("deflate") {
-        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(body).ok()?;
-        ("deflate", encoder.finish().ok()?)
-    } else {
-        return None;
-    };
+    let (name, bytes) = compress_once(&reply.body, accepts)?;
     headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     Some(bytes)

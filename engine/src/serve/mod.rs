@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use actix_http::{Request, Response};
 use actix_service::{IntoServiceFactory, ServiceFactory, ServiceFactoryExt, fn_service};
+#[cfg(feature = "rustls")]
 use actix_tls::accept::rustls_0_23::{Acceptor, reexports::ServerConfig};
 use actix_web::body::MessageBody;
 use actix_web::dev::AppConfig;
@@ -61,11 +62,18 @@ const BACKLOG: usize = 4096;
 pub struct Serve<F> {
     engine: Arc<EngineState>,
     app: F,
-    listeners: Vec<(TcpListener, Option<ServerConfig>)>,
+    listeners: Vec<(TcpListener, Security)>,
     workers: Option<usize>,
     max_connections: usize,
     linger: Linger,
     stop: Stop,
+}
+
+/// The encryption of the connections of a listener.
+enum Security {
+    Plain,
+    #[cfg(feature = "rustls")]
+    Tls(ServerConfig),
 }
 
 impl<F> fmt::Debug for Serve<F> {
@@ -129,19 +137,21 @@ impl<F> Serve<F> {
     /// None of them can be listened on.
     pub fn bind(mut self, addrs: impl ToSocketAddrs) -> io::Result<Self> {
         for listener in listen(addrs)? {
-            self.listeners.push((listener, None));
+            self.listeners.push((listener, Security::Plain));
         }
         Ok(self)
     }
 
-    /// Listens on these addresses with TLS.
+    /// Listens on these addresses with TLS. It needs the feature `rustls`.
     ///
     /// # Errors
     ///
     /// None of them can be listened on.
+    #[cfg(feature = "rustls")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn bind_rustls(mut self, addrs: impl ToSocketAddrs, config: ServerConfig) -> io::Result<Self> {
         for listener in listen(addrs)? {
-            self.listeners.push((listener, Some(config.clone())));
+            self.listeners.push((listener, Security::Tls(config.clone())));
         }
         Ok(self)
     }
@@ -153,7 +163,7 @@ impl<F> Serve<F> {
     /// The socket can't be made non-blocking.
     pub fn listen(mut self, listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        self.listeners.push((listener, None));
+        self.listeners.push((listener, Security::Plain));
         Ok(self)
     }
 
@@ -190,12 +200,12 @@ impl<F> Serve<F> {
         if let Some(workers) = workers {
             builder = builder.workers(workers);
         }
-        for (listener, tls) in listeners {
+        for (listener, security) in listeners {
             let (engine, app) = (Arc::clone(&engine), app.clone());
             let addr = listener.local_addr()?;
             socket2::SockRef::from(&listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
-            builder = match tls {
-                None => builder.listen("sociable", listener, move || {
+            builder = match security {
+                Security::Plain => builder.listen("sociable", listener, move || {
                     let http = incoming::service(&engine, &app, addr, false, linger);
                     let engine = Arc::clone(&engine);
                     fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, true))
@@ -205,7 +215,8 @@ impl<F> Serve<F> {
                         })
                         .and_then(http)
                 })?,
-                Some(mut tls) => {
+                #[cfg(feature = "rustls")]
+                Security::Tls(mut tls) => {
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
                         let http = incoming::service(&engine, &app, addr, true, linger);

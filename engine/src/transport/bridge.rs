@@ -48,7 +48,9 @@ const CHUNK: usize = 16 * 1024;
 /// # }
 /// ```
 pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
-    let stream = connection.downcast_ref::<TcpStream>().or_else(|| {
+    let stream = connection.downcast_ref::<TcpStream>();
+    #[cfg(feature = "rustls")]
+    let stream = stream.or_else(|| {
         let tls = connection.downcast_ref::<actix_tls::accept::rustls_0_23::TlsStream<TcpStream>>()?;
         Some(tls.get_ref().0)
     });

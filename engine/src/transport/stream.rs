@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use actix_rt::net::{ActixStream, Ready};
+#[cfg(feature = "rustls")]
 use actix_tls::accept::rustls_0_23::TlsStream;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
@@ -112,6 +113,7 @@ impl ActixStream for MovableTcp {
 /// What a WebSocket runs over.
 pub(crate) enum Stream {
     Plain(MovableTcp),
+    #[cfg(feature = "rustls")]
     Tls(Box<TlsStream<MovableTcp>>),
     /// A response body of a plain `HttpServer`.
     Bridge(Bridge),
@@ -123,6 +125,7 @@ impl From<MovableTcp> for Stream {
     }
 }
 
+#[cfg(feature = "rustls")]
 impl From<TlsStream<MovableTcp>> for Stream {
     fn from(stream: TlsStream<MovableTcp>) -> Self {
         Self::Tls(Box::new(stream))
@@ -134,6 +137,7 @@ impl Stream {
     pub(crate) fn park(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.park(),
+            #[cfg(feature = "rustls")]
             Self::Tls(stream) => stream.get_mut().0.park(),
             Self::Bridge(_) => Ok(()),
         }
@@ -143,6 +147,7 @@ impl Stream {
     pub(crate) fn unpark(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.unpark(),
+            #[cfg(feature = "rustls")]
             Self::Tls(stream) => stream.get_mut().0.unpark(),
             Self::Bridge(_) => Ok(()),
         }
@@ -163,6 +168,7 @@ macro_rules! on_stream {
                 let $stream = Pin::new(stream);
                 $call
             }
+            #[cfg(feature = "rustls")]
             Stream::Tls(stream) => {
                 let $stream = Pin::new(stream);
                 $call

@@ -21,15 +21,15 @@ pub(crate) use self::check::CheckError;
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Flags {
-    /// A file with settings (TOML): each flag without its dashes, such as `listen = ["0.0.0.0:8080"]`. Flags and the environment win over it
+    /// File with settings (TOML): each flag without its dashes, such as `listen = ["0.0.0.0:8080"]`. Flags and the environment win over it
     #[arg(long, env = "SOCIABLE_BALANCER_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Checks all settings, tells what is wrong with them, and ends
+    /// Check all settings, print the first fault, and exit
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Asks the balancer that runs with these settings on this machine, by its --admin-addr, whether it is well, and ends: with 0 if it is
+    /// Exit with 0 if the balancer that runs with these settings on this machine is healthy; it needs --admin-addr
     #[arg(long)]
     pub(crate) probe: bool,
 
@@ -40,15 +40,15 @@ pub(crate) struct Flags {
 /// All settings, as far as they are given.
 #[derive(Clone, Debug, Default, PartialEq, Args)]
 pub(crate) struct Settings {
-    /// The addresses to listen on, with commas between them: 127.0.0.1:8080 if neither this nor --tls-listen is given
+    /// Addresses to listen on, separated by commas; 127.0.0.1:8080 if neither this nor --tls-listen is set
     #[arg(long, env = "SOCIABLE_BALANCER_LISTEN", value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) listen: Option<Vec<SocketAddr>>,
 
-    /// The addresses to listen on for TLS, such as 127.0.0.1:8443, with commas between them
+    /// Addresses to listen on with TLS, such as 127.0.0.1:8443, separated by commas
     #[arg(long, env = "SOCIABLE_BALANCER_TLS_LISTEN", value_name = "ADDRESSES", value_delimiter = ',')]
     pub(crate) tls_listen: Option<Vec<SocketAddr>>,
 
-    /// Files with certificate chains (PEM), with commas between them; clients get the one that fits the name they ask for. They are read anew when they change
+    /// Files with certificate chains (PEM), separated by commas; the server name (SNI) of the client selects one. Changed files are reloaded
     #[arg(long, env = "SOCIABLE_BALANCER_TLS_CERT", value_name = "FILES", value_delimiter = ',')]
     pub(crate) tls_cert: Option<Vec<PathBuf>>,
 
@@ -56,158 +56,158 @@ pub(crate) struct Settings {
     #[arg(long, env = "SOCIABLE_BALANCER_TLS_KEY", value_name = "FILES", value_delimiter = ',')]
     pub(crate) tls_key: Option<Vec<PathBuf>>,
 
-    /// Every connection begins with a header of the PROXY protocol, version 2, from one of the --trusted networks
+    /// Expect a PROXY protocol header, version 2, from one of the --trusted networks on every connection
     #[arg(long, env = "SOCIABLE_BALANCER_PROXY_PROTOCOL", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) proxy_protocol: Option<bool>,
 
-    /// Nodes, with commas between them: HOST:PORT, or dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME
+    /// Nodes, separated by commas: HOST:PORT, or dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME
     #[arg(long, env = "SOCIABLE_BALANCER_NODES", value_name = "NODES", value_delimiter = ',')]
     pub(crate) nodes: Option<Vec<String>>,
 
-    /// The NATS servers by which nodes announce themselves, with commas between them
+    /// NATS servers on which nodes announce themselves, separated by commas
     #[arg(long, env = "SOCIABLE_NATS", value_name = "URLS", hide_env_values = true)]
     pub(crate) nats: Option<String>,
 
-    /// The name of the cluster on NATS: `sociable` by default
+    /// Name of the cluster: `sociable` by default
     #[arg(long, env = "SOCIABLE_CLUSTER", value_name = "NAME")]
     pub(crate) cluster: Option<String>,
 
     #[command(flatten)]
     pub(crate) credentials: NatsFlags,
 
-    /// The address of the status page, of /nodes, /metrics, /healthz and /readyz, such as 127.0.0.1:8081; none if not given
+    /// Address of the administration (status page, /nodes, /metrics, /healthz, /readyz), such as 127.0.0.1:8081; off if unset
     #[arg(long, env = "SOCIABLE_BALANCER_ADMIN_ADDR", value_name = "ADDRESS")]
     pub(crate) admin_addr: Option<SocketAddr>,
 
-    /// A path for a socket by which the next process takes over what this one listens on. If one listens there already, this one takes over from it
+    /// Path of a socket through which the next process takes over the listening sockets. A process that listens there already hands over to this one
     #[arg(long, env = "SOCIABLE_BALANCER_HANDOVER", value_name = "PATH")]
     pub(crate) handover: Option<PathBuf>,
 
-    /// How many threads serve: as many as the machine has cores by default
+    /// Worker threads: one per core by default
     #[arg(long, env = "SOCIABLE_BALANCER_WORKERS")]
     pub(crate) workers: Option<NonZeroU16>,
 
-    /// The paths of Socket.IO endpoints, with commas between them: /socket.io/ by default
+    /// Paths of Socket.IO endpoints, separated by commas: /socket.io/ by default
     #[arg(long, env = "SOCIABLE_BALANCER_PATH", value_name = "PATHS", value_delimiter = ',')]
     pub(crate) path: Option<Vec<String>>,
 
-    /// By what new sessions are placed: none (the default: where there are fewest), address, cookie:NAME, query:NAME or header:NAME
+    /// Key by which new sessions are placed: none (the default: on the node with the fewest), address, cookie:NAME, query:NAME or header:NAME
     #[arg(long, env = "SOCIABLE_BALANCER_AFFINITY", value_name = "KEY")]
     pub(crate) affinity: Option<Affinity>,
 
-    /// The most sessions that a node gets by affinity, as a multiple of the average: 1.25 by default
+    /// Most sessions that affinity places on a node, as a multiple of the average: 1.25 by default
     #[arg(long, env = "SOCIABLE_BALANCER_BOUND", value_name = "FACTOR")]
     pub(crate) bound: Option<f64>,
 
-    /// For how many seconds a new node gets fewer new sessions: 20 by default
+    /// Seconds in which a new node gets fewer new sessions: 20 by default
     #[arg(long, env = "SOCIABLE_BALANCER_SLOW_START", value_name = "S")]
     pub(crate) slow_start: Option<u64>,
 
-    /// The networks of the proxies in front, such as 10.0.0.0/8, with commas between them: what they say of who is behind them is believed
+    /// Networks of the proxies in front, such as 10.0.0.0/8, separated by commas. Their headers with client addresses are trusted
     #[arg(long, env = "SOCIABLE_BALANCER_TRUSTED", value_name = "NETWORKS", value_delimiter = ',')]
     pub(crate) trusted: Option<Vec<IpNet>>,
 
-    /// Further header fields that bear the address of a client, such as X-Visitor, with commas between them: dropped like X-Real-IP and its like, unless a --trusted proxy sends them
+    /// Further headers with client addresses, such as X-Visitor, separated by commas: dropped like X-Real-IP unless a --trusted proxy sends them
     #[arg(long, env = "SOCIABLE_BALANCER_DROP_HEADERS", value_name = "NAMES", value_delimiter = ',')]
     pub(crate) drop_headers: Option<Vec<String>>,
 
-    /// For how many seconds nodes may be silent until they are taken out of the table: 10 by default
+    /// Seconds without a sign of life after which a node is removed: 10 by default
     #[arg(long, env = "SOCIABLE_BALANCER_DEAD_AFTER", value_name = "S")]
     pub(crate) dead_after: Option<u64>,
 
-    /// How many seconds the head of a request may take: 10 by default
+    /// Seconds for the head of a request: 10 by default
     #[arg(long, env = "SOCIABLE_BALANCER_HEADER_TIMEOUT", value_name = "S")]
     pub(crate) header_timeout: Option<u64>,
 
-    /// How many seconds the body of a request may take, besides what it needs at the lowest rate: 30 by default
+    /// Seconds for the body of a request, on top of its length at the lowest rate: 30 by default
     #[arg(long, env = "SOCIABLE_BALANCER_BODY_TIMEOUT", value_name = "S")]
     pub(crate) body_timeout: Option<u64>,
 
-    /// The lowest rate at which a body may come, in bytes a second: 1024 by default
+    /// Lowest rate of a body in bytes per second: 1024 by default
     #[arg(long, env = "SOCIABLE_BALANCER_MIN_BODY_RATE", value_name = "BYTES")]
     pub(crate) min_body_rate: Option<u64>,
 
-    /// How many seconds a connection goes on that has ended while its client was sending, so that the client can read its answer: 10 by default
+    /// Seconds that a closed connection goes on reading from a client that still sends, so that the client gets its answer: 10 by default
     #[arg(long, env = "SOCIABLE_BALANCER_LINGER", value_name = "S")]
     pub(crate) linger: Option<u64>,
 
-    /// How many bytes the client may send meanwhile; they are dropped: 16777216 by default
+    /// Most bytes that are read and dropped meanwhile: 16777216 by default
     #[arg(long, env = "SOCIABLE_BALANCER_LINGER_BYTES", value_name = "BYTES")]
     pub(crate) linger_bytes: Option<u64>,
 
-    /// How many seconds a connection may wait for its next request: 75 by default
+    /// Seconds that a connection may wait for its next request: 75 by default
     #[arg(long, env = "SOCIABLE_BALANCER_KEEP_ALIVE", value_name = "S")]
     pub(crate) keep_alive: Option<u64>,
 
-    /// How many seconds a node may take for an answer, and between two pieces of it: 75 by default. It has to be more than the nodes' ping interval
+    /// Seconds that a node may take for an answer, and between two pieces of it: 75 by default. It must exceed the nodes' ping interval
     #[arg(long, env = "SOCIABLE_BALANCER_ANSWER_TIMEOUT", value_name = "S")]
     pub(crate) answer_timeout: Option<u64>,
 
-    /// How many seconds a client may take for what it was sent, at most 64 KiB at a time: 30 by default
+    /// Seconds that a client may take to read up to 64 KiB: 30 by default
     #[arg(long, env = "SOCIABLE_BALANCER_WRITE_TIMEOUT", value_name = "S")]
     pub(crate) write_timeout: Option<u64>,
 
-    /// How many seconds nothing may come through a WebSocket: 75 by default, or 30 more than the node's pings take if that is longer
+    /// Seconds that a WebSocket may be idle: 75 by default, or 30 more than the ping interval and timeout of the node if that is longer
     #[arg(long, env = "SOCIABLE_BALANCER_TUNNEL_IDLE", value_name = "S")]
     pub(crate) tunnel_idle: Option<u64>,
 
-    /// How many seconds one side of a WebSocket may go on when the other has ended: 10 by default
+    /// Seconds that one side of a WebSocket may go on when the other has ended: 10 by default
     #[arg(long, env = "SOCIABLE_BALANCER_HALF_CLOSE", value_name = "S")]
     pub(crate) half_close: Option<u64>,
 
-    /// How many milliseconds it may take to connect to a node: 2000 by default
+    /// Milliseconds to connect to a node: 2000 by default
     #[arg(long, env = "SOCIABLE_BALANCER_CONNECT_TIMEOUT", value_name = "MS")]
     pub(crate) connect_timeout: Option<u64>,
 
-    /// How many seconds a connection to a node waits for its next request: 4 by default. It has to be less than the nodes' own time for it
+    /// Seconds that a connection to a node waits for its next request: 4 by default. It must be below the nodes' own keep-alive
     #[arg(long, env = "SOCIABLE_BALANCER_POOL_IDLE", value_name = "S")]
     pub(crate) pool_idle: Option<u64>,
 
-    /// The longest body: 16777216 by default; of a session what its node takes, if that is less
+    /// Longest body: 16777216 by default; the limit of the node applies too
     #[arg(long, env = "SOCIABLE_BALANCER_MAX_BODY", value_name = "BYTES")]
     pub(crate) max_body: Option<u64>,
 
-    /// How much may wait for clients and nodes that do not read, and of incomplete heads: 268435456 by default. The less is left the less is read at once
+    /// Most memory for data that slow clients and nodes do not read, and for incomplete heads: 268435456 by default. Reads shrink as it fills
     #[arg(long, env = "SOCIABLE_BALANCER_MAX_WAITING", value_name = "BYTES")]
     pub(crate) max_waiting: Option<usize>,
 
-    /// The most connections of clients: 100000 by default, or what the descriptors of the process suffice for
+    /// Most connections of clients: 100000 by default, or as many as the limit on open files allows
     #[arg(long, env = "SOCIABLE_BALANCER_MAX_CONNECTIONS", value_name = "N")]
     pub(crate) max_connections: Option<usize>,
 
-    /// The most connections of one address (IPv6: of a /64), such as 1000; each stream of HTTP/2 beyond the first of a connection counts too: a tenth of all if not given, and at least 64. Not for --trusted proxies
+    /// Most connections of one address (IPv6: of a /64), such as 1000; a tenth of all if unset, and at least 64. Each HTTP/2 stream beyond the first counts. --trusted proxies are exempt
     #[arg(long, env = "SOCIABLE_BALANCER_MAX_CONNECTIONS_PER_ADDRESS", value_name = "N")]
     pub(crate) max_connections_per_address: Option<usize>,
 
-    /// How many connections are accepted in a second: 5000 by default
+    /// Connections accepted per second: 5000 by default
     #[arg(long, env = "SOCIABLE_BALANCER_ACCEPT_RATE", value_name = "N")]
     pub(crate) accept_rate: Option<f64>,
 
-    /// How many sessions one address may open in a second, and ten times as many at once: 1000 by default
+    /// Sessions that one address may open per second, and ten times as many in a burst: 1000 by default
     #[arg(long, env = "SOCIABLE_BALANCER_SESSION_RATE", value_name = "N")]
     pub(crate) session_rate: Option<f64>,
 
-    /// How many wrong session ids one address may show in a second, and ten times as many at once: 100 by default
+    /// Unknown session ids that one address may send per second, and ten times as many in a burst: 100 by default
     #[arg(long, env = "SOCIABLE_BALANCER_GUESS_RATE", value_name = "N")]
     pub(crate) guess_rate: Option<f64>,
 
-    /// In how many seconds connections are closed when the balancer is stopped: 30 by default. It should be more than the nodes' ping interval, for which polls wait
+    /// Seconds of the drain before a stop: 30 by default. It should exceed the nodes' ping interval, for which polls wait
     #[arg(long, env = "SOCIABLE_BALANCER_DRAIN_TIME", value_name = "S")]
     pub(crate) drain_time: Option<u64>,
 
-    /// In how many seconds they are closed when another process has taken over: 600 by default
+    /// Seconds of the drain after a handover: 600 by default
     #[arg(long, env = "SOCIABLE_BALANCER_HANDOVER_TIME", value_name = "S")]
     pub(crate) handover_time: Option<u64>,
 
-    /// Every request is logged
+    /// Log every request
     #[arg(long, env = "SOCIABLE_BALANCER_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) access_log: Option<bool>,
 
-    /// What is logged, e.g. `warn` or `info,sociable::balancer=debug`; as `RUST_LOG` says if not given, else `info`
+    /// Filter of the log, e.g. `warn` or `info,sociable::balancer=debug`; `RUST_LOG` if unset, else `info`
     #[arg(long, env = "SOCIABLE_BALANCER_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
-    /// How the log is written: for people (the default), or a line of JSON for each event
+    /// Format of the log: for people (the default), or a line of JSON for each event
     #[arg(long, env = "SOCIABLE_BALANCER_LOG_FORMAT", value_name = "FORMAT", value_enum)]
     pub(crate) log_format: Option<Format>,
 }

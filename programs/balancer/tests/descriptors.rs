@@ -1,4 +1,4 @@
-//! The program itself, where it may open few files.
+//! The program with a low limit on open files.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 #[path = "../../../balancer/tests/world/mod.rs"]
@@ -12,10 +12,10 @@ use std::thread;
 
 use self::world::{Script, connect, count, eventually, until, until_end, websocket};
 
-/// Enough for some connections besides what is kept free.
+/// The limit: some connections beyond the reserve.
 const FILES: usize = 128;
 
-/// A balancer that is a process of its own, and ends with this.
+/// A balancer as a process, which ends with this value.
 struct Program {
     process: Child,
     address: SocketAddr,
@@ -56,7 +56,7 @@ impl Program {
         Self { process, address, admin, log }
     }
 
-    /// For how many connections there is room, as it says itself.
+    /// Returns the number of connections that it reports room for.
     fn room(&self) -> usize {
         let log = self.log.lock().unwrap();
         let number = log.split_once(" connections=").unwrap_or_else(|| panic!("not told: {log}")).1;
@@ -66,7 +66,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
@@ -89,7 +89,7 @@ fn connection_waits_when_no_descriptor_is_free() {
         assert!(until(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
         stream
     };
-    // Again, since nothing may be lost on the way.
+    // A second round shows that no descriptor leaks.
     for _ in 0..2 {
         let mut held: Vec<_> = (0..room).map(open).collect();
         let mut waiting: Vec<_> = (0..FILES).map(|_| connect(program.address)).collect();
@@ -99,7 +99,7 @@ fn connection_waits_when_no_descriptor_is_free() {
         held.iter_mut().for_each(echo);
         assert_eq!(count(program.admin, "connections"), room as u64, "and an operator is answered");
         held.truncate(room - 1);
-        // One after the other has the place that is free.
+        // One connection after the other takes the free place.
         for stream in &mut waiting {
             assert!(until_end(stream).ends_with("\r\n\r\nok"));
         }

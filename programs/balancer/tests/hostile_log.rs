@@ -1,4 +1,4 @@
-//! What clients and nodes choose does not get into the log of the program as it is.
+//! Text from clients and nodes gets into the log escaped.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 #[path = "../../../balancer/tests/world/mod.rs"]
@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use self::world::{Node, Script, connect, health, until};
 
-/// A balancer that is a process of its own, and ends with this.
+/// A balancer as a process, which ends with this value.
 struct Program {
     process: Child,
     log: String,
@@ -30,7 +30,7 @@ impl Program {
         (Self { process, log: String::new() }, stream)
     }
 
-    /// Reads the log until it has this so often.
+    /// Reads the log until it has this part so many times.
     fn read_until(&mut self, part: &str, times: usize) {
         while self.log.matches(part).count() < times {
             let line = until(self.process.stderr.as_mut().unwrap(), "\n");
@@ -41,7 +41,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
     }

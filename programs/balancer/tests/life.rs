@@ -1,4 +1,4 @@
-//! The program over its life: a log that nobody reads, settings that are read again, and the end of a balancer while clients wait.
+//! The program over its life: a log without a reader, a reload of the settings, and a stop while clients wait.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 #[path = "../../../balancer/tests/world/mod.rs"]
@@ -16,7 +16,7 @@ use sociable_balancer_core::{Balancer, Discovery, DiscoveryConfig, Options};
 
 use self::world::{Certificate, PATIENCE, Script, World, connect, count, eventually, listener, until, until_end};
 
-/// The program, and a file with its settings.
+/// The program and a file with its settings.
 struct Program {
     child: Child,
     file: PathBuf,
@@ -24,7 +24,7 @@ struct Program {
 }
 
 impl Program {
-    /// With these settings, on ports that are free.
+    /// Starts it with these settings, on free ports.
     fn start(name: &str, settings: &str) -> Self {
         let file = std::env::temp_dir().join(format!("sociable-life-{}-{name}.toml", std::process::id()));
         fs::write(&file, settings).unwrap();
@@ -43,12 +43,12 @@ impl Program {
     }
 
     fn signal(&self, signal: &str) {
-        // The shell has it; a program of that name is not on every system.
+        // `kill` is part of the shell, but not a program on every system.
         let told = Command::new("sh").args(["-c", &format!("kill {signal} {}", self.child.id())]).status();
         assert!(told.unwrap().success());
     }
 
-    /// What it logs, from here on.
+    /// Returns its log from here on.
     fn log(&mut self) -> BufReader<ChildStderr> {
         BufReader::new(self.child.stderr.take().unwrap())
     }
@@ -62,12 +62,12 @@ impl Drop for Program {
     }
 }
 
-/// Reads the log up to a line with this text, and gives the line.
+/// Reads the log up to a line with this text. Returns the line.
 fn logged(log: &mut impl BufRead, text: &str) -> String {
     lines_until(log, text).pop().unwrap()
 }
 
-/// The lines of the log up to one with this text.
+/// Returns the lines of the log up to one with this text.
 fn lines_until(log: &mut impl BufRead, text: &str) -> Vec<String> {
     let mut lines = vec![];
     for line in log.lines().map_while(Result::ok) {
@@ -89,7 +89,7 @@ fn balancer_serves_when_nobody_reads_its_log() {
     let node = Script::start("LiFe");
     let settings = format!("listen = ['127.0.0.1:0']\nnodes = ['{}']\naccess-log = true\nworkers = 2", node.address);
     let program = Program::start("log", &settings);
-    // Far more than a pipe holds, and than waits to be written.
+    // These lines exceed the pipe and the queue of the log.
     let path = format!("/{}", "x".repeat(2_000));
     for _ in 0..4 {
         let mut client = connect(program.addresses[0]);
@@ -127,7 +127,7 @@ fn log_is_json_and_signals_change_its_level() {
 #[test]
 fn log_shows_no_password_at_any_level() {
     let node = Script::start("LiFe");
-    // A server of NATS that lets nobody in: it is tried again and again.
+    // This NATS server refuses every client, so the balancer keeps trying.
     let nats = TcpListener::bind("127.0.0.1:0").unwrap();
     let settings = |log: &str| {
         let nats = nats.local_addr().unwrap();
@@ -142,7 +142,7 @@ fn log_shows_no_password_at_any_level() {
     program.signal("-HUP");
     lines.extend(lines_until(&mut log, "settings reloaded"));
     lines.extend(lines_until(&mut log, "TRACE async_nats"));
-    // A secret with a mistake behind it.
+    // The fault of the file follows a secret.
     fs::write(&program.file, "nats-password = 'xyzzy").unwrap();
     program.signal("-HUP");
     lines.extend(lines_until(&mut log, "the previous ones stay in effect"));
@@ -190,7 +190,7 @@ fn reload_applies_all_settings_or_none() {
     };
     assert!(served(0) && long().starts_with("HTTP/1.1 200 "));
 
-    // A key that does not fit: neither the limit nor the certificate changes.
+    // The key does not fit: neither the limit nor the certificate changes.
     let torn = settings(1, "max-body = 10").replace("two.key", "one.key");
     fs::write(&program.file, torn).unwrap();
     program.signal("-HUP");
@@ -219,7 +219,7 @@ fn drain_closes_the_connection_behind_a_waiting_poll() {
     client.write_all(b"GET /held HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
     eventually("it waits", || node.requests().len() == 2);
     balancer.drain(10 * PATIENCE);
-    // Who waits for nothing is closed: the worker knows that it leaves.
+    // An idle connection is closed first: the worker drains.
     assert_eq!(until_end(&mut idle), "");
     node.release();
     let answer = until_end(&mut client);
@@ -237,7 +237,7 @@ fn drain_waits_for_a_tls_handshake_under_way() {
     let client = connect(balancer.addrs()[0]);
     eventually("it is accepted", || balancer.connections() == 1);
     balancer.drain_after_handover(10 * PATIENCE);
-    // Workers look once a second whether they are done.
+    // Workers check once a second whether they are done.
     thread::sleep(Duration::from_millis(2500));
     let mut client = certificate.over(client);
     client.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n").unwrap();
@@ -248,7 +248,7 @@ fn drain_waits_for_a_tls_handshake_under_way() {
 fn upgrade_of_http_1_0_is_served_as_a_request() {
     let world = World::new();
     let mut old = world.connect();
-    // HTTP/1.0 has no WebSockets: the node is asked for a page.
+    // HTTP/1.0 has no WebSockets, so the node gets a request for a page.
     old.write_all(
         b"GET /page HTTP/1.0\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
     )

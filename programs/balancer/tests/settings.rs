@@ -1,11 +1,11 @@
-//! What the program says of the settings that it is given: nothing that is secret, and at once if a start with them would fail.
+//! Errors of settings: they come before a start that would fail, and show no secret.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-/// A file that goes with its test.
+/// A file that is removed with its test.
 struct File(PathBuf);
 
 impl File {
@@ -22,7 +22,7 @@ impl Drop for File {
     }
 }
 
-/// Runs the program with these arguments in this environment alone: whether it succeeds, and all that it says.
+/// Runs the program with these arguments and this environment alone. Returns whether it succeeds, and its output.
 fn run(args: &[&str], environment: &[(&str, &str)]) -> (bool, String) {
     let mut program = Command::new(env!("CARGO_BIN_EXE_sociable-balancer"));
     let output = program.env_clear().envs(environment.iter().copied()).args(args).output().unwrap();
@@ -40,8 +40,8 @@ fn check_finds_what_would_fail_the_start() {
     assert_eq!(check("good", "nats = 'nats://127.0.0.1:4222'\nworkers = 2\nadmin-addr = '127.0.0.1:8081'"), (true, String::new()));
     for (settings, told) in [
         ("workers = 0", "line 2, column 11: `workers`: number would be zero"),
-        ("listen = []", "nobody would be served"),
-        ("listen = ['127.0.0.1:80']\nadmin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
+        ("listen = []", "give an address"),
+        ("listen = ['127.0.0.1:80']\nadmin-addr = '127.0.0.1:80'", "listen and admin-addr are both 127.0.0.1:80"),
         ("nats = ''", "it names no host"),
         ("nats = 'nats://h'\nnats-ca = '/nowhere/ca.pem'", "/nowhere/ca.pem can't be read"),
         ("nats = 'nats://h'\nnats-cert = '/nowhere/it.pem'\nnats-key = '/nowhere/key.pem'", "/nowhere/it.pem can't be read"),
@@ -86,10 +86,10 @@ fn empty_variable_counts_as_unset() {
     assert!(environment.len() > 40 && environment.contains(&("SOCIABLE_BALANCER_CONFIG", "")), "{help}");
     let (good, said) = run(&["--check", "--nodes=127.0.0.1:3000"], &environment);
     assert_eq!((good, &*said), (true, ""));
-    // The file says it then.
+    // The file has the value then.
     let (good, said) = run(&["--check", "--config", file.0.to_str().unwrap()], &environment);
     assert!(!good && said.contains("bound: give at least 1"), "{said}");
-    // Nothing names nodes.
+    // No source names nodes.
     let (good, said) = run(&["--check"], &environment);
     assert!(!good && said.contains("nothing says which nodes"), "{said}");
 }

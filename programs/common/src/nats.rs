@@ -9,35 +9,35 @@ use sociable_nats::{NatsAuth, NatsConfig};
 #[derive(Clone, Default, PartialEq, Eq, Args)]
 #[allow(missing_docs, reason = "`--help` would show the lines")]
 pub struct NatsFlags {
-    /// The name of this process for NATS
+    /// NATS user
     #[arg(long, env = "SOCIABLE_NATS_USER", value_name = "NAME", requires = "nats_password", conflicts_with_all = ["nats_token", "nats_nkey", "nats_credentials"])]
     nats_user: Option<String>,
 
-    /// The password of this process for NATS; by the environment, so that it is not in the list of processes
+    /// NATS password; set the variable, so that the list of processes does not show it
     #[arg(long, env = "SOCIABLE_NATS_PASSWORD", value_name = "PASSWORD", hide_env_values = true, requires = "nats_user")]
     nats_password: Option<String>,
 
-    /// A token for NATS; by the environment, so that it is not in the list of processes
+    /// NATS token; set the variable, so that the list of processes does not show it
     #[arg(long, env = "SOCIABLE_NATS_TOKEN", value_name = "TOKEN", hide_env_values = true, conflicts_with_all = ["nats_nkey", "nats_credentials"])]
     nats_token: Option<String>,
 
-    /// The seed of an nkey for NATS; by the environment, so that it is not in the list of processes
+    /// Seed of a NATS nkey; set the variable, so that the list of processes does not show it
     #[arg(long, env = "SOCIABLE_NATS_NKEY", value_name = "SEED", hide_env_values = true, conflicts_with = "nats_credentials")]
     nats_nkey: Option<String>,
 
-    /// A file with a JWT and an nkey for NATS, as nsc writes it
+    /// File with the NATS credentials (JWT and nkey), as nsc writes it
     #[arg(long, env = "SOCIABLE_NATS_CREDENTIALS", value_name = "FILE")]
     nats_credentials: Option<PathBuf>,
 
-    /// A file with the certificates (PEM) of those who may vouch for the NATS servers; with it, only servers with TLS will do
+    /// File with root certificates (PEM) for the NATS servers; it requires TLS
     #[arg(long, env = "SOCIABLE_NATS_CA", value_name = "FILE")]
     nats_ca: Option<PathBuf>,
 
-    /// A file with the certificate (PEM) by which this process shows NATS who it is
+    /// File with the client certificate (PEM) for NATS
     #[arg(long, env = "SOCIABLE_NATS_CERT", value_name = "FILE", requires = "nats_key")]
     nats_cert: Option<PathBuf>,
 
-    /// A file with the key (PEM) of that certificate
+    /// File with the key (PEM) of the client certificate for NATS
     #[arg(long, env = "SOCIABLE_NATS_KEY", value_name = "FILE", requires = "nats_cert")]
     nats_key: Option<PathBuf>,
 }

@@ -1,4 +1,4 @@
-//! `sociable-emit`: sends an event to the sockets of a cluster, or orders them about, from a shell.
+//! `sociable-emit`: sends events to the sockets of a cluster from a shell, and moves sockets between rooms.
 
 use std::process::ExitCode;
 
@@ -10,32 +10,32 @@ use sociable_program::settings;
 use sociable_protocol::{Args, Encoding};
 use thiserror::Error;
 
-/// Sends an event to the sockets of a cluster, or orders them about.
+/// Sends events to the sockets of a cluster, and moves sockets between rooms
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Flags {
-    /// The NATS servers, with commas between them
+    /// NATS servers of the cluster, separated by commas
     #[arg(long, env = "SOCIABLE_NATS", hide_env_values = true, default_value = "nats://127.0.0.1:4222")]
     nats: String,
     #[command(flatten)]
     credentials: NatsFlags,
-    /// The nodes have JetStream keep events: so that clients that are away get what is emitted when they come back
+    /// Persist the event with JetStream, for clients that resume later; set it if the nodes have it set
     #[arg(long, env = "SOCIABLE_JETSTREAM", value_parser = BoolishValueParser::new())]
     jetstream: bool,
-    /// The name of the cluster
+    /// Name of the cluster
     #[arg(long, env = "SOCIABLE_CLUSTER", default_value = "sociable")]
     cluster: String,
-    /// The namespace
+    /// Namespace of the sockets
     #[arg(long, short, default_value = "/")]
     namespace: String,
-    /// A room or the id of a socket; may be given several times. All sockets if none is given
+    /// Room or socket id; repeatable. All sockets if unset
     // Ids may begin with a dash.
     #[arg(long, short, value_name = "ROOM", allow_hyphen_values = true)]
     to: Vec<String>,
-    /// A room that is left out; may be given several times
+    /// Room to leave out; repeatable
     #[arg(long, value_name = "ROOM", allow_hyphen_values = true)]
     except: Vec<String>,
-    /// For nodes that use the MessagePack parser
+    /// Encode for nodes that use the MessagePack parser
     #[arg(long)]
     msgpack: bool,
     #[command(subcommand)]
@@ -46,18 +46,18 @@ struct Flags {
 enum What {
     /// Send an event
     Emit {
-        /// Its name
+        /// Name of the event
         event: String,
-        /// Its arguments; what is no JSON is taken for text
+        /// Arguments as JSON; other text is a string
         args: Vec<String>,
     },
-    /// Join the sockets to rooms
+    /// Make the sockets join rooms
     Join {
         /// The rooms
         #[arg(required = true)]
         rooms: Vec<String>,
     },
-    /// Have the sockets leave rooms
+    /// Make the sockets leave rooms
     Leave {
         /// The rooms
         #[arg(required = true)]
@@ -69,11 +69,11 @@ enum What {
         #[arg(long)]
         close: bool,
     },
-    /// Tell the application of every node
+    /// Send a server event to the application on every node
     Server {
-        /// The name of the event
+        /// Name of the event
         event: String,
-        /// Its argument; what is no JSON is taken for text
+        /// Argument as JSON; other text is a string
         arg: Option<String>,
     },
 }
@@ -140,12 +140,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flags_fit_together() {
+    fn flags_are_consistent() {
         Flags::command().debug_assert();
     }
 
     #[test]
-    fn what_is_no_json_is_text() {
+    fn argument_is_a_string_when_it_is_no_json() {
         assert_eq!(value("{\"a\":1}"), serde_json::json!({ "a": 1 }));
         assert_eq!(value("hello there"), "hello there");
     }

@@ -1,9 +1,8 @@
-//! What an operator may ask of the running node, on an address of its own: `GET /metrics`, `GET /healthz`, `GET /readyz`, `GET /actors`,
-//! `GET /log`, `PUT /log`.
+//! The administration, on an address of its own: `GET /metrics`, `GET /healthz`, `GET /readyz`, `GET /actors`, `GET /log`, `PUT /log`.
 //!
-//! Whoever reaches the address may do all of it. A page of some site can't, even in a browser on this machine: browsers ask before they
-//! send a PUT to another origin, and nothing here agrees; and the log is refused under another name than the address. What only tells figures
-//! is answered under any name: whoever collects them knows the node by one.
+//! The address has no authentication. Pages of other sites can't use it from a browser on this machine: a PUT to another origin needs a
+//! preflight, which is refused. `/log` and `/actors` are refused under a host name, which DNS rebinding would need. Metrics and health are
+//! served under any name, since collectors and probes use one.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,13 +15,13 @@ use sociable_program::log::Filter;
 
 use crate::page::Page;
 
-/// The longest filter that is taken, in bytes.
+/// The longest filter, in bytes.
 const MAX_FILTER: usize = 4096;
 
-/// The most connections of operators: these are in the reserve of descriptors.
+/// The most connections of operators. They are part of the reserve of descriptors.
 const MAX_CONNECTIONS: usize = 32;
 
-/// Listens. The addresses are given too: the port may be of the system's choice.
+/// Listens. Returns the server and its addresses, which show a port that the system chose.
 pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Result<(Server, Vec<SocketAddr>)> {
     let page = page.clone();
     let app = move || {
@@ -42,21 +41,21 @@ pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Resu
     Ok((server.run(), addresses))
 }
 
-/// True for a request that names an address or this machine, not a name that anybody could lead here.
+/// Returns whether a request names an address or `localhost`. DNS can lead any other name here.
 fn by_address(context: &GuardContext<'_>) -> bool {
     let host = context.head().headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     host.parse::<SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok() || host.split(':').next() == Some("localhost")
 }
 
-/// The filter of the log.
+/// Returns the filter of the log.
 async fn show(filter: web::Data<Filter>) -> String {
     filter.current()
 }
 
-/// Has the log let through what the body says.
+/// Sets the filter of the log.
 async fn choose(filter: web::Data<Filter>, body: String) -> HttpResponse {
     if body.trim().is_empty() {
-        return HttpResponse::BadRequest().body("an empty filter: to log nothing, say off");
+        return HttpResponse::BadRequest().body("the filter is empty: send `off` to log nothing");
     }
     match filter.choose(body.trim()) {
         Ok(()) => HttpResponse::Ok().body(filter.current()),

@@ -1,4 +1,4 @@
-//! The flags by which this node meets others over NATS.
+//! The flags of the cluster.
 
 use std::time::{Duration, Instant};
 
@@ -7,41 +7,41 @@ use clap::builder::BoolishValueParser;
 use sociable::{JetStreamOptions, NatsAdapter, NatsError, NatsOptions};
 use sociable_program::nats::NatsFlags;
 
-/// How long a start waits for a NATS server, and between two attempts.
+/// The time that a start waits for a NATS server, and that between two attempts.
 const PATIENCE: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Args)]
 pub(crate) struct ClusterFlags {
-    /// The NATS servers by which this node meets the others of its cluster, with commas between them; it is alone if not given
+    /// NATS servers of the cluster, separated by commas; a single node if unset
     #[arg(long, env = "SOCIABLE_NATS", value_name = "URLS", hide_env_values = true)]
     nats: Option<String>,
 
-    /// The name of the cluster: nodes of different names share nothing
+    /// Name of the cluster; nodes of different names share nothing
     #[arg(long, env = "SOCIABLE_CLUSTER", value_name = "NAME", default_value = "sociable")]
     cluster: String,
 
-    /// Where a balancer reaches this node, HOST:PORT; it is announced to the cluster
+    /// Address at which balancers reach this node, HOST:PORT; the node announces it
     #[arg(long, env = "SOCIABLE_ADVERTISE", value_name = "ADDRESS")]
     advertise: Option<String>,
 
-    /// Has JetStream keep events and sessions, so that clients may come back to another node; all nodes of the cluster have to agree
+    /// Persist events and sessions with JetStream, so that clients resume on any node; set it on all nodes alike
     #[arg(long, env = "SOCIABLE_JETSTREAM", value_parser = BoolishValueParser::new(), requires_all = ["nats", "recovery"])]
     jetstream: bool,
 
-    /// On how many NATS servers JetStream keeps them: three by default, or one where there is one
+    /// Replicas of the streams: three by default, or one with a single NATS server
     #[arg(long, env = "SOCIABLE_JETSTREAM_REPLICAS", value_name = "N", requires = "jetstream", value_parser = clap::value_parser!(u8).range(1..=5))]
     jetstream_replicas: Option<u8>,
 
-    /// MiB of events that JetStream keeps, and reserves on each NATS server: the oldest go first
+    /// MiB of persisted events, reserved on each NATS server; the oldest are dropped first
     #[arg(long, env = "SOCIABLE_JETSTREAM_EVENTS", value_name = "N", requires = "jetstream", default_value_t = 1024, value_parser = clap::value_parser!(u32).range(1..))]
     jetstream_events: u32,
 
-    /// MiB of sessions that JetStream keeps, and reserves besides: those written longest ago go first
+    /// MiB of persisted sessions, reserved on each NATS server; the oldest are dropped first
     #[arg(long, env = "SOCIABLE_JETSTREAM_SESSIONS", value_name = "N", requires = "jetstream", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
     jetstream_sessions: u32,
 
-    /// The most KiB of one session (rooms and data) that JetStream keeps: a longer one can't be recovered
+    /// Most KiB of one persisted session (rooms and data); a longer one cannot be resumed
     #[arg(long, env = "SOCIABLE_JETSTREAM_MAX_SESSION", value_name = "N", requires = "jetstream", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     jetstream_max_session: u32,
 
@@ -50,19 +50,19 @@ pub(crate) struct ClusterFlags {
 }
 
 impl ClusterFlags {
-    /// True if there may be other nodes.
+    /// Returns whether there may be other nodes.
     pub(crate) fn is_one_of_many(&self) -> bool {
         self.nats.is_some()
     }
 
-    /// Meets the others, if there may be any.
+    /// Connects to the cluster, if there is one.
     pub(crate) async fn connect(&self, node_name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(options) = self.options(node_name) else { return Ok(None) };
         options.check()?;
         let begun = Instant::now();
         loop {
             match NatsAdapter::connect(options.clone()).await {
-                // Both may have been started together.
+                // Node and NATS server may have started together.
                 Err(error @ NatsError::Connect { .. }) if begun.elapsed() < PATIENCE => {
                     tracing::warn!(%error, "cannot reach the cluster yet; trying again");
                     tokio::time::sleep(PAUSE).await;
@@ -72,7 +72,7 @@ impl ClusterFlags {
         }
     }
 
-    /// How they are met, if there may be any.
+    /// Returns the settings of the cluster, if there is one.
     pub(crate) fn options(&self, node_name: &str) -> Option<NatsOptions> {
         let servers = self.nats.as_ref()?;
         let mut options = NatsOptions::from(self.credentials.config(servers)).cluster(&*self.cluster).node_name(node_name);

@@ -1,12 +1,12 @@
-//! What the page asks of the server: to be in rooms, and to say something there.
+//! The server's side of the page: clients join rooms and talk there.
 //!
-//! | event | arguments | acknowledgement | the room is told |
+//! | event | arguments | acknowledgement | event to the room |
 //! |---|---|---|---|
 //! | `join` | room, name | `{room, members}` | `joined` `{room, id, name, members}` |
 //! | `leave` | room | null | `left` `{room, id, name, members}` |
 //! | `say` | room, text | true | `said` `{room, id, name, text, at}` |
 //!
-//! What is wrong is answered by `{error}`.
+//! A wrong request is acknowledged with `{error}`.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use sociable::adapter::own_room;
 use sociable::{Ack, Failure, Namespace, RawArgs, Server, Socket};
 
-/// Characters of the name of a room or of a member.
+/// Most characters of the name of a room or of a member.
 const MAX_NAME: usize = 64;
-/// Characters of what is said at once.
+/// Most characters of one text.
 const MAX_TEXT: usize = 2_000;
-/// Rooms of one socket: more than anybody follows.
+/// Most rooms of one socket.
 const MAX_ROOMS: usize = 32;
 
 /// Text of a client: neither empty nor longer than `MAX` characters.
@@ -50,7 +50,7 @@ struct Joined {
     members: usize,
 }
 
-/// Someone has come or gone.
+/// A member that joined or left.
 #[derive(Serialize)]
 struct Moved<'a> {
     room: &'a str,
@@ -74,15 +74,15 @@ struct Wrong<'a> {
     error: &'a str,
 }
 
-/// Adds the handlers. The arguments are read within them, not by the signature: the page wants an answer to wrong ones too.
+/// Adds the handlers. They decode their arguments themselves, so that wrong ones are acknowledged too.
 pub(crate) fn set_up(io: &Server) {
     io.on("join", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, join(&socket, &args).await));
     io.on("leave", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, leave(&socket, &args).await));
     io.on("say", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, say(&socket, &args).await));
     io.on_disconnect(async |socket: Socket| {
         for (room, name) in names(&socket) {
-            // A room that can't be told must not keep the others from it.
-            tell(&socket, "left", &room, &name, members(socket.namespace(), &room).await).ok();
+            // The other rooms get the event even if this one fails.
+            announce(&socket, "left", &room, &name, members(socket.namespace(), &room).await).ok();
         }
     });
 }
@@ -90,22 +90,22 @@ pub(crate) fn set_up(io: &Server) {
 async fn join(socket: &Socket, args: &RawArgs) -> Result<Joined, Failure> {
     let (Text(room), Text(name)): (Name, Name) = args.decode_all()?;
     if own_room(&room).is_some() {
-        // Who is in it would hear what is for that socket alone.
-        return Err(Failure::new("a room can't be named like the id of a socket"));
+        // Members would get the events for that socket.
+        return Err(Failure::new("a room cannot have the id of a socket as its name"));
     }
     let mut names = names(socket);
     if names.len() >= MAX_ROOMS && !names.contains_key(&room) {
-        return Err(Failure::new(format!("{MAX_ROOMS} rooms are the most that one can be in")));
+        return Err(Failure::new(format!("you are in {MAX_ROOMS} rooms already; leave one first")));
     }
     names.insert(room.clone(), name.clone());
     socket.set_data(&names)?;
     socket.join(&room);
     let members = members(socket.namespace(), &room).await;
-    // It may have left again while the others were counted.
+    // The socket may have left while the members were counted.
     if !socket.rooms().iter().any(|joined| **joined == *room) {
         return Err(Failure::new("you have left this room"));
     }
-    tell(socket, "joined", &room, &name, members)?;
+    announce(socket, "joined", &room, &name, members)?;
     Ok(Joined { room, members })
 }
 
@@ -115,7 +115,7 @@ async fn leave(socket: &Socket, args: &RawArgs) -> Result<(), Failure> {
     let name = names.remove(&room).ok_or_else(not_a_member)?;
     socket.set_data(&names)?;
     socket.leave(&room);
-    tell(socket, "left", &room, &name, members(socket.namespace(), &room).await)
+    announce(socket, "left", &room, &name, members(socket.namespace(), &room).await)
 }
 
 async fn say(socket: &Socket, args: &RawArgs) -> Result<bool, Failure> {
@@ -126,8 +126,8 @@ async fn say(socket: &Socket, args: &RawArgs) -> Result<bool, Failure> {
     let id = socket.id();
     let namespace = socket.namespace();
     namespace.to(&room).emit("said", &Said { room: &room, id: id.as_str(), name, text: &text, at })?;
-    // What is acknowledged outlives this node, where nodes share a history.
-    namespace.server().ok_or_else(|| Failure::new("the server is gone"))?.flushed().await?;
+    // With JetStream an acknowledged text outlives this node.
+    namespace.server().ok_or_else(|| Failure::new("the server has stopped"))?.flushed().await?;
     Ok(true)
 }
 
@@ -139,12 +139,12 @@ fn not_a_member() -> Failure {
     Failure::new("you are not in this room")
 }
 
-/// Tells a room that someone has come or gone.
-fn tell(socket: &Socket, event: &str, room: &str, name: &str, members: usize) -> Result<(), Failure> {
+/// Sends an event about a member to a room.
+fn announce(socket: &Socket, event: &str, room: &str, name: &str, members: usize) -> Result<(), Failure> {
     Ok(socket.namespace().to(room).emit(event, &Moved { room, id: socket.id().as_str(), name, members })?)
 }
 
-/// Members of a room, on all nodes that answer.
+/// Returns the number of members of a room, on all nodes that answer.
 async fn members(namespace: &Namespace, room: &str) -> usize {
     match namespace.to(room).fetch_sockets().await {
         Ok(sockets) => sockets.len(),
@@ -154,7 +154,7 @@ async fn members(namespace: &Namespace, room: &str) -> usize {
 
 /// Acknowledges an event.
 fn answer<T: Serialize>(ack: &Ack, result: Result<T, Failure>) {
-    // A client that has gone needs no answer.
+    // A disconnected client needs no answer.
     let _ = match result {
         Ok(value) => ack.send(&value),
         Err(failure) => ack.send(&Wrong { error: failure.message() }),

@@ -1,4 +1,4 @@
-//! The live figures: what each tab is told of this node every second.
+//! The live figures of this node, which each tab gets every second.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -17,11 +17,11 @@ struct MetricsSnapshot<'a> {
     connections: usize,
     rooms: u64,
     messages_per_second: f64,
-    /// In seconds.
+    /// Seconds.
     uptime: u64,
 }
 
-/// Tells everybody, as long as the program runs.
+/// Sends the figures to all sockets of this node, as long as the program runs.
 pub(crate) fn start(io: &Server, node: String) {
     let started = Instant::now();
     let rooms = count_rooms(io);
@@ -30,7 +30,7 @@ pub(crate) fn start(io: &Server, node: String) {
         let mut ticks = interval(INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut last, mut counted) = (ticks.tick().await, 0);
-        // The figures are messages too; a node on which nothing else happens shall show so.
+        // The figures are messages too, and an idle node shall show none.
         let mut own = 0;
         loop {
             let now = ticks.tick().await;
@@ -44,20 +44,20 @@ pub(crate) fn start(io: &Server, node: String) {
                 uptime: started.elapsed().as_secs(),
             };
             (last, counted, own) = (now, messages, io.socket_count() as u64);
-            // Who can't take them now gets the next. Tabs of another node are told by that one.
+            // A slow client gets the next figures. Each node sends to its own clients.
             if let Err(error) = io.local().volatile().emit("figures", &figures) {
-                tracing::debug!(%error, "figures not sent to all");
+                tracing::debug!(%error, "figures not sent to all sockets");
             }
         }
     });
 }
 
-/// Counts the rooms as they come and go: asking for all of them each second would copy all their names.
+/// Counts rooms as they are created and deleted. A list of all rooms each second would copy all names.
 fn count_rooms(io: &Server) -> Arc<AtomicU64> {
     let rooms = Arc::new(AtomicU64::new(0));
     let count = Arc::clone(&rooms);
     io.on_room_event(move |event| match event {
-        // Every socket has a room of its own, named by its id, which nobody takes for a room.
+        // The own room of a socket, named by its id, is none for people.
         RoomEvent::Create(room) if !is_id(room) => drop(count.fetch_add(1, Relaxed)),
         RoomEvent::Delete(room) if !is_id(room) => drop(count.fetch_sub(1, Relaxed)),
         _ => {}

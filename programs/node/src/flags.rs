@@ -1,4 +1,4 @@
-//! The flags. Each can be given by an environment variable too.
+//! The flags. Each has an environment variable and a key of the file.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -13,153 +13,153 @@ use sociable_program::log::{self, Format};
 
 use crate::cluster::ClusterFlags;
 
-/// How long a node that is one of many drains. Kubernetes kills what has not ended after 30 s: a stop behind it has its 10.
+/// Seconds of the drain of a node with others. Kubernetes kills a container after 30 s, and the stop behind the drain takes up to 10.
 const DRAIN_SECS: u64 = 10;
 
-/// The longest time that a flag takes: timers do not go on for ever.
+/// The longest time that a flag takes.
 const DAY_SECS: u64 = 24 * 60 * 60;
 
 /// A Socket.IO server with a page on which browser tabs talk to each other through rooms.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Flags {
-    /// A file with settings (TOML): each flag without its dashes, such as `port = 3000`. Flags and the environment win over it
+    /// File with settings (TOML): each flag without its dashes, such as `port = 3000`. Flags and the environment win over it
     #[arg(long, env = "SOCIABLE_CONFIG", value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
 
-    /// Checks all settings, tells what is wrong with them, and ends
+    /// Check all settings, print the first fault, and exit
     #[arg(long)]
     pub(crate) check: bool,
 
-    /// Asks the node that runs with these settings on this machine whether it is well, and ends: with 0 if it is
+    /// Exit with 0 if the node that runs with these settings on this machine is healthy
     #[arg(long)]
     pub(crate) probe: bool,
 
-    /// The address or name to listen on; 0.0.0.0 is all of this machine's
+    /// Address or name to listen on; 0.0.0.0 is all of this machine's
     #[arg(long, env = "SOCIABLE_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
 
-    /// The port to listen on; 0 is any that is free
+    /// Port to listen on; 0 is any free one
     #[arg(long, env = "SOCIABLE_PORT", default_value_t = 3000)]
     pub(crate) port: u16,
 
-    /// How many threads serve; as many as the machine has cores if not given
+    /// Worker threads; one per core if unset
     #[arg(long, env = "SOCIABLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) workers: Option<u16>,
 
-    /// The path of the Socket.IO endpoint
+    /// Path of the Socket.IO endpoint
     #[arg(long, env = "SOCIABLE_PATH", default_value = "/socket.io/")]
     pub(crate) path: String,
 
-    /// The time between two pings of a client
+    /// Time between two pings of a client
     #[arg(long, env = "SOCIABLE_PING_INTERVAL", value_name = "MS", default_value_t = 25_000, value_parser = within(DAY_SECS * 1000))]
     ping_interval: u64,
 
-    /// How long the answer to a ping may take until the client counts as gone
+    /// Time for the pong of a client, after which its session is closed
     #[arg(long, env = "SOCIABLE_PING_TIMEOUT", value_name = "MS", default_value_t = 20_000, value_parser = within(DAY_SECS * 1000))]
     ping_timeout: u64,
 
-    /// The longest message that a client may send
+    /// Longest message of a client
     #[arg(long, env = "SOCIABLE_MAX_PAYLOAD", value_name = "BYTES", default_value_t = 1_000_000)]
     max_payload: usize,
 
-    /// How much may wait for a client that does not read, until it is put out
+    /// Send buffer of one session; a slow client whose buffer is full is disconnected
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
     max_outbox: usize,
 
-    /// How much may wait for all clients together that do not read. A client that has a sixteenth of what is left is put out
+    /// Send buffers of all sessions together. A slow client that holds a sixteenth of the rest is disconnected
     #[arg(long, env = "SOCIABLE_MAX_UNREAD", value_name = "BYTES", default_value_t = 1 << 30)]
     max_unread: usize,
 
-    /// The most sessions at a time. Beyond it clients are answered with 503, and balancers send them to other nodes
+    /// Most sessions. Further clients get 503, and balancers place them on other nodes
     #[arg(long, env = "SOCIABLE_MAX_SESSIONS", value_name = "N", default_value_t = 1_000_000)]
     max_sessions: usize,
 
-    /// The most memory that all sessions may take. Beyond it clients are answered with 503, and balancers send them to other nodes
+    /// Most memory of all sessions. Further clients get 503, and balancers place them on other nodes
     #[arg(long, env = "SOCIABLE_MAX_SESSION_MEMORY", value_name = "BYTES", default_value_t = 4 << 30)]
     max_session_memory: usize,
 
-    /// The most sessions on their way into a namespace. Beyond it the oldest of them is closed
+    /// Most sessions that have not joined a namespace yet. Beyond it the oldest of them is closed
     #[arg(long, env = "SOCIABLE_MAX_PENDING_SESSIONS", value_name = "N", default_value_t = 20_000)]
     max_pending_sessions: usize,
 
-    /// How much of the request that opened it a session keeps: URL and headers
+    /// Most bytes of the handshake request (URL and headers) that a session keeps
     #[arg(long, env = "SOCIABLE_MAX_HANDSHAKE", value_name = "BYTES", default_value_t = 4096)]
     max_handshake: usize,
 
-    /// The most that a client may send to be let into a namespace (`auth`)
+    /// Longest `auth` payload of a client
     #[arg(long, env = "SOCIABLE_MAX_AUTH", value_name = "BYTES", default_value_t = 16 * 1024)]
     max_auth: usize,
 
-    /// The most that is kept of what one client sent: incomplete packets, and namespaces with their `auth`, such as 4000000; four times --max-payload if not given
+    /// Most memory for input of one client (incomplete packets, namespaces with `auth`), such as 4000000; four times --max-payload if unset
     #[arg(long, env = "SOCIABLE_MAX_CLIENT_BYTES", value_name = "BYTES")]
     max_client_bytes: Option<usize>,
 
-    /// The most connections at a time; as many as the limit on open files allows if not given. Beyond it connections are answered with 503
+    /// Most connections; as many as the limit on open files allows if unset. Further connections get 503
     #[arg(long, env = "SOCIABLE_MAX_CONNECTIONS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_connections: Option<usize>,
 
-    /// How many seconds a connection goes on that has ended while its client was sending, so that the client can read its answer
+    /// Seconds that a closed connection goes on reading from a client that still sends, so that the client gets its answer
     #[arg(long, env = "SOCIABLE_LINGER", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) linger: u64,
 
-    /// How many bytes the client may send meanwhile; they are dropped
+    /// Most bytes that are read and dropped meanwhile
     #[arg(long, env = "SOCIABLE_LINGER_BYTES", value_name = "BYTES", default_value_t = 16 << 20)]
     pub(crate) linger_bytes: usize,
 
-    /// For how long a client whose connection was lost may come back as the socket that it was; not at all if not given
+    /// Seconds a disconnected client can resume its session; off if unset
     #[arg(long, env = "SOCIABLE_RECOVERY", value_name = "S", value_parser = within(DAY_SECS))]
     recovery: Option<u64>,
 
-    /// An origin whose pages may use this node, such as `https://example.com`; `*` is every origin. May be given several times
+    /// Origin whose pages may read responses (CORS), such as `https://example.com`; `*` is every origin. Repeatable
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
 
-    /// An origin whose pages may use this node by any transport, such as `https://example.com`; all may if not given. May be given several times
+    /// Origin whose pages may connect by any transport, such as `https://example.com`; all may if unset. Repeatable
     #[arg(long, env = "SOCIABLE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Vec<String>,
 
-    /// Serves clients that poll by JSONP, which pages of any site can do: give --allow-origin too
+    /// Serve clients that poll by JSONP. Pages of any site can do so: give --allow-origin too
     #[arg(long, env = "SOCIABLE_JSONP", value_parser = BoolishValueParser::new())]
     jsonp: bool,
 
-    /// Serves clients of Socket.IO 2 too, which speak Engine.IO 3
+    /// Serve clients of Socket.IO 2, which speak Engine.IO 3
     #[arg(long, env = "SOCIABLE_ALLOW_EIO3", value_parser = BoolishValueParser::new())]
     allow_eio3: bool,
 
-    /// A folder with the files of the official client, to be served beside it: `dist` of the npm package socket.io-client
+    /// Folder with the files of the official client to serve: `dist` of the npm package socket.io-client
     #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
     serve_client: Option<PathBuf>,
 
-    /// Over how long a time clients are sent to other nodes before a stop, a few at a time; a second signal ends it. 10 with --nats, 0 alone
+    /// Seconds of the drain before a stop, in which clients are moved to other nodes; a second signal ends it. 10 with --nats, else 0
     #[arg(long, env = "SOCIABLE_DRAIN_TIME", value_name = "S", value_parser = RangedU64ValueParser::<u64>::new().range(..=DAY_SECS))]
     drain_time: Option<u64>,
 
-    /// How long a stop may take then until the connections that are left are cut off
+    /// Seconds that a stop may take after the drain, until remaining connections are cut
     #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) shutdown_timeout: u64,
 
-    /// What is logged, e.g. `warn` or `info,sociable::parser=debug`; as `RUST_LOG` says if not given, else `info`
+    /// Filter of the log, e.g. `warn` or `info,sociable::parser=debug`; `RUST_LOG` if unset, else `info`
     #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", value_parser = filter)]
     pub(crate) log: Option<String>,
 
-    /// How the log is written: for people, or a line of JSON for each event
+    /// Format of the log: for people, or a line of JSON for each event
     #[arg(long, env = "SOCIABLE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub(crate) log_format: Format,
 
-    /// A collector of OpenTelemetry for traces by OTLP over HTTP, such as http://127.0.0.1:4318; `OTEL_EXPORTER_OTLP_ENDPOINT` if not given, else no traces. Needs a build with the feature `otel`
+    /// Collector of traces by OTLP over HTTP, such as http://127.0.0.1:4318; `OTEL_EXPORTER_OTLP_ENDPOINT` if unset, else off. Needs the feature `otel`
     #[arg(long, env = "SOCIABLE_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
     pub(crate) otlp_endpoint: Option<String>,
 
-    /// The share of all traces that is sent, from 0 to 1; as `OTEL_TRACES_SAMPLER` says if not given, else all
+    /// Share of all traces that is sent, from 0 to 1; `OTEL_TRACES_SAMPLER` if unset, else 1
     #[arg(long, env = "SOCIABLE_OTLP_SHARE", value_name = "FACTOR", value_parser = share)]
     pub(crate) otlp_share: Option<f64>,
 
-    /// The address and port of the administration (/metrics, /healthz, /readyz, /actors, /log), such as 127.0.0.1:3001; none if not given. Whoever reaches it may use it
+    /// Address of the administration (/metrics, /healthz, /readyz, /actors, /log), such as 127.0.0.1:3001; off if unset. It has no authentication
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
     pub(crate) admin_addr: Option<SocketAddr>,
 
-    /// The name of this node, which the page shows; that of the machine if not given
+    /// Name of this node in logs and on the page; the host name if unset
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
 
@@ -168,7 +168,7 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// A server with these options.
+    /// Returns a server builder with these options.
     pub(crate) fn builder(&self) -> ServerBuilder {
         let builder = Server::builder()
             .path(&self.path)
@@ -203,7 +203,7 @@ impl Flags {
         }
     }
 
-    /// Over how long a time clients are sent elsewhere before a stop: who is alone has nowhere to send them.
+    /// Returns the time of the drain. A node without others has no node to move clients to.
     pub(crate) fn drain_time(&self) -> Duration {
         let default = if self.cluster.is_one_of_many() { DRAIN_SECS } else { 0 };
         Duration::from_secs(self.drain_time.unwrap_or(default))
@@ -217,7 +217,7 @@ impl Flags {
         }
     }
 
-    /// Where this machine reaches what it listens on.
+    /// Returns the address at which this machine reaches the node.
     pub(crate) fn own_address(&self) -> (&str, u16) {
         let host = match &*self.host {
             "0.0.0.0" => "127.0.0.1",
@@ -227,7 +227,7 @@ impl Flags {
         (host, self.port)
     }
 
-    /// The name of this node.
+    /// Returns the name of this node.
     pub(crate) fn node_name(&self) -> String {
         let given = self.node_name.clone();
         given.or_else(machine_name).unwrap_or_else(|| "node".into())
@@ -239,24 +239,24 @@ fn machine_name() -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// Times from 1 to `longest`.
+/// Returns a parser of times from 1 to `longest`.
 fn within(longest: u64) -> RangedU64ValueParser {
     RangedU64ValueParser::new().range(1..=longest)
 }
 
-/// A share.
+/// Parses a share.
 fn share(text: &str) -> Result<f64, String> {
-    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "it has to be a number from 0 to 1".into())
+    text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
 /// Checks the address of a collector: exporters report what they cannot reach late, and only in the log.
 pub(crate) fn collector(text: &str) -> Result<String, &'static str> {
     let uri = text.parse::<Uri>().ok();
     let is_http = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
-    if uri.is_some_and(|uri| is_http(&uri)) { Ok(text.into()) } else { Err("write http://HOST:PORT or https://HOST:PORT") }
+    if uri.is_some_and(|uri| is_http(&uri)) { Ok(text.into()) } else { Err("expected http://HOST:PORT or https://HOST:PORT") }
 }
 
-/// Checks a filter, so that a wrong one is told like every other wrong flag.
+/// Checks a filter, so that a wrong one is reported like every other wrong flag.
 fn filter(text: &str) -> Result<String, tracing_subscriber::filter::ParseError> {
     log::parse(text).map(|_| text.to_owned())
 }
@@ -268,7 +268,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_flags_fit_together() {
+    fn flags_are_consistent() {
         Flags::command().debug_assert();
     }
 
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_node_drains_if_there_are_others_to_go_to() {
+    fn drain_time_depends_on_other_nodes() {
         let drain = |flags: &[&str]| Flags::parse_from([&["sociable-node"], flags].concat()).drain_time().as_secs();
         assert_eq!(drain(&[]), 0);
         assert_eq!(drain(&["--nats", "nats://127.0.0.1"]), DRAIN_SECS);
@@ -299,7 +299,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_filter_is_refused() {
+    fn filter_is_refused_when_it_does_not_parse() {
         assert!(filter("info,sociable::parser=debug").is_ok());
         assert!(filter("sociable=loud").is_err());
     }

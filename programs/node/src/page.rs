@@ -1,4 +1,4 @@
-//! The page, and what asks whether the node is well.
+//! The page, the health and the metrics.
 
 use actix_web::http::header;
 use actix_web::{HttpResponse, web};
@@ -9,11 +9,11 @@ const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// The page needs nothing from elsewhere, and nothing that stands in the markup itself is run: this makes sure of both.
+/// The page loads nothing from elsewhere, and runs no script in its markup. The policy enforces both.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The default in the page, which the path of this node takes the place of.
+/// The default path in the page. The path of this node replaces it.
 const PATH_IN_PAGE: &str = r#"content="/socket.io/""#;
 
 /// The page with its parts.
@@ -25,12 +25,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    /// A page of the node of this name that finds the Socket.IO endpoint under this path.
+    /// Returns the page of the node of this name, with the Socket.IO endpoint under this path.
     pub(crate) fn new(path: &str, io: Server, name: String) -> Self {
         Self { index: index(path), io, name }
     }
 
-    /// Adds the routes.
+    /// Adds the routes of the page and of the health.
     pub(crate) fn routes(&self, app: &mut web::ServiceConfig) {
         add(app, "/", HTML, self.index.clone());
         add(app, "/style.css", CSS, include_str!("../page/style.css"));
@@ -39,13 +39,13 @@ impl Page {
         self.health_routes(app);
     }
 
-    /// Adds those by which it is asked how the node is.
+    /// Adds the routes of the health: `/healthz` and `/readyz`.
     pub(crate) fn health_routes(&self, app: &mut web::ServiceConfig) {
         ask(app, "/healthz", &self.io, health(&self.name));
         ask(app, "/readyz", &self.io, readiness);
     }
 
-    /// Adds that of the metrics.
+    /// Adds the route of the metrics.
     pub(crate) fn metrics_route(&self, app: &mut web::ServiceConfig) {
         let io = self.io.clone();
         let metrics = move || {
@@ -55,7 +55,7 @@ impl Page {
         app.route("/metrics", web::get().to(metrics));
     }
 
-    /// Adds that of the actors.
+    /// Adds the route of the actors.
     pub(crate) fn actors_route(&self, app: &mut web::ServiceConfig) {
         let io = self.io.clone();
         let actors = move || {
@@ -73,23 +73,24 @@ fn index(path: &str) -> Bytes {
     index.replace(PATH_IN_PAGE, &format!(r#"content="{path}{slash}""#)).into()
 }
 
-/// How the node is, for as long as it lives.
+/// Returns the answer to `/healthz`: the report that balancers poll.
 fn health(name: &str) -> impl Fn(&Server) -> HttpResponse + Clone + 'static {
     let name = name.to_owned();
     move |io| HttpResponse::Ok().json(Health { name: name.clone(), ..io.health() })
 }
 
-/// Whether new clients should come here: not while the node is going, or cut off from the others, or can't keep what clients miss. Those that it has are served all the same.
+/// Returns the answer to `/readyz`. A node is not ready while it drains, is cut off from the others, or can't persist events. Its own
+/// clients are served all the same.
 fn readiness(io: &Server) -> HttpResponse {
     match io.health() {
-        Health { draining: true, .. } => HttpResponse::ServiceUnavailable().body("the node is going"),
-        Health { cut_off: true, .. } => HttpResponse::ServiceUnavailable().body("the other nodes can't be reached"),
-        Health { store_refuses: true, .. } => HttpResponse::ServiceUnavailable().body("the shared store takes nothing"),
+        Health { draining: true, .. } => HttpResponse::ServiceUnavailable().body("the node is draining"),
+        Health { cut_off: true, .. } => HttpResponse::ServiceUnavailable().body("the node is cut off from the cluster"),
+        Health { store_refuses: true, .. } => HttpResponse::ServiceUnavailable().body("JetStream refuses to store events"),
         _ => HttpResponse::Ok().body("ready"),
     }
 }
 
-/// What is answered anew each time.
+/// Adds a route whose answer is made for each request.
 fn ask(app: &mut web::ServiceConfig, path: &str, io: &Server, answer: impl Fn(&Server) -> HttpResponse + Clone + 'static) {
     let io = io.clone();
     let answer = move || std::future::ready(answer(&io));
@@ -104,7 +105,7 @@ fn add(app: &mut web::ServiceConfig, path: &str, kind: &'static str, body: impl 
             .insert_header((header::CONTENT_SECURITY_POLICY, POLICY))
             .insert_header((header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
             .insert_header((header::REFERRER_POLICY, "no-referrer"))
-            // A new version of the node brings a new page.
+            // A new version of the node has a new page.
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .body(body.clone());
         async { response }
@@ -117,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_page_learns_the_path_and_can_not_be_broken_by_it() {
+    fn page_escapes_the_path() {
         let index = |path| String::from_utf8(index(path).to_vec()).unwrap();
         assert_eq!(index("/socket.io"), include_str!("../page/index.html"));
         assert!(index("/live/").contains(r#"content="/live/""#));

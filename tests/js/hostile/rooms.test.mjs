@@ -81,7 +81,7 @@ test("a visitor of the page does not hear what is for another alone", async (t) 
   const [victim, spy] = [await connect(t, node, "/"), await connect(t, node, "/")];
   const heard = collect(victim, "said");
   for (const room of [victim.id, `/#${victim.id}`, "AbCdEfGhIjKlMnOpQrSt"]) {
-    assert.deepEqual(await ask(spy, "join", room, "spy"), { error: "a room can't be named like the id of a socket" });
+    assert.deepEqual(await ask(spy, "join", room, "spy"), { error: "a room cannot have the id of a socket as its name" });
     assert.deepEqual(await ask(spy, "say", room, "hello"), { error: "you are not in this room" });
   }
   assert.equal((await ask(victim, "join", "red", "victim")).members, 1);

@@ -123,7 +123,7 @@ test("node says that its store is full, serves on, and recovers", { timeout: 180
   await until(async () => {
     await Promise.all(Array.from({ length: 50 }, () => say(near, text)));
     const told = await Promise.all(nodes.map(ready));
-    return told.flat().every(({ status, text }) => status === 503 && text === "the shared store takes nothing");
+    return told.flat().every(({ status, text }) => status === 503 && text === "JetStream refuses to store events");
   }, "both nodes say that the store takes nothing", 60_000);
   t.diagnostic(`full after ${near.heard.length} messages of clients`);
   // A message of a few bytes may still fit. The neighbour takes what is left, so that none does.

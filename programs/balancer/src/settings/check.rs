@@ -18,16 +18,16 @@ pub(crate) enum CheckError {
     Log(#[from] FilterError),
     #[error("proxy-protocol without trusted: give the networks of the proxies that send such headers")]
     NobodyTrusted,
-    #[error("listen is empty, and there is no tls-listen: nobody would be served. Give an address")]
+    #[error("listen is empty, and there is no tls-listen: give an address")]
     Nowhere,
-    #[error("{0} and {1} are both to be {2}: give each an address or a port of its own")]
+    #[error("{0} and {1} are both {2}: give each an address or a port of its own")]
     Twice(&'static str, &'static str, SocketAddr),
     #[error("handover is empty: give a path, or leave it out")]
     NoPath,
 }
 
 impl Settings {
-    /// Checks that settings go together, wherever they were said.
+    /// Checks that settings go together.
     pub(crate) fn check(&self) -> Result<(), CheckError> {
         match (is_some(&self.tls_listen), is_some(&self.tls_cert)) {
             (true, false) => return Err(CheckError::Alone("tls-listen", "tls-cert")),
@@ -62,12 +62,12 @@ impl Settings {
     }
 }
 
-/// True for a list with something in it.
+/// Returns whether a list has an entry.
 fn is_some<T>(list: &Option<Vec<T>>) -> bool {
     list.as_ref().is_some_and(|list| !list.is_empty())
 }
 
-/// True if one process can't listen on both.
+/// Returns whether one process cannot listen on both.
 fn conflict(one: SocketAddr, other: SocketAddr) -> bool {
     let any = one.ip().is_unspecified() || other.ip().is_unspecified();
     one.port() != 0 && one.port() == other.port() && one.is_ipv4() == other.is_ipv4() && (any || one.ip() == other.ip())

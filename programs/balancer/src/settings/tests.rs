@@ -54,11 +54,11 @@ fn settings_are_checked_together_from_every_source() {
         ("--tls-listen=127.0.0.1:443", "tls-cert = []\ntls-key = []", "tls-listen without tls-cert"),
         ("--nats-token=secret", "nats-user = 'ada'\nnats-password = 'secret'", "cannot be used with"),
         ("--nats-nkey=SU", "nats-credentials = 'file'", "cannot be used with"),
-        ("--bound=2", "listen = []", "nobody would be served"),
-        ("--listen=127.0.0.1:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
-        ("--bound=2", "admin-addr = '127.0.0.1:8080'", "listen and admin-addr are both to be 127.0.0.1:8080"),
-        ("--listen=0.0.0.0:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both to be 127.0.0.1:80"),
-        ("--listen=[::1]:80,[::1]:80", "", "listen and listen are both to be [::1]:80"),
+        ("--bound=2", "listen = []", "give an address"),
+        ("--listen=127.0.0.1:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both 127.0.0.1:80"),
+        ("--bound=2", "admin-addr = '127.0.0.1:8080'", "listen and admin-addr are both 127.0.0.1:8080"),
+        ("--listen=0.0.0.0:80", "admin-addr = '127.0.0.1:80'", "listen and admin-addr are both 127.0.0.1:80"),
+        ("--listen=[::1]:80,[::1]:80", "", "listen and listen are both [::1]:80"),
     ] {
         let error = checked(&[args], file).unwrap_err();
         assert!(error.contains(cause) && !error.contains("secret"), "{args} {file}: {error}");
