@@ -79,11 +79,15 @@ export async function collector(t, tls) {
     response.end();
   };
   const server = tls ? https.createServer(tls, take) : http.createServer(take);
+  const refused = [];
+  server.on("tlsClientError", (error) => refused.push(error.code));
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => { server.closeAllConnections(); server.close(); });
   const all = () => posted.flatMap(({ spans }) => spans);
   return {
     posted,
+    /** The codes of handshakes that failed. */
+    refused,
     spans: all,
     url: `${tls ? "https://localhost" : "http://127.0.0.1"}:${server.address().port}`,
     /** The first span with this name of the node, or of any. */

@@ -144,11 +144,12 @@ describe("a collector", () => {
 
   test("whose root is unknown gets nothing", async (t) => {
     const server = certificates("localhost", scratch("otlp").folder);
-    const { posted, url } = await collector(t, { key: readFileSync(server.key), cert: readFileSync(server.certificate) });
+    const { posted, refused, url } = await collector(t, { key: readFileSync(server.key), cert: readFileSync(server.certificate) });
     environment(t, {});
-    const node = await freshNode(t, "--otlp-endpoint", url, "--log", "opentelemetry=debug");
+    const node = await freshNode(t, "--otlp-endpoint", url);
     await ask(await connect(t, node, "/"), "join", "red", "ada");
-    await until(() => /opentelemetry.*(UnknownIssuer|certificate)/i.test(node.output), "the log names the fault");
+    await until(() => refused.some((code) => code?.includes("UNKNOWN_CA")), "the node refuses the certificate");
+    await until(() => node.output.includes("BatchSpanProcessor.ExportError"), "the log tells of it");
     assert.equal(posted.length, 0);
   });
 });
