@@ -244,10 +244,10 @@ impl Client {
         if !spans::are_on() {
             return self.admit(server, &namespace, auth, &connecting).await;
         }
-        let span = spans::connecting(&namespace, self.session.handshake());
+        let span = namespace.spans().connecting(self.session.handshake());
         let admitted = self.admit(server, &namespace, auth, &connecting).boxed_local().instrument(span.clone()).await;
         if let Err(failure) = &admitted {
-            spans::note_refusal(&span, failure);
+            spans::note_refusal(&span, failure.message());
         }
         admitted
     }
@@ -373,7 +373,7 @@ fn run_connect_handlers(socket: &Rc<LocalSocket>) {
         let this = Rc::clone(socket);
         let within = || {
             if spans::are_on() {
-                let span = spans::processing_connection(&socket.shared.namespace, &socket.shared.id);
+                let span = socket.shared.namespace.spans().processing_connection(&socket.shared.id);
                 spans::run_within(span, || handler(&context))
             } else {
                 handler(&context)

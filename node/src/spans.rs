@@ -12,11 +12,9 @@ use futures_util::future::LocalBoxFuture;
 use sociable_engine::Handshake;
 use sociable_protocol::trace_context::{TRACEPARENT, TRACESTATE};
 use sociable_protocol::{Id, TraceContext};
-use tracing::field::Empty;
+use tracing::field::{self, Empty};
 use tracing::{Instrument, Level, Span, debug_span};
 
-use crate::handler::{ExtractError, Failure, HandlerError};
-use crate::namespace::Namespace;
 use crate::trace::plain;
 
 /// The tie between the spans of the server and those of other processes.
@@ -74,130 +72,112 @@ pub(crate) fn are_on() -> bool {
     tracing::span_enabled!(target: "sociable::span", Level::DEBUG)
 }
 
-/// Opens a span. The name has no part that clients choose: see [`name`].
+/// Opens a span. The name has no part that clients choose: see [`NamespaceSpans::name`].
 macro_rules! open {
-    ($operation:literal, $kind:literal, $namespace:expr, $name:expr, $($fields:tt)*) => {
+    ($operation:literal, $kind:literal, $namespace:expr, $event:expr, $($fields:tt)*) => {
         debug_span!(
-            target: "sociable::span", $operation, otel.name = %$name, otel.kind = $kind, otel.status_code = Empty,
-            otel.status_description = Empty, error.type = Empty, messaging.system = "socketio", messaging.operation.name = $operation,
-            messaging.destination.name = %plain($namespace.name()), messaging.destination.template = $namespace.template(),
-            $($fields)*
+            target: "sociable::span", $operation, otel.name = %$namespace.name($operation, $event), otel.kind = $kind,
+            otel.status_code = Empty, otel.status_description = Empty, error.type = Empty, messaging.system = "socketio",
+            messaging.operation.name = $operation, messaging.destination.name = %plain($namespace.name),
+            messaging.destination.template = $namespace.template, $($fields)*
         )
     };
 }
 
-/// Returns the name of a span: the operation, the namespace, and the event if it has a handler. A namespace that a client made by its name is
-/// named by its pattern, or not at all.
-fn name<'a>(operation: &'a str, namespace: &'a Namespace, event: Option<&'a str>) -> impl fmt::Display + 'a {
-    let destination = match namespace.parent() {
-        None => Some(namespace.name().as_ref()),
-        Some(_) => namespace.template(),
-    };
-    fmt::from_fn(move |f| {
-        f.write_str(operation)?;
-        [destination, event].into_iter().flatten().try_for_each(|part| write!(f, " {}", plain(part)))
-    })
+/// The spans of a namespace.
+pub(crate) struct NamespaceSpans<'a> {
+    pub(crate) name: &'a str,
+    /// True if a client made the namespace by its name.
+    pub(crate) is_dynamic: bool,
+    /// The pattern that such a name fits.
+    pub(crate) template: Option<&'a str>,
+    pub(crate) propagator: Option<Arc<dyn TracePropagator>>,
 }
 
-/// Opens the span of a client that enters a namespace: a child of the span that the handshake names.
-#[cold]
-pub(crate) fn connecting(namespace: &Namespace, handshake: &Handshake) -> Span {
-    let (path, peer) = (handshake.url().split('?').next(), handshake.peer_addr());
-    let span = open!(
-        "connect",
-        "server",
-        namespace,
-        name("connect", namespace, None),
-        messaging.client.id = Empty,
-        url.path = path.map(plain).map(tracing::field::display),
-        url.scheme = if handshake.secure() { "https" } else { "http" },
-        network.peer.address = peer.map(|peer| tracing::field::display(peer.ip())),
-        network.peer.port = peer.map(|peer| peer.port())
-    );
-    if let Some((propagator, parent)) = namespace.propagator().zip(context_of(handshake)) {
-        propagator.set_parent(&span, &parent);
-    }
-    span
-}
-
-/// Opens the span of a handler of a client's event. A session may last for days, so that its events do not belong to the trace of the
-/// handshake: the span is linked to it.
-#[cold]
-pub(crate) fn processing(namespace: &Namespace, client: &Id, event: &str, handshake: &Handshake) -> Span {
-    let span = opened(namespace, Some(client), event);
-    if let Some((propagator, link)) = namespace.propagator().zip(context_of(handshake)) {
-        propagator.add_link(&span, &link);
-    }
-    span
-}
-
-/// Opens the span of a handler that runs when a client has entered a namespace, in the trace of that.
-#[cold]
-pub(crate) fn processing_connection(namespace: &Namespace, client: &Id) -> Span {
-    opened(namespace, Some(client), "connection")
-}
-
-/// Opens the span of a handler of a server event: a child of the span that sent it.
-#[cold]
-pub(crate) fn processing_server_event(namespace: &Namespace, event: &str, parent: Option<&TraceContext>) -> Span {
-    let span = opened(namespace, None, event);
-    namespace.adopt(&span, parent);
-    span
-}
-
-fn opened(namespace: &Namespace, client: Option<&Id>, event: &str) -> Span {
-    open!(
-        "process", "consumer", namespace, name("process", namespace, Some(event)), messaging.operation.type = "process",
-        messaging.client.id = client.map(|client| tracing::field::display(client.shortened())), messaging.socketio.event = %plain(event)
-    )
-}
-
-impl Namespace {
-    /// Opens the span of an event that is sent to the other nodes. Returns the context that travels with it; nothing if no subscriber wants
-    /// spans. With `starts_spans` the context of a trace that is not recorded travels, too, so that no receiver begins one.
-    #[inline]
-    pub(crate) fn sending(&self, event: &str, starts_spans: bool) -> (Span, Option<Box<TraceContext>>) {
-        if are_on() { self.sending_traced(event, starts_spans) } else { (Span::none(), None) }
+impl NamespaceSpans<'_> {
+    /// Returns the name of a span: the operation, the namespace, and the event if it has a handler. A namespace that a client made is named by
+    /// its pattern, or not at all.
+    fn name(&self, operation: &str, event: Option<&str>) -> impl fmt::Display {
+        let destination = if self.is_dynamic { self.template } else { Some(self.name) };
+        fmt::from_fn(move |f| {
+            f.write_str(operation)?;
+            [destination, event].into_iter().flatten().try_for_each(|part| write!(f, " {}", plain(part)))
+        })
     }
 
+    /// Opens the span of a client that enters the namespace: a child of the span that the handshake names.
     #[cold]
-    fn sending_traced(&self, event: &str, starts_spans: bool) -> (Span, Option<Box<TraceContext>>) {
-        // A server that is alone sends to no other node.
-        let Some(server) = self.server_state().filter(|server| !server.alone) else { return (Span::none(), None) };
+    pub(crate) fn connecting(&self, handshake: &Handshake) -> Span {
+        let (path, peer) = (handshake.url().split('?').next(), handshake.peer_addr());
         let span = open!(
-            "send", "producer", self, name("send", self, None), messaging.operation.type = "send", messaging.socketio.event = %plain(event)
+            "connect",
+            "server",
+            self,
+            None,
+            messaging.client.id = Empty,
+            url.path = path.map(plain).map(field::display),
+            url.scheme = if handshake.secure() { "https" } else { "http" },
+            network.peer.address = peer.map(|peer| field::display(peer.ip())),
+            network.peer.port = peer.map(|peer| peer.port())
         );
-        let context = server.propagator.as_ref().and_then(|propagator| propagator.context(&span));
-        let travels = |context: &TraceContext| starts_spans || context.is_sampled();
-        (span, context.filter(travels).map(Box::new))
+        self.adopt(&span, context_of(handshake).as_ref());
+        span
     }
 
-    /// Opens the span of an event of another node that goes to the sockets of this one. Only a traced event has a span.
-    #[inline]
-    pub(crate) fn delivering(&self, parent: Option<&TraceContext>) -> Span {
-        if parent.is_some() && are_on() { self.delivering_traced(parent) } else { Span::none() }
-    }
-
+    /// Opens the span of a handler of a client's event. A session may last for days, so that its events do not belong to the trace of the
+    /// handshake: the span is linked to it.
     #[cold]
-    fn delivering_traced(&self, parent: Option<&TraceContext>) -> Span {
-        let span = open!("deliver", "consumer", self, name("deliver", self, None), messaging.operation.type = "process");
+    pub(crate) fn processing(&self, client: &Id, event: &str, handshake: &Handshake) -> Span {
+        let span = self.opened(Some(client), event);
+        if let Some((propagator, link)) = self.propagator.as_ref().zip(context_of(handshake)) {
+            propagator.add_link(&span, &link);
+        }
+        span
+    }
+
+    /// Opens the span of a handler that runs when a client has entered the namespace, in the trace of that.
+    #[cold]
+    pub(crate) fn processing_connection(&self, client: &Id) -> Span {
+        self.opened(Some(client), "connection")
+    }
+
+    /// Opens the span of a handler of a server event: a child of the span that sent it.
+    #[cold]
+    pub(crate) fn processing_server_event(&self, event: &str, parent: Option<&TraceContext>) -> Span {
+        let span = self.opened(None, event);
         self.adopt(&span, parent);
         span
     }
 
+    /// Opens the span of an event that is sent to the other nodes. Returns the context that travels with it. With `starts_spans` the context of
+    /// a trace that is not recorded travels, too, so that no receiver begins one.
+    #[cold]
+    pub(crate) fn sending(&self, event: &str, starts_spans: bool) -> (Span, Option<Box<TraceContext>>) {
+        let span = open!("send", "producer", self, None, messaging.operation.type = "send", messaging.socketio.event = %plain(event));
+        let context = self.propagator.as_ref().and_then(|propagator| propagator.context(&span));
+        let travels = |context: &TraceContext| starts_spans || context.is_sampled();
+        (span, context.filter(travels).map(Box::new))
+    }
+
+    /// Opens the span of an event of another node that goes to the sockets of this one.
+    #[cold]
+    pub(crate) fn delivering(&self, parent: &TraceContext) -> Span {
+        let span = open!("deliver", "consumer", self, None, messaging.operation.type = "process");
+        self.adopt(&span, Some(parent));
+        span
+    }
+
+    fn opened(&self, client: Option<&Id>, event: &str) -> Span {
+        open!(
+            "process", "consumer", self, Some(event), messaging.operation.type = "process",
+            messaging.client.id = client.map(|client| field::display(client.shortened())), messaging.socketio.event = %plain(event)
+        )
+    }
+
     fn adopt(&self, span: &Span, parent: Option<&TraceContext>) {
-        if let Some((propagator, parent)) = self.propagator().zip(parent) {
+        if let Some((propagator, parent)) = self.propagator.as_ref().zip(parent) {
             propagator.set_parent(span, parent);
         }
-    }
-
-    fn propagator(&self) -> Option<Arc<dyn TracePropagator>> {
-        self.server_state()?.propagator.clone()
-    }
-
-    /// Returns the pattern that the name fits, if a client made the namespace.
-    fn template(&self) -> Option<&str> {
-        self.parent()?.pattern()
     }
 }
 
@@ -206,10 +186,20 @@ fn context_of(handshake: &Handshake) -> Option<TraceContext> {
     TraceContext::parse(handshake.header(TRACEPARENT)?, handshake.header(TRACESTATE))
 }
 
+/// A fault, as its span shows it. What a client sent stays out of it.
+pub(crate) trait Fault {
+    /// Returns the kind: one of few.
+    fn kind(&self) -> &'static str;
+
+    /// Returns the text of the application.
+    fn text(&self) -> Option<&str>;
+}
+
 /// Runs a handler within its span.
-pub(crate) fn run_within<F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), HandlerError>>
+pub(crate) fn run_within<E, F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), E>>
 where
-    F: Future<Output = Result<(), HandlerError>> + 'static,
+    E: Fault + 'static,
+    F: Future<Output = Result<(), E>> + 'static,
 {
     let future = span.in_scope(handle);
     let panics = PanicNote(span.clone());
@@ -217,7 +207,7 @@ where
         let panics = panics;
         let result = future.await;
         if let Err(error) = &result {
-            note_error(&panics.0, error);
+            note(&panics.0, error.kind(), error.text());
         }
         result
     };
@@ -225,24 +215,15 @@ where
 }
 
 /// Marks the span of a client that was refused.
-pub(crate) fn note_refusal(span: &Span, failure: &Failure) {
-    note(span, "refused", Some(failure.message()));
-}
-
-/// Marks the span of a handler that failed. What a client sent stays out of it.
-fn note_error(span: &Span, error: &HandlerError) {
-    match error {
-        HandlerError::Failed(failure) => note(span, "handler_error", Some(failure.message())),
-        HandlerError::Arguments(ExtractError::NoState(_) | ExtractError::NoServer) => note(span, "no_state", None),
-        HandlerError::Arguments(_) => note(span, "invalid_arguments", None),
-    }
+pub(crate) fn note_refusal(span: &Span, text: &str) {
+    note(span, "refused", Some(text));
 }
 
 fn note(span: &Span, error_type: &str, description: Option<&str>) {
     span.record("otel.status_code", "ERROR");
     span.record("error.type", error_type);
     if let Some(description) = description {
-        span.record("otel.status_description", tracing::field::display(plain(description)));
+        span.record("otel.status_description", field::display(plain(description)));
     }
 }
 

@@ -5,10 +5,13 @@ use std::sync::Arc;
 
 use sociable_adapter::{Message, Operation, Room, Target};
 use sociable_protocol::TraceContext;
+use tracing::Span;
 
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
+use crate::parent_namespace::ParentNamespace;
 use crate::recovery::registry::Recoveries;
+use crate::spans::{self, NamespaceSpans};
 use crate::thread::socket::carry_out;
 use crate::thread::{ThreadState, on_thread};
 use crate::trace;
@@ -44,6 +47,33 @@ impl Namespace {
         trace::published(self.name(), &target, &operation);
         let message = Message { namespace: self.name().clone(), target, operation, trace };
         Ok(server.cluster().publish(message)?)
+    }
+
+    /// Returns the spans of this namespace.
+    pub(crate) fn spans(&self) -> NamespaceSpans<'_> {
+        let template = self.parent().and_then(ParentNamespace::pattern);
+        let propagator = self.server_state().and_then(|server| server.propagator.clone());
+        NamespaceSpans { name: self.name(), is_dynamic: self.parent().is_some(), template, propagator }
+    }
+
+    /// Opens the span of an event that is sent to the other nodes, if there can be any. Returns the context that travels with it. With
+    /// `starts_spans` the receivers open spans for each such event.
+    #[inline]
+    pub(crate) fn sending(&self, event: &str, starts_spans: bool) -> (Span, Option<Box<TraceContext>>) {
+        if spans::are_on() && self.server_state().is_some_and(|server| !server.alone) {
+            self.spans().sending(event, starts_spans)
+        } else {
+            (Span::none(), None)
+        }
+    }
+
+    /// Opens the span of an event of another node that goes to the sockets of this one. Only a traced event has a span.
+    #[inline]
+    pub(crate) fn delivering(&self, parent: Option<&TraceContext>) -> Span {
+        match parent {
+            Some(parent) if spans::are_on() => self.spans().delivering(parent),
+            _ => Span::none(),
+        }
     }
 
     /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.

@@ -57,7 +57,7 @@ impl Namespace {
         let _ = self.engine().run_on(0, bytes, move |_| {
             for handler in handlers {
                 let (context, name) = (context.clone(), context.name.clone());
-                let span = spans::are_on().then(|| spans::processing_server_event(&context.namespace, &name, parent.as_deref()));
+                let span = spans::are_on().then(|| context.namespace.spans().processing_server_event(&name, parent.as_deref()));
                 actix_rt::spawn(async move {
                     let run = || handler(&context);
                     let ended = match span {

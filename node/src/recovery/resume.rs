@@ -30,7 +30,7 @@ impl Namespace {
         // Where nodes share their history, it brings the event to the others.
         let shared = recoveries.history.is_shared();
         let (by_history, by_message) = if shared { (trace, None) } else { (None, trace) };
-        self.send_persisted(&recoveries, target.clone(), name, &args, compress, &reach, by_history)?;
+        self.send_persisted(&recoveries, target.clone(), (name, &args), compress, &reach, by_history)?;
         if local {
             return Ok(());
         }
@@ -57,7 +57,7 @@ impl Namespace {
         // A socket that is away may come back to another node, where nodes share their history.
         let stays = || socket.is_connected() && !socket.0.recovery.as_ref().is_some_and(|recovery| recovery.leaves.load(Ordering::Acquire));
         let reach = || if stays() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
-        self.send_persisted(recoveries, target, name, args, compress, &reach, None)
+        self.send_persisted(recoveries, target, (name, args), compress, &reach, None)
     }
 
     /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
@@ -70,8 +70,7 @@ impl Namespace {
         &self,
         recoveries: &Recoveries,
         target: Target,
-        name: &str,
-        args: &Args,
+        (name, args): (&str, &Args),
         compress: bool,
         reach: &dyn Fn() -> Reach,
         trace: Option<Box<TraceContext>>,

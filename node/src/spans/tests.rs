@@ -14,16 +14,20 @@ use tracing_subscriber::{Layer, Registry};
 
 use super::*;
 use crate::Server;
+use crate::handler::{ExtractError, Failure, HandlerError};
 
 const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
+/// The fields of a span, by their names.
+type Fields = BTreeMap<&'static str, String>;
+
 /// Spans with their fields, in the order in which they were opened.
 #[derive(Clone, Default)]
-struct Spans(Arc<Mutex<Vec<(SpanId, BTreeMap<&'static str, String>)>>>);
+struct Spans(Arc<Mutex<Vec<(SpanId, Fields)>>>);
 
-struct Fields<'a>(&'a mut BTreeMap<&'static str, String>);
+struct Visitor<'a>(&'a mut Fields);
 
-impl Visit for Fields<'_> {
+impl Visit for Visitor<'_> {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.0.insert(field.name(), format!("{value:?}"));
     }
@@ -35,21 +39,21 @@ impl Visit for Fields<'_> {
 
 impl Layer<Registry> for Spans {
     fn on_new_span(&self, attributes: &Attributes<'_>, id: &SpanId, _: Context<'_, Registry>) {
-        let mut fields = BTreeMap::new();
-        attributes.record(&mut Fields(&mut fields));
+        let mut fields = Fields::new();
+        attributes.record(&mut Visitor(&mut fields));
         self.0.lock().push((id.clone(), fields));
     }
 
     fn on_record(&self, id: &SpanId, values: &Record<'_>, _: Context<'_, Registry>) {
         let mut spans = self.0.lock();
         let (_, fields) = spans.iter_mut().rfind(|(of, _)| of == id).expect("the span is open");
-        values.record(&mut Fields(fields));
+        values.record(&mut Visitor(fields));
     }
 }
 
 impl Spans {
     /// Returns the fields of the only span that `act` opens.
-    fn of<R>(act: impl FnOnce() -> R) -> BTreeMap<&'static str, String> {
+    fn of<R>(act: impl FnOnce() -> R) -> Fields {
         let spans = Self::default();
         let subscriber = tracing_subscriber::registry().with(spans.clone());
         drop(tracing::subscriber::with_default(subscriber, act));
@@ -114,13 +118,13 @@ fn client() -> Id {
 }
 
 fn handler_span(io: &Server) -> Span {
-    opened(&io.of("/chat"), Some(&client()), "say")
+    io.of("/chat").spans().opened(Some(&client()), "say")
 }
 
 #[test]
 fn handler_span_follows_the_messaging_conventions() {
     let (io, client) = (server(&Notes::default()), client());
-    let span = Spans::of(|| opened(&io.of("/chat"), Some(&client), "say"));
+    let span = Spans::of(|| io.of("/chat").spans().opened(Some(&client), "say"));
     let shown = client.shortened().to_string();
     for (field, value) in [
         ("otel.name", "process /chat say"),
@@ -141,7 +145,7 @@ fn handler_span_follows_the_messaging_conventions() {
 fn span_name_has_the_pattern_of_a_dynamic_namespace() {
     let io = server(&Notes::default());
     io.of_pattern(Regex::new("^/tenant-[0-9]+$").unwrap());
-    let span = Spans::of(|| opened(&io.of("/tenant-7"), None, "say"));
+    let span = Spans::of(|| io.of("/tenant-7").spans().opened(None, "say"));
     assert_eq!(span["otel.name"], "process ^/tenant-[0-9]+$ say");
     assert_eq!((&*span["messaging.destination.name"], &*span["messaging.destination.template"]), ("/tenant-7", "^/tenant-[0-9]+$"));
 }
@@ -174,7 +178,7 @@ fn span_of_a_remote_event_is_a_child_of_its_sender() {
     let io = server(&notes);
     let span = Spans::of(|| io.of("/chat").delivering(parent().as_ref()));
     assert_eq!((&*span["otel.name"], &*span["otel.kind"]), ("deliver /chat", "consumer"));
-    Spans::of(|| processing_server_event(&io.of("/"), "note", parent().as_ref()));
+    Spans::of(|| io.of("/").spans().processing_server_event("note", parent().as_ref()));
     assert_eq!(*notes.0.lock(), [format!("child of {PARENT}"), format!("child of {PARENT}")]);
     let untraced = tracing::subscriber::with_default(tracing_subscriber::registry().with(Spans::default()), || io.of("/").delivering(None));
     assert!(untraced.is_disabled());
@@ -203,7 +207,7 @@ fn span_of_bad_arguments_shows_nothing_of_them() {
 fn panic_of_a_handler_marks_its_span() {
     let io = server(&Notes::default());
     let span = Spans::of(|| {
-        let future = run_within(handler_span(&io), || async { panic!("as the test wants") });
+        let future = run_within::<HandlerError, _>(handler_span(&io), || async { panic!("as the test wants") });
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| future.now_or_never())).unwrap_err();
     });
     assert_eq!((&*span["error.type"], &*span["otel.status_code"]), ("panic", "ERROR"));
@@ -213,5 +217,5 @@ fn panic_of_a_handler_marks_its_span() {
 fn names_of_clients_do_not_break_a_span_name() {
     let io = server(&Notes::default());
     let namespace = io.of("/x\n\u{1b}[2J");
-    assert_eq!(name("process", &namespace, Some("say\n")).to_string(), r"process /x\n\u{1b}[2J say\n");
+    assert_eq!(namespace.spans().name("process", Some("say\n")).to_string(), r"process /x\n\u{1b}[2J say\n");
 }

@@ -95,7 +95,7 @@ impl LocalSocket {
         }
         for handler in shared.into_iter().flatten().chain(&own) {
             let begun = if spans::are_on() {
-                let span = spans::processing(&self.shared.namespace, &self.shared.id, &context.name, self.session.handshake());
+                let span = self.shared.namespace.spans().processing(&self.shared.id, &context.name, self.session.handshake());
                 poll_once(&self.session, || spans::run_within(span, || handler(context)))
             } else {
                 poll_once(&self.session, || handler(context))
