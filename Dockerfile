@@ -1,15 +1,16 @@
-# Two images out of one build: `docker build --target node .` and `docker build --target balancer .`
+# Two images from one build: `docker build --target node .` and `docker build --target balancer .`
 #
-# Each holds one program, the libraries that it is linked with, `sleep`, and the certificates that systems trust: no shell, no packages, nobody but the
-# user 65532. Nothing is written at run time, so the root file system may be read-only.
+# Each has one program, its shared libraries, `sleep`, and the CA certificates. The image has no shell, no
+# package manager, and no user but 65532. Nothing is written at run time, so the root file system may be
+# read-only.
 #
-# Any builder will do: there is no `# syntax` line to fetch a frontend for, and no `RUN --mount`.
+# Any builder works: there is no `# syntax` line that fetches a frontend, and no `RUN --mount`.
 
 FROM rust:1.95-bookworm AS base
 WORKDIR /sociable
 
-# What tells the dependencies: the manifests, and an empty program in place of every file that they name. It is the same for every change that
-# leaves those as they are, so the next stage is taken from the cache.
+# The inputs of the dependencies: the manifests, and an empty program in place of every file that they name.
+# Other changes leave this stage the same, so the next one comes from the cache.
 FROM base AS manifests
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock \
@@ -26,8 +27,8 @@ RUN find . -path ./target -prune -o -name '*.rs' -exec touch {} + \
     && cargo build --release --locked --package sociable-node --features sociable-node/otel --package sociable-balancer \
     && mkdir /programs && mv target/release/sociable-node target/release/sociable-balancer /programs/
 
-# The root file systems: a program, what `ldd` says that it needs, at the places where it looks for it, and `sleep`, by which Kubernetes has a
-# container wait before it is told to stop.
+# The root file systems: a program with the libraries that `ldd` lists, at their paths, and `sleep`.
+# Kubernetes delays the stop of a container by it.
 FROM base AS roots
 COPY --from=build /programs /programs
 RUN for program in node balancer; do \

@@ -1,17 +1,18 @@
 #!/bin/sh
-# Makes what production keeps secret: passwords for NATS, and an authority of its own with a certificate for the NATS servers.
+# Creates the secrets of production: passwords for NATS, and a certificate authority with a certificate for
+# the NATS servers.
 #
 #   k8s/secrets.sh FOLDER [NAMESPACE]
 #
-# Writes files into FOLDER, which has to be new, and prints the commands that take them to the cluster. Keep FOLDER where you keep secrets, or
-# throw it away: all can be made anew. Needs openssl.
+# Writes files into FOLDER, which must be new, and prints the commands that create the Secrets. Keep FOLDER
+# with your secrets, or delete it: the script can create new ones. Needs openssl.
 set -eu
 umask 077
 folder=${1:?a folder for the files, which is made}
 namespace=${2:-sociable}
 mkdir "$folder"
 
-# A password begins with a letter: NATS reads what begins with a digit as a number.
+# A password starts with a letter: NATS reads one with a leading digit as a number.
 for user in node balancer; do
   printf 'p%s' "$(openssl rand -hex 24)" >"$folder/$user"
 done

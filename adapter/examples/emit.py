@@ -1,4 +1,4 @@
-"""Emits to the sockets of a Sociable cluster from Python, and orders them about: the wire format of docs/wire-format.md in two pages.
+"""Emits to the sockets of a Sociable cluster from Python, and moves and disconnects them, by docs/wire-format.md.
 
     pip install nats-py
     python emit.py --to lobby emit news '{"hello": "from Python"}'
@@ -50,7 +50,7 @@ class Emitter:
 
     def __init__(self, connection, cluster="sociable", jetstream=False):
         self.connection, self.subject = connection, f"sociable.{cluster}.all"
-        # The stream of nodes that share their history: what it has confirmed reaches those who are away, too.
+        # The stream of nodes that share their history. Confirmed events reach disconnected clients too.
         self.stream = connection.jetstream() if jetstream else None
         self.kept = f"sociable.{cluster}.kept.all"
         self.tag = secrets.token_urlsafe(3).encode()
@@ -63,7 +63,7 @@ class Emitter:
         envelope = head + struct.pack(">I", len(record)) + record
         if self.stream is None:
             return await self.connection.publish(self.subject, envelope)
-        # Published again, it is kept once.
+        # A repeated message is persisted once.
         await self.stream.publish(self.kept, envelope, headers={"Nats-Msg-Id": f"{self.tag.decode()}.{self.epoch}.{self.sent}"})
 
     async def emit(self, event, *args, namespace="/", rooms=(), excepted=()):

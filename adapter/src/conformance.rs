@@ -1,4 +1,4 @@
-//! What every adapter has to do: checks that any can be run against, each on two nodes that know each other.
+//! Checks that every adapter must pass, each on two nodes of one cluster.
 //!
 //! ```no_run
 //! use sociable_adapter::conformance::{Peer, check_all};
@@ -26,10 +26,10 @@ use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, TraceCont
 
 use crate::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Request, SocketInfo, Target};
 
-/// How long anything may take: it only decides how soon a failure is told.
+/// The longest wait of a check. A failing check reports after this time.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// A node without sockets, behind an adapter: it notes what comes, and answers for two clients.
+/// A node without sockets, behind an adapter. The node records messages, and answers for two clients.
 #[derive(Debug)]
 pub struct Peer<A: Adapter> {
     /// The adapter under test.
@@ -53,7 +53,7 @@ impl Node for Recorder {
         match request.ask {
             Ask::Ack { name, args, .. } => {
                 let answers = iter([Answer::Clients(vec![first, second]), Answer::Ack(first, args)]);
-                // Who is asked for ever answers once and then never.
+                // The event `for ever` gets one acknowledgement, and its stream never ends.
                 if name == "for ever" { answers.chain(pending()).boxed() } else { answers.chain(iter([Answer::Gone(second)])).boxed() }
             }
             Ask::Sockets { .. } => {
@@ -94,7 +94,7 @@ impl Node for Recorder {
 }
 
 impl<A: Adapter> Peer<A> {
-    /// Starts the adapter for such a node.
+    /// Starts the adapter for a recording node.
     pub fn start(adapter: A) -> Self {
         let mut ids = IdSource::new(adapter.tag().unwrap_or_else(NodeTag::random));
         let node = Arc::new(Recorder { heard: Mutex::default(), clients: [ids.draw(), ids.draw()] });
@@ -107,7 +107,7 @@ impl<A: Adapter> Peer<A> {
         self.node.heard.lock().clone()
     }
 
-    /// Waits until so many messages have come, and gives them.
+    /// Waits until so many messages have come, and returns them.
     async fn hears(&self, count: usize) -> Vec<Message> {
         eventually("messages come", || self.heard().len() >= count).await;
         self.heard()
@@ -123,7 +123,7 @@ impl<A: Adapter> Peer<A> {
 ///
 /// # Panics
 ///
-/// If the adapter does not do what it has to: the message tells what.
+/// The adapter breaks a promise, named in the message.
 pub async fn check_all<A: Adapter, F: Future<Output = Peer<A>>>(connect: impl Fn() -> F) {
     let pair = async || {
         let (a, b) = (connect().await, connect().await);
@@ -142,19 +142,19 @@ pub async fn check_all<A: Adapter, F: Future<Output = Peer<A>>>(connect: impl Fn
     };
 
     let nodes = pair().await;
-    messages_arrive_once_in_order_and_not_at_home(&nodes.0, &nodes.1).await;
+    check_delivery_and_order(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    what_is_for_one_socket_keeps_its_place(&nodes.0, &nodes.1).await;
+    check_order_across_targets(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    questions_are_answered_and_end(&nodes.0, &nodes.1).await;
+    check_questions(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    adopted_ids_are_heard(&nodes.0, &nodes.1).await;
+    check_adopted_ids(&nodes.0, &nodes.1).await;
     close(nodes).await;
     let nodes = pair().await;
-    a_leave_ends_what_is_waited_for(nodes.0, nodes.1).await;
+    check_leave_ends_questions(nodes.0, nodes.1).await;
 }
 
 fn message(target: Target, operation: Operation) -> Message {
@@ -169,7 +169,7 @@ fn room(name: &str) -> Target {
     Target { rooms: vec![name.into()], except: vec![] }
 }
 
-async fn messages_arrive_once_in_order_and_not_at_home<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_delivery_and_order<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let args = Args::encode(Encoding::Json, &Value::Binary(bytes::Bytes::from_static(&[0, 255]))).expect("bytes can be written");
     let mut sent = vec![
         message(Target::default(), Operation::Join(vec!["red".into(), "größe".into()])),
@@ -180,22 +180,22 @@ async fn messages_arrive_once_in_order_and_not_at_home<A: Adapter>(a: &Peer<A>, 
     let traced = |n| TraceContext::new([7; 16], [1; 8], true).filter(|_| n % 10 == 0).map(Box::new);
     sent.extend((0..500).map(|n| Message { trace: traced(n), ..message(room("red"), emit(n)) }));
     for message in &sent {
-        a.adapter.publish(message.clone()).expect("it is taken");
+        a.adapter.publish(message.clone()).expect("the message is queued");
     }
-    assert_eq!(b.hears(sent.len()).await, sent, "what is published arrives once and in order");
-    assert!(a.heard().is_empty(), "what a node publishes does not come back to it");
+    assert_eq!(b.hears(sent.len()).await, sent, "published messages arrive once and in order");
+    assert!(a.heard().is_empty(), "published messages do not return to their node");
 }
 
-async fn what_is_for_one_socket_keeps_its_place<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_order_across_targets<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let own = b.node.clients[0].to_string();
     let sent: Vec<_> = (0..300).map(|n| message(if n % 3 == 0 { Target::default() } else { room(&own) }, emit(n))).collect();
     for message in &sent {
-        a.adapter.publish(message.clone()).expect("it is taken");
+        a.adapter.publish(message.clone()).expect("the message is queued");
     }
-    assert_eq!(b.hears(sent.len()).await, sent, "what is for all and what is for one socket keep their order");
+    assert_eq!(b.hears(sent.len()).await, sent, "messages for all and for one socket keep their order");
 }
 
-async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_questions<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let args = Args::encode(Encoding::Json, "hello").expect("text can be written");
     let [first, second] = b.node.clients;
     let ack = Ask::Ack { target: Target::default(), name: "q".into(), args: args.clone(), compress: true };
@@ -204,28 +204,28 @@ async fn questions_are_answered_and_end<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
         assert!(answers.contains(&wanted), "{wanted:?} is among the answers: {answers:?}");
     }
     let answers = a.asks(Ask::Sockets { target: Target::default() }).await;
-    let told = answers.iter().filter_map(|answer| if let Answer::Sockets(sockets) = answer { Some(sockets) } else { None });
-    let ids: BTreeSet<Id> = told.flatten().map(|socket| socket.id).collect();
-    assert_eq!(ids, BTreeSet::from(b.node.clients), "the sockets of the other node are told of");
+    let described = answers.iter().filter_map(|answer| if let Answer::Sockets(sockets) = answer { Some(sockets) } else { None });
+    let ids: BTreeSet<Id> = described.flatten().map(|socket| socket.id).collect();
+    assert_eq!(ids, BTreeSet::from(b.node.clients), "the sockets of the other node are described");
     let answers = a.asks(Ask::ServerEvent { name: "echo".into(), args: args.clone() }).await;
     assert!(answers.contains(&Answer::ServerAck(args)), "the other server answers");
 }
 
-async fn adopted_ids_are_heard<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
+async fn check_adopted_ids<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
     let stranger = IdSource::new(NodeTag::random()).draw();
     b.adapter.adopt(stranger);
     // Interest may take a moment to be known.
     let mut n = 0;
-    eventually("what is for an adopted id comes", || {
+    eventually("the message for an adopted id comes", || {
         n += 1;
-        a.adapter.publish(message(room(stranger.as_str()), emit(n))).expect("it is taken");
+        a.adapter.publish(message(room(stranger.as_str()), emit(n))).expect("the message is queued");
         !b.heard().is_empty()
     })
     .await;
     b.adapter.release(stranger);
 }
 
-async fn a_leave_ends_what_is_waited_for<A: Adapter>(a: Peer<A>, b: Peer<A>) {
+async fn check_leave_ends_questions<A: Adapter>(a: Peer<A>, b: Peer<A>) {
     let ask = Ask::Ack { target: Target::default(), name: "for ever".into(), args: Args::empty(Encoding::Json), compress: true };
     let mut answers = a.adapter.request(Request { namespace: ByteString::from_static("/"), ask, trace: None });
     let [first, second] = b.node.clients;
@@ -238,7 +238,7 @@ async fn a_leave_ends_what_is_waited_for<A: Adapter>(a: Peer<A>, b: Peer<A>) {
     }
     b.adapter.close().await;
     let rest = within("the end of the wait", answers.collect::<Vec<_>>()).await;
-    assert!(rest.contains(&Answer::Gone(second)), "who has not answered is gone: {rest:?}");
+    assert!(rest.contains(&Answer::Gone(second)), "the client without an answer is gone: {rest:?}");
     let begun = std::time::Instant::now();
     while a.adapter.server_count().await != 1 {
         assert!(begun.elapsed() < PATIENCE, "a node that left is no member");

@@ -1,21 +1,22 @@
-//! Messages between the nodes of a cluster, and the trait of whatever carries them.
+//! Messages between the nodes of a cluster, and the [`Adapter`] that carries them.
 //!
 //! # Layout
 //!
 //! * [`message`]: messages, questions and answers between nodes.
 //! * [`Adapter`]: the trait, with its promises.
 //! * [`SingleNodeAdapter`]: the adapter of a single node.
-//! * `NatsAdapter`, with the feature `nats`: many nodes over NATS. `Emitter`: another process that sends events to their sockets.
-//! * `conformance`, with that feature: checks that every adapter has to pass.
-//! * [`MetricsSnapshot`] and [`Latency`]: counts and latencies of an adapter.
+//! * `NatsAdapter`, with the feature `nats`: many nodes over NATS.
+//! * `Emitter`, with that feature: sends events to their sockets from another process.
+//! * `conformance`, with the feature `conformance`: checks that every adapter must pass.
+//! * [`MetricsSnapshot`], [`CounterSample`] and [`Latency`]: counts and latencies of an adapter.
 //! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
 //!
-//! The node knows nothing of the bus, and an adapter knows nothing of sockets: it carries [`Message`]s, [`Request`]s and [`Answer`]s.
+//! A node does not depend on the bus, and an adapter does not depend on sockets. An adapter carries [`Message`]s,
+//! [`Request`]s and [`Answer`]s.
 
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod history;
-mod maps;
 pub mod message;
 #[cfg(feature = "nats")]
 mod nats;
@@ -39,22 +40,22 @@ pub use nats::{Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, N
 pub use single_node::SingleNodeAdapter;
 pub use sociable_protocol::{Latency, Times};
 
-/// A message that does not reach the other nodes. This node carried it out all the same.
+/// A message that does not reach the other nodes. This node carried it out nonetheless.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AdapterError {
-    /// The other nodes can't be reached now. Try again later, or watch the readiness of the node.
-    #[error("the other nodes can't be reached: {0}")]
+    /// The other nodes can't be reached now. Retry later, or watch the readiness of the node.
+    #[error("other nodes unreachable: {0}")]
     Unreachable(String),
     /// The message is longer than the bus allows. Split it.
-    #[error("the message has {bytes} bytes, but at most {limit} can be sent to other nodes")]
+    #[error("message too large for other nodes: {bytes} bytes of at most {limit}; split it")]
     TooLarge {
         /// The length of the message, in bytes.
         bytes: usize,
-        /// The longest message that is carried, in bytes.
+        /// The longest message that the bus carries, in bytes.
         limit: usize,
     },
-    /// The queue of messages for other nodes is full. Emit less, or wait and try again.
-    #[error("{limit} bytes wait to be sent to other nodes, and no more are taken")]
+    /// The queue of messages for other nodes is full. Retry later, or emit less.
+    #[error("send queue to other nodes full: {limit} bytes wait; retry later")]
     Full {
         /// The bound of the queue, in bytes.
         limit: usize,
@@ -64,27 +65,44 @@ pub enum AdapterError {
 /// Counts and latencies of an adapter since its start, for exporters.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsSnapshot {
-    /// Counters with their names.
-    pub counters: Vec<(&'static str, u64)>,
-    /// Latencies with their names.
+    /// Counters. Those of one name follow each other.
+    pub counters: Vec<CounterSample>,
+    /// Latencies by operation.
     pub latencies: Vec<(&'static str, Times)>,
+}
+
+/// One sample of a counter, for exporters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CounterSample {
+    /// The name, such as `gaps`. Prometheus shows it as `sociable_adapter_gaps_total`.
+    pub name: &'static str,
+    /// The meaning, as a sentence. It is the same for all samples of one name.
+    pub help: &'static str,
+    /// A label and its value, if the counter has several samples.
+    pub label: Option<(&'static str, &'static str)>,
+    /// The count since the start.
+    pub value: u64,
 }
 
 /// Carries messages between nodes.
 ///
 /// # Promises
 ///
-/// * Messages that one thread publishes arrive at every node in their order.
-/// * A message arrives at each of the other nodes at most once, and never at its sender.
+/// * Order: messages that one thread publishes arrive at every node in their order. Messages of different threads have
+///   no common order.
+/// * Delivery is at most once: a message arrives at each of the other nodes once, or is lost. No message returns to its
+///   sender.
+/// * Concurrency: every call may come from any thread, at the same time as others.
 /// * No call blocks its thread. An adapter that has to wait queues, with a bound, and refuses beyond it.
 pub trait Adapter: Send + Sync + Debug + 'static {
-    /// Returns the tag of this process, which is part of all its ids, if the adapter ensured that no other node has it. By default the node
-    /// draws one.
+    /// Returns the tag of this process, if the adapter ensured that no other node has it. The tag is the first part of
+    /// all ids. By default the node draws a tag.
     fn tag(&self) -> Option<NodeTag> {
         None
     }
 
-    /// Starts the adapter. Messages of other nodes go to `node`. Only [`tag`](Self::tag) and [`history`](Self::history) are called before.
+    /// Starts the adapter. Messages of other nodes go to `node`. The node calls this once. Only [`tag`](Self::tag) and
+    /// [`history`](Self::history) are called before.
     fn start(&self, node: Arc<dyn Node>);
 
     /// Queues a message for all other nodes.
@@ -94,29 +112,29 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     /// The message was not queued. A queued message may still be lost.
     fn publish(&self, message: Message) -> Result<(), AdapterError>;
 
-    /// Asks all other nodes, and returns their answers as they come. The stream ends when each node that was a member at the beginning has
-    /// given its last answer, or is gone. The caller drops the stream at its own deadline. A question that can't be sent is answered by
-    /// [`Answer::Failed`].
+    /// Asks all other nodes, and returns their answers as they come.
+    ///
+    /// The stream ends when each member of the time of the call has given its last answer or has left. The caller drops the stream at its own deadline. [`Answer::Failed`] stands for a question that can't be sent.
     fn request(&self, request: Request) -> BoxStream<'static, Answer>;
 
-    /// Subscribes this node to a room named like the id of another node's socket. It has a member here: a recovered socket, or one that joined
-    /// a room of that name.
+    /// Subscribes this node to the room of another node's socket id. The room has a member here: a recovered socket, or
+    /// one that joined a room of that name. Calls for one id are counted.
     fn adopt(&self, id: Id) {
         let _ = id;
     }
 
-    /// Ends one [`adopt`](Self::adopt): the member is gone.
+    /// Ends one [`adopt`](Self::adopt), when its member left the room.
     fn release(&self, id: Id) {
         let _ = id;
     }
 
-    /// Returns false while the other nodes can't be reached, as far as is known. Sockets of this node still get their messages.
+    /// Returns false while the other nodes are known to be unreachable. Sockets of this node still get their messages.
     fn is_connected(&self) -> bool {
         true
     }
 
-    /// Returns false while a shared history refuses events. They are delivered without being persisted, and clients that lose their connection
-    /// get new sessions.
+    /// Returns false while a shared history refuses events. Such events are delivered without being persisted. Clients
+    /// that disconnect then get new sessions.
     fn persists(&self) -> bool {
         true
     }
@@ -124,7 +142,7 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     /// Returns the number of living nodes, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
 
-    /// Returns counts and latencies since the start. By default there are none.
+    /// Returns counts and latencies since the start. The default has none.
     fn metrics(&self) -> MetricsSnapshot {
         MetricsSnapshot::default()
     }
@@ -132,54 +150,63 @@ pub trait Adapter: Send + Sync + Debug + 'static {
     /// Publishes the node's state immediately, for example when [draining](Node::is_draining) starts.
     fn announce(&self) {}
 
-    /// Returns the history of events and sessions, if recovery is on. It is called once. By default each node has its own, in memory.
+    /// Returns the history of events and sessions. The node calls this once, if recovery is on. By default each node
+    /// has its own history, in memory.
     fn history(&self, limits: Limits) -> Arc<dyn History> {
         Arc::new(MemoryHistory::new(limits))
     }
 
-    /// Announces the leave to the other nodes, and closes the connections.
+    /// Announces the leave to the other nodes, and closes the connections. The future ends when both are done.
     fn close(&self) -> BoxFuture<'static, ()>;
 }
 
-/// A node, as its adapter sees it. No call blocks. Calls with a default are about recovery.
+/// A node, as its adapter sees it.
+///
+/// Calls come from the adapter's threads. No call blocks. Calls with a default are for recovery.
 pub trait Node: Send + Sync + 'static {
-    /// Carries out a message of another node.
+    /// Carries out a message of another node. The adapter calls this in the order in which a node published its
+    /// messages.
     fn deliver(&self, message: Message);
 
-    /// Answers a question of another node. The stream ends with the last answer.
+    /// Answers a question of another node. The stream ends with the last answer. The adapter calls this in order with
+    /// the asker's messages.
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
 
-    /// Delivers an event of another node that came by a [shared](History::is_shared) history, or carries out an order. Calls come in the order of
-    /// the history. `trace` is the span that sent it.
+    /// Delivers an event that came by a [shared](History::is_shared) history, or carries out an order. Calls come in
+    /// the order of the history. `trace` is the span that sent it.
     fn deliver_persisted(&self, entry: &Arc<Entry>, trace: Option<&TraceContext>) {
         let _ = (entry, trace);
     }
 
-    /// Returns the packet of an event with an offset behind its arguments, for events of processes without sockets. Other packets are returned
-    /// unchanged.
+    /// Returns the packet of an event with an offset behind its arguments, for events of processes without sockets.
+    /// Other packets are returned unchanged.
     fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
         let _ = (namespace, offset);
         frames.clone()
     }
 
-    /// Moves all sockets up to this position of a shared history: no event before it is missing, or was for them.
+    /// Moves all sockets up to this position of a shared history. Each earlier event was delivered, or was for no
+    /// socket of this node.
     fn advance_to(&self, position: Position) {
         let _ = position;
     }
 
-    /// Ends the connection of a client that came back to another node before its loss was noticed here. The future ends when the session is saved.
+    /// Closes the connection of a client that returned to another node before this node noticed the loss. The future
+    /// ends when the session is saved.
     fn give_up_session(&self, pid: &Id) -> BoxFuture<'static, ()> {
         let _ = pid;
         ready(()).boxed()
     }
 
-    /// Closes a session that another node has taken over without asking. Nothing of it is saved.
+    /// Closes a session that another node took over without asking. The session is not saved.
     fn fence(&self, pid: &Id) {
         let _ = pid;
     }
 
-    /// Handles the loss of events of other nodes. With a shared history, recoverable connections are closed, and their clients get new sessions:
-    /// they were promised all events. With a history per node, clients that are away now are not recovered.
+    /// Handles the loss of events of other nodes.
+    ///
+    /// With a shared history, recoverable connections are closed, because their clients were promised all events. These
+    /// clients get new sessions. With a history per node, currently disconnected clients are not recovered.
     fn note_loss(&self) {}
 
     /// Returns false while threads are too far behind for more events by [`deliver_persisted`](Self::deliver_persisted).

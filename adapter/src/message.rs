@@ -1,4 +1,4 @@
-//! What one node tells or asks the others.
+//! Messages, questions and answers between nodes.
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
@@ -6,10 +6,11 @@ use sociable_protocol::{Args, Frames, Id, TraceContext, Value};
 
 use crate::AdapterError;
 
-/// The name of a room. Every socket is in the room that bears its id.
+/// The name of a room. Every socket is in the room named like its id.
 pub type Room = ByteString;
 
-/// The socket whose own room this would be. Clients of Socket.IO 2 and before know their ids as `/namespace#id`.
+/// Returns the socket whose own room this would be. Clients of Socket.IO 2 and before use ids of the form
+/// `/namespace#id`.
 ///
 /// ```
 /// use sociable_adapter::own_room;
@@ -23,7 +24,7 @@ pub fn own_room(room: &str) -> Option<Id> {
     Id::try_from(id).ok()
 }
 
-/// Sockets of a namespace: those in any of `rooms`, or all if there are none, except those in any of `except`.
+/// Sockets of a namespace: those in any of `rooms`, or all without rooms, except those in any of `except`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Target {
     /// The rooms.
@@ -46,7 +47,8 @@ impl Target {
         (self.rooms.is_empty() || self.rooms.iter().any(|room| is_in(room))) && !self.except.iter().any(|room| is_in(room))
     }
 
-    /// The id, if the only room is one that bears a socket's id: then the node that made the id has the socket, or one that adopted it.
+    /// Returns the socket's id if its own room is the only room. The node that made the id has this socket, or a node
+    /// that adopted the id.
     pub fn socket(&self) -> Option<Id> {
         let [room] = &self.rooms[..] else { return None };
         own_room(room)
@@ -91,13 +93,13 @@ pub enum Operation {
     ServerEvent {
         /// The name of the event.
         name: ByteString,
-        /// Its arguments.
+        /// The arguments.
         args: Args,
     },
 }
 
 impl Operation {
-    /// Returns true for a join, a leave and a disconnect: they concern sockets whose clients are away, too.
+    /// Returns true for a join, a leave and a disconnect. Orders apply to recoverable sockets without a client too.
     pub fn is_order(&self) -> bool {
         matches!(self, Self::Join(_) | Self::Leave(_) | Self::Disconnect { .. })
     }
@@ -117,14 +119,14 @@ pub struct Request {
 /// A question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Ask {
-    /// Send a packet that asks for an acknowledgement, and pass the acknowledgements on: [`Answer::Clients`], then an
-    /// [`Answer::Ack`] or [`Answer::Gone`] for each of them.
+    /// Send a packet that asks for an acknowledgement, and return the acknowledgements. The answers are
+    /// [`Answer::Clients`], then an [`Answer::Ack`] or [`Answer::Gone`] for each client.
     Ack {
         /// The sockets.
         target: Target,
         /// The event.
         name: ByteString,
-        /// Its arguments. Each node has ids of its own for acknowledgements, so the packet is encoded there.
+        /// The arguments. Each node has its own acknowledgement ids, so each encodes the packet itself.
         args: Args,
         /// True if it may be compressed.
         compress: bool,
@@ -138,7 +140,7 @@ pub enum Ask {
     ServerEvent {
         /// The name of the event.
         name: ByteString,
-        /// Its arguments.
+        /// The arguments.
         args: Args,
     },
 }
@@ -158,20 +160,22 @@ pub enum Answer {
     ServerAck(Args),
     /// Added by the adapter, first of all: the names of the nodes that were asked.
     Asked(Vec<ByteString>),
-    /// Added by the adapter: this node has given its last answer, or has taken leave.
+    /// Added by the adapter: this node has given its last answer, or has left the cluster.
     Done(ByteString),
-    /// Added by the adapter: this node was lost before it gave its last answer, or refused to give it. Clients of it that had not answered are [`Gone`](Self::Gone).
+    /// Added by the adapter: this node was lost before its last answer, or refused to answer. The node's clients
+    /// without an answer are [`Gone`](Self::Gone).
     Lost(ByteString),
-    /// Added by the adapter: the other nodes could not be asked, for this reason. Each of them is [`Lost`](Self::Lost) then.
+    /// Added by the adapter: the other nodes could not be asked, for this reason. Each of them is also
+    /// [`Lost`](Self::Lost).
     Failed(AdapterError),
 }
 
 /// A socket of another node.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SocketInfo {
-    /// Its id.
+    /// The socket's id.
     pub id: Id,
-    /// The rooms that it is in, including that of its id.
+    /// The socket's rooms, including that of its id.
     pub rooms: Vec<Room>,
     /// The data that the application attached.
     pub data: Value,
@@ -181,6 +185,6 @@ pub struct SocketInfo {
     pub url: String,
     /// The address of the client, as the node sees it.
     pub address: String,
-    /// When the session was opened, in milliseconds since the Unix epoch.
+    /// The time when the session was opened, in milliseconds since the Unix epoch.
     pub issued: u64,
 }

@@ -7,7 +7,7 @@ use futures_util::stream::{BoxStream, StreamExt, empty};
 
 use crate::{Adapter, AdapterError, Answer, Message, Node, Request};
 
-/// The adapter of a single node: there is nobody to tell, and nobody answers.
+/// The adapter of a single node. Messages go nowhere, and questions get no answers.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SingleNodeAdapter;
 

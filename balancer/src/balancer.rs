@@ -18,10 +18,10 @@ use crate::state::BalancerState;
 use crate::tcp;
 use crate::worker::deadlines::Pace;
 
-/// Connections that wait for one worker. If there are more, none is accepted for a while.
+/// Connections that wait for one worker. Beyond it, accepting pauses.
 const WAITING: usize = 1024;
 
-/// How often it is looked whether all threads have ended.
+/// The interval of the check whether all threads have ended.
 const LOOK: Duration = Duration::from_millis(50);
 
 /// A balancer that does not run yet.
@@ -43,18 +43,18 @@ impl Balancer {
         Ok(Self { state: Arc::new(BalancerState::new(options, table, reports)?), sources: vec![], workers })
     }
 
-    /// How many threads serve: as many as the machine has cores by default.
+    /// Sets the number of worker threads: one for each core by default.
     #[must_use]
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = workers.max(1);
         self
     }
 
-    /// A socket that listens on this address, as a balancer wants it.
+    /// Returns a socket that listens on this address, with the options that a balancer needs.
     ///
     /// # Errors
     ///
-    /// It can't be listened on.
+    /// The address can't be bound.
     pub fn listener(address: SocketAddr) -> io::Result<TcpListener> {
         tcp::listen(address)
     }
@@ -63,12 +63,13 @@ impl Balancer {
     ///
     /// # Errors
     ///
-    /// It can't be listened on.
+    /// The address can't be bound.
     pub fn bind(self, address: SocketAddr, tls: Option<Arc<ServerConfig>>, proxied: bool) -> io::Result<Self> {
         Ok(self.listen(Self::listener(address)?, tls, proxied))
     }
 
-    /// Serves what comes to this listener: with TLS, if it is given, and behind a header of the PROXY protocol if `proxied`.
+    /// Serves the connections of this listener: with TLS if given, and with a header of the PROXY protocol if
+    /// `proxied`.
     #[must_use]
     pub fn listen(mut self, listener: TcpListener, tls: Option<Arc<ServerConfig>>, proxied: bool) -> Self {
         self.sources.push(Source { listener, tls, proxied });
@@ -99,7 +100,7 @@ impl Balancer {
                     accepting.spawn(accept::accept(source, Arc::clone(&state), senders.clone()));
                 }
                 drop(senders);
-                // Ends when it is told, and when nobody is left to tell it.
+                // The task ends at the signal, or when the sender is dropped.
                 let _ = stop.wait_for(|accepts| !accepts).await;
             });
         })?);
@@ -107,7 +108,7 @@ impl Balancer {
     }
 }
 
-/// A balancer that runs. It ends when this is dropped; [`stop`](Self::stop) ends it with grace.
+/// A running balancer. Dropping it ends it at once; [`stop`](Self::stop) drains it.
 #[derive(Debug)]
 pub struct Handle {
     pub(crate) state: Arc<BalancerState>,
@@ -139,14 +140,14 @@ impl Handle {
         if changed.is_ok() {
             metrics.reloads.inc()
         } else {
-            metrics.reloads_failed.inc()
+            metrics.reload_failures.inc()
         };
         changed
     }
 
-    /// Counts that options were to be loaded anew and were wrong already where they came from.
+    /// Counts a reload whose options were invalid before they reached the balancer.
     pub fn reload_failed(&self) {
-        self.state.metrics.reloads_failed.inc();
+        self.state.metrics.reload_failures.inc();
     }
 
     /// Accepts no more, and closes the connections within this time, some each second; what is left then is cut off. Said again, the new time
@@ -174,7 +175,7 @@ impl Handle {
         self.state.options().options().clone()
     }
 
-    /// How many connections of clients there are.
+    /// Returns the number of connections of clients.
     pub fn connections(&self) -> usize {
         usize::try_from(self.state.metrics.connections.get()).unwrap_or_default()
     }

@@ -25,7 +25,7 @@ pub const WEBSOCKET_KEY: &[u8] = b"dGhlIHNhbXBsZSBub25jZQ==";
 /// The end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Body {
-    /// There is no body.
+    /// The message has no body.
     Empty,
     /// After so many bytes.
     Length(u64),
@@ -89,7 +89,7 @@ pub fn request_head(input: &[u8], peer: IpAddr) -> Result<Option<RequestHead>, &
         tls: false,
         recorded: false,
     };
-    let read = request::Request::read(input, &context).map_err(|refusal| refusal.cause())?;
+    let read = request::Request::read(input, &context).map_err(|refusal| refusal.reason())?;
     Ok(read.map(|(request, length)| RequestHead {
         length,
         body: request.body.into(),
@@ -102,13 +102,13 @@ pub fn request_head(input: &[u8], peer: IpAddr) -> Result<Option<RequestHead>, &
 /// The request that an answer is for.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected {
-    /// It asked for a WebSocket with [`WEBSOCKET_KEY`].
+    /// The request asked for a WebSocket with [`WEBSOCKET_KEY`].
     pub upgrade: bool,
-    /// It was a HEAD.
+    /// The request was a HEAD.
     pub bodiless: bool,
-    /// Its client understands chunks.
+    /// The client supports chunks.
     pub chunks: bool,
-    /// Its connection ends behind the answer.
+    /// The connection ends behind the answer.
     pub close: bool,
 }
 
@@ -172,7 +172,7 @@ impl Decoder {
         self.0.next(input).map_err(|error| error.to_string())
     }
 
-    /// True if the body is whole.
+    /// Returns true if the body is complete.
     pub fn is_done(&self) -> bool {
         self.0.is_done()
     }
@@ -192,7 +192,7 @@ pub fn encode<'a>(body: Body, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec
 ///
 /// # Errors
 ///
-/// The input begins with no header.
+/// The input starts with no header.
 pub fn proxy_header(input: &[u8]) -> Result<Option<(usize, Option<SocketAddr>)>, String> {
     let read = proxy_protocol::parse(input).map_err(|error| error.to_string())?;
     Ok(read.map(|header| (header.length, header.addresses.map(|addresses| addresses.source))))
@@ -220,7 +220,7 @@ pub fn origin(header: Header, peer: IpAddr, tls: bool, host: Option<&[u8]>, fiel
     Origin { client: origin.client(), secure: origin.is_secure(), host: origin.host().map(<[u8]>::to_vec), written }
 }
 
-/// True if a field of this name from this peer is not passed on.
+/// Returns true if a field of this name from this peer is not passed on.
 pub fn replaces(peer: IpAddr, name: &[u8]) -> bool {
     forwarding(Header::XForwarded).read(peer, false, None, std::iter::empty()).replaces(name)
 }

@@ -1,15 +1,18 @@
-//! Handing the listening sockets over to the next process, so that a new version takes the place of the old one and no client is refused.
+//! The handover of listening sockets to the next process. A new version replaces the old one, and no client is refused.
 //!
-//! The process that serves [waits](HandoverServer::wait) at a UNIX socket. The next one [takes over](take_over): it gets the listening sockets
-//! themselves and starts to serve, so that both accept for a while; connections that nobody has accepted yet are in a queue that they share.
-//! When the new one says that it is [ready](Handover::ready), and not before, the old one gives up the path and stops to accept. If the new one
-//! dies first, or needs too long, nothing has happened.
+//! The serving process [waits](HandoverServer::wait) at a UNIX socket. The next one [takes over](take_over): it gets
+//! the listening sockets and starts to serve. For a while both accept, and share the queue of unaccepted connections.
 //!
-//! Both belong to the same user: each looks who the other is, and the socket is nobody else's to open.
+//! When the new process is [ready](Handover::ready), the old one gives up the path and stops accepting. If the new one
+//! dies first, or is too slow, the old one continues.
 //!
-//! On the wire, all in one byte if nothing is said: the new one says its version. The old one answers with its own, the number of sockets and
-//! the length of their names in two bytes; with the first byte come the sockets (`SCM_RIGHTS`), behind the last one the names, each after its
-//! length. The new one says `R` when it is ready, the old one `G` when the path is given up.
+//! Both processes must have the same user. Each checks the other's user, and the socket's permissions exclude all other
+//! users.
+//!
+//! The protocol, in single bytes unless noted: the new process sends its version. The old one answers with its version,
+//! the number of sockets, and the length of their names in two bytes. The sockets come with the first byte
+//! (`SCM_RIGHTS`). The names follow, each after its length. The new process sends `R` when it is ready. The old one
+//! sends `G` when it has given up the path.
 
 use std::fs;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -33,68 +36,66 @@ const READY: u8 = b'R';
 const GIVEN_UP: u8 = b'G';
 /// The most sockets, of which each takes a descriptor.
 const MAX_SOCKETS: usize = 64;
-/// How long a step may take that needs nothing but the other process to run.
+/// The time for a step that only needs the other process to run.
 const STEP: Duration = Duration::from_secs(5);
-/// How long a new process may need to get ready. Then it is taken for stuck, and the next may try.
+/// The time until a new process must be ready. After it the new process counts as stuck, and the next may try.
 const GET_READY: Duration = Duration::from_secs(60);
-/// The pause if nobody can be accepted, for want of descriptors say.
+/// The pause after a failed accept, for example without free descriptors.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Why sockets are not handed over.
+/// An error of a handover.
 #[derive(Debug, Error)]
 pub enum HandoverError {
     /// A system call failed, or the other process went away.
-    #[error("the sockets can't be handed over: {0}")]
+    #[error("handover of sockets failed: {0}")]
     Io(#[from] io::Error),
     /// Another process waits at the path.
-    #[error("another process waits at {0}: take over from it, or choose another path")]
+    #[error("path of the handover in use: {0}; take over from that process, or choose another path")]
     Taken(PathBuf),
-    /// The other process belongs to somebody else.
+    /// The other process has another user.
     #[error(
-        "the other process belongs to the user {theirs}, this one to {ours}: run both as the same user, and keep the path where nobody else may write"
+        "handover refused: the other process has user {theirs}, this one {ours}; run both as one user, and keep other users from writing at the path"
     )]
     User {
-        /// Whose the other is.
+        /// The user of the other process.
         theirs: u32,
-        /// Whose this one is.
+        /// The user of this process.
         ours: u32,
     },
-    /// The other process does it in another way.
-    #[error(
-        "the other process hands over by version {0}, this one by version 1: stop the old one before the new one is started, this once"
-    )]
+    /// The other process uses another version.
+    #[error("handover refused: the other process has version {0}, this one version 1; stop the old process, then start the new one")]
     Version(u8),
-    /// There are more sockets than can be handed over, or a name is too long.
-    #[error("no more than 64 sockets can be handed over, with names of no more than 255 bytes: listen on fewer addresses")]
+    /// The sockets are too many, or a name is too long.
+    #[error("handover exceeds 64 sockets, or names of 255 bytes; listen on fewer addresses")]
     TooMuch,
-    /// What came is not what should come.
-    #[error("the other process hands over something else than listening TCP sockets: is it a balancer of this kind?")]
+    /// The received data is malformed.
+    #[error("handover malformed: no listening TCP sockets; check that the other process is a balancer")]
     Malformed,
-    /// This process needed so long that the other one did not wait for it.
-    #[error("the process before did not wait until this one was ready, and goes on to serve: stop this one and try again")]
+    /// The other process did not wait long enough for this one.
+    #[error("handover too late: the former process continues to serve; stop this one and try again")]
     TooLate,
     /// The other process does not answer.
-    #[error("the other process does not answer in time: is it stopped?")]
+    #[error("handover timed out; check that the other process runs")]
     Silent,
 }
 
-/// The place where the next process finds this one. It goes when this is dropped.
+/// The place where the next process finds this one. Dropping it removes the path.
 #[derive(Debug)]
 pub struct HandoverServer {
     listener: UnixListener,
-    /// For its end, after that of the listener.
+    /// Removes the file after the listener's end.
     _file: SocketFile,
 }
 
 impl HandoverServer {
-    /// Begins to listen at the path, which nobody else may. A socket that nobody listens at any more is replaced.
+    /// Listens at the path, exclusively. A socket without a listener is replaced.
     pub fn bind(path: &Path) -> Result<Self, HandoverError> {
         match std::os::unix::net::UnixStream::connect(path) {
             Ok(_) => return Err(HandoverError::Taken(path.to_owned())),
             Err(error) if is_free(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        // It gets its permissions before it gets its name.
+        // The socket gets its permissions before its name.
         let mut hidden = path.as_os_str().to_owned();
         hidden.push(format!(".{}", std::process::id()));
         let hidden = PathBuf::from(hidden);
@@ -106,15 +107,15 @@ impl HandoverServer {
         Ok(Self { listener, _file: file })
     }
 
-    /// Hands these sockets, with their names, to whoever comes. It ends when one has said that it is ready: then it is time to stop to
-    /// accept, and to drop all copies of the sockets. What goes wrong before is logged, and the next may try.
+    /// Hands these sockets and their names to a new process. Returns when the new process is ready: then this one must
+    /// stop accepting, and drop all copies of the sockets. Earlier failures are logged, and the next process may try.
     pub async fn wait<S: AsFd>(self, sockets: &[(String, S)]) -> Result<(), HandoverError> {
         let names = encode(sockets)?;
         let successor = loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    tracing::warn!(target: "sociable::balancer", %error, "a process that wants to take over can't be let in: trying again");
+                    tracing::warn!(target: "sociable::balancer", %error, "accepting a takeover failed; retrying");
                     tokio::time::sleep(PAUSE).await;
                     continue;
                 }
@@ -122,16 +123,16 @@ impl HandoverServer {
             match hand_over(stream, sockets, &names).await {
                 Ok(stream) => break stream,
                 Err(error) => {
-                    tracing::warn!(target: "sociable::balancer", %error, "a process wanted to take over and did not: this one goes on");
+                    tracing::warn!(target: "sociable::balancer", %error, "takeover failed; this process continues");
                 }
             }
         };
-        tracing::info!(target: "sociable::balancer", "the next process is ready: it has the sockets");
+        tracing::info!(target: "sociable::balancer", "sockets handed over; the next process is ready");
         drop(self);
         let mut stream = successor;
         if let Err(error) = step(stream.write_all(&[GIVEN_UP])).await {
-            // It sees that the path is free.
-            tracing::warn!(target: "sociable::balancer", %error, "the next process could not be told that the path is free");
+            // The new process sees that the path is free.
+            tracing::warn!(target: "sociable::balancer", %error, "notifying the next process failed; the path is free");
         }
         Ok(())
     }
@@ -144,7 +145,7 @@ async fn hand_over<S: AsFd>(mut stream: UnixStream, sockets: &[(String, S)], nam
     let [high, low] = u16::try_from(names.len()).map_err(|_| HandoverError::TooMuch)?.to_be_bytes();
     let head = [VERSION, u8::try_from(sockets.len()).map_err(|_| HandoverError::TooMuch)?, high, low];
     if version != VERSION {
-        // It learns why.
+        // The other process sees the version.
         step(stream.write_all(&[VERSION, 0, 0, 0])).await?;
         return Err(HandoverError::Version(version));
     }
@@ -158,7 +159,7 @@ async fn hand_over<S: AsFd>(mut stream: UnixStream, sockets: &[(String, S)], nam
     }
 }
 
-/// Asks the process that serves for its sockets. None if nobody waits at the path; a socket that was left there is removed.
+/// Asks the serving process for its sockets. Returns `None` if no process waits at the path; a stale socket is removed.
 pub async fn take_over(path: &Path) -> Result<Option<Handover>, HandoverError> {
     let left = identity(path);
     let mut stream = match step(UnixStream::connect(path)).await {
@@ -192,7 +193,8 @@ pub async fn take_over(path: &Path) -> Result<Option<Handover>, HandoverError> {
     Ok(Some(Handover { sockets, stream, path: path.to_owned() }))
 }
 
-/// Sockets that were handed over, while the process that had them serves on. It does so for good if this is dropped.
+/// Sockets that were handed over, while the former process still serves. If this is dropped, the former process
+/// continues.
 #[derive(Debug)]
 pub struct Handover {
     sockets: Vec<(String, TcpListener)>,
@@ -201,14 +203,18 @@ pub struct Handover {
 }
 
 impl Handover {
-    /// The sockets, with the names that the process before has given them, in its order; they don't block. Those that are not wanted are
-    /// dropped: they go when the process before drops them too.
+    /// Returns the sockets with their names, in the order of the former process. They do not block. Dropped sockets
+    /// close when the former process drops them too.
     pub fn take_sockets(&mut self) -> Vec<(String, TcpListener)> {
         std::mem::take(&mut self.sockets)
     }
 
-    /// Says that this process serves now, and waits until the one before has given up the path: then it can be [bound](HandoverServer::bind).
-    /// An error does not say that this process can't serve, but that the one before may go on to.
+    /// Reports that this process serves, and waits until the former one has given up the path. The path can then be
+    /// [bound](HandoverServer::bind).
+    ///
+    /// # Errors
+    ///
+    /// The former process may still serve. This process serves in any case.
     pub async fn ready(mut self) -> Result<(), HandoverError> {
         let given_up = async {
             step(self.stream.write_all(&[READY])).await?;
@@ -217,12 +223,12 @@ impl Handover {
         match given_up.await {
             Ok(GIVEN_UP) => Ok(()),
             Ok(_) => Err(HandoverError::Malformed),
-            // It has gone altogether, or did not want to wait any longer.
+            // The former process has ended, or stopped waiting.
             Err(HandoverError::Io(error)) => {
                 if step(UnixStream::connect(&self.path)).await.is_ok() {
                     return Err(HandoverError::TooLate);
                 }
-                tracing::info!(target: "sociable::balancer", %error, "the process before went without a word");
+                tracing::info!(target: "sociable::balancer", %error, "former process ended without an answer");
                 Ok(())
             }
             Err(error) => Err(error),
@@ -230,7 +236,7 @@ impl Handover {
     }
 }
 
-/// The file of a socket, which goes with it, unless another one has taken its place.
+/// The file of a socket. Dropping it removes the file, unless another has its place.
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
@@ -238,7 +244,7 @@ struct SocketFile {
 }
 
 impl SocketFile {
-    /// One that is at `now`, and will be at `path`.
+    /// Returns the file of a socket at `now` that will be at `path`.
     fn of(path: &Path, now: &Path) -> io::Result<Self> {
         Ok(Self { path: path.to_owned(), identity: identity(now)? })
     }
@@ -254,17 +260,17 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
-/// True if nobody listens at a path, going by why no connection came about.
+/// Returns true if the connection error means that no process listens at the path.
 fn is_free(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-/// Removes a file, unless another one is there by now.
+/// Removes a file, unless another has its place.
 fn remove_this(path: &Path, this: (u64, u64)) -> io::Result<()> {
     if identity(path).is_ok_and(|identity| identity == this) { remove(path) } else { Ok(()) }
 }
 
-/// Removes a file that need not be there.
+/// Removes a file if it exists.
 fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -281,7 +287,7 @@ async fn step<T>(what: impl Future<Output = io::Result<T>>) -> Result<T, Handove
     Ok(timeout(STEP, what).await.map_err(|_| HandoverError::Silent)??)
 }
 
-/// The names, each after its length.
+/// Encodes the names, each after its length.
 fn encode<S>(sockets: &[(String, S)]) -> Result<Vec<u8>, HandoverError> {
     if sockets.len() > MAX_SOCKETS {
         return Err(HandoverError::TooMuch);
@@ -323,13 +329,13 @@ fn receive(stream: &UnixStream, head: &mut [u8], descriptors: &mut Vec<OwnedFd>)
         }
     }
     if received.flags.contains(ReturnFlags::CTRUNC) {
-        // Some did not fit, or there are no descriptors left for them.
-        return Err(io::Error::other("not all sockets could be received: allow this process more open files"));
+        // Some sockets did not fit, or no descriptors were left.
+        return Err(io::Error::other("receiving all sockets failed; raise the limit on open files"));
     }
     Ok(received.bytes)
 }
 
-/// Looks that a descriptor is what it should be.
+/// Checks that a descriptor is a listening TCP socket.
 fn listener(descriptor: OwnedFd) -> Result<TcpListener, HandoverError> {
     let is_tcp = |family| matches!(family, AddressFamily::INET | AddressFamily::INET6);
     let listens = sockopt::socket_acceptconn(&descriptor).is_ok_and(|listens| listens);

@@ -1,7 +1,8 @@
 //! The balancer of Sociable: every request of a session reaches the node that owns it.
 //!
-//! A session id bears the tag of the node that made it, so nothing has to be remembered, and any number of replicas agree without a word:
-//! [`Table`] says who is there, a request with a session id goes to its owner, and one without is placed.
+//! A session id contains the tag of its node. The balancer therefore stores no sessions, and any number of replicas
+//! agree without communication. The [`Table`] lists the nodes. A request with a session id goes to its owner, and one
+//! without is placed.
 //!
 //! ```no_run
 //! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
@@ -19,25 +20,29 @@
 //! # The way of a request
 //!
 //! * `serve`: a thread accepts connections and deals them to the workers; each worker is a thread.
-//! * `worker`: what the connections of a worker share: a read buffer, deadlines, pooled connections to nodes, a budget for retries.
-//! * `client`: who is behind a proxy (`Forwarded` and its like, the PROXY protocol). `tls`: certificates. `tcp`: options of sockets.
-//! * `proxy`: `connection` serves HTTP/1.1 and `h2` HTTP/2: each reads requests, connects to a node (`upstream`) and lets both talk (`exchange`). A
-//!   WebSocket becomes a `tunnel`.
+//! * `worker`: the shared state of a worker's connections: a read buffer, deadlines, pooled connections to nodes, a
+//!   budget for retries.
+//! * `client`: the client behind proxies (`Forwarded` and its like, the PROXY protocol). `tls`: certificates. `tcp`:
+//!   options of sockets.
+//! * `proxy`: `connection` serves HTTP/1.1 and `h2` HTTP/2. Each reads requests, connects to a node (`upstream`) and
+//!   runs the exchange with it (`exchange`). A WebSocket becomes a `tunnel`.
 //! * `http`: heads and bodies of HTTP/1.1, without I/O.
-//! * `route`: which node a request is for: `target` reads the session id, `placement` finds a node for a new session.
-//! * `state`: what all workers share; `options` and `table` are in it.
-//! * `limits`: rates, connections, descriptors, wrong session ids, and bytes that wait.
-//! * `balancer`: the public face: listeners, threads, drain and stop. `handover`: the next process takes the sockets.
+//! * `route`: the node of a request: `target` reads the session id, `placement` finds a node for a new session.
+//! * `state`: state that all workers share, with `options` and `table`.
+//! * `limits`: rates, connections, descriptors, wrong session ids, and buffered bytes.
+//! * `balancer`: the public interface: listeners, threads, drain and stop. `handover`: the next process takes the
+//!   sockets.
 //!
-//! # Which nodes there are
+//! # Discovery
 //!
-//! * `discovery`: the thread that looks for nodes and gives out tables. `config`, `address`, `error`: what the configuration says of it.
-//! * `discovery::sources`: who names nodes. `discovery::probe`: how they are asked for their health. `discovery::evidence`: what both see.
-//! * `discovery::registry`: what follows from all that is seen: a state machine.
+//! * `discovery`: the thread that finds nodes and publishes tables. `config`, `address`, `error`: its configuration.
+//! * `discovery::sources`: the sources of nodes. `discovery::probe`: health probes. `discovery::evidence`: the
+//!   observations of both.
+//! * `discovery::registry`: a state machine that derives the table from the observations.
 //!
-//! # What an operator sees
+//! # For operators
 //!
-//! * `metrics`: what is counted. `admin`: where an operator asks, with a page for people and metrics for Prometheus.
+//! * `metrics`: counters. `admin`: an address with a page, JSON, and metrics for Prometheus.
 
 mod admin;
 mod balancer;
@@ -49,7 +54,6 @@ pub mod fuzzing;
 mod handover;
 mod http;
 mod limits;
-mod maps;
 mod metrics;
 mod options;
 mod proxy;

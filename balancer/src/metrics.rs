@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
-use prometheus_client::metrics::MetricType;
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+use sociable_metrics::encode;
 
 use crate::http::refusal::Refusal;
 use crate::http::request::RequestKind;
@@ -52,10 +52,10 @@ macro_rules! counters {
         }
 
         impl Metrics {
-            /// Enters those without labels. What each means is told to Prometheus as it is here.
+            /// Registers those without labels. Their documentation is the help text.
             pub(crate) fn register(&self, registry: &mut Registry) {
-                registry.register("connections", "Connections of clients, and streams of HTTP/2 beyond the first of each", self.connections.clone());
-                registry.register("waiting_bytes", "Bytes that wait for those who do not read, or for the rest of a head", self.waiting.clone());
+                registry.register("connections", "Open connections of clients, and HTTP/2 streams beyond the first of each", self.connections.clone());
+                registry.register("waiting_bytes", "Bytes that wait for slow clients, and of incomplete request heads", self.waiting.clone());
                 $(registry.register(stringify!($name), concat!($($doc),+).trim().trim_end_matches('.'), self.$name.clone());)*
             }
         }
@@ -63,42 +63,40 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Sessions that were placed.
-    placements,
-    /// Requests that went to another node, because the first could not be reached.
+    /// Requests sent to another node because the first was unreachable.
     retries,
-    /// Requests that did not go to another node, because too many do.
+    /// Retries refused because too many requests were being retried.
     retries_refused,
-    /// Connections to nodes that were to be opened.
-    connects,
-    /// Connections to nodes that could not be opened.
-    connects_failed,
-    /// WebSockets that were opened.
-    upgrades,
-    /// WebSockets that were closed because nothing came through them.
-    tunnels_late,
-    /// Clients that were cut off because they did not take what they were sent.
-    clients_slow,
-    /// Connections that were cut off because their clients did not close them after the end, or sent too much.
+    /// Connections to nodes that were attempted.
+    upstream_connects,
+    /// Connections to nodes that failed.
+    upstream_connect_failures,
+    /// WebSockets opened.
+    tunnels_opened,
+    /// WebSockets closed because they were silent for too long.
+    tunnels_timed_out,
+    /// Clients disconnected because they did not read.
+    slow_clients,
+    /// Connections cut off because their clients did not close them after the end.
     lingers_cut,
-    /// Answers that broke off.
-    broken,
-    /// Connections that were accepted.
-    accepted,
-    /// Connections that were refused because there were too many.
-    shed,
-    /// Times that no connection was accepted for a while because too many came.
-    accept_waits,
-    /// Times that a connection could not be accepted because of an error.
+    /// Responses of nodes that ended early.
+    responses_aborted,
+    /// Connections of clients accepted.
+    connections_accepted,
+    /// Connections of clients refused because the balancer was at its limit.
+    connections_shed,
+    /// Pauses of accepting because clients connected too fast.
+    accept_pauses,
+    /// Connections that could not be accepted because of an error.
     accept_errors,
-    /// Connections that did not get through TLS.
-    tls_failed,
-    /// Connections that had no proper PROXY header.
+    /// TLS handshakes that failed.
+    tls_handshake_failures,
+    /// Connections without a valid PROXY header.
     proxy_headers_refused,
-    /// Times that the options were loaded anew.
+    /// Reloads of the options.
     reloads,
-    /// Times that the options were to be loaded anew, and were wrong.
-    reloads_failed,
+    /// Reloads refused because the options were invalid.
+    reload_failures,
 }
 
 impl Metrics {
@@ -115,13 +113,9 @@ impl Metrics {
 
     /// Writes those with labels.
     pub(crate) fn encode_labelled(&self, encoder: &mut DescriptorEncoder<'_>) -> std::fmt::Result {
-        let mut family =
-            encoder.encode_descriptor("refusals", "Requests that went to no node, or got no answer of one.", None, MetricType::Counter)?;
-        for refusal in Refusal::ALL {
-            let value = ConstCounter::new(self.refused[refusal as usize].get());
-            value.encode(family.encode_family(&[("cause", refusal.cause())])?)?;
-        }
-        let help = "From the end of a request's head to the first byte of the node's answer.";
+        let refused = Refusal::ALL.map(|refusal| (refusal.reason(), self.refused[refusal as usize].get()));
+        encode::counters(encoder, "requests_refused", "Requests that the balancer answered itself, by reason.", "reason", refused)?;
+        let help = "Time from the end of a request's head to the first byte of the node's response.";
         let kind = self.first_byte[0].metric_type();
         let mut family = encoder.encode_descriptor("first_byte", help, Some(&Unit::Seconds), kind)?;
         for (kind, name) in KINDS {

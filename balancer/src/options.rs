@@ -1,4 +1,4 @@
-//! How a balancer behaves. What may change while it runs is all in here.
+//! The options of a balancer that can change while it runs.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::route::placement::{BOUND, Placement, SLOW_START};
 use crate::route::target::{EnginePaths, Route};
 use crate::table::Node;
 
-/// How a balancer behaves. All of it but `accept_rate` may be changed while it runs: see [`Handle::reload`](crate::Handle::reload).
+/// Options of a balancer. All but `accept_rate` can change at run time: see [`Handle::reload`](crate::Handle::reload).
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,71 +26,75 @@ use crate::table::Node;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// The paths of Engine.IO: `/socket.io/` by default. Requests for others are spread over all nodes.
+    /// The paths of Engine.IO: `/socket.io/` by default. Requests for other paths are spread over all nodes.
     pub engine_paths: Vec<String>,
-    /// By what new sessions are placed: by nothing by default, which spreads them best.
+    /// The affinity by which new sessions are placed: none by default, which spreads them best.
     pub affinity: Affinity,
     /// The most sessions that a node gets by its affinity, as a multiple of the average: 1.25 by default.
     pub bound: f64,
-    /// For how long a node that is new gets fewer new sessions: 20 s by default.
+    /// The time in which a new node gets fewer sessions: 20 s by default.
     pub slow_start: Duration,
-    /// The networks of the proxies in front, whose word on who is behind them is taken: none by default.
+    /// The networks of trusted proxies in front, whose header fields name the client: none by default.
     pub trusted: Vec<IpNet>,
-    /// By which header fields they say it: `X-Forwarded-For` and its like by default.
+    /// The kind of header fields of these proxies: `X-Forwarded-For` and its like by default.
     pub forwarded_header: ForwardedHeader,
-    /// Further header fields that are dropped unless a trusted proxy sends them: none by default. Those by which well-known proxies tell the
-    /// address of a client always are.
+    /// Further header fields that are dropped unless a trusted proxy sends them: none by default. The fields of
+    /// well-known proxies for the client's address are always dropped.
     pub drop_headers: Vec<String>,
-    /// How long the head of a request may take, from the connection or its first byte: 10 s by default.
+    /// The timeout of the head of a request, from the connection or its first byte: 10 s by default.
     pub header_timeout: Duration,
-    /// How long the body of a request may take, besides what it needs at the lowest rate: 30 s by default.
+    /// The time for the body of a request, besides its time at the lowest rate: 30 s by default.
     pub body_timeout: Duration,
     /// The lowest rate at which a body may come, in bytes a second: 1,024 by default.
     pub min_body_rate: u64,
-    /// How long a connection goes on that has ended while its client was sending: 10 s by default. What the client sends then is dropped. Without
-    /// that time the connection is reset, and the client may lose its answer.
+    /// The time for which a closed connection still reads while its client sends: 10 s by default. The bytes are
+    /// dropped. Without this time the connection is reset, and the client may lose its answer.
     pub linger: Duration,
-    /// How many bytes the client may send meanwhile: 16 MiB by default.
+    /// The bytes that such a client may still send: 16 MiB by default.
     pub linger_bytes: u64,
-    /// How long a connection may wait for its next request: 75 s by default.
+    /// The time for which a connection may wait for its next request: 75 s by default.
     pub keep_alive: Duration,
-    /// How long a node may take for an answer, and between two pieces of it: 75 s by default, or 30 s more than the node's
-    /// `ping_interval` and `ping_timeout` if that is longer.
+    /// The timeout of a node's answer, and between two pieces of it: 75 s by default. If `ping_interval` and
+    /// `ping_timeout` of the node are longer, 30 s more than their sum.
     pub answer_timeout: Duration,
-    /// How long a client may take for what it was sent, at most 64 KiB at a time: 30 s by default.
+    /// The timeout of a write to a client, of at most 64 KiB: 30 s by default.
     pub write_timeout: Duration,
-    /// How long nothing may come through an open WebSocket: 75 s by default, or 30 s more than the node's `ping_interval` and `ping_timeout` if
-    /// that is longer.
+    /// The time without any byte after which an open WebSocket closes: 75 s by default. If `ping_interval` and
+    /// `ping_timeout` of the node are longer, 30 s more than their sum.
     pub tunnel_idle: Duration,
-    /// How long one side of a WebSocket may go on when the other has ended: 10 s by default.
+    /// The time for which one side of a WebSocket may send after the other has ended: 10 s by default.
     pub half_close: Duration,
-    /// How long it may take to connect to a node: 2 s by default.
+    /// The timeout of connecting to a node: 2 s by default.
     pub connect_timeout: Duration,
-    /// How long a connection to a node is kept for its next request: 4 s by default, which is less than the 5 s after which many servers
-    /// close it.
+    /// The time for which an idle connection to a node is kept: 4 s by default. Many servers close one after 5 s.
     pub pool_idle: Duration,
-    /// The longest body, in bytes: 16 MiB by default; of a session what its node says that it takes, if that is less.
+    /// The longest body, in bytes: 16 MiB by default. A lower limit of the session's node applies.
     pub max_body: u64,
-    /// How many bytes may wait in this process, for clients and nodes that do not read and for the rest of heads: 256 MiB by default. The less is
-    /// left the less is read at once, 1 KiB of a connection at least. When nothing is left, heads that do not come at once get 503.
+    /// The most buffered bytes of this process, for slow clients and nodes and for incomplete heads: 256 MiB by
+    /// default. Reads shrink with the rest, to 1 KiB of a connection at least. With nothing left, incomplete heads get
+    /// 503.
     pub max_waiting: usize,
-    /// The most connections of clients: 100,000 by default, or what the descriptors of the process suffice for if that is less. Those beyond
-    /// get 503. A stream of HTTP/2 counts like a connection, but for the first of each connection.
+    /// The most connections of clients: 100,000 by default, or what the limit on file descriptors allows. Further ones
+    /// get 503. A stream of HTTP/2 counts like a connection, except the first of each connection.
     pub max_connections: usize,
-    /// The most connections of one address: by default a tenth of what [`max_connections`](Self::max_connections) and the descriptors allow at
-    /// the start, and at least 64. Those beyond get 429. A stream of HTTP/2 counts like a connection, but for the first of each connection.
-    /// IPv6 addresses count by their /64. A proxy in a trusted network has no such bound; WebSockets through it count for their client.
+    /// The most connections of one address; further ones get 429.
+    ///
+    /// The default is a tenth of what [`max_connections`](Self::max_connections) and the descriptors allow at the
+    /// start, and at least 64. A stream of HTTP/2 counts like a connection, except the first of each connection. IPv6
+    /// addresses count by their /64. A proxy in a trusted network has no such limit; WebSockets through it count for
+    /// their client.
     pub max_connections_per_address: Option<usize>,
-    /// How many connections are accepted in a second: 5,000 by default. Those beyond wait.
+    /// The most accepted connections per second: 5,000 by default. Further ones wait.
     pub accept_rate: f64,
-    /// How many sessions one address may open in a second: 1,000 by default, and ten times as many at once. IPv6 addresses count by their /64.
+    /// The most new sessions of one address per second: 1,000 by default, with a burst of ten times as many. IPv6
+    /// addresses count by their /64.
     pub session_rate: f64,
-    /// How many wrong session ids one address may show in a second: 100 by default, and ten times as many at once.
+    /// The most wrong session ids of one address per second: 100 by default, with a tenfold burst.
     pub guess_rate: f64,
-    /// In what time the connections are closed when the balancer is stopped: 30 s by default, in which every poll is answered that waits, if the nodes ping
-    /// every 25 s.
+    /// The time of a drain before a stop: 30 s by default. If the nodes ping every 25 s, every waiting poll is answered
+    /// in that time.
     pub drain_time: Duration,
-    /// In what time they are closed when another process has taken over: 10 minutes by default.
+    /// The time of a drain after another process has taken over: 10 minutes by default.
     pub handover_time: Duration,
 }
 
@@ -132,7 +136,7 @@ impl Default for Options {
 /// The longest time.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-/// Options that don't go together.
+/// Options that contradict each other, or are out of range.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{}", .0.join("; "))]
 pub struct OptionsError(Vec<String>);
@@ -144,11 +148,11 @@ impl From<RateError> for OptionsError {
 }
 
 impl Options {
-    /// Checks that they make sense.
+    /// Checks the options.
     ///
     /// # Errors
     ///
-    /// All that is wrong.
+    /// All invalid options.
     pub fn check(&self) -> Result<(), OptionsError> {
         let mut wrong = vec![];
         let mut require = |right: bool, text: &str| {
@@ -157,7 +161,7 @@ impl Options {
             }
         };
         require(!self.engine_paths.is_empty(), "engine_paths: give at least one");
-        require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each begins with a slash");
+        require(self.engine_paths.iter().all(|path| path.starts_with('/')), "engine_paths: each starts with a slash");
         require(self.bound >= 1.0 && self.bound.is_finite(), "bound: give at least 1");
         require(self.max_waiting > 0, "max_waiting: give at least 1 byte");
         require(self.max_connections > 0, "max_connections: give at least 1");
@@ -190,12 +194,12 @@ impl Options {
     }
 }
 
-/// More than a connection to this node is silent for if it is well, as far as the node says.
+/// Returns a time that exceeds every silence of a healthy connection to this node.
 fn silence(node: &Node) -> Duration {
     node.limits.max_silence.map_or(Duration::ZERO, |millis| Duration::from_millis(millis).saturating_add(Duration::from_secs(30)))
 }
 
-/// So many a second, and some seconds' worth of it at once.
+/// Returns a rate with a burst of some seconds.
 pub(crate) fn rate_of(per_second: f64, seconds: f64) -> Result<Rate, RateError> {
     Rate::new(per_second, (per_second * seconds).ceil().clamp(1.0, 1e9) as u32)
 }
@@ -227,7 +231,7 @@ impl Policy {
         }
     }
 
-    /// What it was made of.
+    /// Returns the options.
     pub(crate) fn options(&self) -> &Options {
         &self.options
     }
@@ -244,28 +248,28 @@ impl Policy {
         }
     }
 
-    /// True if requests are logged.
+    /// Returns true if requests are logged.
     pub(crate) fn is_recorded(&self) -> bool {
         tracing::enabled!(target: "sociable::access", tracing::Level::INFO)
     }
 
-    /// The longest body that may go to this node: of a session, what the node takes of one.
+    /// Returns the longest body for this node: for a session, the node's own limit.
     pub(crate) fn longest_body(&self, node: &Node, request: &Request) -> u64 {
         let of_node = if matches!(request.route, Route::Session(_)) { node.limits.max_payload } else { None };
         of_node.unwrap_or(u64::MAX).min(self.max_body)
     }
 
-    /// True for one of the proxies in front.
+    /// Returns true for one of the proxies in front.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         self.forwarding.trusts(address)
     }
 
-    /// For how long nothing may come through a tunnel to this node.
+    /// Returns the time of silence after which a tunnel to this node closes.
     pub(crate) fn tunnel_idle(&self, node: &Node) -> Duration {
         self.tunnel_idle.max(silence(node))
     }
 
-    /// How long this node may take for an answer: a poll waits for as long as there is nothing to tell but a ping.
+    /// Returns the timeout of an answer of this node: a poll waits until there is an event or a ping.
     pub(crate) fn answer_time(&self, node: &Node) -> Duration {
         self.answer_timeout.max(silence(node))
     }

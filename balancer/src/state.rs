@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::{ArcSwap, ArcSwapOption, Guard};
 
@@ -19,9 +19,9 @@ use crate::options::{Options, OptionsError, Policy, rate_of};
 use crate::route::target::Route;
 use crate::table::{Node, State};
 
-/// The most addresses whose sessions are counted one by one: those on top share a limit.
+/// The most addresses whose sessions are counted separately. Further ones share a limit.
 const MAX_ADDRESSES: usize = 100_000;
-/// An address has at most this part of all connections, if nothing else is said; but so many at least.
+/// The default part of all connections that one address may have, and its lower bound.
 const SHARE: usize = 10;
 const LEAST_SHARE: usize = 64;
 /// The seconds after which a refused client may try again, and the spread on top.
@@ -38,20 +38,20 @@ pub(crate) struct BalancerState {
     /// Bytes that wait for peers that do not read.
     pub(crate) waiting: WaitingBudget,
     pub(crate) descriptors: Arc<Descriptors>,
-    /// How fast connections are accepted.
+    /// The rate of accepted connections.
     pub(crate) accepts: ArcSwap<Bucket>,
     sessions: ArcSwap<Buckets>,
     guesses: ArcSwap<Guesses>,
     known_ids: KnownIds,
-    /// The connections of each address, and how many one may have if nothing else is said.
+    /// The connections of each address, and the default limit of one.
     pub(crate) addresses: Addresses,
     pub(crate) share: usize,
-    /// Where the next request for another path goes.
+    /// The turn of the next request for another path.
     turn: AtomicUsize,
-    /// How long the next who is to come back waits.
+    /// The next value of `Retry-After`, which spreads retries.
     spread: AtomicUsize,
-    /// When what is left is cut off, if the balancer leaves.
-    ends: ArcSwapOption<Instant>,
+    /// The end of the drain, if one runs: the same moment by both clocks.
+    ends: ArcSwapOption<(Instant, SystemTime)>,
 }
 
 impl BalancerState {
@@ -103,12 +103,17 @@ impl BalancerState {
 
     /// Notes that the balancer drains within this time.
     pub(crate) fn begin_drain(&self, time: Duration) {
-        self.ends.store(Some(Arc::new(Instant::now() + time)));
+        self.ends.store(Some(Arc::new((Instant::now() + time, SystemTime::now() + time))));
     }
 
     /// Returns the time that a drain has left.
     pub(crate) fn time_left(&self) -> Option<Duration> {
-        self.ends.load().as_ref().map(|ends| ends.saturating_duration_since(Instant::now()))
+        self.ends.load().as_ref().map(|ends| ends.0.saturating_duration_since(Instant::now()))
+    }
+
+    /// Returns the moment at which a drain cuts off what is left.
+    pub(crate) fn drain_deadline(&self) -> Option<SystemTime> {
+        self.ends.load().as_ref().map(|ends| ends.1)
     }
 
     /// Returns the node that a request is for.
@@ -126,7 +131,6 @@ impl BalancerState {
                     return Err(Refusal::TooManySessions);
                 }
                 let node = self.choose_node(request, &[]).ok_or(Refusal::NoNode)?;
-                self.metrics.placements.inc();
                 node.load.count_placement();
                 Ok(node)
             }
@@ -134,7 +138,7 @@ impl BalancerState {
         }
     }
 
-    /// Returns a node for a request that no node owns. It is none of those that were tried.
+    /// Returns a node for a request without an owner, other than those that were tried.
     pub(crate) fn choose_node(&self, request: &Request, tried: &[Arc<Node>]) -> Option<Arc<Node>> {
         let table = self.table.load();
         let fresh = |node: &&Arc<Node>| !tried.iter().any(|tried| tried.tag == node.tag);
@@ -142,7 +146,7 @@ impl BalancerState {
             let tags: Vec<_> = tried.iter().map(|node| node.tag).collect();
             return self.options().placement.choose_except(&tags, &table, request.affinity.as_deref(), Instant::now());
         }
-        // In turn, among those that are well; and one that goes still serves, if there is no other.
+        // In turn among ready nodes. A draining node serves if there is no other.
         let well: Vec<_> = table.ready().filter(fresh).collect();
         let left: Vec<_> = match well.is_empty() {
             true => table.nodes().iter().filter(fresh).filter(|node| node.state != State::Unwell).collect(),
@@ -157,7 +161,8 @@ impl BalancerState {
         if self.guesses.load().count_dead_tag(request.client, Instant::now()) { refusal } else { Refusal::TooManyGuesses }
     }
 
-    /// Takes what a node's answer shows of the node and of the client. `unknown`: the node does not know the session.
+    /// Records what an answer shows of the node and the client. `unknown` is true if the node does not know the
+    /// session.
     pub(crate) fn observe_answer(&self, node: &Node, request: &Request, status: u16, unknown: bool) {
         match (status, request.route) {
             (503, Route::Handshake) => self.reports.refused(node.tag),

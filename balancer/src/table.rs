@@ -1,7 +1,7 @@
-//! The nodes of the cluster, as one replica of the balancer knows them.
+//! The nodes of the cluster, as one replica of the balancer sees them.
 //!
-//! A [`Table`] is a snapshot that does not change: the registry makes a new one whenever something is learnt, and every worker reads the
-//! newest. What changes from request to request, the [`Load`] of a node, is shared by all snapshots.
+//! A [`Table`] is an immutable snapshot. The registry publishes a new one after each change, and every worker reads the
+//! newest. The [`Load`] of a node changes with each request, and all snapshots share it.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,75 +11,75 @@ use std::time::Instant;
 
 use serde::Serialize;
 use sociable_protocol::NodeTag;
+use sociable_protocol::maps::Map;
 
-use crate::maps::Map;
-
-/// What may be sent to a node.
+/// The requests that a node may get.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
-    /// New sessions, and all requests of those that it has.
+    /// New sessions, and all requests of its own sessions.
     Ready,
-    /// Requests of the sessions that it has, and no new ones: it is going, or no source names it any more.
+    /// Requests of its own sessions, and no new ones: it drains, or no source names it any more.
     Draining,
-    /// The same: it has as many sessions as it can bear, or said that it can't take one.
+    /// Requests of its own sessions: it has its most sessions, or refused a new one.
     Full,
-    /// The same: it does not answer, or is cut off from the others. If it stays so it is taken out of the table.
+    /// Requests of its own sessions: it does not answer, or is cut off from the others. If this lasts, the node is
+    /// removed.
     Unwell,
 }
 
-/// What a node bears, as far as it says.
+/// The limits of a node, as far as it announced them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Limits {
-    /// Sessions.
+    /// The most sessions.
     pub max_sessions: Option<usize>,
-    /// Bytes of a request's body.
+    /// The longest body of a request, in bytes.
     pub max_payload: Option<u64>,
-    /// For how long a connection that is well may be silent, in milliseconds: `ping_interval` and `ping_timeout`.
+    /// The longest silence of a healthy connection, in milliseconds: `ping_interval` and `ping_timeout`.
     pub max_silence: Option<u64>,
 }
 
-/// One process that serves.
+/// A node of the cluster: one start of a process.
 #[derive(Clone, Debug)]
 pub struct Node {
-    /// The tag in the ids that it makes.
+    /// The tag in the node's ids.
     pub tag: NodeTag,
-    /// Its name, for people.
+    /// The node's name, for people.
     pub name: String,
-    /// Where it is reached.
+    /// The node's address.
     pub address: SocketAddr,
-    /// What may be sent to it.
+    /// The requests that the node may get.
     pub state: State,
-    /// What it bears.
+    /// The node's limits.
     pub limits: Limits,
-    /// Since when it is in the table: for the slow start.
+    /// The time when the node joined the table, for the slow start.
     pub since: Instant,
-    /// What it has to do. Shared by all snapshots.
+    /// The node's load, which all snapshots share.
     pub load: Arc<Load>,
 }
 
-/// What a node has to do, as far as this replica knows. One for each tag, for as long as the node is in the table.
+/// The load of a node, as this replica sees it. Each tag has one load while the node is in the table.
 #[derive(Debug, Default)]
 pub struct Load {
-    /// Sessions that it told of last.
+    /// The sessions that the node last reported.
     reported: AtomicUsize,
-    /// Sessions that were placed there by this replica since.
+    /// The sessions that this replica placed there since.
     placed: AtomicUsize,
-    /// All that were placed there by this replica.
+    /// All sessions that this replica placed there.
     placements: AtomicU64,
-    /// Connections that are open between this replica and the node for a WebSocket.
+    /// Open WebSocket connections between this replica and the node.
     tunnels: AtomicUsize,
     /// Requests of this replica that the node has not answered yet.
     requests: AtomicUsize,
 }
 
 impl Load {
-    /// Its sessions: those that it told of, and those placed since.
+    /// Returns the sessions of the node: those it reported, and those placed since.
     pub fn sessions(&self) -> usize {
         self.reported.load(Relaxed).saturating_add(self.placed.load(Relaxed))
     }
 
-    /// Notes what it tells.
+    /// Sets the sessions that the node reported.
     pub fn set_reported(&self, sessions: usize) {
         self.reported.store(sessions, Relaxed);
         self.placed.store(0, Relaxed);
@@ -91,17 +91,17 @@ impl Load {
         self.placements.fetch_add(1, Relaxed);
     }
 
-    /// How many sessions were placed there by this replica, ever.
+    /// Returns the number of sessions that this replica has placed there.
     pub fn placements(&self) -> u64 {
         self.placements.load(Relaxed)
     }
 
-    /// Its tunnels.
+    /// Returns the number of tunnels.
     pub fn tunnels(&self) -> usize {
         self.tunnels.load(Relaxed)
     }
 
-    /// Its requests.
+    /// Returns the number of requests.
     pub fn requests(&self) -> usize {
         self.requests.load(Relaxed)
     }
@@ -142,7 +142,7 @@ impl fmt::Debug for LoadGuard {
     }
 }
 
-/// All nodes: a snapshot.
+/// A snapshot of all nodes.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     nodes: Vec<Arc<Node>>,
@@ -153,8 +153,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table of these nodes, in the order of their tags whatever order they come in: replicas that know the same nodes have the same
-    /// table. Of two with one tag the last is taken.
+    /// Returns a table of these nodes, ordered by their tags. Replicas that know the same nodes have the same table. Of
+    /// two nodes with one tag the last is kept.
     pub fn new(nodes: impl IntoIterator<Item = Node>, generation: u64) -> Self {
         let mut sorted = std::collections::BTreeMap::new();
         for node in nodes {
@@ -166,7 +166,7 @@ impl Table {
         Self { nodes, by_tag, ready, generation }
     }
 
-    /// All of them.
+    /// Returns all nodes.
     pub fn nodes(&self) -> &[Arc<Node>] {
         &self.nodes
     }
@@ -176,12 +176,12 @@ impl Table {
         self.by_tag.get(&tag).map(|index| &self.nodes[*index])
     }
 
-    /// Those that take new sessions.
+    /// Returns the nodes that take new sessions.
     pub fn ready(&self) -> impl ExactSizeIterator<Item = &Arc<Node>> + Clone {
         self.ready.iter().map(|index| &self.nodes[*index])
     }
 
-    /// One of those that take new sessions, by its place among them.
+    /// Returns a node that takes new sessions, by its place among them.
     pub fn nth_ready(&self, place: usize) -> Option<&Arc<Node>> {
         self.ready.get(place).map(|index| &self.nodes[*index])
     }

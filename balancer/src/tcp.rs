@@ -1,4 +1,4 @@
-//! What all connections of the balancer have in common.
+//! The socket options of all connections of the balancer.
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -8,10 +8,10 @@ use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
 /// Connections that wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// A side of which nothing is heard, not even that it got what was sent, is gone after this time.
+/// The time without any sign of a peer, not even acknowledgements, after which its connection ends.
 const USER_TIMEOUT: Duration = Duration::from_secs(45);
 
-/// Listens. What is set for the listener holds for the connections that it accepts.
+/// Returns a listener. Accepted connections inherit its options.
 pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
@@ -22,7 +22,7 @@ pub(crate) fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-/// Messages go out at once, and a side that is gone without a word is noticed.
+/// Sends messages at once, and detects dead peers.
 pub(crate) fn prepare(socket: SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(30)).with_interval(Duration::from_secs(10)).with_retries(3);
     socket.set_tcp_nodelay(true)?;

@@ -1,9 +1,9 @@
-//! What tests of several parts need.
+//! Helpers for tests.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// A folder of its own for a test, which goes with it.
+/// A folder for one test, removed with it.
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {

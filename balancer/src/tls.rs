@@ -1,4 +1,4 @@
-//! TLS to clients: certificates from files, chosen by the name that the client asks for, read again when the files change.
+//! TLS to clients: certificates from files, chosen by the requested name, read again when the files change.
 
 use std::fs::{self, Metadata};
 use std::io;
@@ -24,23 +24,23 @@ use tokio::time::MissedTickBehavior;
 const MAX_FILE: u64 = 1 << 20;
 const VERSIONS: [&SupportedProtocolVersion; 2] = [&rustls::version::TLS13, &rustls::version::TLS12];
 
-/// Where a certificate and its key are, both as PEM.
+/// The files of a certificate and its key, both as PEM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pair {
-    /// The certificate, then those that lead to one that clients know.
+    /// The certificate, followed by its chain up to a root of the clients.
     pub certificate: PathBuf,
-    /// Its private key.
+    /// The private key.
     pub key: PathBuf,
 }
 
-/// Why certificates can't be used.
+/// An error of certificates.
 #[derive(Debug, Error)]
 pub enum TlsError {
     /// No pair was named.
-    #[error("TLS needs a certificate and its key: name the files of one pair at least")]
+    #[error("no certificate for TLS; name the files of at least one certificate and key")]
     Empty,
     /// A file can't be read.
-    #[error("{path} can't be read: {source}")]
+    #[error("reading {path} failed: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -52,13 +52,13 @@ pub enum TlsError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
-        /// Why.
+        /// The reason.
         source: pem::Error,
     },
-    /// The certificate or the key is of no use, or the two don't belong together.
-    #[error("the certificate {} and the key {} can't be used together: {source}", pair.certificate.display(), pair.key.display())]
+    /// The certificate or the key is unusable, or the two do not match.
+    #[error("certificate {} and key {} unusable together: {source}", pair.certificate.display(), pair.key.display())]
     Pair {
         /// The files.
         pair: Pair,
@@ -66,14 +66,14 @@ pub enum TlsError {
         source: rustls::Error,
     },
     /// TLS itself could not be set up.
-    #[error("TLS can't be set up: {0}")]
+    #[error("setting up TLS failed: {0}")]
     Setup(#[from] rustls::Error),
 }
 
 /// The certificates of a server.
 #[derive(Debug)]
 pub struct Tls {
-    /// The pairs, and what the files of each were like when they were read last. Held while they are read: one at a time does.
+    /// The pairs, with the state of their files at the last read. Held while they are read: one at a time does.
     pairs: Mutex<Vec<(Pair, Stamps)>>,
     chosen: Arc<Certificates>,
     config: Arc<ServerConfig>,
@@ -82,7 +82,7 @@ pub struct Tls {
     failed: AtomicU64,
 }
 
-/// What changes when a file does.
+/// The properties of a file that show a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: SystemTime,
@@ -104,10 +104,11 @@ impl Stamp {
 }
 
 impl Tls {
-    /// Reads the pairs. A client gets the first whose certificate is for the name that it asks for, or the very first if none is.
+    /// Reads the pairs. A client gets the first pair whose certificate is valid for the requested name, or else the
+    /// first of all.
     ///
-    /// Clients may speak HTTP/2 or HTTP/1.1. Sessions are resumed by tickets under keys that this process makes, changes every six hours and
-    /// tells nobody.
+    /// Clients may use HTTP/2 or HTTP/1.1. Sessions resume by tickets, under secret keys that this process draws and
+    /// changes every six hours.
     pub fn load(pairs: Vec<Pair>) -> Result<Self, TlsError> {
         if pairs.is_empty() {
             return Err(TlsError::Empty);
@@ -131,12 +132,13 @@ impl Tls {
         })
     }
 
-    /// What handshakes are made with. It stays the same when certificates change: new handshakes get the new ones.
+    /// Returns the configuration for handshakes. The configuration stays the same when certificates change: new
+    /// handshakes use the new ones.
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
     }
 
-    /// Takes other pairs, or the same again: all of them are read. If one can't be used, nothing changes. It waits for the disk.
+    /// Replaces the pairs, or reads the same ones again. If one is unusable, nothing changes. This blocks on the disk.
     pub fn change(&self, pairs: Vec<Pair>) -> Result<(), TlsError> {
         let mut held = self.pairs.lock();
         let read = if pairs.is_empty() { Err(TlsError::Empty) } else { read_all(pairs, &self.provider) };
@@ -156,18 +158,18 @@ impl Tls {
         loop {
             look.tick().await;
             let this = Arc::clone(&self);
-            // What went wrong was logged.
+            // The error was logged.
             drop(tokio::task::spawn_blocking(move || this.reload_changed()).await);
         }
     }
 
-    /// How often a pair was read again, and how often that failed.
+    /// Returns how often a pair was read again, and how often that failed.
     pub fn reloads(&self) -> (u64, u64) {
         (self.loaded.load(Relaxed), self.failed.load(Relaxed))
     }
 
-    /// Reads those pairs again whose files are not what they were. One that can't be used is logged and counted, and the one before stays;
-    /// the first error is given. It waits for the disk.
+    /// Reads the pairs again whose files have changed. An unusable one is logged and counted, and the former one stays.
+    /// Returns the first error. This blocks on the disk.
     pub fn reload_changed(&self) -> Result<(), TlsError> {
         let mut pairs = self.pairs.lock();
         let mut keys = Vec::clone(&self.chosen.0.load());
@@ -182,11 +184,11 @@ impl Tls {
                 Ok(read) => {
                     *key = read;
                     self.loaded.fetch_add(1, Relaxed);
-                    tracing::info!(target: "sociable::balancer", certificate = %pair.certificate.display(), "a certificate was read again");
+                    tracing::info!(target: "sociable::balancer", certificate = %pair.certificate.display(), "certificate reloaded");
                 }
                 Err(error) => {
                     self.failed.fetch_add(1, Relaxed);
-                    tracing::error!(target: "sociable::balancer", certificate = %pair.certificate.display(), %error, "a certificate can't be used: the one before stays until its files change");
+                    tracing::error!(target: "sociable::balancer", certificate = %pair.certificate.display(), %error, "reloading a certificate failed; keeping the former one until its files change");
                     first = first.and(Err(error));
                 }
             }
@@ -196,7 +198,7 @@ impl Tls {
     }
 }
 
-/// There is always one.
+/// The pairs in use. The list is never empty.
 #[derive(Debug)]
 struct Certificates(ArcSwap<Keys>);
 
@@ -214,7 +216,7 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-/// Reads pairs, and tells what their files were like before: if they change meanwhile they are read again.
+/// Reads pairs, with the state of their files from before. A change meanwhile leads to another read.
 fn read_all(pairs: Vec<Pair>, provider: &CryptoProvider) -> Result<(Vec<(Pair, Stamps)>, Keys), TlsError> {
     let pairs: Vec<_> = pairs.into_iter().map(|pair| (pair.clone(), stamps(&pair))).collect();
     let keys = pairs.iter().map(|(pair, _)| read(pair, provider)).collect::<Result<Vec<_>, _>>()?;
@@ -247,7 +249,7 @@ fn read_file(path: &Path) -> Result<Vec<u8>, TlsError> {
     let failed = |source| TlsError::Read { path: path.to_owned(), source };
     let length = fs::metadata(path).map_err(failed)?.len();
     if length > MAX_FILE {
-        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB, and no certificate or key")));
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB")));
     }
     fs::read(path).map_err(failed)
 }
@@ -282,7 +284,7 @@ mod tests {
         Pair { certificate: file("certificate"), key: file("key") }
     }
 
-    /// What a client that trusts these gets, who asks for this name: the certificate and the protocol.
+    /// Returns the certificate and the protocol that a client with these roots gets for this name.
     async fn handshake(tls: &Tls, trusted: &[&Der], name: &str, alpn: &[&str]) -> io::Result<(Der, Option<Vec<u8>>)> {
         let mut roots = RootCertStore::empty();
         trusted.iter().for_each(|certificate| roots.add((*certificate).clone()).unwrap());
@@ -336,7 +338,7 @@ mod tests {
         ] {
             assert_eq!(&handshake(&tls, &all, name, &[]).await.unwrap().0, expected, "{name}");
         }
-        // Nobody's name: the first is shown, and the client does not take it.
+        // The first certificate answers an unknown name, and the client rejects it.
         let error = handshake(&tls, &all, "other.example", &[]).await.unwrap_err().to_string();
         assert!(error.contains("one.example"), "{error}");
     }
@@ -384,15 +386,15 @@ mod tests {
         let breaks: [(&dyn Fn(), &str); 5] = [
             (&|| put(&files[0].certificate, "nonsense"), "holds no PEM certificate"),
             (&|| put(&files[0].key, ""), "holds no PEM private key"),
-            (&|| put(&files[0].key, &other), "can't be used together"),
+            (&|| put(&files[0].key, &other), "unusable together"),
             (&|| put(&files[0].key, vec![b'x'; 2 << 20]), "longer than 1 MiB"),
-            (&|| fs::remove_file(&files[0].certificate).unwrap(), "can't be read"),
+            (&|| fs::remove_file(&files[0].certificate).unwrap(), " failed: "),
         ];
         for (count, (break_it, says)) in (1..).zip(breaks) {
             break_it();
             let error = tls.reload_changed().unwrap_err().to_string();
             assert!(error.contains(says), "{error}");
-            // It is not tried again and again.
+            // The file is not read again until it changes.
             tls.reload_changed().unwrap();
             assert_eq!(tls.reloads().1, count);
             assert_eq!(handshake(&tls, &[&one], "one.example", &[]).await.unwrap().0, one);
@@ -400,7 +402,7 @@ mod tests {
             put(&files[0].key, &good[1]);
             tls.reload_changed().unwrap();
         }
-        // Its neighbour is not held up by it.
+        // The other pair is still reloaded.
         put(&files[0].key, "");
         let newer = write(&files[1], &["two.example"]);
         assert!(tls.reload_changed().is_err());
@@ -429,6 +431,6 @@ mod tests {
         assert!(matches!(Tls::load(Vec::new()), Err(TlsError::Empty)));
         let folder = Folder::new();
         let error = Tls::load(vec![pair(&folder, "none")]).unwrap_err().to_string();
-        assert!(error.contains("none.certificate.pem can't be read"), "{error}");
+        assert!(error.contains("none.certificate.pem failed"), "{error}");
     }
 }

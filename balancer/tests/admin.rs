@@ -1,4 +1,4 @@
-//! What an operator sees, over real sockets.
+//! The administration, over real sockets.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sociable_balancer_core::{Admin, Balancer, Discovery, DiscoveryConfig, Handle, Options, Probing};
 use tokio::runtime::Runtime;
@@ -30,7 +30,7 @@ impl Setup {
         setup
     }
 
-    /// Whether what the node says is of use or not.
+    /// Starts a balancer before a node with this answer to probes.
     fn before(says: &str) -> Self {
         let node = Node::start(says);
         let probe = Probing { interval: Duration::from_millis(20), timeout: PATIENCE / 3, ..Probing::default() };
@@ -55,12 +55,13 @@ impl Setup {
     }
 
     fn metrics(&self) -> Metrics {
-        let (status, text) = self.get("/metrics");
+        let accept = "application/openmetrics-text;version=1.0.0";
+        let (status, _, text) = ask(self.admin, &format!("GET /metrics HTTP/1.1\r\nHost: {}\r\nAccept: {accept}\r\n\r\n", self.admin));
         assert_eq!(status, 200, "{text}");
         Metrics::parse(&text)
     }
 
-    /// What it answers to a client.
+    /// Returns the status of an answer to a client.
     fn balanced(&self, target: &str) -> u16 {
         ask(self.balanced, &format!("GET {target} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")).0
     }
@@ -93,7 +94,7 @@ impl Metrics {
                 continue;
             }
             let (series, value) = line.rsplit_once(' ').unwrap();
-            assert!(series.starts_with("sociable_balancer_"), "{line}");
+            assert!(["sociable_balancer_", "sociable_build_info{", "process_"].iter().any(|prefix| series.starts_with(prefix)), "{line}");
             assert!(types.iter().any(|name| series.starts_with(&**name)), "{line} has no type");
             assert!(values.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{line} again");
         }
@@ -105,35 +106,87 @@ impl Metrics {
         let known = || self.0.keys().cloned().collect::<Vec<_>>().join("\n");
         *self.0.get(&format!("sociable_balancer_{series}")).unwrap_or_else(|| panic!("no {series} among\n{}", known()))
     }
+
+    fn has(&self, series: &str) -> bool {
+        self.0.contains_key(&format!("sociable_balancer_{series}"))
+    }
 }
 
 #[test]
 fn every_counter_can_be_scraped() {
     let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7"#));
     let metrics = setup.metrics();
-    let counters = "placements retries retries_refused connects connects_failed upgrades tunnels_late clients_slow broken accepted shed accept_waits \
-                    accept_errors tls_failed proxy_headers_refused reloads reloads_failed certificate_reloads certificate_reloads_failed";
+    let counters = "retries retries_refused upstream_connects upstream_connect_failures tunnels_opened tunnels_timed_out slow_clients lingers_cut \
+                    responses_aborted connections_accepted connections_shed accept_pauses accept_errors tls_handshake_failures \
+                    proxy_headers_refused reloads reload_failures certificate_reloads certificate_reload_failures";
     for name in counters.split_whitespace() {
         assert_eq!(metrics.of(&format!("{name}_total")), 0.0, "{name}");
     }
-    for name in ["connections", "leaving", "drain_connections", "drain_seconds_left"] {
+    for name in ["connections", "waiting_bytes", "draining"] {
         assert_eq!(metrics.of(name), 0.0, "{name}");
     }
+    assert!(!metrics.has("drain_deadline_timestamp_seconds"));
     for (name, _) in setup.discovery.counters().iter() {
         metrics.of(&format!("discovery_{name}_total"));
     }
     let causes = "malformed ambiguous repeated too_many_connections long_target long_head slow long_body unsupported version websocket bad_session unknown_session \
                   too_many_sessions too_many_guesses no_node unreachable bad_answer no_answer overloaded";
     for cause in causes.split_whitespace() {
-        assert_eq!(metrics.of(&format!(r#"refusals_total{{cause="{cause}"}}"#)), 0.0);
+        assert_eq!(metrics.of(&format!(r#"requests_refused_total{{reason="{cause}"}}"#)), 0.0);
     }
     for kind in ["handshake", "poll", "post", "upgrade", "other"] {
         assert_eq!(metrics.of(&format!(r#"first_byte_seconds_count{{kind="{kind}"}}"#)), 0.0);
     }
-    assert!(metrics.of("table_generation") > 0.0 && metrics.of("discovery_probes_total") > 0.0);
-    assert_eq!(metrics.of("nodes_ready"), 1.0);
-    assert_eq!(metrics.of(r#"node_sessions{node="first",tag="aaaa",state="ready"}"#), 7.0);
-    assert_eq!(metrics.of(r#"node_placements_total{node="first",tag="aaaa"}"#), 0.0);
+    assert!(metrics.of("discovery_table_updates_total") > 0.0 && metrics.of("discovery_probes_total") > 0.0);
+    let address = setup.node.address;
+    for (state, count) in [("ready", 1.0), ("draining", 0.0), ("full", 0.0), ("unwell", 0.0)] {
+        assert_eq!(metrics.of(&format!(r#"nodes{{state="{state}"}}"#)), count, "{state}");
+        assert_eq!(metrics.of(&format!(r#"node_state{{node="first",address="{address}",state="{state}"}}"#)), count, "{state}");
+    }
+    assert_eq!(metrics.of(&format!(r#"node_info{{node="first",address="{address}",tag="aaaa"}}"#)), 1.0);
+    assert_eq!(metrics.of(&format!(r#"node_sessions{{node="first",address="{address}"}}"#)), 7.0);
+    assert_eq!(metrics.of(&format!(r#"node_placements_total{{node="first",address="{address}"}}"#)), 0.0);
+}
+
+#[test]
+fn metrics_have_the_process_and_the_build() {
+    let setup = Setup::new(&health("aaaa", ""));
+    let metrics = setup.metrics();
+    let version = env!("CARGO_PKG_VERSION");
+    assert!(metrics.0.keys().any(|series| series.starts_with(&format!("sociable_build_info{{version=\"{version}\""))));
+    if cfg!(target_os = "linux") {
+        for name in ["process_cpu_seconds_total", "process_resident_memory_bytes", "process_open_fds", "process_start_time_seconds"] {
+            assert!(metrics.0.contains_key(name), "{name}");
+        }
+    }
+}
+
+#[test]
+fn metrics_format_follows_the_accept_header() {
+    let setup = Setup::new(&health("aaaa", ""));
+    let get = |accept: &str| ask(setup.admin, &format!("GET /metrics HTTP/1.1\r\nHost: a\r\n{accept}\r\n"));
+    let (status, head, text) = get("");
+    assert!(status == 200 && head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(text.contains("# TYPE sociable_balancer_retries_total counter\n") && !text.contains("# EOF"), "{text}");
+    let (_, head, text) = get("Accept: application/openmetrics-text;version=1.0.0;q=0.5,*/*;q=0.1\r\n");
+    assert!(head.contains("content-type: application/openmetrics-text; version=1.0.0"), "{head}");
+    assert!(text.contains("# TYPE sociable_balancer_retries counter\n") && text.ends_with("# EOF\n"), "{text}");
+}
+
+#[test]
+fn restarted_node_keeps_its_series() {
+    let setup = Setup::new(&health("aaaa", r#","name":"first","sessions":7"#));
+    let address = setup.node.address;
+    let sessions = format!(r#"node_sessions{{node="first",address="{address}"}}"#);
+    let ready = format!(r#"node_state{{node="first",address="{address}",state="ready"}}"#);
+    let info = |tag: &str| format!(r#"node_info{{node="first",address="{address}",tag="{tag}"}}"#);
+    assert_eq!((setup.metrics().of(&sessions), setup.metrics().of(&info("aaaa"))), (7.0, 1.0));
+    setup.node.says(health("bbbb", r#","name":"first","sessions":7"#));
+    eventually("its new tag is known", || setup.metrics().has(&info("bbbb")));
+    let metrics = setup.metrics();
+    assert!(!metrics.has(&info("aaaa")), "one tag a node");
+    assert!(metrics.has(&sessions) && metrics.has(&ready));
+    assert_eq!(metrics.0.keys().filter(|series| series.starts_with("sociable_balancer_node_sessions{")).count(), 1);
 }
 
 #[test]
@@ -143,21 +196,20 @@ fn counters_follow_what_happens() {
     assert_eq!(setup.balanced("/socket.io/?EIO=4&transport=polling&sid=no"), 400);
     assert_eq!(setup.balanced("/elsewhere"), 200);
     // A worker counts behind the last byte of its answer.
-    eventually("all is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
+    eventually("the request is counted", || setup.metrics().of(r#"first_byte_seconds_count{kind="other"}"#) == 1.0);
     eventually("all connections are closed", || setup.metrics().of("connections") == 0.0);
     let metrics = setup.metrics();
-    assert_eq!(metrics.of("placements_total"), 1.0);
-    assert_eq!(metrics.of(r#"node_placements_total{node="",tag="aaaa"}"#), 1.0);
-    assert_eq!(metrics.of(r#"refusals_total{cause="bad_session"}"#), 1.0);
+    assert_eq!(metrics.of(&format!(r#"node_placements_total{{node="",address="{}"}}"#, setup.node.address)), 1.0);
+    assert_eq!(metrics.of(r#"requests_refused_total{reason="bad_session"}"#), 1.0);
     assert_eq!(metrics.of(r#"first_byte_seconds_count{kind="handshake"}"#), 1.0);
     assert_eq!(metrics.of(r#"first_byte_seconds_bucket{le="+Inf",kind="handshake"}"#), 1.0);
-    assert_eq!((metrics.of("accepted_total"), metrics.of("connects_failed_total")), (3.0, 0.0));
-    assert!(metrics.of("connects_total") >= 1.0);
+    assert_eq!((metrics.of("connections_accepted_total"), metrics.of("upstream_connect_failures_total")), (3.0, 0.0));
+    assert!(metrics.of("upstream_connects_total") >= 1.0);
     setup.balancer.reload(Options::default()).unwrap();
     let wrong = Options { bound: 0.0, ..Options::default() };
     setup.balancer.reload(wrong).unwrap_err();
     let metrics = setup.metrics();
-    assert_eq!((metrics.of("reloads_total"), metrics.of("reloads_failed_total")), (1.0, 1.0));
+    assert_eq!((metrics.of("reloads_total"), metrics.of("reload_failures_total")), (1.0, 1.0));
 }
 
 #[test]
@@ -165,7 +217,8 @@ fn metrics_hold_when_a_node_has_a_hostile_name() {
     let setup = Setup::new(&health("aaaa", r#","name":"a\"} 1\n# <b>\\""#));
     let metrics = setup.metrics();
     // The line break is escaped when the name is read.
-    assert_eq!(metrics.of(r#"node_placements_total{node="a\"} 1\\n# <b>\\",tag="aaaa"}"#), 0.0);
+    let address = setup.node.address;
+    assert_eq!(metrics.of(&format!(r#"node_placements_total{{node="a\"}} 1\\n# <b>\\",address="{address}"}}"#)), 0.0);
     let (_, json) = setup.get("/nodes");
     assert_eq!(serde_json::from_str::<serde_json::Value>(&json).unwrap()["nodes"][0]["name"], "a\"} 1\\n# <b>\\");
 }
@@ -185,29 +238,32 @@ fn nodes_endpoint_shows_all_nodes() {
 #[test]
 fn readyz_fails_without_nodes_and_during_a_drain() {
     let mut setup = Setup::before("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-    eventually("it is not", || setup.get("/readyz") == (503, "there is no node that is well".into()));
+    eventually("the balancer is not ready", || setup.get("/readyz") == (503, "no node is well".into()));
     setup.node.says(health("aaaa", ""));
-    eventually("it is ready", || setup.get("/readyz") == (200, "ready".into()));
+    eventually("the balancer is ready", || setup.get("/readyz") == (200, "ready".into()));
     // The sessions of a node that goes need a way to it.
     setup.node.says(health("aaaa", r#","draining":true"#));
-    eventually("it goes", || setup.get("/nodes").1.contains(r#""state":"draining""#));
+    eventually("the node drains", || setup.get("/nodes").1.contains(r#""state":"draining""#));
     assert_eq!(setup.get("/readyz"), (200, "ready".into()));
     setup.node.says(health("aaaa", ""));
     // This client is in the midst of a request: it is not closed at once.
     let mut client = TcpStream::connect(setup.balanced).unwrap();
     client.write_all(b"GET / HT").unwrap();
     eventually("the client is there", || setup.metrics().of("connections") == 1.0);
-    // For its worker to read what it wrote.
+    // The worker must read the client's bytes first.
     assert_eq!(setup.balanced("/elsewhere"), 200);
     eventually("the other is gone", || setup.metrics().of("connections") == 1.0);
     setup.balancer.drain(100 * PATIENCE);
-    assert_eq!(setup.get("/readyz"), (503, "the balancer is leaving".into()));
+    assert_eq!(setup.get("/readyz"), (503, "draining".into()));
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     let metrics = setup.metrics();
-    assert_eq!((metrics.of("leaving"), metrics.of("drain_connections")), (1.0, 1.0));
-    assert!(metrics.of("drain_seconds_left") > 0.0);
+    assert_eq!((metrics.of("draining"), metrics.of("connections")), (1.0, 1.0));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+    let deadline = metrics.of("drain_deadline_timestamp_seconds");
+    assert!(deadline > now && deadline <= now + (100 * PATIENCE).as_secs_f64(), "{deadline} and {now}");
+    assert_eq!(setup.metrics().of("drain_deadline_timestamp_seconds"), deadline, "it stays");
     drop(client);
-    eventually("nobody is left", || setup.metrics().of("drain_connections") == 0.0);
+    eventually("no connection is left", || setup.metrics().of("connections") == 0.0);
 }
 
 #[test]
@@ -215,7 +271,7 @@ fn admin_refuses_other_names_and_methods() {
     let setup = Setup::new(&health("aaaa", ""));
     let port = setup.admin.port();
     let status = |request: &str| ask(setup.admin, request).0;
-    // Prometheus and whoever watches over processes know this one by a name; a page that was led here may not look around.
+    // Prometheus and process managers use a name for this address. A foreign web page must not read it.
     for (path, by_name) in [("/", 421), ("/nodes", 421), ("/metrics", 200), ("/healthz", 200), ("/readyz", 200)] {
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: rebound.example:{port}\r\n\r\n")), by_name, "{path}");
         assert_eq!(status(&format!("GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\n\r\n")), 200, "{path}");
@@ -233,7 +289,7 @@ fn admin_refuses_other_names_and_methods() {
 fn silent_admin_connection_is_closed() {
     let setup = Setup::new(&health("aaaa", ""));
     let silent: Vec<_> = (0..40).map(|_| TcpStream::connect(setup.admin).unwrap()).collect();
-    // Its turn comes when those before have been cut off.
+    // Waiting connections are served after the others are closed.
     assert_eq!(setup.get("/healthz"), (200, "ok".into()));
     drop(silent);
 }

@@ -80,7 +80,7 @@ async fn probe_error_names_the_cause() {
     assert!(matches!(&long, Err(error @ ProbeError::Body(_)) if error.to_string().contains("longer than 16384")), "{long:?}");
     let head = answer(&format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(64 << 10))).await;
     assert!(matches!(head, Err(ProbeError::Http(_))), "{head:?}");
-    // It listens, and never accepts.
+    // The listener never accepts.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let probing = Probing { timeout: Duration::from_millis(50), ..Probing::default() };
     let timeout = probe(silent.local_addr().unwrap(), &probing).await;
@@ -110,7 +110,7 @@ fn listed_nodes_are_found_and_followed() {
     drop(first);
     becomes(&discovery, &[("bbbb", State::Ready), ("cccc", State::Unwell)]);
     becomes(&discovery, &[("bbbb", State::Ready)]);
-    assert!(count(&discovery, "probe_failures") > 0 && count(&discovery, "lost") == 1);
+    assert!(count(&discovery, "probe_failures") > 0 && count(&discovery, "nodes_expired") == 1);
 }
 
 #[test]
@@ -125,8 +125,8 @@ fn reports_of_workers_change_the_table() {
     discovery.reports().refused("aaaa".parse().unwrap());
     becomes(&discovery, &[("aaaa", State::Full), ("bbbb", State::Ready)]);
     (0..3).for_each(|_| discovery.reports().connect_failed("bbbb".parse().unwrap()));
-    // It is the only one that could take sessions, and none of those is well.
-    eventually("it is unwell", || discovery.counters().panics.get() == 1);
+    // The node is the only eligible one, and it is unwell.
+    eventually("it is unwell", || discovery.counters().panic_mode_activations.get() == 1);
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn dns_names_all_nodes_and_keeps_them_when_it_fails() {
     names.addresses("nodes.test.", &[]);
     fails("the name stands for nothing");
     assert_eq!(discovery.tables().load().generation(), generation);
-    // One has left the service, and its sessions have not ended.
+    // A node left the service, and its sessions have not ended.
     names.addresses("nodes.test.", &all[..1]);
     becomes(&discovery, &[("aaaa", State::Ready), ("bbbb", State::Draining)]);
     names.addresses("nodes.test.", &all);

@@ -1,4 +1,4 @@
-//! What comes before HTTP: who says that it speaks for another, TLS, and addresses of IPv6.
+//! The layers below HTTP: the PROXY protocol, TLS, and IPv6 addresses.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -70,7 +70,7 @@ fn connection_closes_when_its_tls_handshake_fails() {
         let answer = until_end(&mut stream);
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
     };
-    // The begin of a record of 512 bytes that says hello.
+    // The start of a TLS record of 512 bytes with a client hello.
     let late = [&[][..], b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"].map(|part| stalls(&world, part));
     serves();
     let plain = world.send(LAST);
@@ -79,7 +79,7 @@ fn connection_closes_when_its_tls_handshake_fails() {
         assert_eq!(until_end(&mut stream), "");
     }
     // A connection is closed before it is counted.
-    eventually("all are counted", || world.count("tls_failed_total") == 3);
+    eventually("all are counted", || world.count("tls_handshake_failures_total") == 3);
     serves();
     assert_eq!(world.node.requests().len(), 2);
 }
@@ -88,7 +88,7 @@ fn connection_closes_when_its_tls_handshake_fails() {
 fn tls_closes_cleanly_behind_a_whole_answer() {
     let certificate = Certificate::new();
     let world = World::behind(listener("127.0.0.1:0"), Some(certificate.server("http/1.1")), false, Options::default());
-    // A client of HTTP/1.0 knows the end of what has no length by nothing else.
+    // A client of HTTP/1.0 sees the end of an answer without a length by the TLS close alone.
     for (path, begin, whole) in [("/chunks", "abcde", true), ("/broken-chunks", "abc", false)] {
         let mut stream = certificate.over(world.connect());
         write!(stream, "GET {path} HTTP/1.0\r\nhost: a\r\n\r\n").unwrap();
@@ -122,6 +122,6 @@ fn ipv6_address_reaches_the_node() {
         for field in [format!("X-Forwarded-For: {x_forwarded_for}\r\n"), format!("Forwarded: {forwarded}\r\n")] {
             assert!(seen.contains(&format!("\r\n{field}")), "{field} in {seen}");
         }
-        eventually("nobody is left", || world.count("connections") == 0);
+        eventually("no connection is left", || world.count("connections") == 0);
     }
 }

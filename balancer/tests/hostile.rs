@@ -1,5 +1,5 @@
-//! Clients, and nodes, that do what they should not, on raw sockets. Each time it matters what the client is told, what reached the node, and
-//! that others are served.
+//! Misbehaving clients and nodes, on raw sockets. Each test checks the client's answer, the requests that reached the
+//! node, and that others are served.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -93,13 +93,13 @@ fn request_ends_when_a_chunk_is_malformed() {
         let answer = world.send(format!("POST /a HTTP/1.1\r\nhost: a\r\ntransfer-encoding: chunked\r\n\r\n{body}"));
         assert!(answer.starts_with("HTTP/1.1 400 "), "{body:?}: {answer}");
     }
-    // The node had begun to read, and was cut off: it took none of them for a request.
+    // The node had started to read, and its connection was closed, so it took none of them for a request.
     assert_eq!(world.node.requests().iter().filter(|request| request.ends_with("0\r\n\r\n")).count(), 0);
     world.serves_others();
 }
 
 #[test]
-fn head_for_the_node_is_written_anew() {
+fn head_for_the_node_is_rewritten() {
     let world = World::new();
     let request = "POST http://real/a?b=c HTTP/1.1\r\nHost: other\r\nX-A: 1\r\nKeep-Alive: x\r\nTE: trailers\r\nUpgrade: h2c\r\nHTTP2-Settings: x\r\n\
                    Proxy-Connection: x\r\nConnection: close, X-Hop, HTTP2-Settings\r\nX-Hop: secret\r\nX-Forwarded-For: 1.2.3.4\r\nX-Real-IP: 1.2.3.4\r\n\
@@ -138,7 +138,7 @@ fn malformed_answer_reaches_no_client() {
     for path in ["/both", "/switch"] {
         assert!(get(path, "1.1").starts_with("HTTP/1.1 502 "), "{path}");
     }
-    // What is behind an answer belongs to nobody, and a body that breaks off is not made whole.
+    // Bytes behind an answer belong to no request, and a broken body stays broken.
     for _ in 0..5 {
         assert!(get("/extra", "1.1").ends_with("\r\n\r\nok"));
         assert!(get("/broken", "1.1").ends_with("\r\n\r\nabc"));
@@ -178,7 +178,7 @@ fn tunnel_opens_when_the_node_has_agreed() {
     stream.write_all(format!("{}early", head("/ws", "")).as_bytes()).unwrap();
     assert!(until(&mut stream, "\r\n\r\n").starts_with("HTTP/1.1 101 "));
     assert_eq!(until(&mut stream, "early"), "early");
-    // Both ways at once, more than all buffers hold, and the other direction goes on when one has ended.
+    // Both directions carry more than all buffers hold. One direction continues after the other has ended.
     let sent = pattern(4 << 20);
     let mut writes = stream.try_clone().unwrap();
     let to_send = sent.clone();
@@ -235,7 +235,7 @@ fn node_learns_when_a_client_leaves_its_poll() {
     let world = World::new();
     let mut stream = world.connect();
     stream.write_all(b"GET /silent HTTP/1.1\r\nhost: a\r\n\r\n").unwrap();
-    eventually("it waits", || world.node.requests().len() == 1);
+    eventually("the poll waits", || world.node.requests().len() == 1);
     assert_eq!(world.node.gone(), 0);
     drop(stream);
     eventually("the node knows", || world.node.gone() == 1);
@@ -293,7 +293,7 @@ fn client_gets_503_when_there_are_too_many() {
     }
     let refused = world.send("");
     assert!(refused.starts_with("HTTP/1.1 503 ") && refused.contains("retry-after: "), "{refused}");
-    assert_eq!(world.count("shed_total"), 1);
+    assert_eq!(world.count("connections_shed_total"), 1);
     drop(held);
     eventually("there is room again", || {
         world.send("GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").starts_with("HTTP/1.1 200 ")

@@ -1,4 +1,4 @@
-//! One address that wants everything, on raw sockets: connections, WebSockets, session ids that it guesses. Others are served meanwhile.
+//! Attacks from one address, on raw sockets: connections, WebSockets, guessed session ids. Others are served meanwhile.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -12,7 +12,7 @@ use socket2::{Domain, Socket, Type};
 use self::world::{PATIENCE, World, eventually, listener, until, until_end, websocket};
 
 const LAST: &str = "GET /a HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
-const REFUSED: &str = "refusals_total{cause=\"too_many_connections\"}";
+const REFUSED: &str = "requests_refused_total{reason=\"too_many_connections\"}";
 
 fn limited(most: usize) -> Options {
     Options { max_connections_per_address: Some(most), ..Options::default() }
@@ -27,7 +27,7 @@ fn connect_from(from: [u8; 4], to: SocketAddr) -> TcpStream {
     socket.into()
 }
 
-/// What this address gets on a new connection.
+/// Returns the answer to this address on a new connection.
 fn served(world: &World, from: [u8; 4]) -> String {
     let mut stream = connect_from(from, world.address);
     let _ = stream.write_all(LAST.as_bytes());
@@ -51,9 +51,9 @@ fn address_does_not_take_all_connections() {
         assert_eq!(world.count(REFUSED), refused);
     }
     assert!(served(&world, [127, 0, 0, 2]).ends_with("\r\n\r\nok"), "another address is served");
-    assert_eq!((world.count("shed_total"), world.count("connections")), (0, 8));
+    assert_eq!((world.count("connections_shed_total"), world.count("connections")), (0, 8));
     drop(held);
-    eventually("it may come again", || world.send(LAST).ends_with("\r\n\r\nok"));
+    eventually("the address is served again", || world.send(LAST).ends_with("\r\n\r\nok"));
 }
 
 #[test]
@@ -134,5 +134,5 @@ fn guesses_with_a_living_tag_are_limited() {
     assert!(ask("/socket.io/", known).starts_with("HTTP/1.1 200 "), "a session that was right is not cut off");
     let other = world.send("GET /socket.io/?sid=HoStffffffffffffffff HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
     assert!(other.starts_with("HTTP/1.1 200 "), "nor is another address: {other}");
-    assert!(world.count("refusals_total{cause=\"too_many_guesses\"}") >= (dead + refused) as u64);
+    assert!(world.count("requests_refused_total{reason=\"too_many_guesses\"}") >= (dead + refused) as u64);
 }

@@ -1,5 +1,5 @@
-//! Clients, and nodes, that are slow: nobody is waited for beyond the time that is given, nothing is held for them meanwhile, and whoever
-//! goes on is left alone. A time that is to pass is a second, and those that are not would outlast the test.
+//! Slow clients and nodes. Each exceeded time ends its connection, no memory is held meanwhile, and progress keeps a
+//! connection open. An expiring time is one second here, and every other time outlasts the test.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod world;
@@ -15,7 +15,7 @@ use self::world::{Certificate, PATIENCE, World, eventually, narrow_listener, pat
 
 const GET: &[u8] = b"GET /a HTTP/1.1\r\nhost: a\r\n\r\n";
 const SECOND: Duration = Duration::from_secs(1);
-/// As much as sockets may hold, and far less than a node has to say: there is nowhere else where it could be.
+/// The bound of bytes in sockets, far below a node's answer. The bytes could be nowhere else.
 const HELD: usize = 16 << 20;
 
 /// No time is over in a test.
@@ -48,7 +48,7 @@ fn large_answer_over_tls_reaches_a_slow_reader_whole() {
     let certificate = Certificate::new();
     let world = World::behind(narrow_listener(), Some(certificate.server("http/1.1")), false, patient());
     let mut stream = certificate.over(world.connect_narrow());
-    // When the balancer has the last of each, TLS can't get rid of it at once.
+    // TLS can't send the last bytes of each at once.
     for (length, connection) in [(100_000, "keep-alive"), (65_536, "keep-alive"), (200_001, "close")] {
         write!(stream, "GET /pattern?bytes={length} HTTP/1.1\r\nhost: a\r\nconnection: {connection}\r\n\r\n").unwrap();
         until(&mut stream, "\r\n\r\n");
@@ -59,7 +59,7 @@ fn large_answer_over_tls_reaches_a_slow_reader_whole() {
         }
         assert!(got == pattern(length), "{length} bytes came as others");
     }
-    assert_eq!(until_end(&mut stream), "", "it ends as TLS has it, so that the client knows that it has all");
+    assert_eq!(until_end(&mut stream), "", "TLS closes with a notice, so the answer is complete");
 }
 
 #[test]
@@ -72,23 +72,23 @@ fn node_keeps_an_answer_that_its_client_does_not_read() {
     eventually("the node is let go", || world.node.gone() == 1);
     assert!(world.node.taken() < HELD, "{} bytes", world.node.taken());
     assert!(until_end(&mut deaf).len() < HELD);
-    eventually("it is counted", || world.count("clients_slow_total") == 1);
+    eventually("the slow client is counted", || world.count("slow_clients_total") == 1);
 }
 
 #[test]
 fn sender_keeps_what_a_websocket_peer_does_not_read() {
     let world = World::behind(narrow_listener(), None, false, Options { write_timeout: SECOND, ..patient() });
-    // From the beginning, and later.
+    // At the start, and later.
     let silent = world.upgrade(world.connect_narrow(), "/ws-pours");
     let speaks = world.upgrade(world.connect_narrow(), "/ws-answers");
-    // That it says something does not help it.
+    // Sending does not extend the time.
     let speaking = drip(&speaks);
     world.serves_others();
     eventually("the node is let go by both", || world.node.gone() == 2);
     assert!(world.node.taken() < 2 * HELD, "{} bytes", world.node.taken());
     speaking.join().unwrap();
-    eventually("they are counted", || world.count("clients_slow_total") == 2);
-    assert_eq!(world.count("tunnels_late_total"), 0);
+    eventually("both slow clients are counted", || world.count("slow_clients_total") == 2);
+    assert_eq!(world.count("tunnels_timed_out_total"), 0);
     drop(silent);
 }
 
@@ -115,11 +115,11 @@ fn slow_readers_share_one_budget() {
             stream
         })
         .collect();
-    eventually("some are refused", || world.count("refusals_total{cause=\"overloaded\"}") > 0);
+    eventually("some are refused", || world.count("requests_refused_total{reason=\"overloaded\"}") > 0);
     assert!(waiting() < BUDGET + 200 * 1024, "{} bytes", waiting());
     drop(begun);
     drop(deaf);
-    eventually("all is given back", || waiting() == 0);
+    eventually("the whole budget is free", || waiting() == 0);
     world.serves_others();
 }
 
@@ -136,7 +136,7 @@ fn websocket_closes_soon_after_one_side_has_ended() {
     assert_eq!(until_end(&mut told), "");
     telling.join().unwrap();
     eventually("the node is let go", || world.node.gone() == 2);
-    eventually("both are counted", || world.count("tunnels_late_total") == 2);
+    eventually("both are counted", || world.count("tunnels_timed_out_total") == 2);
     world.serves_others();
 }
 
@@ -155,11 +155,11 @@ fn websocket_closes_when_idle_and_not_before() {
         echo(&mut busy);
     }
     assert_eq!(waiting.join().unwrap(), "");
-    // It was there before the other.
+    // The busy connection is older than the other.
     echo(&mut busy);
-    eventually("the other is counted", || world.count("tunnels_late_total") == 1);
+    eventually("the other is counted", || world.count("tunnels_timed_out_total") == 1);
     assert_eq!(until_end(&mut busy), "", "nor is it for ever");
-    assert_eq!(world.count("clients_slow_total"), 0);
+    assert_eq!(world.count("slow_clients_total"), 0);
 }
 
 #[test]
@@ -173,13 +173,13 @@ fn next_head_has_its_own_deadline() {
         let late = until_end(&mut stream);
         assert!(late.starts_with("HTTP/1.1 408 ") && late.contains("connection: close\r\n"), "{late}");
     }
-    assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 2);
+    assert_eq!(world.count(r#"requests_refused_total{reason="slow"}"#), 2);
     assert_eq!(world.node.requests().len(), 2);
-    // Of whom nothing came, nothing is said to.
+    // A client that sent nothing gets no answer.
     let world = World::with(Options { keep_alive: SECOND, ..patient() });
     let mut stream = world.connect();
     stream.write_all(GET).unwrap();
     assert!(until(&mut stream, "\r\n\r\nok").starts_with("HTTP/1.1 200 "));
     assert_eq!(until_end(&mut stream), "");
-    assert_eq!(world.count(r#"refusals_total{cause="slow"}"#), 0);
+    assert_eq!(world.count(r#"requests_refused_total{reason="slow"}"#), 0);
 }

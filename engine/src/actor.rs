@@ -1,8 +1,8 @@
-//! Actors of one thread: state that one place owns, reached by one message at a time, and watched when it breaks.
+//! Actors of one thread: state with one owner, one message at a time, and a supervisor.
 //!
-//! A message to an actor of the same thread is a call. It is handled to its end before the next, and returns its effects instead of performing them, so
-//! that no handler of an application runs while the state is borrowed. A panic takes down that actor and nothing else. Another thread sends its calls by
-//! the inbox of the worker. `docs/decisions/0001-actors-without-a-mailbox.md` tells the cost of a mailbox in between.
+//! A message to an actor of the same thread is a call. An actor handles one message to its end before the next. The actor returns its effects and the
+//! caller performs them, so that no handler runs while the state is borrowed. A panic ends that actor and nothing else. Another thread sends its
+//! calls through the inbox of the worker. `docs/decisions/0001-actors-without-a-mailbox.md` has the cost of a mailbox in between.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
 
-/// A kind of actor, as logs, metrics and the list of actors name it.
+/// A kind of actor, as named in logs, metrics and the report on actors.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ActorKind(&'static str);
 
@@ -38,7 +38,7 @@ impl fmt::Display for ActorKind {
     }
 }
 
-/// State that handles one message at a time, on the thread that owns it.
+/// A state that handles one message at a time, on the thread that owns it.
 pub trait Actor: Sized {
     /// The kind of the actor.
     const KIND: ActorKind;
@@ -69,37 +69,37 @@ pub trait Actor: Sized {
 /// assert!(matches!(counter.send(Add(2)), Outcome::Done(3)));
 /// ```
 pub trait Handle<M>: Actor {
-    /// What is to be done outside of the actor once its state is free again.
+    /// The result of a message; the caller performs it once the state is free again.
     type Effect;
 
     /// Handles a message.
     fn handle(&mut self, message: M) -> Self::Effect;
 }
 
-/// The actor has died, or was ended.
+/// The error that an actor has died or was ended.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("the actor has ended")]
+#[error("actor has ended")]
 pub struct Ended;
 
-/// Owns an actor and lets one message at a time at it.
+/// The owner of an actor, which passes one message at a time to it.
 #[derive(Debug)]
 pub struct ActorCell<A>(RefCell<Option<A>>);
 
 /// The outcome of a message.
 #[derive(Debug)]
 pub enum Outcome<A, E> {
-    /// It was handled.
+    /// The message was handled.
     Done(E),
     /// The actor panicked while it handled the message.
     Died(Death<A>),
-    /// There is no actor any more.
+    /// The cell has no actor any more.
     Ended,
 }
 
 /// The death of an actor.
 #[derive(Debug)]
 pub struct Death<A> {
-    /// The state at the panic. Its supervisor must trust it no further than needed to clean up.
+    /// The state at the panic. A supervisor may only use it to clean up.
     pub remains: A,
     /// The text of the panic.
     pub cause: String,
@@ -115,7 +115,7 @@ impl<A: Actor> ActorCell<A> {
     ///
     /// # Panics
     ///
-    /// The actor itself sends it, from within another message.
+    /// The actor sends the message to itself while it handles another one.
     #[inline]
     pub fn send<M>(&self, message: M) -> Outcome<A, A::Effect>
     where
@@ -132,7 +132,7 @@ impl<A: Actor> ActorCell<A> {
         }
     }
 
-    /// Reads from the state. Returns `None` if there is no actor any more.
+    /// Reads from the state. Returns `None` if the cell has no actor any more.
     #[inline]
     pub fn read<R>(&self, look: impl FnOnce(&A) -> R) -> Option<R> {
         self.0.borrow().as_ref().map(look)
@@ -142,25 +142,25 @@ impl<A: Actor> ActorCell<A> {
     ///
     /// # Errors
     ///
-    /// There is no actor any more.
+    /// The cell has no actor any more.
     pub fn end(&self) -> Result<A, Ended> {
         self.0.borrow_mut().take().ok_or(Ended)
     }
 
-    /// Puts a new actor in the place of the one that ended.
+    /// Replaces the actor that ended by a new one.
     pub fn replace(&self, actor: A) {
-        // The drop of the old one may run users' code.
+        // Dropping the old actor may run users' code.
         drop(self.0.replace(Some(actor)));
     }
 }
 
-/// The longest text of a panic that is kept, in bytes.
+/// The longest text of a panic that is recorded, in bytes.
 const MAX_CAUSE: usize = 256;
 
 /// Returns the text of a panic, cut to 256 bytes.
 pub fn panic_text(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let text = text.unwrap_or("a panic without a text");
+    let text = text.unwrap_or("panic without text");
     text[..text.floor_char_boundary(MAX_CAUSE)].to_owned()
 }
 
@@ -199,7 +199,7 @@ mod tests {
     fn actor_that_panics_ends_with_its_state_and_cause() {
         let cell = ActorCell::new(List(vec![]));
         assert!(matches!(cell.send(Push(1)), Outcome::Done(1)));
-        let Outcome::Died(Death { remains, cause }) = cell.send(Break("broken")) else { panic!("it is alive") };
+        let Outcome::Died(Death { remains, cause }) = cell.send(Break("broken")) else { panic!("the actor is alive") };
         assert_eq!((remains.0, cause.as_str()), (vec![1, 0], "broken"));
         assert!(matches!(cell.send(Push(2)), Outcome::Ended));
         assert!(cell.end().is_err());
@@ -212,6 +212,6 @@ mod tests {
         let panic = catch_unwind(|| panic!("{}", "ä".repeat(MAX_CAUSE))).unwrap_err();
         assert_eq!(panic_text(&*panic), "ä".repeat(MAX_CAUSE / 2));
         let strange = catch_unwind(|| std::panic::panic_any(7)).unwrap_err();
-        assert_eq!(panic_text(&*strange), "a panic without a text");
+        assert_eq!(panic_text(&*strange), "panic without text");
     }
 }

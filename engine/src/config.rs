@@ -63,7 +63,7 @@ impl fmt::Debug for Config {
     }
 }
 
-/// Options with values that can't work: all of them.
+/// Invalid values of options: all of them.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("{}", .0.join("; "))]
 pub struct ConfigError(Vec<String>);
@@ -74,7 +74,7 @@ impl ConfigError {
         Self(vec![wrong])
     }
 
-    /// Returns both, or all errors of either.
+    /// Returns both values, or all errors of either.
     pub fn both<A, B>(a: Result<A, Self>, b: Result<B, Self>) -> Result<(A, B), Self> {
         match (a, b) {
             (Ok(a), Ok(b)) => Ok((a, b)),
@@ -96,20 +96,20 @@ impl Config {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             max_http_buffer_size: 1_000_000,
-            // A reader on a bad mobile link catches up with this in seconds.
+            // A client on a bad mobile link catches up with this in seconds.
             max_outbox: 1 << 20,
-            // Ten thousand stuck clients would hold 10 GB.
+            // Without it, ten thousand stuck clients could hold 10 GB.
             max_unread: 1 << 30,
-            // Sessions without a connection cost an attacker one request each: a bound that a node of 4 GB survives.
+            // A session without a connection costs an attacker one request. A node with 4 GB survives this number.
             max_sessions: 1_000_000,
             // A million idle sessions with headers of 2 KiB each.
             max_session_memory: 4 << 30,
-            // Clients join within a second; a node that all come back to at once has fewer on their way in.
+            // Clients join within a second. Even after an outage, fewer clients than this connect to one node at once.
             max_pending_sessions: 20_000,
-            // Browsers send 1 KiB and cookies.
+            // Browsers send 1 KiB plus cookies.
             max_handshake_bytes: 4096,
             max_client_bytes: None,
-            // More handlers than this of one session at once is a runaway client or a stuck database.
+            // More running handlers than this in one session mean a runaway client or a stuck database.
             max_running_handlers: 1024,
             http_compression: Some(1024),
             cookie: None,
@@ -127,11 +127,11 @@ impl Config {
         }
     }
 
-    /// Checks the options and brings them into their final form.
+    /// Checks the options and normalizes them.
     ///
     /// # Errors
     ///
-    /// All options that can't work.
+    /// All options that cannot work.
     pub fn check(mut self) -> Result<Self, ConfigError> {
         let mut wrong = vec![];
         let mut require = |holds: bool, text: &str| {
@@ -169,17 +169,17 @@ impl Config {
         Ok(self)
     }
 
-    /// The transports that a session opened by polling may upgrade to.
+    /// Returns the transports to which a polling session may upgrade.
     pub(crate) fn upgrades(&self) -> &'static [&'static str] {
         if self.allow_upgrades && self.transports.contains(&Transport::WebSocket) { &["websocket"] } else { &[] }
     }
 
-    /// The limit of what is kept for one client.
+    /// Returns the limit of memory for one client, in bytes.
     pub fn client_bytes(&self) -> usize {
         self.max_client_bytes.unwrap_or_else(|| self.max_http_buffer_size.saturating_mul(4))
     }
 
-    /// The limit of an inbound message.
+    /// Returns the limit of an inbound message, in bytes.
     pub fn max_payload(&self) -> usize {
         self.max_http_buffer_size
     }
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_gets_one_slash_or_none() {
+    fn path_ends_in_at_most_one_slash() {
         let path = |path: &str, add| Config { add_trailing_slash: add, ..Config::with_path(path) }.check().unwrap().path;
         assert_eq!(path("/engine.io", true), "/engine.io/");
         assert_eq!(path("/engine.io/", true), "/engine.io/");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told_at_once() {
+    fn check_reports_all_errors_at_once() {
         let config = Config { ping_interval: Duration::ZERO, transports: vec![], ..Config::with_path("x") };
         let text = config.check().unwrap_err().to_string();
         assert_eq!(text, "path: give a path such as /engine.io; transports: name at least one; ping_interval: give at least 1 ms");

@@ -1,24 +1,24 @@
-//! How many connections a process may have, going by the descriptors that the system lets it open.
+//! The limit of connections, derived from the file descriptors that the process may open.
 //!
-//! A process without descriptors answers no probe, loses its way to NATS, and can't reload files. So connections are counted from when they are
-//! accepted until they are closed, WebSockets too, and some descriptors stay in reserve.
+//! A process without free descriptors cannot answer probes, reach NATS, or reload files. So connections, WebSockets included, are counted from accept
+//! to close, and some descriptors stay in reserve.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Descriptors that are left for all else at least: administration, NATS, files, and connections that are being refused.
+/// The smallest reserve of descriptors: for administration, NATS, files, and connections that are being refused.
 const RESERVE: usize = 96;
-/// More connections than a thread can serve.
+/// The largest limit: more connections than a process can serve.
 const MOST: usize = 1 << 20;
-/// Where the descriptors of the process are listed.
+/// The directory that lists the descriptors of the process.
 const LISTED: &str = "/proc/self/fd";
 
-/// Counts connections of all threads.
+/// The count of connections, over all threads.
 #[derive(Debug)]
 pub(crate) struct Connections {
     limit: AtomicUsize,
     held: AtomicUsize,
-    /// Refused connections that linger.
+    /// The number of refused connections that linger.
     pub(crate) lingering: AtomicUsize,
 }
 
@@ -29,15 +29,15 @@ impl Default for Connections {
 }
 
 impl Connections {
-    /// Sets the limit: `most`, or as many as this process has descriptors for. Returns it.
+    /// Sets the limit: `most`, or as many as the process has descriptors for. Returns it.
     pub(crate) fn limit_to(&self, most: usize) -> usize {
-        // What every system gives, if it does not even tell.
+        // The usual soft limit, where the system does not report one.
         let files = rlimit::Resource::NOFILE.get_soft().map_or(1024, |files| usize::try_from(files).unwrap_or(usize::MAX));
         let open = std::fs::read_dir(LISTED).map_or(0, Iterator::count);
         let limit = fitting(files, open).min(most);
         match limit {
             0 => {
-                tracing::error!(target: "sociable::serve", files, open, "no connection can be served: raise the limit on open files (`ulimit -n`, `LimitNOFILE=`)");
+                tracing::error!(target: "sociable::serve", files, open, "no file descriptors left for connections: raise the limit on open files (`ulimit -n`, `LimitNOFILE=`)");
             }
             connections => tracing::info!(target: "sociable::serve", files, open, connections, "limit on connections"),
         }
@@ -45,13 +45,13 @@ impl Connections {
         limit
     }
 
-    /// True if new sessions may come: some connections are left to those that there are.
+    /// Returns whether new sessions may open. Some connections are reserved for existing sessions.
     pub(crate) fn has_room(&self) -> bool {
         let limit = self.limit.load(Relaxed);
         self.held() <= limit - limit / 16
     }
 
-    /// Connections that are open.
+    /// Returns the number of open connections.
     pub(crate) fn held(&self) -> usize {
         self.held.load(Relaxed)
     }
@@ -62,17 +62,17 @@ impl Connections {
     }
 }
 
-/// How many connections fit into a process that may open so many files, of which some are open.
+/// Returns how many connections fit into a limit of `files` descriptors, of which some are open.
 fn fitting(files: usize, open: usize) -> usize {
     files.saturating_sub((files / 20).max(RESERVE)).saturating_sub(open).min(MOST)
 }
 
-/// How many connections may wait to be accepted: all of them may be accepted at once, beyond the limit.
+/// Returns how many connections may wait to be accepted. All of them may be accepted at once beyond the limit.
 pub(crate) fn backlog(limit: usize) -> usize {
     (limit / 40).max(32)
 }
 
-/// A connection, counted until this is dropped.
+/// A counted connection. Dropping this ends the count.
 #[derive(Debug)]
 pub(crate) struct Held(Arc<Connections>);
 
@@ -87,7 +87,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn some_descriptors_are_left() {
+    fn descriptors_are_reserved() {
         for (files, open, connections) in [(1024, 0, 928), (1024, 20, 908), (100_000, 0, 95_000), (96, 0, 0), (0, 0, 0), (100, 90, 0)] {
             assert_eq!(fitting(files, open), connections, "{files}, of which {open} are open");
         }

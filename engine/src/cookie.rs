@@ -3,15 +3,15 @@
 /// The cookie that a polling handshake sets, with the session id as its value.
 #[derive(Clone, Debug)]
 pub struct Cookie {
-    /// Its name: `io` by default.
+    /// The name: `io` by default.
     pub name: String,
-    /// Its path: `/` by default; `None` leaves it out.
+    /// The path: `/` by default; `None` leaves it out.
     pub path: Option<String>,
-    /// Hidden from scripts: true by default.
+    /// True to hide the cookie from scripts: true by default.
     pub http_only: bool,
     /// The value of `SameSite`: `Lax` by default; `None` leaves it out.
     pub same_site: Option<String>,
-    /// Sent over TLS only: false by default.
+    /// True to send the cookie over TLS only: false by default.
     pub secure: bool,
 }
 

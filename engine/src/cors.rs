@@ -6,10 +6,10 @@ use std::sync::Arc;
 use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use regex::Regex;
 
-/// Which pages of other origins may use this server.
+/// The pages of other origins that may read responses of this server.
 ///
-/// A request from an origin that is not listed is served all the same: it only lacks the headers that would let the page read the
-/// answer. Use [`allow_request`](crate::EngineBuilder::allow_request) to refuse it.
+/// A request of an unlisted origin is still served; its response lacks the headers that let the page read it. Use
+/// [`allow_request`](crate::EngineBuilder::allow_request) to refuse such requests.
 ///
 /// ```
 /// use sociable_engine::Cors;
@@ -31,7 +31,7 @@ pub struct Cors {
 #[derive(Clone)]
 enum Origin {
     Any,
-    /// One origin, told to everybody, asked for or not.
+    /// One origin, named in every response.
     Fixed(String),
     Listed(Arc<dyn Fn(&str) -> bool + Send + Sync>),
 }
@@ -54,12 +54,12 @@ impl Cors {
         }
     }
 
-    /// Every origin, by `*`. Browsers send no credentials then.
+    /// Allows every origin, by `*`. Browsers then send no credentials.
     pub fn any() -> Self {
         Self::new(Origin::Any)
     }
 
-    /// One origin. `*` is every origin.
+    /// Allows one origin. `*` stands for every origin.
     pub fn origin(origin: impl Into<String>) -> Self {
         match origin.into() {
             any if any == "*" => Self::any(),
@@ -67,53 +67,53 @@ impl Cors {
         }
     }
 
-    /// These origins.
+    /// Allows these origins.
     pub fn list<T: Into<String>>(origins: impl IntoIterator<Item = T>) -> Self {
         let origins: Vec<String> = origins.into_iter().map(Into::into).collect();
         Self::matching(move |origin| origins.iter().any(|listed| listed == origin))
     }
 
-    /// The origins in which the pattern is found.
+    /// Allows the origins that match the pattern.
     pub fn pattern(pattern: Regex) -> Self {
         Self::matching(move |origin| pattern.is_match(origin))
     }
 
-    /// The origins for which the function says yes.
+    /// Allows the origins for which the function returns true.
     pub fn matching(allowed: impl Fn(&str) -> bool + Send + Sync + 'static) -> Self {
         Self::new(Origin::Listed(Arc::new(allowed)))
     }
 
-    /// Whether cookies and the like may be sent along: no by default.
+    /// Sets whether cookies and other credentials may be sent along: no by default.
     pub fn credentials(mut self, allow: bool) -> Self {
         self.credentials = allow;
         self
     }
 
-    /// The methods named to a preflight request, with commas between.
+    /// Sets the methods that a preflight response lists, separated by commas.
     pub fn methods(mut self, methods: impl Into<String>) -> Self {
         self.methods = methods.into();
         self
     }
 
-    /// The headers that a request may have, with commas between. By default all that are asked for.
+    /// Sets the headers that a request may have, separated by commas. By default all requested ones.
     pub fn allowed_headers(mut self, headers: impl Into<String>) -> Self {
         self.allowed_headers = Some(headers.into());
         self
     }
 
-    /// The headers of a response that a page may read, with commas between.
+    /// Sets the headers of a response that a page may read, separated by commas.
     pub fn exposed_headers(mut self, headers: impl Into<String>) -> Self {
         self.exposed_headers = Some(headers.into());
         self
     }
 
-    /// For how many seconds a browser may keep the answer to a preflight request.
+    /// Sets how many seconds a browser may cache the preflight response.
     pub fn max_age(mut self, seconds: u32) -> Self {
         self.max_age = Some(seconds);
         self
     }
 
-    /// Adds what every response needs.
+    /// Adds the headers of every response.
     pub(crate) fn apply(&self, origin: Option<&str>, headers: &mut HeaderMap) {
         match &self.origin {
             Origin::Any => put(headers, header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
@@ -136,7 +136,7 @@ impl Cors {
         }
     }
 
-    /// Adds what the answer to a preflight request needs besides.
+    /// Adds the further headers of a preflight response.
     pub(crate) fn apply_preflight(&self, requested: Option<&str>, headers: &mut HeaderMap) {
         put(headers, header::ACCESS_CONTROL_ALLOW_METHODS, &self.methods);
         if self.allowed_headers.is_none() {
@@ -152,7 +152,7 @@ impl Cors {
 }
 
 fn put(headers: &mut HeaderMap, name: HeaderName, value: &str) {
-    // What is no header value came from the application's own options or the client's own header: left out.
+    // Left out: an invalid value comes from the application's own options or from the client's own header.
     if let Ok(value) = HeaderValue::from_str(value) {
         headers.insert(name, value);
     }
@@ -176,14 +176,14 @@ mod tests {
     }
 
     #[test]
-    fn any_origin_is_a_star() {
+    fn any_origin_is_allowed_by_star() {
         let expected =
             "allow-headers: x-token\nallow-methods: GET,HEAD,PUT,PATCH,POST,DELETE\nallow-origin: *\nvary: Access-Control-Request-Headers";
         assert_eq!(headers(&Cors::any(), Some("https://a.example")), expected);
     }
 
     #[test]
-    fn a_listed_origin_is_reflected_and_another_is_not() {
+    fn listed_origin_is_reflected_and_others_are_not() {
         let cors = Cors::list(["https://a.example"]).credentials(true).methods("GET").allowed_headers("x-other").max_age(60);
         let always = "allow-credentials: true\nallow-headers: x-other\nallow-methods: GET\n";
         assert_eq!(

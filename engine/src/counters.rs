@@ -2,7 +2,7 @@
 
 /// Declares counters: an enum `Count` of them, `Counters` of one thread, and a snapshot of all threads.
 ///
-/// It serves the engine and the layer above it. Each thread has its own counters, so that counting never makes threads wait for a cache line.
+/// The engine and the layer above both use it. Each thread has its own counters, so that threads never contend for a cache line.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! counters {
@@ -54,13 +54,13 @@ macro_rules! counters {
         }
 
         impl Counters {
-            /// Counts by so many.
+            /// Increments a counter by a number.
             #[inline]
             pub fn add(&self, count: Count, by: u64) {
                 self.0[count as usize].fetch_add(by, std::sync::atomic::Ordering::Relaxed);
             }
 
-            /// Counts one.
+            /// Increments a counter by one.
             #[inline]
             pub fn increment(&self, count: Count) {
                 self.add(count, 1);
@@ -79,6 +79,8 @@ crate::counters! {
     EngineStats {
         /// Sessions open now.
         sessions: u64,
+        /// Those of them that are carried by a WebSocket.
+        websockets: u64,
     }
     /// Sessions opened.
     SessionsOpened / sessions_opened,
@@ -161,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn snapshot_adds_up_the_threads() {
+    fn snapshot_sums_the_threads() {
         let (a, b) = (Counters::default(), Counters::default());
         a.increment(Count::SlowClients);
         b.add(Count::SlowClients, 2);

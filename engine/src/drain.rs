@@ -1,7 +1,7 @@
-//! Draining: a node that is going sends its clients elsewhere, a few at a time, while it still serves.
+//! Draining: before a stop, a node closes its sessions in batches, while it still serves.
 //!
-//! Clients come back by themselves as soon as their sessions are closed. All at once they would fall upon the other nodes together; and whoever
-//! places them has to know that the node is going before they come, or they would come back to it.
+//! Clients reconnect as soon as their sessions are closed. Closing all at once would cause a reconnect storm on the other nodes. So the node
+//! announces the drain first: load balancers must not send the clients back to it.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,21 +15,23 @@ use crate::session::Ending;
 use crate::state::EngineState;
 use crate::worker::Worker;
 
-/// How long those who place sessions have to hear of it, which is as often as they ask for a node's health. It is no more than one part of this many of
-/// the whole time.
+/// The time that load balancers get to notice the drain: the interval at which they poll a node's health. At most one part of `NOTICE_SHARE` of the
+/// whole time.
 const NOTICE: Duration = Duration::from_secs(1);
 const NOTICE_SHARE: u32 = 4;
 /// The time between two batches.
-const PACE: Duration = Duration::from_millis(100);
-/// What sessions are may take one part of this many of the time that is left to be saved, and so much at least. Then the batch goes on without: a
-/// history that is away must not have all sessions closed at once at the end.
+const BATCH_INTERVAL: Duration = Duration::from_millis(100);
+/// The time to save sessions before each batch: one part of `SAVE_SHARE` of the remaining time, and at least `MIN_SAVE`. Then the batch proceeds without:
+/// an unreachable history must not postpone all sessions to the end.
 const SAVE_SHARE: u32 = 2;
-const SAVE: Duration = Duration::from_millis(500);
-/// What comes behind the time, as the last batch is saved or a thread hangs, may take so long.
+const MIN_SAVE: Duration = Duration::from_millis(500);
+/// The time beyond the given one for the last save, or for a blocked thread.
 const OVERTIME: Duration = Duration::from_secs(1);
 
-/// Tells those who place sessions that this node is going, and closes the sessions that it has and still gets, spread over `time`. Ends as soon as
-/// there are none, or when the time is over. New sessions are taken all the while: who does not know yet must not meet refusals.
+/// Announces the drain to load balancers, and closes all present and new sessions in batches spread over `time`.
+///
+/// Resolves when there are none, or when the time is over. New sessions are still accepted: a load balancer that has not noticed the drain yet must
+/// not meet refusals.
 pub(crate) async fn drain(engine: &Arc<EngineState>, time: Duration) {
     engine.begin_drain();
     let sessions = engine.session_count();
@@ -47,20 +49,22 @@ async fn close_in_batches(engine: &Arc<EngineState>, time: Duration) {
     let mut open = close_some(engine, &[]).await;
     loop {
         let left = end.saturating_duration_since(Instant::now());
-        if timeout(SAVE.max(left / SAVE_SHARE), engine.saved()).await.is_err() {
-            tracing::warn!(target: "sociable::serve", "sessions are closed that could not be saved before");
+        if timeout(MIN_SAVE.max(left / SAVE_SHARE), engine.saved()).await.is_err() {
+            tracing::warn!(target: "sociable::serve", "sessions not saved in time; closing them");
         }
         let left = end.saturating_duration_since(Instant::now());
-        let batches = (left.as_millis() / PACE.as_millis()).max(1);
+        let batches = (left.as_millis() / BATCH_INTERVAL.as_millis()).max(1);
         open = close_some(engine, &shares(&open, batches)).await;
         if left.is_zero() || open.iter().all(|open| *open == 0) {
             return;
         }
-        sleep(PACE).await;
+        sleep(BATCH_INTERVAL).await;
     }
 }
 
-/// How many sessions each thread has to close, so that one of so many batches goes: of all threads alike, and one at least.
+/// Returns the number of sessions that each thread closes in the next of so many batches.
+///
+/// Each thread closes its fair share, and all together close at least one.
 fn shares(open: &[usize], batches: u128) -> Vec<usize> {
     let mut all: u128 = open.iter().map(|open| *open as u128).sum();
     let mut batch = all.div_ceil(batches.max(1));
@@ -68,31 +72,30 @@ fn shares(open: &[usize], batches: u128) -> Vec<usize> {
         let share = (*open as u128 * batch).div_ceil(all.max(1));
         batch -= share;
         all -= *open as u128;
-        // No more than it has.
         share as usize
     };
     open.iter().map(share).collect()
 }
 
-/// Has each thread close as many sessions as its place in the list says. Gives how many each has left.
+/// Makes each thread close its share of sessions. Returns how many each has left.
 async fn close_some(engine: &Arc<EngineState>, shares: &[usize]) -> Vec<usize> {
     let mut answers = vec![];
     for (index, handle) in engine.workers().iter().enumerate() {
         let share = shares.get(index).copied().unwrap_or(0);
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let close = move |worker: &Rc<Worker>| {
             for session in worker.open_sessions(share) {
                 session.end(CloseReason::ServerShuttingDown, Ending::Graceful);
             }
-            let _ = tell.send(worker.open_session_count());
+            let _ = sender.send(worker.open_session_count());
         };
-        // A thread that has ended has no sessions: it drops what it would tell.
+        // A thread that has ended has no sessions, and drops its sender.
         let _ = handle.call(0, close);
-        answers.push(told);
+        answers.push(receiver);
     }
     let mut open = vec![];
-    for told in answers {
-        open.push(told.await.unwrap_or(0));
+    for receiver in answers {
+        open.push(receiver.await.unwrap_or(0));
     }
     open
 }
@@ -102,7 +105,7 @@ mod tests {
     use super::shares;
 
     #[test]
-    fn each_batch_is_a_fair_share_of_all_threads() {
+    fn batch_takes_a_fair_share_of_all_threads() {
         assert_eq!(shares(&[100, 50, 0, 50], 10), [10, 5, 0, 5]);
         assert_eq!(shares(&[1, 1, 1], 10).iter().sum::<usize>(), 1, "one goes at least");
         assert_eq!(shares(&[7, 3], 1), [7, 3], "in the last batch all go");
@@ -111,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_batches_close_all_and_none_is_much_larger_than_the_others() {
+    fn batches_are_of_even_size_and_close_all_sessions() {
         for mut open in [vec![1], vec![3, 0, 1], vec![1000, 1, 17], vec![usize::MAX >> 1, 5]] {
             let all: u128 = open.iter().map(|open| *open as u128).sum();
             for batches in (1..=90).rev() {

@@ -1,4 +1,4 @@
-//! The public face of an engine: its builder, and what an application does with it.
+//! The public API of an engine: its builder and its handle.
 
 use std::fmt;
 use std::io;
@@ -19,10 +19,10 @@ use crate::serve::stop::{self, Stop};
 use crate::session::{Connection, Session};
 use crate::state::EngineState;
 
-/// An Engine.IO server. Cheap to clone; every clone is the same server.
+/// An Engine.IO server. Clones are cheap and share the same server.
 ///
-/// Sessions are spread over the worker threads that serve it when the first is opened. It may be served by several HTTP servers, as long as
-/// those that served it at the beginning go on: with the threads of one that stops, its share of new sessions would be lost.
+/// The first session fixes the worker threads among which all sessions are spread. Several HTTP servers may serve one engine. The servers present at
+/// the first session have to keep running. A stopped one would lose its share of new sessions.
 ///
 /// ```
 /// use std::rc::Rc;
@@ -57,7 +57,7 @@ impl fmt::Debug for Engine {
     }
 }
 
-/// Sets the options of an [`Engine`].
+/// A builder of an [`Engine`].
 #[derive(Clone, Debug)]
 pub struct EngineBuilder {
     config: Config,
@@ -70,7 +70,7 @@ impl EngineBuilder {
     ///
     /// # Errors
     ///
-    /// All options that can't work.
+    /// All options that cannot work.
     pub fn build<C: Connection>(self, accept: impl Fn(Rc<Session>) -> C + Send + Sync + 'static) -> Result<Engine, ConfigError> {
         Ok(Engine::new(self.config.check()?, NodeTag::random(), move |session| -> Rc<dyn Connection> { Rc::new(accept(session)) }))
     }
@@ -97,7 +97,7 @@ impl Engine {
         &self.0
     }
 
-    /// Returns the service for an actix-web `App`. It answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
+    /// Returns the service for an actix-web `App`. The service answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
     pub fn service(&self) -> EngineService {
         EngineService::new(Arc::clone(&self.0))
     }
@@ -117,7 +117,7 @@ impl Engine {
         self.0.stats()
     }
 
-    /// Returns the report that load balancers poll. The process is connected, and its store takes what it is given.
+    /// Returns the report that load balancers poll, as a process that is connected and whose history accepts entries.
     pub fn health(&self) -> Health {
         self.0.health(true, true)
     }
@@ -131,15 +131,16 @@ impl Engine {
         stop::run(&self.0, server, Stop { drain: Duration::ZERO, timeout, signals: true }).await
     }
 
-    /// Closes the sessions in batches, spread over `time`, while the engine still takes new ones.
+    /// Closes the sessions in batches, spread over `time`, while the engine still accepts new ones.
     ///
     /// A time of zero only announces that the process is draining.
     pub async fn drain(&self, time: Duration) {
         drain::drain(&self.0, time).await;
     }
 
-    /// Closes all sessions, and refuses new ones from now on. Resolves when every client has its close packet, or after `grace`: the rest is cut
-    /// off then.
+    /// Closes all sessions, and refuses new ones from now on.
+    ///
+    /// Resolves when every client has its close packet, or after `grace`; the rest is then cut off.
     pub async fn close(&self, grace: Duration) {
         self.0.close(grace).await;
     }

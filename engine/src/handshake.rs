@@ -1,4 +1,4 @@
-//! What is kept of the request that opened a session.
+//! The parts of a handshake that a session keeps.
 
 use std::any::{Any, TypeId};
 use std::borrow::Cow;
@@ -13,10 +13,10 @@ use sociable_protocol::maps::ByType;
 
 use crate::http::origin::is_cross_origin;
 
-/// What a request leaves in the handshake of the session that it opens. There is one of each type.
+/// The values that middleware attached to a request, one of each type.
 pub(crate) type Attached = ByType<Arc<dyn Any + Send + Sync>>;
 
-/// Headers that are kept before all others: they say who the client is and whose page it is.
+/// The headers that are kept first: they identify the client and the origin of its page.
 static FIRST: [HeaderName; 7] = [
     header::ORIGIN,
     HeaderName::from_static("sec-fetch-site"),
@@ -27,7 +27,7 @@ static FIRST: [HeaderName; 7] = [
     header::USER_AGENT,
 ];
 
-/// Headers of which the first line counts. The lines of all others are joined.
+/// The headers of which the first line counts. The lines of all others are joined.
 static SINGLE: [HeaderName; 18] = [
     header::AGE,
     header::AUTHORIZATION,
@@ -49,24 +49,24 @@ static SINGLE: [HeaderName; 18] = [
     header::USER_AGENT,
 ];
 
-/// The request that opened a session: its address, query, headers and peer. Cheap to clone.
+/// The request that opened a session: its address, query, headers and peer. Clones are cheap.
 ///
-/// A session keeps it as long as it lives, so it is packed into one allocation and bounded by
+/// A session keeps it for its whole life. So it is packed into one allocation, bounded by
 /// [`max_handshake_bytes`](crate::EngineBuilder::max_handshake_bytes). [`allow_request`](crate::EngineBuilder::allow_request) sees the whole request.
 #[derive(Clone)]
 pub struct Handshake(Arc<Inner>);
 
 struct Inner {
-    /// The URL, then each header as `\n`, `name`, `\n`, `value`: none of them may hold a line break.
+    /// The URL, then each header as `\n`, `name`, `\n`, `value`. No part contains a line break.
     packed: Box<str>,
     /// The length of the URL.
     url: usize,
     peer: Option<SocketAddr>,
     secure: bool,
     truncated: bool,
-    /// What engine middleware attached, if there is any.
+    /// The values that engine middleware attached, if any.
     attached: Option<Arc<Attached>>,
-    /// Milliseconds since the Unix epoch.
+    /// The time in milliseconds since the Unix epoch.
     issued: u64,
 }
 
@@ -79,7 +79,7 @@ impl Handshake {
         Self(Arc::new(Inner { packed, url: url.len(), peer, secure, truncated: false, attached, issued }))
     }
 
-    /// The part that a session keeps: at most so many bytes. A header, or the query, is kept whole or not at all.
+    /// Returns the part that a session keeps, at most `bytes` long. A header, or the query, is kept whole or not at all.
     pub(crate) fn bounded(self, bytes: usize) -> Self {
         if self.0.packed.len() <= bytes {
             return self;
@@ -102,28 +102,27 @@ impl Handshake {
         Self(Arc::new(Inner { packed, url, peer, secure, truncated: true, attached, issued }))
     }
 
-    /// How many bytes it keeps.
+    /// Returns the number of bytes that it keeps.
     pub(crate) fn kept_bytes(&self) -> usize {
         self.0.packed.len()
     }
 
-    /// True if the request was longer than [`max_handshake_bytes`](crate::EngineBuilder::max_handshake_bytes), so that the query or some headers
-    /// were left out.
+    /// Returns whether the query or some headers were left out, to fit into [`max_handshake_bytes`](crate::EngineBuilder::max_handshake_bytes).
     pub fn truncated(&self) -> bool {
         self.0.truncated
     }
 
-    /// Path and query as they were requested.
+    /// Returns path and query as they were requested.
     pub fn url(&self) -> &str {
         &self.0.packed[..self.0.url]
     }
 
-    /// The query without the question mark, undecoded.
+    /// Returns the query without the question mark, undecoded.
     pub fn query_string(&self) -> &str {
         self.url().split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// The names and values of the query, decoded. A name may come more than once; the last counts.
+    /// Returns the names and values of the query, decoded. For a repeated name, the last value counts.
     ///
     /// ```
     /// # fn show(handshake: &sociable_engine::Handshake) {
@@ -136,59 +135,62 @@ impl Handshake {
         form_urlencoded::parse(self.query_string().as_bytes())
     }
 
-    /// The value of a query parameter: of the last one, if the name comes more than once.
+    /// Returns the value of a query parameter. For a repeated name, the last value counts.
     pub fn query_value(&self, name: &str) -> Option<Cow<'_, str>> {
         self.query().filter(|(key, _)| key == name).last().map(|(_, value)| value)
     }
 
-    /// All headers that are kept, each once; names are in lower case. See [`header`](Self::header) for headers of several lines, and
-    /// [`truncated`](Self::truncated).
+    /// Returns the kept headers, each once, with names in lower case.
+    ///
+    /// See [`header`](Self::header) for headers of several lines, and [`truncated`](Self::truncated) for missing ones.
     pub fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
         let mut lines = self.0.packed[self.0.url..].split('\n').skip(1);
         std::iter::from_fn(move || Some((lines.next()?, lines.next()?)))
     }
 
-    /// The value of a header. `name` is in lower case.
+    /// Returns the value of a header. `name` is in lower case.
     ///
-    /// The lines of one header are joined, as Node does: by `"; "` for `cookie`, else by `", "`. The first line counts for headers with one
-    /// value, such as `host`, `authorization` and `user-agent`.
+    /// The lines of one header are joined as in Node: by `"; "` for `cookie`, else by `", "`. For headers with one value, such as `host`,
+    /// `authorization` and `user-agent`, the first line counts.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.headers().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
-    /// The value of a cookie of the request.
+    /// Returns the value of a cookie of the request.
     pub fn cookie(&self, name: &str) -> Option<&str> {
         let cookies = self.headers().filter(|(key, _)| *key == "cookie").flat_map(|(_, value)| value.split(';'));
         cookies.filter_map(|cookie| cookie.split_once('=')).find(|(key, _)| key.trim() == name).map(|(_, value)| value.trim())
     }
 
-    /// What an engine middleware attached to the request; see [`EngineRequest::attach`](crate::EngineRequest::attach).
+    /// Returns a value that engine middleware attached to the request; see [`EngineRequest::attach`](crate::EngineRequest::attach).
     pub fn attached<T: Send + Sync + 'static>(&self) -> Option<&T> {
         self.0.attached.as_ref()?.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
-    /// The other end of the TCP connection: behind a proxy, the proxy.
+    /// Returns the peer address of the TCP connection: behind a proxy, that of the proxy.
     pub fn peer_addr(&self) -> Option<SocketAddr> {
         self.0.peer
     }
 
-    /// True if the connection is encrypted.
+    /// Returns whether the connection is encrypted.
     pub fn secure(&self) -> bool {
         self.0.secure
     }
 
-    /// True if the request came from a page of some origin, that is, has the header `Origin`.
+    /// Returns whether the request came from a page of some origin: whether it has the header `Origin`.
     pub fn xdomain(&self) -> bool {
         self.header("origin").is_some()
     }
 
-    /// True if a page of another origin may have sent the request although it has no header `Origin`: browsers send none with scripts, by which JSONP
-    /// polls. `Sec-Fetch-Site` tells; where a browser does not send that either, every request by JSONP counts.
+    /// Returns whether a page of another origin may have sent the request, although it has no header `Origin`.
+    ///
+    /// Browsers send no `Origin` with scripts, which JSONP uses to poll. `Sec-Fetch-Site` decides. If the browser sends neither, every JSONP request
+    /// counts.
     pub fn is_cross_origin(&self) -> bool {
         is_cross_origin(self.header("sec-fetch-site"), self.query().any(|(name, _)| name == "j"))
     }
 
-    /// When the request came, in milliseconds since the Unix epoch.
+    /// Returns when the request came, in milliseconds since the Unix epoch.
     pub fn issued(&self) -> u64 {
         self.0.issued
     }
@@ -196,7 +198,7 @@ impl Handshake {
 
 impl fmt::Debug for Handshake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Headers hold secrets: cookies and tokens. So does the query.
+        // Headers and query may contain secrets, such as cookies and tokens.
         let path = self.url().split('?').next();
         f.debug_struct("Handshake").field("path", &path).field("peer", &self.0.peer).finish_non_exhaustive()
     }
@@ -207,7 +209,7 @@ fn pack(url: &str, headers: &HeaderMap) -> Box<str> {
     let mut packed = String::with_capacity(url.len() + length);
     packed.push_str(url);
     let mut before = None;
-    // The lines of one header follow each other.
+    // The lines of one header are adjacent.
     for (name, value) in headers {
         if before.replace(name) == Some(name) {
             if SINGLE.contains(name) {
@@ -221,7 +223,7 @@ fn pack(url: &str, headers: &HeaderMap) -> Box<str> {
         }
         match value.to_str() {
             Ok(text) => packed.push_str(text),
-            // As Node does: a byte a character.
+            // As Node does: one character for each byte.
             Err(_) => packed.extend(value.as_bytes().iter().map(|&byte| char::from(byte))),
         }
     }
@@ -244,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_handshake_is_kept_whole() {
+    fn short_handshake_is_kept_whole() {
         let kept = handshake("/engine.io/?a=1", &[("x-a", "1"), ("cookie", "b=2")]).bounded(4096);
         assert_eq!((kept.url(), kept.query_value("a").as_deref(), kept.truncated()), ("/engine.io/?a=1", Some("1"), false));
         assert_eq!((kept.header("x-a"), kept.cookie("b"), kept.headers().count()), (Some("1"), Some("2"), 2));
@@ -252,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_of_a_header_are_joined_as_node_joins_them() {
+    fn header_lines_are_joined_as_in_node() {
         let lines = [
             ("x-forwarded-for", "6.6.6.6"),
             ("host", "a"),
@@ -280,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_handshake_keeps_what_says_who_it_is() {
+    fn long_handshake_keeps_identifying_headers() {
         let long = "x".repeat(5000);
         let kept = handshake("/engine.io/?a=1", &[("x-long", &long), ("x-short", "1"), ("origin", "https://a.example")]).bounded(100);
         assert!(kept.truncated() && kept.kept_bytes() <= 100);
@@ -289,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_query_is_left_out_as_a_whole() {
+    fn long_query_is_left_out_as_a_whole() {
         let long = "x".repeat(5000);
         let kept = handshake(&format!("/engine.io/?a={long}"), &[("host", "a")]).bounded(100);
         assert_eq!((kept.url(), kept.header("host"), kept.truncated()), ("/engine.io/", Some("a"), true));

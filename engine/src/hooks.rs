@@ -1,4 +1,4 @@
-//! The layer above the engine, as the engine sees it when the process starts to serve and when it goes.
+//! The layer above the engine: its callbacks in the life cycle of the process.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -11,23 +11,23 @@ use crate::worker::Worker;
 ///
 /// Each does nothing by default.
 pub trait LifecycleHooks: Send + Sync + 'static {
-    /// Returns what the layer has on a new worker thread: see [`Worker::layer`].
+    /// Returns the layer's state for a new worker thread: see [`Worker::layer`].
     fn thread_state(&self, _worker: &Rc<Worker>) -> Option<Rc<dyn Any>> {
         None
     }
 
-    /// A worker thread is about to serve. It is called for each service that the thread has.
+    /// Notifies that a worker thread is about to serve. Called for each service of the thread.
     fn started(&self) {}
 
     /// Announces to load balancers that this process is draining.
     fn draining(&self) {}
 
-    /// Resolves when the open sessions could go on in another process.
+    /// Resolves when the open sessions could continue in another process.
     fn saved(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 
-    /// Takes leave of other processes: all sessions are closed.
+    /// Leaves the cluster after all sessions are closed.
     fn closed(&self) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }

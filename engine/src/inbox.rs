@@ -1,11 +1,11 @@
-//! The inbox of a worker thread: calls of other threads, in their order.
+//! The inbox of a worker thread: the calls of other threads, in order.
 
 use std::rc::Rc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
-/// How many bytes of packets may be under way to one worker. A worker that is so far behind refuses more, and the emitter gets an error.
+/// The limit of packet bytes in the inbox of one worker. An overloaded worker refuses more, and the emitter gets an error.
 const MAX_BYTES: usize = 64 << 20;
 
 /// A call for the thread of a `W`.
@@ -14,9 +14,9 @@ pub(crate) type Call<W> = Box<dyn FnOnce(&Rc<W>) + Send>;
 /// The calls that wait for the thread of a `W`.
 pub(crate) struct Inbox<W> {
     calls: Mutex<Vec<Call<W>>>,
-    /// Some are waiting. Read far more often than there are any.
+    /// True while calls wait. This is read far more often than it is set.
     waiting: AtomicBool,
-    /// The bytes that they carry.
+    /// The bytes of the waiting calls.
     bytes: AtomicUsize,
 }
 
@@ -27,7 +27,7 @@ impl<W> Default for Inbox<W> {
 }
 
 impl<W> Inbox<W> {
-    /// Adds a call that carries so many bytes. Returns true if it is the first, for which the thread has to be woken.
+    /// Adds a call that carries so many bytes. Returns true if it is the first, so that the thread has to be woken.
     pub(crate) fn push(&self, bytes: usize, call: Call<W>) -> bool {
         let mut calls = self.calls.lock();
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
@@ -35,7 +35,7 @@ impl<W> Inbox<W> {
         !self.waiting.swap(true, Ordering::AcqRel)
     }
 
-    /// Takes out all calls.
+    /// Removes all calls.
     pub(crate) fn drain(&self) -> Vec<Call<W>> {
         let mut calls = self.calls.lock();
         self.waiting.store(false, Ordering::Release);
@@ -43,13 +43,13 @@ impl<W> Inbox<W> {
         std::mem::take(&mut *calls)
     }
 
-    /// Returns true if calls wait.
+    /// Returns whether calls wait.
     #[inline]
     pub(crate) fn is_waiting(&self) -> bool {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Returns true if no more packets may be added.
+    /// Returns whether the limit is exceeded.
     pub(crate) fn is_full(&self) -> bool {
         self.bytes.load(Ordering::Relaxed) > MAX_BYTES
     }

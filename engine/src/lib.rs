@@ -1,20 +1,22 @@
 //! An Engine.IO server for actix-web: sessions over long-polling and WebSocket, spread over worker threads.
 //!
-//! Use it for a protocol of your own over Engine.IO clients, or as the ground of a layer above: [`layer`] has what that needs.
+//! Use it for your own protocol over Engine.IO clients. The items of [`layer`] support a larger protocol on top.
 //!
 //! # Layout
 //!
-//! In the order of a packet's way in, from the bottom to the top:
+//! From the bottom to the top, in the order in which a packet enters:
 //!
-//! * `serve/`: the server that hands WebSockets over as raw streams. `connections.rs`: their number. `drain.rs`: closing sessions before a stop.
-//! * `http/`: requests of Engine.IO. `refusal.rs`, `connection_error.rs`: refusals, as the application gives and sees them. `handshake.rs`: what is kept of
-//!   the request that opened a session. `cors.rs`, `cookie.rs`.
-//! * `transport/`: what carries a session: polling, a WebSocket, the upgrade from one to the other, the bridge in a plain `HttpServer`.
-//! * `session/`, `outbox.rs`, `timers.rs`: one client's connection, whatever carries it. `memory.rs`: what all may take. `version.rs`, `reason.rs`.
-//! * [`actor`], [`supervision`]: actors, and what follows from their deaths.
+//! * `serve/`: the server that hands WebSockets over as raw streams. `connections.rs`: the limit of connections. `drain.rs`: closing sessions before
+//!   a stop.
+//! * `http/`: requests of Engine.IO. `refusal.rs`, `connection_error.rs`: refusals by the application, and their reports. `handshake.rs`: the request
+//!   that opened a session. `cors.rs`, `cookie.rs`.
+//! * `transport/`: the carriers of a session: polling, a WebSocket, the upgrade between them, the bridge in a plain `HttpServer`.
+//! * `session/`, `outbox.rs`, `timers.rs`: the connection of one client, on any transport. `memory.rs`: the memory budgets. `version.rs`,
+//!   `reason.rs`.
+//! * [`actor`], [`supervision`]: actors, and the consequences of their deaths.
 //! * `worker.rs`, `inbox.rs`: one thread, and the calls of other threads. `owner.rs`: running work on the thread that owns it.
-//! * `state.rs`: what all threads share. `engine.rs`: the public face. `hooks.rs`: the layer above.
-//! * `config.rs`, `options.rs`: options, their checks and their setters. `counters.rs`, `trace.rs`: what is counted and logged.
+//! * `state.rs`: the state that threads share. `engine.rs`: the public API. `hooks.rs`: the layer above.
+//! * `config.rs`, `options.rs`: options, their checks and their setters. `counters.rs`, `trace.rs`: counters and log events.
 
 pub mod actor;
 mod config;
@@ -60,7 +62,7 @@ pub use self::session::{Connection, SendError, Session};
 pub use self::transport::Transport;
 pub use self::transport::bridge::on_connect;
 
-/// The inner face of the engine, for a layer that stands on it.
+/// The interface of the engine for a layer on top of it.
 ///
 /// Its items change with the needs of that layer.
 pub mod layer {

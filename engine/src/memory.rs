@@ -1,18 +1,18 @@
-//! The memory that clients take: a budget for what they sent, and one for what they do not read. Each is one for all sessions of a process.
+//! The memory budgets of a process: one for inbound data of clients, one for outbound data of slow clients.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-/// Up to so many bytes of one client are not worth counting.
+/// The number of bytes of one client that are not worth counting.
 pub(crate) const SMALL: usize = 4096;
-/// A client may take this part of what is free. However many do so, a part stays free for the next.
+/// The divisor of a client's share of the free budget. However many clients take theirs, some is free for the next.
 const SHARE: usize = 16;
 
-/// The budgets of all sessions of a process: of bytes held for clients, and of bytes that wait for those that do not read.
+/// The budgets of all sessions of a process: bytes held for clients, and bytes that wait for slow clients.
 #[derive(Debug)]
 pub struct Memory {
     limit: usize,
     used: AtomicUsize,
-    /// The limit of what waits for clients that do not read.
+    /// The limit of bytes that wait for slow clients.
     most_unread: usize,
     unread: AtomicUsize,
 }
@@ -22,7 +22,7 @@ impl Memory {
         Self { limit, used: AtomicUsize::new(0), most_unread, unread: AtomicUsize::new(0) }
     }
 
-    /// Counts more bytes of who holds some already, if all of them are within its share. False if they are not.
+    /// Takes more bytes for a holder of `held` bytes, if they fit into its share. Returns false if they do not.
     pub(crate) fn acquire(&self, held: usize, bytes: usize) -> bool {
         let fits = |used: usize| {
             let left = self.limit.saturating_sub(used.saturating_sub(held));
@@ -31,22 +31,22 @@ impl Memory {
         self.used.fetch_update(Relaxed, Relaxed, fits).is_ok()
     }
 
-    /// Counts bytes that are held already, beyond the limit too.
+    /// Takes bytes that are held already, even beyond the limit.
     pub(crate) fn add(&self, bytes: usize) {
         self.used.fetch_add(bytes, Relaxed);
     }
 
-    /// Gives back bytes that were counted.
+    /// Returns bytes to the budget.
     pub(crate) fn give_back(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Relaxed);
     }
 
-    /// Returns the bytes that are held.
+    /// Returns the number of bytes held.
     pub fn used(&self) -> usize {
         self.used.load(Relaxed)
     }
 
-    /// Counts what waits for a client that does not read: it was `before`, and is `now`. False if it grew beyond the client's share.
+    /// Updates the bytes that wait for a slow client from `before` to `now`. Returns false if they grew beyond the client's share.
     pub(crate) fn count_unread(&self, before: usize, now: usize) -> bool {
         if now <= before {
             self.unread.fetch_sub(before - now, Relaxed);
@@ -56,12 +56,12 @@ impl Memory {
         now <= self.share(others)
     }
 
-    /// True if a client may let so much wait besides what is counted.
+    /// Returns whether a client may let so many more bytes wait.
     pub(crate) fn may_leave_unread(&self, bytes: usize) -> bool {
         bytes <= self.share(self.unread())
     }
 
-    /// Returns the bytes that wait for clients that do not read.
+    /// Returns the number of bytes that wait for slow clients.
     pub fn unread(&self) -> usize {
         self.unread.load(Relaxed)
     }
@@ -70,13 +70,13 @@ impl Memory {
         self.most_unread.saturating_sub(others) / SHARE
     }
 
-    /// True if another session fits, or another event whose handler waits. An eighth is left to what living sessions need besides.
+    /// Returns whether the budget admits another session or unfinished handler. An eighth is reserved for open sessions.
     pub(crate) fn has_room(&self) -> bool {
         self.used() < self.limit - self.limit / 8
     }
 }
 
-/// Bytes of the budget that are given back when this is dropped.
+/// Bytes of the budget that a drop returns.
 #[derive(Debug)]
 pub(crate) struct Lent<'a> {
     memory: &'a Memory,
@@ -88,7 +88,7 @@ impl<'a> Lent<'a> {
         Self { memory, bytes: 0 }
     }
 
-    /// Counts so many bytes in all if they fit. False if they do not.
+    /// Grows the loan to `bytes` in all. Returns false if they do not fit.
     pub(crate) fn grow_to(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let fits = more == 0 || self.memory.acquire(self.bytes, more);
@@ -110,13 +110,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn memory_is_lent_up_to_its_limit() {
+    fn memory_is_lent_up_to_the_limit() {
         let memory = Memory::new(1600, 0);
         assert!(memory.acquire(0, 60) && memory.acquire(60, 40) && !memory.acquire(100, 1) && !memory.acquire(0, usize::MAX));
         let mut lent = Lent::none(&memory);
         assert!(lent.grow_to(30) && lent.grow_to(93) && !lent.grow_to(94) && memory.has_room());
         memory.add(1300);
-        assert!(!memory.has_room() && memory.acquire(0, 5) && !memory.acquire(0, 10), "who holds little gets a little");
+        assert!(!memory.has_room() && memory.acquire(0, 5) && !memory.acquire(0, 10), "a small holder gets a little");
         drop(lent);
         assert_eq!(memory.used(), 1405);
         memory.give_back(1405);
@@ -130,7 +130,7 @@ mod tests {
         assert!(memory.count_unread(0, LIMIT / 16));
         assert!(!memory.count_unread(LIMIT / 16, LIMIT / 16 + 1));
         assert!(memory.count_unread(LIMIT / 16 + 1, 0));
-        // Many clients take as much as they may.
+        // Many clients use their whole share.
         let mut held = vec![];
         for _ in 0..1_000 {
             let share = memory.share(memory.unread());
@@ -138,7 +138,7 @@ mod tests {
             held.push(share);
         }
         assert!(memory.unread() <= LIMIT && held[0] == LIMIT / 16);
-        // Those that hold much may not hold more.
+        // Large holders cannot grow.
         assert!(!memory.count_unread(held[0], held[0] + 1));
         assert!(memory.count_unread(held[0] + 1, 0) && memory.may_leave_unread(4096));
     }

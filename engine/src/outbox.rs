@@ -1,4 +1,4 @@
-//! What waits to be sent to one client.
+//! The outbox of one client: the messages that wait to be sent.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -6,30 +6,31 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
 
-/// What a message costs besides its bytes: its place in the queue and its allocation. A flood of empty messages is a flood all the same.
+/// The memory of a message besides its bytes: queue entry and allocation. With it, empty messages hit the bound too.
 const OVERHEAD: usize = 96;
 
-/// A queue of WebSocket frames, bounded in bytes. Whatever carries the session takes from it: a WebSocket writes the frames as they
-/// are, a poll gets their payloads. It belongs to one thread.
+/// A queue of WebSocket frames, bounded in bytes, on one thread.
+///
+/// The session's transport empties it: a WebSocket writes the frames as they are, a poll gets their payloads.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox(RefCell<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    /// Each entry is one message: complete frames that stay together. The first may have been written in part.
+    /// Each entry is one message: complete frames that stay together. The first may be partly written.
     queue: VecDeque<Bytes>,
-    /// The bytes and the overhead of all entries together.
+    /// The bytes of all entries, with their overhead.
     cost: usize,
-    /// The transport that waits for something to send.
+    /// The waker of a transport that waits for messages.
     transport: Option<Waker>,
-    /// Those who wait for room.
+    /// The wakers of emitters that wait for room.
     waiting: Vec<Waker>,
-    /// Whether some entry may be compressed in a poll response.
+    /// True if some entry may be compressed in a poll response.
     compress: bool,
 }
 
 impl Outbox {
-    /// Adds a message and wakes the transport. False if it does not fit below `limit`; one message alone always fits.
+    /// Adds a message and wakes the transport. False if it exceeds `limit`; a single message always fits into an empty queue.
     #[inline]
     pub(crate) fn push(&self, message: Bytes, compress: bool, limit: usize) -> bool {
         let mut inner = self.0.borrow_mut();
@@ -48,12 +49,12 @@ impl Outbox {
         true
     }
 
-    /// True if messages of these lengths fit below `limit`, with what is there.
+    /// Returns whether messages of these lengths fit below `limit`, beside the present ones.
     pub(crate) fn has_room_for(&self, lengths: impl Iterator<Item = usize>, limit: usize) -> bool {
         lengths.fold(self.0.borrow().cost, |cost, length| cost + length + OVERHEAD) <= limit
     }
 
-    /// What it holds, in bytes.
+    /// Returns the bytes of all entries, with their overhead.
     pub(crate) fn cost(&self) -> usize {
         self.0.borrow().cost
     }
@@ -62,7 +63,7 @@ impl Outbox {
         self.0.borrow().queue.is_empty()
     }
 
-    /// Wakes the transport, so that it looks at the state of its session.
+    /// Wakes the transport, so that it checks the state of its session.
     pub(crate) fn wake(&self) {
         let (transport, waiting) = {
             let mut inner = self.0.borrow_mut();
@@ -71,7 +72,7 @@ impl Outbox {
         transport.into_iter().chain(waiting).for_each(Waker::wake);
     }
 
-    /// The transport wants to be woken by the next message.
+    /// Registers the transport for the next message.
     #[inline]
     pub(crate) fn register(&self, waker: &Waker) {
         let mut inner = self.0.borrow_mut();
@@ -81,7 +82,7 @@ impl Outbox {
         }
     }
 
-    /// Ready when at most half of `limit` is taken, so that a waiting emitter gets a run of messages and not just one.
+    /// Ready when at most half of `limit` is used, so that a waiting emitter can send several messages at once.
     pub(crate) fn poll_room(&self, cx: &mut Context<'_>, limit: usize) -> Poll<()> {
         let mut inner = self.0.borrow_mut();
         if inner.cost <= limit / 2 {
@@ -93,8 +94,11 @@ impl Outbox {
         Poll::Pending
     }
 
-    /// What a WebSocket writes next: a message that stands alone or is long as it is, else as many as `buffer` holds, copied into it. A
-    /// copy of small frames costs less than a list of them costs the kernel.
+    /// Returns the next chunk for a WebSocket.
+    ///
+    /// A single or long message is returned as it is. Otherwise `buffer` gets copies of as many messages as fit.
+    ///
+    /// Copying small frames costs less than passing a list of them to the kernel.
     pub(crate) fn next<'a>(&self, buffer: &'a mut [u8]) -> Option<Chunk<'a>> {
         let inner = self.0.borrow();
         let first = inner.queue.front()?;
@@ -111,7 +115,7 @@ impl Outbox {
         Some(Chunk::Copied(&buffer[..used]))
     }
 
-    /// The transport has written so many bytes of what [`next`](Self::next) gave.
+    /// Removes bytes of the last [`next`](Self::next) that the transport has written.
     pub(crate) fn consume(&self, mut written: usize) {
         let mut inner = self.0.borrow_mut();
         inner.cost -= written;
@@ -128,7 +132,7 @@ impl Outbox {
         inner.rest(empty);
     }
 
-    /// Takes all messages, and tells whether they may be compressed.
+    /// Removes all messages. Also returns whether they may be compressed.
     pub(crate) fn drain(&self) -> (VecDeque<Bytes>, bool) {
         let mut inner = self.0.borrow_mut();
         let queue = std::mem::take(&mut inner.queue);
@@ -138,7 +142,7 @@ impl Outbox {
         (queue, compress)
     }
 
-    /// Forgets all messages.
+    /// Removes all messages.
     pub(crate) fn clear(&self) {
         self.drain();
     }
@@ -146,7 +150,7 @@ impl Outbox {
 
 impl Inner {
     fn rest(&mut self, empty: bool) {
-        // Most outboxes are empty most of the time: they hold no memory then.
+        // Most outboxes are empty most of the time, and then hold no memory.
         if empty {
             self.queue = VecDeque::new();
         }
@@ -159,7 +163,7 @@ impl Inner {
     }
 }
 
-/// What is to be written next.
+/// The next bytes to write.
 pub(crate) enum Chunk<'a> {
     Message(Bytes),
     Copied(&'a [u8]),
@@ -185,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_holds_but_for_one_long_message() {
+    fn bound_holds_except_for_one_long_message() {
         let outbox = Outbox::default();
         let limit = 2 * OVERHEAD + 10;
         assert!(outbox.push(bytes(500), true, limit), "one message passes an empty queue");
@@ -198,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn small_messages_are_joined_and_a_partial_write_goes_on_where_it_ended() {
+    fn small_messages_are_joined_and_partial_writes_continue() {
         let outbox = Outbox::default();
         for message in ["abc", "defg", "hi"] {
             assert!(outbox.push(Bytes::from_static(message.as_bytes()), true, 1000));
@@ -212,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_message_is_not_copied() {
+    fn long_message_is_not_copied() {
         let outbox = Outbox::default();
         let long = bytes(100);
         outbox.push(long.clone(), true, 1000);
@@ -222,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_for_room_is_woken_when_some_was_sent() {
+    fn waiting_emitter_is_woken_when_room_is_free() {
         let outbox = Outbox::default();
         outbox.push(bytes(800), true, 1000);
         let mut cx = Context::from_waker(Waker::noop());

@@ -1,4 +1,4 @@
-//! Running work on the thread that owns it: at once if this is that thread, else by its inbox.
+//! Running work on the thread that owns it: at once on that thread, else through its inbox.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ impl EngineState {
         Worker::current(self).filter(|worker| worker.index() == index)
     }
 
-    /// Has `call` made on the thread of a worker, even if this is that thread: behind all calls that wait there. `bytes` is what it carries.
+    /// Queues `call` for the thread of a worker, even on that thread itself. `bytes` is the size of its packets.
     ///
     /// # Errors
     ///
-    /// The thread has ended, or it is too far behind to take more bytes.
+    /// The thread has ended, or it is overloaded.
     pub fn call(&self, index: usize, bytes: usize, call: impl FnOnce(&Rc<Worker>) + Send + 'static) -> Result<(), Unreachable> {
         self.workers().get(index).ok_or(Unreachable)?.call(bytes, call)
     }
 
-    /// Runs `work` on the thread of a worker: at once if this is that thread. `bytes` is what the call carries otherwise.
+    /// Runs `work` on the thread of a worker: at once on that thread. Otherwise the call carries `bytes`.
     ///
     /// # Errors
     ///
@@ -46,9 +46,9 @@ impl EngineState {
         }
     }
 
-    /// Runs `work` on the thread of a worker, as [`run_on`](Self::run_on), and waits for what its future returns.
+    /// Runs `work` on the thread of a worker, as [`run_on`](Self::run_on), and returns the output of its future.
     ///
-    /// The future is started even if nobody waits any more, and dropped then at its first wait.
+    /// The future is started even if the caller has stopped waiting. The future is then dropped at its first wait.
     ///
     /// # Errors
     ///
@@ -68,10 +68,10 @@ impl EngineState {
             actix_rt::spawn(async move {
                 tokio::pin!(work);
                 tokio::select! {
-                    // Work is started even for a request that was given up on the way: to be given up may mean something to it.
+                    // Work is started even for a request that was abandoned on the way, because the abandonment may matter to it.
                     biased;
                     result = &mut work => drop(answer.send(result)),
-                    // The request was given up: so is the work for it.
+                    // The caller has stopped waiting.
                     () = answer.closed() => {}
                 }
             });
@@ -79,7 +79,7 @@ impl EngineState {
         answered.await.map_err(|_| Unreachable)
     }
 
-    /// As [`ask`](Self::ask), on the thread that owns the session of this id.
+    /// Runs `work` as [`ask`](Self::ask) does, on the thread that owns the session of this id.
     ///
     /// # Errors
     ///

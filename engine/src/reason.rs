@@ -1,8 +1,8 @@
-//! The reasons for which sessions end.
+//! The reasons why sessions end.
 
 use std::fmt;
 
-/// The reason for which a session ended.
+/// The reason why a session ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum CloseReason {
@@ -12,13 +12,13 @@ pub enum CloseReason {
     TransportError,
     /// No pong came in time.
     PingTimeout,
-    /// A packet of the client could not be read.
+    /// A packet of the client could not be decoded.
     ParseError,
     /// The server closed the session.
     ForcedClose,
     /// The server closed a long-polling session that had no poll waiting.
     ForcedServerClose,
-    /// The client did not read what was sent, and its outbox overflowed.
+    /// The client was too slow, and its outbox overflowed.
     SlowClient,
     /// The server is stopping.
     ServerShuttingDown,
@@ -27,13 +27,14 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// Returns true if the client did not want this, nor broke the protocol: it may come back to its session where recovery is on.
+    /// Returns whether the session may be recovered where recovery is on: unless the client broke the packet format.
     pub fn is_recoverable(self) -> bool {
         self != Self::ParseError
     }
 
-    /// Returns the name of the counter of [`Stats`](crate::EngineStats) that tells how often it happened. Some count more than sessions: `protocol_errors` and
-    /// `parse_errors` those of the layer above too.
+    /// Returns the name of the counter in [`Stats`](crate::EngineStats) for this reason.
+    ///
+    /// Some counters also count other events: `protocol_errors` and `parse_errors` include those of the layer above.
     pub fn metric(self) -> &'static str {
         match self {
             Self::TransportClose => "transport_closes",
@@ -48,7 +49,7 @@ impl CloseReason {
         }
     }
 
-    /// Returns the text that the JavaScript server uses, where it has one.
+    /// Returns the text that the JavaScript server uses, or one of this library where it has none.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::TransportClose => "transport close",

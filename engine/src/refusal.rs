@@ -1,16 +1,16 @@
-//! The answer of an application that does not let a request in.
+//! The answer of an application that refuses a request.
 
-/// The reason for which a handshake is refused, for the client to read.
+/// The reason for refusing a handshake, in words for the client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal(String);
 
 impl Refusal {
-    /// A refusal with the default text, `Forbidden`.
+    /// Returns a refusal with the default text, `Forbidden`.
     pub fn forbidden() -> Self {
         Self("Forbidden".into())
     }
 
-    /// The text that the client gets.
+    /// Returns the text that the client gets.
     pub fn message(&self) -> &str {
         &self.0
     }

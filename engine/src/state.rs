@@ -1,4 +1,4 @@
-//! What all worker threads of an engine share.
+//! The state that all worker threads of an engine share.
 
 use std::any::Any;
 use std::fmt;
@@ -20,12 +20,13 @@ use crate::hooks::LifecycleHooks;
 use crate::memory::Memory;
 use crate::reason::CloseReason;
 use crate::session::{Connection, Ending, Session};
+use crate::transport::Transport;
 use crate::worker::{Records, Worker, WorkerHandle};
 
-/// Makes the receiver of a session's messages.
+/// Creates the receiver of a session's messages.
 type Accept = Box<dyn Fn(Rc<Session>) -> Rc<dyn Connection> + Send + Sync>;
 
-/// The workers by index, as they were at one moment.
+/// A snapshot of the workers, by index.
 pub type Workers = Guard<Arc<Vec<Arc<WorkerHandle>>>>;
 
 /// The state that all worker threads of an engine share.
@@ -33,16 +34,18 @@ pub struct EngineState {
     pub(crate) config: Config,
     tag: NodeTag,
     accept: Accept,
-    /// By index. The next worker that starts takes the place of one whose thread has ended.
+    /// The workers by index. A new worker takes the index of one whose thread has ended.
     workers: ArcSwap<Vec<Arc<WorkerHandle>>>,
     /// Held while the list is replaced.
     registering: Mutex<()>,
-    /// How many workers own sessions. It is settled by the first session, since ids lead to workers by it.
+    /// The number of workers that own sessions. Fixed by the first session, because ids lead to workers by it.
     shards: OnceLock<usize>,
     sessions: AtomicUsize,
+    /// Those of them that are carried by a WebSocket.
+    websockets: AtomicUsize,
     /// The budgets of all sessions together.
     pub(crate) memory: Memory,
-    /// The connections of its servers.
+    /// The connections of all its servers.
     pub(crate) connections: Arc<Connections>,
     draining: AtomicBool,
     closing: AtomicBool,
@@ -70,6 +73,7 @@ impl EngineState {
             registering: Mutex::new(()),
             shards: OnceLock::new(),
             sessions: AtomicUsize::new(0),
+            websockets: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             all_closed: Notify::new(),
@@ -98,7 +102,7 @@ impl EngineState {
         self.connections.held()
     }
 
-    /// Adds the worker that `make` returns for an index. One that takes the place of another goes on with its counters and its record of deaths.
+    /// Adds the worker that `make` returns for an index. A successor keeps the counters and the record of deaths of its predecessor.
     pub(crate) fn register<T>(&self, make: impl FnOnce(usize, Records) -> (T, WorkerHandle)) -> T {
         let _registering = self.registering.lock();
         let mut workers = Vec::clone(&self.workers.load());
@@ -133,7 +137,7 @@ impl EngineState {
         (self.accept)(session)
     }
 
-    /// Returns true if one more session may be opened.
+    /// Returns whether one more session may be opened.
     pub fn has_room(&self) -> bool {
         self.sessions.load(Ordering::Relaxed) < self.config.max_sessions && self.memory.has_room() && self.connections.has_room()
     }
@@ -142,7 +146,7 @@ impl EngineState {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// Returns true once this process has begun to drain or to close.
+    /// Returns whether this process has begun to drain or to close.
     pub fn is_draining(&self) -> bool {
         self.draining.load(Ordering::Relaxed) || self.is_closing()
     }
@@ -155,12 +159,12 @@ impl EngineState {
         }
     }
 
-    /// Returns what the layer above has on a new worker thread.
+    /// Returns the state of the layer above for a new worker thread.
     pub(crate) fn thread_state(&self, worker: &Rc<Worker>) -> Option<Rc<dyn Any>> {
         self.hooks.get().and_then(|hooks| hooks.thread_state(worker))
     }
 
-    /// Tells the layer above that a worker thread is about to serve.
+    /// Notifies the layer above that a worker thread is about to serve.
     pub(crate) fn worker_started(&self) {
         if let Some(hooks) = self.hooks.get() {
             hooks.started();
@@ -174,9 +178,9 @@ impl EngineState {
         }
     }
 
-    /// Returns the report that load balancers poll: of a process that is `connected` to others like it, or alone, with a store that `keeps`.
+    /// Returns the report that load balancers poll. `connected` and `keeps` are the states of the cluster and of the shared history.
     pub fn health(&self, connected: bool, keeps: bool) -> Health {
-        // Load balancers know a node that is full by its sessions.
+        // Load balancers recognize a full node by its number of sessions.
         let (sessions, most) = (self.session_count(), self.config.max_sessions);
         let max_sessions = if self.has_room() { most } else { most.min(sessions) };
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -199,17 +203,28 @@ impl EngineState {
         self.sessions.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn session_opened(&self) {
+    pub(crate) fn session_opened(&self, transport: Transport) {
         self.sessions.fetch_add(1, Ordering::Relaxed);
+        if transport == Transport::WebSocket {
+            self.websockets.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    pub(crate) fn session_closed(&self) {
+    /// Notes that a WebSocket carries a session that was polling.
+    pub(crate) fn session_upgraded(&self) {
+        self.websockets.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn session_closed(&self, transport: Transport) {
+        if transport == Transport::WebSocket {
+            self.websockets.fetch_sub(1, Ordering::Relaxed);
+        }
         if self.sessions.fetch_sub(1, Ordering::Relaxed) == 1 && self.is_closing() {
             self.all_closed.notify_waiters();
         }
     }
 
-    /// Counts on this thread's worker; elsewhere, on what all other threads share.
+    /// Counts on this thread. Threads that are no workers share one set of counters.
     pub fn count(self: &Arc<Self>, count: Count) {
         match Worker::current(self) {
             Some(worker) => worker.counters.increment(count),
@@ -219,7 +234,8 @@ impl EngineState {
 
     /// Returns the counters since the start, over all threads.
     pub fn stats(&self) -> EngineStats {
-        let mut stats = EngineStats { sessions: self.session_count() as u64, ..EngineStats::default() };
+        let (sessions, websockets) = (self.session_count() as u64, self.websockets.load(Ordering::Relaxed) as u64);
+        let mut stats = EngineStats { sessions, websockets: websockets.min(sessions), ..EngineStats::default() };
         stats.add(&self.counters);
         for worker in self.workers.load().iter() {
             stats.add(&worker.counters);

@@ -1,4 +1,4 @@
-//! Supervision: what follows from the death of an actor, how often, and the record of it.
+//! Supervision: the directives for dead actors, their intensity, and the record of deaths.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,17 +7,17 @@ use parking_lot::Mutex;
 
 use crate::actor::ActorKind;
 
-/// How many deaths of a thread are remembered.
+/// The number of deaths that a thread's record holds.
 const REMEMBERED: usize = 16;
 
-/// What a supervisor does about an actor that died.
+/// A supervisor's choice for a dead actor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Directive {
-    /// A new actor takes its place.
+    /// A new actor replaces it.
     Restart,
-    /// The actor is not replaced: what it stood for ends.
+    /// The actor is not replaced, and its session or sockets end.
     Stop,
-    /// The supervisor is restarted itself.
+    /// The supervisor itself is restarted.
     Escalate,
 }
 
@@ -32,14 +32,14 @@ impl Directive {
     }
 }
 
-/// The directive for a kind of actor: so many restarts within a period, and another directive beyond.
+/// The strategy for a kind of actor: a number of restarts within a period, and another directive beyond.
 #[derive(Clone, Copy, Debug)]
 pub struct Strategy {
-    /// The restart intensity: how many restarts there may be within the period.
+    /// The restart intensity: the number of restarts within the period.
     pub restarts: usize,
     /// The period.
     pub within: Duration,
-    /// What follows beyond the intensity.
+    /// The directive beyond the intensity.
     pub beyond: Directive,
 }
 
@@ -61,7 +61,7 @@ impl Restarts {
     }
 }
 
-/// A death, as the list of actors shows it.
+/// A death, as the report on actors shows it.
 #[derive(Clone, Debug)]
 pub struct DeathRecord {
     /// The kind of the actor.
@@ -70,9 +70,9 @@ pub struct DeathRecord {
     pub name: String,
     /// The text of the panic.
     pub cause: String,
-    /// What its supervisor did.
+    /// The supervisor's directive.
     pub directive: Directive,
-    /// When it died.
+    /// The time of the death.
     pub at: Instant,
 }
 
@@ -81,15 +81,15 @@ pub struct DeathRecord {
 pub struct KindRecord {
     /// The kind.
     pub kind: ActorKind,
-    /// Actors of it that died.
+    /// The number of its actors that died.
     pub deaths: u64,
-    /// Actors of it that were restarted.
+    /// The number of its actors that were restarted.
     pub restarts: u64,
     /// The longest call of one of them.
     pub longest_call: Duration,
 }
 
-/// The record of the actors of one thread. Other threads may read it.
+/// The record of the actors of one thread, readable by other threads.
 #[derive(Debug, Default)]
 pub struct ActorLog(Mutex<Record>);
 
@@ -131,7 +131,7 @@ impl ActorLog {
         of_kind.longest_call = of_kind.longest_call.max(time);
     }
 
-    /// Returns the records of all kinds of which one died or was called for long.
+    /// Returns the records of all kinds with a death or a recorded call.
     pub fn kinds(&self) -> Vec<KindRecord> {
         self.0.lock().kinds.clone()
     }

@@ -1,4 +1,4 @@
-//! One timer wheel a worker: two deadlines a session cost two entries in it, not two tasks.
+//! The timer wheel of a worker: two deadlines of a session cost two entries, not two tasks.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -12,31 +12,31 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-/// A thread that is later than this stood still.
+/// The lag from which a thread counts as having stood still.
 const STANDSTILL: Duration = Duration::from_millis(100);
 
-/// Nothing waits longer than this: the wheel has an end.
+/// The longest wait that the wheel supports.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// So long after `from`.
+/// Returns the instant after `time`, bounded by the longest wait.
 pub fn after(from: Instant, time: Duration) -> Instant {
     from + time.min(LONGEST)
 }
 
-/// What a session does when its time has come.
+/// A deadline of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Deadline {
-    /// Send a ping.
+    /// A ping is due.
     Ping,
-    /// The pong is missing.
+    /// The pong is overdue.
     Pong,
-    /// The layer above has seen no sign of life.
+    /// The layer above has not accepted the client in time.
     Connect,
-    /// The client did not fetch the end of its session.
+    /// The client has not fetched the end of its session.
     Close,
 }
 
-/// Milliseconds: there are two entries for each session.
+/// Milliseconds in four bytes: each session has two entries.
 type Millis = u32;
 
 fn millis(time: Duration) -> Millis {
@@ -45,7 +45,7 @@ fn millis(time: Duration) -> Millis {
 
 /// The owner of deadlines.
 pub(crate) trait Expires {
-    /// Handles a deadline that has come. `stood` is how long the thread stood still meanwhile, `left` how long it may be put off again.
+    /// Handles a deadline. `stood` is the length of standstills meanwhile, `left` the time by which more may postpone the deadline.
     fn on_deadline(&self, deadline: Deadline, stood: Duration, left: Duration);
 }
 
@@ -54,9 +54,9 @@ pub(crate) trait Expires {
 struct Entry<S> {
     owner: Weak<S>,
     deadline: Deadline,
-    /// How long standstills may put it off in all.
+    /// The time by which standstills may postpone the deadline in all.
     grace: Millis,
-    /// What [`Timers::stood`] was when it was scheduled.
+    /// The value of [`Timers::stood`] when the deadline was scheduled.
     stood: Millis,
 }
 
@@ -64,17 +64,17 @@ struct Entry<S> {
 #[derive(Debug)]
 pub(crate) struct Timers<S> {
     queue: RefCell<DelayQueue<Entry<S>>>,
-    /// When the thread looks at its lag next, and how often it does.
+    /// The time of the next measurement of the lag, and the interval between two.
     look: Cell<Instant>,
     every: Duration,
-    /// How long the thread has stood still, up to the last look.
+    /// The length of all standstills of the thread, up to the last measurement.
     stood: Cell<Millis>,
-    /// How late the thread was with what was due.
+    /// The lag of the thread's event loop.
     pub(crate) lag: Latency,
 }
 
 impl<S: Expires> Timers<S> {
-    /// Timers of a thread that looks at its lag so often.
+    /// Returns the timers of a thread that measures its lag at this interval.
     pub(crate) fn new(every: Duration) -> Self {
         Self {
             queue: RefCell::new(DelayQueue::new()),
@@ -85,7 +85,7 @@ impl<S: Expires> Timers<S> {
         }
     }
 
-    /// Calls a session at a time. `grace` is how long standstills may put that off in all.
+    /// Schedules a deadline of an owner. `grace` is the time by which standstills may postpone it in all.
     pub(crate) fn schedule(&self, owner: Weak<S>, deadline: Deadline, grace: Duration, at: Instant) -> Key {
         self.queue.borrow_mut().insert_at(Entry { owner, deadline, grace: millis(grace), stood: self.stood() }, at)
     }
@@ -94,7 +94,7 @@ impl<S: Expires> Timers<S> {
         self.queue.borrow_mut().try_remove(key);
     }
 
-    /// Calls a session whose time has come, though the timer has not told yet.
+    /// Handles a deadline that has passed before the timer fired.
     pub(crate) fn expire(&self, key: &Key) {
         let expired = self.queue.borrow_mut().try_remove(key);
         if let Some(expired) = expired {
@@ -102,7 +102,7 @@ impl<S: Expires> Timers<S> {
         }
     }
 
-    /// Calls the sessions when their time has come. It ends with the worker's thread.
+    /// Handles deadlines as they pass, until the worker's thread ends.
     pub(crate) async fn run(self: Rc<Self>) {
         loop {
             let expired = poll_fn(|cx| match ready!(self.queue.borrow_mut().poll_expired(cx)) {
@@ -123,7 +123,7 @@ impl<S: Expires> Timers<S> {
         }
     }
 
-    /// Looks from time to time how late the thread is with what is due: the lag of its event loop. It ends with the thread.
+    /// Measures the lag of the thread's event loop periodically, until the thread ends.
     pub(crate) async fn measure_lag(self: Rc<Self>) {
         loop {
             self.look.set(Instant::now() + self.every);
@@ -133,15 +133,15 @@ impl<S: Expires> Timers<S> {
         }
     }
 
-    /// Returns how long the thread has stood still since it began: stopped, blocked, or starved. It never counts too little.
+    /// Returns the length of all standstills of the thread since its start, never too little.
     fn stood(&self) -> Millis {
         let late = self.look.get().elapsed();
-        // It may have stood still since the look before.
+        // The standstill may have started before the last measurement.
         let stood = if late > STANDSTILL.min(self.every) { millis(late.saturating_add(self.every)) } else { 0 };
         self.stood.get().saturating_add(stood)
     }
 
-    /// Returns what the future gives in this time. The time in which the thread stood still does not count, but for as long again at most.
+    /// Returns the output of a future within a time. Standstills of the thread extend the time, up to its double.
     pub(crate) async fn timeout<F: Future>(&self, time: Duration, future: F) -> Option<F::Output> {
         let mut future = pin!(future);
         let (mut stood, mut given, mut left) = (self.stood(), time, time);

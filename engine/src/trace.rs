@@ -1,12 +1,12 @@
-//! Trace events of each packet, without what it says: it holds what users write, and tokens.
+//! Log events of the level `trace` for each packet, without its content, which holds private texts and tokens.
 //!
-//! All of this is on the way of every packet, so each event stands in a function of its own behind a check that is one load while the level is off.
+//! Every packet passes here. So each event is a function of its own, behind a check of one load while the level is off.
 
 use sociable_protocol::Id;
 use sociable_protocol::engine::Packet as EnginePacket;
 use tracing::{Level, enabled, trace};
 
-/// Calls a function only if such events are wanted.
+/// Calls a function only if the events are enabled.
 macro_rules! only_if_on {
     ($target:literal, $call:expr) => {
         if enabled!(target: $target, Level::TRACE) {
@@ -15,7 +15,7 @@ macro_rules! only_if_on {
     };
 }
 
-/// A client's packet of Engine.IO.
+/// Logs an Engine.IO packet of a client.
 #[inline]
 pub(crate) fn engine_in(sid: Id, packet: &EnginePacket) {
     #[cold]
@@ -35,7 +35,7 @@ pub(crate) fn engine_in(sid: Id, packet: &EnginePacket) {
     only_if_on!("sociable::engine", log(sid, packet));
 }
 
-/// A packet for a client, with all its frames, on its way into the outbox.
+/// Logs a packet for a client, with all its frames, as it enters the outbox.
 #[inline]
 pub(crate) fn engine_out(sid: Id, bytes: usize) {
     #[cold]
@@ -45,7 +45,7 @@ pub(crate) fn engine_out(sid: Id, bytes: usize) {
     only_if_on!("sociable::engine", log(sid, bytes));
 }
 
-/// Bytes that a transport took from a client or gave to it.
+/// Logs bytes that a transport read from a client or wrote to it.
 #[inline]
 pub(crate) fn transport(sid: Id, transport: &'static str, what: &'static str, bytes: usize) {
     #[cold]
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn id_is_never_logged_whole() {
+    fn ids_are_logged_shortened() {
         let (log, id) = (Log::default(), IdSource::new(NodeTag::random()).draw());
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_max_level(Level::TRACE).with_ansi(false).with_writer(move || writer.clone());

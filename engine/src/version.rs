@@ -3,20 +3,20 @@
 /// The revision of Engine.IO that a client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EngineVersion {
-    /// The server pings; binary goes as it is.
+    /// The server pings; binary is sent as is.
     V4 {
-        /// Binary has to be text: the client asked for it.
+        /// True if the client asked for binary as text.
         base64: bool,
     },
-    /// The client pings; binary bears its type. Those who take no binary get `base64`.
+    /// The client pings; binary carries a type byte. Clients without binary get `base64`.
     V3 {
-        /// Binary has to be text.
+        /// True if binary has to be sent as text.
         base64: bool,
     },
 }
 
 impl EngineVersion {
-    /// Returns true if a request that claims this may belong to a session that speaks `other`.
+    /// Returns whether a request with this claim may belong to a session that speaks `other`.
     pub(crate) fn fits(self, other: Self) -> bool {
         self.is_v3() == other.is_v3()
     }

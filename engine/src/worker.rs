@@ -1,4 +1,4 @@
-//! One worker thread: the sessions that it owns, its timers, and the inbox by which other threads reach it.
+//! One worker thread: its sessions, its timers, and the inbox for calls of other threads.
 
 use std::any::Any;
 use std::cell::{Cell, RefCell};
@@ -24,13 +24,13 @@ use crate::state::EngineState;
 use crate::supervision::{ActorLog, DeathRecord, Directive};
 use crate::timers::Timers;
 
-/// So many entries of sessions that are not on their way any more are kept at least.
+/// The number of outdated entries of pending sessions that are always tolerated.
 const PENDING_SLACK: usize = 64;
 
 /// The longest name of an actor in its record, in bytes.
 const MAX_NAME: usize = 256;
 
-/// How often the lag of a thread is looked at. Four times in a ping timeout, if that is more often.
+/// The interval between two measurements of a thread's lag, unless a quarter of the ping timeout is shorter.
 const LAG_INTERVAL: Duration = Duration::from_millis(250);
 const SHORTEST_LAG_INTERVAL: Duration = Duration::from_millis(20);
 
@@ -39,12 +39,12 @@ thread_local! {
     static WORKERS: RefCell<Vec<Attached>> = const { RefCell::new(Vec::new()) };
 }
 
-/// A worker until its thread ends.
+/// A worker, attached to its thread until that ends.
 struct Attached(Rc<Worker>);
 
 impl Drop for Attached {
     fn drop(&mut self) {
-        // It refers back to the worker.
+        // The state refers back to the worker.
         drop(self.0.layer.take());
     }
 }
@@ -57,17 +57,17 @@ pub struct Worker {
     pub(crate) timers: Rc<Timers<Session>>,
     ids: RefCell<IdSource>,
     sessions: RefCell<Map<Id, Rc<Session>>>,
-    /// Sessions on their way in, the oldest first. Some of them may have arrived or gone.
+    /// Pending sessions, the oldest first. Some of them may have arrived or ended.
     pending: RefCell<VecDeque<Id>>,
-    /// How many of them are still on their way.
+    /// The number of sessions that are still pending.
     pending_count: Cell<usize>,
     inbox: Arc<Inbox<Worker>>,
     actors: Arc<ActorLog>,
-    /// The longest calls of actors that are recorded.
+    /// The longest recorded calls of actors.
     longest_calls: RefCell<Vec<(ActorKind, Duration)>>,
-    /// It is making the calls of its inbox.
+    /// True while the calls of the inbox run.
     calling: Cell<bool>,
-    /// What the layer above has on this thread.
+    /// The state of the layer above on this thread.
     layer: RefCell<Option<Rc<dyn Any>>>,
 }
 
@@ -89,7 +89,7 @@ impl Worker {
             .flatten()
     }
 
-    /// This thread's worker of the engine; made at the first call. It needs a thread on which tasks can be spawned that stay there.
+    /// Returns this thread's worker of the engine, and creates it at the first call. The thread needs a `LocalSet` for tasks.
     pub(crate) fn attach(engine: &Arc<EngineState>) -> Rc<Worker> {
         if let Some(worker) = Self::current(engine) {
             return worker;
@@ -126,27 +126,27 @@ impl Worker {
         &self.engine
     }
 
-    /// Returns its place among the workers, which ids lead to.
+    /// Returns its index among the workers, to which ids lead.
     #[inline]
     pub fn index(&self) -> usize {
         self.index
     }
 
-    /// Returns what the layer above has on this thread, as its [hook](crate::layer::LifecycleHooks::thread_state) made it.
+    /// Returns the state of the layer above on this thread, as its [hook](crate::layer::LifecycleHooks::thread_state) created it.
     ///
-    /// `None` if it is of another type, or if the thread is ending.
+    /// `None` if the state is of another type, or if the thread is ending.
     #[inline]
     pub fn layer<T: 'static>(&self) -> Option<Rc<T>> {
         self.layer.borrow().as_ref().and_then(|layer| Rc::clone(layer).downcast().ok())
     }
 
-    /// Returns what the layer above has on this thread, if it is a worker of the engine.
+    /// Returns the state of the layer above on this thread, if the thread is a worker of the engine.
     #[inline]
     pub fn layer_here<T: 'static>(engine: &Arc<EngineState>) -> Option<Rc<T>> {
         WORKERS.try_with(|workers| workers.borrow().iter().find(|worker| Arc::ptr_eq(&worker.0.engine, engine))?.0.layer()).ok().flatten()
     }
 
-    /// Returns how late the thread was with what was due.
+    /// Returns the lag of the thread's event loop.
     pub fn lag(&self) -> Times {
         self.timers.lag.times()
     }
@@ -157,7 +157,7 @@ impl Worker {
         &self.counters
     }
 
-    /// Draws a new id that leads to this worker, or, on a worker that came too late to own sessions, to some other.
+    /// Draws a new id that leads to this worker. A worker that started too late to own sessions draws ids of others.
     pub fn draw_id(&self) -> Id {
         let shards = self.engine.shards();
         let mut ids = self.ids.borrow_mut();
@@ -179,7 +179,7 @@ impl Worker {
         }
     }
 
-    /// A session is on its way in. If too many are, the oldest is closed: clients that join need a moment, and do not notice.
+    /// Adds a pending session. Beyond the limit, the oldest is closed; clients that join within a moment are not affected.
     pub(crate) fn pending_session(&self, id: Id) {
         self.pending_count.set(self.pending_count.get() + 1);
         let mut pending = self.pending.borrow_mut();
@@ -199,12 +199,12 @@ impl Worker {
         }
     }
 
-    /// A session is not on its way in any more.
+    /// Counts out a session that is no longer pending.
     pub(crate) fn session_arrived(&self) {
         self.pending_count.set(self.pending_count.get() - 1);
     }
 
-    /// A list of some sessions that have not begun to end, so many at most: in no order that anybody chose.
+    /// Returns some open sessions, at most `most`, in no particular order.
     pub(crate) fn open_sessions(&self, most: usize) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().filter(|session| session.is_open()).take(most).cloned().collect()
     }
@@ -213,20 +213,20 @@ impl Worker {
         self.sessions.borrow().values().filter(|session| session.is_open()).count()
     }
 
-    /// Returns the number of its sessions.
+    /// Returns the number of sessions of this worker.
     pub fn session_count(&self) -> usize {
         self.sessions.borrow().len()
     }
 
-    /// A list of all sessions, so that they may end while it is walked.
+    /// Returns a list of all sessions, so that they may end while the caller iterates.
     pub fn sessions(&self) -> Vec<Rc<Session>> {
         self.sessions.borrow().values().cloned().collect()
     }
 }
 
-/// Actors of this thread.
+/// The actors of this thread.
 impl Worker {
-    /// Records the death of an actor, with what its supervisor does about it.
+    /// Records the death of an actor, with its supervisor's directive.
     pub fn actor_died(&self, kind: ActorKind, name: String, cause: String, directive: Directive) {
         self.counters.increment(Count::ActorsDied);
         if directive == Directive::Restart {
@@ -236,7 +236,7 @@ impl Worker {
         self.actors.death(DeathRecord { kind, name, cause, directive, at: Instant::now() });
     }
 
-    /// Records how long a call of an actor took, if it is the longest of its kind.
+    /// Records the duration of an actor's call, if it is the longest of its kind.
     #[inline]
     pub fn actor_called(&self, kind: ActorKind, time: Duration) {
         let mut longest = self.longest_calls.borrow_mut();
@@ -249,9 +249,9 @@ impl Worker {
     }
 }
 
-/// Calls of other threads.
+/// The calls of other threads.
 impl Worker {
-    /// Makes the calls of other threads that wait.
+    /// Runs the waiting calls of other threads.
     #[inline]
     pub fn make_calls(self: &Rc<Self>) {
         if self.inbox.is_waiting() {
@@ -259,20 +259,20 @@ impl Worker {
         }
     }
 
-    /// Returns true if no call of another thread waits or is being made.
+    /// Returns whether no call of another thread waits or runs.
     pub fn is_idle(&self) -> bool {
         !self.calling.get() && !self.inbox.is_waiting()
     }
 
     #[cold]
     fn make_waiting_calls(self: &Rc<Self>) {
-        // A call that lands here again leaves the rest to the one who is at it, so that none overtakes another.
+        // A nested run leaves the rest to the outer one, so that no call overtakes another.
         if self.calling.replace(true) {
             return;
         }
         let started = Instant::now();
         for call in self.inbox.drain() {
-            // A call that panics must not take the others with it.
+            // A call that panics must not prevent the others.
             if let Err(panic) = catch_unwind(AssertUnwindSafe(|| call(self))) {
                 self.counters.increment(Count::TasksPanicked);
                 self.actor_died(ActorKind::WORKER, self.index.to_string(), panic_text(&*panic), Directive::Restart);
@@ -283,12 +283,12 @@ impl Worker {
     }
 }
 
-/// There are calls in the inbox.
+/// The message that the inbox has calls.
 #[derive(Message)]
 #[rtype(result = "()")]
 struct Wake;
 
-/// Wakes its worker for the calls of other threads.
+/// The actor that wakes its worker for the calls of other threads.
 struct InboxWaker(Rc<Worker>);
 
 impl actix::Actor for InboxWaker {
@@ -296,10 +296,10 @@ impl actix::Actor for InboxWaker {
 }
 
 impl Drop for InboxWaker {
-    /// Without it no call of another thread gets here any more.
+    /// Records the loss: without this actor, no call of another thread is run any more.
     fn drop(&mut self) {
         if std::thread::panicking() {
-            let cause = "the actor that wakes the worker panicked".to_owned();
+            let cause = "inbox waker panicked".to_owned();
             self.0.actor_died(ActorKind::WORKER, self.0.index.to_string(), cause, Directive::Stop);
         }
     }
@@ -310,15 +310,15 @@ impl Handler<Wake> for InboxWaker {
 
     fn handle(&mut self, Wake: Wake, ctx: &mut Context<Self>) {
         self.0.make_calls();
-        // A mailbox knows no budget: without this a flood of messages would starve the thread's connections and timers.
+        // An actor's mailbox has no budget. Without this yield, a flood of messages would starve the thread's connections and timers.
         ctx.wait(tokio::task::yield_now().into_actor(self).map(|(), _, _| ()));
     }
 }
 
-/// What is counted and recorded of a worker.
+/// The counters and the record of a worker.
 pub(crate) type Records = (Arc<Counters>, Arc<ActorLog>);
 
-/// A worker as other threads see it.
+/// A worker, as other threads see it.
 pub struct WorkerHandle {
     waker: Addr<InboxWaker>,
     pub(crate) counters: Arc<Counters>,
@@ -332,13 +332,13 @@ impl fmt::Debug for WorkerHandle {
     }
 }
 
-/// The worker's thread has ended, or its inbox is full.
+/// A worker that cannot be called: its thread has ended, or its inbox is full.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a worker thread has ended, or is too far behind: wait and try again")]
+#[error("worker thread ended or overloaded: retry later")]
 pub struct Unreachable;
 
 impl WorkerHandle {
-    /// Has `call` made on the worker's thread, behind all calls that were sent to it before. `bytes` is what it carries.
+    /// Queues `call` for the worker's thread, after all earlier calls. `bytes` is the size of its packets.
     ///
     /// # Errors
     ///
@@ -351,7 +351,7 @@ impl WorkerHandle {
         Ok(())
     }
 
-    /// As [`call`](Self::call), although the worker may be far behind or gone.
+    /// Queues a call as [`call`](Self::call) does, even if the worker is overloaded or has ended.
     pub fn force(&self, bytes: usize, call: impl FnOnce(&Rc<Worker>) + Send + 'static) {
         if self.inbox.push(bytes, Box::new(call)) {
             self.waker.do_send(Wake);
@@ -362,12 +362,12 @@ impl WorkerHandle {
         (Arc::clone(&self.counters), Arc::clone(&self.actors))
     }
 
-    /// Returns the record of the actors of its thread.
+    /// Returns the record of the thread's actors.
     pub fn actors(&self) -> &ActorLog {
         &self.actors
     }
 
-    /// Returns true if the worker is too far behind to be sent packets. It is counted.
+    /// Returns whether the worker is too overloaded for packets, and counts it.
     pub fn is_full(&self) -> bool {
         let full = self.is_alive() && self.inbox.is_full();
         if full {

@@ -19,7 +19,7 @@ pub enum NatsAuth {
     User(String, String),
     /// A token.
     Token(String),
-    /// The seed of an nkey, which begins with `SU`.
+    /// The seed of an nkey, which starts with `SU`.
     Nkey(String),
     /// A file with a JWT and an nkey, as `nsc` writes it.
     Credentials(PathBuf),
@@ -39,7 +39,7 @@ impl fmt::Debug for NatsAuth {
 }
 
 impl NatsAuth {
-    /// Parses what can be parsed without a server. A file is read, which blocks.
+    /// Parses the credentials, as far as that needs no server. A file is read, which blocks.
     pub(crate) fn check(&self) -> Result<(), NatsConfigError> {
         match self {
             Self::Nkey(seed) => KeyPair::from_seed(seed).map(drop).map_err(|error| NatsConfigError::Nkey(error.to_string())),
@@ -111,16 +111,16 @@ mod tests {
         let folder = Folder::new();
         let wrong_seed = folder.file("seed.creds", &credentials("jwt", "SUSECRET"));
         let nonsense = folder.file("nonsense.creds", "SECRET");
-        for (auth, told) in [
-            (NatsAuth::Nkey("SUSECRET".into()), "begins with SU"),
-            (NatsAuth::Nkey(KeyPair::new_user().public_key()), "begins with SU"),
-            (NatsAuth::Credentials(folder.path().join("none.creds")), "none.creds can't be used"),
-            (NatsAuth::Credentials(wrong_seed), "seed.creds can't be used"),
-            (NatsAuth::Credentials(nonsense), "nonsense.creds can't be used"),
+        for (auth, expected) in [
+            (NatsAuth::Nkey("SUSECRET".into()), "starts with SU"),
+            (NatsAuth::Nkey(KeyPair::new_user().public_key()), "starts with SU"),
+            (NatsAuth::Credentials(folder.path().join("none.creds")), "none.creds failed"),
+            (NatsAuth::Credentials(wrong_seed), "seed.creds failed"),
+            (NatsAuth::Credentials(nonsense), "nonsense.creds failed"),
         ] {
             let error = auth.check().unwrap_err();
             let (shown, debug) = (error.to_string(), format!("{error:?}"));
-            assert!(shown.contains(told) && !shown.contains("SECRET") && !debug.contains("SECRET"), "{shown} {debug}");
+            assert!(shown.contains(expected) && !shown.contains("SECRET") && !debug.contains("SECRET"), "{shown} {debug}");
         }
     }
 }

@@ -14,12 +14,12 @@ use thiserror::Error;
 /// The longest file that is read, in bytes.
 const MAX_FILE: u64 = 1 << 20;
 
-/// A certificate or key that can't be used.
+/// A certificate or key that is unusable.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CertificateError {
     /// A file can't be read.
-    #[error("{path} can't be read: {source}")]
+    #[error("reading {path} failed: {source}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -31,21 +31,21 @@ pub enum CertificateError {
     Pem {
         /// The file.
         path: PathBuf,
-        /// What it should hold.
+        /// The expected content.
         expected: &'static str,
         /// The reason.
         source: pem::Error,
     },
     /// A root certificate can't vouch for a server.
-    #[error("{path} holds a certificate that can't be trusted: {source}")]
+    #[error("{path} holds an unusable root certificate: {source}")]
     Root {
         /// The file.
         path: PathBuf,
         /// The reason.
         source: rustls::Error,
     },
-    /// A certificate and a key don't belong together, or are of no use.
-    #[error("the certificate {certificate} and the key {key} can't be used together: {source}")]
+    /// A certificate and a key do not match, or are unusable.
+    #[error("certificate {certificate} and key {key} unusable together: {source}")]
     Pair {
         /// The file of the certificate.
         certificate: PathBuf,
@@ -82,7 +82,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, Certificate
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, CertificateError> {
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "it is longer than 1 MiB, and no certificate or key");
+    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, "longer than 1 MiB");
     let read = fs::metadata(path).and_then(|file| if file.len() > MAX_FILE { Err(too_long()) } else { fs::read(path) });
     read.map_err(|source| CertificateError::Read { path: path.to_owned(), source })
 }
@@ -130,20 +130,20 @@ mod tests {
         let torn = files.folder.file("torn.pem", "-----BEGIN CERTIFICATE-----\nnonsense");
         let no_der = files.folder.file("no-der.pem", "-----BEGIN CERTIFICATE-----\nbm9uc2Vuc2U=\n-----END CERTIFICATE-----\n");
         let long = files.folder.file("long.pem", &"x".repeat(2 << 20));
-        for (checked, told) in [
-            (check_roots(missing), "missing.pem can't be read"),
+        for (checked, expected) in [
+            (check_roots(missing), "missing.pem failed"),
             (check_roots(key), "key.pem holds no PEM certificate"),
             (check_roots(&torn), "torn.pem holds no PEM certificate"),
-            (check_roots(&no_der), "no-der.pem holds a certificate that can't be trusted"),
+            (check_roots(&no_der), "no-der.pem holds an unusable root certificate"),
             (check_roots(&long), "longer than 1 MiB"),
-            (check_pair(certificate, missing), "missing.pem can't be read"),
+            (check_pair(certificate, missing), "missing.pem failed"),
             (check_pair(certificate, certificate), "certificate.pem holds no PEM private key"),
             (check_pair(key, key), "key.pem holds no PEM certificate"),
-            (check_pair(certificate, other_key), "can't be used together"),
-            (check_pair(&no_der, key), "can't be used together"),
+            (check_pair(certificate, other_key), "unusable together"),
+            (check_pair(&no_der, key), "unusable together"),
         ] {
             let error = checked.unwrap_err().to_string();
-            assert!(error.contains(told), "{told}: {error}");
+            assert!(error.contains(expected), "{expected}: {error}");
         }
     }
 

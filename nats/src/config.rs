@@ -100,7 +100,7 @@ impl fmt::Debug for NatsConfig {
 fn parse_address(text: &str) -> Result<ServerAddr, NatsConfigError> {
     let wrong = |error| NatsConfigError::Address { address: redact::address(text.trim()), error };
     let parsed: ServerAddr = text.trim().parse().map_err(|error: std::io::Error| wrong(error.to_string()))?;
-    if parsed.host().is_empty() { Err(wrong("it names no host".into())) } else { Ok(parsed) }
+    if parsed.host().is_empty() { Err(wrong("no host".into())) } else { Ok(parsed) }
 }
 
 #[cfg(test)]
@@ -118,23 +118,23 @@ mod tests {
     }
 
     #[test]
-    fn check_refuses_settings_that_can_not_work() {
+    fn check_refuses_invalid_settings() {
         let missing = PathBuf::from("/no/such.pem");
-        for (config, told) in [
+        for (config, expected) in [
             (NatsConfig { cluster: "a.b".into(), ..config() }, "\"a.b\""),
-            (NatsConfig { cluster: String::new(), ..config() }, "name of a cluster"),
+            (NatsConfig { cluster: String::new(), ..config() }, "invalid cluster name"),
             (NatsConfig { cluster: "a".repeat(65), ..config() }, "1 to 64 characters"),
             (NatsConfig { ping_interval: Duration::ZERO, ..config() }, "ping interval"),
             (NatsConfig::new("nats://127.0.0.1:no"), "nats://HOST:PORT"),
-            (NatsConfig::new(""), "it names no host"),
-            (NatsConfig::new("nats://127.0.0.1,"), "it names no host"),
-            (NatsConfig { auth: NatsAuth::Nkey("SUsesame".into()), ..config() }, "begins with SU"),
+            (NatsConfig::new(""), "no host"),
+            (NatsConfig::new("nats://127.0.0.1,"), "no host"),
+            (NatsConfig { auth: NatsAuth::Nkey("SUsesame".into()), ..config() }, "starts with SU"),
             (NatsConfig { auth: NatsAuth::Credentials("/no/such.creds".into()), ..config() }, "/no/such.creds"),
-            (NatsConfig { root_certificates: Some(missing.clone()), ..config() }, "/no/such.pem can't be read"),
-            (NatsConfig { client_certificate: Some((missing, "/no/such.key".into())), ..config() }, "/no/such.pem can't be read"),
+            (NatsConfig { root_certificates: Some(missing.clone()), ..config() }, "reading /no/such.pem failed"),
+            (NatsConfig { client_certificate: Some((missing, "/no/such.key".into())), ..config() }, "reading /no/such.pem failed"),
         ] {
             let error = config.check().unwrap_err().to_string();
-            assert!(error.contains(told) && !error.contains("sesame"), "{told}: {error}");
+            assert!(error.contains(expected) && !error.contains("sesame"), "{expected}: {error}");
         }
     }
 

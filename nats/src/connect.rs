@@ -80,7 +80,10 @@ mod tests {
         let config = NatsConfig::new("nats://me:secret@a:1,nats://b:2");
         let refused = config.failure(&ConnectError::new(ConnectErrorKind::AuthorizationViolation)).to_string();
         let unreachable = config.failure(&ConnectError::new(ConnectErrorKind::Dns)).to_string();
-        assert!(refused.contains("nats://…@a:1, nats://b:2 lets this process in") && !refused.contains("secret"), "{refused}");
-        assert!(unreachable.contains("nats://…@a:1, nats://b:2 can be reached") && !unreachable.contains("secret"), "{unreachable}");
+        assert!(refused.contains("NATS at nats://…@a:1, nats://b:2 rejected the credentials") && !refused.contains("secret"), "{refused}");
+        assert!(
+            unreachable.contains("connecting to NATS at nats://…@a:1, nats://b:2 failed") && !unreachable.contains("secret"),
+            "{unreachable}"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Reasons why no connection to NATS comes about.
+//! Reasons why a connection to NATS fails.
 
 use std::path::PathBuf;
 
@@ -6,12 +6,12 @@ use thiserror::Error;
 
 use crate::certificates::CertificateError;
 
-/// A setting that can't work. No error shows a credential.
+/// An invalid setting. No error shows a credential.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NatsConfigError {
     /// A server address is malformed.
-    #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
+    #[error("invalid NATS address {address:?}: {error}; write nats://HOST:PORT")]
     Address {
         /// The address, without credentials.
         address: String,
@@ -19,16 +19,16 @@ pub enum NatsConfigError {
         error: String,
     },
     /// The name of the cluster can't be part of a subject.
-    #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
+    #[error("invalid cluster name {0:?}; use 1 to 64 characters of [A-Za-z0-9_-]")]
     ClusterName(String),
     /// The interval of pings is zero.
-    #[error("the ping interval of NATS has to be above zero")]
+    #[error("ping interval of NATS is zero; set it above zero")]
     PingInterval,
     /// The seed of an nkey is malformed.
-    #[error("the nkey for NATS can't be read: {0}; give its seed, which begins with SU")]
+    #[error("reading the nkey for NATS failed: {0}; give its seed, which starts with SU")]
     Nkey(String),
-    /// A file of credentials can't be read, or holds something else.
-    #[error("{path} can't be used to show NATS who this is: {error}")]
+    /// A file of credentials can't be read, or has other contents.
+    #[error("reading the NATS credentials {path} failed: {error}")]
     Credentials {
         /// The file.
         path: PathBuf,
@@ -40,15 +40,15 @@ pub enum NatsConfigError {
     Certificate(#[from] CertificateError),
 }
 
-/// A connection that did not come about.
+/// A failed connection.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NatsConnectError {
-    /// A setting can't work.
+    /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] NatsConfigError),
     /// A server answered, and refused the credentials.
-    #[error("no NATS server at {servers} lets this process in with these credentials: {error}")]
+    #[error("NATS at {servers} rejected the credentials: {error}")]
     Refused {
         /// The servers that were tried.
         servers: String,
@@ -56,7 +56,7 @@ pub enum NatsConnectError {
         error: String,
     },
     /// No server answered.
-    #[error("no NATS server at {servers} can be reached: {error}")]
+    #[error("connecting to NATS at {servers} failed: {error}")]
     Unreachable {
         /// The servers that were tried.
         servers: String,

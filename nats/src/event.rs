@@ -7,11 +7,11 @@ use async_nats::{ClientError, ConnectErrorKind, Event};
 pub enum LinkEvent {
     /// The connection is up.
     Up,
-    /// The connection is down. The client reconnects by itself.
+    /// The connection is down. The client reconnects automatically.
     Down,
-    /// The client dropped messages of a subscription that nobody drained in time.
+    /// The client dropped messages of a subscription that was drained too slowly.
     SlowConsumer,
-    /// The server refused something: a subject without permission, or credentials that ceased to be valid.
+    /// The server refused something: a subject without permission, or credentials that are no longer valid.
     Refused(Event),
     /// Anything else, for logs.
     Other(Event),
@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_of_the_server_are_told_from_other_errors() {
+    fn refusals_of_the_server_are_no_other_errors() {
         let login = ClientError::Other(ConnectErrorKind::AuthorizationViolation.to_string());
         for event in [Event::ServerError(ServerError::Other("Permissions Violation".into())), Event::ClientError(login)] {
             assert!(matches!(event.into(), LinkEvent::Refused(_)));

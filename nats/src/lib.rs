@@ -7,7 +7,7 @@
 //! * `auth`: the credentials. `redact`: server addresses without credentials.
 //! * `config`: the settings of a connection, and the checks that need no server. `certificates`: the checks of PEM files.
 //! * `connect`: the connection itself. `event`: its ups and downs. `throttle`: a limit for repeated log lines.
-//! * `error`: the reasons why settings are refused, or no server lets this process in.
+//! * `error`: the reasons why settings are refused, or connections fail.
 
 mod auth;
 mod certificates;

@@ -5,7 +5,7 @@ pub(crate) fn address(address: &str) -> String {
     let (scheme, rest) = address.split_at(address.find("://").map_or(0, |at| at + 3));
     match (rest.rsplit_once('@'), rest.split_once(':')) {
         (Some((_, host)), _) => format!("{scheme}…@{host}"),
-        // What is no port may be a password: its host was forgotten, or a comma in it cuts it off.
+        // A suffix that is no port may be a password, without its host or cut by a comma.
         (None, Some((host, port))) if !port.bytes().all(|byte| byte.is_ascii_digit()) => format!("{scheme}{host}:…"),
         _ => address.to_owned(),
     }

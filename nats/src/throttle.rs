@@ -1,4 +1,4 @@
-//! A limit for log lines that may come by the thousand.
+//! A rate limit for frequent log lines.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! The server that the own tests of socket.io-client talk to: port 3210, one handler for each thing that they look at.
+//! The server for the test suite of socket.io-client: port 3210, with one handler for each tested behaviour.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use sociable::{Ack, Args, Data, Failure, Handshake, RawArgs, Recovery, Server, Socket, Value};
 
-/// Tests with a client timeout of 0 ms count on the server not answering at once.
+/// The delay of answers. Tests with a client timeout of 0 ms require that the server does not answer at once.
 const DELAY: Duration = Duration::from_millis(10);
 const NOW: &str = "2015-01-01T00:00:00.000Z";
 const UTF8: [&str; 5] = ["てすと", "Я Б Г Д Ж Й", "Ä ä Ü ü ß", "utf8 — string", "utf8 — string"];
@@ -73,7 +73,7 @@ fn main_namespace(io: &Server) {
     in_order(io, &["blob1", "blob2", "blob3"], "blob3-ack");
 }
 
-/// Asks the client, and says so if the answer is the right one.
+/// Asks the client, and reports a right answer.
 async fn ask(socket: Socket) {
     let Ok(answer) = socket.emit_with_ack("ack", ()).await else { return };
     let test = answer.decode::<Value>(1).ok().and_then(|object| object.get("test").and_then(Value::as_bool));
@@ -82,7 +82,7 @@ async fn ask(socket: Socket) {
     }
 }
 
-/// Answers the last of some events if all came in their order. How far a client is, is its data.
+/// Answers the last of some events if all came in order. The data of the socket holds the progress.
 fn in_order(io: &Server, events: &'static [&'static str], answer: &'static str) {
     for (place, event) in events.iter().enumerate() {
         io.on(event, move |socket: Socket, Args((value,)): Args<(Option<Value>,)>| async move {
@@ -100,7 +100,7 @@ fn is_binary(value: &Value) -> bool {
     value.as_bytes().is_some()
 }
 
-/// Clients that have gone need nothing.
+/// Sends an event; disconnected clients need none.
 fn emit(socket: &Socket, event: &str, args: impl sociable::EmitArgs) {
     socket.emit(event, args).ok();
 }

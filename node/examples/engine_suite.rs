@@ -1,7 +1,7 @@
-//! The server that the tests of `engine.io-client` ask for, so that they can be run against us: `tests/js/engine-client.suite.mjs`.
+//! The server for the test suite of `engine.io-client`: `tests/js/engine-client.suite.mjs`.
 //!
-//! It is Engine.IO alone, and shows how one works with that layer: who is let in, headers that set cookies, and a middleware of the `App`
-//! that looks at the requests of a session.
+//! The example uses the Engine.IO layer alone. Its parts are admission, headers that set cookies, and a middleware of the `App` for the requests of a
+//! session.
 
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -26,7 +26,7 @@ struct Flags {
     port: u16,
 }
 
-/// The headers of the last request by which each session sent something, by the session's id.
+/// The headers of the last request with which each session sent packets, by the session's id.
 #[derive(Clone, Default)]
 struct LastHeaders(Arc<Mutex<HashMap<String, HashMap<String, String>>>>);
 
@@ -70,7 +70,7 @@ impl Connection for Client {
             }
             other => self.session.send_text(other),
         };
-        // Who is gone needs no answer.
+        // A closed session needs no answer.
         sent.ok();
     }
 
@@ -83,7 +83,7 @@ impl Connection for Client {
     }
 }
 
-/// Sets cookies of many kinds, of which the client has to keep the first two.
+/// Sets cookies of many kinds. The client has to keep the first two.
 fn set_cookies(headers: &mut HeaderMap, _: &Handshake) {
     let now = HttpDate::from(SystemTime::now());
     let expired = format!("4=4; Expires={now}");
@@ -118,7 +118,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         };
         App::new().wrap_fn(noting).service(service.clone())
     };
-    // The tests ask for `localhost`, which may be either loopback address.
+    // The tests connect to `localhost`, which may be either loopback address.
     let server = engine.serve(app).shutdown_timeout(Duration::from_secs(1)).bind(("localhost", flags.port))?;
     println!("listening on http://{}", server.addrs()[0]);
     Ok(server.run().await?)

@@ -1,4 +1,4 @@
-//! Acknowledgements, both ways.
+//! Acknowledgements in both directions.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,9 +18,9 @@ use crate::emit::{EmitArgs, EmitError};
 use crate::socket::Socket;
 use crate::stats::Count;
 
-/// The acknowledgement that the sender of an event asked for. It can be sent once; clones are the same one.
+/// The acknowledgement that the sender of an event asked for. Only the first call of [`send`](Self::send) counts, over all clones.
 ///
-/// If none was asked for, sending does nothing: take `Option<Ack>` to tell.
+/// If the sender asked for none, sending does nothing. Take `Option<Ack>` to distinguish the two.
 #[derive(Clone, Debug, Default)]
 pub struct Ack(Option<Arc<Asked>>);
 
@@ -46,16 +46,16 @@ impl Ack {
         Self(Some(Arc::new(Asked { sent: AtomicBool::new(false), by })))
     }
 
-    /// True if the sender asked for it.
+    /// Returns whether the sender asked for an acknowledgement.
     pub(crate) fn is_asked(&self) -> bool {
         self.0.is_some()
     }
 
-    /// Sends it. A second call does nothing.
+    /// Sends the acknowledgement. A second call does nothing.
     ///
     /// # Errors
     ///
-    /// The arguments can't be written, or the socket has left.
+    /// The arguments cannot be encoded, or the socket has left.
     pub fn send(&self, args: impl EmitArgs) -> Result<(), EmitError> {
         let Some(asked) = &self.0 else { return Ok(()) };
         if asked.sent.swap(true, Ordering::Relaxed) {
@@ -69,7 +69,7 @@ impl Ack {
             By::Server(answer, encoding) => {
                 let args = args.into_args(*encoding)?;
                 if let Some(answer) = answer.lock().take() {
-                    // Nobody waits any more: the time was over.
+                    // The asking side has stopped waiting.
                     let _ = answer.send(args);
                 }
                 Ok(())
@@ -78,14 +78,14 @@ impl Ack {
     }
 }
 
-/// Why an acknowledgement did not come.
+/// The reason why an acknowledgement is missing.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum AckError {
-    /// It did not come in time.
+    /// The deadline passed.
     #[error("operation has timed out")]
     Timeout,
-    /// The socket left before it was sent.
+    /// The socket left without acknowledging.
     #[error("the socket has disconnected")]
     Disconnected,
     /// The event was not sent.
@@ -93,13 +93,13 @@ pub enum AckError {
     Emit(#[from] EmitError),
 }
 
-/// The acknowledgement of one client. The event was sent when this was made; await it for the answer, drop it to wait no more.
+/// The pending acknowledgement of one client. The event is sent already. Await the answer, or drop this to stop waiting.
 #[derive(Debug)]
 #[must_use = "await it for the answer of the client"]
 pub struct PendingAck {
     answer: Result<oneshot::Receiver<Args>, Option<AckError>>,
     deadline: Option<Pin<Box<Sleep>>>,
-    /// Where the acknowledgement is waited for.
+    /// The socket and the id under which the acknowledgement is awaited.
     registered: Option<(Socket, u64)>,
 }
 
@@ -143,32 +143,32 @@ impl Drop for PendingAck {
     }
 }
 
-/// What one client answered to a broadcast.
+/// The acknowledgement of one client to a broadcast.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AckReply {
     /// The socket.
     pub id: Id,
-    /// What it answered.
+    /// The arguments of the acknowledgement.
     pub args: Args,
 }
 
-/// Not all clients acknowledged a broadcast.
+/// An incomplete set of acknowledgements of a broadcast.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("{reason}")]
 pub struct BroadcastAckError {
-    /// The answers that came.
+    /// The acknowledgements that arrived.
     pub replies: Vec<AckReply>,
     /// The sockets that did not answer.
     pub missing: Vec<Id>,
-    /// Why no longer is waited.
+    /// The reason why the rest is missing.
     pub reason: AckError,
 }
 
-/// Who waits for an acknowledgement of a socket.
+/// The receiver of an acknowledgement.
 #[derive(Debug)]
 pub(crate) enum Waiter {
     One(oneshot::Sender<Args>),
-    /// One of many who were sent a broadcast.
+    /// The receiver of all acknowledgements of a broadcast.
     Many(mpsc::UnboundedSender<Answer>),
 }
 
@@ -180,19 +180,19 @@ impl Waiter {
         }
     }
 
-    /// The socket has left. Who waits for one answer learns it by the drop.
-    pub(crate) fn gone(self, id: Id) {
+    /// Reports that the socket has left. A receiver of one acknowledgement sees the drop.
+    pub(crate) fn left(self, id: Id) {
         if let Self::Many(waiters) = self {
             drop(waiters.send(Answer::Gone(id)));
         }
     }
 }
 
-/// The acknowledgements that a socket owes, by their ids. Each entry has someone who waits, and goes when they stop to.
+/// The acknowledgements that a client owes, by id. An entry is removed when its receiver stops waiting.
 #[derive(Debug, Default)]
 pub(crate) struct AckTable(Option<Box<Numbered<Owed>>>);
 
-/// An acknowledgement that is waited for.
+/// An acknowledgement that a client owes.
 #[derive(Debug)]
 pub(crate) struct Owed {
     pub(crate) waiter: Waiter,
@@ -218,7 +218,7 @@ impl AckTable {
     }
 }
 
-/// An event packet.
+/// Returns an event packet.
 pub(crate) fn event(namespace: &ByteString, name: ByteString, args: Args, id: Option<u64>) -> Packet {
     Packet { namespace: namespace.clone(), body: Body::Event { name, args, id } }
 }

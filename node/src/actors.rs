@@ -1,4 +1,4 @@
-//! The actors of a node: how many there are, which died and of what, and how long their longest calls took.
+//! A report on the actors of a node: their numbers, their deaths, and their longest calls.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,10 +15,10 @@ use crate::thread::room::RoomActor;
 use crate::thread::socket_actor::SocketActor;
 use crate::thread::{ThreadState, ask_threads};
 
-/// How many namespaces of a worker are listed, those with the most sockets.
+/// The number of namespaces listed per worker: those with the most sockets.
 const MAX_NAMESPACES: usize = 100;
 
-/// The kinds of actors, with the owner and the supervisor of each, from the top of the tree to the bottom.
+/// The kinds of actors with their owners and supervisors, from the top of the tree to the bottom.
 const KINDS: [(ActorKind, &str, &str); 5] = [
     (ActorKind::WORKER, "engine", "worker"),
     (ActorKind::SESSION, "worker", "worker"),
@@ -27,7 +27,7 @@ const KINDS: [(ActorKind, &str, &str); 5] = [
     (SocketActor::KIND, "session", "namespace"),
 ];
 
-/// The actors of a node, as [`Server::actors`] lists them. It is serialized for operators.
+/// The actors of a node, as [`Server::actors`] returns them. The report can be serialized.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Actors {
@@ -49,11 +49,11 @@ pub struct ActorKindReport {
     pub owner: &'static str,
     /// The kind that supervises it.
     pub supervisor: &'static str,
-    /// How many there are.
+    /// The number of living actors.
     pub alive: usize,
-    /// How many died since the start.
+    /// The number of deaths since the start.
     pub deaths: u64,
-    /// How many were restarted since the start.
+    /// The number of restarts since the start.
     pub restarts: u64,
     /// The longest call, in microseconds: of workers, namespaces and rooms. Sessions and sockets are not timed.
     pub longest_call_us: u64,
@@ -65,13 +65,13 @@ pub struct ActorKindReport {
 pub struct WorkerActors {
     /// The worker's index.
     pub index: usize,
-    /// Its sessions.
+    /// The number of its sessions.
     pub sessions: usize,
-    /// Its sockets.
+    /// The number of its sockets.
     pub sockets: usize,
-    /// Its rooms.
+    /// The number of its rooms.
     pub rooms: usize,
-    /// How many namespaces have sockets there.
+    /// The number of namespaces with sockets on this worker.
     pub namespace_count: usize,
     /// The namespaces with the most sockets: 100 at most.
     pub namespaces: Vec<NamespaceActors>,
@@ -81,11 +81,11 @@ pub struct WorkerActors {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct NamespaceActors {
-    /// Its name. What would break a line of a log is escaped.
+    /// The name. Characters that would break a log line are escaped.
     pub name: String,
-    /// Its sockets.
+    /// The number of its sockets.
     pub sockets: usize,
-    /// Its rooms, those of its sockets' ids not among them.
+    /// The number of its rooms, without those of its sockets' own ids.
     pub rooms: usize,
 }
 
@@ -101,9 +101,9 @@ pub struct ActorDeath {
     pub name: String,
     /// The text of the panic.
     pub cause: String,
-    /// What its supervisor did: `restart`, `stop` or `escalate`.
+    /// The supervisor's directive: `restart`, `stop` or `escalate`.
     pub directive: &'static str,
-    /// How long ago it died, in milliseconds.
+    /// The time since the death, in milliseconds.
     pub ago_ms: u64,
 }
 
@@ -161,9 +161,9 @@ fn micros(time: Duration) -> u64 {
 }
 
 impl Server {
-    /// Returns the actors of this node: their tree and counts, the last deaths with their causes, and the longest calls.
+    /// Returns the actors of this node: the tree, the counts, the last deaths with their causes, and the longest calls.
     ///
-    /// Every worker thread is asked. One that does not answer within a second is left out of the tree.
+    /// A worker thread that does not answer within a second is left out of the tree.
     ///
     /// ```
     /// # async fn show(io: sociable::Server) {

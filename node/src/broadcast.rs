@@ -1,4 +1,4 @@
-//! Choosing the sockets of a broadcast, and what is done with them.
+//! Broadcasts: the selection of sockets, and the operations on them.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::remote_socket::{FetchError, RemoteSocket};
 
 /// One room or several.
 pub trait IntoRooms {
-    /// The rooms.
+    /// Returns the rooms.
     fn into_rooms(self) -> Vec<Room>;
 }
 
@@ -49,7 +49,7 @@ impl<T: AsRef<str>> IntoRooms for &[T] {
     }
 }
 
-/// How something is sent.
+/// The delivery options of an event.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Flags {
     pub(crate) local: bool,
@@ -64,8 +64,10 @@ impl Default for Flags {
     }
 }
 
-/// Some sockets of a namespace: those in any of the rooms, or all if no room was named, but those in any of the excepted rooms. Each is
-/// met once, in however many of the rooms it is.
+/// A selection of sockets in a namespace.
+///
+/// The selection holds the sockets in any of the chosen rooms, or all if none was chosen. Sockets in an excepted room are left out. A socket in
+/// several of the rooms gets the event once.
 ///
 /// ```
 /// # async fn show(io: sociable::Server) -> Result<(), Box<dyn std::error::Error>> {
@@ -102,36 +104,36 @@ impl BroadcastOperator {
         self
     }
 
-    /// The same as [`to`](Self::to): `in` in other languages.
+    /// Adds the sockets in these rooms, like [`to`](Self::to). Other languages call this `in`.
     pub fn within(self, rooms: impl IntoRooms) -> Self {
         self.to(rooms)
     }
 
-    /// Leaves out the sockets in these rooms.
+    /// Excludes the sockets in these rooms.
     pub fn except(mut self, rooms: impl IntoRooms) -> Self {
         self.target.except.extend(rooms.into_rooms());
         self
     }
 
-    /// This node alone.
+    /// Restricts the selection to this node.
     pub fn local(mut self) -> Self {
         self.flags.local = true;
         self
     }
 
-    /// The event is dropped for each socket to which it can't leave at once.
+    /// Marks the event as volatile: it is dropped for each client that cannot take it at once.
     pub fn volatile(mut self) -> Self {
         self.flags.volatile = true;
         self
     }
 
-    /// Whether a poll response with the event may be compressed: yes by default.
+    /// Sets whether a poll response with the event may be compressed: yes by default.
     pub fn compress(mut self, compress: bool) -> Self {
         self.flags.compress = compress;
         self
     }
 
-    /// How long acknowledgements, or the answers of other nodes, may take: 5 s by default.
+    /// Sets the deadline for acknowledgements, or for the answers of other nodes: 5 s by default.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.flags.timeout = Some(timeout);
         self
@@ -141,8 +143,8 @@ impl BroadcastOperator {
     ///
     /// # Errors
     ///
-    /// The name is reserved, the arguments can't be written, a thread is too far behind, or the other nodes can't be told. In the last two
-    /// cases all others have got it.
+    /// The name is reserved, or the arguments cannot be encoded. A worker thread is overloaded, or the other nodes cannot be reached. In the last two
+    /// cases all other sockets get the event.
     pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         check_name(event)?;
         let args = args.into_args(self.namespace.encoding())?;
@@ -158,15 +160,15 @@ impl BroadcastOperator {
         self.emit("message", args)
     }
 
-    /// Sends an event to the sockets and collects their acknowledgements. The event is sent at once, whether or not the future is awaited.
+    /// Sends an event to the sockets and collects their acknowledgements.
     ///
-    /// A socket that leaves meanwhile is waited for no longer; it is named in the error.
+    /// The event is sent at once, even if the future is never awaited. A socket that leaves meanwhile is listed in the error as missing.
     pub fn emit_with_ack(self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Vec<AckReply>, BroadcastAckError>> {
         let encoded = check_name(event).and_then(|()| Ok(args.into_args(self.namespace.encoding())?));
         self.namespace.broadcast_with_ack(self.target, self.flags, event.into(), encoded)
     }
 
-    /// Tells of the sockets, over the whole cluster.
+    /// Returns the sockets, over the whole cluster.
     ///
     /// # Errors
     ///
@@ -175,16 +177,16 @@ impl BroadcastOperator {
         self.namespace.fetch(self.target, self.flags)
     }
 
-    /// Joins the sockets to rooms.
+    /// Makes the sockets join rooms.
     ///
     /// # Errors
     ///
-    /// A thread is too far behind, or the other nodes can't be told.
+    /// A worker thread is overloaded, or the other nodes cannot be reached.
     pub fn sockets_join(self, rooms: impl IntoRooms) -> Result<(), EmitError> {
         self.broadcast(Operation::Join(rooms.into_rooms()))
     }
 
-    /// Has the sockets leave rooms.
+    /// Makes the sockets leave rooms.
     ///
     /// # Errors
     ///
@@ -193,7 +195,7 @@ impl BroadcastOperator {
         self.broadcast(Operation::Leave(rooms.into_rooms()))
     }
 
-    /// Puts the sockets out of the namespace; with `close` their whole connections are closed.
+    /// Disconnects the sockets from the namespace; with `close`, also closes their connections.
     ///
     /// # Errors
     ///

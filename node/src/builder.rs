@@ -28,7 +28,7 @@ use crate::server_state::ServerState;
 use crate::spans::TracePropagator;
 use crate::thread::private_rooms::PrivateRooms;
 
-/// Sets the options of a [`Server`]. The defaults are those of the JavaScript server, but where an option says otherwise.
+/// A builder of a [`Server`]. The defaults are those of the JavaScript server, unless an option says otherwise.
 #[must_use = "call `build`"]
 pub struct ServerBuilder {
     config: Config,
@@ -84,89 +84,98 @@ impl ServerBuilder {
 
     sociable_engine::engine_options!();
 
-    /// How packets are written: [`JsonParser`] by default. Clients have to use the same.
+    /// Sets how packets are encoded: [`JsonParser`] by default. Clients have to use the same parser.
     pub fn parser(mut self, parser: impl Parser) -> Self {
         self.parser = Arc::new(parser);
         self
     }
 
-    /// What carries messages to the other nodes. By default the node is alone.
+    /// Sets the adapter that connects this node to the others. By default there are no others.
     ///
-    /// The others know of this node, and tell and ask it what they tell and ask all, when its first worker thread runs: before that it could not
-    /// answer. One that sends them something, asks them, or counts them before it serves is known from then on.
+    /// The node joins the cluster when its first worker thread runs, because it could not answer before. If it emits to the other nodes, asks them or
+    /// counts them earlier, it joins then.
     pub fn adapter(mut self, adapter: impl Adapter) -> Self {
         self.adapter = Some(Arc::new(adapter));
         self
     }
 
-    /// Lets clients whose connections were lost come back as the sockets that they were, with what they missed: off by default.
+    /// Enables connection state recovery: a disconnected client returns as the same socket, with its missed events. Off by default.
     pub fn recovery(mut self, recovery: Recovery) -> Self {
         self.recovery = Some(recovery);
         self
     }
 
-    /// How long a connection may be in no namespace after it was opened: 45 s by default. It is closed then.
+    /// Sets how long a connection may stay outside of any namespace before it is closed: 45 s by default.
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
 
-    /// How long each attachment of a packet may take to come after the one before: 30 s by default. The connection is closed then.
+    /// Sets how long each attachment of a packet may take after the one before: 30 s by default. Then the connection is closed.
     pub fn packet_timeout(mut self, timeout: Duration) -> Self {
         self.packet_timeout = timeout;
         self
     }
 
-    /// How many bytes a client may send to be let into a namespace (`auth`), as they are encoded: 16 KiB by default. Beyond it the client gets a connect
-    /// error. They are kept as long as the socket.
+    /// Sets the maximum size of a client's `auth` payload, in encoded bytes: 16 KiB by default.
+    ///
+    /// A client with a larger one gets a connect error. The payload is kept as long as the socket.
     pub fn max_auth_bytes(mut self, bytes: usize) -> Self {
         self.max_auth_bytes = bytes;
         self
     }
 
-    /// How long the acknowledgements of a broadcast are waited for where nothing else is said: 5 s by default.
+    /// Sets the default deadline for the acknowledgements of a broadcast: 5 s unless set.
     pub fn ack_timeout(mut self, timeout: Duration) -> Self {
         self.ack_timeout = timeout;
         self
     }
 
-    /// How long the answers of other nodes are waited for where nothing else is said: 5 s by default.
+    /// Sets the default deadline for the answers of other nodes: 5 s unless set.
     pub fn request_timeout(mut self, timeout: Duration) -> Self {
         self.request_timeout = timeout;
         self
     }
 
-    /// Whether a namespace that was made for a pattern goes when its last socket has left: yes by default, unlike in JavaScript. With
-    /// [`recovery`](Self::recovery) it stays for as long as the client of one that was lost may come back.
+    /// Sets whether a pattern's namespace is dropped with its last socket: yes by default, unlike in JavaScript.
+    ///
+    /// With [`recovery`](Self::recovery) it stays for as long as one of its disconnected clients may return.
     pub fn cleanup_empty_child_namespaces(mut self, clean_up: bool) -> Self {
         self.dynamic.cleanup = clean_up;
         self
     }
 
-    /// How many namespaces this node has at most when a client asks for a new one: 100,000 by default. Beyond it empty namespaces that were made for
-    /// patterns go, those that wait for lost clients last. If there is none, the client is refused.
+    /// Sets the number of namespaces beyond which clients cannot create another one: 100,000 by default.
+    ///
+    /// At the limit, the empty namespaces that were created for patterns are dropped; those that await disconnected clients go last. If none is
+    /// empty, the client is refused.
     pub fn max_dynamic_namespaces(mut self, namespaces: usize) -> Self {
         self.dynamic.max = namespaces;
         self
     }
 
-    /// How many namespaces one session may make for patterns: 100 by default. Those that are gone do not count, nor do those that were there before.
-    /// Beyond it the client is refused.
+    /// Sets how many namespaces one session may create for patterns: 100 by default. A client that asks for more is refused.
+    ///
+    /// Namespaces that were dropped, or that existed before, do not count.
     pub fn max_dynamic_namespaces_of_session(mut self, namespaces: usize) -> Self {
         self.dynamic.of_session = namespaces;
         self
     }
 
-    /// How many namespaces all clients of one [address](Self::client_address) may make for patterns: 10,000 by default.
+    /// Sets how many namespaces the clients of one address may create for patterns: 10,000 by default.
+    ///
+    /// See [`client_address`](Self::client_address).
     pub fn max_dynamic_namespaces_of_address(mut self, namespaces: usize) -> Self {
         self.dynamic.of_address = namespaces;
         self
     }
 
-    /// Tells the address of a client, for the limits that hold for one. `None` if it is not known. By default it is the other end of the connection,
-    /// unless that is a private address: then it is that of a proxy. A network of IPv6 with a prefix of 64 bits counts as one address.
+    /// Sets how the address of a client is found, for the limits per address. `None` stands for an unknown address.
     ///
-    /// Behind balancers of Sociable it is the last address in `X-Forwarded-For`, if nobody else reaches the node:
+    /// By default it is the peer address of the connection, unless that is private and so belongs to a proxy. An IPv6 network with a prefix of 64
+    /// bits counts as one address.
+    ///
+    /// Behind balancers of Sociable, use the last address in `X-Forwarded-For`, provided that only they reach the node:
     ///
     /// ```
     /// let io = sociable::Server::builder()
@@ -179,21 +188,23 @@ impl ServerBuilder {
         self
     }
 
-    /// How often sockets of this node may be in a room that is named like the id of *another* socket: never by default, unlike in JavaScript.
+    /// Sets how many memberships in rooms named like the id of *another* socket are allowed.
     ///
-    /// Who is in such a room gets all that is sent to that socket alone. Where rooms are named by clients, anybody could listen to anybody. Each such
-    /// room costs a subscription of NATS. A join beyond the limit does nothing; it is counted as `private_joins_refused`, and logged.
+    /// The default is none, unlike in JavaScript.
     ///
-    /// An id has 20 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. Put something before names of your own that look so: `doc:…`.
+    /// The members of such a room receive everything that is sent to that socket alone. If clients choose the names of rooms, any client could then
+    /// listen to any other. Each such room costs a NATS subscription. A join beyond the limit does nothing; it is logged, and counted as
+    /// `private_joins_refused`.
+    ///
+    /// An id has 20 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. Prefix room names of your own that look so: `doc:…`.
     pub fn max_private_rooms(mut self, rooms: usize) -> Self {
         self.max_private_rooms = rooms;
         self
     }
 
-    /// Serves the files of the official client, for browsers, beside the clients' requests: `/socket.io/socket.io.js` and the others that the
-    /// folder `dist` of the npm package `socket.io-client` holds. Off by default.
+    /// Serves the official client's files to browsers: `/socket.io/socket.io.js` and its siblings. Off by default.
     ///
-    /// The files are read and compressed once, by [`build`](Self::build).
+    /// `folder` is the folder `dist` of the npm package `socket.io-client`. [`build`](Self::build) reads and compresses the files once.
     ///
     /// ```no_run
     /// let io = sociable::Server::builder().serve_client("node_modules/socket.io-client/dist").build()?;
@@ -204,12 +215,13 @@ impl ServerBuilder {
         self
     }
 
-    /// Whether a client that waits for an acknowledgement is told why there is none: when the arguments of its event do not fit or are not
-    /// [valid](crate::Validate), when middleware refuses the event, and when a handler ends with an error before it sent the acknowledgement. No by
-    /// default, as in JavaScript: then the client waits until its own timeout.
+    /// Sets whether a client that waits for an acknowledgement gets the error that prevented it. No by default, as in JavaScript.
     ///
-    /// The acknowledgement is one object, `{"error":{"message":"…","data":…}}`; without data that field is not there. Arguments that do not fit have the
-    /// data `{"code":"E_ARGUMENTS","argument":0}`.
+    /// Such errors are arguments that do not fit or are not [valid](crate::Validate), and refusals by middleware. A handler that fails before it
+    /// acknowledges is another. By default the client waits until its own timeout.
+    ///
+    /// The acknowledgement is one object, `{"error":{"message":"…","data":…}}`. The field `data` is left out if there is none. For arguments that do
+    /// not fit, the data is `{"code":"E_ARGUMENTS","argument":0}`.
     pub fn answer_errors(mut self, answer: bool) -> Self {
         self.answer_errors = answer;
         self
@@ -222,17 +234,17 @@ impl ServerBuilder {
         self
     }
 
-    /// Adds state that handlers take by [`State<T>`](crate::State). There is one of each type.
+    /// Registers state that handlers take as [`State<T>`](crate::State). A second value of the same type replaces the first.
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
         self
     }
 
-    /// The server.
+    /// Returns the server.
     ///
     /// # Errors
     ///
-    /// The options that can't work, all of them.
+    /// All options that cannot work.
     pub fn build(self) -> Result<Server, ConfigError> {
         let files = self.client_files.as_deref().map(client_files::read).transpose();
         let files = files.map_err(|error| ConfigError::single(format!("serve_client: {error}")));
@@ -287,7 +299,7 @@ impl ServerBuilder {
     }
 }
 
-/// The layer above a session that comes while its server is being dropped.
+/// The connection of a session that opens while its server is being dropped.
 struct Refuse(Rc<Session>);
 
 impl Connection for Refuse {

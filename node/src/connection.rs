@@ -1,4 +1,4 @@
-//! One client: the sockets of a session, and the packets between.
+//! One client: the sockets of a session, and the packets between them.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::rc::{Rc, Weak};
@@ -32,25 +32,25 @@ use crate::thread::socket::{Connected, LocalSocket};
 use crate::thread::sockets::Sockets;
 use crate::trace;
 
-/// Many more namespaces than a client ever joins, at once or pending: each costs memory before anybody has agreed to it.
+/// The limit of namespaces per client, connected or pending. Each costs memory before any middleware has accepted it.
 const MAX_NAMESPACES: usize = 1000;
-/// No namespace has a name longer than this, in bytes: names are kept for as long as the namespace.
+/// The longest name of a namespace, in bytes. A name is kept as long as its namespace.
 const MAX_NAME: usize = 1024;
 
-/// What a message costs besides its bytes while its packet is incomplete.
-const MESSAGE: usize = 64;
-/// What a namespace of a client costs besides its name and what the client sent to be let in.
-const NAMESPACE: usize = 1024;
+/// The memory of a message besides its bytes while its packet is incomplete.
+const MESSAGE_COST: usize = 64;
+/// The memory of a client's namespace besides its name and its `auth` payload.
+const NAMESPACE_COST: usize = 1024;
 
-/// What is kept of a client for a namespace that it is in, or wants to be in.
+/// Returns the memory that a client takes for one namespace, in bytes.
 fn cost(name: &str, auth: &Args) -> usize {
-    NAMESPACE + name.len() + auth.encoded_len()
+    NAMESPACE_COST + name.len() + auth.encoded_len()
 }
 
 const INVALID_NAMESPACE: &str = "Invalid namespace";
 const TOO_MANY_NAMESPACES: &str = "Too many namespaces";
 
-/// The layer above a session.
+/// The connection of a client, on top of its session.
 #[derive(Debug)]
 pub(crate) struct Client {
     this: Weak<Client>,
@@ -59,13 +59,13 @@ pub(crate) struct Client {
     thread: Rc<ThreadState>,
     decoder: RefCell<Box<dyn Decoder>>,
     sockets: RefCell<Sockets<LocalSocket>>,
-    /// Namespaces that are asked whether they let the client in.
+    /// The namespaces that the client asked for and that have not decided yet.
     connecting: RefCell<Option<Box<Set<ByteString>>>>,
-    /// The namespaces that it made.
+    /// The number of namespaces that the client created.
     made: OnceCell<Made>,
-    /// It has been in some namespace.
+    /// True once the client has joined a namespace.
     joined: Cell<bool>,
-    /// What is kept of a packet whose attachments have not all come.
+    /// The memory of a packet whose attachments are incomplete.
     unfinished: Cell<usize>,
 }
 
@@ -85,18 +85,18 @@ impl Client {
             unfinished: Cell::new(0),
         });
         if client.is_old() {
-            // It does not ask for the main namespace: it is in it from the start.
+            // Such a client is in the main namespace from the start, without asking.
             client.connect(ByteString::from_static(MAIN_NAMESPACE), None);
         }
         client
     }
 
-    /// A client of Socket.IO 2 or before.
+    /// Returns whether the client speaks Socket.IO 2 or before.
     fn is_old(&self) -> bool {
         self.session.version().is_v3()
     }
 
-    /// Takes what the decoder made of a message of this length.
+    /// Handles the decoder's result for a message of this length.
     fn decoded(&self, decoded: Result<Option<Packet>, DecodeError>, length: usize) {
         match decoded {
             Ok(Some(packet)) => {
@@ -118,14 +118,14 @@ impl Client {
         }
     }
 
-    /// A packet awaits attachments: the next has to come in time, and all together may take only so much memory.
+    /// Accounts for a packet that awaits attachments. The next has to come in time, and their memory is bounded.
     fn awaits_attachments(&self, length: usize) {
-        let cost = length + MESSAGE;
+        let cost = length + MESSAGE_COST;
         if !self.session.keep(cost) {
             return self.session.end_over_budget();
         }
         self.unfinished.set(self.unfinished.get() + cost);
-        // Before it joins, its time is shorter still.
+        // Before it joins, the client has the shorter connect timeout.
         if self.joined.get() {
             self.expect_attachments();
         }
@@ -137,7 +137,7 @@ impl Client {
         }
     }
 
-    /// The packet that awaited attachments is complete.
+    /// Ends the accounting of a packet whose attachments are complete.
     fn finished(&self) {
         self.session.let_go(self.unfinished.take());
         if self.joined.get() {
@@ -167,7 +167,7 @@ impl Client {
         }
     }
 
-    /// Old clients put what they send to be let in into a query behind the name of the namespace.
+    /// Moves the `auth` payload of an old client out of the query behind the name of the namespace.
     fn read_query(&self, packet: &mut Packet) {
         let Some((name, query)) = packet.namespace.split_once('?') else { return };
         if let (Body::Connect(auth), Some(server)) = (&mut packet.body, self.server.upgrade()) {
@@ -186,12 +186,12 @@ impl Client {
         self.sockets.borrow().all()
     }
 
-    /// True if a namespace is being asked whether it lets the client in.
+    /// Returns whether the client waits for this namespace's decision.
     fn asks(&self, namespace: &ByteString) -> bool {
         self.connecting.borrow().as_ref().is_some_and(|connecting| connecting.contains(namespace))
     }
 
-    /// Asks a namespace to let the client in.
+    /// Asks a namespace to accept the client.
     fn connect(&self, name: ByteString, auth: Option<Args>) {
         let (Some(this), Some(server)) = (self.this.upgrade(), self.server.upgrade()) else { return self.session.close() };
         if name.len() > MAX_NAME {
@@ -200,7 +200,7 @@ impl Client {
         if self.sockets.borrow().len() + self.connecting.borrow().as_ref().map_or(0, |connecting| connecting.len()) >= MAX_NAMESPACES {
             return self.refuse(&server, name, &Failure::new(TOO_MANY_NAMESPACES));
         }
-        // It is kept as long as the socket: not with the whole message that it came in.
+        // Copied: name and payload are kept as long as the socket, and must not hold the whole message.
         let name = if &*name == MAIN_NAMESPACE { ByteString::from_static(MAIN_NAMESPACE) } else { ByteString::from(&*name) };
         let auth = auth.unwrap_or_else(|| server.no_auth.clone());
         let cost = cost(&name, &auth);
@@ -214,13 +214,12 @@ impl Client {
         let (asked, by) = (name.clone(), Arc::clone(&server));
         let join = move || async move { joining.join(&by, &asked, auth, cost).await }.boxed_local();
         let settle = move |joined: Option<Result<(), Failure>>| {
-            // A middleware that panicked has not let the client in.
+            // A middleware that panicked has refused the client.
             if let Err(failure) = joined.unwrap_or_else(|| Err(Failure::new("Internal server error"))) {
                 this.refuse(&server, name, &failure);
             }
         };
-        // Not at once: what a client sends behind its request, without waiting for the answer, is a fault of its own, as with the JavaScript
-        // server.
+        // Not at once: as with the JavaScript server, a client that sends packets before the answer is at fault itself.
         spawn_rest(&self.session, 0, join(), settle);
     }
 
@@ -231,7 +230,7 @@ impl Client {
         let bare = self.is_old() && failure.message() != INVALID_NAMESPACE;
         let payload = if bare { failure.bare_payload(encoding) } else { failure.payload(encoding) };
         let packet = Packet { namespace: name, body: Body::ConnectError(payload) };
-        // A client that has gone needs no answer.
+        // A closed session needs no answer.
         let _ = self.session.send(server.parser.encode(&packet), true);
     }
 
@@ -271,11 +270,11 @@ impl Client {
         Span::current().record("messaging.client.id", tracing::field::display(socket.shared.id.shortened()));
         let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
         let known = if asked { ask_middleware(&socket, claimed.as_mut()).await? } else { Set::default() };
-        // The client may have gone while it was waiting.
+        // The client may have disconnected meanwhile.
         if !self.session.is_open() {
             return Ok(());
         }
-        // From here to the end nothing waits: what others send comes before all this or after it.
+        // Nothing awaits from here on, so messages of others come before all this or after it.
         if let Some(recoveries) = recoveries {
             recoveries.on_connected(&socket.shared, self.thread.worker.index());
         }
@@ -289,13 +288,13 @@ impl Client {
                 self.expect_attachments();
             }
         }
-        // From now on the socket is what it is kept for.
+        // From now on the connected socket holds the memory.
         connecting.cost.set(0);
         self.sockets.borrow_mut().add(Rc::clone(&socket));
         let (rooms, chosen) = resume(&socket, back, &known);
         socket.connected(&rooms, &chosen);
         if !socket.shared.is_connected() {
-            // A listener of rooms has put it out.
+            // A listener of rooms has disconnected the socket.
             return Ok(());
         }
         let _ = self.session.send(server.connect_frames(namespace, &socket.shared, self.is_old()), true);
@@ -304,12 +303,12 @@ impl Client {
         Ok(())
     }
 
-    /// Takes the session that a client comes back to, with the packets that it missed. If they can't be sent, the connection ends.
+    /// Takes the session that a client returns to, with its missed packets. If they cannot be sent, the connection ends.
     fn take_missed(&self, socket: &LocalSocket, mut claimed: Claimed) -> Result<Return, Unsendable> {
         let (missed, session) = (claimed.missed(), claimed.take_session());
         let missed = missed.map(|missed| (socket.packets(&missed), missed));
         match (missed, session) {
-            // Namespaces of one client come back together, and share its outbox: beyond it nothing is begun.
+            // All namespaces of a client are recovered together and share its outbox. If the packets do not fit, none is sent.
             (Some((packets, missed)), Some(session)) if self.session.has_room_for(packets.iter().map(Frames::len)) => {
                 Ok(Return { session, missed, packets })
             }
@@ -317,7 +316,7 @@ impl Client {
                 if let (Some(recoveries), Some(session)) = (socket.shared.namespace.recoveries(), session) {
                     recoveries.history.forget(&session.pid);
                 }
-                // It was there a moment ago, or is too much by now. The client comes back, as somebody new.
+                // The history has lost the session meanwhile, or it has grown too large. The client reconnects as a new one.
                 self.session.end(CloseReason::ForcedClose, Ending::Graceful);
                 Err(Unsendable)
             }
@@ -325,17 +324,17 @@ impl Client {
     }
 }
 
-/// A client that comes back: its session, and the packets that it missed.
+/// The session that a client returns to, with its missed packets.
 struct Return {
     session: SavedSession,
     missed: Missed,
     packets: Vec<Frames>,
 }
 
-/// The packets that a client missed can't be sent.
+/// The missed packets do not fit into the outbox.
 struct Unsendable;
 
-/// Asks the namespace's middleware about a socket. Returns the rooms that it comes back to: a middleware finds them, and may have it leave them.
+/// Runs the namespace's middleware for a socket. Returns the rooms of its session: middleware sees them and may leave them.
 async fn ask_middleware(socket: &Rc<LocalSocket>, claimed: Option<&mut Claimed>) -> Result<Set<Room>, Failure> {
     let missed = claimed.as_ref().and_then(|claimed| claimed.missed());
     let known: Set<Room> = missed.into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room).collect();
@@ -343,7 +342,7 @@ async fn ask_middleware(socket: &Rc<LocalSocket>, claimed: Option<&mut Claimed>)
     let context = ConnectContext { socket: socket.socket() };
     for middleware in &socket.setup().middleware {
         if let Err(error) = middleware(&context).await {
-            // Who is refused has nothing to come back to.
+            // A refused client loses its session.
             claimed.map(Claimed::discard);
             return Err(error.into_failure());
         }
@@ -351,7 +350,7 @@ async fn ask_middleware(socket: &Rc<LocalSocket>, claimed: Option<&mut Claimed>)
     Ok(known)
 }
 
-/// Puts a socket where it was, or at the present. Returns the rooms that it comes back to, and those that a middleware chose.
+/// Starts a socket where its session ended, or at the present. Returns the recovered rooms, and those that middleware chose.
 fn resume(socket: &LocalSocket, back: Option<Return>, known: &Set<Room>) -> (Vec<Room>, Vec<Room>) {
     let mut chosen = socket.shared.take_rooms();
     let Some(Return { session, mut missed, packets }) = back else {
@@ -359,7 +358,7 @@ fn resume(socket: &LocalSocket, back: Option<Return>, known: &Set<Room>) -> (Vec
         return (vec![], chosen);
     };
     let kept: Set<&Room> = chosen.iter().collect();
-    // What a middleware has it leave was its room until now.
+    // Until now the session was in the rooms that middleware left.
     let left = missed.rooms.extract_if(.., |(room, _)| known.contains(room) && !kept.contains(room));
     left.for_each(|(room, from)| missed.left_rooms.add(LeftRoom { room, from, to: missed.head }));
     chosen.retain(|room| !known.contains(room));
@@ -389,14 +388,12 @@ fn run_connect_handlers(socket: &Rc<LocalSocket>) {
 }
 
 impl Connected for Client {
-    /// A socket has left.
     fn forget(&self, socket: &Rc<LocalSocket>) {
         if self.sockets.borrow_mut().remove(socket) {
             self.session.let_go(cost(socket.shared.namespace.name(), socket.shared.auth()));
         }
     }
 
-    /// Takes the client out of all its namespaces and closes its connection.
     fn close(&self) {
         for socket in self.sockets() {
             socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
@@ -405,11 +402,11 @@ impl Connected for Client {
     }
 }
 
-/// A namespace that is being asked; a second request for it is a fault of the client until this is dropped.
+/// A namespace that has not decided yet. A second request for it meanwhile is an error of the client.
 struct Connecting<'a> {
     client: &'a Client,
     name: &'a ByteString,
-    /// What is kept for it.
+    /// The memory charged for the request.
     cost: Cell<usize>,
 }
 
@@ -419,13 +416,13 @@ impl Drop for Connecting<'_> {
         let mut connecting = self.client.connecting.borrow_mut();
         let last = connecting.as_mut().is_some_and(|connecting| connecting.remove(self.name) && connecting.is_empty());
         if last {
-            // Nearly every client asks once: nothing is kept for a second time.
+            // Nearly every client asks once, so no memory is held for later requests.
             *connecting = None;
         }
     }
 }
 
-/// Gives a socket up that did not get to be connected: refused, panicked in a middleware, or gone meanwhile.
+/// Abandons a socket that was not connected: refused, panicked in a middleware, or disconnected meanwhile.
 struct Abandoned<'a>(&'a Rc<LocalSocket>);
 
 impl Drop for Abandoned<'_> {
@@ -450,7 +447,7 @@ impl Connection for Client {
 
     fn closed(&self, reason: CloseReason) {
         for socket in self.sockets() {
-            // A socket that can't be ended must not keep the others in their rooms.
+            // A socket whose end panics must not keep the others in their rooms.
             self.session.supervise(|| socket.leave(DisconnectReason::Session(reason), false));
         }
     }
@@ -462,7 +459,7 @@ impl Connection for Client {
     fn overdue(&self) {
         if self.unfinished.get() > 0 {
             self.thread.count(Count::PacketsOverdue);
-            tracing::debug!(target: "sociable::parser", sid = %self.session.id().shortened(), "attachments overdue: session closed");
+            tracing::debug!(target: "sociable::parser", sid = %self.session.id().shortened(), "attachments overdue; session closed");
             self.session.close();
         } else if !self.joined.get() {
             self.session.close();

@@ -1,4 +1,4 @@
-//! What can be sent as the arguments of an event, and why it may fail.
+//! The arguments of an event, and the errors of sending one.
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -8,30 +8,30 @@ use sociable_protocol::packet::RESERVED_EVENTS;
 use sociable_protocol::{Args, EncodeError, Encoding, Id, Raw, Value};
 use thiserror::Error;
 
-/// Why an event was not sent, or not to everybody.
+/// An error of sending an event. Some receivers may have got it.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum EmitError {
-    /// The name belongs to the protocol. Choose another.
-    #[error("\"{0}\" is a reserved event name")]
+    /// The protocol reserves the name.
+    #[error("event name \"{0}\" is reserved: choose another")]
     Reserved(String),
-    /// A value can't be written.
+    /// A value cannot be encoded.
     #[error(transparent)]
     Encode(#[from] EncodeError),
-    /// The socket has left, or its client does not read.
+    /// The socket has left, or its client is too slow.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// A worker thread is too far behind. Emit less, or wait and try again.
-    #[error("a worker thread is too far behind to take more")]
+    /// A worker thread is overloaded.
+    #[error("worker thread overloaded: emit less, or retry later")]
     Busy,
-    /// The other nodes were not told.
+    /// The other nodes did not get the event.
     #[error(transparent)]
     Adapter(#[from] AdapterError),
 }
 
 /// The arguments of an event or acknowledgement.
 ///
-/// | what is given | what is sent |
+/// | given | sent |
 /// |---|---|
 /// | `()` | no argument |
 /// | `&value`, of any type with `Serialize` | one argument |
@@ -39,7 +39,7 @@ pub enum EmitError {
 /// | a string, number, `bool`, `Vec`, `Option`, [`Value`] by value | one argument |
 /// | [`RawArgs`](crate::RawArgs), [`Raw`] | arguments that were received, as they came |
 ///
-/// Bytes anywhere in a value (`bytes::Bytes`, `serde_bytes`) travel as binary.
+/// Bytes anywhere in a value (`bytes::Bytes`, `serde_bytes`) travel as binary attachments.
 ///
 /// ```
 /// # fn show(socket: &sociable::Socket) -> Result<(), sociable::EmitError> {
@@ -53,8 +53,8 @@ pub enum EmitError {
 /// # }
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't be sent as the arguments of an event",
-    label = "not something that can be sent",
+    message = "`{Self}` cannot be the arguments of an event",
+    label = "not arguments of an event",
     note = "give a reference for one argument (`&value`), a tuple for several (`(a, b)`), or `()` for none",
     note = "the value has to implement `serde::Serialize`"
 )]
@@ -63,7 +63,7 @@ pub trait EmitArgs {
     ///
     /// # Errors
     ///
-    /// A value can't be written.
+    /// A value cannot be encoded.
     fn into_args(self, encoding: Encoding) -> Result<Args, EncodeError>;
 }
 
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn the_forms_of_arguments() {
+    fn arguments_have_all_documented_forms() {
         assert_eq!(json(()), "");
         assert_eq!(json("text"), r#""text""#);
         assert_eq!(json(("a", 1, [2, 3])), r#""a",1,[2,3]"#);
@@ -161,8 +161,8 @@ mod tests {
     }
 
     #[test]
-    fn a_reserved_name_is_refused() {
-        assert_eq!(check_name("disconnecting").unwrap_err().to_string(), "\"disconnecting\" is a reserved event name");
+    fn reserved_name_is_refused() {
+        assert_eq!(check_name("disconnecting").unwrap_err().to_string(), "event name \"disconnecting\" is reserved: choose another");
         assert_eq!(check_name("error"), Ok(()));
     }
 }

@@ -3,15 +3,15 @@
 use sociable_adapter::Room;
 use sociable_protocol::maps::Map;
 
-/// Up to so many are searched from the front: that is as fast as a map, and smaller.
+/// Up to this number, rooms are searched linearly: as fast as a map, and smaller.
 const FEW: usize = 16;
 
-/// A list of rooms from which any one is taken in constant time, however many there are.
+/// A list of rooms with removal in constant time, whatever its length.
 #[derive(Debug, Default)]
 pub(crate) struct JoinedRooms {
-    /// Gaps are left by rooms that were taken out of many.
+    /// The rooms. Removals from a long list leave gaps.
     rooms: Vec<Option<Room>>,
-    /// Where each room stands, if there are many.
+    /// The index of each room, if there are many.
     places: Option<Box<Map<Room, u32>>>,
 }
 
@@ -27,7 +27,7 @@ impl JoinedRooms {
         }
     }
 
-    /// True if a room is in the list.
+    /// Returns whether a room is in the list.
     pub(crate) fn contains(&self, room: &Room) -> bool {
         match &self.places {
             Some(places) => places.contains_key(room),
@@ -35,14 +35,14 @@ impl JoinedRooms {
         }
     }
 
-    /// Takes a room out.
+    /// Removes a room.
     pub(crate) fn remove(&mut self, room: &Room) {
         let Some(places) = &mut self.places else {
             return self.rooms.retain(|joined| joined.as_ref() != Some(room));
         };
         let Some(place) = places.remove(room) else { return };
         self.rooms[place as usize] = None;
-        // The work of moving up is shared by the removals that made the gaps.
+        // Each compaction is paid for by the removals that made the gaps.
         if self.rooms.len() > 2 * places.len() {
             self.rooms.retain(Option::is_some);
             self.rooms.shrink_to(2 * self.rooms.len());
@@ -60,7 +60,7 @@ impl JoinedRooms {
         self.rooms.iter().flatten()
     }
 
-    /// Takes all out.
+    /// Removes all rooms.
     pub(crate) fn drain(&mut self) -> Vec<Room> {
         std::mem::take(self).rooms.into_iter().flatten().collect()
     }
@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn rooms_stay_in_the_order_in_which_they_were_joined() {
+    fn rooms_keep_the_order_of_their_joins() {
         let (mut joined, mut model) = (JoinedRooms::default(), vec![]);
         let mut seed = 7u64;
         for step in 0..4_000 {

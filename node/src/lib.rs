@@ -1,6 +1,6 @@
 //! Sociable: a Socket.IO server for actix-web that is a cluster from the start.
 //!
-//! Sockets, rooms and namespaces are actors; clients connect unchanged, whatever language they are written in.
+//! Sockets, rooms and namespaces are actors. Every Socket.IO client connects unchanged, whatever its language.
 //!
 //! ```no_run
 //! use actix_web::App;
@@ -26,22 +26,22 @@
 //!
 //! # Layout
 //!
-//! Under it stands `sociable-engine`: sessions, transports, HTTP and worker threads. Here, in the order of a packet's way in:
+//! Below lies `sociable-engine`: sessions, transports, HTTP and worker threads. This crate follows a packet inwards:
 //!
 //! * `connection.rs`: the sockets of a session, and the packets between.
-//! * `thread/`: the part of one worker thread: its sockets and namespaces, and the rooms with their members.
-//! * `handler/`: the handlers of applications, how they run, and where they are kept.
-//! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the public
-//!   face. `reason.rs`: the table of reasons for which sockets leave.
-//! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: what all threads see of it. `namespace_limits.rs`: how many namespaces clients may make.
-//!   `client_files.rs`: the files of the official client.
-//! * `cluster/`: what crosses threads and nodes. `recovery/`: clients that come back.
-//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the list of actors, logs, and spans.
+//! * `thread/`: the state of one worker thread: its sockets, its namespaces, and the rooms with their members.
+//! * `handler/`: the handlers of applications, how they run, and where they are registered.
+//! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the
+//!   public API. `reason.rs`: the table of reasons for which sockets leave.
+//! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: the state that threads share. `namespace_limits.rs`: the limits on namespaces that
+//!   clients create. `client_files.rs`: the files of the official client.
+//! * `cluster/`: the operations across threads and nodes. `recovery/`: the return of disconnected clients.
+//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the report on actors, logs, and spans.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Panics
 //!
-//! A handler that panics ends; nobody else notices, unless the program is built with `panic = "abort"`.
+//! A panic ends its handler and nothing else, unless the program is built with `panic = "abort"`.
 
 mod ack;
 mod actors;
@@ -76,13 +76,13 @@ pub use sociable_adapter::{self as adapter, Room};
 
 #[cfg(feature = "nats")]
 pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
-/// The Engine.IO layer, which serves by itself too: sessions with messages, without namespaces.
+/// The Engine.IO layer, which also works alone: sessions with messages, without namespaces.
 pub use sociable_engine as engine;
 pub use sociable_engine::{
     CloseReason, ConfigError, ConnectionError, Cookie, Cors, EngineService, EngineStats, ErrorCode, Handshake, Refusal, SendError, Serve,
     Transport, on_connect,
 };
-/// The arguments of an event or acknowledgement, still encoded as they came.
+/// The encoded arguments of an event or acknowledgement, as they were received.
 pub use sociable_protocol::Args as RawArgs;
 pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, TraceContext, Value};
 
@@ -105,8 +105,10 @@ pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
 pub use self::spans::TracePropagator;
 pub use self::stats::Stats;
+#[cfg(feature = "metrics")]
+pub use sociable_metrics::MetricsFormat;
 
-/// The code of the README and of the guides is compiled with the examples of this crate, and run where it can be.
+/// The examples of the README and the guides, compiled and run as doctests.
 #[cfg(doctest)]
 mod guides {
     macro_rules! pages {

@@ -1,4 +1,4 @@
-//! Namespaces: what all threads share of one.
+//! Namespaces: the state that all threads share.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -33,9 +33,9 @@ use crate::thread::count_on;
 use crate::thread::namespace_actor::NamespaceActor;
 use crate::trace;
 
-/// A namespace. Cheap to clone; every clone is the same namespace.
+/// A namespace. Clones are cheap and share the same namespace.
 ///
-/// What listens is added with `on…` and `middleware`; sockets take it over when they connect.
+/// Add handlers and middleware with the `on…` methods and `middleware`. A socket takes a snapshot of them when it connects.
 ///
 /// ```
 /// use sociable::{Data, Failure, Server, Socket};
@@ -62,23 +62,23 @@ struct Inner {
     name: ByteString,
     setup: HandlerRegistry,
     recoveries: Option<Arc<Recoveries>>,
-    /// The pattern that it was made for.
+    /// The pattern for which the namespace was created.
     parent: Option<ParentNamespace>,
-    /// It counts for the client that made it, as long as clients find it.
+    /// The charge to the client that created the namespace, for as long as clients can find it.
     charge: Mutex<Option<Charge>>,
-    /// Nobody was in it before.
+    /// The time of creation.
     began: std::time::Instant,
-    /// Ids of acknowledgements, shared by all its sockets, so that a broadcast can have one.
+    /// The next id of an acknowledgement. All sockets share the ids, so that a broadcast needs only one.
     ack_ids: AtomicU64,
-    /// Joins that other nodes asked for and that threads have not made yet: rooms may come by them.
+    /// Held by joins that other nodes asked for and that threads have not done yet. They may create rooms.
     joins_under_way: Arc<()>,
-    /// The rooms of this node with the number of threads on which they have members.
+    /// The rooms of this node, with the number of threads on which they have members.
     rooms: Mutex<Map<Room, usize>>,
-    /// How many of the rooms bear a name that could be the id of a socket.
+    /// The number of rooms whose name could be the id of a socket.
     rooms_like_ids: AtomicUsize,
-    /// Sockets that are in it or on their way in.
+    /// The number of sockets in the namespace or entering it.
     sockets: AtomicUsize,
-    /// Until then a client may come back that was lost. A task waits for it.
+    /// The time until which a disconnected client may return. A task waits for it.
     awaits_lost: Mutex<Option<Instant>>,
 }
 
@@ -120,67 +120,67 @@ impl Namespace {
 
     listeners!();
 
-    /// Its name, which begins with a slash.
+    /// Returns the name, which starts with a slash.
     pub fn name(&self) -> &ByteString {
         &self.0.name
     }
 
-    /// The server. `None` if it has been dropped.
+    /// Returns the server, or `None` if it has been dropped.
     pub fn server(&self) -> Option<Server> {
         self.0.server.upgrade().map(Server::from_inner)
     }
 
-    /// Rooms of this node that have members, but for those that bear the ids of its sockets.
+    /// Returns the number of rooms with members on this node, without the rooms of its sockets' own ids.
     pub fn room_count(&self) -> usize {
         self.0.rooms.lock().len()
     }
 
-    /// Sockets of this node, those on their way in among them.
+    /// Returns the number of sockets on this node, including those that are entering.
     pub fn socket_count(&self) -> usize {
         self.0.sockets.load(Ordering::Relaxed)
     }
 
-    /// All its sockets.
+    /// Selects all sockets.
     fn all(&self) -> BroadcastOperator {
         BroadcastOperator::new(self.clone())
     }
 
-    /// The sockets in these rooms.
+    /// Selects the sockets in these rooms.
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.all().to(rooms)
     }
 
-    /// The same as [`to`](Self::to): `in` in other languages.
+    /// Selects the sockets in these rooms, like [`to`](Self::to). Other languages call this `in`.
     pub fn within(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.all().to(rooms)
     }
 
-    /// All sockets but those in these rooms.
+    /// Selects all sockets except those in these rooms.
     pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.all().except(rooms)
     }
 
-    /// The sockets of this node.
+    /// Selects the sockets of this node.
     pub fn local(&self) -> BroadcastOperator {
         self.all().local()
     }
 
-    /// All sockets; the next event is dropped where it can't leave at once.
+    /// Selects all sockets. The next event is dropped for clients that cannot take it at once.
     pub fn volatile(&self) -> BroadcastOperator {
         self.all().volatile()
     }
 
-    /// All sockets; whether a poll response with the next event may be compressed.
+    /// Selects all sockets, and sets whether poll responses with the next event may be compressed.
     pub fn compress(&self, compress: bool) -> BroadcastOperator {
         self.all().compress(compress)
     }
 
-    /// All sockets; how long their acknowledgements may take.
+    /// Selects all sockets, and sets the deadline for their acknowledgements.
     pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
         self.all().timeout(timeout)
     }
 
-    /// Sends an event to all sockets, over the whole cluster.
+    /// Sends an event to all sockets of the cluster.
     ///
     /// # Errors
     ///
@@ -198,13 +198,14 @@ impl Namespace {
         self.all().send(args)
     }
 
-    /// Sends an event to all sockets and collects their acknowledgements, for at most 5 s unless the server's
-    /// [`ack_timeout`](crate::ServerBuilder::ack_timeout) is another.
+    /// Sends an event to all sockets and collects their acknowledgements.
+    ///
+    /// The deadline is the server's [`ack_timeout`](crate::ServerBuilder::ack_timeout), 5 s by default.
     pub fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Vec<AckReply>, BroadcastAckError>> {
         self.all().emit_with_ack(event, args)
     }
 
-    /// Tells of all sockets, over the whole cluster.
+    /// Returns all sockets of the cluster.
     ///
     /// # Errors
     ///
@@ -213,7 +214,7 @@ impl Namespace {
         self.all().fetch_sockets()
     }
 
-    /// Joins all sockets to rooms.
+    /// Makes all sockets join rooms.
     ///
     /// # Errors
     ///
@@ -222,7 +223,7 @@ impl Namespace {
         self.all().sockets_join(rooms)
     }
 
-    /// Has all sockets leave rooms.
+    /// Makes all sockets leave rooms.
     ///
     /// # Errors
     ///
@@ -231,7 +232,7 @@ impl Namespace {
         self.all().sockets_leave(rooms)
     }
 
-    /// Puts all sockets out of the namespace; with `close` their connections are closed.
+    /// Disconnects all sockets from the namespace; with `close`, also closes their connections.
     ///
     /// # Errors
     ///
@@ -240,23 +241,24 @@ impl Namespace {
         self.all().disconnect_sockets(close)
     }
 
-    /// Tells the application of all *other* servers of the cluster; see [`on_server_event`](Self::on_server_event).
+    /// Sends an event to the application on all *other* servers of the cluster; see [`on_server_event`](Self::on_server_event).
     ///
     /// # Errors
     ///
-    /// The name is reserved, the arguments can't be written, or the other nodes can't be told.
+    /// The name is reserved, the arguments cannot be encoded, or the other nodes cannot be reached.
     pub fn server_side_emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         let (name, args) = self.server_event(event, args)?;
         let (_span, trace) = self.sending(event, true);
         self.publish(trace, || (Target::default(), Operation::ServerEvent { name, args }))
     }
 
-    /// Tells the application of all other servers of the cluster and collects their acknowledgements, for at most the server's
-    /// [`request_timeout`](crate::ServerBuilder::request_timeout). A server that is alone gets an empty list at once.
+    /// Sends an event to the application on all other servers of the cluster, and collects their acknowledgements.
+    ///
+    /// The deadline is the server's [`request_timeout`](crate::ServerBuilder::request_timeout). Without other servers, the list is empty.
     ///
     /// # Errors
     ///
-    /// Not all answered in time, or the event was not sent.
+    /// A server did not answer in time, or the event was not sent.
     pub fn server_side_emit_with_ack(&self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Vec<Args>, ServerAckError>> {
         self.ask_servers(self.server_event(event, args))
     }
@@ -269,18 +271,18 @@ impl Namespace {
         Ok((event.into(), args.into_args(self.encoding())?))
     }
 
-    /// The rooms of this node with their numbers of sockets; the room of each socket's id is among them.
+    /// Returns the rooms of this node with their numbers of sockets, including the room of each socket's id.
     pub async fn local_rooms(&self) -> HashMap<Room, usize> {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (sender, mut receiver) = mpsc::unbounded_channel();
         let namespace = self.clone();
         let mut reports = self.on_workers(None, 0, move |local| {
             let rooms = local.known(namespace.name()).and_then(|part| part.read(NamespaceActor::sizes));
-            drop(tell.send(rooms.unwrap_or_default()));
+            drop(sender.send(rooms.unwrap_or_default()));
         });
         let mut rooms = HashMap::new();
         while reports > 0 {
-            // A worker that ends meanwhile drops its end.
-            let Some(sizes) = told.recv().await else { break };
+            // A worker that ends meanwhile drops its sender.
+            let Some(sizes) = receiver.recv().await else { break };
             reports -= 1;
             for (room, size) in sizes {
                 *rooms.entry(room).or_default() += size;
@@ -301,7 +303,7 @@ impl Namespace {
         self.0.server.upgrade()
     }
 
-    /// Counts on this thread; on those that are no workers, for all of them together.
+    /// Counts on this thread. Threads that are no workers share one set of counters.
     pub(crate) fn count(&self, count: Count) {
         count_on(&self.0.engine, &self.0.counters, count);
     }
@@ -310,13 +312,13 @@ impl Namespace {
         &self.0.engine
     }
 
-    /// What there is of recovery, if it is on.
+    /// Returns the state of recovery, if it is on.
     #[inline]
     pub(crate) fn recoveries(&self) -> Option<&Arc<Recoveries>> {
         self.0.recoveries.as_ref()
     }
 
-    /// What there is of recovery, if each node has a history of its own.
+    /// Returns the state of recovery, if each node has its own history.
     pub(crate) fn own_history(&self) -> Option<&Recoveries> {
         self.recoveries().map(|recoveries| &**recoveries).filter(|recoveries| !recoveries.history.is_shared())
     }
@@ -329,17 +331,17 @@ impl Namespace {
         self.0.parent.as_ref()
     }
 
-    /// It counts no more for the client that made it.
+    /// Ends the charge to the client that created the namespace.
     pub(crate) fn uncharge(&self) {
         drop(self.0.charge.lock().take());
     }
 
-    /// When it was made: what was sent before, it has not kept for anybody.
+    /// Returns the time of creation. The namespace kept no event from before.
     pub(crate) fn began(&self) -> std::time::Instant {
         self.0.began
     }
 
-    /// How the arguments of its packets are written.
+    /// Returns the encoding of packet arguments.
     pub fn encoding(&self) -> Encoding {
         self.0.parser.encoding()
     }
@@ -358,7 +360,7 @@ impl Namespace {
         self.frames(&Packet { namespace: self.0.name.clone(), body: Body::Disconnect })
     }
 
-    /// Reads an event back out of its frames: its name, arguments and the id of the acknowledgement that it asks for.
+    /// Decodes an event from its frames: the name, the arguments, and the id of the acknowledgement that it asks for.
     pub(crate) fn read_event(&self, frames: &Frames) -> Option<(ByteString, Args, Option<u64>)> {
         let mut decoder = self.0.parser.decoder();
         let mut packet = None;
@@ -378,7 +380,7 @@ impl Namespace {
         self.0.ack_ids.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A room has come on a thread, or gone from one. True if it has come to the node or gone from it by that.
+    /// Notes that a room appeared on a thread or vanished from it. Returns whether the same holds for the whole node.
     pub(crate) fn room_edge(&self, room: &Room, came: bool) -> bool {
         let mut rooms = self.0.rooms.lock();
         let threads = rooms.entry(room.clone()).or_default();
@@ -392,7 +394,7 @@ impl Namespace {
             if id.tag() != self.0.engine.tag()
                 && let Some(server) = self.server_state()
             {
-                // What is for the room goes to the node of that tag: it has to come here too.
+                // The node of that tag receives the room's events; this node has to receive them too.
                 if came { server.adapter.adopt(id) } else { server.adapter.release(id) }
             }
             if came {
@@ -404,23 +406,25 @@ impl Namespace {
         edge
     }
 
-    /// Held until a join is made that another node asked for.
+    /// Returns a guard for a join that another node asked for. Dropping it marks the join as done.
     pub(crate) fn join_under_way(&self) -> Arc<()> {
         Arc::clone(&self.0.joins_under_way)
     }
 
-    /// True if sockets of this node may be meant: a room is here, or it is that of a socket that may be.
+    /// Returns whether the target may include sockets of this node.
+    ///
+    /// A room may exist here, or may be the id of a socket.
     pub(crate) fn may_have(&self, target: &Target) -> bool {
         let has = |room: &Room| self.0.rooms.lock().contains_key(room) || own_room(room).is_some();
         if target.rooms.is_empty() || Arc::strong_count(&self.0.joins_under_way) > 1 {
             return true;
         }
-        // What the joins did that are made is seen.
+        // Pairs with the dropped guards: rooms of finished joins are visible.
         fence(Ordering::Acquire);
         target.rooms.iter().any(has)
     }
 
-    /// The only worker that can have the socket that is meant, if one is meant and by its id.
+    /// Returns the only worker that can have the target, if the target is one socket by its id.
     pub(crate) fn only_worker(&self, target: &Target) -> Option<usize> {
         let [room] = &target.rooms[..] else { return None };
         let id = own_room(room)?;
@@ -431,21 +435,21 @@ impl Namespace {
         relocated.or_else(|| (id.tag() == self.0.engine.tag()).then(|| self.0.engine.owner_of(&id)))
     }
 
-    /// A socket is on its way in.
+    /// Counts a socket that is entering.
     pub(crate) fn entered(&self) {
         self.0.sockets.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// True if it has no sockets, and waits for none that was lost.
+    /// Returns whether the namespace has no sockets and awaits no disconnected client.
     pub(crate) fn is_empty(&self) -> bool {
         self.socket_count() == 0 && self.0.awaits_lost.lock().is_none()
     }
 
-    /// A socket has left, or was not let in. If it was `lost`, its client may come back.
+    /// Counts out a socket that has left or was refused. The client of a `lost` one may return.
     pub(crate) fn on_left(&self, lost: bool) {
         let server = if self.0.parent.is_some() { self.server_state() } else { None };
         if let Some(stays) = server.as_ref().and_then(|server| server.stays()).filter(|_| lost) {
-            // What other nodes send to its rooms meanwhile is kept only where the namespace is.
+            // Events of other nodes for its rooms are kept only where the namespace exists.
             let until = after(Instant::now(), stays);
             if self.0.awaits_lost.lock().replace(until).is_none() {
                 actix_rt::spawn(self.clone().await_lost(until));
@@ -458,7 +462,7 @@ impl Namespace {
         }
     }
 
-    /// Waits until no lost client can come back. Each that is lost meanwhile puts that off.
+    /// Waits until no disconnected client can return. Each further loss extends the wait.
     async fn await_lost(self, mut until: Instant) {
         loop {
             tokio::time::sleep_until(until).await;

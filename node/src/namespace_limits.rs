@@ -1,4 +1,4 @@
-//! How many namespaces clients may make by their names.
+//! The limits on namespaces that clients create by their names.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,17 +10,17 @@ use parking_lot::Mutex;
 use sociable_engine::Handshake;
 use sociable_protocol::maps::Map;
 
-/// Empty namespaces are looked for no more often than this.
+/// The shortest interval between two searches for empty namespaces.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// How many namespaces each address has made that are still there.
+/// The number of live namespaces that each address has created.
 type Addresses = Arc<Mutex<Map<IpAddr, usize>>>;
 type AddressOf = Arc<dyn Fn(&Handshake) -> Option<IpAddr> + Send + Sync>;
 
-/// The limits, and what clients have made so far.
+/// The limits, and the counts of what clients have created so far.
 #[derive(Clone)]
 pub(crate) struct NamespaceLimits {
-    /// Whether a namespace goes with its last socket.
+    /// Whether a namespace is dropped with its last socket.
     pub(crate) cleanup: bool,
     pub(crate) max: usize,
     pub(crate) of_session: usize,
@@ -50,15 +50,15 @@ impl fmt::Debug for NamespaceLimits {
     }
 }
 
-/// The namespaces that one session has made and that are still there.
+/// The number of live namespaces that one session has created.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Made(Arc<AtomicUsize>);
 
 impl NamespaceLimits {
-    /// Counts a namespace for the session and the address that ask for it. `None` if either has made too many.
+    /// Charges a namespace to the session and to the address. `None` if either has reached its limit.
     pub(crate) fn charge(&self, made: &Made, handshake: &Handshake) -> Option<Charge> {
         made.0.fetch_update(Relaxed, Relaxed, |count| (count < self.of_session).then_some(count + 1)).ok()?;
-        // From here on a drop gives back what was counted.
+        // From here on, dropping the charge undoes the count.
         let mut charge = Charge { made: made.clone(), address: None };
         if let Some(address) = (self.address_of)(handshake).map(network) {
             let mut addresses = self.addresses.lock();
@@ -76,7 +76,7 @@ impl NamespaceLimits {
         Some(charge)
     }
 
-    /// True if it is time to look for empty namespaces: to look through all of them at each request would be an attack of its own.
+    /// Returns true if a search for empty namespaces is due. A search through all of them at each request would be an attack of its own.
     pub(crate) fn may_sweep(&self) -> bool {
         let mut swept = self.swept.lock();
         let due = swept.is_none_or(|swept| swept.elapsed() >= SWEEP);
@@ -87,7 +87,7 @@ impl NamespaceLimits {
     }
 }
 
-/// A namespace that counts for those who made it, until this is dropped.
+/// A charge for one namespace. Dropping it returns the charge.
 #[derive(Debug)]
 pub(crate) struct Charge {
     made: Made,
@@ -109,7 +109,7 @@ impl Drop for Charge {
     }
 }
 
-/// One client has a whole network of IPv6.
+/// Returns the unit that is counted as one client: for IPv6 the network of 64 bits.
 fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => IpAddr::V6((u128::from(address) >> 64 << 64).into()),
@@ -117,7 +117,7 @@ fn network(address: IpAddr) -> IpAddr {
     }
 }
 
-/// Whether an address may be that of a client: a proxy in front has a private one.
+/// Returns whether an address may be that of a client. Private addresses belong to proxies.
 fn is_public(address: &IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn private_addresses_are_those_of_proxies() {
+    fn private_addresses_belong_to_proxies() {
         for proxy in ["127.0.0.1", "10.1.2.3", "192.168.0.9", "172.20.0.3", "100.64.0.1", "::1", "fd00::7", "fe80::1"] {
             assert!(!is_public(&address(proxy)), "{proxy}");
         }
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_counts_as_one_address() {
+    fn ipv6_network_counts_as_one_address() {
         assert_eq!(network(address("2001:db8:1:2:3::4")), network(address("2001:db8:1:2:ffff::1")));
         assert_ne!(network(address("2001:db8:1:2::4")), network(address("2001:db8:1:3::4")));
         assert_eq!(network(address("::ffff:203.0.113.7")), address("203.0.113.7"));

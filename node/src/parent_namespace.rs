@@ -1,4 +1,4 @@
-//! Patterns of namespaces, and the namespaces that are made for them.
+//! Patterns of namespaces, and the namespaces that are created for them.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -16,15 +16,15 @@ use crate::server_state::ServerState;
 
 type Function = Arc<dyn Fn(ByteString, Args) -> LocalBoxFuture<'static, bool> + Send + Sync>;
 
-/// Which names are meant.
+/// The condition on the name of a namespace.
 pub(crate) enum Matcher {
     Pattern(Regex),
     Function(Function),
 }
 
-/// All namespaces whose names fit a pattern, or a function.
+/// All namespaces whose names match a pattern or satisfy a function.
 ///
-/// What listens here is taken over by each of them when it is made. Patterns are tried in the order in which they were added.
+/// Each takes over these handlers when it is created. Patterns are tried in the order in which they were added.
 #[derive(Clone)]
 pub struct ParentNamespace(Arc<Inner>);
 
@@ -51,33 +51,33 @@ impl ParentNamespace {
 
     listeners!();
 
-    /// The namespaces that were made on this node.
+    /// Returns the namespaces that exist on this node.
     pub fn children(&self) -> Vec<Namespace> {
         let Some(server) = self.0.server.upgrade() else { return vec![] };
         let namespaces = server.namespaces.read();
         namespaces.values().filter(|child| child.parent().is_some_and(|parent| Arc::ptr_eq(&parent.0, &self.0))).cloned().collect()
     }
 
-    /// The sockets of all namespaces that were made on this node.
+    /// Selects the sockets of all namespaces that exist on this node.
     fn all(&self) -> ParentOperator {
         ParentOperator(self.children().into_iter().map(BroadcastOperator::new).collect())
     }
 
-    /// The sockets in these rooms, in all namespaces that were made on this node.
+    /// Selects the sockets in these rooms, in all namespaces that exist on this node.
     pub fn to(&self, rooms: impl IntoRooms) -> ParentOperator {
         self.all().to(rooms)
     }
 
-    /// All sockets but those in these rooms, in all namespaces that were made on this node.
+    /// Selects all sockets except those in these rooms, in all namespaces that exist on this node.
     pub fn except(&self, rooms: impl IntoRooms) -> ParentOperator {
         self.all().except(rooms)
     }
 
-    /// Sends an event to all sockets of all namespaces that were made on this node.
+    /// Sends an event to all sockets of all namespaces that exist on this node.
     ///
     /// # Errors
     ///
-    /// As [`Namespace::emit`], of the first that fails; the others get it all the same.
+    /// As [`Namespace::emit`], for the first namespace that fails. The others still get the event.
     pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         self.all().emit(event, args)
     }
@@ -86,7 +86,6 @@ impl ParentNamespace {
         &self.0.setup
     }
 
-    /// True if the name alone is enough to know that it fits.
     /// Returns the pattern, unless a function chooses.
     pub(crate) fn pattern(&self) -> Option<&str> {
         match &self.0.matcher {
@@ -95,6 +94,7 @@ impl ParentNamespace {
         }
     }
 
+    /// Returns whether the name alone decides that the namespace matches.
     pub(crate) fn matches_name(&self, name: &str) -> bool {
         matches!(&self.0.matcher, Matcher::Pattern(pattern) if pattern.is_match(name))
     }
@@ -107,7 +107,7 @@ impl ParentNamespace {
     }
 }
 
-/// Some sockets of all namespaces of a pattern; made by [`ParentNamespace::to`] and [`ParentNamespace::except`].
+/// A selection of sockets in all namespaces of a pattern; made by [`ParentNamespace::to`] and [`ParentNamespace::except`].
 ///
 /// ```
 /// # fn show(documents: sociable::ParentNamespace) -> Result<(), sociable::EmitError> {
@@ -130,18 +130,18 @@ impl ParentOperator {
         self.each(|operator| operator.to(rooms.clone()))
     }
 
-    /// Leaves out the sockets in these rooms.
+    /// Excludes the sockets in these rooms.
     pub fn except(self, rooms: impl IntoRooms) -> Self {
         let rooms = rooms.into_rooms();
         self.each(|operator| operator.except(rooms.clone()))
     }
 
-    /// This node alone.
+    /// Restricts the selection to this node.
     pub fn local(self) -> Self {
         self.each(BroadcastOperator::local)
     }
 
-    /// The event is dropped for each socket to which it can't leave at once.
+    /// Marks the event as volatile: it is dropped for each client that cannot take it at once.
     pub fn volatile(self) -> Self {
         self.each(BroadcastOperator::volatile)
     }
@@ -150,14 +150,14 @@ impl ParentOperator {
     ///
     /// # Errors
     ///
-    /// As [`BroadcastOperator::emit`], of the first namespace that fails; the others get it all the same.
+    /// As [`BroadcastOperator::emit`], for the first namespace that fails. The others still get the event.
     pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         let Some(first) = self.0.first() else { return Ok(()) };
         let args = args.into_args(first.encoding())?;
         let mut result = Ok(());
         for operator in self.0 {
-            let told = operator.emit(event, args.clone());
-            result = result.and(told);
+            let sent = operator.emit(event, args.clone());
+            result = result.and(sent);
         }
         result
     }

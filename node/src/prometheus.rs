@@ -1,88 +1,39 @@
-//! What Prometheus is shown of a server: all that is counted, and how things stand when it asks.
+//! Metrics of a server for Prometheus: its counters, and its state at each scrape.
+
+mod counters;
 
 use std::fmt;
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::{Registry, Unit};
 use sociable_adapter::{MetricsSnapshot, Times, Usage};
-use sociable_engine::Transport;
+use sociable_metrics::encode::{self, gauge, gauges, info};
+use sociable_metrics::{Process, exposition};
+use sociable_protocol::NodeTag;
 
 use crate::actors::ActorKindReport;
 use crate::server::Server;
 use crate::stats::Stats;
 use crate::thread::{ThreadState, ask_threads};
 
-/// The kind of text that [`Server::metrics`] gives: what `Content-Type` has to say.
+/// The `Content-Type` of [`Server::metrics`].
 pub const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// So many namespaces are shown by name, those with the most sockets. Clients may make up more names than anybody can store.
+/// The number of namespaces that are shown by name, those with the most sockets. Clients may invent more names than a scraper can store.
 const MAX_NAMESPACES: usize = 100;
 
-/// The name of all others together. It is none that a namespace can have.
+/// The name of all others together. No namespace can have it.
 const OTHERS: &str = "(others)";
 
-/// Counters that are told together, by the value of a label.
-struct Family {
-    name: &'static str,
-    help: &'static str,
-    label: &'static str,
-    /// The value of the label, and the counter in [`Stats`].
-    parts: &'static [(&'static str, &'static str)],
-}
-
-const FAMILIES: [Family; 4] = [
-    Family {
-        name: "events",
-        help: "Events of clients, by what became of them: a count for each handler, or one if there is none or a middleware refused",
-        label: "outcome",
-        parts: &[
-            ("handled", "events_handled"),
-            ("unheard", "events_unheard"),
-            ("refused", "events_refused"),
-            ("bad_arguments", "bad_arguments"),
-            ("failed", "handler_errors"),
-            ("panicked", "handler_panics"),
-        ],
-    },
-    Family {
-        name: "sessions_closed",
-        help: "Sessions that ended, by why",
-        label: "cause",
-        parts: &[
-            ("transport_close", "transport_closes"),
-            ("protocol_error", "protocol_errors"),
-            ("ping_timeout", "ping_timeouts"),
-            ("parse_error", "parse_errors"),
-            ("forced_close", "forced_closes"),
-            ("forced_server_close", "forced_server_closes"),
-            ("slow_client", "slow_clients"),
-            ("shutdown", "shutdown_closes"),
-            ("session_failed", "sessions_failed"),
-        ],
-    },
-    Family {
-        name: "drops",
-        help: "Packets that were dropped or refused, by why",
-        label: "cause",
-        parts: &[("volatile", "volatile_dropped"), ("inbox_full", "inbox_full")],
-    },
-    Family {
-        name: "recoveries",
-        help: "Clients that came back after their connection was lost, by what they found",
-        label: "outcome",
-        parts: &[("recovered", "recovered"), ("unknown", "recoveries_unknown"), ("incomplete", "recoveries_incomplete")],
-    },
-];
-
 impl Server {
-    /// All that is counted and measured on this node, as text for Prometheus (OpenMetrics, [`METRICS_TYPE`]). Every name begins with `sociable_`.
+    /// Returns all metrics of this node and its process, as OpenMetrics ([`METRICS_TYPE`]).
     ///
-    /// All worker threads are asked, one that does not answer within a second is left out.
+    /// Names begin with `sociable_`, those of the process with `process_`. A worker thread that does not answer within a second is left out.
     ///
     /// ```
     /// use actix_web::{App, HttpResponse, web};
@@ -99,30 +50,31 @@ impl Server {
     /// ```
     pub async fn metrics(&self) -> String {
         let asked = Instant::now();
-        let threads = ask_threads(self.inner.engine(), move |thread| Thread::of(thread, asked));
-        let (threads, actors) = tokio::join!(threads, self.actors());
-        let now = Now {
+        let threads = ask_threads(self.inner.engine(), move |thread| ThreadReport::of(thread, asked));
+        let process = tokio::task::spawn_blocking(Process::read);
+        let (threads, actors, process) = tokio::join!(threads, self.actors(), process);
+        let snapshot = Snapshot {
+            tag: self.inner.engine().tag(),
             stats: self.stats(),
             namespaces: self.population(),
             threads,
             actors: actors.kinds,
             connected: self.is_connected(),
-            keeping: self.is_keeping(),
-            servers: self.server_count().await,
+            persists: self.is_keeping(),
+            nodes: self.server_count().await,
             draining: self.inner.engine().is_draining(),
             memory: self.inner.engine().memory().used(),
             unread: self.inner.engine().memory().unread(),
             connections: self.inner.engine().open_connections(),
-            kept: self.recovery_usage(),
+            history: self.recovery_usage(),
             adapter: self.inner.adapter.metrics(),
         };
         let mut registry = Registry::with_prefix("sociable");
-        registry.register_collector(Box::new(now));
-        let mut text = String::new();
-        if let Err(error) = text::encode(&mut text, &registry) {
-            tracing::error!(target: "sociable::server", %error, "the metrics can't be written");
-        }
-        text
+        registry.register_collector(Box::new(snapshot));
+        exposition(&registry, process.unwrap_or_default(), env!("CARGO_PKG_VERSION")).unwrap_or_else(|error| {
+            tracing::error!(target: "sociable::server", %error, "metrics were not written");
+            String::new()
+        })
     }
 
     /// The namespaces with their sockets and rooms.
@@ -139,155 +91,116 @@ impl Server {
     }
 }
 
-/// How a worker thread is.
+/// A worker thread at one scrape.
 #[derive(Debug)]
-struct Thread {
+struct ThreadReport {
     index: usize,
-    /// How long it took until it answered.
-    answered: Duration,
-    /// Sessions by their transport.
-    polling: usize,
-    websocket: usize,
-    /// What waits for its clients, and for the one of them that has the most.
+    /// How long the question waited in the thread's inbox.
+    waited: Duration,
+    /// Bytes in the outboxes of its clients, and in the largest of them.
     outbox_bytes: usize,
-    longest_outbox: usize,
+    largest_outbox: usize,
     lag: Times,
     acks: Times,
 }
 
-impl Thread {
+impl ThreadReport {
     fn of(thread: &ThreadState, asked: Instant) -> Self {
         let worker = &thread.worker;
         let mut report = Self {
             index: worker.index(),
-            answered: asked.elapsed(),
-            polling: 0,
-            websocket: 0,
+            waited: asked.elapsed(),
             outbox_bytes: 0,
-            longest_outbox: 0,
+            largest_outbox: 0,
             lag: worker.lag(),
             acks: thread.acks.times(),
         };
         for session in worker.sessions() {
-            match session.transport() {
-                Transport::Polling => report.polling += 1,
-                Transport::WebSocket => report.websocket += 1,
-            }
             let bytes = session.outbox_cost();
             report.outbox_bytes += bytes;
-            report.longest_outbox = report.longest_outbox.max(bytes);
+            report.largest_outbox = report.largest_outbox.max(bytes);
         }
         report
     }
 }
 
-/// What is told at one scrape.
+/// The node at one scrape.
 #[derive(Debug)]
-struct Now {
+struct Snapshot {
+    tag: NodeTag,
     stats: Stats,
     namespaces: Vec<(String, usize, usize)>,
-    threads: Vec<Thread>,
+    threads: Vec<ThreadReport>,
     actors: Vec<ActorKindReport>,
     connected: bool,
-    keeping: bool,
-    servers: usize,
+    persists: bool,
+    nodes: usize,
     draining: bool,
     memory: usize,
     unread: usize,
     connections: usize,
-    kept: Usage,
+    history: Usage,
     adapter: MetricsSnapshot,
 }
 
-impl Collector for Now {
+impl Collector for Snapshot {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let encoder = &mut encoder;
-        self.counters(encoder)?;
+        counters::counters(encoder, &self.stats)?;
         self.state(encoder)?;
         self.population(encoder)?;
         self.threads(encoder)?;
         self.actors(encoder)?;
-        self.kept(encoder)?;
+        self.history(encoder)?;
         self.adapter(encoder)
     }
 }
 
-impl Now {
-    /// All that only grows: what belongs together as one family, the rest by itself.
-    fn counters(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let value = |name: &str| self.stats.counters().find(|(known, _)| *known == name).map_or(0, |(_, value)| value);
-        for Family { name, help, label, parts } in FAMILIES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (part, counter) in parts {
-                ConstCounter::new(value(counter)).encode(family.encode_family(&[(label, *part)])?)?;
-            }
-        }
-        for (name, value) in self.stats.counters() {
-            if FAMILIES.iter().all(|family| family.parts.iter().all(|(_, counter)| *counter != name)) {
-                let help = Stats::meaning(name).unwrap_or_default().trim_end_matches('.');
-                write(encoder, name, help, &ConstCounter::new(value))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// How the node is.
+impl Snapshot {
+    /// Sessions, connections and memory, and the node as a member of its cluster.
     fn state(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        gauge(encoder, "sessions", "Sessions that are open", self.stats.sessions)?;
-        gauge(encoder, "session_memory_bytes", "What sessions take of their memory", self.memory as u64)?;
-        gauge(encoder, "unread_bytes", "What waits for clients that do not read now", self.unread as u64)?;
-        gauge(encoder, "open_connections", "Connections that are open, where `Serve` serves", self.connections as u64)?;
-        gauge(encoder, "nodes", "Nodes of the cluster that live, this one included", self.servers as u64)?;
-        gauge(encoder, "connected", "0 while the other nodes can't be reached; always 1 on a node that is alone", self.connected.into())?;
-        gauge(
-            encoder,
-            "keeping",
-            "0 while the store that the nodes share refuses what it is given; always 1 without one",
-            self.keeping.into(),
-        )?;
-        gauge(encoder, "draining", "1 from when the node is going", self.draining.into())
+        let Stats { engine, .. } = &self.stats;
+        let sessions = [("polling", engine.sessions - engine.websockets), ("websocket", engine.websockets)];
+        gauges(encoder, "sessions", "Open sessions, by transport.", "transport", sessions)?;
+        gauge(encoder, "session_memory_bytes", "Memory charged to sessions.", self.memory as u64)?;
+        gauge(encoder, "unread_bytes", "Bytes in the outboxes of slow clients.", self.unread as u64)?;
+        gauge(encoder, "connections", "Open connections, where `Serve` serves.", self.connections as u64)?;
+        gauge(encoder, "nodes", "Live nodes of the cluster, this one included.", self.nodes as u64)?;
+        let help = "1 while the other nodes can be reached. A single node is always connected.";
+        gauge(encoder, "cluster_connected", help, self.connected.into())?;
+        let help = "1 while the history accepts events. 0 while a shared store refuses them.";
+        gauge(encoder, "history_writable", help, self.persists.into())?;
+        gauge(encoder, "draining", "1 while the node drains.", self.draining.into())?;
+        let help = "Tag in the ids that the node makes; the value is 1.";
+        info(encoder, "node_info", help, &[("tag", self.tag.as_str())])
     }
 
-    /// Who is where.
+    /// Sockets and rooms by namespace. Kubernetes gives `namespace` to all series of a pod, so the label has the name of the protocol's field.
     fn population(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        type Figure = fn(&(String, usize, usize)) -> usize;
-        let figures: [(&str, &str, Figure); 2] = [
-            ("sockets", "Sockets of the namespace, those on their way in among them", |(_, sockets, _)| *sockets),
-            ("rooms", "Rooms of the namespace that have members, but for those that bear the ids of sockets", |(_, _, rooms)| *rooms),
-        ];
-        for (name, help, figure) in figures {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for namespace in &self.namespaces {
-                ConstGauge::new(figure(namespace) as u64).encode(family.encode_family(&[("namespace", &*namespace.0)])?)?;
-            }
-        }
-        Ok(())
+        let sockets = self.namespaces.iter().map(|(name, sockets, _)| (&**name, *sockets as u64));
+        gauges(encoder, "sockets", "Sockets, by namespace. Those that are joining count.", "nsp", sockets)?;
+        let rooms = self.namespaces.iter().map(|(name, _, rooms)| (&**name, *rooms as u64));
+        gauges(encoder, "rooms", "Rooms with members on this node, by namespace. A socket's own room does not count.", "nsp", rooms)
     }
 
-    /// How the worker threads are.
+    /// Outboxes and worker threads.
     fn threads(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let sum = |figure: fn(&Thread) -> usize| self.threads.iter().map(figure).sum::<usize>() as u64;
-        let help = "Sessions by what carries them";
-        let mut family = encoder.encode_descriptor("transport_sessions", help, None, MetricType::Gauge)?;
-        for (name, count) in [("polling", sum(|thread| thread.polling)), ("websocket", sum(|thread| thread.websocket))] {
-            ConstGauge::new(count).encode(family.encode_family(&[("transport", name)])?)?;
-        }
-        let outbox = sum(|thread| thread.outbox_bytes);
-        gauge(encoder, "outbox_bytes", "What waits to be sent to clients, with what it takes besides its bytes", outbox)?;
-        let longest = self.threads.iter().map(|thread| thread.longest_outbox).max().unwrap_or_default();
-        gauge(encoder, "outbox_longest_bytes", "What waits for the client for whom most waits", longest as u64)?;
+        let outbox: usize = self.threads.iter().map(|thread| thread.outbox_bytes).sum();
+        gauge(encoder, "outbox_bytes", "Memory of frames that wait for clients.", outbox as u64)?;
+        let largest = self.threads.iter().map(|thread| thread.largest_outbox).max().unwrap_or_default();
+        gauge(encoder, "largest_outbox_bytes", "Memory of frames that wait for the client with the largest outbox.", largest as u64)?;
 
-        let help = "How long a call of another thread waited for this one, at this scrape";
-        let mut family = encoder.encode_descriptor("worker_answered", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        let help = "Time that the question of this scrape waited for the worker.";
+        let mut family = encoder.encode_descriptor("worker_inbox_wait", help, Some(&Unit::Seconds), MetricType::Gauge)?;
         for thread in &self.threads {
-            ConstGauge::new(thread.answered.as_secs_f64()).encode(family.encode_family(&[("worker", thread.index)])?)?;
+            ConstGauge::new(thread.waited.as_secs_f64()).encode(family.encode_family(&[("worker", thread.index)])?)?;
         }
-        let help = "How late a worker thread was with what was due, looked at four times a second";
+        let help = "Lateness of timers of the worker, measured four times a second.";
         let mut family = encoder.encode_descriptor("worker_lag", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for thread in &self.threads {
             histogram(family.encode_family(&[("worker", thread.index)])?, &thread.lag)?;
         }
-        let help = "How long clients took to acknowledge an event";
+        let help = "Time from an emit to the client's acknowledgement.";
         let mut family = encoder.encode_descriptor("ack_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
         for thread in &self.threads {
             histogram(family.encode_family(&[("worker", thread.index)])?, &thread.acks)?;
@@ -295,80 +208,47 @@ impl Now {
         Ok(())
     }
 
-    /// The actors by their kind.
+    /// Actors by kind.
     fn actors(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let mut family = encoder.encode_descriptor("actors", "Actors that are alive, by kind", None, MetricType::Gauge)?;
-        for of in &self.actors {
-            ConstGauge::new(of.alive as u64).encode(family.encode_family(&[("kind", of.kind)])?)?;
-        }
-        type Figure = fn(&ActorKindReport) -> u64;
-        let counters: [(&str, &str, Figure); 2] = [
-            ("actor_deaths", "Actors that died of a panic, by kind", |of| of.deaths),
-            ("actor_restarts", "Actors that their supervisor restarted, by kind", |of| of.restarts),
-        ];
-        for (name, help, figure) in counters {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for of in &self.actors {
-                ConstCounter::new(figure(of)).encode(family.encode_family(&[("kind", of.kind)])?)?;
-            }
-        }
-        Ok(())
+        let by_kind = |figure: fn(&ActorKindReport) -> u64| self.actors.iter().map(move |of| (of.kind, figure(of)));
+        gauges(encoder, "actors", "Live actors, by kind.", "kind", by_kind(|of| of.alive as u64))?;
+        encode::counters(encoder, "actor_deaths", "Actors that died of a panic, by kind.", "kind", by_kind(|of| of.deaths))?;
+        encode::counters(encoder, "actor_restarts", "Actors restarted by their supervisor, by kind.", "kind", by_kind(|of| of.restarts))
     }
 
-    /// What is kept for clients that may come back.
-    fn kept(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        gauge(encoder, "kept_events", "Events that are kept in memory for clients that may come back", self.kept.events as u64)?;
-        gauge(encoder, "kept_sessions", "Sessions that are kept in memory until their clients come back", self.kept.sessions as u64)?;
-        gauge(encoder, "kept_bytes", "What both take", self.kept.bytes as u64)
+    /// The history in the memory of this node.
+    fn history(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        gauge(encoder, "history_events", "Events in memory for clients that may return.", self.history.events as u64)?;
+        gauge(encoder, "history_sessions", "Sessions in memory of clients that may return.", self.history.sessions as u64)?;
+        gauge(encoder, "history_bytes", "Memory of these events and sessions.", self.history.bytes as u64)
     }
 
     /// The way to the other nodes.
     fn adapter(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        for (name, value) in &self.adapter.counters {
-            let help = format!("On the way to other nodes: {}", name.replace('_', " "));
-            write(encoder, &format!("adapter_{name}"), &help, &ConstCounter::new(*value))?;
+        for samples in self.adapter.counters.chunk_by(|a, b| a.name == b.name) {
+            let name = format!("adapter_{}", samples[0].name);
+            let mut family = encoder.encode_descriptor(&name, samples[0].help, None, MetricType::Counter)?;
+            for sample in samples {
+                let value = ConstCounter::new(sample.value);
+                match sample.label {
+                    Some(label) => value.encode(family.encode_family(&[label])?)?,
+                    None => value.encode(family.encode_family::<[(&str, &str); 0]>(&[])?)?,
+                }
+            }
         }
         if self.adapter.latencies.is_empty() {
             return Ok(());
         }
-        let help =
-            "How long it took to the server of the cluster and back, until other nodes had answered a question, until an event was kept";
+        let help = "Time of an operation between nodes: a ping of the bus, a request to other nodes, the persisting of an event.";
         let mut family = encoder.encode_descriptor("adapter_latency", help, Some(&Unit::Seconds), MetricType::Histogram)?;
-        for (name, times) in &self.adapter.latencies {
-            histogram(family.encode_family(&[("of", *name)])?, times)?;
+        for (operation, times) in &self.adapter.latencies {
+            histogram(family.encode_family(&[("operation", *operation)])?, times)?;
         }
         Ok(())
     }
-}
-
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    write(encoder, name, help, &ConstGauge::new(value))
-}
-
-fn write(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
-    metric.encode(encoder.encode_descriptor(name, &format!("{help}."), None, metric.metric_type())?)
 }
 
 fn histogram(mut encoder: MetricEncoder<'_>, times: &Times) -> fmt::Result {
     let buckets: Vec<_> = times.buckets().collect();
     encoder.encode_histogram::<NoLabelSet>(times.sum(), times.count(), &buckets, None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_part_of_a_family_is_a_counter() {
-        for (_, counter) in FAMILIES.iter().flat_map(|family| family.parts) {
-            assert!(Stats::meaning(counter).is_some(), "{counter}");
-        }
-    }
-
-    #[test]
-    fn a_family_is_not_also_a_counter_of_its_own() {
-        for family in &FAMILIES {
-            assert!(Stats::meaning(family.name).is_none(), "{}", family.name);
-        }
-    }
 }

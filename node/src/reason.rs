@@ -1,12 +1,12 @@
-//! The reasons for which sockets leave: the one table.
+//! The one table of reasons for which sockets leave.
 
 use std::fmt;
 
 use sociable_engine::CloseReason;
 
-/// Why a socket left its namespace. [`as_str`](Self::as_str) gives the text that the JavaScript server uses.
+/// The reason why a socket left its namespace. [`as_str`](Self::as_str) returns the text that the JavaScript server uses.
 ///
-/// | reason | whose | the client comes back by itself | it can be recovered | counter |
+/// | reason | level | the client reconnects by itself | recoverable | counter |
 /// |---|---|---|---|---|
 /// | `transport close` | session | yes | yes | `transport_closes` |
 /// | `transport error` | session | yes | yes | `protocol_errors` |
@@ -19,32 +19,32 @@ use sociable_engine::CloseReason;
 /// | `session failed` | session | yes | yes | `sessions_failed` |
 /// | `client namespace disconnect` | socket | no | no | `client_disconnects` |
 /// | `server namespace disconnect` | socket | no | no | `server_disconnects` |
-/// | `socket failed` | socket | no | no | `actors_died` |
+/// | `socket failed` | socket | no | no | `sockets_failed` |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DisconnectReason {
     /// The client left the namespace.
     ClientNamespaceDisconnect,
-    /// The server put the socket out.
+    /// The server disconnected the socket.
     ServerNamespaceDisconnect,
-    /// The socket's actor died of a fault in this library. The client was told to leave the namespace.
+    /// The socket's actor died of a fault in this library. The client got a disconnect packet.
     SocketFailed,
     /// The whole session ended.
     Session(CloseReason),
 }
 
 impl DisconnectReason {
-    /// The counter of [`Stats`](crate::Stats) that tells how often it happened.
+    /// Returns the name of the counter in [`Stats`](crate::Stats) for this reason.
     pub fn metric(self) -> &'static str {
         match self {
             Self::ClientNamespaceDisconnect => "client_disconnects",
             Self::ServerNamespaceDisconnect => "server_disconnects",
-            Self::SocketFailed => "actors_died",
+            Self::SocketFailed => "sockets_failed",
             Self::Session(reason) => reason.metric(),
         }
     }
 
-    /// The text that the JavaScript server uses.
+    /// Returns the text that the JavaScript server uses.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::ClientNamespaceDisconnect => "client namespace disconnect",
@@ -54,12 +54,14 @@ impl DisconnectReason {
         }
     }
 
-    /// True if the socket may be recovered where recovery is on: its connection was lost, and neither side meant it to leave.
+    /// Returns whether the socket may be recovered where recovery is on.
+    ///
+    /// The connection was lost, and neither side meant the socket to leave.
     pub fn is_recoverable(self) -> bool {
         matches!(self, Self::Session(reason) if reason.is_recoverable())
     }
 
-    /// True if the client comes back by itself: it does so whenever it lost its connection, but not after it left or was put out.
+    /// Returns whether the client reconnects by itself: after a lost connection, but not after a disconnect by either side.
     pub fn reconnects(self) -> bool {
         matches!(self, Self::Session(_))
     }
@@ -77,7 +79,7 @@ mod tests {
     use crate::Stats;
 
     #[test]
-    fn each_reason_is_in_the_table_as_it_is_and_its_counter_exists() {
+    fn table_lists_each_reason_with_an_existing_counter() {
         let table = include_str!("reason.rs");
         let yes_no = |yes| if yes { "yes" } else { "no" };
         let session = [

@@ -1,4 +1,4 @@
-//! A socket as it was when it was asked for, of whichever node.
+//! Snapshots of sockets on any node.
 
 use std::borrow::Cow;
 
@@ -11,23 +11,22 @@ use crate::broadcast::{BroadcastOperator, IntoRooms};
 use crate::emit::{EmitArgs, EmitError};
 use crate::namespace::Namespace;
 
-/// A socket of some node, as it was when [`fetch_sockets`](Namespace::fetch_sockets) asked for it. What is done with it reaches the socket
-/// wherever it is.
+/// A snapshot of a socket on any node, as [`fetch_sockets`](Namespace::fetch_sockets) returns it. Operations reach the live socket.
 #[derive(Clone, Debug)]
 pub struct RemoteSocket {
     namespace: Namespace,
     info: SocketInfo,
 }
 
-/// Not all nodes told of their sockets in time.
+/// An incomplete answer to a query for sockets.
 #[derive(Clone, Debug, Error)]
 #[error("{}", .error.as_ref().map_or_else(|| format!("timeout reached: missing {} responses", .missing.len().max(1)), ToString::to_string))]
 pub struct FetchError {
     /// The sockets of the nodes that answered.
     pub sockets: Vec<RemoteSocket>,
-    /// The names of the nodes that did not answer, or were lost before they did.
+    /// The names of the nodes that did not answer in time, or that failed meanwhile.
     pub missing: Vec<String>,
-    /// Why the other nodes were not asked, if that was it.
+    /// The error that prevented the query, if any.
     pub error: Option<EmitError>,
 }
 
@@ -36,52 +35,52 @@ impl RemoteSocket {
         Self { namespace, info }
     }
 
-    /// Its id.
+    /// Returns the socket's id.
     pub fn id(&self) -> Id {
         self.info.id
     }
 
-    /// The rooms that it was in, that of its id among them.
+    /// Returns the rooms of the snapshot, with that of the socket's id.
     pub fn rooms(&self) -> &[Room] {
         &self.info.rooms
     }
 
-    /// The data that was attached to it; an empty object if none was.
+    /// Returns the attached data; an empty object if there is none.
     pub fn data(&self) -> &Value {
         &self.info.data
     }
 
-    /// The data, as a type of yours. `None` if it does not fit.
+    /// Returns the data as a type. `None` if it does not fit.
     pub fn data_as<T: DeserializeOwned>(&self) -> Option<T> {
         T::deserialize(self.info.data.clone()).ok()
     }
 
-    /// What the client sent to be let in.
+    /// Returns the client's `auth` payload.
     pub fn auth(&self) -> &Value {
         &self.info.auth
     }
 
-    /// Path and query of the request that opened its session.
+    /// Returns path and query of the request that opened the session.
     pub fn url(&self) -> &str {
         &self.info.url
     }
 
-    /// The names and values of the query, decoded.
+    /// Returns the decoded names and values of the query.
     pub fn query(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
         form_urlencoded::parse(self.info.url.split_once('?').map_or("", |(_, query)| query).as_bytes())
     }
 
-    /// The address of the client, as its node sees it.
+    /// Returns the address of the client, as its node sees it.
     pub fn address(&self) -> &str {
         &self.info.address
     }
 
-    /// When its session was opened, in milliseconds since the Unix epoch.
+    /// Returns when the session was opened, in milliseconds since the Unix epoch.
     pub fn issued(&self) -> u64 {
         self.info.issued
     }
 
-    /// Sends it an event.
+    /// Sends an event to the socket.
     ///
     /// # Errors
     ///
@@ -90,7 +89,7 @@ impl RemoteSocket {
         self.operator().emit(event, args)
     }
 
-    /// Joins it to rooms.
+    /// Makes the socket join rooms.
     ///
     /// # Errors
     ///
@@ -99,7 +98,7 @@ impl RemoteSocket {
         self.operator().sockets_join(rooms)
     }
 
-    /// Has it leave rooms.
+    /// Makes the socket leave rooms.
     ///
     /// # Errors
     ///
@@ -108,7 +107,7 @@ impl RemoteSocket {
         self.operator().sockets_leave(rooms)
     }
 
-    /// Puts it out of the namespace; with `close` its connection is closed.
+    /// Disconnects the socket from the namespace; with `close`, also closes its connection.
     ///
     /// # Errors
     ///
@@ -117,7 +116,7 @@ impl RemoteSocket {
         self.operator().disconnect_sockets(close)
     }
 
-    /// The operator for this socket alone, for all else: acknowledgements, timeouts, volatile events.
+    /// Returns an operator for this socket alone, for acknowledgements, timeouts and volatile events.
     pub fn operator(&self) -> BroadcastOperator {
         self.namespace.to(self.info.id)
     }

@@ -1,4 +1,4 @@
-//! The server: its options, its namespaces, and what it shares with them.
+//! The server handle: namespaces, services, health and shutdown.
 
 use std::any::TypeId;
 use std::fmt;
@@ -17,9 +17,9 @@ use crate::parent_namespace::{Matcher, ParentNamespace};
 use crate::server_state::ServerState;
 use crate::stats::Stats;
 
-/// A Socket.IO server. Cheap to clone; every clone is the same server.
+/// A Socket.IO server. Clones are cheap and share the same server.
 ///
-/// It is its main namespace, `/`, and more: all that a [`Namespace`] can, it can.
+/// A server dereferences to its main namespace, `/`, so every method of [`Namespace`] works on it.
 ///
 /// ```no_run
 /// use actix_web::{App, HttpServer};
@@ -54,15 +54,15 @@ impl Server {
         Self { inner, main }
     }
 
-    /// The namespace of this name; made at the first call. A leading slash is added if it is missing.
+    /// Returns the namespace of this name, and creates it at the first call. A missing leading slash is added.
     ///
-    /// A name that fits a pattern gets what listens on the pattern.
+    /// A new namespace whose name matches a pattern takes over the handlers of the pattern.
     pub fn of(&self, name: &str) -> Namespace {
         let name = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
         self.inner.of(name)
     }
 
-    /// All namespaces in whose names the pattern is found, made when a first client asks for them.
+    /// Returns the namespaces whose names match a pattern. Each is created when the first client asks for it.
     ///
     /// ```
     /// use sociable::{Server, Socket};
@@ -76,7 +76,7 @@ impl Server {
         self.add_parent(Matcher::Pattern(pattern))
     }
 
-    /// All namespaces for whose names, and for what the client sent to be let in, the function says yes.
+    /// Returns the namespaces that a function accepts, given their name and the client's `auth` payload.
     pub fn of_dynamic<F, Fut>(&self, matches: F) -> ParentNamespace
     where
         F: Fn(ByteString, Args) -> Fut + Send + Sync + 'static,
@@ -91,26 +91,26 @@ impl Server {
         parent
     }
 
-    /// Is told of every new namespace but `/`.
+    /// Calls `listener` with every new namespace other than `/`.
     pub fn on_new_namespace(&self, listener: impl Fn(&Namespace) + Send + Sync + 'static) -> &Self {
         self.inner.new_namespace.write().push(Arc::new(listener));
         self
     }
 
-    /// The service for an actix-web `App`: it answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
+    /// Returns the service for an actix-web `App`. The service answers polling, and WebSockets where the `App` runs in a plain `HttpServer`.
     pub fn service(&self) -> EngineService {
         self.inner.engine.service().keeping(Arc::<ServerState>::clone(&self.inner)).with_files(self.inner.client_files.clone())
     }
 
-    /// A server that hands WebSockets over to this one as raw streams, with the `App` beside it. See [`Serve`].
+    /// Returns a server that hands WebSockets over to this one as raw streams, with the `App` beside it. See [`Serve`].
     pub fn serve<F>(&self, app: F) -> Serve<F> {
         self.inner.engine.serve(app)
     }
 
-    /// Runs a plain `HttpServer` until SIGINT or SIGTERM. Then every client gets a clean close, and the server is stopped: within `timeout`,
-    /// which its own stop would wait out for open WebSockets without telling them anything.
+    /// Serves a plain `HttpServer` until SIGINT or SIGTERM, then closes every client and stops the server within `timeout`.
     ///
-    /// The server has to leave the signals alone: build it with [`disable_signals`](actix_web::HttpServer::disable_signals).
+    /// An `HttpServer` that stops by itself waits the whole timeout for open WebSockets and sends them no close. Disable its own signal handling with
+    /// [`disable_signals`](actix_web::HttpServer::disable_signals).
     ///
     /// ```no_run
     /// # #[actix_web::main]
@@ -136,7 +136,7 @@ impl Server {
         self.inner.engine.run(server, timeout).await
     }
 
-    /// State that was given to the builder.
+    /// Returns the state of this type that the builder registered.
     pub fn state<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
         let state = Arc::clone(self.inner.states.get(&TypeId::of::<T>())?);
         state.downcast().ok()
@@ -147,39 +147,41 @@ impl Server {
         &self.inner.engine().config().path
     }
 
-    /// Sessions of this node.
+    /// Returns the number of sessions of this node.
     pub fn session_count(&self) -> usize {
         self.inner.engine.session_count()
     }
 
-    /// What was counted on this node since the start.
+    /// Returns the counters of this node since the start.
     pub fn stats(&self) -> Stats {
         self.inner.counters.snapshot(self.inner.engine.stats())
     }
 
-    /// What is kept for clients that may come back. Nothing where recovery is off.
+    /// Returns the size of the recovery history: the events and sessions kept. Zero where recovery is off.
     pub fn recovery_usage(&self) -> sociable_adapter::Usage {
         self.inner.recoveries.as_ref().map(|recoveries| recoveries.history.usage()).unwrap_or_default()
     }
 
-    /// The number of nodes that live, this one included.
+    /// Returns the number of live nodes, this one included.
     pub async fn server_count(&self) -> usize {
         self.inner.cluster().server_count().await
     }
 
-    /// False while the other nodes can't be reached, as far as is known. Its own clients are served meanwhile; whether it should get new ones is
-    /// for whoever places them to decide.
+    /// Returns whether the other nodes can be reached, as far as this node has noticed.
+    ///
+    /// While they cannot, the node still serves its own clients. The load balancer decides whether it gets new ones.
     pub fn is_connected(&self) -> bool {
         self.inner.adapter.is_connected()
     }
 
-    /// False while the store that the nodes share refuses what it is given, since it is full. Events go on without being kept, and clients that lose
-    /// their connection begin anew.
+    /// Returns whether the shared history accepts new entries. A full history refuses them.
+    ///
+    /// Events are then delivered without being persisted, and a client that loses its connection cannot be recovered.
     pub fn is_keeping(&self) -> bool {
         self.inner.adapter.persists()
     }
 
-    /// How this node is, for those who send clients to it: the answer to the `GET /healthz` of a balancer. A name is for the application to fill in.
+    /// Returns the report that load balancers poll, for instance as `GET /healthz`. The application may add a name.
     ///
     /// ```
     /// use actix_web::{App, web};
@@ -194,15 +196,18 @@ impl Server {
         self.inner.engine().health(self.is_connected(), self.is_keeping())
     }
 
-    /// Ends when all that was done on this node before, of what can be recovered (events, and the rooms and data of sockets), is kept by those who
-    /// survive it: with JetStream, when a NATS server has confirmed it. Without, there is nobody to wait for. A handler that acknowledges an event only
-    /// then can promise that what it did is not lost with this node.
+    /// Waits until all recoverable changes of this node so far are persisted.
+    ///
+    /// These are events, and the rooms and data of sockets.
+    ///
+    /// With JetStream, a NATS server has then confirmed them. Without a shared history, the future resolves at once. A handler that acknowledges an
+    /// event afterwards can promise that its work outlives this node.
     ///
     /// ```
     /// # use sociable::{Ack, Data, Server, Socket};
     /// # let io = Server::builder().build()?;
     /// io.on("order", async |socket: Socket, Data(order): Data<String>, ack: Ack| {
-    ///     let io = socket.namespace().server().ok_or("the server is gone")?;
+    ///     let io = socket.namespace().server().ok_or("server stopped")?;
     ///     io.to("kitchen").emit("ordered", &order)?;
     ///     io.flushed().await?;
     ///     Ok::<_, Box<dyn std::error::Error>>(ack.send("it will be cooked")?)
@@ -212,28 +217,31 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// Some of it could not be kept in time, and does not reach other nodes.
+    /// Some changes could not be persisted in time, and do not reach other nodes.
     pub async fn flushed(&self) -> Result<(), EmitError> {
         self.inner.flushed().await
     }
 
-    /// The namespaces of this node.
+    /// Returns the namespaces of this node.
     pub fn namespaces(&self) -> Vec<Namespace> {
         self.inner.namespaces.read().values().cloned().collect()
     }
 
-    /// Closes the sessions a few at a time, spread over `time`, so that their clients come back to other nodes without falling upon them together.
-    /// To be called before [`close`](Self::close).
+    /// Closes the sessions in batches spread over `time`, to avoid a reconnect storm. Call it before [`close`](Self::close).
     ///
-    /// From now on the node [says](Self::health) that it is draining, also to the others of its cluster; after a second, or a quarter of the time if that is less, the first sessions are closed. What a client needs to be
-    /// [recovered](crate::Recovery) elsewhere is kept before, where nodes share their history. The node takes new sessions all the while, and closes them
-    /// too. Ends when there are none, or when the time is over. A time of zero only says that the node is draining.
+    /// The node first announces the drain in its [report](Self::health) and to its cluster. The first batch follows after one second, or after a
+    /// quarter of `time` if that is less. Where nodes share their history, the state that a client needs for its [recovery](crate::Recovery) is
+    /// persisted before. The node still takes new sessions meanwhile, and closes them too.
+    ///
+    /// Resolves when no session is left, or when `time` is over. A `time` of zero only announces the drain.
     pub async fn drain(&self, time: Duration) {
         self.inner.engine.drain(time).await;
     }
 
-    /// Closes the server: every socket leaves with the reason `server shutting down`, every client gets a close packet, and new ones are
-    /// refused. Ends when all have got it, or after `grace`; what is left is cut off then. Then the node takes leave of the cluster. The HTTP server goes on.
+    /// Closes the server: every socket leaves with the reason `server shutting down`, and new clients are refused.
+    ///
+    /// Resolves when every client has its close packet, or after `grace`; the rest is then cut off. Afterwards the node leaves the cluster. The HTTP
+    /// server keeps running.
     pub async fn close(&self, grace: Duration) {
         self.inner.engine.close(grace).await;
     }

@@ -1,4 +1,4 @@
-//! What all threads share of a server: its namespaces, and how clients find them.
+//! The state of a server that all threads share: its namespaces, and how clients find them.
 
 use std::any::Any;
 use std::cell::OnceCell;
@@ -36,7 +36,7 @@ pub(crate) struct ServerState {
     pub(crate) parser: Arc<dyn Parser>,
     pub(crate) adapter: Arc<dyn Adapter>,
     pub(crate) joined: Once,
-    /// There are no other nodes, so nothing is published.
+    /// True without an adapter: nothing is published.
     pub(crate) alone: bool,
     pub(crate) recoveries: Option<Arc<Recoveries>>,
     pub(crate) connect_timeout: Duration,
@@ -46,18 +46,18 @@ pub(crate) struct ServerState {
     pub(crate) request_timeout: Duration,
     pub(crate) dynamic: NamespaceLimits,
     pub(crate) private_rooms: PrivateRooms,
-    /// How long a lost client may come back, if it may.
+    /// The time for which a disconnected client may return, if recovery is on.
     pub(crate) max_away: Option<Duration>,
     pub(crate) answer_errors: bool,
     /// Ties spans to those of other processes.
     pub(crate) propagator: Option<Arc<dyn TracePropagator>>,
     pub(crate) client_files: Option<Arc<ServedFiles>>,
-    /// What the handshake of a client shows that sent nothing.
+    /// The `auth` payload of clients that send none.
     pub(crate) no_auth: Args,
     pub(crate) states: ByType<Arc<dyn Any + Send + Sync>>,
     pub(crate) this: Weak<ServerState>,
     pub(crate) counters: Arc<AllCounters>,
-    /// Makes this node, as the others reach it.
+    /// Creates this node, as the others reach it.
     pub(crate) node: fn(Weak<ServerState>) -> Arc<dyn Node>,
     pub(crate) namespaces: RwLock<Map<ByteString, Namespace>>,
     pub(crate) parents: RwLock<Vec<ParentNamespace>>,
@@ -75,12 +75,12 @@ impl ServerState {
         self.engine.state()
     }
 
-    /// Counts on this thread; on those that are no workers, for all of them together.
+    /// Counts on this thread. Threads that are no workers share one set of counters.
     pub(crate) fn count(&self, count: Count) {
         count_on(self.engine(), &self.counters, count);
     }
 
-    /// The other nodes, of which this one is a member from here on.
+    /// Returns the adapter. The first call joins the cluster.
     pub(crate) fn cluster(&self) -> &Arc<dyn Adapter> {
         self.joined.call_once(|| self.adapter.start((self.node)(Weak::clone(&self.this))));
         &self.adapter
@@ -94,7 +94,7 @@ impl ServerState {
         Ok(recoveries.history.flushed().await?)
     }
 
-    /// Has the threads save what has changed of their sockets.
+    /// Saves the changed sockets of all threads.
     async fn save_sockets(&self) {
         let (saved, mut all_saved) = tokio::sync::mpsc::channel::<()>(1);
         for worker in self.engine().workers().iter() {
@@ -107,7 +107,7 @@ impl ServerState {
             let _ = worker.call(0, on_thread(save));
         }
         drop(saved);
-        // It ends when the last has dropped its end.
+        // Ends when the last thread has dropped its sender.
         all_saved.recv().await;
     }
 
@@ -119,7 +119,7 @@ impl ServerState {
         self.create(self.namespaces.write(), &name, parent, None)
     }
 
-    /// The namespace, made if it is not there.
+    /// Returns the namespace, and creates it if it does not exist.
     fn create(
         &self,
         mut namespaces: RwLockWriteGuard<'_, Map<ByteString, Namespace>>,
@@ -130,7 +130,7 @@ impl ServerState {
         if let Some(known) = namespaces.get(name) {
             return known.clone();
         }
-        // A client's name is part of the message that it came in.
+        // Copied: the client's name is part of the message that contained it.
         let name = ByteString::from(&**name);
         let namespace = Namespace::new(self, name.clone(), parent, charge);
         namespaces.insert(name, namespace.clone());
@@ -141,7 +141,7 @@ impl ServerState {
         namespace
     }
 
-    /// Looks for the namespace that a client asks for, and counts the client in.
+    /// Finds the namespace that a client asks for, and counts the client.
     pub(crate) async fn enter(
         &self,
         name: &ByteString,
@@ -162,7 +162,7 @@ impl ServerState {
         Err(NoEntry::Invalid)
     }
 
-    /// Makes a namespace for a pattern, if the client that asks for it may.
+    /// Creates a namespace for a pattern, if the limits allow it.
     fn make_dynamic(
         &self,
         name: &ByteString,
@@ -170,7 +170,7 @@ impl ServerState {
         made: &OnceCell<Made>,
         handshake: &Handshake,
     ) -> Result<(), NoEntry> {
-        // The hook is called before anything is locked.
+        // The hook runs before any lock is held.
         let charge = self.dynamic.charge(made.get_or_init(Made::default), handshake);
         let mut evicted = vec![];
         let mut namespaces = self.namespaces.write();
@@ -183,31 +183,31 @@ impl ServerState {
         } else {
             drop(namespaces);
             self.count(Count::NamespacesRefused);
-            tracing::debug!(target: "sociable::namespace", whole, limit, "a client made no further namespace");
+            tracing::debug!(target: "sociable::namespace", whole, limit, "namespace refused: limit reached");
             return Err(NoEntry::TooMany);
         }
         for namespace in evicted {
             self.count(Count::NamespacesEvicted);
-            tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace made room");
+            tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), "empty namespace evicted");
             namespace.uncharge();
         }
         Ok(())
     }
 
     fn enter_known(&self, name: &ByteString) -> Option<Namespace> {
-        // Under the lock: a namespace that is being cleaned up is not entered.
+        // Under the lock, so that a namespace that is being dropped is not entered.
         let namespaces = self.namespaces.read();
         let namespace = namespaces.get(name)?;
         namespace.entered();
         Some(namespace.clone())
     }
 
-    /// How long a namespace that was made for a pattern has to stay for a client that was lost, if it would go otherwise.
+    /// Returns how long a pattern's namespace stays for a disconnected client. `None` if it would not be dropped, or without recovery.
     pub(crate) fn stays(&self) -> Option<Duration> {
         self.max_away.filter(|_| self.dynamic.cleanup)
     }
 
-    /// Drops a namespace that was made for a pattern, if it is empty and that is wanted.
+    /// Drops an empty namespace of a pattern, if the options say so.
     pub(crate) fn clean_up(&self, namespace: &Namespace) {
         if self.dynamic.cleanup {
             let mut namespaces = self.namespaces.write();
@@ -220,7 +220,7 @@ impl ServerState {
         }
     }
 
-    /// What a client gets that is connected.
+    /// Returns the frames of the connect packet for a client.
     pub(crate) fn connect_frames(&self, namespace: &Namespace, socket: &SocketState, old: bool) -> Frames {
         #[derive(serde::Serialize)]
         struct Connected<'a> {
@@ -229,24 +229,24 @@ impl ServerState {
             pid: Option<&'a str>,
         }
         let pid = socket.recovery.as_ref().map(|recovery| recovery.pid.as_str());
-        // Old clients make the id up by themselves, of that of the session.
+        // Old clients derive the id from that of the session.
         let payload = if old { None } else { Args::encode(self.parser.encoding(), &Connected { sid: socket.id.as_str(), pid }).ok() };
         self.parser.encode(&Packet { namespace: namespace.name().clone(), body: Body::Connect(payload) })
     }
 }
 
-/// Why a client is in no namespace.
+/// The reason why a client cannot enter a namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NoEntry {
-    /// There is none of that name.
+    /// No namespace has this name.
     Invalid,
-    /// It would have to be made, and there are too many.
+    /// The namespace would have to be created beyond a limit.
     TooMany,
 }
 
-/// Takes out the empty namespaces that were made for patterns; those that wait for lost clients only if there are no others.
+/// Removes the empty namespaces of patterns. Namespaces that await disconnected clients are removed only if there are no others.
 ///
-/// They are dropped when nothing is locked: that may run users' code.
+/// The caller drops them after unlocking, because a drop may run users' code.
 fn evict(namespaces: &mut Map<ByteString, Namespace>) -> Vec<Namespace> {
     let unused: Vec<_> = namespaces.extract_if(|_, namespace| namespace.parent().is_some() && namespace.is_empty()).collect();
     let gone = if unused.is_empty() {

@@ -29,8 +29,9 @@ use crate::stats::Count;
 use crate::thread::socket::LocalSocket;
 use crate::thread::{ThreadState, on_thread};
 
-/// A client in a namespace. Cheap to clone, and usable from every thread: what is done elsewhere than on the socket's own thread happens
-/// there soon, in the order in which it was asked for.
+/// A client in a namespace. Clones are cheap and may be used on every thread.
+///
+/// A call on another thread than the socket's own takes effect soon. Such calls keep their order.
 ///
 /// ```
 /// use sociable::{Data, Server, Socket};
@@ -51,11 +52,11 @@ impl fmt::Debug for Socket {
     }
 }
 
-/// What went wrong with a socket.
+/// An error of a socket, as listeners of [`Socket::on_error`] get it.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum SocketError {
-    /// A packet of the client could not be read; the connection is being closed.
+    /// A packet of the client could not be decoded; the connection is being closed.
     #[error(transparent)]
     Decode(DecodeError),
     /// A middleware refused an event.
@@ -71,10 +72,10 @@ pub enum SocketError {
     Arguments {
         /// The event.
         event: String,
-        /// What does not fit.
+        /// The argument that does not fit.
         error: ExtractError,
     },
-    /// A handler gave an error.
+    /// A handler returned an error.
     #[error("event \"{event}\": {message}")]
     Handler {
         /// The event.
@@ -101,60 +102,62 @@ impl SocketError {
 }
 
 impl Socket {
-    /// The socket's id. It is not the id of its session, so it may be shown to other clients; but for clients of Socket.IO 2 and before
-    /// ([`allow_eio3`](crate::ServerBuilder::allow_eio3)) it is, since they take it for theirs: do not show those to others.
+    /// Returns the socket's id.
+    ///
+    /// The id is not that of the session, so other clients may see it. For clients of Socket.IO 2 and before
+    /// ([`allow_eio3`](crate::ServerBuilder::allow_eio3)) it is: keep those ids secret.
     pub fn id(&self) -> Id {
         self.0.id
     }
 
-    /// The id as the client knows it: a client of Socket.IO 2 or before has another one in each namespace, `/namespace#id`. It is a room
-    /// as [`id`](Self::id) is.
+    /// Returns the id as the client sees it, which is a room too, as [`id`](Self::id) is.
+    ///
+    /// A client of Socket.IO 2 or before has another id in each namespace, `/namespace#id`.
     pub fn client_id(&self) -> ByteString {
         let id = self.0.id.as_str();
         let main = self.0.namespace.name() == MAIN_NAMESPACE;
         if self.0.old && !main { format!("{}#{id}", self.0.namespace.name()).into() } else { id.into() }
     }
 
-    /// The namespace.
+    /// Returns the namespace.
     pub fn namespace(&self) -> &Namespace {
         &self.0.namespace
     }
 
-    /// The request that opened the session.
+    /// Returns the request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         self.0.handshake()
     }
 
-    /// What the client sent to be let in; an empty object if it sent nothing.
+    /// Returns the client's `auth` payload; an empty object if the client sent none.
     ///
     /// # Errors
     ///
-    /// It does not fit the type.
+    /// The payload does not fit the type.
     pub fn auth<T: DeserializeOwned>(&self) -> Result<T, ArgsError> {
         self.0.auth().decode(0)
     }
 
-    /// True from when the client was told that it is connected until it has left.
+    /// Returns true from the moment when the connection is confirmed to the client until the socket has left.
     pub fn is_connected(&self) -> bool {
         self.0.is_connected()
     }
 
-    /// Whether the client came back after a lost connection, with its id, rooms, data and what it missed. See
-    /// [`Recovery`](crate::Recovery).
+    /// Returns whether the client was recovered after a disconnection, with its id, rooms, data and missed events. See [`Recovery`](crate::Recovery).
     pub fn recovered(&self) -> bool {
         self.0.recovery.as_ref().is_some_and(|recovery| recovery.recovered)
     }
 
-    /// What carries the session now. `None` elsewhere than on the socket's thread, where all its handlers run.
+    /// Returns the session's current transport. `None` on other threads than the socket's own; its handlers all run there.
     pub fn transport(&self) -> Option<Transport> {
         self.here().map(|socket| socket.session.transport())
     }
 
-    /// Attaches data, which [`fetch_sockets`](Namespace::fetch_sockets) shows to the whole cluster.
+    /// Attaches data, which [`fetch_sockets`](Namespace::fetch_sockets) returns on every node.
     ///
     /// # Errors
     ///
-    /// The data can't be written.
+    /// The data cannot be encoded.
     pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
         let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
         self.0.set_data(value);
@@ -164,15 +167,15 @@ impl Socket {
         Ok(())
     }
 
-    /// The data that was attached. `None` if there is none, or if it does not fit the type.
+    /// Returns the attached data. `None` if there is none, or if it does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         let value = self.0.data()?;
         T::deserialize(value).ok()
     }
 
-    /// The rooms of the socket, that of its id among them. None after it has left.
+    /// Returns the rooms of the socket, with that of its id. Empty after the socket has left.
     ///
-    /// In a namespace's middleware: the rooms that the socket enters when it is connected.
+    /// In a namespace's middleware: the rooms that the socket joins once it is connected.
     pub fn rooms(&self) -> Vec<Room> {
         let own = (self.is_connected() || self.recovered()).then(|| self.client_id());
         match self.0.stage() {
@@ -181,31 +184,33 @@ impl Socket {
         }
     }
 
-    /// Joins rooms. A client that is away, and may come back ([`Recovery`](crate::Recovery)), is in them when it does.
+    /// Joins rooms. A disconnected client that [returns](crate::Recovery) is then in them.
     ///
-    /// In a namespace's middleware the socket enters them when it is connected, and never if it is refused.
+    /// In a namespace's middleware the socket joins them once it is connected, and never if it is refused.
     pub fn join(&self, rooms: impl IntoRooms) {
         let rooms = rooms.into_rooms();
         self.order(Operation::Join(rooms.clone()), move |socket| socket.join(&rooms));
     }
 
-    /// Leaves rooms, also for a client that is away.
+    /// Leaves rooms, also for a disconnected client that may return.
     pub fn leave(&self, rooms: impl IntoRooms) {
         let rooms = rooms.into_rooms();
         self.order(Operation::Leave(rooms.clone()), move |socket| socket.leave_rooms(&rooms));
     }
 
-    /// Puts the client out of the namespace. It does not come back by itself. One that is away can only come back as somebody new.
+    /// Disconnects the client from the namespace. The client does not reconnect by itself.
     ///
-    /// Does nothing before the socket is connected: a namespace's middleware refuses a client by an error.
+    /// A client that has lost its connection can then no longer be recovered. Before the socket is connected this does nothing: return an error from
+    /// the middleware instead.
     pub fn disconnect(&self) {
         let leave = |socket: &Rc<LocalSocket>| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
         self.order(Operation::Disconnect { close: false }, leave);
     }
 
-    /// Puts the client out of all its namespaces and closes its connection. One that is away is put out of this namespace.
+    /// Disconnects the client from all its namespaces and closes its connection.
     ///
-    /// Does nothing before the socket is connected, as [`disconnect`](Self::disconnect).
+    /// A client that has lost its connection can then no longer be recovered in this namespace. Before the socket is connected this does nothing, as
+    /// [`disconnect`](Self::disconnect).
     pub fn disconnect_and_close(&self) {
         let close = |socket: &Rc<LocalSocket>| {
             if socket.shared.has_been_let_in() {
@@ -217,13 +222,13 @@ impl Socket {
 
     /// Sends an event.
     ///
-    /// What does not leave at once waits in the client's outbox, which is bounded (see [`max_outbox`](crate::ServerBuilder::max_outbox)): who
-    /// has much to send waits for [`ready`](Self::ready) between.
+    /// Frames that cannot leave at once wait in the client's bounded outbox (see [`max_outbox`](crate::ServerBuilder::max_outbox)). Await
+    /// [`ready`](Self::ready) between many events.
     ///
     /// # Errors
     ///
-    /// The name is reserved, the arguments can't be written, the socket has left, or its client does not read. Elsewhere than on the socket's
-    /// thread the last two can't be told, and are not.
+    /// The name is reserved, the arguments cannot be encoded, the socket has left, or the client is too slow. On other threads than the socket's own,
+    /// the last two are not reported.
     pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         self.emit_with(event, args, Flags::default())
     }
@@ -237,13 +242,14 @@ impl Socket {
         self.emit("message", args)
     }
 
-    /// Sends an event and waits for its acknowledgement as long as it takes; see [`timeout`](Self::timeout). The event is sent at once, whether
-    /// or not the acknowledgement is awaited.
+    /// Sends an event and returns its pending acknowledgement, which has no deadline; see [`timeout`](Self::timeout).
+    ///
+    /// The event is sent at once, even if the acknowledgement is never awaited.
     pub fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> PendingAck {
         self.emit_with_ack_and(event, args, Flags::default())
     }
 
-    /// Waits until at most half of the client's outbox is taken.
+    /// Waits until at most half of the client's outbox is used.
     ///
     /// # Errors
     ///
@@ -252,59 +258,59 @@ impl Socket {
         if let Some(socket) = self.here() {
             return socket.session.ready().await;
         }
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         self.run_on_owner(0, move |socket| {
             let session = Rc::clone(&socket.session);
             actix_rt::spawn(async move {
                 let ready = session.ready().await;
-                // Who asked may have stopped to wait.
-                let _ = tell.send(ready);
+                // The caller may have stopped waiting.
+                let _ = sender.send(ready);
             });
         });
-        told.await.unwrap_or(Err(SendError::Closed))
+        receiver.await.unwrap_or(Err(SendError::Closed))
     }
 
-    /// The next event is dropped if it can't leave at once.
+    /// Marks the next event as volatile: it is dropped if it cannot leave at once.
     pub fn volatile(&self) -> SocketEmitter<'_> {
         SocketEmitter { socket: self, flags: Flags { volatile: true, ..Flags::default() } }
     }
 
-    /// Whether a poll response with the next event may be compressed: yes by default.
+    /// Sets whether a poll response with the next event may be compressed: yes by default.
     pub fn compress(&self, compress: bool) -> SocketEmitter<'_> {
         SocketEmitter { socket: self, flags: Flags { compress, ..Flags::default() } }
     }
 
-    /// How long the acknowledgement of the next event may take.
+    /// Sets the deadline for the acknowledgement of the next event.
     pub fn timeout(&self, timeout: Duration) -> SocketEmitter<'_> {
         SocketEmitter { socket: self, flags: Flags { timeout: Some(timeout), ..Flags::default() } }
     }
 
-    /// All sockets of the namespace but this one.
+    /// Selects all sockets of the namespace except this one.
     pub fn broadcast(&self) -> BroadcastOperator {
         self.0.namespace.except(self.0.id)
     }
 
-    /// The sockets in these rooms but this one.
+    /// Selects the sockets in these rooms except this one.
     pub fn to(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.broadcast().to(rooms)
     }
 
-    /// The same as [`to`](Self::to): `in` in other languages.
+    /// Selects the sockets in these rooms, like [`to`](Self::to). Other languages call this `in`.
     pub fn within(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.to(rooms)
     }
 
-    /// All sockets of the namespace but this one and those in these rooms.
+    /// Selects all sockets of the namespace except this one and those in these rooms.
     pub fn except(&self, rooms: impl IntoRooms) -> BroadcastOperator {
         self.broadcast().except(rooms)
     }
 
-    /// The sockets of this node but this one.
+    /// Selects the sockets of this node except this one.
     pub fn local(&self) -> BroadcastOperator {
         self.broadcast().local()
     }
 
-    /// Handles an event of this client; see [`Namespace::on`]. Elsewhere than on the socket's thread it takes effect soon.
+    /// Handles an event of this client; see [`Namespace::on`]. A call on another thread than the socket's own takes effect soon.
     pub fn on<Taken>(&self, event: &str, handler: impl Handler<EventContext, Taken>) {
         let (event, handler) = (ByteString::from(event), handler::erase(handler));
         self.run_on_owner(0, move |socket| socket.configure(|own| own.on(&event, handler)));
@@ -316,30 +322,30 @@ impl Socket {
         self.run_on_owner(0, move |socket| socket.configure(|own| own.events.remove(&event)));
     }
 
-    /// Handles this socket's being about to leave; see [`Namespace::on_disconnecting`].
+    /// Handles this socket's departure before it leaves its rooms; see [`Namespace::on_disconnecting`].
     pub fn on_disconnecting<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
         let handler = handler::erase(handler);
         self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnecting.push(handler)));
     }
 
-    /// Handles this socket's having left.
+    /// Handles this socket's departure after it has left.
     pub fn on_disconnect<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
         let handler = handler::erase(handler);
         self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnect.push(handler)));
     }
 
-    /// Asks `middleware` about each event of this client; see [`Namespace::event_middleware`]. (The JavaScript server calls this `use`.)
+    /// Runs `middleware` for each event of this client; see [`Namespace::event_middleware`]. The JavaScript server calls this `use`.
     pub fn middleware<Taken>(&self, middleware: impl Handler<EventContext, Taken>) {
         let middleware = handler::erase(middleware);
         self.run_on_owner(0, move |socket| socket.configure(|own| own.event_middleware.push(middleware)));
     }
 
-    /// Is called with every event of this client, before middleware and handlers.
+    /// Calls `listener` with every event of this client, before middleware and handlers.
     pub fn on_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
         self.run_on_owner(0, move |socket| socket.configure(|own| own.any.push(Arc::new(listener))));
     }
 
-    /// As [`on_any`](Self::on_any), before the listeners that this socket has.
+    /// Adds a listener as [`on_any`](Self::on_any) does, but before this socket's earlier ones.
     pub fn prepend_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
         self.run_on_owner(0, move |socket| socket.configure(|own| own.any.insert(0, Arc::new(listener))));
     }
@@ -349,7 +355,7 @@ impl Socket {
         self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any)));
     }
 
-    /// Is called with every event that is sent to this client, those of broadcasts too; not with acknowledgements.
+    /// Calls `listener` with every event sent to this client, broadcasts included. Acknowledgements are not events.
     pub fn on_any_outgoing(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
         self.run_on_owner(0, move |socket| socket.configure(|own| own.any_outgoing.push(Arc::new(listener))));
     }
@@ -359,7 +365,7 @@ impl Socket {
         self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any_outgoing)));
     }
 
-    /// Is told what went wrong with this socket.
+    /// Calls `listener` with every error of this socket.
     pub fn on_error(&self, listener: impl Fn(&Socket, &SocketError) + Send + Sync + 'static) {
         self.run_on_owner(0, move |socket| socket.configure(|own| own.errors.push(Arc::new(listener))));
     }
@@ -372,7 +378,7 @@ impl Socket {
         check_name(event)?;
         let args = args.into_args(self.encoding())?;
         if let Some(recoveries) = self.0.namespace.recoveries().filter(|_| !flags.volatile && self.0.has_been_let_in()) {
-            // A client that is away gets it when it comes back.
+            // A disconnected client gets the event when it returns.
             let waits = |recovery: &RecoveryHandle| !recovery.void.load(Ordering::Acquire) && recoveries.history.holds(&recovery.pid);
             let may_get_it = self.is_connected() || self.0.recovery.as_deref().is_some_and(waits);
             if !may_get_it {
@@ -384,7 +390,7 @@ impl Socket {
         self.send_frames(frames, flags)
     }
 
-    /// Has something done with the socket's session, on its thread.
+    /// Acts on the socket's session, on its thread.
     pub(crate) fn end_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
         self.run_on_owner(0, move |socket| act(&socket.session));
     }
@@ -394,20 +400,20 @@ impl Socket {
             return Ok(socket.send(frames, flags.volatile, flags.compress)?);
         }
         let sent = self.run_on_owner(frames.len(), move |socket| {
-            // The one who emitted is elsewhere; the loss is counted where it happens.
+            // The caller is on another thread. A failure is counted where it happens.
             let _ = socket.send(frames, flags.volatile, flags.compress);
         });
         if sent { Ok(()) } else { Err(SendError::Closed.into()) }
     }
 
-    /// Sends a packet that is no event.
+    /// Sends a packet other than an event.
     pub(crate) fn send_packet(&self, body: Body) -> Result<(), EmitError> {
         let frames = self.0.namespace.frames(&Packet { namespace: self.0.namespace.name().clone(), body });
         if let Some(socket) = self.here() {
             return Ok(socket.session.send(frames, true)?);
         }
         let sent = self.run_on_owner(frames.len(), move |socket| {
-            // The one who sent it is elsewhere.
+            // The caller is on another thread.
             let _ = socket.session.send(frames, true);
         });
         if sent { Ok(()) } else { Err(SendError::Closed.into()) }
@@ -439,19 +445,19 @@ impl Socket {
         self.0.namespace.count(count);
     }
 
-    /// The socket itself, if this is its thread and it has not left.
+    /// Returns the socket's local state, if this is its thread and it has not left.
     #[inline]
     pub(crate) fn here(&self) -> Option<Rc<LocalSocket>> {
         ThreadState::current(self.0.namespace.engine())?.socket(&self.0)
     }
 
-    /// Has something done on the socket's thread while it is connected. If its client is away, it is ordered by the socket's id.
+    /// Acts on a connected socket on its thread. For a disconnected client, the operation waits under the socket's id.
     fn order(&self, operation: Operation, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) {
         let engine = self.0.namespace.engine();
         let this = self.clone();
         let act = move |local: &Rc<ThreadState>| {
             let socket = local.socket(&this.0);
-            // One that is on its way out may have been saved already.
+            // A socket that is leaving may have been saved already.
             if let Some(socket) = &socket {
                 act(socket);
             }
@@ -459,11 +465,11 @@ impl Socket {
                 this.order_away(operation);
             }
         };
-        // A thread that has ended has nobody left.
+        // A thread that has ended has no sockets.
         let _ = engine.run_on(self.0.worker(), 0, on_thread(act));
     }
 
-    /// Orders something of whoever has the socket's id, now or when it comes back.
+    /// Orders an operation for whichever client has the socket's id, now or when it returns.
     fn order_away(&self, operation: Operation) {
         let Some((recovery, recoveries)) = self.0.recovery.as_ref().zip(self.0.namespace.recoveries()) else { return };
         if matches!(operation, Operation::Disconnect { .. }) {
@@ -471,11 +477,11 @@ impl Socket {
         }
         let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
         if let Err(error) = self.0.namespace.broadcast(target, operation, !recoveries.history.is_shared(), None) {
-            tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "a client that is away could not be given an order");
+            tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "order for a disconnected client not kept");
         }
     }
 
-    /// Runs something on the socket's thread: at once if this is it. Returns false if the thread, or the socket on this one, is gone.
+    /// Acts on the socket on its thread: at once if this is it. Returns false if the thread has ended or the socket has left this one.
     fn run_on_owner(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
         let engine = self.0.namespace.engine();
         if let Some(thread) = ThreadState::current(engine).filter(|thread| thread.worker.index() == self.0.worker()) {
@@ -499,7 +505,7 @@ impl PartialEq for Socket {
 
 impl Eq for Socket {}
 
-/// Sends to one socket with options; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`].
+/// Options for the next event to one socket; made by [`Socket::volatile`], [`Socket::compress`] and [`Socket::timeout`].
 #[derive(Clone, Copy, Debug)]
 #[must_use = "it sends nothing by itself: call `emit`"]
 pub struct SocketEmitter<'a> {
@@ -508,19 +514,19 @@ pub struct SocketEmitter<'a> {
 }
 
 impl SocketEmitter<'_> {
-    /// The event is dropped if it can't leave at once.
+    /// Marks the event as volatile: it is dropped if it cannot leave at once.
     pub fn volatile(mut self) -> Self {
         self.flags.volatile = true;
         self
     }
 
-    /// Whether a poll response with the event may be compressed.
+    /// Sets whether a poll response with the event may be compressed.
     pub fn compress(mut self, compress: bool) -> Self {
         self.flags.compress = compress;
         self
     }
 
-    /// How long the acknowledgement may take.
+    /// Sets the deadline for the acknowledgement.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.flags.timeout = Some(timeout);
         self
@@ -535,7 +541,7 @@ impl SocketEmitter<'_> {
         self.socket.emit_with(event, args, self.flags)
     }
 
-    /// Sends the event and waits for its acknowledgement.
+    /// Sends the event and returns its pending acknowledgement.
     pub fn emit_with_ack(self, event: &str, args: impl EmitArgs) -> PendingAck {
         self.socket.emit_with_ack_and(event, args, self.flags)
     }

@@ -1,4 +1,4 @@
-//! What all threads see of a socket.
+//! The state of a socket that all threads share.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -12,39 +12,39 @@ use crate::joined_rooms::JoinedRooms;
 use crate::namespace::Namespace;
 use crate::recovery::progress::RecoveryHandle;
 
-/// How far a socket is.
+/// The stage of a socket's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Middleware is asked.
+    /// Middleware is deciding.
     Connecting,
     Connected,
-    /// On its way out, and still in its rooms.
+    /// Leaving, and still in its rooms.
     Disconnecting,
     Disconnected,
 }
 
-/// What all threads see of a socket.
+/// The state of a socket that all threads share.
 pub(crate) struct SocketState {
     pub(crate) id: Id,
     pub(crate) namespace: Namespace,
     worker: usize,
-    /// Its place among the sockets of its thread.
+    /// The index among the sockets of its thread.
     pub(crate) slot: u32,
     handshake: Handshake,
     auth: Args,
-    /// It may come back, if recovery is on.
+    /// The state of recovery, if recovery is on.
     pub(crate) recovery: Option<Box<RecoveryHandle>>,
-    /// The client is one of Socket.IO 2 or before.
+    /// True for clients of Socket.IO 2 or before.
     pub(crate) old: bool,
     stage: AtomicU8,
-    /// What is seldom there.
+    /// Rarely used state.
     rest: Mutex<Rest>,
 }
 
 #[derive(Default)]
 struct Rest {
-    /// The rooms that it has joined, without that of its id. Before it is connected: those that it will join then. Written on its thread alone.
+    /// The joined rooms, without that of its id. While it is connecting: the rooms to join. Written on its own thread only.
     rooms: JoinedRooms,
     data: Option<Box<Value>>,
 }
@@ -56,17 +56,17 @@ impl fmt::Debug for SocketState {
 }
 
 impl SocketState {
-    /// What the client sent to be let in.
+    /// Returns the client's `auth` payload.
     pub(crate) fn auth(&self) -> &Args {
         &self.auth
     }
 
-    /// The index of the worker of its thread.
+    /// Returns the index of its worker.
     pub(crate) fn worker(&self) -> usize {
         self.worker
     }
 
-    /// The request that opened the session.
+    /// Returns the request that opened the session.
     pub(crate) fn handshake(&self) -> &Handshake {
         &self.handshake
     }
@@ -76,12 +76,12 @@ impl SocketState {
         self.rest.lock().data = Some(Box::new(data));
     }
 
-    /// The data that was attached.
+    /// Returns the attached data.
     pub(crate) fn data(&self) -> Option<Value> {
         self.rest.lock().data.as_deref().cloned()
     }
 
-    /// The rooms that it has joined, that of its id not among them.
+    /// Returns the joined rooms, without that of its id.
     pub(crate) fn rooms(&self) -> Vec<Room> {
         self.rest.lock().rooms.iter().cloned().collect()
     }
@@ -91,18 +91,18 @@ impl SocketState {
         Self { id, namespace, worker, slot, handshake, auth, recovery: None, old: false, stage, rest: Mutex::default() }
     }
 
-    /// The socket may come back; if it has done so, with its data of before.
+    /// Returns the socket with a state of recovery, and with its data from before if it returned.
     pub(crate) fn with_recovery(self, recovery: RecoveryHandle, data: Option<Value>) -> Self {
         let rest = Mutex::new(Rest { rooms: JoinedRooms::default(), data: data.map(Box::new) });
         Self { recovery: Some(Box::new(recovery)), rest, ..self }
     }
 
-    /// The client is one of Socket.IO 2 or before.
+    /// Returns the socket, marked as one of a client of Socket.IO 2 or before.
     pub(crate) fn of_old_client(self, old: bool) -> Self {
         Self { old, ..self }
     }
 
-    /// Goes from one stage to the next. False if it is not at the first.
+    /// Advances from one stage to the next. False if the socket is not at the first.
     pub(crate) fn advance(&self, from: Stage, to: Stage) -> bool {
         self.stage.compare_exchange(from as u8, to as u8, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
@@ -116,7 +116,7 @@ impl SocketState {
         }
     }
 
-    /// True until it has left: while it is leaving too.
+    /// Returns true while the socket is connected or leaving.
     #[inline]
     pub(crate) fn is_connected(&self) -> bool {
         matches!(self.stage(), Stage::Connected | Stage::Disconnecting)
@@ -134,12 +134,12 @@ impl SocketState {
         self.rest.lock().rooms.remove(room);
     }
 
-    /// True if it has joined a room, other than that of its id.
+    /// Returns whether it has joined a room, other than that of its id.
     pub(crate) fn is_in(&self, room: &Room) -> bool {
         self.rest.lock().rooms.contains(room)
     }
 
-    /// Notes rooms that the socket joins when it is connected.
+    /// Adds rooms that the socket joins once it is connected.
     pub(crate) fn choose_rooms(&self, rooms: impl IntoIterator<Item = Room>) {
         let mut rest = self.rest.lock();
         for room in rooms {
@@ -153,13 +153,13 @@ impl SocketState {
         self.rest.lock().rooms.drain()
     }
 
-    /// The rooms that it has joined, that of its id not among them, and its data.
+    /// Returns the joined rooms, without that of its id, and the data.
     pub(crate) fn joined_and_data(&self) -> (Vec<Room>, Option<Value>) {
         let rest = self.rest.lock();
         (rest.rooms.iter().cloned().collect(), rest.data.as_deref().cloned())
     }
 
-    /// What other nodes are told of it.
+    /// Returns the information for other nodes.
     pub(crate) fn info(&self) -> SocketInfo {
         let rest = self.rest.lock();
         let rooms = rest.rooms.iter().cloned().chain([self.id.as_str().into()]).collect();

@@ -20,6 +20,10 @@ sociable_engine::counters! {
     ClientDisconnects / client_disconnects,
     /// Sockets that the server put out of their namespace.
     ServerDisconnects / server_disconnects,
+    /// Sockets that ended with their session.
+    SessionDisconnects / session_disconnects,
+    /// Sockets whose actor died.
+    SocketsFailed / sockets_failed,
     /// Volatile packets dropped because the transport was not writable.
     VolatileDropped / volatile_dropped,
     /// Sessions closed because the attachments of a packet did not come in time.

@@ -1,7 +1,7 @@
-//! What is logged of each packet, room and message between nodes: the events of the level `trace`, and the lives of rooms.
+//! Log events of the level `trace` for each packet, room and message between nodes, and the lives of rooms.
 //!
-//! Never what a packet says: it holds what users write, and tokens. All of this is on the way of every packet, so each event stands in a
-//! function of its own behind a check that is one load while the level is off.
+//! The content of a packet is never logged, because it holds private texts and tokens. Every packet passes here. So each event is a function of its
+//! own, behind a check of one load while the level is off.
 
 use sociable_adapter::{Message, Operation, Room, Target};
 use sociable_protocol::log::shortened;
@@ -10,7 +10,7 @@ use tracing::{Level, debug, enabled, trace};
 
 pub(crate) use sociable_protocol::log::plain;
 
-/// Calls a function only if such events are wanted.
+/// Calls a function only if the events are enabled.
 macro_rules! only_if_on {
     ($target:literal, $call:expr) => {
         if enabled!(target: $target, Level::TRACE) {
@@ -19,12 +19,12 @@ macro_rules! only_if_on {
     };
 }
 
-/// What kind of packet it is, without what it says.
+/// Returns the kind of a packet, without its content.
 pub(crate) fn kind(body: &Body) -> &'static str {
     parts(body).0
 }
 
-/// A packet of a client, as the parser read it.
+/// Logs a decoded packet of a client.
 #[inline]
 pub(crate) fn packet_in(sid: Id, packet: &Packet) {
     #[cold]
@@ -35,7 +35,7 @@ pub(crate) fn packet_in(sid: Id, packet: &Packet) {
     only_if_on!("sociable::parser", log(sid, packet));
 }
 
-/// A packet that was encoded: once, however many clients get it.
+/// Logs an encoded packet: once, however many clients get it.
 #[inline]
 pub(crate) fn packet_out(packet: &Packet, frames: &Frames) {
     #[cold]
@@ -46,7 +46,7 @@ pub(crate) fn packet_out(packet: &Packet, frames: &Frames) {
     only_if_on!("sociable::parser", log(packet, frames.len()));
 }
 
-/// The kind of a packet, and what its kind has: a name, a number for its acknowledgement, arguments.
+/// Returns the kind of a packet with the parts of its kind: name, id of the acknowledgement, number of arguments.
 fn parts(body: &Body) -> (&'static str, Option<&str>, Option<u64>, Option<usize>) {
     match body {
         Body::Connect(_) => ("connect", None, None, None),
@@ -57,7 +57,7 @@ fn parts(body: &Body) -> (&'static str, Option<&str>, Option<u64>, Option<usize>
     }
 }
 
-/// A socket has joined or left a room, which came or went by that if `edge`.
+/// Logs that a socket joined or left a room. `edge` marks that the room appeared or vanished.
 pub(crate) fn room(namespace: &str, room: &Room, id: Id, joined: bool, edge: bool) {
     if !enabled!(target: "sociable::room", Level::DEBUG) {
         return;
@@ -70,18 +70,18 @@ pub(crate) fn room(namespace: &str, room: &Room, id: Id, joined: bool, edge: boo
     }
 }
 
-/// Returns the name of a room or a namespace for a log. The room of a socket has its id for a name.
+/// Returns the name of a room or a namespace for a log. A name that is a socket's id is shortened.
 pub(crate) fn name_of_room(room: &str) -> String {
     if Id::try_from(room).is_ok() { shortened(room).to_string() } else { plain(room).to_string() }
 }
 
-/// A message for the other nodes.
+/// Logs a message to the other nodes.
 #[inline]
 pub(crate) fn published(namespace: &str, target: &Target, operation: &Operation) {
     only_if_on!("sociable::adapter", across("published", namespace, target, operation));
 }
 
-/// An event for the other nodes, which the history that they share brings them.
+/// Logs an event that the shared history carries to the other nodes.
 #[inline]
 pub(crate) fn published_event(namespace: &str, target: &Target, bytes: usize) {
     #[cold]
@@ -91,7 +91,7 @@ pub(crate) fn published_event(namespace: &str, target: &Target, bytes: usize) {
     only_if_on!("sociable::adapter", log(namespace, target, bytes));
 }
 
-/// A message of another node.
+/// Logs a message of another node.
 #[inline]
 pub(crate) fn delivered(message: &Message) {
     only_if_on!("sociable::adapter", across("delivered", &message.namespace, &message.target, &message.operation));
@@ -133,7 +133,7 @@ mod tests {
         }
     }
 
-    /// What is logged of `act`.
+    /// Returns the log lines of `act`.
     fn logged(act: impl FnOnce()) -> String {
         let log = Log::default();
         let writer = log.clone();
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_crosses_nodes_is_told_of_but_not_what_it_says() {
+    fn messages_between_nodes_are_logged_without_content() {
         let args = Args::encode(Encoding::Json, &["a secret"]).unwrap();
         let operation = Operation::ServerEvent { name: "note".into(), args };
         let message = Message { namespace: "/chat".into(), target: Target::default(), operation, trace: None };
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_does_not_break_its_line() {
+    fn name_with_line_breaks_stays_on_one_log_line() {
         let packet = Packet::for_namespace("/x\n2026-01-01 INFO \u{1b}[31mforged", Body::Disconnect);
         let room_name = Room::from("red\r\nforged");
         let id = IdSource::new(NodeTag::random()).draw();
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_never_logged_whole() {
+    fn ids_are_logged_shortened() {
         let id = IdSource::new(NodeTag::random()).draw();
         let log = logged(|| {
             packet_in(id, &Packet::for_namespace("/", Body::Disconnect));
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_is_told_of_but_not_its_arguments() {
+    fn events_are_logged_without_arguments() {
         let args = Args::encode(Encoding::Json, &["a secret"]).unwrap();
         let packet = Packet::for_namespace("/chat", Body::Event { name: "say".into(), args, id: Some(7) });
         let log = logged(|| packet_in(IdSource::new(NodeTag::random()).draw(), &packet));

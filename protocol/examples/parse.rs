@@ -1,15 +1,15 @@
-//! Reads packets and tells what they are, for comparison with other parsers: see `tests/js/differential.test.mjs`.
+//! Decodes packets and describes them, for comparison with other parsers: see `tests/js/differential.test.mjs`.
 //!
 //! Each line of the input is one packet in JSON, `{"parser":"json","text":"51-[…]","attachments":["AQI="]}` or
-//! `{"parser":"msgpack","attachments":["g6R0…"]}`, with binary in base64. The answer is a line, too: `{"error":"invalid payload"}`,
+//! `{"parser":"msgpack","attachments":["g6R0…"]}`, with binary in base64. The answer is one line, too: `{"error":"invalid payload"}`,
 //! `{"waits":true}` if attachments are missing, or
 //!
 //! ```json
 //! {"packet": {"type": 2, "nsp": "/", "id": "7", "data": […]}, "encoded": ["2[…]", {"binary": "AQI="}]}
 //! ```
 //!
-//! In `data`, binary is `{"binary":"AQI="}`, an object `{"object":[["key",value],…]}`, and an argument that can't be read `{"unreadable":"why"}`.
-//! An id is text, since not every number of ours is one in JavaScript.
+//! In `data`, binary is `{"binary":"AQI="}`, an object `{"object":[["key",value],…]}`, and an undecodable argument `{"unreadable":"why"}`. Ids are
+//! text, because JavaScript cannot represent every number.
 //!
 //! ```text
 //! echo '{"parser":"json","text":"2[\"a\",1]"}' | cargo run -q --package sociable-protocol --example parse
@@ -90,23 +90,25 @@ fn first(args: &Args) -> Json {
 }
 
 fn all(args: &Args) -> Vec<Json> {
-    let read = |arg: Args| arg.decode(0).map_or_else(|error| json!({ "unreadable": error.to_string() }), tell);
+    let read = |arg: Args| arg.decode(0).map_or_else(|error| json!({ "unreadable": error.to_string() }), value_json);
     args.iter().map(read).collect()
 }
 
-fn tell(value: Value) -> Json {
+fn value_json(value: Value) -> Json {
     match value {
         Value::Null => Json::Null,
         Value::Bool(bool) => bool.into(),
         Value::Number(number) => number.into(),
         Value::String(text) => text.into(),
         Value::Binary(bytes) => json!({ "binary": STANDARD.encode(bytes) }),
-        Value::Array(elements) => elements.into_iter().map(tell).collect(),
-        Value::Object(pairs) => json!({ "object": pairs.into_iter().map(|(key, value)| json!([key, tell(value)])).collect::<Vec<_>>() }),
+        Value::Array(elements) => elements.into_iter().map(value_json).collect(),
+        Value::Object(pairs) => {
+            json!({ "object": pairs.into_iter().map(|(key, value)| json!([key, value_json(value)])).collect::<Vec<_>>() })
+        }
     }
 }
 
-/// The messages of a packet, without the `4` of Engine.IO.
+/// Returns the messages of a packet, without the `4` of Engine.IO.
 fn encoded(frames: &Frames) -> Vec<Json> {
     let message = |payload| match payload {
         Payload::Text(text) => Json::from(&text[1..]),

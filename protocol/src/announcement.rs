@@ -1,11 +1,11 @@
-//! What a node tells of itself: to the other nodes, and to balancers.
+//! Announcements: the messages about a node to the other nodes and to balancers.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeTag;
 use crate::log::plain_text;
 
-/// What a node tells of itself, as JSON. Fields that are not known are passed by, so that later versions can add some.
+/// The announcement of a node, as JSON. Readers ignore unknown fields, so that later versions can add some.
 ///
 /// ```
 /// use sociable_protocol::{Announcement, Occasion};
@@ -18,37 +18,37 @@ use crate::log::plain_text;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Announcement {
-    /// Why it speaks.
+    /// The occasion.
     pub occasion: Occasion,
-    /// The tag in the ids that it makes.
+    /// The tag in the ids of the node.
     pub tag: NodeTag,
-    /// A number that is another at each start of the process, below 2^53.
+    /// A number that differs at each start of the process, below 2^53.
     pub epoch: u64,
-    /// Its name, for people. What would break a line of a log is escaped when it is read, and it is cut after 256 characters.
+    /// The name, for people. When read, characters that would break a log line are escaped, and it is cut after 256 characters.
     #[serde(default, deserialize_with = "plain_text")]
     pub name: String,
-    /// Where a balancer reaches it, `HOST:PORT`, if it knows. The host may be a name.
+    /// The address for balancers, `HOST:PORT`, if the node knows it. The host may be a name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<String>,
-    /// Its sessions.
+    /// The number of sessions.
     #[serde(default)]
     pub sessions: usize,
-    /// True if new sessions should go elsewhere, because it is going.
+    /// True while the node drains: new sessions should go to other nodes.
     #[serde(default)]
     pub draining: bool,
-    /// True if it has as many sessions as it takes.
+    /// True if the node has reached its limit of sessions.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub full: bool,
-    /// Ids of other nodes whose rooms have members there: who asks for such a room asks this node too.
+    /// The number of other nodes' ids whose rooms have members here. A query for such a room has to include this node.
     #[serde(default)]
     pub adopted: usize,
-    /// True if it shares a history with the others, by which its events go: all nodes of a cluster have to agree.
+    /// True if the node shares a history, which carries its events. All nodes of a cluster have to agree.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub keeps: bool,
-    /// How many envelopes it has sent to all: who has fewer has missed some.
+    /// The number of envelopes that it has sent to all. A node that received fewer has missed some.
     #[serde(default)]
     pub sent: u64,
-    /// The versions of the wire format that it reads, the lowest and the highest. Nodes write what all of them read.
+    /// The versions of the wire format that it reads, the lowest and the highest. Nodes write a version that all of them read.
     #[serde(default = "first_version")]
     pub versions: (u8, u8),
 }
@@ -58,23 +58,23 @@ fn first_version() -> (u8, u8) {
 }
 
 impl Announcement {
-    /// True if new sessions may be sent to it.
+    /// Returns whether the node accepts new sessions.
     pub fn takes_sessions(&self) -> bool {
         matches!(self.occasion, Occasion::Hello | Occasion::Alive) && !self.draining && !self.full
     }
 }
 
-/// Why a node speaks of itself.
+/// The occasion of an announcement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Occasion {
-    /// It wants the tag, and is no member yet: members answer that they live.
+    /// The node wants the tag, and is no member yet. Members answer with `Alive`.
     Claim,
-    /// It is a member from now on: members answer that they live.
+    /// The node is a member from now on. Members answer with `Alive`.
     Hello,
-    /// It lives.
+    /// The node is alive.
     Alive,
-    /// It goes.
+    /// The node leaves.
     Bye,
 }
 
@@ -84,7 +84,7 @@ mod tests {
     use crate::Health;
 
     #[test]
-    fn a_name_is_plain_when_it_is_read() {
+    fn announced_name_is_escaped_when_read() {
         let name = r#""tag":"AbCd","name":"a\nb\u001b[2J""#;
         let announcement: Announcement = serde_json::from_str(&format!(r#"{{"occasion":"alive","epoch":1,{name}}}"#)).unwrap();
         let health: Health = serde_json::from_str(&format!("{{{name}}}")).unwrap();

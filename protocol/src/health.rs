@@ -1,13 +1,13 @@
-//! What a node answers to whoever asks how it is: `GET /healthz`.
+//! The health report of a node: the answer to `GET /healthz`.
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::NodeTag;
 use crate::log::plain_text;
 
-/// What a node answers to `GET /healthz`, as JSON. Fields that are not known are passed by, so that later versions can add some.
+/// The health report of a node, as JSON. Readers ignore unknown fields, so that later versions can add some.
 ///
-/// A balancer that found the node by its address alone learns from it whose sessions are there, and what the node can bear.
+/// A balancer that has only a node's address reads here the node's tag and limit of sessions.
 ///
 /// ```
 /// use sociable_protocol::Health;
@@ -18,40 +18,39 @@ use crate::log::plain_text;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Health {
-    /// The tag in the ids that it makes.
+    /// The tag in the ids of the node.
     pub tag: NodeTag,
-    /// Its name, for people. What would break a line of a log is escaped when it is read, and it is cut after 256 characters.
+    /// The name, for people. When read, characters that would break a log line are escaped, and it is cut after 256 characters.
     #[serde(default, deserialize_with = "plain_text")]
     pub name: String,
-    /// Its sessions.
+    /// The number of sessions.
     #[serde(default)]
     pub sessions: usize,
-    /// How many sessions it takes at most; no bound if it does not say.
+    /// The limit of sessions. Absent means no limit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_sessions: Option<usize>,
-    /// True if new sessions should go elsewhere, because it is going.
+    /// True while the node drains: new sessions should go to other nodes.
     #[serde(default)]
     pub draining: bool,
-    /// True if the other nodes of its cluster can't be reached.
+    /// True while the other nodes of its cluster cannot be reached.
     #[serde(default)]
     pub cut_off: bool,
-    /// True while the store that the nodes share refuses what it is given: clients that lose their connection begin anew. New sessions are taken all
-    /// the same.
+    /// True while the shared history refuses entries: disconnected clients cannot be recovered then. New sessions are still accepted.
     #[serde(default)]
     pub store_refuses: bool,
-    /// The time between two pings of a client, in milliseconds: a connection is silent for so long, and no longer.
+    /// The time between two pings, in milliseconds: the longest silence of a healthy connection.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_interval: Option<u64>,
-    /// How long the answer to a ping may take, in milliseconds.
+    /// The time that a client has to answer a ping, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ping_timeout: Option<u64>,
-    /// The longest body that it takes, in bytes.
+    /// The longest request body, in bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_payload: Option<u64>,
 }
 
 impl Health {
-    /// True if new sessions may be sent to it.
+    /// Returns whether the node accepts new sessions.
     pub fn takes_sessions(&self) -> bool {
         !self.draining && !self.cut_off && self.max_sessions.is_none_or(|most| self.sessions < most)
     }

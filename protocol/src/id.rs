@@ -1,8 +1,7 @@
 //! Ids of sessions and sockets.
 //!
-//! An id looks like one of the JavaScript server: 20 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. Its first four are the
-//! [`NodeTag`] of the process that made it, so that whoever sees an id knows where its owner is without asking; the other 16
-//! are 96 random bits, so that nobody guesses it.
+//! An id has the form of the JavaScript server's: 20 characters of `A-Z`, `a-z`, `0-9`, `_` and `-`. The first four are the [`NodeTag`] of the
+//! process that made it, so that the owner needs no look-up. The other 16 are 96 random bits, so that no one can guess an id.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,25 +12,25 @@ use thiserror::Error;
 
 /// The characters of ids: six bits each.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-/// Characters of an id, of its tag, and random bytes behind the rest of it.
+/// The lengths of an id and of its tag in characters, and of its random part in bytes.
 const ID: usize = 20;
 const TAG: usize = 4;
 const RANDOM: usize = (ID - TAG) * 6 / 8;
-/// Random bytes are taken from the system for 85 ids at a time, so that a draw seldom costs a system call.
+/// The block of random bytes: enough for 85 ids, so that few draws cost a system call.
 const BLOCK: usize = 85 * RANDOM;
 
-/// Why a text is no [`Id`] or [`NodeTag`].
+/// The error of a text that is no [`Id`] or [`NodeTag`].
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum IdError {
     /// The text has another length.
-    #[error("an id has 20 characters and a tag 4, not {0}")]
+    #[error("invalid length {0}: an id has 20 characters, a tag 4")]
     Length(usize),
     /// A character is outside `[A-Za-z0-9_-]`.
-    #[error("a character is outside [A-Za-z0-9_-]")]
+    #[error("invalid character: use [A-Za-z0-9_-]")]
     Character,
 }
 
-/// Names the process that made an id: four characters, drawn at each start.
+/// The name of a process in its ids: four characters, drawn at each start.
 ///
 /// ```
 /// use sociable_protocol::NodeTag;
@@ -49,7 +48,7 @@ impl NodeTag {
     ///
     /// # Panics
     ///
-    /// If the system has no randomness to give: ids that can be guessed would be worse.
+    /// The system provides no randomness. Ids that can be guessed would be worse.
     pub fn random() -> Self {
         let mut random = [0; 3];
         fill(&mut random);
@@ -58,7 +57,7 @@ impl NodeTag {
         Self(tag)
     }
 
-    /// The four characters.
+    /// Returns the four characters.
     pub fn as_str(&self) -> &str {
         ascii(&self.0)
     }
@@ -78,19 +77,19 @@ impl NodeTag {
 pub struct Id([u8; ID]);
 
 impl Id {
-    /// The tag of the process that made the id.
+    /// Returns the tag of the process that made the id.
     pub fn tag(&self) -> NodeTag {
         let [a, b, c, d, ..] = self.0;
         NodeTag([a, b, c, d])
     }
 
-    /// The 20 characters.
+    /// Returns the 20 characters.
     #[inline]
     pub fn as_str(&self) -> &str {
         ascii(&self.0)
     }
 
-    /// Returns the id for a log, without most of it: the id of a session is a secret. See [`log::shortened`](crate::log::shortened).
+    /// Returns a shortened form for logs, because the id of a session is a secret. See [`log::shortened`](crate::log::shortened).
     ///
     /// ```
     /// use sociable_protocol::Id;
@@ -104,32 +103,32 @@ impl Id {
         crate::log::shortened(self.as_str())
     }
 
-    /// The place of the id among `n` shards, numbered from 0; an `n` of 0 counts as 1.
+    /// Returns the shard of the id among `n`, numbered from 0. An `n` of 0 counts as 1.
     ///
-    /// It is the same on every machine and in every version: FNV-1a (64 bits) over the 20 bytes, whose high 32 bits are
-    /// multiplied by `n` and shifted right by 32.
+    /// The result is the same on every machine and in every version: FNV-1a (64 bits) over the 20 bytes. Its high 32 bits are multiplied by `n` and
+    /// shifted right by 32.
     #[inline]
     pub fn shard(&self, n: usize) -> usize {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0000_0100_0000_01b3;
         let hash = self.0.iter().fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME));
-        // Wide enough for any n: the product has at most 96 bits.
+        // Wide enough for any `n`: the product has at most 96 bits.
         ((u128::from(hash >> 32) * n.max(1) as u128) >> 32) as usize
     }
 }
 
-/// Draws ids of one process.
+/// A source of ids of one process.
 ///
-/// Each owner has a source of its own: drawing needs no lock.
+/// Each owner has its own source, so that drawing needs no lock.
 pub struct IdSource {
     tag: NodeTag,
-    /// Random bytes; those before `used` have been spent, and overwritten.
+    /// Random bytes. The ones before `used` have been spent and overwritten.
     block: Box<[u8; BLOCK]>,
     used: usize,
 }
 
 impl IdSource {
-    /// A source of ids that carry `tag`. Randomness is taken at the first draw.
+    /// Returns a source of ids with `tag`. Randomness is taken at the first draw.
     pub fn new(tag: NodeTag) -> Self {
         Self { tag, block: Box::new([0; BLOCK]), used: BLOCK }
     }
@@ -138,7 +137,7 @@ impl IdSource {
     ///
     /// # Panics
     ///
-    /// If the system has no randomness to give: ids that can be guessed would be worse.
+    /// The system provides no randomness. Ids that can be guessed would be worse.
     pub fn draw(&mut self) -> Id {
         if self.used == BLOCK {
             fill(&mut self.block[..]);
@@ -149,12 +148,12 @@ impl IdSource {
         let mut id = [0; ID];
         id[..TAG].copy_from_slice(&self.tag.0);
         write_sextets(random, &mut id[TAG..]);
-        // What made an id is not kept.
+        // The spent randomness of an id is not kept.
         random.fill(0);
         Id(id)
     }
 
-    /// Draws ids until one belongs to shard `index` of `n` ([`Id::shard`]): `n` draws on average. An `index` beyond `n` wraps.
+    /// Draws ids until one belongs to shard `index` of `n` ([`Id::shard`]): `n` draws on average. An `index` beyond `n` wraps around.
     ///
     /// # Panics
     ///
@@ -172,18 +171,18 @@ impl IdSource {
 
 impl fmt::Debug for IdSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the block: the ids to come are secret.
+        // Without the block, because future ids are secret.
         f.debug_struct("IdSource").field("tag", &self.tag).finish_non_exhaustive()
     }
 }
 
 fn fill(random: &mut [u8]) {
     if let Err(error) = getrandom::fill(random) {
-        panic!("the system gives no randomness, without which ids could be guessed: {error}");
+        panic!("no randomness from the system, so ids could be guessed: {error}");
     }
 }
 
-/// Writes three bytes as four characters, and so on.
+/// Writes each three bytes as four characters.
 fn write_sextets(random: &[u8], out: &mut [u8]) {
     for (three, four) in random.chunks_exact(3).zip(out.chunks_exact_mut(4)) {
         let bits = u32::from_be_bytes([0, three[0], three[1], three[2]]);
@@ -199,13 +198,13 @@ fn parse<const N: usize>(text: &str) -> Result<[u8; N], IdError> {
     if bytes.iter().all(valid) { Ok(bytes) } else { Err(IdError::Character) }
 }
 
-/// Only ASCII gets into an id, so that the empty text is never given.
+/// Returns the text of an id. Ids hold only ASCII, so the fallback is never used.
 #[inline]
 fn ascii(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap_or_default()
 }
 
-/// What both kinds of text have in common.
+/// The common methods and traits of both types.
 macro_rules! text_like {
     ($type:ident, $expecting:literal) => {
         impl fmt::Display for $type {
@@ -266,7 +265,7 @@ macro_rules! text_like {
 
 impl fmt::Debug for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Errors and logs show values so, and the id of a session is a secret.
+        // Errors and logs use this form, and the id of a session is a secret.
         write!(f, "Id({})", self.shortened())
     }
 }
@@ -308,12 +307,12 @@ mod tests {
     }
 
     #[test]
-    fn the_place_of_an_id_never_changes() {
+    fn shard_of_an_id_never_changes() {
         let id = Id::try_from("abcdABCDEFGH01234-_x").unwrap();
         assert_eq!([0, 1, 2, 8, 1_000].map(|n| id.shard(n)), PINNED);
     }
 
-    /// Other processes, of other versions, count on these.
+    /// Other processes, of other versions, rely on these values.
     const PINNED: [usize; 5] = [0, 0, 0, 3, 401];
 
     #[test]
@@ -329,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn serde_knows_ids_as_text() {
+    fn ids_are_text_in_serde() {
         let id = source().draw();
         let json = serde_json::to_string(&id).unwrap();
         assert_eq!(json, format!("\"{id}\""));
@@ -338,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn debug_tells_no_secrets() {
+    fn debug_output_hides_secrets() {
         let mut source = source();
         source.draw();
         assert_eq!(format!("{source:?}"), "IdSource { tag: NodeTag(test), .. }");

@@ -1,12 +1,12 @@
-//! How long things take: a histogram that many threads write without waiting for each other.
+//! A histogram of durations that many threads write without contention.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-/// The bounds of its buckets in seconds, but for the last, which has none. Each holds what took at most so long and longer than the one before.
+/// The upper bounds of the buckets in seconds, inclusive. The last bucket has none.
 const BOUNDS: [f64; 15] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
 
-/// Counts times by their length.
+/// A histogram of durations.
 ///
 /// ```
 /// use std::time::Duration;
@@ -26,7 +26,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// Counts one.
+    /// Records one duration.
     pub fn observe(&self, time: Duration) {
         let seconds = time.as_secs_f64();
         let at = BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(BOUNDS.len());
@@ -34,13 +34,13 @@ impl Latency {
         self.micros.fetch_add(u64::try_from(time.as_micros()).unwrap_or(u64::MAX), Relaxed);
     }
 
-    /// What was counted so far.
+    /// Returns a snapshot.
     pub fn times(&self) -> Times {
         Times { buckets: std::array::from_fn(|at| self.buckets[at].load(Relaxed)), micros: self.micros.load(Relaxed) }
     }
 }
 
-/// Times by their length, as they were counted until some moment.
+/// A snapshot of a histogram of durations.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Times {
     buckets: [u64; BOUNDS.len() + 1],
@@ -48,17 +48,17 @@ pub struct Times {
 }
 
 impl Times {
-    /// How many there are.
+    /// Returns the number of durations.
     pub fn count(&self) -> u64 {
         self.buckets.iter().sum()
     }
 
-    /// All of them together, in seconds.
+    /// Returns the sum of all durations, in seconds.
     pub fn sum(&self) -> f64 {
         self.micros as f64 / 1e6
     }
 
-    /// The bound of each bucket in seconds, infinity for the last, and how many are in it.
+    /// Returns the upper bound of each bucket in seconds, infinity for the last, with the number of durations in it.
     pub fn buckets(&self) -> impl Iterator<Item = (f64, u64)> {
         BOUNDS.into_iter().chain([f64::INFINITY]).zip(self.buckets)
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn time_is_counted_in_its_first_sufficient_bucket() {
+    fn duration_is_counted_in_the_first_bucket_that_fits() {
         let latency = Latency::default();
         for micros in [0, 500, 501, 30_000_000, 30_000_001] {
             latency.observe(Duration::from_micros(micros));

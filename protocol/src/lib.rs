@@ -1,32 +1,32 @@
-//! The formats that Sociable speaks, without I/O: bytes and text in, packets out, and back.
+//! The formats of Sociable, without I/O: decoding of bytes and text into packets, and encoding.
 //!
 //! # Layout
 //!
-//! In the order in which to read:
+//! In reading order:
 //!
 //! * [`engine`]: Engine.IO, the connection under Socket.IO: its packets, and the payloads of long-polling.
-//! * [`packet`]: the packets of Socket.IO: what they mean, not how they are written.
-//! * [`args`]: the arguments of an event or acknowledgement, kept as they came until a type is asked for.
-//! * [`parser`]: how Socket.IO packets are written: as JSON with attachments, or as MessagePack.
+//! * [`packet`]: the packets of Socket.IO, apart from their encoding.
+//! * [`args`]: the arguments of an event or acknowledgement, encoded until they are decoded into a type.
+//! * [`parser`]: the encodings of Socket.IO packets: JSON with attachments, or MessagePack.
 //! * [`value`]: a JSON value that may hold binary, for code that does not know its types in advance.
 //! * [`websocket`]: frames, the form in which encoded packets are queued, shared and sent.
-//! * [`id`]: the ids of sessions and sockets, which carry the process that made them.
-//! * [`health`], [`Announcement`]: what nodes tell balancers, and each other.
-//! * [`query`]: the query of a request: what node and balancer take it for.
-//! * [`log`]: how logs show names and ids that others chose.
+//! * [`id`]: the ids of sessions and sockets, which name their process.
+//! * [`health`], [`Announcement`]: the reports of nodes to balancers and to each other.
+//! * [`query`]: the query of a request, as node and balancer read it.
+//! * [`log`]: the forms of foreign names and ids in logs.
 //! * [`TraceContext`]: a span as other processes name it.
-//! * [`maps`]: hash maps, by who chooses their keys. [`Latency`]: a histogram of times.
+//! * [`maps`]: hash maps, by the origin of their keys. [`Latency`]: a histogram of durations.
 //!
-//! # Rules of the house
+//! # Rules of this crate
 //!
-//! * Nothing here recurses as deep as its input says, takes memory that has only been promised, or panics on what came from outside.
-//! * What comes in is sliced, not copied; what goes out is encoded once.
+//! * No recursion as deep as the input, no memory for announced lengths, no panic on any input.
+//! * Input is sliced, not copied. Output is encoded once.
 //!
 //! ```
 //! use sociable_protocol::{Body, JsonParser, Parser};
 //!
 //! let parser = JsonParser::default();
-//! let packet = parser.decoder().text(r#"2["greet","Ada",36]"#.into())?.expect("no attachments are awaited");
+//! let packet = parser.decoder().text(r#"2["greet","Ada",36]"#.into())?.expect("no attachments are expected");
 //! let Body::Event { name, args, .. } = packet.body else { panic!("an event") };
 //! assert_eq!(name, "greet");
 //! assert_eq!(args.decode_all::<(String, u32)>()?, ("Ada".to_owned(), 36));

@@ -1,19 +1,20 @@
-//! Forms in which logs show what others chose.
+//! The forms of foreign texts in logs.
 //!
-//! A name that a client or another node chose may hold line breaks or commands for a terminal: [`plain`] escapes them. An id of a session
-//! is a secret: [`shortened`] leaves most of it out.
+//! A name that a client or another node chose may contain line breaks or terminal commands: [`plain`] escapes them. The id of a session is a secret:
+//! [`shortened`] leaves most of it out.
 
 use std::fmt::{self, Write};
 
 use serde::{Deserialize, Deserializer};
 
-/// The most characters of a text that a log shows.
+/// The limit of characters of a text in a log.
 const MOST: usize = 256;
-/// The characters of an id that a log shows at each end: the tag, and as many behind it. 72 of the 96 random bits stay secret.
+/// The number of characters of an id in a log at each end. At the front this is the tag. 72 of the 96 random bits stay secret.
 const SHOWN: usize = 4;
 
-/// Returns a text that others chose for a log. Control characters and those that change the direction of text are escaped; of a longer
-/// text the first 256 characters are shown.
+/// Returns a foreign text for a log.
+///
+/// Control characters and those that change the direction of text are escaped. A longer text is cut after 256 characters.
 ///
 /// ```
 /// use sociable_protocol::log::plain;
@@ -26,7 +27,7 @@ pub fn plain(text: &str) -> impl fmt::Display {
     fmt::from_fn(move |f| write!(f, "{}{}", escaped(shown), if end.is_some() { ".." } else { "" }))
 }
 
-/// Returns the whole text with the characters escaped that [`plain`] escapes: for a program that writes log lines.
+/// Returns the whole text, escaped as by [`plain`], for a program that writes log lines.
 pub fn escaped(text: &str) -> impl fmt::Display {
     fmt::from_fn(move |f| {
         text.chars().try_for_each(|character| {
@@ -35,7 +36,7 @@ pub fn escaped(text: &str) -> impl fmt::Display {
     })
 }
 
-/// Returns the text of an id for a log: its first and its last four characters. A shorter text is shown as [`plain`] shows it.
+/// Returns the text of an id for a log: the first and the last four characters. A shorter text is returned as by [`plain`].
 ///
 /// ```
 /// use sociable_protocol::log::shortened;
@@ -52,14 +53,14 @@ pub fn shortened(id: &str) -> impl fmt::Display {
     })
 }
 
-/// Reads a text that others chose as [`plain`] shows it.
+/// Deserializes a foreign text in the form of [`plain`].
 pub(crate) fn plain_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;
     let is_plain = text.len() <= MOST && !text.chars().any(breaks_lines);
     Ok(if is_plain { text } else { plain(&text).to_string() })
 }
 
-/// True for a character that a terminal or a reader of logs does not take as a part of the line.
+/// Returns whether a terminal or a log reader may interpret a character.
 fn breaks_lines(character: char) -> bool {
     character.is_control() || matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
@@ -69,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_chosen_text_stays_on_its_line() {
+    fn foreign_text_stays_on_one_line() {
         assert_eq!(plain("größe ☂ 'a\"\\").to_string(), "größe ☂ 'a\"\\");
         assert_eq!(plain("\r\n\t\0\u{1b}\u{7f}\u{85}\u{2028}\u{202e}").to_string(), r"\r\n\t\u{0}\u{1b}\u{7f}\u{85}\u{2028}\u{202e}");
         assert_eq!(plain(&"é".repeat(257)).to_string(), "é".repeat(256) + "..");
@@ -77,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_never_shown_whole() {
+    fn ids_are_never_shown_whole() {
         assert_eq!(shortened("").to_string(), "");
         assert_eq!(shortened("12345678").to_string(), "12345678");
         assert_eq!(shortened("123456789").to_string(), "1234..6789");

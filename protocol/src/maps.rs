@@ -1,7 +1,7 @@
-//! Hash maps, by who chooses their keys.
+//! Hash maps, by the origin of their keys.
 //!
-//! Who knows a hash function finds as many keys as they like that share one hash. A map with such keys is a list: each look-up walks all of it.
-//! `cargo xtask tidy` keeps the crate `rustc_hash` out of all other files. `docs/decisions/0011-seeded-hashes.md` compares the hashes.
+//! With a known hash function, an attacker can choose many keys that share one hash. Each look-up then walks all of them. `cargo xtask tidy` keeps
+//! the crate `rustc_hash` out of all other files. `docs/decisions/0011-seeded-hashes.md` compares the hashes.
 
 /// A map whose keys a client, an application or another process may choose. Its hash has a random seed of its own.
 pub type Map<K, V> = rapidhash::RapidHashMap<K, V>;
@@ -9,13 +9,13 @@ pub type Map<K, V> = rapidhash::RapidHashMap<K, V>;
 /// A set whose members a client, an application or another process may choose.
 pub type Set<K> = rapidhash::RapidHashSet<K>;
 
-/// A map by numbers that this process counts up itself. Nobody else chooses them, so that the hash needs no seed.
+/// A map keyed by numbers that this process counts itself. No one else chooses them, so the hash needs no seed.
 pub type Numbered<V> = rustc_hash::FxHashMap<u64, V>;
 
-/// A map by places in a slab, which this process gives out.
+/// A map keyed by slots of a slab, which this process assigns.
 pub type Slots<V> = rustc_hash::FxHashMap<u32, V>;
 
-/// A map by types of the program.
+/// A map keyed by types of the program.
 pub type ByType<V> = rustc_hash::FxHashMap<std::any::TypeId, V>;
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
         static COMPARED: Cell<u64> = const { Cell::new(0) };
     }
 
-    /// A name that counts how often it is compared.
+    /// A name that counts its comparisons.
     struct Name(String);
 
     impl Hash for Name {
@@ -52,7 +52,7 @@ mod tests {
         product as u64 ^ (product >> 64) as u64
     }
 
-    /// Names of 32 characters that share one hash of `rustc-hash`: the last eight undo what the first sixteen did.
+    /// Returns names of 32 characters that share one hash of `rustc-hash`: the last eight undo the first sixteen.
     fn colliding(count: usize) -> Vec<String> {
         const SEED: u64 = 0x243f_6a88_85a3_08d3;
         const ZERO: u64 = 0xa409_3822_299f_31d0;
@@ -78,17 +78,17 @@ mod tests {
     }
 
     #[test]
-    fn names_that_share_a_hash_without_a_seed_do_not_with_one() {
+    fn seed_separates_names_with_equal_hashes() {
         let names = colliding(1_000);
         let hash = |name: &String| rustc_hash::FxBuildHasher.hash_one(name.as_str());
         assert!(names.iter().all(|name| name.len() == 32 && hash(name) == hash(&names[0])));
-        assert_eq!(comparisons::<rustc_hash::FxBuildHasher>(&names), 1_000 * 999 / 2, "they are an attack");
+        assert_eq!(comparisons::<rustc_hash::FxBuildHasher>(&names), 1_000 * 999 / 2, "the names are an attack");
         let compared = comparisons::<rapidhash::fast::RandomState>(&names);
         assert!(compared < 1_000, "{compared} comparisons");
     }
 
     #[test]
-    fn every_map_hashes_by_a_seed_of_its_own() {
+    fn every_map_has_its_own_seed() {
         let (one, other) = (Map::<&str, ()>::default(), Map::<&str, ()>::default());
         assert_ne!(one.hasher().hash_one("red"), other.hasher().hash_one("red"));
     }

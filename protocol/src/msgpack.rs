@@ -1,7 +1,6 @@
-//! MessagePack, as much of it as is needed to find and check values without building them. What types are decoded from and
-//! encoded to is rmp-serde's business.
+//! The part of MessagePack that finds and validates values without building them. rmp-serde decodes and encodes types.
 //!
-//! Nothing here recurses, and no length is believed before it has been held against the bytes that are there.
+//! Nothing here recurses, and no length is trusted before enough bytes are present.
 
 use std::ops::Range;
 
@@ -9,22 +8,22 @@ use crate::parser::scan::Fault;
 
 /// Null.
 pub(crate) const NIL: u8 = 0xc0;
-/// A map of up to 15 pairs, whose number is in the low bits.
+/// A map of up to 15 pairs; the low bits hold their number.
 pub(crate) const SMALL_MAP: u8 = 0x80;
 /// An extension of one byte.
 pub(crate) const FIXED_EXTENSION_1: u8 = 0xd4;
 /// An extension of eight bytes.
 const FIXED_EXTENSION_8: u8 = 0xd7;
 
-/// One value's beginning: all of a scalar, the number of values inside an array or map.
+/// The beginning of a value: a whole scalar, or the number of values in an array or map.
 #[derive(Debug)]
 pub(crate) struct Token {
     pub(crate) kind: Kind,
-    /// What a string, binary or extension holds. Empty otherwise; its end is where the next token begins.
+    /// The content of a string, binary or extension. Empty otherwise; the next token starts at its end.
     pub(crate) body: Range<usize>,
 }
 
-/// What a value is.
+/// The kind of a value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     Nil,
@@ -34,13 +33,13 @@ pub(crate) enum Kind {
     Float(f64),
     Text,
     Binary,
-    /// An extension of that type.
+    /// An extension of this type.
     Extension(i8),
     Array(u32),
     Map(u32),
 }
 
-/// The token at `at`, if it is whole.
+/// Returns the token at `at`, if it is complete.
 pub(crate) fn token(bytes: &[u8], at: usize) -> Option<Token> {
     let mut reader = Reader { bytes, at };
     let [marker] = reader.take()?;
@@ -111,18 +110,18 @@ impl Reader<'_> {
     }
 }
 
-/// A value that has been checked.
+/// A validated value.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Skipped {
-    /// Where the next one begins.
+    /// The start of the next value.
     pub(crate) end: usize,
-    /// True if it is or holds an extension: see [`without_extensions`].
+    /// True if the value is or contains an extension: see [`without_extensions`].
     pub(crate) extended: bool,
 }
 
-/// Checks the value at `at` with all that is in it.
+/// Validates the value at `at` with all its content.
 pub(crate) fn skip(bytes: &[u8], mut at: usize, max_depth: usize) -> Result<Skipped, Fault> {
-    // How many values each open array or map still lacks; none lacks 0.
+    // The number of missing values of each open array or map, never 0.
     let mut open: Vec<u64> = Vec::new();
     let mut extended = false;
     loop {
@@ -163,9 +162,10 @@ pub(crate) fn skip(bytes: &[u8], mut at: usize, max_depth: usize) -> Result<Skip
     }
 }
 
-/// Copies values that have been checked, and puts into the place of extensions what notepack.io makes of them: of type 0, one byte
-/// is `undefined` (here null), eight bytes are a date (here its ISO 8601 text, as in JSON), in the variable form it is an
-/// `ArrayBuffer` (here binary). Everything else becomes an array of type and bytes.
+/// Copies validated values, and replaces extensions as notepack.io does.
+///
+/// Type 0 with one byte is `undefined`, here null. Type 0 with eight bytes is a date, here its ISO 8601 text, as in JSON. In its variable form type 0
+/// is an `ArrayBuffer`, here binary. Any other extension becomes an array of type and bytes.
 pub(crate) fn without_extensions(bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
@@ -189,7 +189,7 @@ pub(crate) fn without_extensions(bytes: &[u8]) -> Vec<u8> {
     out
 }
 
-/// A time in milliseconds since 1970, as `Date.prototype.toISOString` writes it, if it is one.
+/// Returns a time in milliseconds since 1970 in the form of `Date.prototype.toISOString`. `None` if it is out of range.
 fn date(milliseconds: i64) -> Option<String> {
     const DAY: i64 = 86_400_000;
     const GREATEST: u64 = 100_000_000 * DAY as u64;
@@ -197,7 +197,7 @@ fn date(milliseconds: i64) -> Option<String> {
         return None;
     }
     let (days, time) = (milliseconds.div_euclid(DAY), milliseconds.rem_euclid(DAY));
-    // Years are counted from March of the year 0 in eras of 400, so that a leap day is the last of its year.
+    // Years count from March, in eras of 400, so that a leap day is the last of its year.
     let days = days + 719_468;
     let (era, day) = (days.div_euclid(146_097), days.rem_euclid(146_097));
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -230,11 +230,11 @@ pub(crate) fn write_binary(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
-/// Writes the beginning of an array.
+/// Writes the head of an array.
 pub(crate) fn write_array(out: &mut Vec<u8>, length: usize) {
     match length {
         0..=15 => out.push(0x90 | length as u8),
-        // There is no form for lengths of one byte.
+        // Lengths of one byte have no form of their own.
         16..=0xff => out.extend_from_slice(&[0xdc, 0, length as u8]),
         _ => write_length(out, [0xdc, 0xdc, 0xdd], length),
     }
@@ -252,7 +252,7 @@ pub(crate) fn write_unsigned(out: &mut Vec<u8>, number: u64) {
     }
 }
 
-/// Writes a marker and a number of one, two or four bytes. A message never has more bytes than that tells.
+/// Writes a marker and a number of one, two or four bytes. No message is longer than such a number.
 fn write_length(out: &mut Vec<u8>, markers: [u8; 3], length: usize) {
     match length {
         0..=0xff => out.extend_from_slice(&[markers[0], length as u8]),
@@ -273,7 +273,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn dates_are_written_as_javascript_does() {
+    fn dates_are_written_as_in_javascript() {
         let expected = [
             (0, "1970-01-01T00:00:00.000Z"),
             (-1, "1969-12-31T23:59:59.999Z"),
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn extensions_become_what_notepack_makes_of_them() {
+    fn extensions_are_replaced_as_by_notepack() {
         let replaced = |bytes: &[u8]| without_extensions(bytes);
         assert_eq!(replaced(&[0x92, 0xd4, 0, 0, 1]), [0x92, NIL, 1]);
         assert_eq!(replaced(&[0xc7, 2, 0, 8, 9]), [0xc4, 2, 8, 9]);
@@ -301,7 +301,7 @@ mod tests {
     }
 
     #[test]
-    fn a_promised_length_is_not_believed() {
+    fn announced_length_is_not_trusted() {
         for bytes in
             [&[0xdd, 0xff, 0xff, 0xff, 0xff][..], &[0xdf, 0xff, 0xff, 0xff, 0xff], &[0xdb, 0xff, 0xff, 0xff, 0xff], &[0x81, 1], &[0xc1]]
         {

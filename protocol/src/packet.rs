@@ -1,10 +1,10 @@
-//! The packets of Socket.IO: what they mean, not how they are written, which is a matter of the [`parser`](crate::parser).
+//! The packets of Socket.IO, apart from their encoding, for which see the [`parser`](crate::parser).
 
 use bytestring::ByteString;
 
 use crate::args::Args;
 
-/// Event names that a client can't send, since they mean something of their own to one side or the other.
+/// The event names that clients cannot send, because client or server reserve them.
 pub const RESERVED_EVENTS: [&str; 6] = ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// A packet of Socket.IO.
@@ -12,45 +12,44 @@ pub const RESERVED_EVENTS: [&str; 6] = ["connect", "connect_error", "disconnect"
 pub struct Packet {
     /// The namespace to which it belongs; `/` is the main one.
     pub namespace: ByteString,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// What a packet says.
+/// The content of a packet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Body {
-    /// A client asks for a namespace, with one object for authentication if it has one; or the server lets it in, and the
-    /// object holds its `sid`.
+    /// A client asks for a namespace, with at most one `auth` object. In the other direction, the server accepts the client, with its `sid`.
     Connect(Option<Args>),
     /// One side leaves the namespace.
     Disconnect,
-    /// Something happened.
+    /// An event.
     Event {
-        /// Its name. It is empty for an event without anything, which the JavaScript server lets pass.
+        /// The name. Empty for an event without name and arguments, which the JavaScript server accepts.
         name: ByteString,
-        /// Its arguments.
+        /// The arguments.
         args: Args,
-        /// Under which number the sender wants it acknowledged, if it does.
+        /// The id for the acknowledgement, if the sender wants one.
         id: Option<u64>,
     },
-    /// The answer to an event.
+    /// The acknowledgement of an event.
     Ack {
-        /// What it says.
+        /// The arguments.
         args: Args,
-        /// The number of the event. An answer without a number has no addressee.
+        /// The id of the event. Without an id, it belongs to no event.
         id: Option<u64>,
     },
-    /// The server does not let a client into the namespace: one object or string.
+    /// The server refuses a client: one object or string.
     ConnectError(Args),
 }
 
 impl Packet {
-    /// A packet for the main namespace.
+    /// Returns a packet for the main namespace.
     pub fn new(body: Body) -> Self {
         Self { namespace: ByteString::from_static(MAIN_NAMESPACE), body }
     }
 
-    /// A packet for the namespace of that name.
+    /// Returns a packet for the namespace of this name.
     pub fn for_namespace(namespace: impl Into<ByteString>, body: Body) -> Self {
         Self { namespace: namespace.into(), body }
     }
@@ -59,7 +58,7 @@ impl Packet {
 /// The name of the main namespace.
 pub const MAIN_NAMESPACE: &str = "/";
 
-/// True if a client can't send an event of this name.
+/// Returns whether clients cannot send an event of this name.
 pub(crate) fn is_reserved(name: &str) -> bool {
     RESERVED_EVENTS.contains(&name)
 }

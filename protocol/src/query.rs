@@ -1,7 +1,7 @@
 //! The query of an Engine.IO request.
 //!
-//! The node and the balancer both read queries here. A second reader could see a session where the first sees a handshake, and a
-//! client that knows of it would choose its node. A parameter that decides this may therefore come only once.
+//! The node and the balancer both read queries here. With two readers, one could see a session where the other sees a handshake. A client that knows
+//! such a difference could choose its node. A parameter that decides this may therefore come only once.
 
 use std::borrow::Cow;
 
@@ -11,13 +11,13 @@ use thiserror::Error;
 ///
 /// Servers answer such a request with status 400 and code 3, `Bad request`.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("the parameter {0} comes more than once")]
+#[error("parameter {0} repeated")]
 pub struct Repeated(pub &'static str);
 
-/// The parameters of a query that Engine.IO reads.
+/// The query parameters of Engine.IO.
 ///
-/// Names and values are decoded as forms are: `+` is a space, `%73id` is `sid`. Names are compared after decoding. The reader allocates
-/// only for a value that has to be decoded.
+/// Names and values are decoded as forms are: `+` is a space, `%73id` is `sid`. Names are compared after decoding. The reader allocates only for a
+/// value that has to be decoded.
 ///
 /// ```
 /// use sociable_protocol::query::{Query, Repeated};
@@ -37,12 +37,12 @@ pub struct Query<'a> {
     pub sid: Option<Cow<'a, str>>,
     /// The value of `j`: the number of the JSONP callback. The last one counts.
     pub jsonp: Option<Cow<'a, str>>,
-    /// True if `b64` has a value: the client takes no binary. The last one counts.
+    /// True if `b64` has a value: the client accepts no binary. The last one counts.
     pub base64: bool,
 }
 
 impl<'a> Query<'a> {
-    /// Reads a query without its question mark.
+    /// Parses a query without its question mark.
     ///
     /// # Errors
     ///
@@ -62,7 +62,7 @@ impl<'a> Query<'a> {
         Ok(read)
     }
 
-    /// The id of the session that the request is for; none for a handshake. An empty `sid` is a handshake, too.
+    /// Returns the id of the request's session; none for a handshake. An empty `sid` is a handshake, too.
     pub fn session(&self) -> Option<&str> {
         self.sid.as_deref().filter(|sid| !sid.is_empty())
     }
@@ -108,7 +108,7 @@ mod tests {
     const SID: &str = "AbCdeeeeeeeeeeeeexyz";
 
     #[test]
-    fn a_query_is_read_as_a_form() {
+    fn query_is_read_as_a_form() {
         let query = Query::read("EIO=4&t=1&transport=poll%69ng&j=0&b64=1&sid=a+b%00&j=7&b64=").unwrap();
         assert_eq!((query.revision.as_deref(), query.transport.as_deref()), (Some("4"), Some("polling")));
         assert_eq!((query.session(), query.jsonp.as_deref(), query.base64), (Some("a b\0"), Some("7"), false));
@@ -117,14 +117,14 @@ mod tests {
     }
 
     #[test]
-    fn a_plain_query_is_borrowed() {
+    fn plain_query_is_borrowed() {
         let query = format!("EIO=4&transport=polling&sid={SID}");
         let read = Query::read(&query).unwrap();
         assert!([&read.revision, &read.transport, &read.sid].into_iter().all(|value| matches!(value, Some(Cow::Borrowed(_)))));
     }
 
     #[test]
-    fn a_repeated_parameter_is_refused() {
+    fn repeated_parameter_is_refused() {
         for (query, name) in [
             ("sid=a&sid=b", "sid"),
             ("sid=a&sid=a", "sid"),
@@ -147,10 +147,10 @@ mod tests {
     }
 
     #[test]
-    fn a_logged_target_shows_no_session_id() {
+    fn logged_target_hides_the_session_id() {
         for target in ["/?sid=", "/?s%69d=", "/x?a=b&sid=%41bCd", "/?sid=x&sid="] {
-            let told = loggable(&format!("{target}{}&z=1", if target.ends_with("Cd") { &SID[4..] } else { SID }));
-            assert!(!told.contains("eeee") && told.ends_with("sid=AbCd..exyz&z=1"), "{told}");
+            let logged = loggable(&format!("{target}{}&z=1", if target.ends_with("Cd") { &SID[4..] } else { SID }));
+            assert!(!logged.contains("eeee") && logged.ends_with("sid=AbCd..exyz&z=1"), "{logged}");
         }
         for plain in ["/", "/?", "/?a=b&&c", "/a%20b?sid=&sid&x=%zz", "*"] {
             assert_eq!(loggable(plain), plain);

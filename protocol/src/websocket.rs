@@ -1,9 +1,8 @@
-//! WebSocket framing (RFC 6455), the server's side of it.
+//! WebSocket framing (RFC 6455) for servers.
 //!
-//! What the server sends is built once, as complete unmasked frames in one shared buffer: [`Frames`]. That buffer is what
-//! queues hold, what broadcasts share, and what a WebSocket writes as it is; long-polling reads the packets back out of it.
-//! What clients send goes through a [`Decoder`]: masked frames in, whole messages out, each bound checked before memory is
-//! taken.
+//! Outbound data is encoded once, as complete unmasked frames in one shared buffer: [`Frames`]. Queues hold that buffer, broadcasts share it, and
+//! WebSockets write it unchanged; long-polling reads the packets back out of it. Inbound data passes a [`Decoder`]: masked frames in, whole messages
+//! out. Each bound is checked before memory is allocated.
 
 use bytes::Bytes;
 use bytestring::ByteString;
@@ -19,13 +18,14 @@ const CLOSE: u8 = 0x8;
 const PING: u8 = 0x9;
 const PONG: u8 = 0xA;
 
-/// The longest payload that a control frame may have.
+/// The longest payload of a control frame.
 const MAX_CONTROL: usize = 125;
 /// The longest header of an unmasked frame: two bytes and a length of eight.
 const MAX_HEADER: usize = 10;
 
-/// One or more complete, unmasked WebSocket frames that belong together: an Engine.IO packet, or a Socket.IO packet with its
-/// attachments. Cloning shares the buffer.
+/// Complete, unmasked WebSocket frames that belong together: an Engine.IO packet, or a Socket.IO packet with its attachments.
+///
+/// Clones share the buffer.
 ///
 /// ```
 /// use sociable_protocol::websocket::{Frames, Payload};
@@ -47,32 +47,33 @@ pub enum Payload<'a> {
 }
 
 impl Frames {
-    /// One text frame.
+    /// Returns one text frame.
     pub fn text(payload: &str) -> Self {
         let mut builder = FramesBuilder::with_capacity(payload.len());
         builder.text(payload);
         builder.finish()
     }
 
-    /// One binary frame.
+    /// Returns one binary frame.
     pub fn binary(payload: &[u8]) -> Self {
         let mut builder = FramesBuilder::with_capacity(payload.len());
         builder.binary(payload);
         builder.finish()
     }
 
-    /// A text frame whose bytes are known when the program is built, header included: nothing is allocated.
+    /// Returns a text frame from constant bytes, header included, without allocation.
     ///
     /// # Panics
     ///
-    /// If `frame` is not one complete text frame with a payload of at most 125 bytes.
+    /// `frame` is not one complete text frame with a payload of at most 125 bytes.
     pub const fn from_static(frame: &'static [u8]) -> Self {
         assert!(frame.len() >= 2 && frame[0] == FIN | TEXT && frame[1] as usize == frame.len() - 2 && frame[1] < 126);
         Self(Bytes::from_static(frame))
     }
 
-    /// Takes bytes for frames if they are complete frames of text that is UTF-8, or of binary, and nothing else: what came from another
-    /// process.
+    /// Returns the frames in bytes of another process.
+    ///
+    /// `None` unless they are complete text frames in UTF-8 or binary frames, and nothing else.
     ///
     /// ```
     /// use sociable_protocol::Frames;
@@ -90,29 +91,29 @@ impl Frames {
         (whole == bytes.len() && whole > 0).then_some(Self(bytes))
     }
 
-    /// The frames as they go over the wire.
+    /// Returns the bytes on the wire.
     pub fn as_bytes(&self) -> &Bytes {
         &self.0
     }
 
-    /// The frames as they go over the wire.
+    /// Returns the bytes on the wire.
     pub fn into_bytes(self) -> Bytes {
         self.0
     }
 
-    /// The number of bytes on the wire, headers included.
+    /// Returns the number of bytes on the wire, headers included.
     #[allow(clippy::len_without_is_empty)] // never empty
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// The payloads of the frames in their order.
+    /// Returns an iterator over the payloads of the frames, in order.
     pub fn iter(&self) -> impl Iterator<Item = Payload<'_>> {
         payloads(&self.0)
     }
 }
 
-/// Reads frames back that [`Frames`] wrote. Anything else ends the iteration.
+/// Returns an iterator over the payloads of encoded [`Frames`]. Any other input ends the iteration.
 pub fn payloads(mut bytes: &[u8]) -> impl Iterator<Item = Payload<'_>> {
     std::iter::from_fn(move || {
         let (&first, rest) = bytes.split_first()?;
@@ -135,17 +136,18 @@ pub fn payloads(mut bytes: &[u8]) -> impl Iterator<Item = Payload<'_>> {
     })
 }
 
-/// Writes [`Frames`]. The header of the first frame is put in front of its payload when its length is known, so that the
-/// payload is written once and moved never.
+/// A builder of [`Frames`].
+///
+/// The first header goes in front of its payload once the length is final. So the payload is never moved.
 #[derive(Debug)]
 pub struct FramesBuilder {
     buffer: Vec<u8>,
-    /// Where the first header begins.
+    /// The start of the first header.
     start: usize,
 }
 
 impl FramesBuilder {
-    /// `payload` is a guess of the length of all payloads together.
+    /// Returns a builder. `payload` is an estimate of the length of all payloads together.
     pub fn with_capacity(payload: usize) -> Self {
         Self { buffer: Vec::with_capacity(payload + MAX_HEADER), start: 0 }
     }
@@ -160,11 +162,11 @@ impl FramesBuilder {
         self.frame(BINARY, payload);
     }
 
-    /// Adds a text frame whose payload `write` appends to the buffer. What it appends has to be UTF-8.
+    /// Adds a text frame whose payload `write` appends to the buffer. The payload has to be UTF-8.
     ///
     /// # Errors
     ///
-    /// Those of `write`; the builder is of no use afterwards.
+    /// The errors of `write`. The builder is then unusable.
     pub fn text_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         self.frame_with(TEXT, write)
     }
@@ -173,12 +175,12 @@ impl FramesBuilder {
     ///
     /// # Errors
     ///
-    /// Those of `write`; the builder is of no use afterwards.
+    /// The errors of `write`. The builder is then unusable.
     pub fn binary_with<E>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>) -> Result<(), E> {
         self.frame_with(BINARY, write)
     }
 
-    /// The frames added so far.
+    /// Returns the frames added so far.
     pub fn finish(self) -> Frames {
         let mut bytes = Bytes::from(self.buffer);
         if self.start > 0 {
@@ -236,13 +238,13 @@ fn header(opcode: u8, length: usize) -> ([u8; MAX_HEADER], usize) {
 /// A close frame without a status, as the JavaScript server sends it.
 pub const CLOSE_FRAME: &[u8] = &[FIN | CLOSE, 0];
 
-/// A close frame with a status code.
+/// Returns a close frame with a status code.
 pub fn close_frame(code: u16) -> [u8; 4] {
     let [high, low] = code.to_be_bytes();
     [FIN | CLOSE, 2, high, low]
 }
 
-/// A pong frame that answers a ping with the same payload, which is cut at the 125 bytes that a control frame may have.
+/// Returns a pong frame with the payload of a ping, cut to the 125 bytes of a control frame.
 pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
     let payload = &payload[..payload.len().min(MAX_CONTROL)];
     let mut frame = vec![FIN | PONG, payload.len() as u8];
@@ -250,38 +252,38 @@ pub fn pong_frame(payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What a client sent.
+/// A received message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
     /// A whole text message.
     Text(ByteString),
     /// A whole binary message.
     Binary(Bytes),
-    /// A ping of the WebSocket layer, to be answered by a pong with the same payload.
+    /// A ping of the WebSocket layer, to be answered with the same payload.
     Ping(Bytes),
     /// A pong of the WebSocket layer.
     Pong,
-    /// The client closes the connection, with a status code or without.
+    /// The client's close of the connection, with a status code or without.
     Close(Option<u16>),
 }
 
-/// Why a client's frames are refused. The connection can't be used any more.
+/// The error of a client's frames. The connection cannot be used any more.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum FrameError {
-    /// A frame from a client has to be masked.
-    #[error("a frame is not masked")]
+    /// The frame is not masked, as a client's has to be.
+    #[error("frame not masked")]
     NotMasked,
-    /// A reserved bit is set, but no extension was agreed on.
-    #[error("a reserved bit is set")]
+    /// A reserved bit is set without an agreed extension.
+    #[error("reserved bit set")]
     ReservedBit,
-    /// The opcode has no meaning.
+    /// The opcode is undefined.
     #[error("unknown opcode {0}")]
     UnknownOpcode(u8),
-    /// A control frame is fragmented, longer than 125 bytes, or closes with a status code that may not be sent.
+    /// A control frame is fragmented, longer than 125 bytes, or closes with a forbidden status code.
     #[error("malformed control frame")]
     BadControl,
-    /// A continuation without a beginning, or a beginning inside a fragmented message.
-    #[error("a frame is out of its order")]
+    /// A continuation came without a beginning, or a beginning inside a fragmented message.
+    #[error("frame out of order")]
     BadContinuation,
     /// The message is longer than the limit.
     #[error("message longer than {limit} bytes")]
@@ -290,12 +292,12 @@ pub enum FrameError {
         limit: usize,
     },
     /// A text message is not UTF-8.
-    #[error("a text message is not UTF-8")]
+    #[error("text message is not UTF-8")]
     NotUtf8,
 }
 
 impl FrameError {
-    /// The status code for the close frame.
+    /// Returns the status code for the close frame.
     pub fn close_code(self) -> u16 {
         match self {
             Self::TooLarge { .. } => 1009,
@@ -305,10 +307,10 @@ impl FrameError {
     }
 }
 
-/// Takes the bytes of one client's connection apart into messages.
+/// A decoder of one client's byte stream into messages.
 ///
-/// An idle decoder holds no buffer: bytes are kept only while a frame or a fragmented message is incomplete, and a buffer grows
-/// with what has arrived, not with what a header promises.
+/// An idle decoder holds no buffer: bytes are kept only while a frame or a fragmented message is incomplete. A buffer grows with the received bytes,
+/// not with the announced length.
 ///
 /// ```
 /// use sociable_protocol::websocket::{Decoder, Message};
@@ -322,46 +324,45 @@ impl FrameError {
 /// ```
 #[derive(Debug)]
 pub struct Decoder {
-    /// The longest message in bytes.
+    /// The longest message, in bytes.
     limit: usize,
-    /// The beginning of a frame that has not wholly arrived.
+    /// The beginning of an incomplete frame.
     partial: Vec<u8>,
-    /// The fragments of a message so far, and its opcode.
+    /// The opcode and the fragments of an incomplete message.
     fragments: Option<Box<(u8, Vec<u8>)>>,
 }
 
 struct Header {
     first: u8,
-    /// Header and mask.
+    /// The length of header and mask.
     length: usize,
     payload: usize,
 }
 
 impl Decoder {
-    /// `limit` is the longest message in bytes.
+    /// Returns a decoder. `limit` is the longest message, in bytes.
     pub fn new(limit: usize) -> Self {
         Self { limit, partial: Vec::new(), fragments: None }
     }
 
-    /// True if part of a frame or message is held.
+    /// Returns whether part of a frame or message is held.
     pub fn is_incomplete(&self) -> bool {
         !self.partial.is_empty() || self.fragments.is_some()
     }
 
-    /// Returns the bytes that are allocated for an incomplete frame and an incomplete message.
+    /// Returns the bytes allocated for an incomplete frame and an incomplete message.
     pub fn held_bytes(&self) -> usize {
         self.partial.capacity() + self.fragments.as_ref().map_or(0, |fragments| fragments.1.capacity())
     }
 
-    /// Reads what arrived. `chunk` is unmasked in place and of no use afterwards. `take` is called with each message that is
-    /// whole, in order.
+    /// Decodes received bytes, and calls `take` with each complete message, in order. `chunk` is unmasked in place.
     ///
     /// # Errors
     ///
     /// The first frame that breaks the protocol or a bound. Messages before it have been taken.
     pub fn read(&mut self, mut chunk: &mut [u8], mut take: impl FnMut(Message)) -> Result<(), FrameError> {
         while !self.partial.is_empty() {
-            // Complete the kept frame with just the bytes that it lacks: first of its header, then of its payload.
+            // Completes the kept frame with just the missing bytes: first of its header, then of its payload.
             let have = self.partial.len();
             let need = match self.parse_header(&self.partial)? {
                 None => header_need(&self.partial),
@@ -390,7 +391,7 @@ impl Decoder {
         Ok(())
     }
 
-    /// Takes one frame off the front of `bytes`. Gives its length, or `None` if it is not whole.
+    /// Decodes one frame at the front of `bytes`. Returns its length, or `None` if it is incomplete.
     fn frame(&mut self, bytes: &mut [u8], take: &mut impl FnMut(Message)) -> Result<Option<usize>, FrameError> {
         let Some(header) = self.parse_header(bytes)? else { return Ok(None) };
         let total = header.length.saturating_add(header.payload);
@@ -416,7 +417,7 @@ impl Decoder {
         Ok(Some(total))
     }
 
-    /// Checks all that a header can tell, before its payload has arrived.
+    /// Checks everything that a header reveals, before its payload has arrived.
     fn parse_header(&self, bytes: &[u8]) -> Result<Option<Header>, FrameError> {
         let [first, second, rest @ ..] = bytes else { return Ok(None) };
         let (first, second) = (*first, *second);
@@ -454,7 +455,7 @@ impl Decoder {
             Some(fragments) if !control => fragments.1.len(),
             _ => 0,
         };
-        // A control frame is short: only messages are held to the limit.
+        // The limit applies to messages; control frames are short.
         if !control && payload > (self.limit.saturating_sub(before)) as u64 {
             return Err(FrameError::TooLarge { limit: self.limit });
         }
@@ -462,7 +463,7 @@ impl Decoder {
     }
 }
 
-/// The status code of a close frame.
+/// Returns the status code of a close frame.
 fn status(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     match payload.split_first_chunk() {
         None if payload.is_empty() => Ok(None),
@@ -477,7 +478,7 @@ fn status(payload: &[u8]) -> Result<Option<u16>, FrameError> {
     }
 }
 
-/// How many bytes a header has that is not whole, as far as its beginning tells.
+/// Returns the length of an incomplete header, as far as its beginning reveals it.
 fn header_need(bytes: &[u8]) -> usize {
     match bytes.get(1).map(|second| second & !MASKED) {
         None => 2,
@@ -558,7 +559,7 @@ mod tests {
     }
 
     #[test]
-    fn a_control_frame_may_come_between_fragments() {
+    fn control_frame_may_come_between_fragments() {
         let mut bytes = client_frame(TEXT, b"he");
         bytes.extend(client_frame(FIN | PING, b"?"));
         bytes.extend(client_frame(FIN | CONTINUATION, b"llo"));
@@ -568,7 +569,7 @@ mod tests {
     }
 
     #[test]
-    fn what_breaks_the_protocol_is_refused() {
+    fn protocol_violations_are_refused() {
         let refused = |bytes: &[u8]| decode(10, bytes, 3).1.unwrap_err();
         assert_eq!(refused(&[FIN | TEXT, 1, b'x']), FrameError::NotMasked);
         assert_eq!(refused(&client_frame(FIN | 0x40 | TEXT, b"x")), FrameError::ReservedBit);
@@ -582,14 +583,14 @@ mod tests {
     }
 
     #[test]
-    fn the_limit_holds_for_all_fragments_together() {
+    fn limit_applies_to_all_fragments_together() {
         let bytes = [client_frame(BINARY, &[0; 6]), client_frame(FIN | CONTINUATION, &[0; 6])].concat();
         assert_eq!(decode(10, &bytes, 100).1, Err(FrameError::TooLarge { limit: 10 }));
         assert_eq!(decode(12, &bytes, 100).0, [Message::Binary(Bytes::from_static(&[0; 12]))]);
     }
 
     #[test]
-    fn a_promised_length_takes_no_memory() {
+    fn announced_length_takes_no_memory() {
         let mut decoder = Decoder::new(usize::MAX);
         let mut head = vec![FIN | BINARY, MASKED | 127];
         head.extend((1u64 << 40).to_be_bytes());

@@ -1,4 +1,4 @@
-//! What the decoders make of each input: the behaviour of socket.io-parser 4.2.7 and socket.io-msgpack-parser 3, to the letter.
+//! The decoders on each kind of input: exactly the behaviour of socket.io-parser 4.2.7 and socket.io-msgpack-parser 3.
 
 #![allow(clippy::unwrap_used)] // in helpers of tests, too
 
@@ -7,7 +7,7 @@ use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, DecodeError, Encoding, JsonParser, Limits, MsgPackParser, Packet, Parser, Value};
 
 fn text(text: &str) -> Result<Packet, DecodeError> {
-    JsonParser::default().decoder().text(text.into()).map(|packet| packet.expect("no attachments are awaited"))
+    JsonParser::default().decoder().text(text.into()).map(|packet| packet.expect("no attachments are expected"))
 }
 
 fn refusal(input: &str) -> String {
@@ -68,7 +68,7 @@ fn reserved_names_are_refused() {
 }
 
 #[test]
-fn ids_are_read_as_javascript_does() {
+fn ids_are_read_as_in_javascript() {
     assert_eq!(event("20[\"x\"]").2, Some(0));
     assert_eq!(event("2 [\"x\"]").2, Some(0));
     assert_eq!(event("2\t7\u{a0}[\"x\"]").2, Some(7));
@@ -120,7 +120,7 @@ fn attachments_are_counted() {
 }
 
 #[test]
-fn attachments_take_the_places_of_their_placeholders() {
+fn attachments_replace_their_placeholders() {
     let mut decoder = JsonParser::default().decoder();
     let head = r#"52-/a,3["x",{"b":{"_placeholder":true,"num":1}},[{"_placeholder":true,"num":1}]]"#;
     assert_eq!(decoder.text(head.into()), Ok(None));
@@ -131,11 +131,11 @@ fn attachments_take_the_places_of_their_placeholders() {
     let (object, array): (Value, (Bytes,)) = args.decode_all().unwrap();
     assert_eq!(object["b"].as_bytes().unwrap(), "1");
     assert_eq!(array.0, "1");
-    assert_eq!(decoder.text("1".into()).unwrap(), Some(Packet::new(Body::Disconnect)), "the decoder goes on");
+    assert_eq!(decoder.text("1".into()).unwrap(), Some(Packet::new(Body::Disconnect)), "the decoder continues");
 }
 
 #[test]
-fn placeholders_name_attachments_that_are_there() {
+fn placeholders_name_existing_attachments() {
     let head = |json: &str| JsonParser::default().decoder().text(format!("51-[\"x\",{json}]").into());
     let good = [
         r#"{"_placeholder":true,"num":0}"#,
@@ -171,20 +171,20 @@ fn placeholders_name_attachments_that_are_there() {
 }
 
 #[test]
-fn binary_packets_without_payload_still_await_their_attachments() {
+fn attachments_are_awaited_even_without_payload() {
     let mut decoder = JsonParser::default().decoder();
     assert_eq!(decoder.text("61-4".into()), Ok(None));
     assert!(matches!(decoder.binary(Bytes::new()).unwrap().unwrap().body, Body::Ack { id: Some(4), .. }));
 }
 
 #[test]
-fn binary_that_is_not_awaited_is_refused() {
+fn unexpected_binary_is_refused() {
     let refused = JsonParser::default().decoder().binary(Bytes::new()).unwrap_err();
     assert_eq!(refused.to_string(), "got binary data when not reconstructing a packet");
 }
 
 #[test]
-fn what_goes_out_is_written_as_the_javascript_server_does() {
+fn packets_are_encoded_as_in_the_javascript_server() {
     let encode = |packet: Packet| match JsonParser::default().encode(&packet).iter().collect::<Vec<_>>()[..] {
         [Payload::Text(text)] => text.to_owned(),
         ref other => panic!("{other:?}"),
@@ -202,7 +202,7 @@ fn what_goes_out_is_written_as_the_javascript_server_does() {
     assert_eq!(encode(Packet::new(converted)), r#"42["x",[1]]"#);
 }
 
-/// Writes a MessagePack map of these keys and raw values.
+/// Returns a MessagePack map of these keys and raw values.
 fn map(pairs: &[(&str, &[u8])]) -> Bytes {
     let mut out = vec![0x80 | pairs.len() as u8];
     for (key, value) in pairs {
@@ -263,7 +263,7 @@ fn msgpack_extensions_are_replaced() {
 }
 
 #[test]
-fn msgpack_is_binary_and_nothing_but_a_packet() {
+fn msgpack_accepts_only_binary_and_whole_packets() {
     let mut decoder = MsgPackParser::default().decoder();
     assert_eq!(decoder.text("2[\"a\"]".into()), Err(DecodeError::NotMsgPack));
     let trailing = [&map(&[("type", &[1]), ("nsp", b"\xa1/")])[..], &[0xc0]].concat();

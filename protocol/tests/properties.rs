@@ -1,4 +1,4 @@
-//! What holds for any packet, and any input.
+//! Properties of any packet and any input.
 
 #![allow(clippy::unwrap_used)] // in helpers of tests, too
 
@@ -9,7 +9,7 @@ use sociable_protocol::query::Query;
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Decoder, Encoding, Frames, JsonParser, Limits, MsgPackParser, Packet, Parser, Value};
 
-/// As many attachments as are generated.
+/// Limits above the number of generated attachments.
 const LIMITS: Limits = Limits { max_attachments: 1_000, max_depth: 1_000 };
 
 fn value() -> impl Strategy<Value = Value> {
@@ -26,7 +26,7 @@ fn value() -> impl Strategy<Value = Value> {
     })
 }
 
-/// Objects, but none that is a placeholder: no implementation can tell such a one from its own.
+/// Returns objects that are no placeholders, because no implementation can distinguish such an object from its own.
 fn pairs(inner: impl Strategy<Value = Value>) -> impl Strategy<Value = Vec<(String, Value)>> {
     let not_true = |(key, value)| if key == "_placeholder" && value == Value::Bool(true) { (key, Value::Null) } else { (key, value) };
     prop::collection::vec((prop_oneof![any::<String>(), "num|_placeholder"], inner).prop_map(not_true), 0..5)
@@ -40,7 +40,7 @@ fn args(encoding: Encoding, values: &[Value]) -> Args {
     builder.finish()
 }
 
-/// An object without binary, for the packets that can't have any.
+/// Returns an object without binary, for packets that cannot have any.
 fn object(encoding: Encoding) -> impl Strategy<Value = Args> {
     prop::collection::vec((any::<String>(), any::<String>().prop_map(Value::from)), 0..4)
         .prop_map(move |pairs| args(encoding, &[Value::Object(pairs)]))
@@ -60,7 +60,7 @@ fn packet(encoding: Encoding) -> impl Strategy<Value = Packet> {
     ("/[^,]{0,8}", body).prop_map(|(namespace, body)| Packet::for_namespace(namespace, body))
 }
 
-/// Hands the frames of one packet to a decoder.
+/// Passes the frames of one packet to a decoder.
 fn receive(decoder: &mut dyn Decoder, frames: &Frames) -> Option<Packet> {
     let mut received = None;
     for payload in frames.iter() {
@@ -73,7 +73,7 @@ fn receive(decoder: &mut dyn Decoder, frames: &Frames) -> Option<Packet> {
     received
 }
 
-/// Asks for all that can be asked of what was decoded.
+/// Calls every reading method on a decoded packet.
 fn use_up(packet: &Packet) {
     JsonParser::default().encode(packet);
     MsgPackParser::default().encode(packet);
@@ -101,7 +101,7 @@ fn feed(parser: &dyn Parser, messages: impl IntoIterator<Item = engine::Packet>)
     }
 }
 
-/// Changes some characters or bytes.
+/// Replaces some characters or bytes.
 fn mutate<T: Clone>(items: &mut Vec<T>, changes: &[(prop::sample::Index, T, usize)]) {
     for (at, by, cut) in changes {
         let at = at.index(items.len() + 1);
@@ -114,7 +114,7 @@ fn changes<T: Arbitrary + Clone + 'static>() -> impl Strategy<Value = Vec<(prop:
     prop::collection::vec((any::<prop::sample::Index>(), any::<T>(), 0usize..3), 1..4)
 }
 
-/// A parameter of a query, as its name and value.
+/// Returns a parameter of a query: its name and value.
 fn parameter() -> impl Strategy<Value = (String, String)> {
     let name = prop_oneof![4 => Just("sid"), 2 => Just("transport"), 2 => Just("EIO"), 1 => Just("t"), 1 => Just("Sid"), 1 => Just("")];
     let value = prop_oneof![Just(String::new()), Just("AbCdeeeeeeeeeeeeexyz".into()), Just("polling".into()), any::<String>()];
@@ -141,7 +141,7 @@ proptest! {
         for packet in &packets {
             encode_payload(&mut body, parser.encode(packet).as_bytes());
         }
-        // A separator inside a string is escaped by JSON; one in a namespace is not, in any implementation.
+        // JSON escapes a separator inside a string. In a namespace no implementation does.
         prop_assume!(packets.iter().all(|packet| !packet.namespace.contains(engine::RECORD_SEPARATOR)));
         let mut decoder = parser.decoder();
         let mut received = vec![];
@@ -207,7 +207,7 @@ proptest! {
     }
 
     #[test]
-    fn a_query_is_the_same_however_it_is_encoded(parameters in prop::collection::vec(parameter(), 0..6)) {
+    fn query_is_the_same_in_any_encoding(parameters in prop::collection::vec(parameter(), 0..6)) {
         let encode = |text: &str| text.bytes().map(|byte| format!("%{byte:02x}")).collect::<String>();
         let encoded: Vec<_> = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
         let plain = form_urlencoded::Serializer::new(String::new()).extend_pairs(&parameters).finish();

@@ -1,4 +1,4 @@
-//! Faults that other servers had: each must stay out of this one.
+//! Faults of other servers, which must not occur in this one.
 
 use std::collections::BTreeMap;
 
@@ -7,9 +7,9 @@ use sociable_protocol::engine::{self, decode_payload};
 use sociable_protocol::websocket::{Payload, payloads};
 use sociable_protocol::{Args, Body, DecodeError, Encoding, Id, JsonParser, Limits, MsgPackParser, Parser, Value};
 
-/// GHSA-55mf-67qm-4wpg: a client announced any number of attachments, and sent them without end.
+/// GHSA-55mf-67qm-4wpg: a client could announce and send attachments without limit.
 #[test]
-fn unbounded_attachments() {
+fn attachments_are_bounded() {
     let mut decoder = JsonParser::default().decoder();
     assert_eq!(decoder.text("54294967295-[\"x\"]".into()), Err(DecodeError::TooManyAttachments));
     let mut decoder = JsonParser::default().decoder();
@@ -21,7 +21,7 @@ fn unbounded_attachments() {
     assert_eq!(decoder.binary(Bytes::new()), Err(DecodeError::UnexpectedBinary));
 }
 
-/// However many attachments a server allows, an announcement takes no memory.
+/// An announcement takes no memory, however many attachments a server allows.
 #[test]
 fn announced_attachments_take_no_memory() {
     let parser = JsonParser::new(Limits { max_attachments: usize::MAX, ..Limits::default() });
@@ -30,7 +30,7 @@ fn announced_attachments_take_no_memory() {
 
 /// GHSA-c6g7-r2mf-pf5g: nested MessagePack overflowed the stack.
 #[test]
-fn nested_msgpack_overflow() {
+fn nested_msgpack_does_not_overflow() {
     let limit = Limits::default().max_depth;
     for container in [&[0x91][..], &[0x81, 0x01], &[0xdd, 0, 0, 0, 1]] {
         let nested = |levels: usize| {
@@ -48,7 +48,7 @@ fn nested_msgpack_overflow() {
 
 /// The same in JSON.
 #[test]
-fn nested_json_overflow() {
+fn nested_json_does_not_overflow() {
     let limit = Limits::default().max_depth;
     for (open, close) in [("[", "]"), ("{\"a\":[", "]}")] {
         let nested = |levels: usize, prefix: &str| format!("{prefix}[\"x\",{}{}]", open.repeat(levels), close.repeat(levels));
@@ -63,9 +63,9 @@ fn nested_json_overflow() {
     assert_eq!(JsonParser::default().decoder().text(connect.into()), Err(DecodeError::TooDeep { limit }));
 }
 
-/// GHSA-7xpx-rcqc-8qjh: lengths that are not there, and messages cut short, made the MessagePack parser panic.
+/// GHSA-7xpx-rcqc-8qjh: false lengths and truncated messages made the MessagePack parser panic.
 #[test]
-fn msgpack_panic() {
+fn malformed_msgpack_does_not_panic() {
     let whole = b"\x84\xa4type\x02\xa3nsp\xa1/\xa4data\x93\xa1x\xc4\x02\x01\x02\
         \xd7\x00\x00\x00\x00\x00\x00\x00\x00\x01\xa2id\xcf\x00\x00\x00\x00\x00\x00\x00\x07";
     let mut decoder = MsgPackParser::default().decoder();
@@ -83,9 +83,9 @@ fn msgpack_panic() {
     }
 }
 
-/// socketioxide #794: packets were cut between the bytes of a character.
+/// socketioxide #794: packets were cut inside a multibyte character.
 #[test]
-fn multibyte_packet_panic() {
+fn multibyte_packet_does_not_panic() {
     for text in ["é", "4é", "bé", "2/é", "\u{feff}"] {
         let _ = engine::Packet::decode(text.into());
         decode_payload(format!("{text}\x1e{text}").into()).count();
@@ -98,18 +98,18 @@ fn multibyte_packet_panic() {
     assert!(matches!(packet.body, Body::Event { name, args, id: Some(7) } if name == "ü" && args.raw_json() == Some("\"🦀\"")));
 }
 
-/// socketioxide #811: a text packet that came while attachments were awaited was taken.
+/// socketioxide #811: a text packet was accepted while attachments were expected.
 #[test]
-fn text_packet_while_binary_is_awaited() {
+fn text_packet_is_refused_when_binary_is_expected() {
     let mut decoder = JsonParser::default().decoder();
     assert_eq!(decoder.text("51-[\"x\",{\"_placeholder\":true,\"num\":0}]".into()), Ok(None));
     let refused = decoder.text("2[\"y\"]".into()).unwrap_err();
     assert_eq!(refused.to_string(), "got plaintext data when reconstructing a packet");
 }
 
-/// socketioxide #815: a malformed session id opened a new session, as if there were none. Here it is an error of its own.
+/// socketioxide #815: a malformed session id opened a new session. Here it is an error.
 #[test]
-fn malformed_ids() {
+fn malformed_session_id_is_refused() {
     for text in [
         "",
         " ",
@@ -124,9 +124,9 @@ fn malformed_ids() {
     }
 }
 
-/// One attachment that was placed again and again would be copied as often: a message of 1 MB became 30 GB in an echo of its arguments.
+/// Repeated placeholders of one attachment copied it as often: a message of 1 MB became 30 GB in an echo.
 #[test]
-fn an_attachment_is_not_multiplied() {
+fn attachment_is_not_multiplied() {
     let placed = |times: usize| format!(r#"51-["x",[{}]]"#, [r#"{"_placeholder":true,"num":0}"#].repeat(times).join(","));
     assert_eq!(JsonParser::default().decoder().text(placed(11).into()), Err(DecodeError::TooManyAttachments));
     let mut decoder = JsonParser::default().decoder();
@@ -135,10 +135,9 @@ fn an_attachment_is_not_multiplied() {
     assert_eq!(args.decode::<Vec<Bytes>>(0), Ok(vec![Bytes::from_static(b"a"); 10]));
 }
 
-/// Each of many arguments was searched from the front when they were converted or numbered anew. Where that comes back, this test does
-/// not end.
+/// Conversion and renumbering searched each of many arguments from the front. With that fault this test does not end.
 #[test]
-fn many_arguments_are_converted_one_after_the_other() {
+fn many_arguments_are_converted_in_linear_time() {
     const MANY: usize = 400_000;
     let mut decoder = JsonParser::default().decoder();
     let text = format!(r#"51-["x"{}]"#, ",0".repeat(MANY));
@@ -154,7 +153,7 @@ fn many_arguments_are_converted_one_after_the_other() {
 
 /// A connect error without a payload was written with `null`, which no parser reads.
 #[test]
-fn null_is_no_payload() {
+fn null_payload_is_left_out() {
     let parser = JsonParser::default();
     for text in ["4", "4/chat,"] {
         let packet = parser.decoder().text(text.into()).unwrap().unwrap();
@@ -164,7 +163,7 @@ fn null_is_no_payload() {
     }
 }
 
-/// Where a packet had attachments, keys were taken for numbers that are none in JSON.
+/// In packets with attachments, keys that are no numbers in JSON were read as numbers.
 #[test]
 fn keys_spell_the_same_numbers_with_attachments() {
     for (key, number) in [("2", Some(2)), ("-2", Some(-2)), ("02", None), ("+2", None), (" 2", None), ("2.0", None), ("", None)] {
@@ -181,9 +180,9 @@ fn keys_spell_the_same_numbers_with_attachments() {
     }
 }
 
-/// Frames that are not ours were read as if they were.
+/// Foreign frames were read like our own.
 #[test]
-fn only_frames_of_ours_are_read_back() {
+fn foreign_frames_are_not_read() {
     assert!(payloads(b"\x01\x01a").next().is_none(), "a fragment");
     assert!(payloads(b"\x81\x81aaaaa").next().is_none(), "masked");
 }

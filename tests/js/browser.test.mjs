@@ -122,7 +122,8 @@ pageTest("rooms are apart", async ({ openTab }) => {
   await say(ben, "only in the garden");
   await hasText(ben, "#log", "only in the garden");
 
-  // In the garden a message of after that comes through; the earlier one did not, and nothing of the garden shows in the kitchen.
+  // A later message in the garden arrives. The earlier one did not, and no message of the garden shows in the
+  // kitchen.
   await enter(ann, "Ann", "garden");
   await say(ben, "now we are two");
   await hasText(ann, "#log", "now we are two");

@@ -29,7 +29,7 @@ function ask(node, target, { method = "GET", headers = {} } = {}) {
 const withClient = (t, ...flags) => freshNode(t, "--serve-client", FILES, ...flags);
 
 describe("the files of the client", () => {
-  test("are all served, plain and by each coding, with their types", async (t) => {
+  test("are all served with types, plain and compressed", async (t) => {
     const node = await withClient(t);
     assert.equal(NAMES.length, 8, "the package has the files that are known");
     for (const name of NAMES) {
@@ -50,7 +50,7 @@ describe("the files of the client", () => {
     }
   });
 
-  test("are not sent again to who has them", async (t) => {
+  test("are not sent again to a client that has them", async (t) => {
     const node = await withClient(t);
     for (const tag of [`"${version}"`, `W/"${version}"`, `"1.0.0", "${version}"`]) {
       const { status, body } = await ask(node, "/socket.io/socket.io.js", { headers: { "if-none-match": tag } });
@@ -69,7 +69,7 @@ describe("the files of the client", () => {
     assert.equal((await ask(node, "/socket.io/socket.io.min.js")).status, 404);
   });
 
-  test("leave all else to the clients' requests", async (t) => {
+  test("leave other paths to the engine", async (t) => {
     const node = await withClient(t);
     for (const [target, method] of [["socket.io.esm.js", "GET"], ["x/socket.io.js", "GET"], ["socket.io.js", "POST"]]) {
       const { status, body } = await ask(node, `/socket.io/${target}`, { method });
@@ -79,13 +79,13 @@ describe("the files of the client", () => {
     await connect(t, node, "/", { transports: ["polling", "websocket"] });
   });
 
-  test("may be loaded by pages of the origins that may use the node", async (t) => {
+  test("may be loaded by pages of allowed origins", async (t) => {
     const node = await withClient(t, "--cors-origin", "https://good.example");
     const { headers } = await ask(node, "/socket.io/socket.io.js", { headers: { origin: "https://good.example" } });
     assert.equal(headers["access-control-allow-origin"], "https://good.example");
   });
 
-  test("are served only if that is asked for", async (t) => {
+  test("are served only when enabled", async (t) => {
     const node = await freshNode(t);
     assert.equal((await ask(node, "/socket.io/socket.io.js")).status, 400);
   });

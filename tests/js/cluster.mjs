@@ -1,4 +1,4 @@
-// What the tests of whole clusters share: a place for what their processes leave, and NATS servers.
+// Shared parts of the tests of whole clusters: a folder for processes' files, and NATS servers.
 import { after } from "node:test";
 import { spawn } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
@@ -27,7 +27,7 @@ export const listens = (port, what) => until(() => new Promise((resolve) => {
   const socket = net.connect(port, "127.0.0.1", () => { socket.destroy(); resolve(true); }).on("error", () => resolve(false));
 }), what);
 
-/** A way to a port of this machine. While it is cut, what comes is swallowed, in both directions, and nobody is told. */
+/** A link to a port of this machine. While it is cut, it swallows all bytes in both directions, without a notice. */
 export async function startLink({ cleanup }, target) {
   const link = { cut: false, open: new Set() };
   const server = net.createServer((near) => {
@@ -50,14 +50,14 @@ export async function startLink({ cleanup }, target) {
 const RESERVABLE = "64GB";
 
 /**
- * NATS servers that are one. They tell clients nothing of each other, so that each link is one that can be cut. With `links` the last of them and
+ * A cluster of NATS servers. They do not advertise each other to clients, so each link can be cut. With `links` the last of them and
  * the others meet by links alone, which are put there.
  */
 export async function startNats(place, count, jetstream, links) {
   const { name, folder, cleanup } = place;
   const ports = await Promise.all(Array.from({ length: count * 3 }, freePort));
   if (links) for (let i = 0; i < count; i++) links.push(await startLink(place, ports[count + i]));
-  /** Where the server `from` meets the server `to`, and what others are told of it. */
+  /** Returns the port by which the server `from` reaches the server `to`. */
   const route = (from, to) => links && (from === count - 1 || to === count - 1) ? links[to].port : ports[count + to];
   const servers = [];
   for (let i = 0; i < count; i++) {

@@ -1,8 +1,10 @@
-// A cluster out of docker-compose.yml, with faults, as clients on the published ports see it. `cargo xtask compose-test` runs this: it starts the
-// cluster and says how by COMPOSE (`docker-compose` or `docker compose`).
+// A cluster of docker-compose.yml, with faults, as clients on the published ports see it. `cargo xtask
+// compose-test` runs this: it starts the cluster, and passes the command as COMPOSE (`docker-compose` or
+// `docker compose`).
 //
-// Clients say numbers to each other all the while, over both balancers and every transport. A number that is not acknowledged is said again, with
-// another attempt to it. At the end each client has to have heard every number that was acknowledged, and no attempt twice.
+// Clients send numbers to each other all the time, over both balancers and every transport. A number without
+// an acknowledgement is sent again, with another attempt number. At the end each client must have every
+// acknowledged number, and no attempt twice.
 import { after, before, test } from "node:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -29,7 +31,7 @@ const nameOf = (container) => container.slice(0, 12);
 const get = (address) => Promise.race([fetch(address).catch(() => undefined), pause(5_000)]);
 const url = (port) => `http://127.0.0.1:${port}`;
 
-/** One that speaks and listens until it is told to be silent. */
+/** A client that sends and receives until it is silenced. */
 class Client {
   heard = new Map(); // who spoke => the numbers with the attempts at each
   acknowledged = 0;
@@ -81,7 +83,7 @@ class Client {
         await pause(100);
       }
     })();
-    // It is looked at when the client is silenced.
+    // The caller awaits it when the client is silenced.
     this.speaking.catch(() => {});
   }
 
@@ -140,7 +142,7 @@ before(async () => {
 
 after(() => clients.forEach(({ socket }) => socket.disconnect()));
 
-test("messages cross nodes and balancers, and each client is told which node it is on", async () => {
+test("messages cross nodes and balancers; clients see their node", async () => {
   await allHaveHeard("at the start");
   assert.equal(nodes().size, 3, `clients are on ${[...nodes()]}`);
 });
@@ -225,7 +227,7 @@ test("the whole cluster is stopped, and started again", async () => {
   await allHaveHeard("all was stopped");
 });
 
-test("nothing that was said is missing anywhere in the end", async () => {
+test("every acknowledged number reached every client", async () => {
   await Promise.all(clients.map((client) => client.hush()));
   await allHaveHeard("in the end");
   const said = clients.reduce((all, { acknowledged }) => all + acknowledged, 0);

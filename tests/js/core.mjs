@@ -1,4 +1,4 @@
-// What every client may rely on, whatever the encoding of its packets: run with the default parser and with MessagePack.
+// The guarantees for every client, in any encoding. They run with the default parser and with MessagePack.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { ask, client, collect, connect, connectMany, connected, done, once, op, ownNamespace, settle, sharedApp, within } from "./lib.mjs";
@@ -28,7 +28,7 @@ export function core({ name, flags = [], parser, native = false }) {
 
   describe(name, () => {
     for (const transport of ["polling", "websocket"]) {
-      test(`${transport} alone carries events, acks and broadcasts`, async (t) => {
+      test(`${transport} carries events, acks and broadcasts`, async (t) => {
         const socket = await open(t, ownNamespace(), { transports: [transport] });
         assert.equal((await done(socket, { do: "id" })).transport, transport);
         assert.equal(socket.io.engine.transport.name, transport);
@@ -42,7 +42,7 @@ export function core({ name, flags = [], parser, native = false }) {
         assert.deepEqual(heard, ["to all"]);
       });
 
-      test(`${transport}: a hundred events in one go come back in order`, async (t) => {
+      test(`${transport}: a hundred events return in order`, async (t) => {
         const socket = await open(t, ownNamespace(), { transports: [transport] });
         const back = collect(socket, "echo");
         for (let i = 0; i < 100; i++) socket.emit("echo", i);
@@ -50,7 +50,7 @@ export function core({ name, flags = [], parser, native = false }) {
         assert.deepEqual(back, Array.from({ length: 100 }, (_, i) => i));
       });
 
-      test(`${transport}: bytes at any depth come back in their places`, async (t) => {
+      test(`${transport}: bytes at any depth keep their places`, async (t) => {
         const socket = await open(t, ownNamespace(), { transports: [transport] });
         const sent = { top: bytes(3), deep: [{ a: { b: [bytes(1, 9), "text", [bytes(700, 5)]] } }], empty: Buffer.alloc(0), not: "bytes" };
         const got = await ask(socket, "echo", sent);
@@ -74,7 +74,7 @@ export function core({ name, flags = [], parser, native = false }) {
         }
       });
 
-      test(`${transport}: an event nearly as large as maxPayload comes back`, async (t) => {
+      test(`${transport}: event near maxPayload returns`, async (t) => {
         const socket = await open(t, ownNamespace(), { transports: [transport] });
         // Polling carries bytes in base64, four for three; a MessagePack packet is all bytes.
         const inBase64 = Math.floor((NEARLY_MAX * 3) / 4);
@@ -86,7 +86,7 @@ export function core({ name, flags = [], parser, native = false }) {
       });
     }
 
-    test("an upgrade amid traffic loses, doubles and reorders nothing, in either direction", async (t) => {
+    test("upgrade amid traffic keeps all messages in order both ways", async (t) => {
       const nsp = ownNamespace();
       const driver = await open(t, nsp);
       const socket = client(t, await app(), nsp, withParser({ transports: ["polling", "websocket"] }));
@@ -96,7 +96,8 @@ export function core({ name, flags = [], parser, native = false }) {
       socket.io.on("open", () => socket.io.engine.on("upgrade", () => upgrades++));
       await connected(socket);
 
-      // Both pumps go on until the upgrade is done and a while longer; an ack of the driver now and then is the pace.
+      // Both pumps run until the upgrade completes, and some time longer. An ack of the driver now and then
+      // sets the pace.
       let sent = 0;
       let rest = 200;
       while (rest > 0) {
@@ -122,7 +123,7 @@ export function core({ name, flags = [], parser, native = false }) {
       socket.emit("ask-me", 10_000);
       assert.deepEqual(await once(socket, "answer"), ["ready? yes"]);
 
-      // Nobody answers this question: the server tells that its wait is over.
+      // The client does not answer, and the server reports the timeout.
       const timedOut = once(socket, "answer-timeout");
       socket.emit("ask-me", 50);
       await timedOut;
@@ -131,7 +132,7 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.equal(await ask(socket, "echo", "goes on"), "goes on");
     });
 
-    test("an answer with bytes comes back to the server whole", async (t) => {
+    test("ack with bytes reaches the server whole", async (t) => {
       const socket = await open(t, ownNamespace());
       const sent = bytes(300, 7);
       socket.once("question", (_, ack) => ack({ photo: sent }));
@@ -147,7 +148,7 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.deepEqual(answers.sort(), [10, 11, 12]);
     });
 
-    test("a broadcast with acks that times out tells who answered", async (t) => {
+    test("broadcast ack timeout lists the clients that answered", async (t) => {
       const [a, b, silent] = await openMany(t, 3);
       a.on("sum", (ack) => ack("a"));
       b.on("sum", (ack) => ack("b"));
@@ -157,14 +158,14 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.deepEqual(answer.value.sort(), ["a", "b"]);
     });
 
-    test("auth reaches the namespace, a refusal carries its message and data", async (t) => {
+    test("auth reaches the namespace, and a refusal carries data", async (t) => {
       const greeted = client(t, await app(), "/custom", withParser({ auth: { token: "t", deep: { list: [1, null] } } }));
       const auth = once(greeted, "auth");
       await connected(greeted);
       assert.deepEqual(await auth, [{ token: "t", deep: { list: [1, null] } }]);
 
       const guarded = client(t, await app(), "/guarded", withParser({ auth: { token: "wrong" } }));
-      const refusal = await connected(guarded).then(() => assert.fail("it was let in"), (error) => error);
+      const refusal = await connected(guarded).then(() => assert.fail("the client was accepted"), (error) => error);
       assert.equal(refusal.message, "not authorized");
       assert.deepEqual(refusal.data, { code: "E_AUTH" });
 
@@ -174,7 +175,7 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.equal(await ask(guarded, "echo", "in"), "in");
     });
 
-    test("an unknown namespace is refused, a dynamic one is made", async (t) => {
+    test("unknown namespace is refused, a dynamic one is created", async (t) => {
       const lost = client(t, await app(), "/nowhere", withParser());
       await assert.rejects(connected(lost), { message: "Invalid namespace" });
       const found = lost.io.socket(ownNamespace());
@@ -182,7 +183,7 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.equal((await done(found, { do: "id" })).nsp, found.nsp);
     });
 
-    test("two namespaces share one connection and end apart", async (t) => {
+    test("two namespaces share a connection and end separately", async (t) => {
       const first = await open(t, ownNamespace());
       const second = first.io.socket(ownNamespace());
       await connected(second);
@@ -227,7 +228,7 @@ export function core({ name, flags = [], parser, native = false }) {
       assert.deepEqual(heard[2], ["but red", "from a", "to c"]);
     });
 
-    test("a volatile event reaches those who can take it", async (t) => {
+    test("volatile event reaches clients that can receive it", async (t) => {
       const [sender, idle] = await openMany(t, 2);
       const heard = collect(idle, "news");
       await settle(idle);

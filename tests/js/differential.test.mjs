@@ -1,7 +1,8 @@
-// Our parsers against the JavaScript ones: thousands of generated packets, valid and spoilt, have to mean the same to both, and to be
-// written alike. Where they differ on purpose, a row of `intended` says why.
+// Our parsers against the JavaScript ones. Thousands of generated packets, valid and malformed, must decode
+// and encode alike. A row of `intended` has the reason of each intended difference.
 //
-// `PARSE` names the built example of that name. `SEED` repeats a run (each failure tells it), `COUNT` sets how many packets of each kind.
+// `PARSE` is the path of the built example of that name. `SEED` repeats a run (each failure prints it).
+// `COUNT` sets the number of packets of each kind.
 import test from "node:test";
 import assert from "node:assert/strict";
 import { isDeepStrictEqual } from "node:util";
@@ -13,7 +14,7 @@ import { intended, Unreadable } from "./intended.mjs";
 
 const SEED = Number(process.env.SEED ?? 1);
 const COUNT = Number(process.env.COUNT ?? 4000);
-/** As many differences as are told in full. */
+/** The number of differences that are printed in full. */
 const TOLD = 10;
 
 const parsers = { json, msgpack };
@@ -22,7 +23,7 @@ const ACK = 3;
 
 // ---------------------------------------------------------------- what each parser says
 
-/** What the JavaScript parser says of messages: a packet and how it writes that, an error, or that it waits for more. */
+/** The JavaScript parser's result for messages: a packet with its encoding, an error, or a wait for more. */
 function theirs(parser, messages, options) {
   const decoder = new parsers[parser].Decoder(options);
   let packet;
@@ -39,12 +40,12 @@ function theirs(parser, messages, options) {
   const { type, nsp, id } = packet;
   const data = plain(packet.data);
   const simple = isDeepStrictEqual(data, packet.data);
-  // What MessagePack has beside these is not kept. Their order is that in which we write.
+  // Other keys of MessagePack are dropped. The order of keys is ours.
   const parts = { type, ...(data !== undefined && { data: packet.data }), nsp, ...(id !== undefined && { id }) };
   return { packet: { type, nsp, id, data }, encoded: new parsers[parser].Encoder().encode(parts), simple };
 }
 
-/** What ours says of many cases. */
+/** Our parser's results for many cases. */
 function ours(cases) {
   const lines = cases.map(({ parser, messages }) => {
     const [text, attachments] = typeof messages[0] === "string" ? [messages[0], messages.slice(1)] : [undefined, messages];
@@ -62,7 +63,7 @@ function ours(cases) {
   return answers;
 }
 
-/** A value out of what `parse` tells. */
+/** A value from the output of `parse`. */
 function told(value) {
   if (Array.isArray(value)) return value.map(told);
   if (value === null || typeof value !== "object") return value;
@@ -102,8 +103,9 @@ function differ({ parser, messages }, them, us) {
   const difference = packetsDiffer(them.packet, us.packet);
   if (difference) return difference;
 
-  // What the JavaScript parser would have written itself has to come back byte by byte. Of anything else we keep the spelling of the
-  // arguments (numbers, escapes, white space, order of keys, attachments), while it spells them anew: that has to mean the same.
+  // A packet that the JavaScript parser could have written must return byte by byte. In others our parser
+  // keeps the arguments' numbers, escapes, white space, order of keys, and attachments. Theirs writes them
+  // again, and both must mean the same.
   if (them.simple && isDeepStrictEqual(them.encoded.map(Buffer.from), messages.map((message) => Buffer.from(message)))) {
     if (!isDeepStrictEqual(us.encoded, messages)) return "bytes";
   } else {
@@ -142,7 +144,7 @@ for (const [parser, [packet, spoil]] of Object.entries(generators)) {
   const encode = (packet) => new parsers[parser].Encoder().encode(packet);
   const generate = (random, make) => Array.from({ length: COUNT }, () => ({ parser, messages: make(random) }));
 
-  test(`${parser}: valid packets mean the same to both, and are written alike`, (t) => {
+  test(`${parser}: valid packets decode and encode alike`, (t) => {
     const cases = generate(new Random(SEED), (random) => encode(packet(random)));
     const { surprises, tally } = compare(cases, []);
     t.diagnostic(JSON.stringify(tally));
@@ -150,7 +152,7 @@ for (const [parser, [packet, spoil]] of Object.entries(generators)) {
     assert.equal(tally.packets, COUNT, "all of them are packets");
   });
 
-  test(`${parser}: spoilt packets mean the same to both, or nothing`, (t) => {
+  test(`${parser}: malformed packets decode alike or not at all`, (t) => {
     const cases = generate(new Random(SEED + 1), (random) => spoil(random, encode(packet(random))));
     const { surprises, tally } = compare(cases, intended[parser]);
     t.diagnostic(JSON.stringify(tally));

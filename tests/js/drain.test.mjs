@@ -1,4 +1,4 @@
-// A node that gets signals, as whoever asks for its health sees it: `sociable-node` as a process.
+// A node that gets signals, as a client of its health sees it: `sociable-node` as a process.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -7,7 +7,7 @@ import { client, connected, freePort, freshNode, request, until, within } from "
 
 const health = async (node) => JSON.parse((await request(`${node.url}/healthz`)).text);
 
-test("a node says how it is, and whether clients should come to it", async (t) => {
+test("node reports health and readiness", async (t) => {
   const node = await freshNode(t, "--node-name", "Ada", "--ping-interval", "20000");
   const socket = client(t, node, "/");
   await connected(socket);
@@ -21,7 +21,7 @@ test("a node says how it is, and whether clients should come to it", async (t) =
   assert.equal((await fetch(`${node.url}/healthz`, { method: "HEAD" })).status, 200);
 });
 
-test("a node drains until a second signal, and serves whoever comes back to it", async (t) => {
+test("draining node serves clients until a second signal", async (t) => {
   const node = await freshNode(t, "--drain-time", "3600");
   // While one is sent away, the other is there again.
   let visits = 0;
@@ -31,42 +31,42 @@ test("a node drains until a second signal, and serves whoever comes back to it",
     await connected(stubborn);
   }
   assert.equal(node.child.kill("SIGTERM"), true);
-  await until(async () => (await health(node)).draining, "it says that it is going");
+  await until(async () => (await health(node)).draining, "the health reports the drain");
   assert.deepEqual(await request(`${node.url}/readyz`), { status: 503, text: "the node is draining" });
-  await until(() => visits > 5, "they are sent away again and again");
+  await until(() => visits > 5, "the clients are closed repeatedly");
   assert.ok(node.alive);
   assert.deepEqual(await node.stop("SIGINT"), { code: 0, signal: null });
 });
 
-test("a second signal cuts off who does not come for his close packet", async (t) => {
+test("second signal closes a client that does not poll", async (t) => {
   const node = await freshNode(t, "--shutdown-timeout", "3600");
   // He has said who he is, and never polls.
   assert.equal((await request(`${node.url}/socket.io/?EIO=4&transport=polling`)).status, 200);
   assert.equal(node.child.kill("SIGTERM"), true);
-  await until(() => node.output.includes("stopping"), "it is told to stop");
-  assert.ok(node.alive, "it waits for him");
+  await until(() => node.output.includes("stopping"), "the node stops");
+  assert.ok(node.alive, "the node waits for the client");
   assert.deepEqual(await node.stop("SIGTERM"), { code: 0, signal: null });
 });
 
-test("a node that waits for its cluster can be stopped", async () => {
+test("node stops while it waits for its cluster", async () => {
   const child = spawn(process.env.NODE_BIN, ["--port", "0", "--nats", `nats://127.0.0.1:${await freePort()}`], { stdio: ["ignore", "ignore", "pipe"] });
   const ended = once(child, "exit");
   let output = "";
   child.stderr.setEncoding("utf8").on("data", (text) => { output += text; });
-  await until(() => output.includes("not there yet"), "it looks for NATS");
+  await until(() => output.includes("not there yet"), "the node waits for NATS");
   child.kill("SIGTERM");
-  assert.deepEqual(await within(ended, "it ends"), [0, null]);
+  assert.deepEqual(await within(ended, "the node ends"), [0, null]);
   assert.match(output, /stopped before serving/);
 });
 
-test("a node has nothing to read again at SIGHUP, and serves on", async (t) => {
+test("node keeps serving at SIGHUP", async (t) => {
   const node = await freshNode(t);
   assert.equal(node.child.kill("SIGHUP"), true);
-  await until(() => node.output.includes("SIGHUP ignored"), "it says so");
+  await until(() => node.output.includes("SIGHUP ignored"), "the signal is logged");
   await connected(client(t, node, "/"));
 });
 
-test("a node that is alone stops at once, and one that nobody is on too", async (t) => {
+test("node stops at once when alone or without clients", async (t) => {
   const [alone, empty] = await Promise.all([freshNode(t), freshNode(t, "--drain-time", "3600")]);
   const socket = client(t, alone, "/");
   await connected(socket);

@@ -1,5 +1,5 @@
-// Processes that emit without being a node, from outside: `sociable-emit` and the example in Python. Two nodes, and the real client on each; once by the
-// live lane, and once by the history that the nodes share.
+// Emitters outside of the nodes: `sociable-emit` and the example in Python. Each of two nodes has a real
+// client, once without and once with a shared history.
 import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
@@ -62,14 +62,14 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
 
     /** The rooms of a client, but for its own. */
     const rooms = async (socket) => (await done(socket, { do: "rooms" })).filter((room) => room !== socket.id);
-    /** What it is told for last: all that it was told before, by whatever process, has come. */
+    /** Waits for a last event: by then all earlier ones, of any process, have come. */
     async function last(...sockets) {
       const ends = sockets.map((socket) => once(socket, "last"));
       await tell("--namespace", sockets[0].nsp, "emit", "last");
       await Promise.all(ends);
     }
 
-    test("an event reaches the sockets of a room on all nodes, with all its arguments", async (t) => {
+    test("event reaches a room on all nodes with its arguments", async (t) => {
       const { other, b, all } = await clients(t);
       const heard = all.map(news);
       const long = "é🦀".repeat(20_000);
@@ -121,7 +121,7 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
       await settle(besideA, besideB);
     });
 
-    test("who is away gets it when it comes back, where there is a history", { skip: flags.length === 0 }, async (t) => {
+    test("disconnected client gets the event when it recovers", { skip: flags.length === 0 }, async (t) => {
       const socket = await connect(t, nodes[0], "/api", { reconnection: true, reconnectionDelay: 50 });
       const { id } = socket;
       const heard = news(socket);
@@ -137,7 +137,7 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
       assert.deepEqual(heard, [1, 2]);
     });
 
-    test("the application of every node is told", async (t) => {
+    test("server event reaches the application of every node", async (t) => {
       const { a, b } = await clients(t);
       const notes = async (socket) => (await done(socket, { do: "log" })).notes.filter((note) => note[0]?.from === name);
       await tell("--namespace", "/api", "server", "note", JSON.stringify({ from: name }));

@@ -2,7 +2,8 @@
 //
 //     SOCKETIO_REPO=<clone of socketio/socket.io> ENGINE_SUITE=<binary> node engine-client.suite.mjs
 //
-// The client is the published one of the same version; only its tests come from the clone. Those for browsers are not run.
+// The client is the published one of the same version. Only its tests come from the clone, except those for
+// browsers.
 import { execFileSync, spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
@@ -14,7 +15,7 @@ if (!repository || !binary) throw new Error("SOCKETIO_REPO and ENGINE_SUITE must
 
 /** Where the package is in the repository. */
 const PACKAGE = "packages/engine.io-client";
-/** What its tests need beside the client. */
+/** The packages of its tests beside the client. */
 const TOOLS = ["mocha@^10", "expect.js@^0.3.1", "@sinonjs/fake-timers@^11.2.2"];
 
 const git = (...args) => execFileSync("git", ["-C", repository, ...args], { maxBuffer: 1 << 28 });

@@ -1,5 +1,5 @@
-// What clients in other languages send, and what befalls servers in the field: at a node, and at a balancer in front of it. Raw bytes, since the
-// client of JavaScript sends none of this.
+// Bytes of clients in other languages, and faults of production servers, at a node and at its balancer. The
+// tests send raw bytes, because the JavaScript client sends none of this.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { pause } from "./cluster.mjs";
@@ -48,7 +48,7 @@ for (const [place, start] of Object.entries(places)) {
       }
     });
 
-    test("bytes that are no text are replaced in a poll", async (t) => {
+    test("invalid UTF-8 is replaced in a poll", async (t) => {
       const { app } = await start(t);
       const polling = await RawPolling.open(app);
       await polling.connect();
@@ -57,7 +57,7 @@ for (const [place, start] of Object.entries(places)) {
       assert.equal(await polled(polling, (packet) => packet.startsWith("43/api,7")), '43/api,7["\ufffd\ufffd"]');
     });
 
-    test("half a surrogate pair reaches typed handlers and goes on unchanged", async (t) => {
+    test("half a surrogate pair is handled and forwarded unchanged", async (t) => {
       const { app } = await start(t);
       const raw = await rawClient(t, app);
       raw.send('42/api,1["op",{"do":"setData","data":"a\\ud800"}]');
@@ -118,7 +118,7 @@ for (const [place, start] of Object.entries(places)) {
         }
       });
 
-      test("takes a pong that came meanwhile", async (t) => {
+      test("accepts a pong that came meanwhile", async (t) => {
         const { node, app } = await start(t, ...flags);
         const polling = await RawPolling.open(app);
         await polling.connect();

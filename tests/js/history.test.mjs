@@ -1,5 +1,5 @@
-// The history that nodes share by JetStream, on real processes: nodes that are killed, frozen or stopped, and clients that come back to others as
-// the sockets that they were.
+// A history that nodes share by JetStream, on real processes. Nodes are killed, frozen or stopped, and
+// clients recover on others as the same sockets.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";
@@ -25,7 +25,7 @@ async function nodes(t, count, ...flags) {
   return Object.assign(all, { cluster });
 }
 
-/** Waits until the server keeps so many sessions, and has written as often: that is soon, not at once. Tells how often it has. */
+/** Waits until the bucket has so many sessions and so many writes. Returns the number of writes. */
 async function kept({ cluster }, count, writes = 0) {
   return await until(async () => {
     const state = await fetch(`http://127.0.0.1:${(await nats).monitor}/jsz?streams=1`).then((response) => response.json());
@@ -34,7 +34,7 @@ async function kept({ cluster }, count, writes = 0) {
   }, `${count} sessions are kept`);
 }
 
-/** A client that goes on to the next address when its connection is lost. */
+/** A client that reconnects to the next address when its connection is lost. */
 function wanderer(t, apps, options = {}) {
   const manager = new Manager(apps[0].url, { transports: ["websocket"], reconnectionDelay: 50, reconnectionDelayMax: 200, ...options });
   let at = 0;
@@ -56,7 +56,7 @@ async function settled(manager, namespace = "/api") {
 const again = (socket) => new Promise((resolve) => socket.once("connect", resolve));
 
 for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]]) {
-  test(`a node is killed, and its clients by ${transports} lose nothing`, async (t) => {
+  test(`clients by ${transports} of a killed node lose nothing`, async (t) => {
     const all = await nodes(t, 2);
     const [a, b] = all;
     const clients = await Promise.all(Array.from({ length: 10 }, () => settled(wanderer(t, [a, b], { transports }))));
@@ -78,7 +78,7 @@ for (const transports of [["websocket"], ["polling"], ["polling", "websocket"]])
   });
 }
 
-test("a node that was frozen finds its clients elsewhere, and lets go of them", async (t) => {
+test("thawed node releases clients that recovered elsewhere", async (t) => {
   const all = await nodes(t, 2, "--ping-interval", "400", "--ping-timeout", "400");
   const [a, b] = all;
   const clients = await Promise.all(Array.from({ length: 10 }, () => settled(wanderer(t, [a, b]))));
@@ -94,14 +94,14 @@ test("a node that was frozen finds its clients elsewhere, and lets go of them", 
   await until(async () => {
     const sockets = await done(other.socket, { do: "fetchSockets" }).catch(() => []);
     return sockets.length === ids.length;
-  }, "nobody is there twice");
+  }, "no socket lives twice");
   // And it is a node like any other again.
   const late = await settled(wanderer(t, [a]));
   await done(late.socket, { do: "emit", event: "news", args: ["from the one that was frozen"] });
   await until(() => clients.every(({ heard }) => heard.length === 2), "its events reach those who left it");
 });
 
-test("a node that stops hands its clients on", async (t) => {
+test("clients of a stopped node recover elsewhere", async (t) => {
   const all = await nodes(t, 2);
   const [a, b] = all;
   const { socket, heard, id } = await settled(wanderer(t, [a, b]));
@@ -110,10 +110,10 @@ test("a node that stops hands its clients on", async (t) => {
   await Promise.all([a.stop("SIGTERM"), done(other.socket, { do: "emit", event: "news", args: ["meanwhile"] })]);
   await back;
   assert.deepEqual([socket.recovered, socket.id], [true, id]);
-  await until(() => heard.length === 2, "what was sent meanwhile");
+  await until(() => heard.length === 2, "the missed events come");
 });
 
-test("a node that drains hands its clients on, few at a time, and ends by itself when none is left", async (t) => {
+test("draining node closes clients in batches, then ends", async (t) => {
   const all = await nodes(t, 2, "--drain-time", "3600000");
   const [a, b] = all;
   const ways = [["websocket"], ["polling"], ["polling", "websocket"]];
@@ -125,13 +125,13 @@ test("a node that drains hands its clients on, few at a time, and ends by itself
   await done(other.socket, { do: "emit", event: "news", args: ["second"] });
   for (const { socket, heard, id } of clients) {
     assert.deepEqual([socket.recovered, socket.id], [true, id]);
-    await until(() => heard.length >= 2, "what comes later");
+    await until(() => heard.length >= 2, "the later events come");
     assert.deepEqual(heard.map(([first]) => first), ["first", "second"]);
   }
   assert.deepEqual(await stopped, { code: 0, signal: null });
 });
 
-test("several namespaces of one client come back together", async (t) => {
+test("several namespaces of one client recover together", async (t) => {
   const all = await nodes(t, 2);
   const [a, b] = all;
   const manager = wanderer(t, [a, b]);
@@ -143,7 +143,7 @@ test("several namespaces of one client come back together", async (t) => {
   for (const { socket, id } of sockets) assert.deepEqual([socket.recovered, socket.id], [true, id]);
 });
 
-test("a client that said goodbye does not come back", async (t) => {
+test("client that disconnected is not recovered", async (t) => {
   const all = await nodes(t, 2);
   const [a, b] = all;
   const manager = wanderer(t, [a]);
@@ -158,7 +158,7 @@ test("a client that said goodbye does not come back", async (t) => {
   assert.equal(other.recovered, false);
 });
 
-test("an offset that was never given out brings nobody back", async (t) => {
+test("forged offset recovers no session", async (t) => {
   const all = await nodes(t, 2);
   const [a, b] = all;
   const made = {

@@ -1,12 +1,12 @@
-// Where our parsers differ from the JavaScript ones on purpose: no client that means well sends any of this.
+// The intended differences of our parsers from the JavaScript ones. No well-behaved client sends any of this.
 //
-// A row has a name that tells what, `why`, examples that have to differ still, and `applies`, which tells whether a difference is this
-// one. It is told the messages and what each parser says of them.
+// A row has a name, the reason (`why`), examples that must still differ, and `applies`. This function gets
+// the messages with both parsers' results, and returns true for its own difference.
 import { isUtf8 } from "node:buffer";
 import { isDeepStrictEqual } from "node:util";
 import { RESERVED } from "./packets.mjs";
 
-/** Stands for an argument that ours could not read. It equals nothing else. */
+/** A placeholder for an argument that our parser could not read. It equals nothing else. */
 export class Unreadable {
   constructor(why) {
     this.why = why;

@@ -9,7 +9,7 @@ import {
 
 core({ name: "socket.io-client" });
 
-/** What the server wrote down of a socket's end. */
+/** The server's record of a socket's end. */
 async function endOf(witness, id) {
   const noted = async () => (await done(witness, { do: "log" })).disconnects.find((end) => end.id === id);
   return await until(noted, "the server notes the disconnection");
@@ -19,7 +19,7 @@ describe("the end of a connection, as client and server see it", () => {
   for (const transport of ["polling", "websocket"]) {
     const transports = [transport];
 
-    test(`${transport}: the client leaves`, async (t) => {
+    test(`${transport}: client disconnects`, async (t) => {
       const app = await sharedApp();
       const [socket, witness] = await connectMany(t, 2, app, ownNamespace(), { transports });
       const { id } = socket;
@@ -33,7 +33,7 @@ describe("the end of a connection, as client and server see it", () => {
       assert.deepEqual(rooms.sort(), [id, "red"].sort());
     });
 
-    test(`${transport}: the client leaves one of its namespaces`, async (t) => {
+    test(`${transport}: client leaves one of its namespaces`, async (t) => {
       const app = await sharedApp();
       const socket = await connect(t, app, ownNamespace(), { transports });
       const other = socket.io.socket(ownNamespace());
@@ -45,7 +45,7 @@ describe("the end of a connection, as client and server see it", () => {
       assert.equal(await ask(other, "echo", "stays"), "stays");
     });
 
-    test(`${transport}: the server puts a socket out of its namespace`, async (t) => {
+    test(`${transport}: server disconnects a socket`, async (t) => {
       const app = await sharedApp();
       const socket = await connect(t, app, ownNamespace(), { transports, reconnection: true });
       const other = socket.io.socket(ownNamespace());
@@ -57,10 +57,10 @@ describe("the end of a connection, as client and server see it", () => {
       assert.equal((await ended)[0], "io server disconnect");
       assert.equal((await endOf(witness, id)).reason, "server namespace disconnect");
       assert.equal(await ask(other, "echo", "stays"), "stays");
-      assert.equal(socket.active, false, "it is for the application to connect again");
+      assert.equal(socket.active, false, "the application has to connect again");
     });
 
-    test(`${transport}: the server closes the whole connection`, async (t) => {
+    test(`${transport}: server closes the connection`, async (t) => {
       const app = await sharedApp();
       const socket = await connect(t, app, ownNamespace(), { transports });
       const other = socket.io.socket(ownNamespace());
@@ -72,7 +72,7 @@ describe("the end of a connection, as client and server see it", () => {
       await closed;
     });
 
-    test(`${transport}: disconnectSockets puts out those that are selected`, async (t) => {
+    test(`${transport}: disconnectSockets ends selected sockets`, async (t) => {
       const app = await sharedApp();
       const [a, b, c] = await connectMany(t, 3, app, ownNamespace(), { transports });
       await ask(a, "join", "red");
@@ -83,20 +83,21 @@ describe("the end of a connection, as client and server see it", () => {
       assert.equal(await ask(c, "echo", "stays"), "stays");
     });
 
-    test(`${transport}: the server stops and says goodbye`, async (t) => {
+    test(`${transport}: stopping server sends close packets`, async (t) => {
       const app = await freshApp(t);
       const socket = await connect(t, app, "/api", { transports });
       const ended = once(socket, "disconnect");
-      // A polling client asks anew behind each answer. One more round trip, and its question is there to be answered by the close.
+      // A polling client polls again after each answer. One more round trip ensures that a poll waits when
+      // the server closes.
       await settle(socket);
       await request(app.url + "/");
       const exit = app.stop("SIGTERM");
-      // Not "io server disconnect", upon which a client would not come back.
+      // The reason must not be "io server disconnect", because the client would not reconnect.
       assert.equal((await ended)[0], "transport close");
       assert.deepEqual(await exit, { code: 0, signal: null });
     });
 
-    test(`${transport}: a server that falls silent is noticed by the client`, async (t) => {
+    test(`${transport}: client detects a silent server`, async (t) => {
       const app = await freshApp(t, "--ping-interval", "200", "--ping-timeout", "300");
       const socket = await connect(t, app, "/api", { transports });
       const ended = once(socket, "disconnect");
@@ -107,7 +108,7 @@ describe("the end of a connection, as client and server see it", () => {
     });
   }
 
-  test("a dead server is a transport close to a websocket client and an error to a polling one", async (t) => {
+  test("dead server gives transport close, or an error by polling", async (t) => {
     const app = await freshApp(t);
     const websocket = await connect(t, app, "/api");
     const polling = await connect(t, app, "/api", { transports: ["polling"] });
@@ -116,7 +117,7 @@ describe("the end of a connection, as client and server see it", () => {
     assert.deepEqual(await Promise.all(ends), ["transport close", "transport error"]);
   });
 
-  test("a client that is torn away leaves its rooms", async (t) => {
+  test("client leaves its rooms when its connection is lost", async (t) => {
     const app = await sharedApp();
     const [socket, witness] = await connectMany(t, 2, app, ownNamespace());
     const { id } = socket;
@@ -126,7 +127,7 @@ describe("the end of a connection, as client and server see it", () => {
     assert.deepEqual(await done(witness, { do: "localRooms" }), { [witness.id]: 1 });
   });
 
-  test("an event above maxPayload ends its own connection alone", async (t) => {
+  test("event above maxPayload ends its own connection alone", async (t) => {
     const app = await sharedApp();
     const [large, witness] = await connectMany(t, 2, app, ownNamespace());
     const { id } = large;
@@ -139,7 +140,7 @@ describe("the end of a connection, as client and server see it", () => {
 });
 
 describe("reconnection", () => {
-  test("clients come back after a restart, and what they sent meanwhile arrives in order", async (t) => {
+  test("clients reconnect after a restart and send in order", async (t) => {
     const app = await freshApp(t);
     const options = { reconnection: true, reconnectionDelay: 50, reconnectionDelayMax: 200 };
     const sockets = [
@@ -160,12 +161,12 @@ describe("reconnection", () => {
     await settle(...sockets);
     for (const list of echoes) assert.deepEqual(list, Array.from({ length: 20 }, (_, i) => i));
     sockets.forEach((socket, i) => {
-      assert.notEqual(socket.id, firstIds[i], "it is another session");
+      assert.notEqual(socket.id, firstIds[i], "the session is a new one");
       assert.ok(!socket.recovered);
     });
   });
 
-  test("a torn connection comes back by itself", async (t) => {
+  test("client reconnects after a lost connection", async (t) => {
     const app = await sharedApp();
     const socket = await connect(t, app, ownNamespace(), { reconnection: true, reconnectionDelay: 50 });
     const ended = once(socket, "disconnect");
@@ -196,7 +197,7 @@ describe("listeners and flags", () => {
     assert.deepEqual(seen.outgoing, ["echo", "message-back"]);
   });
 
-  test("a refused event is told by an error and acknowledged never", async (t) => {
+  test("refused event is reported and never acknowledged", async (t) => {
     const socket = await connect(t, await sharedApp(), ownNamespace());
     const acks = [];
     const error = once(socket, "error-seen");
@@ -206,14 +207,14 @@ describe("listeners and flags", () => {
     assert.deepEqual(acks, []);
   });
 
-  test("a handler that panics hurts its own event alone", async (t) => {
+  test("handler that panics ends its own event alone", async (t) => {
     const [bad, witness] = await connectMany(t, 2, await sharedApp(), ownNamespace());
     for (let i = 0; i < 5; i++) bad.emit("crash");
     assert.equal(await ask(witness, "echo", "goes on"), "goes on");
     await assertServes(t, await sharedApp());
   });
 
-  test("a volatile event is dropped where no poll waits, the one behind it is not", async (t) => {
+  test("volatile event is dropped without a waiting poll", async (t) => {
     const app = await sharedApp();
     const nsp = ownNamespace();
     const sender = await connect(t, app, nsp);
@@ -224,7 +225,7 @@ describe("listeners and flags", () => {
     assert.equal((await polling.get()).text, `42${nsp},["news","kept"]`);
   });
 
-  test("a new client is answered while others wait for what never comes", async (t) => {
+  test("new client is served while others wait forever", async (t) => {
     const app = await sharedApp();
     const waiting = await connectMany(t, 20, app, ownNamespace());
     for (const socket of waiting) socket.emit("ask-me", 60_000);
@@ -232,7 +233,7 @@ describe("listeners and flags", () => {
     await assertServes(t, app);
   });
 
-  test("the first connection attempt tells why it failed", async (t) => {
+  test("first connection attempt reports its failure", async (t) => {
     const app = await sharedApp();
     const socket = client(t, { url: app.url }, "/api", { path: "/elsewhere/" });
     await assert.rejects(connected(socket), /websocket error/);

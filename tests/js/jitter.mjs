@@ -75,7 +75,7 @@ export class BadLink {
         link.ends.forEach((end) => end.resetAndDestroy());
       } else {
         link.ends.forEach((end) => end.end());
-        // Whoever ignores the end of the stream is ended.
+        // A side that ignores the end of the stream is closed.
         setTimeout(() => link.ends.forEach((end) => end.destroy()), 200);
       }
     }

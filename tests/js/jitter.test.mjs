@@ -1,7 +1,8 @@
-// Bad networks: three nodes with a history on JetStream behind a balancer, clients whose connections are cut every few seconds, and 20 numbered
-// broadcasts a second. Each client hears each broadcast once and in order, also if a node is killed in the middle. A third of the clients polls.
+// Bad networks: three nodes with a history on JetStream behind a balancer, and 20 numbered broadcasts a
+// second. The connections of clients are cut every few seconds. Each client gets each broadcast once and in
+// order, even if a node is killed meanwhile. A third of the clients poll.
 //
-// JITTER_SECONDS is the length of each run, JITTER_SEED repeats the cuts of an earlier one.
+// JITTER_SECONDS is the length of each run. JITTER_SEED repeats the cuts of an earlier one.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";
@@ -14,7 +15,7 @@ const CLIENTS = 90;
 const RATE = 20;
 const SECONDS = Number(process.env.JITTER_SECONDS ?? 30);
 const SEED = Number(process.env.JITTER_SEED ?? Math.floor(Math.random() * 2 ** 32));
-/** The last clients have this long to come back when the cuts have ended. */
+/** The time in which the last clients recover after the cuts. */
 const CALM_MS = 60_000;
 
 const place = scratch("jitter");
@@ -26,7 +27,7 @@ class Balancer extends Server {
 }
 
 for (const kill of [false, true]) {
-  test(`recovery loses nothing on bad networks${kill ? " and with a killed node" : ""}`, { timeout: SECONDS * 2000 + 300_000 }, async (t) => {
+  test(`recovery loses nothing${kill ? " when a node dies" : ""}`, { timeout: SECONDS * 2000 + 300_000 }, async (t) => {
     console.log(`the seed is ${SEED}: JITTER_SEED=${SEED} repeats the cuts`);
     const [nats] = await startNats(place, 1, true);
     const common = ["--nats", `nats://127.0.0.1:${nats.port}`, "--cluster", `jitter-${process.pid}-${kill}`];
@@ -55,10 +56,10 @@ for (const kill of [false, true]) {
     }
     links.forEach((link) => link.calm());
     const whole = () => listeners.every(({ socket, heard }) => socket.connected && heard[total - 1]);
-    // What is missing then, the next lines tell.
+    // The next lines print the missing broadcasts.
     await until(whole, "all heard the last", CALM_MS).catch((error) => console.log(error.message));
 
-    // What comes twice comes now.
+    // Doubled broadcasts would arrive now.
     await pause(1_000);
     const sum = (count) => listeners.reduce((all, listener) => all + count(listener), 0);
     console.log(`${total} broadcasts, ${sum(({ recovered }) => recovered)} recoveries, ${sum(({ renewed }) => renewed)} new sessions, ${links.reduce((all, { cuts }) => all + cuts, 0)} cuts`);

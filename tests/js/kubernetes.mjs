@@ -25,7 +25,7 @@ export class Manifests {
   }
 }
 
-/** Cores, as `resourceFieldRef` tells them: rounded up. */
+/** Cores, as `resourceFieldRef` gives them: rounded up. */
 const cores = (text) => Math.ceil(text.endsWith("m") ? parseInt(text, 10) / 1000 : Number(text));
 
 export class Pod {
@@ -144,7 +144,7 @@ export class BalancerPod extends Pod {
     const replaced = {
       SOCIABLE_NATS: nats,
       SOCIABLE_NATS_CA: secrets("ca.crt"),
-      // Those of whom DNS would tell.
+      // The nodes that DNS would return.
       SOCIABLE_BALANCER_NODES: nodes.map((node) => `${LOOPBACK}:${node.port("http")}`).join(","),
       SOCIABLE_BALANCER_TLS_CERT: secrets("tls.crt"),
       SOCIABLE_BALANCER_TLS_KEY: secrets("tls.key"),

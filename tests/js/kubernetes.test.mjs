@@ -1,6 +1,9 @@
-// What the manifest of production says of the end of a pod, on real processes: three NATS servers with its configuration, its permissions and TLS, three
-// nodes and two balancers with its environment. A node, a balancer and a NATS server are ended as the kubelet does it, while clients are on them that
-// come by the balancers, by polling and by WebSocket: each ends well before the grace period is over, and no client misses anything.
+// The end of a pod by the production manifest, on real processes. Three NATS servers have its configuration,
+// permissions and TLS. Three nodes and two balancers have its environment.
+//
+// A node, a balancer and a NATS server are stopped as the kubelet does it. Clients use the balancers
+// meanwhile, by polling and by WebSocket. Each process ends well before the grace period, and no client
+// misses anything.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
@@ -63,7 +66,7 @@ class Client {
   get tag() { return this.manager.engine.id?.slice(0, 4); }
 }
 
-/** Says a number more, again and again, by a client that nobody sends away. */
+/** Sends increasing numbers, by a client whose node does not stop. */
 class Speaker {
   said = 0;
   #ends = false;
@@ -78,7 +81,7 @@ class Speaker {
     await connected(this.socket);
     await ask(this.socket, "join", ROOM, "speaker");
     this.talk = this.#talk();
-    // It is awaited in the end; a failure before that is told then.
+    // The caller awaits it at the end, and then sees an earlier failure.
     this.talk.catch(() => {});
   }
 
@@ -99,14 +102,14 @@ const tag = async (node) => JSON.parse((await request(`${node.url}/healthz`)).te
 
 // ---------------------------------------------------------------- the test
 
-test("pods of production end as the manifest says, and no client misses anything", { timeout: 800_000 }, async (t) => {
+test("pods end as the manifest says and clients miss nothing", { timeout: 800_000 }, async (t) => {
   const servers = await Promise.all([0, 1, 2].map((n) => natsPod(`nats-${n}`)));
   for (const server of servers) await server.begin(secrets, servers);
   await ready(servers);
   const nats = servers.map((server) => `nats://127.0.0.1:${server.port("client")}`).join(",");
 
   const nodes = await Promise.all(["a", "b", "c"].map((letter) => nodePod(`sociable-node-${letter}`)));
-  // The one that comes before one goes. Balancers know its address from the start, as they would by DNS.
+  // The replacement starts before a node stops. Balancers have its address from the start, as by DNS.
   const next = await nodePod("sociable-node-d");
   for (const node of nodes) await node.begin(nats, secrets);
   await ready(nodes);
@@ -146,11 +149,11 @@ test("pods of production end as the manifest says, and no client misses anything
     }
     for (const node of nodes) {
       const { text } = await request(`http://127.0.0.1:${node.port("admin")}/metrics`);
-      assert.match(text, /^sociable_sessions [1-9]/m, "what the autoscaler asks for");
+      assert.match(text, /^sociable_sessions\{transport="[a-z]+"\} [1-9]/m, "the autoscaler's metric exists");
     }
   });
 
-  await t.test("balancers hear of nodes over NATS, with no more rights than the manifest gives them", async () => {
+  await t.test("balancers find nodes with the manifest's NATS permissions", async () => {
     // They may only listen: nodes speak every few seconds.
     for (const balancer of balancers) {
       await until(async () => {
@@ -161,16 +164,17 @@ test("pods of production end as the manifest says, and no client misses anything
     }
   });
 
-  await t.test("a node that is replaced sends its clients to the others", async () => {
+  await t.test("replaced node moves its clients to the others", async () => {
     await (await next.begin(nats, secrets)).ready();
     tags.set(await tag(next), next.name);
-    assert.ok(clients.some(({ tag }) => tag === goingTag), "it has clients");
-    // Somebody who knows no other node opens sessions on it all the while, more than go at first: so its drain takes all of its time.
+    assert.ok(clients.some(({ tag }) => tag === goingTag), "the node has clients");
+    // A client without the other nodes opens sessions on it all the time, more than are closed at first. The
+    // drain therefore takes its full time.
     const crowd = setInterval(() => fetch(`${going.url}/socket.io/?EIO=4&transport=polling`).then((res) => res.text()).catch(() => {}), CROWD_MS);
     cleanup.push(() => clearInterval(crowd));
     const ended = endsWell(going);
     ended.catch(() => {});
-    await until(async () => !(await going.passes("readiness")), "it is not ready", HEAL_MS);
+    await until(async () => !(await going.passes("readiness")), "the node is not ready", HEAL_MS);
     assert.ok(await going.passes("liveness"), "and lives");
     assert.equal(going.ended, null, going.output.slice(-2000));
     await ended;
@@ -183,12 +187,12 @@ test("pods of production end as the manifest says, and no client misses anything
     assert.ok(clients.some(({ recovered }) => recovered), "some came from there");
   });
 
-  await t.test("a balancer that goes hands its clients to the other", async () => {
+  await t.test("clients of a stopped balancer use the other", async () => {
     await endsWell(balancers[0]);
     await whole("a balancer went");
   });
 
-  await t.test("a NATS server that goes leaves two that suffice", async () => {
+  await t.test("two NATS servers suffice when one stops", async () => {
     await endsWell(servers[0]);
     await whole("a NATS server went");
     await until(() => staying.passes("readiness"), "nodes are not cut off", HEAL_MS);

@@ -1,6 +1,7 @@
-// What the tests share: starting a server, opening clients (the real one, raw websocket, raw polling) and waiting for outcomes.
+// Shared parts of the tests: servers, clients (the real one, raw websocket, raw polling) and waits for
+// outcomes.
 //
-// Every wait has a deadline and ends as soon as the awaited thing is there; no test sleeps for a guessed time.
+// Every wait has a deadline, and ends with its outcome. No test sleeps for a guessed time.
 import { after } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -8,7 +9,7 @@ import net from "node:net";
 import { Manager } from "socket.io-client";
 import { WebSocket } from "ws";
 
-/** The longest that any one outcome may take. Generous: it only decides how soon a failure is told. */
+/** The longest wait for an outcome. A failing test reports after this time. */
 export const PATIENCE = 15_000;
 
 // ---------------------------------------------------------------- waiting
@@ -91,7 +92,7 @@ export class Server {
     return await new this(binary, typeof flags === "function" ? flags(port) : flags, port).#ready();
   }
 
-  /** How it is told where to listen. */
+  /** The arguments of its listening address. */
   at(port) {
     return ["--port", String(port)];
   }
@@ -264,7 +265,7 @@ export class RawSocket {
     return within(this.closed, what);
   }
 
-  /** What came and was not asked for. */
+  /** Packets that came and were not awaited. */
   get rest() {
     return this.#packets;
   }

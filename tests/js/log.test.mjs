@@ -48,7 +48,7 @@ describe("the administration", () => {
     }
   });
 
-  test("refuses what is no filter, and keeps the one before", async (t) => {
+  test("refuses an invalid filter and keeps the former one", async (t) => {
     const node = await quietNode(t);
     const bad = await put(node.log, "sociable=loud");
     assert.equal(bad.status, 400);
@@ -59,7 +59,7 @@ describe("the administration", () => {
     assert.equal((await request(node.log, { method: "DELETE" })).status, 405);
   });
 
-  test("is not for pages whose name leads here", async (t) => {
+  test("is refused under a foreign host name", async (t) => {
     const node = await quietNode(t);
     const { port } = new URL(node.log);
     const socket = net.connect(port, "127.0.0.1");
@@ -71,7 +71,7 @@ describe("the administration", () => {
     assert.equal(await filterOf(node), "warn");
   });
 
-  test("is on no other address", async (t) => {
+  test("is served on no other address", async (t) => {
     const node = await quietNode(t);
     assert.equal((await request(node.url + "/log")).status, 404);
   });

@@ -1,4 +1,5 @@
-// Clients that come back with the offset of an earlier event. The offset alone says what a client has: each gets exactly what stands behind it.
+// Clients that recover with the offset of an earlier event. The offset alone is their progress: each gets
+// exactly the events behind it.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { WebSocket } from "ws";
@@ -8,7 +9,7 @@ import { freshApp, until } from "./lib.mjs";
 const VOLLEYS = 20;
 const IN_VOLLEY = 25;
 const TOTAL = VOLLEYS * IN_VOLLEY;
-/** Each of them comes back with the offset of another event. */
+/** Clients that each recover with the offset of another event. */
 const CLIENTS = 100;
 
 const place = scratch("offsets");
@@ -37,7 +38,7 @@ class Raw {
   }
 }
 
-test("a client gets all behind its offset at the sender", async (t) => {
+test("client gets all events behind its offset", async (t) => {
   const [nats] = await startNats(place, 1, true);
   const flags = ["--nats", `nats://127.0.0.1:${nats.port}`, "--cluster", `offsets-${process.pid}`, "--recovery", "60000", "--jetstream"];
   const sender = await freshApp(t, ...flags);

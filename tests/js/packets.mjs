@@ -90,7 +90,7 @@ function packet(random, buffers) {
       packet.data = random.chance(0.5) ? text(random) : object(random, 2, { binary: 0 });
   }
   if (type === 3 || (type === 2 && random.chance(0.5))) packet.id = random.pick(NUMBERS.filter((number) => number >= 0));
-  // In the order in which the encoders write.
+  // The keys have the order of the encoders.
   const { nsp, data, id } = packet;
   return { type, ...(data !== undefined && { data }), nsp, ...(id !== undefined && { id }) };
 }
@@ -98,7 +98,7 @@ function packet(random, buffers) {
 export const jsonPacket = (random) => packet(random, 10);
 export const msgpackPacket = (random) => packet(random, 20);
 
-/** What a text is likely to be misread for. */
+/** Texts that parsers may misread. */
 const PIECES = [
   ..."0123456789-/,[]{}\": \\.eE+", "\u0000", "\ufeff", "\u3000", "\u0085", "é", "🦀", "\\u0000", "\\ud83e", "\\udd80", "\\/", "null", "true", "1e5", "-0", "1.0", "1e400", "0x1",
   "18446744073709551616", "{}", "[]", '"disconnect"', '"_placeholder":true', '"num":1', '"num":0.5', '{"_placeholder":true,"num":0}', '"__proto__":1,', '["x"]',
@@ -108,7 +108,7 @@ const PIECES = [
 export function spoilJson(random, [text, ...attachments]) {
   let characters = [...text];
   for (let changes = 1 + random.below(3); changes > 0; changes--) {
-    // Mistakes in the head tell more than those in a long payload.
+    // Faults in the head find more than those in a long payload.
     const at = random.below(random.chance(0.5) ? Math.min(characters.length + 1, 12) : characters.length + 1);
     const piece = random.chance(0.3) ? [] : [random.pick(PIECES)];
     characters.splice(at, random.below(3), ...piece);

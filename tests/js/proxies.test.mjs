@@ -1,5 +1,5 @@
-// Real nginx and HAProxy in front of two nodes, and of two balancers: as they come, and with the settings of the guide. No request of a client may make
-// a proxy take a node for dead.
+// Real nginx and HAProxy in front of two nodes, and of two balancers. Each runs with default settings and
+// with those of the guide. No request of a client may make a proxy mark a node as failed.
 import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -139,7 +139,7 @@ async function reached(url) {
 }
 
 for (const behind of ["nodes", "balancers"]) {
-  test(`fetch gets the answer to a body that is not wanted, from ${behind}`, async () => {
+  test(`fetch gets the answer to an unread body from ${behind}`, async () => {
     for (const { url } of upstreams[behind]) {
       for (const length of SIZES) {
         const answers = await Promise.all(Array.from({ length: 4 }, () => request(`${url}${POLLING}&sid=junk`, { method: "POST", body: "x".repeat(length) })));
@@ -155,7 +155,7 @@ for (const behind of ["nodes", "balancers"]) {
         proxy = await start(await freePort(), upstreams[behind]);
       });
 
-      test("no refusal of a body takes a node out", async () => {
+      test("refused bodies mark no node as failed", async () => {
         const [tag] = upstreams.tags;
         for (const length of SIZES) {
           for (const way of WAYS) {
@@ -174,10 +174,10 @@ for (const behind of ["nodes", "balancers"]) {
               [`POST ${POLLING}&user=%7F"<> HTTP/1.1`, 400],
               // As many as HAProxy takes, and more than a node does.
               [`POST ${POLLING} HTTP/1.1${Array.from({ length: 97 }, (_, n) => `\r\nX-${n}: 1`).join("")}`, 400, 431],
-              // Where sessions do not stick, another node is asked.
+              // Without sticky sessions, another node gets the request.
               ...(length > 1_000_000 ? [[`POST ${session} HTTP/1.1`, 400, 413]] : []),
             ]) {
-              // The proxy or a balancer may find a body too long by itself.
+              // The proxy or a balancer may refuse the body as too long.
               const right = [...statuses, ...(length > 1_000_000 ? [413] : []), ...(way === "half-sent" ? [0] : [])];
               const status = await post(proxy.port, line, length, way);
               assert.ok(right.includes(status), `${line.slice(0, 90)}, ${length}, ${way}: ${status}`);

@@ -1,4 +1,4 @@
-// Connection state recovery, with the real client: what comes back, what does not, and that nothing is lost or doubled at the seam.
+// Connection state recovery, with the real client. Nothing is lost or doubled at the seam.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { ask, connect, connected, done, freshApp, once, op, ownNamespace, rawClient, rawEngine, settle, sharedApp, until } from "./lib.mjs";
@@ -35,7 +35,7 @@ async function emit(from, to, ...args) {
 }
 
 for (const options of [{ transports: ["polling"] }, { transports: ["websocket"] }, { transports: ["polling", "websocket"] }]) {
-  test(`${options.transports.join(" then ")}: rooms, data and what was missed come back`, async (t) => {
+  test(`${options.transports.join(" then ")}: session recovers`, async (t) => {
     const nsp = ownNamespace();
     const witness = await connect(t, await app(), nsp);
     const socket = await connect(t, await app(), nsp, options);
@@ -63,7 +63,7 @@ for (const options of [{ transports: ["polling"] }, { transports: ["websocket"] 
   });
 }
 
-test("a client that has received nothing yet comes back too", async (t) => {
+test("client without any event recovers too", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);
   await emit(witness, undefined, "before it came");
@@ -77,7 +77,7 @@ test("a client that has received nothing yet comes back too", async (t) => {
   assert.deepEqual(list, [1]);
 });
 
-test("it comes back again and again, and before its loss was noticed", async (t) => {
+test("client recovers repeatedly and before its loss is noticed", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);
   const socket = await connect(t, await app(), nsp);
@@ -100,7 +100,7 @@ for (const [what, request] of Object.entries({
   "a volatile event without arguments": { event: "v", args: [], volatile: true },
   "a volatile broadcast that ends in a text": { event: "v", args: ["text"], volatile: true, wide: true },
 })) {
-  test(`${what} does not hide what was received`, async (t) => {
+  test(`${what} does not hide received events`, async (t) => {
     const nsp = ownNamespace();
     const witness = await connect(t, await app(), nsp);
     const socket = await connect(t, await app(), nsp);
@@ -122,7 +122,7 @@ for (const [what, request] of Object.entries({
   });
 }
 
-test("an event with an acknowledgement carries no offset and does not hide what was received", async (t) => {
+test("event with an ack carries no offset", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);
   const socket = await connect(t, await app(), nsp);
@@ -137,7 +137,7 @@ test("an event with an acknowledgement carries no offset and does not hide what 
   assert.deepEqual(list, [1]);
 });
 
-test("an offset that was never given out brings nobody back", async (t) => {
+test("forged offset recovers no session", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);
   for (const change of [() => "made up", () => "", (offset) => `${offset}9999`, (offset) => offset.slice(1)]) {
@@ -153,7 +153,7 @@ test("an offset that was never given out brings nobody back", async (t) => {
   }
 });
 
-test("binary that was missed comes back as it was", async (t) => {
+test("missed binary events are replayed unchanged", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);
   const socket = await connect(t, await app(), nsp);
@@ -165,7 +165,7 @@ test("binary that was missed comes back as it was", async (t) => {
   assert.deepEqual(list, [{ deep: [Buffer.from([1, 2, 3])] }]);
 });
 
-test("MessagePack: what was missed comes back", async (t) => {
+test("MessagePack: missed events are replayed", async (t) => {
   const parser = (await import("socket.io-msgpack-parser")).default;
   const packed = await sharedApp("--recovery", "60000", "--parser", "msgpack");
   const nsp = ownNamespace();
@@ -182,7 +182,7 @@ test("MessagePack: what was missed comes back", async (t) => {
   assert.deepEqual(list, [1, 2]);
 });
 
-test("each namespace of a connection comes back by itself", async (t) => {
+test("each namespace of a connection recovers separately", async (t) => {
   const nsp = ownNamespace();
   const one = await connect(t, await app(), nsp);
   const two = one.io.socket(ownNamespace());
@@ -200,7 +200,7 @@ test("each namespace of a connection comes back by itself", async (t) => {
   assert.deepEqual((await done(two, { do: "rooms" })).sort(), [two.id, "blue"].sort());
 });
 
-test("the middleware is not asked again for who comes back", async (t) => {
+test("middleware is skipped for a recovered socket", async (t) => {
   const socket = await connect(t, await app(), "/guarded", { auth: { token: "open sesame" } });
   socket.auth = { token: "expired" };
   const id = await cut(socket);
@@ -208,10 +208,10 @@ test("the middleware is not asked again for who comes back", async (t) => {
   assert.deepEqual([socket.recovered, socket.id], [true, id]);
 });
 
-describe("what does not come back", () => {
+describe("refused recoveries", () => {
   const left = {
     "a client that left": async (socket) => socket.disconnect(),
-    "a client that was put out": async (socket) => void (await done(socket, { do: "disconnect", close: false })),
+    "a client that the server disconnected": async (socket) => void (await done(socket, { do: "disconnect", close: false })),
     "a client whose connection the server closed": async (socket) => void (await done(socket, { do: "disconnect", close: true })),
   };
   for (const [who, leave] of Object.entries(left)) {
@@ -232,7 +232,7 @@ describe("what does not come back", () => {
     });
   }
 
-  test("a client that was away too long", async (t) => {
+  test("client that was away too long gets a new session", async (t) => {
     const short = await freshApp(t, "--recovery", "200");
     const nsp = ownNamespace();
     const witness = await connect(t, short, nsp);
@@ -245,7 +245,7 @@ describe("what does not come back", () => {
     assert.notEqual(socket.id, id);
   });
 
-  test("a client that missed more than is allowed: it is told, not given a part", async (t) => {
+  test("client that missed too much gets a new session", async (t) => {
     const nsp = ownNamespace();
     const witness = await connect(t, await app(), nsp);
     const socket = await connect(t, await app(), nsp);
@@ -258,7 +258,7 @@ describe("what does not come back", () => {
     assert.equal(list.length, 0);
   });
 
-  test("a session that was used, one of another namespace, and nonsense", async (t) => {
+  test("used, foreign and malformed session ids are refused", async (t) => {
     const nsp = ownNamespace();
     const first = await rawEngine(t, await app());
     first.send(`40${nsp},`);
@@ -273,7 +273,7 @@ describe("what does not come back", () => {
       assert.ok(fresh.sid && fresh.pid && fresh.sid !== sid && fresh.pid !== pid, JSON.stringify(nonsense));
     }
     assert.notEqual((await answer(ownNamespace(), { pid })).sid, sid);
-    // The first connection is not closed: it is the client that knows that it is gone.
+    // The first connection stays open, because only the client noticed its loss.
     const second = await answer(nsp, { pid });
     assert.deepEqual([second.sid, second.pid], [sid, pid]);
     await first.gone("the earlier connection ends");
@@ -282,7 +282,7 @@ describe("what does not come back", () => {
   });
 });
 
-test("the late close of an earlier connection does not end the one that came back", async (t) => {
+test("late close of the former connection ends nothing", async (t) => {
   const nsp = ownNamespace();
   const witness = await connect(t, await app(), nsp);
   const first = await rawEngine(t, await app());
@@ -298,7 +298,7 @@ test("the late close of an earlier connection does not end the one that came bac
   assert.equal((await done(witness, { do: "fetchSockets", to: [sid] })).length, 1);
 });
 
-test("two claims of one session at once: one gets it, the other is somebody new", async (t) => {
+test("one of two concurrent claims gets the session", async (t) => {
   const nsp = ownNamespace();
   for (let round = 0; round < 20; round++) {
     const lost = await rawClient(t, await app(), nsp);
@@ -307,7 +307,8 @@ test("two claims of one session at once: one gets it, the other is somebody new"
     lost.terminate();
     const both = await Promise.all([rawEngine(t, await app()), rawEngine(t, await app())]);
     both.forEach((raw) => raw.send(`40${nsp},${JSON.stringify({ pid })}`));
-    // The second may claim it from the first, which is closed then, be it before it was told; never do both live.
+    // The second claim may take the session from the first, which is then closed, even before its answer.
+    // Both never live.
     const answer = async (raw) => JSON.parse((await raw.next()).slice(3 + nsp.length));
     const answers = await Promise.all(both.map((raw) => Promise.race([answer(raw), raw.closed.then(() => "closed")])));
     const same = answers.filter((answer) => answer.sid === sid).length;
@@ -317,7 +318,7 @@ test("two claims of one session at once: one gets it, the other is somebody new"
   }
 });
 
-test("many emitters, many losses: each event comes once, and those of one emitter in their order", async (t) => {
+test("events of many emitters arrive once and in order", async (t) => {
   const nsp = ownNamespace();
   const [EMITTERS, LISTENERS, EVENTS] = [4, 8, 300];
   const emitters = await Promise.all(Array.from({ length: EMITTERS }, async () => connect(t, await app(), nsp)));

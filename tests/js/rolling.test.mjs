@@ -1,8 +1,10 @@
-// A cluster that changes while 500 clients are on it, on real processes: half of them poll, half are on WebSockets, and all come by two
-// balancers. Nodes are added and drained, a balancer is killed and another handed over, and in the end every node is a new one.
+// A cluster that changes under 500 clients, on real processes. Half of the clients poll, half use WebSockets,
+// and all use two balancers. Nodes are added and drained. A balancer is killed, and another is handed over.
+// At the end every node is new.
 //
-// Each node broadcasts all the while, and the clients ask by turns. With a history on JetStream no broadcast that a node has confirmed may be lost
-// or come twice, and those of one node come in order; every client stays who it is; every question is answered, some only when they are asked again.
+// Each node broadcasts all the time, and the clients ask in turn. With a history on JetStream, no confirmed
+// broadcast is lost or doubled, and those of one node arrive in order. Every client keeps its socket, and
+// every question is answered, some after a retry.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -30,7 +32,7 @@ const sum = (numbers) => numbers.reduce((total, n) => total + n, 0);
 
 // ---------------------------------------------------------------- processes
 
-/** A node, and a client of its own by which it is told to broadcast. */
+/** A node, with a client of its own that makes it broadcast. */
 class Node {
   static #count = 0;
   going = false;
@@ -47,14 +49,14 @@ class Node {
     node.publisher = new Manager(node.server.url, { transports: ["websocket"], reconnection: false }).socket("/api");
     cleanup.push(() => node.publisher.disconnect());
     await connected(node.publisher);
-    // All ids of a node begin with its tag.
+    // All ids of a node start with its tag.
     node.tag = node.publisher.io.engine.id.slice(0, 4);
     return node;
   }
 
   get publishes() { return this.publisher.connected; }
 
-  /** It lets go of its clients, and ends when they are gone. */
+  /** Drains the node, and waits for its end. */
   async drain() {
     this.going = true;
     this.server.child.kill("SIGTERM");
@@ -137,7 +139,7 @@ class Client {
   open = new Map();
   answered = 0;
   repeated = 0;
-  /** Sessions that were told that they are unknown, by whether their node was going. */
+  /** Unknown sessions, by whether their node was draining. */
   unknown = { going: 0, living: 0 };
   /** Why connections were lost. */
   reasons = [];
@@ -183,7 +185,7 @@ class Client {
     this.open.set(question, true);
     this.socket.emit("echo", question, (answer) => {
       assert.equal(answer, question);
-      // It was asked twice, and both came through.
+      // The question was sent twice, and both arrived.
       if (this.open.delete(question)) this.answered++;
     });
   }
@@ -222,7 +224,8 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   const allThere = () => until(() => clients.every(({ socket }) => socket.connected), "all are connected", HEAL_MS);
   await allThere();
 
-  // A broadcast is due when its node has confirmed it. One that a node got in its last moments may have come to all or to nobody.
+  // A broadcast counts once its node has confirmed it. One in a node's last moments may reach all clients or
+  // none.
   const confirmed = new Uint8Array(MOST);
   let sent = 0;
   let turn = 0;
@@ -248,7 +251,7 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   }, 1000 / RATE);
 
   const perNode = () => nodes.map(({ name, tag }) => `${name} ${clients.filter((client) => client.tag === tag).length}`).join(", ");
-  /** Runs a change, waits until the cluster is whole again, and tells what it cost. */
+  /** Runs a change, waits until the cluster is whole again, and prints the cost. */
   const during = async (what, change) => {
     const before = { sent, came: sum(clients.map(({ recovered }) => recovered)), repeated: sum(clients.map(({ repeated }) => repeated)) };
     const begun = Date.now();
@@ -280,13 +283,13 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   };
 
   await during("nothing happens", () => pause(3000));
-  assert.equal(sum(clients.map(({ recovered }) => recovered)), 0, "nobody loses a connection while nothing happens");
+  assert.equal(sum(clients.map(({ recovered }) => recovered)), 0, "no client loses its connection before the first change");
   await during("two more nodes start", () => Promise.all([more(), more()]));
   const ofFirst = clients.filter(({ tag }) => tag === nodes[0].tag || tag === nodes[1].tag);
   await during("two of five nodes drain", () => drain(nodes[0], nodes[1]));
   assert.ok(ofFirst.every(({ recovered }) => recovered > 0), "the clients of drained nodes come back as who they were");
   await during("a balancer is killed", () => balancers[0].kill());
-  await during("it starts again", () => balancers[0].restart());
+  await during("the balancer starts again", () => balancers[0].restart());
   await during("the other is handed over", () => balancers[1].handOver());
   for (const old of [...nodes]) {
     await during(`${old.name} is replaced`, async () => {
@@ -304,12 +307,12 @@ test("nodes and balancers are replaced under 500 clients", { timeout: 600_000 },
   const total = (what) => sum(clients.map((client) => client[what]));
   console.log(`${CLIENTS} clients, ${sent} broadcasts, ${sum(clients.map(({ heard }) => sum(heard)))} deliveries: ${lost()} lost, ${total("doubled")} doubled, ${total("disordered")} out of order`);
   console.log(`${total("recovered")} reconnects recovered, ${total("renewed")} not; ${asked} questions, ${total("answered")} answered, ${total("repeated")} repeated`);
-  // A node that drains has closed the session, and its client may ask for it before it knows.
+  // A draining node has closed the session, and its client may not have noticed yet.
   const unknown = { going: sum(clients.map(({ unknown }) => unknown.going)), living: sum(clients.map(({ unknown }) => unknown.living)) };
   console.log(`${unknown.living} sessions of nodes that live were unknown, and ${unknown.going} of nodes that were going`);
   assert.equal(lost(), 0, "nothing is lost");
   assert.equal(total("doubled"), 0, "nothing comes twice");
-  assert.equal(total("disordered"), 0, "what one node sends comes in order");
+  assert.equal(total("disordered"), 0, "events of one node arrive in order");
   assert.equal(total("answered"), asked, "every question is answered");
   assert.equal(unknown.living, 0, "no request of a living session comes to a wrong node");
   assert.ok(nodes.every(({ tag }) => clients.some((client) => client.tag === tag)), `all nodes have clients: ${perNode()}`);

@@ -1,4 +1,4 @@
-// What `sociable-node` is told and tells as a process: its file of settings, its checks, its probe, its administration.
+// `sociable-node` as a process: its settings file, its checks, its probe, its administration.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
@@ -26,14 +26,14 @@ function file(t, text) {
 describe("the environment", () => {
   const told = (env, ...args) => run(["--check", ...args], { SOCIABLE_NATS: "", ...env });
 
-  test("says nothing by a variable that is empty, nor by a switch that is off", () => {
+  test("ignores empty variables and switches that are off", () => {
     const empty = { SOCIABLE_NATS_USER: "", SOCIABLE_NATS_TOKEN: "", SOCIABLE_PORT: "", SOCIABLE_CONFIG: "", SOCIABLE_CORS_ORIGIN: "" };
     assert.deepEqual(told(empty), { status: 0, text: "" });
     for (const off of ["", "false", "0", "no", "OFF"]) assert.deepEqual(told({ SOCIABLE_JETSTREAM: off }), { status: 0, text: "" }, off);
     for (const on of ["true", "1", "yes"]) assert.match(told({ SOCIABLE_JETSTREAM: on }).text, /--nats/, on);
   });
 
-  test("and what it says is not shown to whoever asks for help", () => {
+  test("does not show its values in --help", () => {
     const { text } = run(["--help"], { SOCIABLE_NATS: "nats://me:sesame@127.0.0.1", SOCIABLE_NATS_PASSWORD: "sesame" });
     assert.match(text, /SOCIABLE_NATS_PASSWORD/);
     assert.doesNotMatch(text, /sesame/);
@@ -41,7 +41,7 @@ describe("the environment", () => {
 });
 
 describe("a file of settings", () => {
-  test("is read, and flags and the environment win over it", async (t) => {
+  test("is overridden by flags and the environment", async (t) => {
     const name = file(t, 'path = "/live/"\nnode-name = "of the file"\nport = 1\n');
     const node = await freshNode(t, "--config", name, "--node-name", "of the flag");
     const { text } = await request(node.url + "/healthz");
@@ -50,7 +50,7 @@ describe("a file of settings", () => {
     await connected(socket);
   });
 
-  test("is checked as the flags are, without a start", (t) => {
+  test("is checked like the flags, without a start", (t) => {
     const check = (text, env) => run(["--check", "--config", file(t, text)], env);
     assert.deepEqual(check('port = 4000\ncors-origin = ["https://a.example"]\n'), { status: 0, text: "" });
     for (const [text, told] of [
@@ -71,20 +71,20 @@ describe("a file of settings", () => {
       assert.notEqual(status, 0, text);
       assert.ok(said.includes(told), `${text}: ${said}`);
     }
-    // The environment wins over the file, also where it turns a switch off.
+    // The environment wins over the file, even if it turns a switch off.
     assert.equal(check("port = 70000", { SOCIABLE_PORT: "4000" }).status, 0);
     assert.equal(check("jetstream = true", { SOCIABLE_JETSTREAM: "false" }).status, 0);
     assert.equal(run(["--check"], { SOCIABLE_CONFIG: "/nowhere/node.toml" }).status, 1);
   });
 });
 
-test("clients of Socket.IO 2 are served if they are to be", async (t) => {
+test("clients of Socket.IO 2 are served when enabled", async (t) => {
   const [strict, open] = await Promise.all([freshNode(t), freshNode(t, "--allow-eio3")]);
   const ask = (node) => request(`${node.url}/socket.io/?EIO=3&transport=polling`);
   assert.deepEqual([(await ask(strict)).status, (await ask(open)).status], [400, 200]);
 });
 
-test("a probe tells whether the node of these settings is well", async (t) => {
+test("probe reports whether the node of these settings is well", async (t) => {
   const node = await freshNode(t, "--host", "0.0.0.0");
   assert.deepEqual(run(["--probe", "--host", "0.0.0.0", "--port", String(node.port)]), { status: 0, text: "" });
   await node.stop();
@@ -93,24 +93,28 @@ test("a probe tells whether the node of these settings is well", async (t) => {
   assert.ok(text.includes("does not answer"), text);
 });
 
-test("the administration tells figures and health under any name, and the log under none", async (t) => {
+test("administration hides the log under foreign names", async (t) => {
   const port = await freePort();
   const node = await freshNode(t, "--admin-addr", `127.0.0.1:${port}`);
   await connect(t, node, "/");
   const admin = `http://127.0.0.1:${port}`;
-  const metrics = await request(admin + "/metrics", { headers: { host: "node-1.example" } });
+  const accept = "application/openmetrics-text;version=1.0.0";
+  const metrics = await request(admin + "/metrics", { headers: { host: "node-1.example", accept } });
   assert.equal(metrics.status, 200);
-  assert.match(metrics.text, /^sociable_sockets\{namespace="\/"\} 1$/m);
+  assert.match(metrics.text, /^sociable_sockets\{nsp="\/"\} 1$/m);
   assert.match(metrics.text, /^# EOF\n$/m);
   const names = metrics.text.split("\n").filter((line) => line.startsWith("# TYPE ")).map((line) => line.split(" ")[2]);
   assert.equal(new Set(names).size, names.length, "no name is told twice");
-  assert.ok(names.every((name) => /^sociable_[a-z_]+$/.test(name)), "all names are ours");
+  assert.ok(names.every((name) => /^(sociable|process)_[a-z_]+$/.test(name)), "all names are ours");
+  const plain = (await request(admin + "/metrics")).text;
+  assert.match(plain, /^# TYPE sociable_sessions_opened_total counter$/m);
+  assert.doesNotMatch(plain, /# EOF/);
   assert.equal((await request(admin + "/healthz")).status, 200);
   assert.equal((await request(admin + "/readyz")).status, 200);
   assert.equal((await request(node.url + "/metrics")).status, 404, "clients are not shown them");
 });
 
-test("the administration lists the actors under an address alone", async (t) => {
+test("administration lists actors only under an address", async (t) => {
   const port = await freePort();
   const node = await freshNode(t, "--admin-addr", `127.0.0.1:${port}`);
   const admin = `http://127.0.0.1:${port}`;
@@ -140,9 +144,9 @@ test("the administration lists the actors under an address alone", async (t) => 
   assert.equal((await request(node.url + "/actors")).status, 404, "clients are not shown them");
 });
 
-test("the log can be lines of JSON", async (t) => {
+test("log can be lines of JSON", async (t) => {
   const node = await freshNode(t, "--log-format", "json");
-  await until(() => node.output.includes("listening on"), "it is told");
+  await until(() => node.output.includes("listening on"), "the address is logged");
   const lines = node.output.split("\n").filter((line) => line.startsWith("{")).map((line) => JSON.parse(line));
   assert.ok(lines.some(({ level, message, target }) => level === "INFO" && message.startsWith("listening on") && target), node.output);
 });

@@ -1,4 +1,4 @@
-// Clients of Socket.IO 2, which speak Engine.IO 3, where they are let in; and both kinds of clients side by side.
+// Clients of Socket.IO 2, which use Engine.IO 3, when allowed; and both kinds of clients side by side.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import lookup from "socket.io-client-v2";
@@ -53,7 +53,7 @@ test("order holds over the upgrade, both ways", async (t) => {
   assert.deepEqual(heard, Array.from({ length: 300 }, (_, i) => i));
 });
 
-test("the main namespace is joined without asking; auth comes as the query of a namespace", async (t) => {
+test("main namespace is joined at once, and auth is a query", async (t) => {
   const main = await connect(t, await app(), "/");
   assert.equal(main.id, main.io.engine.id);
   const named = await connect(t, await app(), "/api?token=abc&name=%C3%A9");
@@ -61,13 +61,13 @@ test("the main namespace is joined without asking; auth comes as the query of a 
   assert.deepEqual((await op(named, { do: "handshake" })).auth, { token: "abc", name: "é" });
 });
 
-test("the id that the client knows is the server's, and a room", async (t) => {
+test("client and server share the id, which is a room", async (t) => {
   const nsp = ownNamespace();
   const [one, two] = [await connect(t, await app(), nsp), await connect(t, await app(), nsp)];
   assert.equal((await op(one, { do: "id" })).id, one.id);
   assert.deepEqual(await op(one, { do: "rooms" }), [one.id]);
   const heard = once(one, "private");
-  two.on("private", () => assert.fail("it is for the other"));
+  two.on("private", () => assert.fail("the event is for the other client"));
   await op(two, { do: "emit", to: [one.id], event: "private", args: ["hello"] });
   assert.deepEqual(await heard, ["hello"]);
   await ask(two, "echo", 1);
@@ -86,7 +86,7 @@ test("refusals: an unknown namespace, a middleware with data", async (t) => {
   assert.equal(await ask(guest, "echo", 1), 1);
 });
 
-test("rooms: clients of both generations hear the same, binary too", async (t) => {
+test("rooms: clients of both versions get the same events", async (t) => {
   const nsp = ownNamespace();
   const bytes = Buffer.from([1, 2, 3]);
   const old = await Promise.all(Object.values(ways).map(async (transports) => connect(t, await app(), nsp, { transports })));
@@ -110,7 +110,7 @@ test("base64 for a client that takes no binary", async (t) => {
 });
 
 describe("the end", () => {
-  test("the client leaves; the server puts it out; the server closes the connection", async (t) => {
+  test("namespaces and connections end from either side", async (t) => {
     const nsp = ownNamespace();
     const witness = await connectNew(t, await app(), nsp);
     const ends = async () => (await done(witness, { do: "log" })).disconnects.map((end) => end.reason);
@@ -128,7 +128,7 @@ describe("the end", () => {
     assert.deepEqual(await gone, ["io server disconnect"]);
   });
 
-  test("the client pings; one that does not is closed", async (t) => {
+  test("client that stops pinging is closed", async (t) => {
     const quick = await freshApp(t, "--eio3", "--ping-interval", "100", "--ping-timeout", "200");
     const socket = await connect(t, quick, "/api");
     let pongs = 0;
@@ -142,7 +142,7 @@ describe("the end", () => {
     await gone;
   });
 
-  test("it reconnects when the server is back", async (t) => {
+  test("client reconnects when the server is back", async (t) => {
     const server = await freshApp(t, "--eio3");
     const socket = await connect(t, server, "/api", { reconnection: true, reconnectionDelay: 10, reconnectionDelayMax: 50 });
     const again = once(socket, "reconnect");
@@ -153,7 +153,7 @@ describe("the end", () => {
   });
 });
 
-test("where they are not let in, they are told", async (t) => {
+test("clients get an error when the version is not allowed", async (t) => {
   const server = await sharedApp();
   const answer = await request(`${server.url}/socket.io/?EIO=3&transport=polling`);
   assert.equal(answer.status, 400);

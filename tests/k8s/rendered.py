@@ -1,4 +1,4 @@
-"""What kustomize makes of `k8s/`, and questions about it.
+"""The manifests of `k8s/` as kustomize renders them, with queries.
 
 KUBECTL is the program that renders. Where OUT names a folder, each overlay is written there as JSON: the test of the drain reads it.
 """
@@ -23,13 +23,13 @@ WAYS_IN = {"load-balancer", "ingress", "gateway"}
 
 
 def included(overlay):
-    """The components that an overlay has already."""
+    """The components that an overlay includes."""
     text = (K8S / "overlays" / overlay / "kustomization.yaml").read_text()
     return {path.rsplit("/", 1)[-1] for path in yaml.safe_load(text).get("components", [])}
 
 
 def variants():
-    """Each overlay as it is, and with each component that it lacks and that goes with what it has."""
+    """Each overlay, alone and with each further component that is compatible."""
     for overlay in OVERLAYS:
         yield overlay, None
         for component in COMPONENTS:
@@ -58,7 +58,7 @@ def render(overlay, component=None):
             (out / f"{overlay}.json").write_text(json.dumps(manifests.all, indent=1))
         return manifests
     with tempfile.TemporaryDirectory() as above:
-        # Kustomize takes relative paths alone. Those of the system may be links.
+        # Kustomize takes relative paths alone. The system's files may be links.
         above = os.path.realpath(above)
         kustomization = {
             "namespace": yaml.safe_load((folder / "kustomization.yaml").read_text())["namespace"],
@@ -80,7 +80,7 @@ class Manifests:
         return [it for it in self.all if it["kind"] in kinds]
 
     def get(self, kind, name):
-        """The one of this kind and name, or none."""
+        """The object of this kind and name, or None."""
         return next((it for it in self.of(kind) if name_of(it) == name), None)
 
     @property
@@ -95,7 +95,7 @@ class Manifests:
         return [it for it in self.workloads if labels.items() <= pod_labels(it).items()]
 
     def replicas(self, workload):
-        """The fewest pods that there are."""
+        """The minimum of pods."""
         for scaler in self.of("HorizontalPodAutoscaler"):
             target = scaler["spec"]["scaleTargetRef"]
             if (target["kind"], target["name"]) == (workload["kind"], name_of(workload)):
@@ -103,7 +103,7 @@ class Manifests:
         return workload["spec"]["replicas"]
 
     def settings(self, workload):
-        """The environment of its container: texts, and the sources of what is known in the cluster alone."""
+        """The environment of its container: texts, and the sources of values of the cluster."""
         env = {}
         for source in container(workload).get("envFrom", []):
             env |= self.get("ConfigMap", source["configMapRef"]["name"])["data"]
@@ -145,7 +145,7 @@ def ports(workload):
 
 
 def for_each_variant(tests):
-    """Makes a class of tests one class for each variant, so that each of them counts."""
+    """Makes one class of tests for each variant, so that each counts."""
     module = __import__(tests.__module__)
     for overlay, component in variants():
         name = "_".join(filter(None, (tests.__name__, overlay, component))).replace("-", "_")
@@ -155,7 +155,7 @@ def for_each_variant(tests):
 
 
 class Variant:
-    """What such a class builds on."""
+    """The base of such a class."""
 
     variant: tuple
 
@@ -166,7 +166,7 @@ class Variant:
     looking_at = None
 
     def each(self, objects):
-        """Looks at each of these; there has to be one. What fails names it."""
+        """Checks each of these, of which there must be one. A failure names it."""
         objects = list(objects)
         self.assertTrue(objects, "there is something to look at")
         for it in objects:

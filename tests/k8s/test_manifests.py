@@ -1,4 +1,4 @@
-"""What no schema tells: that names lead somewhere, that numbers fit together, that pods are kept from doing harm."""
+"""Properties beyond schemas: names resolve, numbers fit together, and pods are restricted."""
 
 import re
 
@@ -13,7 +13,7 @@ SPARE = 5
 
 
 def pause_before_stop(workload):
-    """For how long the hook waits until the signal is sent."""
+    """The seconds that the hook waits before the stop signal."""
     hook = container(workload)["lifecycle"]["preStop"]
     if "sleep" in hook:
         return hook["sleep"]["seconds"]
@@ -68,14 +68,14 @@ class References(Variant):
             for tls in ingress["spec"]["tls"]:
                 look("Secret", tls["secretName"], [])
 
-    def test_volumes_are_mounted_and_what_is_mounted_is_a_volume(self):
+    def test_mounts_and_volumes_match(self):
         for workload in self.each(self.manifests.workloads):
             claims = [name_of(claim) for claim in workload["spec"].get("volumeClaimTemplates", [])]
             volumes = [volume["name"] for volume in pod(workload).get("volumes", [])] + claims
             mounts = [mount["name"] for mount in container(workload).get("volumeMounts", [])]
             self.assertEqual(sorted(volumes), sorted(mounts))
 
-    def test_files_that_settings_name_are_mounted(self):
+    def test_files_of_settings_are_mounted(self):
         for workload in self.each(self.manifests.of("Deployment")):
             paths = set()
             for mount in container(workload).get("volumeMounts", []):
@@ -107,12 +107,12 @@ class References(Variant):
             self.assertTrue(service["spec"]["publishNotReadyAddresses"])
             self.assertEqual(self.manifests.selected(service["spec"]["selector"]), [workload])
 
-    def test_every_workload_has_its_account_and_its_budget(self):
+    def test_every_workload_has_an_account_and_a_budget(self):
         for workload in self.each(self.manifests.workloads):
             self.assertIsNotNone(self.manifests.get("ServiceAccount", pod(workload)["serviceAccountName"]))
             budgets = [it for it in self.manifests.of("PodDisruptionBudget") if self.selects(it, workload)]
             self.assertEqual(len(budgets), 1)
-            # Machines can be emptied, and not all goes at once.
+            # Machines can be drained, and not all pods stop at once.
             self.assertEqual(budgets[0]["spec"]["maxUnavailable"], 1)
         for budget in self.each(self.manifests.of("PodDisruptionBudget")):
             self.assertEqual(len(self.manifests.selected(budget["spec"]["selector"]["matchLabels"])), 1)
@@ -120,7 +120,7 @@ class References(Variant):
     def selects(self, it, workload):
         return workload in self.manifests.selected(it["spec"]["selector"]["matchLabels"])
 
-    def test_autoscalers_have_what_they_scale_and_by_what(self):
+    def test_autoscalers_have_their_targets_and_metrics(self):
         scalers = self.manifests.of("HorizontalPodAutoscaler")
         targets = [(it["spec"]["scaleTargetRef"]["kind"], it["spec"]["scaleTargetRef"]["name"]) for it in scalers]
         if self.variant[0] == "production":
@@ -136,7 +136,7 @@ class References(Variant):
             for policy in down["policies"]:
                 self.assertGreater(policy["periodSeconds"], pod(workload)["terminationGracePeriodSeconds"], "the one before has gone")
 
-    def test_what_clients_bring_scales_pods_where_there_is_monitoring(self):
+    def test_load_of_clients_scales_pods_with_monitoring(self):
         if self.variant != ("production", "monitoring"):
             return
         bounds = {"sociable-node": "SOCIABLE_MAX_SESSIONS", "sociable-balancer": "SOCIABLE_BALANCER_MAX_CONNECTIONS"}
@@ -145,7 +145,7 @@ class References(Variant):
             workload = self.manifests.workload(name_of(scaler))
             (metric,) = [metric["pods"] for metric in scaler["spec"]["metrics"] if metric["type"] == "Pods"]
             names.append(metric["metric"]["name"])
-            # The clients of a pod that fails fit into the others, even if there are as few as there may be.
+            # The clients of a failed pod fit into the others, even at the minimum of pods.
             fewest, bound = scaler["spec"]["minReplicas"], int(self.manifests.settings(workload)[bounds[name_of(workload)]])
             self.assertLess(int(metric["target"]["averageValue"]) * fewest, bound * (fewest - 1))
         rules = yaml.safe_load((K8S / "components/monitoring/prometheus-adapter.yaml").read_text())["rules"]["custom"]
@@ -164,7 +164,7 @@ class References(Variant):
             for endpoint in monitor["spec"]["endpoints"]:
                 self.assertIn(endpoint["port"], [port["name"] for port in services[0]["spec"]["ports"]])
 
-    def test_ways_in_lead_to_the_balancers(self):
+    def test_routes_lead_to_the_balancers(self):
         backends = [
             (path["backend"]["service"]["name"], path["backend"]["service"]["port"]["name"])
             for ingress in self.manifests.of("Ingress")
@@ -182,7 +182,7 @@ class References(Variant):
             self.assertIn(port, [known for it in service["spec"]["ports"] for known in (it["name"], it["port"])])
             self.assertEqual(self.manifests.selected(service["spec"]["selector"]), [self.manifests.workload("sociable-balancer")])
 
-    def test_nothing_is_sticky(self):
+    def test_no_route_is_sticky(self):
         for service in self.each(self.manifests.of("Service")):
             self.assertEqual(service["spec"].get("sessionAffinity", "None"), "None")
         for ingress in self.manifests.of("Ingress"):
@@ -190,7 +190,7 @@ class References(Variant):
         for route in self.manifests.of("HTTPRoute"):
             self.assertFalse([rule for rule in route["spec"]["rules"] if "sessionPersistence" in rule])
 
-    def test_ways_in_wait_for_longer_than_clients_are_silent(self):
+    def test_route_timeouts_exceed_silence_of_clients(self):
         silence = 25 + 20
         for ingress in self.manifests.of("Ingress"):
             for which in ("read", "send"):
@@ -198,6 +198,50 @@ class References(Variant):
         for route in self.manifests.of("HTTPRoute"):
             for rule in route["spec"]["rules"]:
                 self.assertEqual(rule["timeouts"], {"request": "0s", "backendRequest": "0s"})
+
+
+@for_each_variant
+class Labels(Variant):
+    PREFIX = "app.kubernetes.io/"
+
+    def recommended(self, labels):
+        return {name.removeprefix(self.PREFIX): value for name, value in labels.items() if name.startswith(self.PREFIX)}
+
+    def test_every_object_has_the_recommended_labels(self):
+        for it in self.each(self.manifests.all):
+            labels = self.recommended(it["metadata"].get("labels", {}))
+            self.assertEqual(labels.keys() - {"version"}, {"name", "instance", "component", "part-of", "managed-by"})
+            self.assertEqual((labels["instance"], labels["part-of"], labels["managed-by"]), ("sociable", "sociable", "kustomize"))
+
+    def test_workloads_and_pods_have_the_version_of_their_image(self):
+        for workload in self.each(self.manifests.workloads):
+            _, _, tag = container(workload)["image"].rpartition(":")
+            labels = self.recommended(workload["metadata"]["labels"])
+            self.assertEqual(labels["version"], tag)
+            self.assertEqual(labels, self.recommended(pod_labels(workload)))
+            self.assertEqual(labels["name"], name_of(workload))
+
+    def test_selectors_name_the_labels_that_never_change(self):
+        stable = {f"{self.PREFIX}{name}" for name in ("name", "instance", "component")}
+
+        def selectors(it):
+            """All selectors of labels within an object."""
+            if isinstance(it, list):
+                for each in it:
+                    yield from selectors(each)
+            elif isinstance(it, dict):
+                for key, value in it.items():
+                    if key == "matchLabels" or (key == "selector" and isinstance(value, dict) and "matchLabels" not in value):
+                        yield value
+                    else:
+                        yield from selectors(value)
+
+        ours = {name_of(workload) for workload in self.manifests.workloads}
+        found = [labels for it in self.each(self.manifests.all) for labels in selectors(it.get("spec", {}))]
+        found = [labels for labels in found if labels.get(f"{self.PREFIX}name") in ours]
+        self.assertGreater(len(found), 10)
+        for labels in found:
+            self.assertEqual(labels.keys(), stable)
 
 
 @for_each_variant
@@ -210,14 +254,15 @@ class Settings(Variant):
         workload = self.manifests.workload("sociable-balancer")
         return workload, self.manifests.settings(workload)
 
-    def test_programs_know_all_variables(self):
-        for (workload, settings), sources in ((self.node(), "node/src/bin"), (self.balancer(), "balancer/src/bin")):
-            code = "".join(path.read_text() for path in (ROOT / sources).rglob("*.rs"))
+    def test_programs_accept_all_variables(self):
+        for (workload, settings), program in ((self.node(), "node"), (self.balancer(), "balancer")):
+            folders = (ROOT / "programs" / program, ROOT / "programs/common")
+            code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.rs"))
             for name in settings:
                 if name != "POD_IP":
                     self.assertIn(f'"{name}"', code, f"{name_of(workload)} is given {name}")
 
-    def test_ports_are_those_that_are_listened_on(self):
+    def test_ports_match_the_listeners(self):
         workload, settings = self.node()
         self.assertEqual(ports(workload), {"http": int(settings["SOCIABLE_PORT"]), "admin": port_of(settings["SOCIABLE_ADMIN_ADDR"])})
         self.assertEqual(settings["SOCIABLE_HOST"], "0.0.0.0")
@@ -235,15 +280,15 @@ class Settings(Variant):
         many = self.manifests.replicas(self.manifests.workload("nats")) > 1
         self.assertEqual(routed, ["6222"] if many else [])
 
-    def test_a_node_is_announced_where_it_listens(self):
+    def test_node_announces_its_listening_port(self):
         workload, settings = self.node()
         self.assertEqual(settings["SOCIABLE_ADVERTISE"], f"$(POD_IP):{settings['SOCIABLE_PORT']}")
         names = [variable["name"] for variable in container(workload)["env"]]
         self.assertLess(names.index("POD_IP"), names.index("SOCIABLE_ADVERTISE"), "a variable is known to those behind it")
         self.assertEqual(settings["POD_IP"], {"fieldRef": {"fieldPath": "status.podIP"}})
 
-    def test_as_many_clients_are_let_in_as_fit_into_memory(self):
-        # Bytes for one that waits, with TLS, and what a process has besides: a node keeps events, a balancer has buffers.
+    def test_client_limits_fit_into_memory(self):
+        # Bytes of an idle client with TLS, and the process's own: a node stores events, a balancer has buffers.
         costs = {
             "sociable-node": ("SOCIABLE_MAX_SESSIONS", 2_211, 384 * 2**20),
             "sociable-balancer": ("SOCIABLE_BALANCER_MAX_CONNECTIONS", 7_300, 128 * 2**20),
@@ -262,7 +307,7 @@ class Settings(Variant):
         self.assertEqual(self.manifests.selected(service["spec"]["selector"]), [self.manifests.workload("sociable-node")])
         self.assertEqual(port, node["SOCIABLE_PORT"])
 
-    def test_all_nats_servers_are_named_and_no_others(self):
+    def test_settings_name_exactly_the_nats_servers(self):
         nats = self.manifests.workload("nats")
         count, service = self.manifests.replicas(nats), nats["spec"]["serviceName"]
         client, routes = ports(nats)["client"], ports(nats)["routes"]
@@ -271,7 +316,7 @@ class Settings(Variant):
         named = re.findall(r'nats://[^"]+', self.manifests.nats_conf())
         self.assertEqual(named, [f"{address}{routes}" for address in wanted] if count > 1 else [])
 
-    def test_nats_knows_whom_to_let_in_and_where(self):
+    def test_nats_has_users_and_permissions(self):
         conf = self.manifests.nats_conf()
         for _, settings in (self.node(), self.balancer()):
             user = settings["SOCIABLE_NATS_USER"]
@@ -286,22 +331,22 @@ class Settings(Variant):
         for subject in subjects:
             self.assertTrue(subject.startswith((f"sociable.{cluster}.", f"$KV.sociable-{cluster}-sessions.")), subject)
 
-    def test_a_share_of_all_traces_is_sent_where_there_is_a_collector(self):
+    def test_traces_are_sampled_with_a_collector(self):
         if self.variant[1] != "tracing":
             return
         _, settings = self.node()
         self.assertTrue(0 < float(settings["SOCIABLE_OTLP_SHARE"]) <= 1)
-        # Whatever else nodes are told is as it was.
+        # All other settings of nodes stay the same.
         without = render(self.variant[0])
         before = without.settings(without.workload("sociable-node"))
         self.assertEqual({name for name in settings if settings[name] != before.get(name)}, {"SOCIABLE_OTLP_ENDPOINT", "SOCIABLE_OTLP_SHARE"})
 
-    def test_what_nats_keeps_fits_on_its_disk(self):
+    def test_nats_store_fits_on_its_disk(self):
         (claim,) = self.manifests.workload("nats")["spec"]["volumeClaimTemplates"]
         kept = size_of(re.search(r"max_file_store: (\w+)", self.manifests.nats_conf())[1])
         self.assertLess(kept, size_of(claim["spec"]["resources"]["requests"]["storage"]))
         self.assertGreater(kept, 2**30, "a history reserves a gibibyte")
-        # What the configuration writes to is mounted.
+        # The folders that the configuration writes to are mounted.
         mounts = [mount["mountPath"] for mount in container(self.manifests.workload("nats"))["volumeMounts"]]
         for path in re.findall(r'(?:store_dir|pid_file|_file): "([^"]+)"', self.manifests.nats_conf()):
             self.assertTrue([mount for mount in mounts if path == mount or path.startswith(mount + "/")], path)
@@ -309,7 +354,7 @@ class Settings(Variant):
 
 @for_each_variant
 class Life(Variant):
-    def test_the_grace_period_is_longer_than_a_stop_takes(self):
+    def test_grace_period_exceeds_the_stop(self):
         stops = {}
         for workload in self.each(self.manifests.workloads):
             settings = self.manifests.settings(workload)
@@ -325,16 +370,16 @@ class Life(Variant):
             self.assertGreaterEqual(pod(workload)["terminationGracePeriodSeconds"], stops[name_of(workload)] + SPARE)
         self.assertGreater(min(stops.values()), 10, "all of them were told a time")
 
-    def test_who_sends_to_a_balancer_hears_that_it_goes_before_it_does(self):
+    def test_balancer_stops_after_its_removal_from_services(self):
         self.assertGreaterEqual(pause_before_stop(self.manifests.workload("sociable-balancer")), 5)
         self.assertGreater(pause_before_stop(self.manifests.workload("sociable-node")), 0)
 
-    def test_nats_is_asked_to_go_before_it_is_told(self):
+    def test_nats_enters_lame_duck_mode_before_sigterm(self):
         nats = self.manifests.workload("nats")
         pid_file = re.search(r'pid_file: "([^"]+)"', self.manifests.nats_conf())[1]
         self.assertEqual(container(nats)["lifecycle"]["preStop"]["exec"]["command"], ["nats-server", "--signal", f"ldm={pid_file}"])
 
-    def test_probes_ask_different_things_at_ports_that_exist(self):
+    def test_probes_differ_and_use_existing_ports(self):
         for workload in self.each(self.manifests.workloads):
             start, live, ready = (container(workload)[f"{which}Probe"] for which in ("startup", "liveness", "readiness"))
             for probe in (start, live, ready):
@@ -344,7 +389,7 @@ class Life(Variant):
             self.assertGreaterEqual(live["periodSeconds"] * live["failureThreshold"], 30, "a short pause is no death")
             self.assertLessEqual(ready["periodSeconds"] * ready["failureThreshold"], 15, "who is not ready is soon known to be not")
 
-    def test_versions_change_without_a_gap(self):
+    def test_rollout_keeps_all_pods_available(self):
         for workload in self.each(self.manifests.of("Deployment")):
             self.assertEqual(workload["spec"]["strategy"]["rollingUpdate"], {"maxSurge": 1, "maxUnavailable": 0})
             self.assertGreater(workload["spec"]["progressDeadlineSeconds"], pod(workload)["terminationGracePeriodSeconds"])
@@ -354,7 +399,7 @@ class Life(Variant):
             keys = [spread["topologyKey"] for spread in pod(workload)["topologySpreadConstraints"]]
             self.assertEqual(keys, ["kubernetes.io/hostname", "topology.kubernetes.io/zone"])
 
-    def test_images_are_of_a_version(self):
+    def test_images_have_a_version(self):
         for workload in self.each(self.manifests.workloads):
             image, _, tag = container(workload)["image"].rpartition(":")
             self.assertTrue(image)
@@ -362,7 +407,7 @@ class Life(Variant):
             if self.variant[0] == "production":
                 self.assertRegex(tag, r"^\d+\.\d+\.\d+$", "a whole version: others move")
 
-    def test_what_a_container_gets_is_told(self):
+    def test_containers_have_requests_and_limits(self):
         for workload in self.each(self.manifests.workloads):
             resources = container(workload)["resources"]
             self.assertEqual(resources["requests"].keys(), {"cpu", "memory"})
@@ -371,7 +416,7 @@ class Life(Variant):
 
 @for_each_variant
 class Security(Variant):
-    def test_pods_may_do_nothing_but_their_work(self):
+    def test_pods_have_least_privileges(self):
         for workload in self.each(self.manifests.workloads):
             user = pod(workload)["securityContext"]
             self.assertIs(user["runAsNonRoot"], True)
@@ -383,22 +428,22 @@ class Security(Variant):
                 self.assertNotIn(key, pod(workload))
             self.assertFalse([volume for volume in pod(workload).get("volumes", []) if "hostPath" in volume])
 
-    def test_pods_have_no_token_and_no_variables_of_services(self):
+    def test_pods_have_no_token_and_no_service_variables(self):
         for workload in self.each(self.manifests.workloads):
             self.assertIs(pod(workload)["automountServiceAccountToken"], False)
             self.assertIs(pod(workload)["enableServiceLinks"], False)
         for account in self.each(self.manifests.of("ServiceAccount")):
             self.assertIs(account["automountServiceAccountToken"], False)
 
-    def test_the_namespace_refuses_others(self):
+    def test_namespace_enforces_restricted_pods(self):
         for namespace in self.each(self.manifests.of("Namespace")):
             self.assertEqual(namespace["metadata"]["labels"]["pod-security.kubernetes.io/enforce"], "restricted")
 
-    def test_production_has_no_secret_in_its_files(self):
+    def test_production_files_contain_no_secret(self):
         if self.variant[0] == "production":
             self.assertEqual(self.manifests.of("Secret"), [])
 
-    def test_ports_of_operators_are_on_no_service_for_clients(self):
+    def test_administration_ports_are_on_no_client_service(self):
         for service in self.each(self.manifests.of("Service")):
             if name_of(service).endswith("-admin"):
                 self.assertEqual(service["spec"]["clusterIP"], "None")

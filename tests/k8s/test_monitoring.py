@@ -1,4 +1,4 @@
-"""What `monitoring` gives to a Prometheus is what `deploy/` gives to that of Compose: the same rules and the same names, and so the same dashboard."""
+"""`monitoring` gives Prometheus the same rules and names as `deploy/` does with Compose, and so the same dashboard."""
 
 import re
 import unittest
@@ -26,14 +26,14 @@ class Monitoring(unittest.TestCase):
             (rule,) = manifests.of("PrometheusRule")
             self.assertEqual(rule["spec"], {"groups": read("prometheus/alerts.yml")["groups"]}, manifests.name)
 
-    def test_jobs_are_called_as_there(self):
+    def test_jobs_have_the_names_of_compose(self):
         for manifests in self.variants():
             endpoints = [endpoint for it in manifests.of("ServiceMonitor") for endpoint in it["spec"]["endpoints"]]
             names = [change["replacement"] for it in endpoints for change in it["relabelings"] if change["targetLabel"] == "job"]
             self.assertEqual(len(names), len(endpoints))
             self.assertEqual(set(names), self.jobs())
 
-    def test_rules_and_dashboard_know_these_jobs(self):
+    def test_rules_and_dashboard_use_these_jobs(self):
         texts = [(DEPLOY / path).read_text() for path in ("prometheus/alerts.yml", "grafana/dashboards/sociable.json")]
         patterns = re.findall(r'job=~?\\?"([^"\\]+)', "".join(texts))
         self.assertGreaterEqual(len(patterns), 2)
@@ -42,7 +42,7 @@ class Monitoring(unittest.TestCase):
         # In Kubernetes others have their targets in the same Prometheus.
         self.assertEqual(re.findall(r"\bup\b(?!\{job=)", "".join(re.findall(r"expr: (.*)", texts[0]))), [])
 
-    def test_one_label_has_all_of_it_selected(self):
+    def test_one_label_selects_all_objects(self):
         for manifests in self.variants():
             found = manifests.of("ServiceMonitor", "PrometheusRule")
             self.assertEqual(len(found), 3)

@@ -1,10 +1,10 @@
-"""The network policies let through what is needed, and nothing else."""
+"""The network policies allow the needed connections, and no others."""
 
 import re
 
 from rendered import Variant, for_each_variant, name_of, ports
 
-#: Whoever is outside of the namespace.
+#: Pods and clients outside of the namespace.
 OUTSIDE = "outside"
 PROMETHEUS = "prometheus"
 DNS = "dns"
@@ -15,7 +15,7 @@ ELSEWHERE = {"monitoring": PROMETHEUS, "kube-system": DNS, "observability": COLL
 @for_each_variant
 class Network(Variant):
     def policies(self, direction):
-        """Who is selected, who the peers are, and at which ports."""
+        """The selected pods, the peers, and the ports."""
         for policy in self.manifests.of("NetworkPolicy"):
             for rule in policy["spec"].get(direction.lower(), []):
                 self.assertTrue(rule["ports"], f"{name_of(policy)} names ports")
@@ -43,7 +43,7 @@ class Network(Variant):
         return ports(self.manifests.workload(workload))[name], "TCP"
 
     def within(self):
-        """Who goes to whom, within the namespace."""
+        """The connections between pods of the namespace."""
         return {
             ("sociable-balancer", "sociable-node", self.port("sociable-node", "http")),
             ("sociable-balancer", "nats", self.port("nats", "client")),
@@ -51,26 +51,26 @@ class Network(Variant):
             ("nats", "nats", self.port("nats", "routes")),
         }
 
-    def test_by_default_nothing_comes_and_nothing_goes(self):
+    def test_default_policy_denies_both_directions(self):
         (policy,) = [it for it in self.manifests.of("NetworkPolicy") if it["spec"]["podSelector"] == {} and len(it["spec"]["policyTypes"]) == 2]
         self.assertNotIn("ingress", policy["spec"])
         self.assertNotIn("egress", policy["spec"])
 
-    def test_what_goes_out_is_what_is_needed(self):
+    def test_egress_is_minimal(self):
         lookups = {(name_of(it), DNS, (53, protocol)) for it in self.manifests.workloads for protocol in ("UDP", "TCP")}
         self.assertEqual(set(self.policies("Egress")), self.within() | lookups | self.traces())
 
     def traces(self):
-        """The way of nodes to the collector that they are told of."""
+        """The connection of nodes to their collector."""
         endpoint = self.manifests.settings(self.manifests.workload("sociable-node")).get("SOCIABLE_OTLP_ENDPOINT")
         self.assertEqual(endpoint is not None, self.variant[1] == "tracing")
         if endpoint is None:
             return set()
-        # Nodes refuse https. The name is that of a Service and its namespace: names of one part are looked up in the namespace of nodes.
+        # Nodes refuse https. The name has a Service and its namespace: a name of one part would be resolved in the nodes' namespace.
         _, namespace, port = re.fullmatch(r"http://([a-z-]+)\.([a-z-]+):(\d+)", endpoint).groups()
         return {("sociable-node", ELSEWHERE[namespace], (int(port), "TCP"))}
 
-    def test_what_comes_in_is_what_is_needed(self):
+    def test_ingress_is_minimal(self):
         allowed = {(source, target, port) for target, source, port in self.policies("Ingress")}
         balancer = self.manifests.workload("sociable-balancer")
         # The ports of the balancer that services for clients lead to.
@@ -89,7 +89,7 @@ class Network(Variant):
         self.assertEqual(len(asked), 2 if self.variant[1] == "monitoring" else 0)
         self.assertEqual(allowed, self.within() | doors | asked)
 
-    def test_directions_are_named_as_they_are_used(self):
+    def test_policy_types_match_their_rules(self):
         for policy in self.each(self.manifests.of("NetworkPolicy")):
             for direction in ("Ingress", "Egress"):
                 if direction.lower() in policy["spec"]:

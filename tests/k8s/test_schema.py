@@ -1,4 +1,4 @@
-"""Kubernetes takes the manifests, as its schemas say: every version that the validator knows, strictly."""
+"""Kubernetes accepts the manifests by its schemas, strictly, in every version of the validator."""
 
 import copy
 import functools
@@ -12,13 +12,13 @@ import kubernetes_validate.utils as validator
 from rendered import K8S, Variant, for_each_variant, name_of, render
 
 OLDEST = (1, 25)
-#: What the cluster learns from others. No schema of Kubernetes tells of it.
+#: Kinds of other projects, which have no schema in Kubernetes.
 DEFINED_ELSEWHERE = {
     ("monitoring.coreos.com/v1", "PrometheusRule"),
     ("monitoring.coreos.com/v1", "ServiceMonitor"),
     ("gateway.networking.k8s.io/v1", "HTTPRoute"),
 }
-#: The oldest version that knows what a component brings.
+#: The oldest version with the fields of a component.
 SINCE = {"sleep-action": (1, 30)}
 
 # Megabytes that are read for each object otherwise.
@@ -35,7 +35,7 @@ VERSIONS = list(dict.fromkeys(VERSIONS))
 
 @functools.cache
 def complaint(text, version):
-    """What is wrong with an object. Most are the same in many variants."""
+    """The errors of an object. Most objects are the same in many variants."""
     try:
         kubernetes_validate.validate(json.loads(text), version, strict=True)
     except (kubernetes_validate.ValidationError, kubernetes_validate.SchemaNotFoundError) as error:
@@ -45,7 +45,7 @@ def complaint(text, version):
 
 @for_each_variant
 class Schemas(Variant):
-    def test_every_version_takes_every_object(self):
+    def test_every_version_accepts_every_object(self):
         since = SINCE.get(self.variant[1], OLDEST)
         versions = [version for version in VERSIONS if number(version) >= since]
         for it in self.each(self.manifests.all):
@@ -54,11 +54,11 @@ class Schemas(Variant):
             for version in versions:
                 self.assertIsNone(complaint(json.dumps(it, sort_keys=True), version), f"{it['kind']} {name_of(it)}, Kubernetes {version}")
 
-    def test_nothing_is_there_twice(self):
+    def test_objects_are_unique(self):
         names = [(it["apiVersion"], it["kind"], name_of(it)) for it in self.manifests.all]
         self.assertEqual(len(names), len(set(names)))
 
-    def test_all_is_in_one_namespace(self):
+    def test_all_objects_are_in_one_namespace(self):
         (namespace,) = self.manifests.of("Namespace")
         for it in self.manifests.all:
             if it is not namespace:
@@ -66,7 +66,7 @@ class Schemas(Variant):
 
 
 class Strictness(unittest.TestCase):
-    """The validator sees what it is there for."""
+    """The validator finds the errors that it should."""
 
     def setUp(self):
         self.deployment = copy.deepcopy(render("production").of("Deployment")[0])
@@ -74,29 +74,29 @@ class Strictness(unittest.TestCase):
     def check(self, version=VERSIONS[-1]):
         return complaint(json.dumps(self.deployment, sort_keys=True), version)
 
-    def test_the_oldest_and_many_newer_ones_are_known(self):
+    def test_validator_has_the_oldest_and_newer_versions(self):
         self.assertEqual(number(VERSIONS[0]), OLDEST)
         self.assertGreater(len(VERSIONS), 10)
 
-    def test_an_unknown_field_is_refused(self):
+    def test_unknown_field_is_refused(self):
         self.assertIsNone(self.check())
         self.deployment["spec"]["template"]["spec"]["terminationGracePeriod"] = 1
         self.assertIn("terminationGracePeriod", self.check())
 
-    def test_a_wrong_type_is_refused(self):
+    def test_wrong_type_is_refused(self):
         self.deployment["spec"]["minReadySeconds"] = "20 s"
         self.assertIn("20 s", self.check())
 
-    def test_an_unknown_kind_is_refused(self):
+    def test_unknown_kind_is_refused(self):
         self.deployment["kind"] = "Deploymint"
         self.assertIn("Couldn't find schema", self.check())
 
-    def test_what_a_later_version_brought_is_refused_by_an_older_one(self):
+    def test_newer_field_is_refused_by_an_older_version(self):
         node = render("production", "sleep-action").workload("sociable-node")
         self.assertIn("sleep", complaint(json.dumps(node, sort_keys=True), VERSIONS[0]))
 
     def test_every_setting_has_a_comment_before_it(self):
-        """In the files of settings each line has one of its own."""
+        """In files of settings each line has its own comment."""
         for path in [*K8S.rglob("*.env")]:
             if path.name.endswith(".example.env"):
                 continue

@@ -1,4 +1,4 @@
-"""The acceptance app as a process, and what its clients share."""
+"""The acceptance app as a process, and shared parts of its clients."""
 
 import itertools
 import os
@@ -9,10 +9,10 @@ import unittest
 import socketio
 from engineio.payload import Payload
 
-# By itself this client gives up a poll that brings more than 16 packets, whichever server sends them.
+# By default this client refuses a poll with more than 16 packets, of any server.
 Payload.max_decode_packets = 1000
 
-# Generous: it only decides how soon a failure is told.
+# The longest wait. A failing test reports after this time.
 PATIENCE = 15
 
 _numbers = itertools.count(1)
@@ -44,7 +44,7 @@ class App:
 
 
 class ClientCase(unittest.TestCase):
-    """A test case with an app of its own, and clients that are gone when a test ends."""
+    """A test case with an app of its own, and clients that are closed when a test ends."""
 
     flags = ()
     options = {}
@@ -85,11 +85,11 @@ class Peer:
         return answer["value"]
 
     def heard(self, event):
-        """A queue of what comes of this event from now on."""
+        """A queue of this event's occurrences from now on."""
         arrived = queue.Queue()
         self.raw.on(event, lambda *args: arrived.put(args), namespace=self.namespace)
         return arrived
 
     def settle(self):
-        """Returns when all that was sent to this client before has come: an answer comes behind it."""
+        """Returns when all earlier events for this client have come, because an answer follows them."""
         self.ask("echo", "settled")

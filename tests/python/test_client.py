@@ -1,4 +1,4 @@
-"""What a user of python-socketio may rely on, by each transport and with both encodings."""
+"""The guarantees for a user of python-socketio, by each transport and with both encodings."""
 
 import queue
 import threading
@@ -20,15 +20,15 @@ class Json(ClientCase):
             with self.subTest(transports=transports):
                 check(self.client(own_namespace(), transports))
 
-    def test_the_transport_is_what_was_asked_for(self):
+    def test_client_uses_the_requested_transport(self):
         names = [self.client(own_namespace(), transports).raw.transport() for transports in self.TRANSPORTS]
         self.assertEqual(names, ["polling", "websocket", "websocket"])
 
-    def test_the_server_sees_the_upgrade(self):
+    def test_server_sees_the_upgrade(self):
         peer = self.client(own_namespace(), ("polling", "websocket"))
         self.assertEqual(peer.op(do="id")["transport"], "websocket")
 
-    def test_events_come_back_with_all_arguments(self):
+    def test_events_return_with_all_arguments(self):
         def check(peer):
             back = peer.heard("message-back")
             peer.emit("message", "a", 2, [3], {"four": None}, "пять")
@@ -46,13 +46,13 @@ class Json(ClientCase):
 
         self.for_each_transport(check)
 
-    def test_the_server_answers(self):
+    def test_server_acknowledges(self):
         def check(peer):
             self.assertEqual(peer.ask("message-with-ack", 1, "two", {"three": [None, True]}), (1, "two", {"three": [None, True]}))
 
         self.for_each_transport(check)
 
-    def test_the_client_answers(self):
+    def test_client_acknowledges(self):
         def check(peer):
             peer.raw.on("question", lambda text: f"{text} yes", namespace=peer.namespace)
             answer = peer.heard("answer")
@@ -61,14 +61,14 @@ class Json(ClientCase):
 
         self.for_each_transport(check)
 
-    def test_bytes_come_back_in_their_places(self):
+    def test_bytes_keep_their_places(self):
         def check(peer):
             sent = {"top": pattern(3), "deep": [{"a": [pattern(700), "text"]}], "empty": b""}
             self.assertEqual(peer.ask("echo", sent), sent)
 
         self.for_each_transport(check)
 
-    def test_a_broadcast_with_bytes_reaches_the_room_and_nobody_else(self):
+    def test_binary_broadcast_reaches_only_the_room(self):
         namespace = own_namespace()
         inside = [self.client(namespace, transports) for transports in self.TRANSPORTS]
         outside = self.client(namespace)
@@ -82,7 +82,7 @@ class Json(ClientCase):
         outside.settle()
         self.assertTrue(not_heard.empty())
 
-    def test_who_left_a_room_hears_it_no_more(self):
+    def test_client_gets_no_event_of_a_left_room(self):
         namespace = own_namespace()
         left, stays = self.client(namespace), self.client(namespace)
         for peer in (left, stays):
@@ -94,7 +94,7 @@ class Json(ClientCase):
         left.settle()
         self.assertTrue(not_heard.empty())
 
-    def test_the_middleware_of_a_namespace_decides(self):
+    def test_namespace_middleware_decides(self):
         refusals = queue.Queue()
         with self.assertRaises(socketio.exceptions.ConnectionError):
             self.client("/guarded", auth={"token": "wrong"}, on_refused=refusals.put)
@@ -102,7 +102,7 @@ class Json(ClientCase):
         peer = self.client("/guarded", auth={"token": "open sesame"})
         self.assertEqual(peer.ask("echo", "in"), "in")
 
-    def test_the_server_may_end_a_socket(self):
+    def test_server_disconnects_a_socket(self):
         for close in (False, True):
             with self.subTest(close=close):
                 peer = self.client(own_namespace())
@@ -122,7 +122,7 @@ class MessagePack(Json):
 class Heartbeat(ClientCase):
     flags = ("--ping-interval", "100", "--ping-timeout", "10000")
 
-    def test_the_client_outlives_many_pings(self):
+    def test_client_survives_many_pings(self):
         for transports in Json.TRANSPORTS:
             with self.subTest(transports=transports):
                 peer = self.client(own_namespace(), transports)

@@ -1,4 +1,4 @@
-//! A Socket.IO client over either transport, of either protocol version. It answers pings, and nothing else by itself.
+//! A Socket.IO client over either transport, of either protocol version. The client answers only pings.
 
 use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
@@ -20,7 +20,7 @@ pub enum Revision {
 }
 
 impl Revision {
-    /// Its value in the query.
+    /// Returns the value in the query.
     pub fn number(self) -> u8 {
         if self == Self::V3 { 3 } else { 4 }
     }
@@ -87,33 +87,33 @@ impl Client {
         Self { transport, revision, sid, ids: HashMap::new(), queue: VecDeque::new() }
     }
 
-    /// By WebSocket, in the main namespace.
+    /// Connects by WebSocket, in the main namespace.
     pub async fn connect(addr: SocketAddr) -> Self {
         let mut client = Self::session(addr).await;
         client.join("/").await;
         client
     }
 
-    /// By polling, in the main namespace.
+    /// Connects by polling, in the main namespace.
     pub async fn connect_polling(addr: SocketAddr) -> Self {
         let mut client = Self::polling_session(addr).await;
         client.join("/").await;
         client
     }
 
-    /// By polling or by WebSocket, in the main namespace, for what has to be the same.
+    /// Connects by polling or WebSocket, in the main namespace, for tests of both.
     pub async fn connect_by(addr: SocketAddr, polling: bool) -> Self {
         if polling { Self::connect_polling(addr).await } else { Self::connect(addr).await }
     }
 
-    /// Of Engine.IO 3 by WebSocket, in the main namespace, which such a client need not ask for.
+    /// Connects by Engine.IO 3 over WebSocket, in the main namespace, which such a client joins at once.
     pub async fn connect_v3(addr: SocketAddr) -> Self {
         let mut socket = WebSocket::open(addr, "/socket.io/?EIO=3&transport=websocket").await;
         let sid = socket.handshake().await;
         Self::new(Transport::WebSocket(socket), Revision::V3, sid).let_in().await
     }
 
-    /// Of Engine.IO 3 by polling, in the main namespace.
+    /// Connects by Engine.IO 3 over polling, in the main namespace.
     pub async fn connect_polling_v3(addr: SocketAddr) -> Self {
         Self::polling_session_over(Polling::open_v3(addr, PATH).await).let_in().await
     }
@@ -145,7 +145,7 @@ impl Client {
         self.ids.insert(namespace.to_owned(), answer.data["sid"].as_str().unwrap().to_owned());
     }
 
-    /// The session of a client that polls, to go on with by hand.
+    /// Returns the session of a polling client, for manual requests.
     pub fn into_polling(self) -> Polling {
         match self.transport {
             Transport::Polling(polling) => polling,
@@ -217,7 +217,7 @@ impl Client {
         }
     }
 
-    /// Ends the connection without a word. By polling, there is nothing to end.
+    /// Ends the connection without a word. A polling client has no connection to end.
     pub fn tear(self) {
         drop(self);
     }
@@ -242,7 +242,7 @@ impl Client {
         self.next_packet().await.unwrap_or_else(|| panic!("the session has ended"))
     }
 
-    /// All packets up to this one, which is left out.
+    /// Returns all packets up to this one, without it.
     pub async fn packets_until(&mut self, last: impl Borrow<Packet>) -> Vec<Packet> {
         let mut packets = vec![];
         loop {
@@ -253,7 +253,7 @@ impl Client {
         }
     }
 
-    /// All packets until the session ends.
+    /// Returns all packets until the session ends.
     pub async fn rest(&mut self) -> Vec<Packet> {
         let mut packets = vec![];
         while let Some(packet) = self.next_packet().await {

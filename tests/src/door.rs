@@ -30,7 +30,7 @@ impl Door {
         let serve = async move {
             while let Ok((mut stream, _)) = listener.accept().await {
                 let mut head = [0; 4096];
-                // The prober may have gone; and the request of a probe comes in one piece.
+                // The prober may have disconnected. A probe's request comes in one piece.
                 let _ = stream.read(&mut head).await;
                 let _ = stream.write_all(answer.as_bytes()).await;
                 count.fetch_add(1, Ordering::Relaxed);

@@ -56,7 +56,7 @@ impl Engines {
         Self { engine: options(Engine::builder()).build(echo).unwrap(), ended }
     }
 
-    /// Why a session has ended, if it has.
+    /// Returns the reason of a session's end, if it has ended.
     pub fn end_of(&self, sid: &str) -> Option<CloseReason> {
         self.ended.lock().unwrap().iter().find(|(id, _)| id == sid).map(|(_, reason)| *reason)
     }

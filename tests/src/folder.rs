@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Files of one test, gone with it.
+/// Files of one test, removed with it.
 #[derive(Debug)]
 pub struct Folder(PathBuf);
 
@@ -27,7 +27,7 @@ impl Folder {
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        // What is left lies among the temporary files.
+        // Remaining files are temporary anyway.
         let _ = fs::remove_dir_all(&self.0);
     }
 }

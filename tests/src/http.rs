@@ -152,13 +152,13 @@ impl Connection {
         Some(response)
     }
 
-    /// Reads some more. False at the end.
+    /// Reads some more. Returns false at the end.
     async fn more(&mut self) -> bool {
         self.read.reserve(4 * 1024);
         self.stream.read_buf(&mut self.read).await.is_ok_and(|length| length > 0)
     }
 
-    /// Waits for the end; tells what came before it.
+    /// Waits for the end, and returns the bytes before it.
     pub async fn rest(mut self) -> Vec<u8> {
         within("the end of the connection", async { while self.more().await {} }).await;
         self.read
@@ -170,7 +170,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own: it arrives at the next worker.
+/// Sends one request on a connection of its own, so that the next worker gets it.
 pub async fn request(addr: SocketAddr, method: &str, target: &str, headers: &[(&str, &str)], body: &str) -> Response {
     let mut connection = Connection::open(addr).await;
     connection.ask(method, target, headers, body).await;

@@ -3,17 +3,17 @@
 //! * `node.rs`: starts a server, the raw way or as a plain `HttpServer`.
 //! * `nats.rs`: starts real NATS servers.
 //! * `engines.rs`: an Engine.IO server that echoes and notes how its sessions end.
-//! * `client.rs`: the Socket.IO client, over polling or WebSocket, of Engine.IO 4 and 3. `packet.rs`: builders of its packets, which are also
-//!   how it reads those of the server: `client.packet().await == event("news", 1)`.
+//! * `client.rs`: the Socket.IO client, over polling or WebSocket, of Engine.IO 4 and 3. `packet.rs`: builders of
+//!   packets, also for comparisons: `client.packet().await == event("news", 1)`.
 //! * `polling.rs`, `websocket.rs`: its transports, for tests of Engine.IO. `http.rs`: the raw connection, for tests of the bytes themselves.
-//! * `door.rs`: what a balancer probes. `folder.rs`: files of a test. `metrics.rs`: samples of a server's metrics.
+//! * `door.rs`: a target of a balancer's probes. `folder.rs`: files of a test. `metrics.rs`: samples of a server's metrics.
 //! * `patience.rs`: the only clock of the tests. Nothing sleeps for a guessed time; nothing asserts how long something took.
 //!
-//! The tests are chapters of few programs, for each program is linked by itself:
+//! The tests are chapters of few programs, because each program is linked separately:
 //!
 //! * `engine`: Engine.IO. `sockets`: Socket.IO on one node. `hostile`: attacks. `embedding`: the library in an application.
-//! * `cluster`: several nodes over NATS. `recovery`: clients that come back.
-//! * `balancer_sources`, `recovery_memory`, `standstill`: what needs a process of its own, as each says.
+//! * `cluster`: several nodes over NATS. `recovery`: clients that return.
+//! * `balancer_sources`, `recovery_memory`, `standstill`: tests that need a process of their own.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

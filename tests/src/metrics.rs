@@ -2,7 +2,7 @@
 
 use sociable::Server;
 
-/// The value of a sample, by its name with its labels: the sum of all lines that bear them.
+/// Returns the value of a sample, by its name with labels: the sum of all matching lines.
 pub async fn sample_value(io: &Server, sample: &str) -> f64 {
     let text = io.metrics().await;
     let value = |line: &str| line.rsplit_once(' ').unwrap().1.parse::<f64>().unwrap();

@@ -21,7 +21,7 @@ pub struct Nats {
 /// Below the ports that connections are given: one of those could be connected to itself.
 static NEXT_PORT: AtomicUsize = AtomicUsize::new(0);
 
-/// Ports that nobody listens on now.
+/// Returns a free port.
 fn free_port() -> u16 {
     loop {
         let at = NEXT_PORT.fetch_add(1, Ordering::Relaxed);
@@ -46,7 +46,7 @@ impl Nats {
         Self { process, folder, port, options: options.to_owned() }
     }
 
-    /// One that keeps what it is given to keep.
+    /// Starts a server with JetStream.
     pub fn keeping() -> Self {
         Self::with("jetstream { store_dir: \"STORE\", max_file_store: 64GB }")
     }
@@ -96,13 +96,13 @@ impl Nats {
         self.process.wait().unwrap();
     }
 
-    /// Starts it anew, on its port, with other options.
+    /// Restarts the server on its port, with other options.
     pub fn restart_with(&mut self, options: &str) {
         options.clone_into(&mut self.options);
         self.restart();
     }
 
-    /// Starts it anew, on its port.
+    /// Restarts the server on its port.
     pub fn restart(&mut self) {
         self.process = Self::run(&self.folder, self.port, &self.options);
     }
@@ -110,7 +110,7 @@ impl Nats {
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.process.kill();
         let _ = self.process.wait();
         let _ = fs::remove_dir_all(&self.folder);

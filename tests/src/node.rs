@@ -10,7 +10,7 @@ use sociable::engine::Engine;
 use sociable::{EngineService, Serve, Server};
 use tokio::sync::oneshot;
 
-/// What can be served: a Socket.IO server or the Engine.IO layer alone.
+/// A server of a test: a Socket.IO server or the Engine.IO layer alone.
 pub trait Serves: Clone + Send + 'static {
     fn service(&self) -> EngineService;
     fn serve<F>(&self, app: F) -> Serve<F>;
@@ -36,7 +36,7 @@ impl Serves for Engine {
     }
 }
 
-/// Where a server tells the address on which it listens.
+/// The channel for the address on which a server listens.
 pub type Tell = mpsc::Sender<SocketAddr>;
 
 /// A server that runs until this is dropped.
@@ -100,7 +100,7 @@ impl Node {
         [(a, nodes.0), (b, nodes.1)]
     }
 
-    /// Any server: `serve` tells the address and then serves.
+    /// Runs any server: `serve` sends its address, then serves.
     pub fn run<F>(serve: F) -> Self
     where
         F: AsyncFnOnce(Tell) -> io::Result<()> + Send + 'static,

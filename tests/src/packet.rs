@@ -1,6 +1,6 @@
 //! Packets of Socket.IO, as clients write and read them.
 //!
-//! The tests have a codec of their own: a mistake of the server's codec can not hide behind the same mistake here.
+//! The tests have a codec of their own, so that a fault of the server's codec can't hide behind itself.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -73,7 +73,7 @@ impl Packet {
         Self { kind, namespace: "/".to_owned(), id: None, data, attachments: vec![] }
     }
 
-    /// In another namespace.
+    /// Sets another namespace.
     pub fn of(mut self, namespace: &str) -> Self {
         namespace.clone_into(&mut self.namespace);
         self

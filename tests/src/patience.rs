@@ -3,10 +3,11 @@
 use std::env;
 use std::time::{Duration, Instant};
 
-/// How often a condition is looked at that nothing announces.
+/// The interval at which a condition is checked.
 const GLANCE: Duration = Duration::from_millis(2);
 
-/// How long any one thing may take. It only decides how soon a failure is told: slow machines set `SOCIABLE_PATIENCE` to more seconds.
+/// Returns the longest wait. A failing test reports after this time. Slow machines set `SOCIABLE_PATIENCE` to more
+/// seconds.
 pub fn patience() -> Duration {
     Duration::from_secs(env::var("SOCIABLE_PATIENCE").ok().and_then(|seconds| seconds.parse().ok()).unwrap_or(15))
 }

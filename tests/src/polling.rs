@@ -1,4 +1,4 @@
-//! An Engine.IO session by polling. Each request goes on a connection of its own, so that it arrives at any worker.
+//! An Engine.IO session by polling. Each request uses a connection of its own, so any worker may get it.
 
 use std::net::SocketAddr;
 

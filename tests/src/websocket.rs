@@ -1,4 +1,4 @@
-//! WebSocket as bytes: nothing is answered by itself.
+//! A WebSocket as bytes, which answers nothing itself.
 
 use std::net::SocketAddr;
 
@@ -107,7 +107,7 @@ impl WebSocket {
         Ok(Self { stream, read, response })
     }
 
-    /// Sends bytes as they are. Those that the other side does not take any more are lost, as on every network.
+    /// Sends raw bytes. Bytes that the other side does not accept are lost, as on every network.
     pub async fn send_raw(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = self.stream.write_all(bytes.as_ref()).await;
         let _ = self.stream.flush().await;
@@ -151,7 +151,7 @@ impl WebSocket {
         handshake["sid"].as_str().unwrap().to_owned()
     }
 
-    /// All frames until the end.
+    /// Returns all frames until the end.
     pub async fn rest(&mut self) -> Vec<Frame> {
         let mut frames = vec![];
         while let Some(frame) = self.frame().await {

@@ -24,7 +24,7 @@ const AGES: Duration = Duration::from_secs(3600);
 
 /// Says it until somebody hears it: a balancer that has just connected may not have subscribed yet.
 async fn say_until(client: &async_nats::Client, occasion: &str, tag: &str, address: &str, holds: impl Fn() -> bool) {
-    eventually_async("it is heard", async || {
+    eventually_async("the announcement is received", async || {
         say(client, occasion, tag, address).await;
         holds()
     })
@@ -33,7 +33,7 @@ async fn say_until(client: &async_nats::Client, occasion: &str, tag: &str, addre
 
 /// A node that speaks once, and then only if it is asked.
 async fn member(nats: &Nats) -> (NatsAdapter, Server, Door) {
-    // It tells the tag when there is one.
+    // The node announces its tag once it has one.
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let options = NatsOptions::new(nats.url()).node_name("a node").address(address.to_string()).heartbeat(AGES, 2 * AGES);
@@ -42,10 +42,10 @@ async fn member(nats: &Nats) -> (NatsAdapter, Server, Door) {
     client.flush().await.unwrap();
     let adapter = NatsAdapter::connect(options).await.unwrap();
     let io = Server::builder().adapter(adapter.clone()).build().unwrap();
-    // It becomes a member when it first has to do with others.
+    // The first emit makes the node a member.
     io.emit("nothing", ()).unwrap();
     let begins = async { while !heard.next().await.unwrap().payload.windows(7).any(|part| part == b"\"alive\"") {} };
-    within("it says that it lives", begins).await;
+    within("the node announces itself", begins).await;
     let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
     let door = Door::at(listener, &format!(r#"{{"tag":"{tag}"}}"#));
     (adapter, io, door)
@@ -67,30 +67,30 @@ async fn say(client: &async_nats::Client, occasion: &str, tag: &str, address: &s
 }
 
 #[tokio::test]
-async fn nodes_that_are_there_already_are_asked_to_speak() {
+async fn balancer_asks_existing_nodes_for_announcements() {
     let nats = Nats::start();
     let (adapter, _io, door) = member(&nats).await;
     let tag = sociable_adapter::Adapter::tag(&adapter).unwrap();
     let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
-    eventually("it is heard and reached", || state(&discovery, tag.as_str()) == Some(State::Ready)).await;
+    eventually("the node is announced and reached", || state(&discovery, tag.as_str()) == Some(State::Ready)).await;
     let table = discovery.tables().load_full();
     assert_eq!((&*table.nodes()[0].name, table.nodes()[0].address), ("a node", door.address));
     drop(door);
-    within("it leaves", sociable_adapter::Adapter::close(&adapter)).await;
-    eventually("it is gone", || discovery.tables().load().nodes().is_empty()).await;
+    within("the node leaves", sociable_adapter::Adapter::close(&adapter)).await;
+    eventually("the node is removed", || discovery.tables().load().nodes().is_empty()).await;
 }
 
 #[tokio::test]
-async fn a_balancer_is_no_member() {
+async fn balancer_is_no_member() {
     let nats = Nats::start();
     let (adapter, _io, _door) = member(&nats).await;
     let discovery = Discovery::start(config(NatsSource::new(nats.url()))).unwrap();
-    eventually("it is heard", || discovery.tables().load().nodes().len() == 1).await;
+    eventually("the node is announced", || discovery.tables().load().nodes().len() == 1).await;
     assert_eq!(adapter.members(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn nats_may_be_down_at_the_start_and_later() {
+async fn balancer_works_while_nats_is_down() {
     let mut nats = Nats::start();
     nats.kill();
     let (first, second) = (Door::open(r#"{"tag":"aaaa"}"#).await, Door::open(r#"{"tag":"bbbb"}"#).await);
@@ -99,18 +99,18 @@ async fn nats_may_be_down_at_the_start_and_later() {
     assert_eq!(overview.sources[0].trouble.as_deref(), Some("not connected"));
     nats.restart();
     let connected = async || discovery.overview().await.unwrap().sources[0].trouble.is_none();
-    within("it connects", async { while !connected().await {} }).await;
+    within("the balancer connects", async { while !connected().await {} }).await;
     let client = async_nats::connect(nats.url()).await.unwrap();
     say_until(&client, "alive", "aaaa", &first.address.to_string(), || state(&discovery, "aaaa").is_some()).await;
     say(&client, "hello", "bbbb", &second.address.to_string()).await;
     eventually("both are reached", || ["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready))).await;
     nats.kill();
-    eventually("the link is found to be down", || discovery.counters().nats_disconnected.get() > 0).await;
+    eventually("the link is found to be down", || discovery.counters().nats_disconnects.get() > 0).await;
     let probes = discovery.counters().probes.get();
-    eventually("they are probed", || discovery.counters().probes.get() > probes + 20).await;
-    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready)), "what was heard is kept");
+    eventually("the nodes are probed", || discovery.counters().probes.get() > probes + 20).await;
+    assert!(["aaaa", "bbbb"].iter().all(|tag| state(&discovery, tag) == Some(State::Ready)), "announced nodes are kept");
     drop(first);
-    eventually("one can't be reached any more", || state(&discovery, "aaaa") == Some(State::Unwell)).await;
+    eventually("one node is unreachable", || state(&discovery, "aaaa") == Some(State::Unwell)).await;
     nats.restart();
     let client = async_nats::connect(nats.url()).await.unwrap();
     second.shut();
@@ -137,9 +137,9 @@ async fn balancer_needs_no_right_to_publish() {
     }
     let long = json!({ "occasion": "alive", "tag": "bbbb", "epoch": 1, "name": "x".repeat(20 << 10) });
     client.publish("sociable.sociable.members", long.to_string().into()).await.unwrap();
-    eventually("all of it is counted", || discovery.counters().announcements_not_understood.get() == 4).await;
+    eventually("every malformed announcement is counted", || discovery.counters().announcements_malformed.get() == 4).await;
     assert_eq!(discovery.tables().load().nodes().len(), 1);
-    assert_eq!(discovery.counters().nats_errors.get(), 0, "that it may not ask is no error");
+    assert_eq!(discovery.counters().nats_errors.get(), 0, "a refused question is no error");
 }
 
 #[tokio::test]
@@ -167,7 +167,7 @@ impl Log {
         log
     }
 
-    fn tells(&self, all: &[&str]) -> bool {
+    fn contains_line(&self, all: &[&str]) -> bool {
         self.0.lock().lines().any(|line| all.iter().all(|part| line.contains(part)))
     }
 }
@@ -186,13 +186,13 @@ impl io::Write for Log {
 /// A server that does not let everyone in.
 struct Gate {
     nats: Nats,
-    /// How a node gets in.
+    /// The credentials of a node.
     node: ConnectOptions,
-    /// How a balancer does, and how it does not.
+    /// The right and the wrong credentials of a balancer.
     right: NatsSource,
     wrong: NatsSource,
-    /// What is logged then.
-    told: &'static [&'static str],
+    /// The expected words of the log line.
+    logged: &'static [&'static str],
 }
 
 impl Gate {
@@ -200,7 +200,7 @@ impl Gate {
         let nats = Nats::with(&format!("authorization {{ {options} }}"));
         let source = |auth| NatsSource { auth, ..NatsSource::new(nats.url()) };
         let (right, wrong) = (source(right), source(wrong));
-        Self { nats, node, right, wrong, told: &["ERROR", "the NATS server refuses something", "authorization violation"] }
+        Self { nats, node, right, wrong, logged: &["ERROR", "refused by the NATS server", "authorization violation"] }
     }
 
     fn by_password() -> Self {
@@ -222,7 +222,7 @@ impl Gate {
         Self::by(&options, node, NatsAuth::Nkey(seed(&known)), NatsAuth::Nkey(seed(&stranger)))
     }
 
-    /// The other way round: the balancer lets nobody be its server for whom nobody vouches.
+    /// The other direction: the balancer trusts no server without a known certificate.
     fn by_tls(folder: &Folder) -> Self {
         let certificate = |name: &str| -> [PathBuf; 2] {
             let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -237,7 +237,7 @@ impl Gate {
         };
         let (right, wrong) = (trusting(&ours), trusting(&other));
         let node = ConnectOptions::new().add_root_certificates(ours).require_tls(true);
-        Self { nats, node, right, wrong, told: &["WARN", "no NATS server lets this process in yet", "error=\"nats: "] }
+        Self { nats, node, right, wrong, logged: &["WARN", "connecting to NATS failed; retrying", "error=\"nats: "] }
     }
 }
 
@@ -253,13 +253,13 @@ async fn balancer_keeps_its_nodes_when_nats_refuses_it() {
 
         log.0.lock().clear();
         discovery.reload(config(gate.wrong)).unwrap();
-        eventually("it is logged", || log.tells(gate.told)).await;
-        let secret = log.tells(&["other word"]) || log.tells(&["other token"]);
+        eventually("the refusal is logged", || log.contains_line(gate.logged)).await;
+        let secret = log.contains_line(&["other word"]) || log.contains_line(&["other token"]);
         assert!(!secret, "{}", log.0.lock());
         assert_eq!(discovery.overview().await.unwrap().sources[0].trouble.as_deref(), Some("not connected"));
         let probes = discovery.counters().probes.get();
-        eventually("it is probed", || discovery.counters().probes.get() > probes + 2).await;
-        assert!(is_ready("aaaa"), "what was heard is kept");
+        eventually("the node is probed", || discovery.counters().probes.get() > probes + 2).await;
+        assert!(is_ready("aaaa"), "announced nodes are kept");
 
         discovery.reload(config(gate.right)).unwrap();
         say_until(&node, "alive", "bbbb", &second.address.to_string(), || is_ready("bbbb")).await;

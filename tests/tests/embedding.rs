@@ -40,7 +40,7 @@ async fn own_websocket(request: HttpRequest, body: web::Payload) -> actix_web::R
     Ok(response)
 }
 
-/// What an application has of its own.
+/// Adds the application's own routes and data.
 fn routes(config: &mut web::ServiceConfig) {
     config
         .app_data(web::Data::new("state of the application".to_owned()))
@@ -80,7 +80,7 @@ async fn assert_serves(addr: SocketAddr) {
 }
 
 #[tokio::test]
-async fn the_routes_of_the_application_go_on_working() {
+async fn application_routes_work_beside_the_server() {
     for (_, node) in both() {
         assert_serves(node.addr).await;
         assert_eq!(request(node.addr, "GET", "/", &[], "").await.brief(), (200, "state of the application"));
@@ -99,13 +99,13 @@ async fn the_routes_of_the_application_go_on_working() {
 }
 
 #[tokio::test]
-async fn a_websocket_of_the_applications_own_goes_on_working() {
+async fn application_websocket_works_beside_the_server() {
     for (_, node) in both() {
         for early in [false, true] {
             let mut connection = Connection::open(node.addr).await;
             let mut bytes = upgrade_request("/ws", &[]).into_bytes();
             if early {
-                // What comes with the request is not lost.
+                // Bytes that come with the request are kept.
                 bytes.extend([masked(0x81, "first"), masked(0x81, "second")].concat());
             }
             connection.send(bytes).await;
@@ -123,7 +123,7 @@ async fn a_websocket_of_the_applications_own_goes_on_working() {
     }
 }
 
-/// What a server answers to some requests on one connection, until it closes it.
+/// Returns the server's answers to some requests on one connection, until it closes.
 async fn answers(addr: SocketAddr, requests: &[String]) -> Vec<Option<(u16, Option<String>, String)>> {
     let mut connection = Connection::open(addr).await;
     let mut answers = vec![];
@@ -136,7 +136,7 @@ async fn answers(addr: SocketAddr, requests: &[String]) -> Vec<Option<(u16, Opti
 }
 
 #[tokio::test]
-async fn foreign_upgrades_are_answered_as_by_plain_actix_web() {
+async fn foreign_upgrade_gets_the_answer_of_actix_web() {
     let stock = Node::run(async |tell| {
         let http = HttpServer::new(|| App::new().configure(routes)).workers(1).disable_signals().bind("127.0.0.1:0")?;
         tell.send(http.addrs()[0]).unwrap();
@@ -166,7 +166,7 @@ async fn foreign_upgrades_are_answered_as_by_plain_actix_web() {
 }
 
 #[tokio::test]
-async fn a_connection_may_poll_and_become_a_websocket_then() {
+async fn connection_polls_and_then_becomes_a_websocket() {
     for (_, node) in both() {
         for (target, ours) in [("/ws", false), ("/socket.io/?EIO=4&transport=websocket", true)] {
             let mut connection = Connection::open(node.addr).await;
@@ -186,7 +186,7 @@ async fn a_connection_may_poll_and_become_a_websocket_then() {
 }
 
 #[tokio::test]
-async fn an_upgrade_in_pieces_is_an_upgrade() {
+async fn upgrade_succeeds_when_it_comes_in_pieces() {
     for (_, node) in both() {
         let mut connection = Connection::open(node.addr).await;
         let request = upgrade_request("/socket.io/?EIO=4&transport=websocket", &[]);
@@ -200,7 +200,7 @@ async fn an_upgrade_in_pieces_is_an_upgrade() {
 }
 
 #[tokio::test]
-async fn two_servers_share_an_application() {
+async fn application_runs_two_servers() {
     let (one, two) = (server(), Server::builder().path("/two").build().unwrap());
     two.on("echo", async |ack: Ack| ack.send("two"));
     let servers = (one.clone(), two.clone());
@@ -253,7 +253,7 @@ mod tls {
     }
 
     #[tokio::test]
-    async fn everything_works_encrypted_and_moves_between_threads() {
+    async fn tls_serves_both_transports_on_all_threads() {
         for raw in [true, false] {
             let Keys { server: config, client } = keys();
             let io = server();
@@ -282,7 +282,8 @@ mod tls {
 
             let mut kept = vec![];
             for _ in 0..8 {
-                // By polling, each request on its own connection and so on the next worker, and then by an upgrade, which comes home.
+                // Each poll uses its own connection, and so the next worker. The upgrade then moves to the session's
+                // worker.
                 let base = "/socket.io/?EIO=4&transport=polling";
                 let sid = get(&client, node.addr, "GET", base, "").await[9..29].to_owned();
                 let target = format!("{base}&sid={sid}");
@@ -313,12 +314,12 @@ mod tls {
             kept.pop().unwrap().close().await;
             drop(kept);
             direct.send(disconnect()).await;
-            eventually("all have left", || io.socket_count() == 0).await;
+            eventually("all sockets have left", || io.socket_count() == 0).await;
         }
     }
 
     #[tokio::test]
-    async fn client_that_never_finishes_tls_blocks_nobody() {
+    async fn unfinished_tls_handshake_blocks_no_other_client() {
         let Keys { server: config, client } = keys();
         let io = server();
         let server = io.clone();
@@ -346,14 +347,14 @@ mod tls {
 mod stopping {
     use super::*;
 
-    /// Tells this process to stop, as an operator does.
+    /// Sends this process a stop signal, as an operator does.
     fn terminate() {
         assert!(Command::new("sh").args(["-c", &format!("kill -TERM {}", std::process::id())]).status().unwrap().success());
     }
 
     #[tokio::test]
-    async fn a_signal_says_goodbye_to_all_and_waits_for_no_one_too_long() {
-        // Whatever else happens, the signal must not end the tests.
+    async fn signal_closes_all_clients_within_the_timeout() {
+        // The signal must not end the tests.
         let _caught = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()).unwrap();
         let io = server();
         let (ends, end) = note();
@@ -386,7 +387,7 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_dropped_is_gone() {
+    async fn dropped_server_accepts_no_connections() {
         let io = server();
         let node = Node::start(&io);
         let addr = node.addr;
@@ -397,7 +398,7 @@ mod stopping {
     }
 
     #[tokio::test]
-    async fn a_plain_server_is_closed_by_the_application() {
+    async fn application_closes_a_plain_http_server() {
         let io = server();
         let node = Node::plain(&io, 2);
         let mut client = Client::connect(node.addr).await;

@@ -1,6 +1,7 @@
-//! Thousands of clients lost and recovered under broadcast: what is kept for them stays within its bound, and so does the process.
+//! Thousands of clients, lost and recovered under broadcast. The memory of recovery stays within its bound, and so does
+//! the process.
 //!
-//! A program of its own: it measures the memory of its process, and raises the limit of its open files.
+//! The test is a program of its own: it measures its process's memory, and raises the limit of open files.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::net::SocketAddr;
@@ -12,10 +13,10 @@ use sociable_tests::{Client, Kind, Node, Packet, connect, eventually};
 
 const CLIENTS: usize = 2000;
 const AT_ONCE: usize = 100;
-/// What recovery may keep on this node.
+/// The bound of recovery's memory on this node.
 const BOUND: usize = 16 << 20;
 const ROUNDS: u64 = 8;
-/// What the process may have grown by since a round: the allocator takes some more in each of the first, and ever less.
+/// The allowed growth of the process since a round. The allocator takes less with each round.
 const GROWTH: [(usize, usize); 2] = [(2, 2 * BOUND), (6, BOUND)];
 const HEARD: u64 = 10;
 const MISSED: u64 = 40;
@@ -123,7 +124,7 @@ async fn thousands_are_recovered_within_the_bound() {
         residents.push(resident);
     }
 
-    // More than is kept: nobody gets a part of it.
+    // The clients missed more than is kept, so no session is recovered partially.
     let lost: Vec<_> = clients.drain(..).map(|client| client.state).collect();
     eventually("all losses are noticed", || io.recovery_usage().sessions == CLIENTS).await;
     let ids: Vec<_> = lost.iter().map(|lost| lost.sid.clone()).collect();

@@ -1,6 +1,7 @@
-//! A server that stands still for longer than its clients may: stopped, or blocked by a handler. No client is punished for that.
+//! A server that stands still for longer than its clients' timeouts: suspended, or blocked by a handler. No client is
+//! closed for that.
 //!
-//! A program of its own: its clients have little time, and need the processor when it goes on.
+//! The test is a program of its own: its clients have short timeouts, and need the processor afterwards.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 use std::sync::Arc;
@@ -166,7 +167,7 @@ async fn silent_clients_end_in_time_after_a_standstill_too() {
 
 /// A thread that is late again and again puts a deadline off once in all, not for ever.
 #[tokio::test]
-async fn dead_client_is_given_up_by_a_thread_that_stands_still_often() {
+async fn dead_client_is_closed_despite_frequent_standstills() {
     let io = Server::builder().ping_interval(PING_INTERVAL).ping_timeout(PING_INTERVAL).build().unwrap();
     let gone = Arc::new(AtomicBool::new(false));
     let told = Arc::clone(&gone);
@@ -182,7 +183,7 @@ async fn dead_client_is_given_up_by_a_thread_that_stands_still_often() {
     let node = Node::raw(&io, 1);
     let mut dead = Client::connect(node.addr).await;
     dead.emit("often", ()).await;
-    // It never answers a ping.
-    eventually("it is given up", || io.socket_count() == 0).await;
+    // The client never answers a ping.
+    eventually("the client is closed", || io.socket_count() == 0).await;
     gone.store(true, Ordering::Release);
 }

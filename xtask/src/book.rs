@@ -9,7 +9,7 @@ use crate::{tools, workspace};
 /// The release of Debian that has mdBook as a package.
 const SUITE: &str = "trixie";
 
-/// What runs there, and what it is linked with: an older release has older ones.
+/// The program, and its libraries from the same release: an older release has older ones.
 const PACKAGES: [&str; 3] = ["mdbook", "libc6", "libgcc-s1"];
 
 /// Writes it to `target/book`.

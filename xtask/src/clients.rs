@@ -28,7 +28,8 @@ pub(crate) fn python_environment(report: &mut Report) -> Result<PathBuf, String>
     environment(report, "Python", &workspace::root().join("tests/python/requirements.txt"), &workspace::target().join("python"))
 }
 
-/// The interpreter of an environment in this folder with what a file of requirements names. It is made anew when they change.
+/// Returns the Python of an environment in this folder with the packages of a requirements file. A change of the file
+/// rebuilds the environment.
 pub(crate) fn environment(report: &mut Report, tests: &str, requirements: &Path, folder: &Path) -> Result<PathBuf, String> {
     tools::ensure_python()?;
     let (python, stamp) = (folder.join("bin/python"), folder.join("installed.txt"));
@@ -51,7 +52,7 @@ pub(crate) fn environment(report: &mut Report, tests: &str, requirements: &Path,
     Ok(python)
 }
 
-/// The crate `rust_socketio`. Its tests are a workspace of their own, with an output folder of their own.
+/// Tests the crate `rust_socketio`. The tests are a workspace of their own, with an output folder of their own.
 pub(crate) fn rust_socketio(report: &mut Report) {
     const NAME: &str = "interop with rust_socketio";
     if let Err(why) = tools::ensure_openssl() {

@@ -20,7 +20,7 @@ use crate::{js, tally, tools, workspace};
 /// Far above what a drill takes when all goes slowly: it only ends what hangs.
 const DRILL_LIMIT_SECS: u32 = 1200;
 
-/// Containers, networks and volumes bear it, and the images as their tag: those of somebody who works with this are left alone.
+/// The name of containers, networks and volumes, and the tag of images. Other projects of this machine are left alone.
 const PROJECT: &str = "sociable-compose-test";
 
 /// The images, which are also the targets of the Dockerfile.
@@ -63,7 +63,7 @@ pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
     }
 }
 
-/// Whether docker-compose.yml can be read, where a docker-compose is there to read it: no engine is needed.
+/// Checks that docker-compose.yml is valid, if a docker-compose is installed. No engine is needed.
 pub(crate) fn syntax(report: &mut Report) {
     const NAME: &str = "docker-compose.yml";
     if tools::find("docker-compose").is_none() {
@@ -85,7 +85,7 @@ struct Stack {
 }
 
 impl Stack {
-    /// Whether the file can be read.
+    /// Returns whether the file is valid.
     fn check(&self, report: &mut Report) -> bool {
         report.check(&self.name("docker-compose.yml"), self.command("single", "").args(["config", "--quiet"]))
     }
@@ -137,15 +137,15 @@ impl Stack {
         self.environment(&mut node, nats, profiles);
         node.env("COMPOSE", self.compose.words.join(" ")).env("COMPOSE_FILE", workspace::root().join("docker-compose.yml"));
         if !report.tests(name, &mut node, tally::node) {
-            println!("--- what the containers said last");
-            // It is for whoever looks into the failure, and no step of its own.
+            println!("--- the last logs of the containers");
+            // The log helps to find the failure, and is no step of its own.
             let _ = self.command(nats, profiles).args(["logs", "--no-color", "--tail=40"]).status();
         }
     }
 
     fn down(&self, report: &mut Report, name: &str) {
         let down = ["down", "--volumes", "--remove-orphans", "--timeout", "2"];
-        // All profiles, or Compose would leave some of it behind.
+        // All profiles, or Compose would leave containers behind.
         report.check(&format!("{name}: down"), self.command("cluster", "cluster,monitoring").args(down));
     }
 
@@ -156,7 +156,7 @@ impl Stack {
         command
     }
 
-    /// It wins over a `.env` that somebody may have.
+    /// The environment wins over an existing `.env`.
     fn environment(&self, command: &mut Command, nats: &str, profiles: &str) {
         command
             .env("COMPOSE_PROJECT_NAME", PROJECT)
@@ -184,7 +184,7 @@ fn docker_build(image: &str, folder: &Path) -> Command {
     docker
 }
 
-/// A folder with these programs and a Dockerfile that begins where ours has compiled them.
+/// Returns a folder with these programs and a Dockerfile that starts behind the compilation of ours.
 fn around(programs: &Path) -> io::Result<PathBuf> {
     const COMPILED: &str = "FROM base AS roots";
     let folder = workspace::target().join("compose-test/programs");

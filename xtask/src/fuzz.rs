@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz`: makes up inputs for every decoder, and tells which broke a check.
+//! `cargo xtask fuzz`: generates inputs for every decoder, and reports those that break a check.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,9 +7,9 @@ use std::{fs, io};
 use crate::report::Report;
 use crate::workspace;
 
-/// As long as the longest message of a kind that has a form of its own: more bytes are more of the same.
+/// The length of the longest message with a form of its own. Longer inputs repeat.
 const LONGEST_INPUT: u32 = 4096;
-/// No input of that length may take so much memory, or time.
+/// The bounds of memory and time for an input of that length.
 const MEMORY_MB: u32 = 1024;
 const INPUT_LIMIT_SECS: u32 = 10;
 
@@ -32,7 +32,7 @@ pub(crate) fn run(report: &mut Report, seconds: u32) {
 }
 
 fn run_target(report: &mut Report, target: &str, seconds: u32) {
-    // What the fuzzer finds goes into the first folder, so that those under version control stay small.
+    // The first folder gets new inputs, so that the versioned ones stay few.
     let finds = workspace::target().join("fuzz").join(target);
     if let Err(error) = fs::create_dir_all(&finds) {
         report.step(target, || Err(error));

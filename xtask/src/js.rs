@@ -21,7 +21,8 @@ pub(crate) fn install(report: &mut Report) -> bool {
 
 /// `npm ci`, unless what lies there is already what the lock file asks for.
 pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -> bool {
-    // The stamp is a copy of the lock. It lies inside `node_modules`, which `npm ci` empties, so it never outlives what it vouches for.
+    // The stamp is a copy of the lock inside `node_modules`, which `npm ci` empties. So a stamp never outlives its
+    // packages.
     let (lock, stamp) = (folder.join("package-lock.json"), folder.join("node_modules/.installed-lock"));
     if let (Ok(wanted), Ok(installed)) = (fs::read(&lock), fs::read(&stamp))
         && wanted == installed
@@ -38,7 +39,7 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 12] = [
+const APART: [&str; 13] = [
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
@@ -47,6 +48,7 @@ const APART: [&str; 12] = [
     "history.test.mjs",
     "jitter.test.mjs",
     "kubernetes.test.mjs",
+    "monitoring.test.mjs",
     "offsets.test.mjs",
     "proxies.test.mjs",
     "rolling.test.mjs",
@@ -130,6 +132,20 @@ pub(crate) fn traces(report: &mut Report) {
     }
 }
 
+/// Metrics, alerts and the dashboard as a real Prometheus sees them.
+pub(crate) fn monitoring(report: &mut Report) {
+    const NAME: &str = "metrics in Prometheus";
+    let needed =
+        tools::ensure_prometheus().and_then(|prometheus| Ok((prometheus, tools::ensure_current_nats().or_else(|_| tools::ensure_nats())?)));
+    match needed {
+        Ok(((prometheus, promtool), nats)) => node_test(report, NAME, &["monitoring.test.mjs"], |command| {
+            command.env("PROMETHEUS", prometheus).env("PROMTOOL", promtool).env("NATS_SERVER", &nats.program);
+            command.env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        }),
+        Err(why) => report.skip(NAME, &why),
+    }
+}
+
 /// Faults on real processes: nodes and NATS servers that are killed, links that are cut. They take long, so one NATS server has to do: that of
 /// today, if it can be had.
 pub(crate) fn faults(report: &mut Report) {
@@ -180,7 +196,7 @@ pub(crate) fn hostile(report: &mut Report) {
     });
 }
 
-/// What the manifest for Kubernetes, as it was rendered to a file, says of the end of a pod, on real processes.
+/// Tests the end of a pod by the rendered Kubernetes manifest, on real processes.
 pub(crate) fn kubernetes(report: &mut Report, nats: &tools::Nats, manifests: &Path) {
     node_test(report, &format!("ends of pods, NATS {}", nats.version), &["kubernetes.test.mjs"], |command| {
         command.env("NATS_SERVER", &nats.program).env("SOCIABLE_BALANCER", workspace::balancer_binary());

@@ -7,9 +7,9 @@ use crate::{clients, js, rust, tally, tools, workspace};
 pub(crate) fn run(report: &mut Report) {
     const NAME: &str = "ends of pods";
     if !manifests(report) {
-        return report.skip(NAME, "the manifests are not what they should be");
+        return report.skip(NAME, "the manifests are invalid");
     }
-    // The configuration in the manifests is for a current server, and its certificates are made by the script that operators use.
+    // The manifests need a current server, and certificates from the script for operators.
     let needed = tools::ensure_node().and_then(|()| tools::ensure_openssl_program()).and_then(|()| tools::ensure_current_nats());
     let nats = match needed {
         Ok(nats) => nats,

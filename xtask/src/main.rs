@@ -1,20 +1,19 @@
-//! The project's chores as one program: `cargo xtask test`, `cargo xtask ci`, `cargo xtask tidy`, `cargo xtask fuzz`, `cargo xtask k8s-test`,
-//! `cargo xtask compose-test`, `cargo xtask jitter`, `cargo xtask reference`, `cargo xtask book`.
+//! The project's chores as one program: `cargo xtask --help` lists them.
 //!
 //! Layout, in reading order:
-//! - `test`: which parts there are and in which order they run
-//! - `rust`, `js`, `clients`, `suites`: the parts themselves
+//! - `test`: the parts and their order
+//! - `rust`, `js`, `clients`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
-//! - `ci`: the checks that come before the tests
-//! - `tidy`: the rules of the house that no compiler checks
+//! - `ci`: the checks before the tests
+//! - `tidy`: rules that no compiler checks
 //! - `tree`: the packages that the library pulls
 //! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
-//! - `fuzz`: made-up inputs for the decoders
+//! - `fuzz`: generated inputs for the decoders
 //! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node, Chromium, Python and NATS servers
-//! - `workspace`: where things are
+//! - `workspace`: paths
 
 mod book;
 mod ci;
@@ -60,33 +59,34 @@ enum Chore {
     },
     /// Formatting, lints, documentation, tidiness, then all tests: what must pass before a change is taken.
     Ci,
-    /// Check the rules of the house that no compiler checks.
+    /// Check the project's rules that no compiler checks.
     Tidy,
-    /// Write down what the programs may be told, from their `--help`: docs/configuration.md and a file of settings for each.
+    /// Write the reference of all settings from `--help`: docs/configuration.md and a file of settings for each
+    /// program.
     Reference,
     /// Write docs/ as a book to target/book, by mdBook.
     Book,
-    /// Render and check the manifests for Kubernetes, and end real processes as they say.
+    /// Render and check the manifests for Kubernetes, and stop real processes by them.
     K8sTest,
-    /// Cut the connections of real clients again and again, and see that each hears every message once.
+    /// Cut the connections of real clients repeatedly, and check that each gets every message once.
     Jitter {
-        /// How long each of two runs takes: one with all nodes, one in which a node is killed.
+        /// Minutes of each of two runs: one with all nodes, one in which a node is killed.
         #[arg(long, default_value_t = 10)]
         minutes: u32,
         /// Repeats the cuts of an earlier run, which printed it.
         #[arg(long)]
         seed: Option<u32>,
     },
-    /// Make up inputs for every decoder and hold them against its checks. Needs a nightly compiler and cargo-fuzz.
+    /// Generate inputs for every decoder, and check its properties. Needs a nightly compiler and cargo-fuzz.
     Fuzz {
-        /// How long each target runs.
+        /// Seconds of each target's run.
         #[arg(long, default_value_t = 60)]
         seconds: u32,
     },
-    /// Build the images, start docker-compose.yml by docker-compose 1.29 and by Compose v2, and let nodes, balancers and NATS servers die under real
-    /// clients. Needs a Docker engine, or root to install and start one. Images stay, all else is taken away.
+    /// Build the images, start docker-compose.yml by docker-compose 1.29 and by Compose v2, and kill its parts under
+    /// real clients. Needs a Docker engine, or root to install and start one. Images stay, all else is removed.
     ComposeTest {
-        /// Take sociable-node and sociable-balancer from this folder, and don't compile them in the images.
+        /// Use sociable-node and sociable-balancer from this folder, instead of compiling them in the images.
         #[arg(long)]
         programs: Option<PathBuf>,
     },

@@ -1,5 +1,6 @@
-//! `cargo xtask reference`: what the programs may be told, written down from what they say of themselves by `--help`: `docs/configuration.md`, and
-//! a file of settings for each, in which all stand as comments. The tests see to it that these are what the programs say.
+//! `cargo xtask reference`: the settings of the programs, from their `--help`. The command writes
+//! `docs/configuration.md`, and a file of settings for each program, in which every setting is a comment. Tests compare
+//! these files with the programs.
 
 mod sample;
 
@@ -25,7 +26,7 @@ process that runs with them whether it is well. Files to begin with, in which ev
 This page is made by `cargo xtask reference`.
 ";
 
-/// A setting, as `--help` tells it.
+/// A setting, from `--help`.
 #[derive(Debug, PartialEq, Eq)]
 struct Setting {
     name: String,
@@ -40,7 +41,7 @@ struct Setting {
 struct Program {
     name: &'static str,
     path: PathBuf,
-    /// True if it reads a file of settings.
+    /// True if the program reads a file of settings.
     file: bool,
 }
 
@@ -65,14 +66,14 @@ pub(crate) fn write(report: &mut Report) {
     }
 }
 
-/// Checks that the files say what the programs do, and that the programs take the examples in the files of settings.
+/// Checks that the files match the programs, and that the programs accept the examples in the files of settings.
 pub(crate) fn check(report: &mut Report) {
     report.step("reference of the settings", || {
         let mut tally = Tally::default();
         for (path, text) in files()? {
             let same = fs::read_to_string(workspace::root().join(&path)).is_ok_and(|there| there == text);
             if !same {
-                println!("{path} is not what the programs say: run `cargo xtask reference`");
+                println!("{path} differs from the programs; run `cargo xtask reference`");
             }
             tally.add(Tally { passed: same.into(), failed: (!same).into() });
         }
@@ -83,13 +84,13 @@ pub(crate) fn check(report: &mut Report) {
     });
 }
 
-/// All files, with what has to be in them.
+/// Returns all files with their contents.
 fn files() -> io::Result<Vec<(String, String)>> {
     let (mut page, mut files) = (HEAD.to_owned(), vec![]);
     for Program { name, path, file } in programs() {
         let settings = read(&help(&path)?);
         if settings.is_empty() {
-            return Err(io::Error::other(format!("{name} tells no settings")));
+            return Err(io::Error::other(format!("{name} --help lists no settings")));
         }
         page += &table(name, &settings);
         if file {
@@ -101,7 +102,7 @@ fn files() -> io::Result<Vec<(String, String)>> {
 }
 
 fn help(program: &Path) -> io::Result<String> {
-    // What is set here is of no matter.
+    // The help must not depend on this environment.
     let output = Command::new(program).arg("--help").env_clear().output()?;
     String::from_utf8(output.stdout).map_err(io::Error::other)
 }
@@ -158,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_help_text_is_read_in_both_of_its_forms() {
+    fn help_text_is_read_in_both_forms() {
         let help = "Usage: x\n\nOptions:\n      --port <PORT>  The port | really [env: X_PORT=] [default: 3000]\n      --log <L>      How [possible values: text, json]\n  -h, --help         Print help\n";
         let settings = read(help);
         let port = Setting {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::tally::{Counter, Tally};
 
-/// What has been run so far.
+/// The steps so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     steps: Vec<Step>,
@@ -21,9 +21,9 @@ struct Step {
 
 #[derive(Debug)]
 enum Outcome {
-    /// Its tests; a check without tests counts as one.
+    /// The step's tests. A check without tests counts as one.
     Ran(Tally),
-    /// It could not be run here, and why.
+    /// The step could not run here, for this reason.
     Skipped(String),
 }
 
@@ -33,7 +33,7 @@ impl Report {
         self.step(name, || Ok(verdict(show(command).status()?.success())))
     }
 
-    /// Runs a command that tells how many tests passed; `counter` reads that from each line of its output.
+    /// Runs a command that prints its test counts. `counter` reads them from each line of its output.
     pub(crate) fn tests(&mut self, name: &str, command: &mut Command, counter: Counter) -> bool {
         self.step(name, || run_counted(show(command), counter, &mut io::stdout().lock()))
     }
@@ -67,13 +67,13 @@ impl Report {
         total
     }
 
-    /// Whether nothing failed and something was run.
+    /// Returns true if nothing failed and something ran.
     pub(crate) fn is_good(&self) -> bool {
         let Tally { passed, failed } = self.total();
         failed == 0 && passed > 0
     }
 
-    /// One line a step, and the sum as the last line.
+    /// Prints one line for each step, and the sum as the last line.
     pub(crate) fn print(&self) {
         println!("\n=== summary");
         for Step { name, time, outcome } in &self.steps {
@@ -89,7 +89,7 @@ impl Report {
     }
 }
 
-/// One check as a tally.
+/// Returns one check as a tally.
 fn verdict(passed: bool) -> Tally {
     Tally { passed: passed.into(), failed: (!passed).into() }
 }
@@ -104,8 +104,8 @@ fn show(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Passes the output on to `out` line by line and counts what it tells. A command that fails without telling of a failed test counts as
-/// one failure: it did not compile, or broke down.
+/// Copies the output to `out` line by line, and counts its tests. A command that fails without a failed test counts as
+/// one failure: it did not compile, or crashed.
 fn run_counted(command: &mut Command, counter: Counter, out: &mut impl Write) -> io::Result<Tally> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut tally = Tally::default();
@@ -118,7 +118,7 @@ fn run_counted(command: &mut Command, counter: Counter, out: &mut impl Write) ->
         }
     }
     let passed = child.wait()?.success();
-    // Likewise one that ends well without having run a single test.
+    // A success without a single test also counts as a failure.
     if tally.failed == 0 && (!passed || tally.passed == 0) {
         tally.failed = 1;
     }
@@ -135,23 +135,23 @@ mod tests {
     }
 
     #[test]
-    fn counts_what_a_command_tells() {
+    fn counts_tests_in_command_output() {
         assert_eq!(run("echo '3 passed, 2 failed'; exit 1"), Tally { passed: 3, failed: 2 });
     }
 
     #[test]
-    fn a_command_that_breaks_down_is_a_failure() {
+    fn command_that_crashes_is_a_failure() {
         assert_eq!(run("echo '3 passed, 0 failed'; exit 1"), Tally { passed: 3, failed: 1 });
         assert_eq!(run("exit 101"), Tally { passed: 0, failed: 1 });
     }
 
     #[test]
-    fn a_command_that_runs_no_test_is_a_failure() {
+    fn command_without_tests_is_a_failure() {
         assert_eq!(run("exit 0"), Tally { passed: 0, failed: 1 });
     }
 
     #[test]
-    fn nothing_run_is_not_good() {
+    fn empty_report_is_a_failure() {
         let mut report = Report::default();
         report.skip("all of it", "no reason");
         assert!(!report.is_good());

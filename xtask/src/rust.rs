@@ -1,4 +1,4 @@
-//! What cargo builds and tests.
+//! Builds and tests by cargo.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -14,7 +14,7 @@ pub(crate) fn cargo(args: &[&str]) -> Command {
     command
 }
 
-/// All Rust tests, doc tests included. One failing crate does not hide what the others say.
+/// Runs all Rust tests, with doc tests. A failing crate does not hide the others' results.
 pub(crate) fn test(report: &mut Report) {
     let all = || cargo(&["test", "--workspace", "--all-features", "--no-fail-fast"]);
     let mut tests = all();
@@ -31,7 +31,7 @@ pub(crate) fn test(report: &mut Report) {
     report.tests(&name, &mut tests, tally::cargo);
 
     match tools::ensure_current_nats() {
-        // All else as above, so that nothing is compiled anew.
+        // All other arguments stay the same, so that nothing is compiled again.
         Ok(nats) => {
             let mut tests = all();
             tests.args(over_nats().iter().flat_map(|name| ["--test", name])).env("NATS_SERVER", nats.program);

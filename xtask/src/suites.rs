@@ -1,4 +1,5 @@
-//! Suites that are not part of the repository: the acceptance cases beside it and, through them, those of the Socket.IO repository.
+//! Suites outside of the repository: the acceptance cases beside it and, through them, those of the Socket.IO
+//! repository.
 
 use std::path::Path;
 use std::process::Command;
@@ -75,7 +76,7 @@ pub(crate) fn run(report: &mut Report, acceptance: bool, official: bool) {
     }
 }
 
-/// Where nodes meet in the cases that have several.
+/// Sets the NATS server of cases with several nodes.
 fn in_clusters(command: &mut Command, nats: &Path, flags: &str) {
     let broker = format!("\"{}\" -a 127.0.0.1 -p {BROKER_PORT} -js -sd STORE_DIR", nats.display());
     command.env("APP_BROKER_CMD", broker).env("APP_CLUSTER_ARGS", format!("--nats nats://127.0.0.1:{BROKER_PORT} {flags}"));

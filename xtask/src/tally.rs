@@ -1,6 +1,6 @@
 //! Counts tests by what their runners print.
 
-/// How many tests passed and failed.
+/// The numbers of passed and failed tests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     pub(crate) passed: u64,
@@ -14,7 +14,7 @@ impl Tally {
     }
 }
 
-/// How a runner tells its counts: one line of its output to the tests that this line accounts for.
+/// A parser of a runner's counts: from one line of its output to the tests of this line.
 pub(crate) type Counter = fn(&str) -> Tally;
 
 /// `test result: ok. 3 passed; 1 failed; 0 ignored; …`, once a test binary.
@@ -32,7 +32,7 @@ pub(crate) fn node(line: &str) -> Tally {
     Tally { passed: count("pass "), failed: count("fail ") + count("cancelled ") }
 }
 
-/// `test_name (module.Class.test_name) ... ok`, once a test; a part of a test has a line of its own only if it failed.
+/// `test_name (module.Class.test_name) ... ok`, once a test. A subtest has a line of its own only if it failed.
 pub(crate) fn python(line: &str) -> Tally {
     match line.rsplit_once(" ... ").map(|(_, outcome)| outcome) {
         Some("ok") => Tally { passed: 1, failed: 0 },

@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Python,
     /// The client of the crate `rust_socketio` against our server.
     RustSocketio,
+    /// Metrics, alerts and the dashboard in a real Prometheus.
+    Monitoring,
     /// Nodes and NATS servers that are killed, links that are cut.
     Faults,
     /// Clients on bad networks.
@@ -24,7 +26,7 @@ pub(crate) enum Part {
     Hostile,
     /// The node's page in a headless Chromium.
     Browser,
-    /// What the documentation says of the settings, beside what the programs say.
+    /// The reference of the settings, compared with the programs.
     Reference,
     /// The manifests for Kubernetes: rendered and checked, without starting anything.
     Kubernetes,
@@ -48,9 +50,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         return;
     }
 
-    // All that follows drives our programs from elsewhere.
+    // The following parts run our programs.
     if !rust::build_programs(report) {
-        report.skip("clients and suites", "what they test does not compile");
+        report.skip("clients and suites", "the programs under test do not compile");
         return;
     }
     if wanted(Part::Reference) {
@@ -62,7 +64,8 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
     }
-    let in_javascript = [Part::Js, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
+    let in_javascript =
+        [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
     if !in_javascript.into_iter().any(wanted) {
         return;
     }
@@ -70,7 +73,8 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         report.skip("all JavaScript suites", &why);
         return;
     }
-    if [Part::Js, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report) {
+    if [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report)
+    {
         if wanted(Part::Js) {
             js::differential(report);
             js::interop(report);
@@ -78,6 +82,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::traces(report);
             js::balancer(report);
             js::proxies(report);
+        }
+        if wanted(Part::Monitoring) {
+            js::monitoring(report);
         }
         if wanted(Part::Faults) {
             js::faults(report);
@@ -103,7 +110,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
 /// Puts clients on bad networks for so many minutes, twice: with all nodes, and with one that is killed.
 pub(crate) fn jitter(report: &mut Report, minutes: u32, seed: Option<u32>) {
     if !rust::build_programs(report) {
-        return report.skip("clients on bad networks", "what they test does not compile");
+        return report.skip("clients on bad networks", "the programs under test do not compile");
     }
     match tools::ensure_node() {
         Ok(_) if js::install(report) => js::jitter(report, Some(minutes), seed),

@@ -30,7 +30,7 @@ impl Complaint {
     }
 }
 
-/// One rule: a file's path in the repository and its text to what is wrong with it.
+/// A rule: from a file's path in the repository and its text to complaints.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
 const RULES: [(&str, Rule); 13] = [
@@ -70,7 +70,8 @@ pub(crate) fn run(report: &mut Report) {
     });
 }
 
-/// Calls `look` for each text file below `folder`. What is built, fetched or hidden is not ours; the hidden folders that are, are named.
+/// Calls `look` for each text file below `folder`. Built, fetched and hidden files are skipped, except the hidden
+/// folders that are listed.
 fn visit(folder: &Path, look: &mut dyn FnMut(&Path, &str)) -> io::Result<()> {
     let mut entries = fs::read_dir(folder)?.collect::<io::Result<Vec<_>>>()?;
     entries.sort_by_key(fs::DirEntry::file_name);

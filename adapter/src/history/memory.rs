@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use parking_lot::Mutex;
+use sociable_protocol::maps::Map;
 use sociable_protocol::{Id, NodeTag, Value};
 
 use super::event_log::EventLog;
-use super::orders::obey;
+use super::orders::apply_orders;
 use super::{Entry, History, Limits, Missed, NewEvent, OVERHEAD, Position, SavedSession, Usage};
 use crate::AdapterError;
-use crate::maps::Map;
 use crate::message::Message;
 
 /// Events and sessions of one node in memory, within [`Limits`].
@@ -21,7 +21,7 @@ use crate::message::Message;
 #[derive(Debug)]
 pub struct MemoryHistory {
     limits: Limits,
-    /// Tells the offsets of this history from those of others, which clients may still show.
+    /// Distinguishes the offsets of this history from those of another, which clients may still show.
     epoch: NodeTag,
     contents: Mutex<Contents>,
 }
@@ -32,7 +32,7 @@ struct Contents {
     head: u64,
     events: EventLog,
     sessions: Map<Id, Lost>,
-    /// When each session was lost, oldest first. Some have been claimed since.
+    /// The time of each session's loss, oldest first. Some of them have been claimed since.
     saved: VecDeque<(Instant, Id)>,
     /// The memory of the sessions.
     bytes: usize,
@@ -46,7 +46,7 @@ struct Lost {
 }
 
 impl MemoryHistory {
-    /// An empty history.
+    /// Returns an empty history.
     pub fn new(limits: Limits) -> Self {
         let epoch = NodeTag::random();
         let contents = Contents { head: 0, events: EventLog::new(epoch, 0), sessions: Map::default(), saved: VecDeque::new(), bytes: 0 };
@@ -70,7 +70,7 @@ impl MemoryHistory {
         offset.strip_prefix(self.epoch.as_str())?.strip_prefix('.')?.parse().ok()
     }
 
-    /// True for an offset of another history.
+    /// Returns true for an offset of another history.
     fn is_foreign(&self, offset: &str) -> bool {
         let read = offset.split_once('.').and_then(|(epoch, number)| Some((NodeTag::try_from(epoch).ok()?, number.parse::<u64>().ok()?)));
         read.is_some_and(|(epoch, _)| epoch != self.epoch)
@@ -97,7 +97,7 @@ impl Contents {
     fn forget(&mut self, pid: &Id) -> Option<SavedSession> {
         let lost = self.sessions.remove(pid)?;
         self.bytes -= lost.cost;
-        // A client that comes and goes must not leave a trail.
+        // A client that comes and goes must leave no trail.
         if self.saved.len() > 64 + 2 * self.sessions.len() {
             let sessions = &self.sessions;
             self.saved.retain(|(at, pid)| sessions.get(pid).is_some_and(|lost| lost.at == *at));
@@ -105,7 +105,7 @@ impl Contents {
         Some(lost.session)
     }
 
-    /// Drops what is too old, then what is too much.
+    /// Drops entries that are too old, then the oldest beyond the bound in bytes.
     fn trim(&mut self, limits: &Limits, now: Instant) {
         self.events.expire(limits.event_age, now);
         while self.saved.front().is_some_and(|(at, _)| now.duration_since(*at) > limits.session_age) {
@@ -156,13 +156,13 @@ impl History for MemoryHistory {
         };
         let mut known = vec![session.since, self.position(received)];
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
-            // It has all that it was sent: nothing up to where it was served is for it.
+            // A client that got all its sent events lacks none up to `until`: the rest were for others.
             known.push(session.until);
         }
         if !contents.events.is_complete_behind(&known) || !session.left_rooms.is_complete_behind(&known) {
             return None;
         }
-        let stays = obey(&contents.events, session)?;
+        let stays = apply_orders(&contents.events, session)?;
         let entries = contents.events.find(session, &known, &stays);
         let head = self.position(contents.head);
         drop(contents);
@@ -181,7 +181,7 @@ impl History for MemoryHistory {
         let mut contents = self.contents.lock();
         contents.forget(&pid);
         contents.sessions.insert(pid, Lost { session, at, cost });
-        // Nearly always the newest. One that is given back was lost a while ago.
+        // A new loss is nearly always the newest. A returned session has an earlier one.
         let place = contents.saved.partition_point(|(saved, _)| *saved <= at);
         contents.saved.insert(place, (at, pid));
         contents.bytes += cost;
@@ -191,10 +191,10 @@ impl History for MemoryHistory {
 
     fn mark_incomplete(&self) {
         let mut contents = self.contents.lock();
-        // The next event is the first of those that are all there.
+        // The next event is the first of a complete run.
         contents.head += 1;
         let head = contents.head;
-        contents.events.owns_behind(head);
+        contents.events.mark_own_missing_up_to(head);
     }
 
     fn holds(&self, pid: &Id) -> bool {

@@ -38,7 +38,7 @@ impl Bench {
         }
     }
 
-    /// Appends an event for a room, or for all; gives its offset.
+    /// Appends an event for a room, or for all, and returns its offset.
     fn append(&self, room: &str, length: usize) -> String {
         let rooms = if room.is_empty() { vec![] } else { vec![room.into()] };
         let mut offset = String::new();
@@ -150,7 +150,7 @@ fn history_refuses_offsets_it_never_gave_out() {
 }
 
 #[test]
-fn quiet_session_recovers_when_its_last_event_is_gone() {
+fn quiet_session_recovers_when_its_last_event_is_dropped() {
     let mut bench = Bench::new(Limits { total_bytes: 3_000, ..LIMITS });
     let offset = bench.append("red", 1);
     for _ in 0..20 {
@@ -158,7 +158,7 @@ fn quiet_session_recovers_when_its_last_event_is_gone() {
     }
     let served = SavedSession { sent: Some(at(&bench, 1)), until: at(&bench, 20), ..bench.session(&["red"]) };
     assert_eq!(bench.missed(&served, Some(&offset)), Some(vec![]));
-    // It can't be told what it missed of what was sent, so it is told nothing.
+    // The missed part of the sent events is unknown, so the session is not recovered.
     let behind = SavedSession { sent: Some(at(&bench, 15)), until: at(&bench, 20), ..served };
     assert_eq!(bench.missed(&behind, Some(&offset)), None);
 }
@@ -237,11 +237,11 @@ fn session_is_not_recovered_when_it_was_disconnected() {
     order(&bench, "blue", Operation::Disconnect { close: false });
     assert_eq!(bench.missed(&session, None), Some(vec![]));
     order(&bench, "red", Operation::Disconnect { close: false });
-    // What its client shows does not help.
+    // An offset of the client does not change that.
     let newest = bench.append("green", 1);
     assert_eq!((bench.missed(&session, None), bench.missed(&session, Some(&newest))), (None, None));
     let later = SavedSession { until: at(&bench, 2), ..session };
-    assert_eq!(bench.missed(&later, None), Some(vec![]), "it was in the room after that");
+    assert_eq!(bench.missed(&later, None), Some(vec![]), "the session was in the room later");
 }
 
 #[test]

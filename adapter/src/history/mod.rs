@@ -1,4 +1,4 @@
-//! Events and sessions for connection state recovery: what a client missed while its connection was lost, and what it was before.
+//! Events and sessions for connection state recovery: the missed events and former state of a disconnected client.
 
 pub(crate) mod event_log;
 mod left;
@@ -29,11 +29,11 @@ pub(crate) const OVERHEAD: usize = 256;
 /// Bounds of a history in bytes and time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// How long a session is recoverable after its connection was lost.
+    /// The time for which a session is recoverable after its connection was lost.
     pub session_age: Duration,
-    /// The age of the oldest events: longer than that of a session by the time until a lost connection is noticed.
+    /// The age of the oldest events: `session_age` plus the time until a lost connection is noticed.
     pub event_age: Duration,
-    /// The most bytes of events that a returning session is sent, and the most that its rooms and data take.
+    /// The most bytes of events for a returning session, and the most bytes of its rooms and data.
     pub session_bytes: usize,
     /// The most bytes of all events and sessions. The oldest are dropped first.
     pub total_bytes: usize,
@@ -54,7 +54,7 @@ pub struct Entry {
     pub compress: bool,
     /// The node that sent it.
     pub publisher: NodeTag,
-    /// Its number at that node.
+    /// The number of the event at that node.
     pub number: u64,
     /// The nodes whose sockets may receive it.
     pub reach: Reach,
@@ -69,7 +69,8 @@ impl Entry {
     /// The entry will never have a shared place.
     pub(crate) const LOST: u64 = u64::MAX - 1;
 
-    /// An event that this node is about to send. If it is `shared`, it will get a place among those of the other nodes.
+    /// Returns an event that this node is about to send. If it is `shared`, it will get a place among those of the
+    /// other nodes.
     pub(crate) fn new(
         namespace: ByteString,
         target: Target,
@@ -84,34 +85,34 @@ impl Entry {
         Self { namespace, target, frames, order: None, compress, publisher, number, reach: Reach::Everywhere, reached, place }
     }
 
-    /// An order that this node is about to carry out.
+    /// Returns an order that this node is about to carry out.
     pub(crate) fn order(order: Message, number: u64, reached: Position, shared: bool) -> Self {
         let Message { namespace, target, operation, .. } = order;
         let entry = Self::new(namespace, target, Frames::text(""), false, number, reached, shared);
         Self { order: Some(operation), ..entry }
     }
 
-    /// The same entry for these receivers.
+    /// Returns the same entry for these receivers.
     #[cfg(feature = "nats")]
     pub(crate) fn reaching(self, reach: Reach) -> Self {
         Self { reach, ..self }
     }
 
-    /// The same entry at a shared place.
+    /// Returns the same entry at a shared place.
     #[cfg(feature = "nats")]
     pub(crate) fn placed(self, publisher: NodeTag, place: u64) -> Self {
         Self { publisher, place: AtomicU64::new(place), ..self }
     }
 
-    /// Returns its position.
+    /// Returns the position of this entry.
     pub fn mark(&self) -> Position {
         Position { tag: Some(self.publisher), own: self.number, place: self.place.load(Ordering::Acquire) }
     }
 
-    /// Sets its shared place, `None` if it will never have one.
+    /// Sets the shared place: `None` if the entry will never have one.
     #[cfg(feature = "nats")]
     pub(crate) fn place(&self, place: Option<u64>) {
-        // The first is right: the answer to the publisher and the message to all name the same place.
+        // The first place is right: the answer to the publisher and the message to all name the same one.
         let _ = self.place.compare_exchange(Self::PENDING, place.unwrap_or(Self::LOST), Ordering::AcqRel, Ordering::Acquire);
     }
 
@@ -119,7 +120,7 @@ impl Entry {
         self.place.load(Ordering::Acquire) == Self::PENDING
     }
 
-    /// Returns true if it will never have a place.
+    /// Returns true if the entry will never have a place.
     pub(crate) fn is_lost(&self) -> bool {
         self.place.load(Ordering::Acquire) == Self::LOST
     }
@@ -153,39 +154,40 @@ impl Debug for NewEvent<'_> {
 pub struct SavedSession {
     /// The namespace.
     pub namespace: ByteString,
-    /// The secret by which the client gets it back.
+    /// The secret by which the client claims the session.
     pub pid: Id,
     /// The socket's id.
     pub id: Id,
-    /// The rooms that it was in, except that of its id, each with the position of its joining. Events of the room behind it were for this socket.
+    /// The current rooms, except that of the socket's id, each with the position of its joining. Later events of the
+    /// room were for this socket.
     pub rooms: Vec<(Room, Position)>,
-    /// The rooms that it has left. Events to them before were for this socket.
+    /// The rooms that the socket left. Events to them before were for this socket.
     pub left_rooms: LeftRooms,
     /// The data that the application attached.
     pub data: Option<Value>,
-    /// The position of its first connection: events behind it were for this socket.
+    /// The position of the socket's first connection. Later events were for this socket.
     pub since: Position,
-    /// The position of the last event that was sent to it.
+    /// The position of the last event that was sent to the client.
     pub sent: Option<Position>,
-    /// The position up to which all events for it were sent.
+    /// The position up to which all events for the client were sent.
     pub until: Position,
-    /// Positions that its client showed at earlier returns.
+    /// Positions that the client showed at earlier returns.
     pub shown: Vec<Position>,
-    /// Its stays on nodes, where nodes share their history.
+    /// The stays on nodes, in a shared history.
     pub past: Vec<Stay>,
-    /// The time when its connection was lost, if it was: see [`History::refresh_interval`]. A session that is saved again, since its client did not
-    /// connect, has its first time of loss.
+    /// The time of the connection's loss: see [`History::refresh_interval`]. A recovered session whose client did not
+    /// connect keeps its first time of loss.
     pub lost: Option<Instant>,
 }
 
-/// The stay of a socket on a node: events for the node's own sockets were for it meanwhile.
+/// The stay of a socket on a node. Events for the node's own sockets were for this socket meanwhile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stay {
     /// The node.
     pub tag: NodeTag,
-    /// The number of the node's last event before it came.
+    /// The number of the node's last event before the socket came.
     pub from: u64,
-    /// The number of the last event before it left, `u64::MAX` while it is there or as long as that is unknown.
+    /// The number of the last event before the socket left. The number is `u64::MAX` during the stay, or while unknown.
     pub to: u64,
 }
 
@@ -194,13 +196,13 @@ pub struct Stay {
 pub struct Missed {
     /// The events, in their order.
     pub entries: Vec<Arc<Entry>>,
-    /// The offsets that they are sent with, empty if with their own: they depend on what else the client has.
+    /// The offsets that the events are sent with, empty for their own. They depend on the other events of the client.
     pub offsets: Vec<String>,
     /// The position of a client that has them.
     pub head: Position,
     /// The rooms of the session after the orders that it missed, as in [`SavedSession::rooms`].
     pub rooms: Vec<(Room, Position)>,
-    /// The rooms that it has left, except those whose events its client is known to have.
+    /// The rooms that the socket left, except those whose events its client has.
     pub left_rooms: LeftRooms,
 }
 
@@ -209,7 +211,7 @@ pub struct Missed {
 pub enum Reach {
     /// Sockets of any node.
     Everywhere,
-    /// Sockets of this node, and those that were when they come back elsewhere.
+    /// Sockets of this node, and its former sockets when they return elsewhere.
     Here,
 }
 
@@ -218,39 +220,43 @@ pub enum Reach {
 pub struct Usage {
     /// The number of events.
     pub events: usize,
-    /// The number of sessions whose clients have not come back yet.
+    /// The number of sessions whose clients have not returned.
     pub sessions: usize,
-    /// The memory of both, in bytes.
+    /// The memory of events and sessions, in bytes.
     pub bytes: usize,
 }
 
-/// Events and sessions for recovery. [`MemoryHistory`] has those of one node. An adapter may bring one that nodes share.
+/// The events and sessions for recovery. [`MemoryHistory`] has those of one node. An adapter may bring a history that
+/// nodes share.
 ///
 /// # Promises
 ///
 /// * Positions grow in the order of [`append`](Self::append), and `deliver` is called in that order.
 /// * A [`save`](Self::save)d session is returned by [`claim_session`](Self::claim_session) at most once.
-/// * [`missed`](Self::missed) returns all events for a session, or none: never some of them.
+/// * [`missed`](Self::missed) returns all missed events of a session, or `None`: never a part of them.
+/// * Every call may come from any thread, at the same time as others.
 pub trait History: Send + Sync + Debug + 'static {
-    /// Appends an event. `deliver` starts its delivery before a later event can. Neither it nor a function of the event may call the history.
+    /// Appends an event. `deliver` starts its delivery before a later event can.
     ///
-    /// All of them run while no session can be saved: a socket that is connected in `reach` is saved later, as one that was here for this event.
+    /// Neither `deliver` nor a function of the event may call the history. No session is saved while they run. A socket
+    /// that is connected in `reach` is therefore saved later, as one that was present for this event.
     ///
     /// # Errors
     ///
     /// A shared history can't queue more for the other nodes. The event was not delivered.
     fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
 
-    /// Appends an order: a join, a leave or a disconnect. `deliver` carries it out where sockets live, as in [`append`](Self::append). Sessions whose
-    /// clients are away obey it when they come back: see [`missed`](Self::missed).
+    /// Appends an order: a join, a leave or a disconnect. `deliver` carries it out where sockets live, as in
+    /// [`append`](Self::append). Sessions of absent clients follow it at their return: see [`missed`](Self::missed).
     ///
     /// # Errors
     ///
     /// A shared history can't queue more for the other nodes. The order was not delivered.
     fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError>;
 
-    /// Returns true if appended events reach the other nodes, and theirs come to [`Node::deliver_persisted`](crate::Node::deliver_persisted). Otherwise each node has its own
-    /// history, and publishes its events besides.
+    /// Returns true if appended events reach the other nodes, and theirs come to
+    /// [`Node::deliver_persisted`](crate::Node::deliver_persisted). Otherwise each node has its own history, and also
+    /// publishes its events.
     fn is_shared(&self) -> bool {
         false
     }
@@ -258,50 +264,51 @@ pub trait History: Send + Sync + Debug + 'static {
     /// Returns the position of this node.
     fn head(&self) -> Position;
 
-    /// Returns the offset of a client that has received all up to a position.
+    /// Returns the offset of a client that has all events up to a position.
     fn offset(&self, position: &Position) -> String;
 
-    /// Returns the events that a session has missed whose client shows this offset. A client without one has received nothing. Orders are obeyed in
-    /// their place, whatever the client shows.
+    /// Returns the missed events of a session whose client shows this offset. A client without an offset has received
+    /// nothing. Orders apply in their place, whatever the client shows.
     ///
-    /// `None` if the session was disconnected, if its events are incomplete or too many, or if the offset was never given out.
+    /// Returns `None` if the session was disconnected, or if its events are incomplete or too many. A forged offset
+    /// gives `None` too.
     fn missed(&self, session: &SavedSession, offset: Option<&str>) -> Option<Missed>;
 
     /// Saves a session. Returns false if it is too large.
     fn save(&self, session: SavedSession) -> bool;
 
-    /// Returns the interval at which living sessions are [`save`](Self::save)d, besides soon after each change. `None` if they are saved only when
-    /// they are lost: then the end of the process loses them.
+    /// Returns the interval at which living sessions are [`save`](Self::save)d, besides soon after each change. `None`
+    /// saves them at their loss alone: the end of the process loses them.
     fn refresh_interval(&self) -> Option<Duration> {
         None
     }
 
-    /// Notes that events up to now are incomplete: sessions that were lost before are not recovered.
+    /// Marks the events up to now as incomplete. Sessions that were lost before are not recovered.
     fn mark_incomplete(&self) {}
 
-    /// Removes a session: its client does not come back.
+    /// Removes a session whose client will not return.
     fn forget(&self, pid: &Id) {
         let _ = pid;
     }
 
-    /// Returns true if a session can be recovered whose connection was lost.
+    /// Returns true if a disconnected session can be recovered.
     fn holds(&self, pid: &Id) -> bool;
 
-    /// Removes a session whose client shows this offset, and returns it.
+    /// Removes and returns a session whose client shows this offset. At most one call returns it.
     fn claim_session(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>>;
 
-    /// Waits until all that was appended and saved before is persisted, if it is to be.
+    /// Waits until all earlier events and sessions are persisted, if they are to be.
     ///
     /// # Errors
     ///
-    /// Some of it is lost for the other nodes.
+    /// Some of them are lost for the other nodes.
     fn flushed(&self) -> BoxFuture<'static, Result<(), AdapterError>> {
         ready(Ok(())).boxed()
     }
 
-    /// Drops what is too old. The node calls it now and then.
+    /// Drops events and sessions that are too old. The node calls this from time to time.
     fn sweep(&self);
 
-    /// Returns the contents.
+    /// Returns the size of the contents.
     fn usage(&self) -> Usage;
 }

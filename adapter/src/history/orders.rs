@@ -1,15 +1,17 @@
-//! Joins, leaves and disconnects of a session whose client is away.
+//! Joins, leaves and disconnects of a session whose client is disconnected.
+
+use sociable_protocol::maps::Set;
 
 use super::SavedSession;
 use super::event_log::{EventLog, in_order};
 use super::stays::Stays;
-use crate::maps::Set;
 use crate::message::{Operation, Room, own_room};
 
-/// Has a session obey the orders that came after it was saved. `None` if it was put out, or if not all orders are there.
+/// Applies the orders that came after a session was saved. Returns `None` if it was disconnected, or if orders are
+/// missing.
 ///
-/// The offset of the client means nothing here: it could claim to know of a disconnect.
-pub(crate) fn obey(events: &EventLog, session: &SavedSession) -> Option<Stays> {
+/// The client's offset is ignored here: it could claim to have passed a disconnect.
+pub(crate) fn apply_orders(events: &EventLog, session: &SavedSession) -> Option<Stays> {
     let known = [session.since, session.until];
     if !events.has_orders_behind(&known) {
         return None;
@@ -19,7 +21,7 @@ pub(crate) fn obey(events: &EventLog, session: &SavedSession) -> Option<Stays> {
     let as_old_clients_say = format!("{}#{id}", session.namespace);
     let mut rooms: Vec<Option<Room>> = session.rooms.iter().map(|(room, _)| Some(room.clone())).collect();
     rooms.extend([None, Some(id.into()), Some(as_old_clients_say.into())]);
-    // Orders for a room that it may have joined meanwhile are looked at too.
+    // A room that the session joined meanwhile has orders too.
     let (mut seen, mut orders) = (Set::default(), vec![]);
     while let Some(room) = rooms.pop() {
         if !seen.insert(room.clone()) {
@@ -36,7 +38,7 @@ pub(crate) fn obey(events: &EventLog, session: &SavedSession) -> Option<Stays> {
         if !entry.target.includes(|room| own_room(room) == Some(session.id) || stays.is_in(room)) {
             continue;
         }
-        // One that has no shared place yet is this node's own.
+        // An order without a shared place is this node's own.
         let at = if entry.is_pending() { entry.reached } else { entry.mark() };
         match &entry.order {
             Some(Operation::Disconnect { .. }) => return None,

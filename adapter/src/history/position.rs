@@ -1,17 +1,18 @@
-//! Places in histories: how far somebody has got, and where an event stands.
+//! Positions in a history: of a client, and of an event.
 
 use sociable_protocol::NodeTag;
 
-/// How far somebody has been served, as seen from one node: they have got all events of that node up to a number, and all of the others up
-/// to a place in the sequence that the nodes share.
+/// A point in the history, as seen from one node.
 ///
-/// A node sends its own events to its clients before they have a place among those of the others, which is why it takes two numbers. In a
-/// history that nobody shares, all events are the node's own.
+/// The position has two parts: that node's events up to a number, and all others up to a shared place.
 ///
-/// The place of an event is one too: see [`Entry::mark`](super::Entry::mark).
+/// A node sends its own events to its clients before they have a shared place. A position therefore needs both. In a
+/// history that is not shared, all events are the node's own.
+///
+/// An event has a position too: see [`Entry::mark`](super::Entry::mark).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Position {
-    /// The node. Without one, all events up to the shared place are meant.
+    /// The node. Without one, the position stands for all events up to the shared place.
     pub tag: Option<NodeTag>,
     /// The number of the last event of that node.
     pub own: u64,
@@ -20,7 +21,7 @@ pub struct Position {
 }
 
 impl Position {
-    /// True if who has got here has got the event whose mark this is.
+    /// Returns true if a client at this position has the event with this mark.
     ///
     /// ```
     /// use sociable_adapter::Position;
@@ -28,7 +29,7 @@ impl Position {
     ///
     /// let (mine, other) = (NodeTag::random(), NodeTag::random());
     /// let reached = Position { tag: Some(mine), own: 3, place: 70 };
-    /// // My third event stands behind in the shared sequence, but its own clients have it.
+    /// // The node's third event stands later in the shared sequence, but its own clients have it.
     /// assert!(reached.covers(&Position { tag: Some(mine), own: 3, place: 90 }));
     /// assert!(!reached.covers(&Position { tag: Some(other), own: 3, place: 90 }));
     /// ```
@@ -36,12 +37,13 @@ impl Position {
         if self.tag.is_some() && self.tag == mark.tag { mark.own <= self.own } else { mark.place <= self.place }
     }
 
-    /// True if who has got here has got to this position of the same node, which is certain only there.
+    /// Returns true if a client at this position has certainly passed the other one. Only positions of one node
+    /// compare.
     pub(crate) fn has_passed(&self, position: &Position) -> bool {
         self.place >= position.place && (position.tag.is_none() || self.tag == position.tag && self.own >= position.own)
     }
 
-    /// The later of two positions of the same node, which only moves on.
+    /// Returns the later of two positions of the same node.
     #[must_use]
     pub fn later(self, other: Self) -> Self {
         if (other.own, other.place) > (self.own, self.place) { other } else { self }

@@ -1,10 +1,12 @@
 //! The rooms of a session over time.
 
+use sociable_protocol::maps::Map;
+
 use super::{LeftRoom, LeftRooms, Position, SavedSession};
-use crate::maps::Map;
 use crate::message::Room;
 
-/// The rooms of a session over time: each with the positions between which its events were for the session. The last has no end while the session is in it.
+/// The rooms of a session over time, each with the ranges of positions whose events were for the session. A range
+/// without an end is a current room.
 #[derive(Debug)]
 pub(crate) struct Stays(Map<Room, Vec<(Position, Option<Position>)>>);
 
@@ -36,19 +38,19 @@ impl Stays {
         }
     }
 
-    /// The rooms that the session was in at any time.
+    /// Returns the rooms that the session was in at any time.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(|room| &**room)
     }
 
-    /// True if the session was in a room at the place of an event.
+    /// Returns true if the session was in a room at the position of an event.
     pub(super) fn visited(&self, room: &str, mark: &Position) -> bool {
         let during = |(from, to): &(Position, Option<Position>)| !from.covers(mark) && to.is_none_or(|to| to.covers(mark));
         self.0.get(room).is_some_and(|stays| stays.iter().any(during))
     }
 
-    /// The rooms that the session is in at last, each with the position of its joining, and those that it has left. Nothing is missing of the session that
-    /// has got to one of the positions.
+    /// Returns the current rooms, each with the position of its joining, and the rooms that the session left. A client
+    /// at one of the `known` positions lacks no event up to it.
     pub(crate) fn into_rooms(self, known: &[Position]) -> (Vec<(Room, Position)>, LeftRooms) {
         let (mut rooms, mut left) = (vec![], vec![]);
         for (room, stays) in self.0 {

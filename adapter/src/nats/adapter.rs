@@ -17,6 +17,7 @@ use super::error::NatsError;
 use super::jetstream::history::StreamHistory;
 use super::jetstream::state::StreamState;
 use super::members::{Member, Members};
+use super::metrics::samples;
 use super::options::NatsOptions;
 use super::route::Route;
 use super::stats::NatsStats;
@@ -24,12 +25,13 @@ use super::thread::{self, Command};
 use super::wire;
 use crate::{Adapter, AdapterError, Answer, Ask, History, Limits, MemoryHistory, Message, MetricsSnapshot, Node, Operation, Request};
 
-/// The adapter that meets the other nodes of a cluster over NATS. Cheap to clone: all clones are the same member.
+/// The adapter that connects the nodes of a cluster over NATS. Clones are cheap, and are the same member.
 ///
 /// Promises of this adapter, besides those of every [`Adapter`]:
 ///
-/// * Messages of one node arrive at each node in their order, also where some are for one socket and some for all.
-/// * Messages that can't be sent in time are dropped and counted. Nodes that miss them count them too.
+/// * Messages of one node arrive at each node in their order. Messages for one socket keep their place among those for
+///   all.
+/// * Messages that can't be sent in time are dropped and counted. The nodes that miss them count them too.
 /// * Delivery is *at most once*: messages that are under way when a link breaks are lost.
 ///
 /// ```no_run
@@ -57,11 +59,11 @@ impl fmt::Debug for NatsAdapter {
 }
 
 impl NatsAdapter {
-    /// Connects, and claims a tag that no node of the cluster bears.
+    /// Connects, and claims a tag that no other node of the cluster has.
     ///
     /// # Errors
     ///
-    /// The options can't work, no server lets this process in, or the thread of the adapter can't be started.
+    /// An option is invalid, no server accepts this process, or the thread of the adapter can't be started.
     pub async fn connect(options: NatsOptions) -> Result<Self, NatsError> {
         Self::open(options, false).await
     }
@@ -76,7 +78,7 @@ impl NatsAdapter {
         match is_ready.await {
             Ok(Ok(())) => Ok(Self { context, commands }),
             Ok(Err(error)) => Err(error),
-            Err(_) => Err(NatsError::Start("its thread has ended".into())),
+            Err(_) => Err(NatsError::Start("the adapter's thread has ended".into())),
         }
     }
 
@@ -90,14 +92,15 @@ impl NatsAdapter {
         self.context.members.lock().iter().map(|(_, member)| member.name.to_string()).collect()
     }
 
-    /// The route of a question, and the nodes whose answers are waited for.
+    /// Returns the route of a question, and the nodes that have to answer.
     fn receivers(&self, members: &Members, ask: &Ask) -> (Route, Vec<(NodeTag, ByteString)>) {
         let route = match ask {
             Ask::Ack { target, .. } | Ask::Sockets { target } => Route::of(target),
             Ask::ServerEvent { .. } => Route::All,
         };
         let owner = if let Route::Socket(id) = route { members.get(id.tag()).map(|_| id.tag()) } else { None };
-        // The node that made the id has the socket. Nodes that adopted ids may have it, or members of a room of that name. If no node made it, any may.
+        // The node that made the id has the socket. Nodes that adopted ids may have it, or members of a room of that
+        // name. Without such a node, any node may have it.
         let is_mine = matches!(route, Route::Socket(id) if self.tag() == Some(id.tag()));
         let is_meant = |(tag, member): &(NodeTag, &Member)| member.adopts || !is_mine && owner.is_none_or(|owner| *tag == owner);
         let nodes: Vec<_> = members.iter().filter(is_meant).map(|(tag, member)| (tag, member.name.clone())).collect();
@@ -125,12 +128,12 @@ impl Adapter for NatsAdapter {
             self.context.counters.volatile_dropped.increment();
             return Ok(());
         }
-        // A server event has no sockets, so that its target means nothing.
+        // A server event has no sockets, so its target is ignored.
         let route = match (&message.operation, Route::of(&message.target)) {
             // In order with the events of the stream.
             _ if self.context.has_history() => Route::Stream,
             (Operation::ServerEvent { .. }, _) => Route::All,
-            // Rooms may be named like ids: only where a node of the tag lives is it surely a socket.
+            // Rooms may be named like ids. Only an id with the tag of a living node is surely a socket's.
             (_, Route::Socket(id)) if !self.context.is_owned(&id) => Route::All,
             (_, route) => route,
         };
@@ -140,16 +143,17 @@ impl Adapter for NatsAdapter {
 
     fn request(&self, mut request: Request) -> BoxStream<'static, Answer> {
         let context = Arc::clone(&self.context);
-        // The members are locked until the question is open: a node that goes later ends the wait for it.
+        // The members stay locked until the question is open. A later leave then ends the wait for that node.
         let members = context.members.lock();
         let (route, nodes) = self.receivers(&members, &request.ask);
         let nobody = nodes.is_empty();
         let cancelling = Arc::clone(&context);
-        // Nodes that came just now are not waited for, but may have asked their clients: they would wait for these for ever.
+        // A node that just joined is not waited for, but may have asked its clients. Without a cancel it would wait for
+        // them indefinitely.
         let overheard = route == Route::All && !nobody && matches!(request.ask, Ask::Ack { .. });
         let ended = move |id, open| {
             if open || overheard {
-                // If that can't be sent, the others stop when their clients have answered or left.
+                // If the cancel can't be sent, the others stop when their clients have answered or left.
                 drop(cancelling.push(route, wire::encode_cancel(id)));
             }
         };
@@ -183,11 +187,11 @@ impl Adapter for NatsAdapter {
     fn metrics(&self) -> MetricsSnapshot {
         let NatsContext { counters, questions, .. } = &*self.context;
         MetricsSnapshot {
-            counters: self.stats().iter().collect(),
+            counters: samples(&self.stats()),
             latencies: vec![
-                ("server", counters.way.times()),
-                ("answer", questions.answered.times()),
-                ("keep", counters.persisted_after.times()),
+                ("ping", counters.way.times()),
+                ("request", questions.answered.times()),
+                ("persist", counters.persisted_after.times()),
             ],
         }
     }
@@ -214,7 +218,7 @@ impl Adapter for NatsAdapter {
         let sent = self.commands.send(Command::Close(done));
         async move {
             if sent.is_ok() {
-                // It is dropped if the thread has ended.
+                // The receiver fails if the thread has ended.
                 drop(is_done.await);
             }
         }

@@ -2,15 +2,14 @@
 
 use parking_lot::Mutex;
 use sociable_protocol::Id;
+use sociable_protocol::maps::Map;
 use tokio::sync::Notify;
 
-use crate::maps::Map;
-
-/// Rooms that bear ids of other nodes and have members here.
+/// Rooms that are named like ids of other nodes and have members here.
 #[derive(Debug, Default)]
 pub(crate) struct AdoptedIds {
     members: Mutex<Map<Id, usize>>,
-    /// Ids that came or went, and that the receiver has not followed yet.
+    /// Added and removed ids whose subscriptions the receiver has not changed yet.
     changed: Mutex<Vec<Id>>,
     /// Notified of changes.
     pub(crate) wake: Notify,
@@ -19,7 +18,7 @@ pub(crate) struct AdoptedIds {
 }
 
 impl AdoptedIds {
-    /// Counts a member of a room that bears this id.
+    /// Counts a member of the room of this id.
     pub(crate) fn add(&self, id: Id) {
         let mut members = self.members.lock();
         let count = members.entry(id).or_default();
@@ -52,7 +51,7 @@ impl AdoptedIds {
         self.wake.notify_one();
     }
 
-    /// Returns the ids that came or went since the last call.
+    /// Returns the ids that were added or removed since the last call.
     pub(crate) fn drain_changes(&self) -> Vec<Id> {
         std::mem::take(&mut *self.changed.lock())
     }

@@ -1,10 +1,10 @@
 //! Questions of other nodes that are being answered.
 
 use parking_lot::Mutex;
+use sociable_protocol::maps::Map;
 use tokio::task::AbortHandle;
 
 use super::wire::Publisher;
-use crate::maps::Map;
 
 /// Questions that are answered at the same time.
 const MAX_ANSWERING: usize = 10_000;
@@ -30,14 +30,14 @@ impl Answering {
         self.0.lock().remove(&(asker, question));
     }
 
-    /// Nobody waits for the answer any more.
+    /// Aborts the answer: the asker has stopped waiting.
     pub(crate) fn cancel(&self, asker: Publisher, question: u64) {
         if let Some(task) = self.0.lock().remove(&(asker, question)) {
             task.abort();
         }
     }
 
-    /// A node is gone: nobody waits for the answers to it.
+    /// Aborts all answers to a node that left or is lost.
     pub(crate) fn forget(&self, asker: Publisher) {
         self.0.lock().retain(|(publisher, _), task| {
             let keep = *publisher != asker;

@@ -71,17 +71,17 @@ impl<T> BoundedQueue<T> {
         Ok(())
     }
 
-    /// Removes the oldest record. Its bytes stay counted until [`release`](Self::release).
+    /// Removes the oldest record. The queue counts its bytes until [`release`](Self::release).
     pub(crate) fn pop(&mut self) -> Option<QueuedRecord<T>> {
         self.records.pop_front()
     }
 
-    /// The bytes that a record counts for.
+    /// Returns the bytes that a record counts for.
     pub(crate) fn cost(&self, queued: &QueuedRecord<T>) -> usize {
         queued.record.capacity() + self.overhead + queued.trace.as_ref().map_or(0, |trace| trace.cost())
     }
 
-    /// Makes room: records of these bytes wait no more.
+    /// Makes room for more: records of these bytes left the queue.
     pub(crate) fn release(&mut self, bytes: usize) {
         self.bytes -= bytes;
     }
@@ -97,7 +97,7 @@ impl<T> BoundedQueue<T> {
         self.records.front()
     }
 
-    /// The time that the oldest record has waited.
+    /// Returns the time that the oldest record has waited.
     pub(crate) fn waited(&self) -> Option<Duration> {
         self.front().map(|first| first.since.elapsed())
     }

@@ -13,7 +13,7 @@ use super::links::Link;
 /// The pause between two logged refusals of the server.
 const REFUSALS: Duration = Duration::from_secs(1);
 
-/// Opens a connection. Its state is kept in the links of the context.
+/// Opens a connection. The links of the context hold its state.
 pub(super) async fn connect(context: &Arc<NatsContext>, link: Link) -> Result<Client, NatsError> {
     let (weak, throttle) = (Arc::downgrade(context), LogThrottle::new(REFUSALS));
     let on_event = move |event| {
@@ -35,7 +35,7 @@ fn observe(context: &NatsContext, link: Link, event: LinkEvent, throttle: &LogTh
         LinkEvent::Up => {
             tracing::info!(target: "sociable::adapter", role, "NATS connection up");
             context.links.set(link, true);
-            // It may be another server: the sender reads the longest payload that it accepts.
+            // The new server may have another payload limit, so the sender reads the limit again.
             context.send_queue.wake.notify_one();
         }
         LinkEvent::Down => {
@@ -52,11 +52,11 @@ fn observe(context: &NatsContext, link: Link, event: LinkEvent, throttle: &LogTh
         }
         LinkEvent::Refused(event) => {
             counters.server_errors.increment();
-            // There may be one for each envelope.
+            // The server may refuse every envelope, so the log is throttled.
             if throttle.permits() {
                 tracing::error!(target: "sociable::adapter", role, %event, "refused by the NATS server; check the permissions of this node");
             }
         }
-        LinkEvent::Other(event) => tracing::debug!(target: "sociable::adapter", role, %event, "NATS"),
+        LinkEvent::Other(event) => tracing::debug!(target: "sociable::adapter", role, %event, "NATS client event"),
     }
 }

@@ -29,7 +29,7 @@ use crate::{AdapterError, Node};
 /// State that the threads of the node share with that of the adapter.
 pub(crate) struct NatsContext {
     pub(crate) options: NatsOptions,
-    /// True for an emitter: it is no member, and hears nothing.
+    /// True for an emitter, which is no member and subscribes to nothing.
     pub(crate) emits_only: bool,
     /// Set once, with the claim of a tag.
     pub(crate) me: OnceLock<Publisher>,
@@ -49,7 +49,7 @@ pub(crate) struct NatsContext {
     pub(crate) history: OnceLock<Arc<StreamState>>,
     /// The runtime of the adapter's thread.
     pub(crate) runtime: Handle,
-    /// True from the leave on: nothing is announced any more.
+    /// True from the leave on. No announcement follows it.
     pub(crate) closed: AtomicBool,
 }
 
@@ -76,17 +76,17 @@ impl NatsContext {
         }
     }
 
-    /// This process on the bus. It is nobody before the claim of a tag.
+    /// Returns this process on the bus. Before the claim of a tag it has a random identity.
     pub(crate) fn me(&self) -> Publisher {
         self.me.get().copied().unwrap_or_else(|| Publisher { tag: NodeTag::random(), epoch: 0 })
     }
 
-    /// A subject of the cluster.
+    /// Returns a subject of the cluster.
     pub(crate) fn subject(&self, rest: &str) -> String {
         format!("sociable.{}.{rest}", self.options.connection.cluster)
     }
 
-    /// The subject for one node, or for the nodes that have one of its ids.
+    /// Returns the subject for one node, or for the nodes with sockets of its ids.
     pub(crate) fn unicast_subject(&self, tag: NodeTag, receiver: &str) -> String {
         self.subject(&format!("one.{tag}.{receiver}"))
     }
@@ -94,7 +94,7 @@ impl NatsContext {
     /// Queues a record.
     pub(crate) fn push(&self, route: Route, record: impl Into<OutboundRecord>) -> Result<(), AdapterError> {
         if self.closed.load(Ordering::Relaxed) {
-            return Err(AdapterError::Unreachable("this process has taken leave".into()));
+            return Err(AdapterError::Unreachable("this process has left the cluster".into()));
         }
         if let Some(history) = self.history.get().filter(|_| route == Route::Stream) {
             return history.push_record(record, self.send_queue.max_record(), &self.counters);
@@ -102,12 +102,12 @@ impl NatsContext {
         self.send_queue.push(route, record, &self.counters)
     }
 
-    /// True if the server keeps events, and they go by its stream.
+    /// Returns true if the server persists events, and they travel by its stream.
     pub(crate) fn has_history(&self) -> bool {
         self.history.get().is_some()
     }
 
-    /// True if the id is of this node, or of a known one.
+    /// Returns true if the id is of this node, or of a known one.
     pub(crate) fn is_owned(&self, id: &Id) -> bool {
         self.me.get().is_some_and(|me| me.tag == id.tag()) || self.members.lock().get(id.tag()).is_some()
     }
@@ -117,7 +117,7 @@ impl NatsContext {
         self.send_queue.set_version(members.common_version().unwrap_or(wire::VERSIONS.1));
     }
 
-    /// False if a message would have to wait.
+    /// Returns false if a message would have to wait.
     pub(crate) fn can_send_at_once(&self) -> bool {
         match self.history.get() {
             Some(history) => self.links.is_up(Link::History) && history.keeps_up(),
@@ -125,19 +125,20 @@ impl NatsContext {
         }
     }
 
-    /// Messages of others may be lost. A stream would still have them.
+    /// Notes that messages of others may be lost. A stream would still have them.
     pub(crate) fn note_loss(&self) {
         if let Some(node) = self.node.get().filter(|_| !self.has_history()) {
             node.note_loss();
         }
     }
 
-    /// Waits until the server has read what the client sent. Nobody listens to the subject, which the server answers in turn.
+    /// Waits until the server has read all sent data. The subject has no subscriber, and the server's answer says so
+    /// after that data.
     pub(crate) async fn wait_for_server(&self, client: &Client) {
         drop(client.request(self.subject("nobody"), bytes::Bytes::new()).await);
     }
 
-    /// Ends the membership of a node. `left` is true if the node said goodbye.
+    /// Ends the membership of a node. `left` is true if the node announced its leave.
     pub(crate) fn remove_member(self: &Arc<Self>, tag: NodeTag, epoch: u64, left: bool) {
         let name = {
             let mut members = self.members.lock();
@@ -161,7 +162,8 @@ impl NatsContext {
         self.questions.remove_node(tag, left);
     }
 
-    /// A silent node may live, and wait for answers. It is answered until it had the time to make itself heard again.
+    /// A silent node may be alive and wait for answers. The node's questions are answered until it had time to announce
+    /// itself again.
     fn forget_later(self: &Arc<Self>, publisher: Publisher) {
         let context = Arc::clone(self);
         tokio::spawn(async move {

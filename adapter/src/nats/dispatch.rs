@@ -16,13 +16,13 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The pause between two attempts to queue an answer.
 const NAP: Duration = Duration::from_millis(5);
 
-/// Does what a record asks for.
+/// Carries out a record.
 pub(crate) fn dispatch_record(context: &Arc<NatsContext>, node: &Arc<dyn Node>, from: Publisher, record: Record) {
     match record {
         Record::Message(message) => {
             if context.has_history() && matches!(message.operation, Operation::Emit { volatile: false, .. }) {
                 context.counters.not_for_history.increment();
-                // The more there were the less often it is said: it is for each event.
+                // Logged at powers of two: there is one for each event.
                 let events = context.counters.not_for_history.get();
                 if events.is_power_of_two() {
                     tracing::warn!(target: "sociable::recovery", tag = %from.tag, events, "event came outside the shared history; start its process with JetStream");
@@ -31,7 +31,7 @@ pub(crate) fn dispatch_record(context: &Arc<NatsContext>, node: &Arc<dyn Node>, 
             node.deliver(message);
         }
         Record::Order(_, message) => node.deliver(message),
-        // It comes by the stream alone.
+        // Persisted records come by the stream alone.
         Record::Persisted(_) | Record::Lost => context.counters.malformed.increment(),
         Record::Request(id, request) => answer(context, node, from, id, request),
         Record::Cancel(id) => context.answering.cancel(from, id),
@@ -61,7 +61,7 @@ fn answer(context: &Arc<NatsContext>, node: &Arc<dyn Node>, asker: Publisher, qu
     });
     if !started {
         context.counters.unanswered.increment();
-        // If that can't be told either, the other node waits until its deadline.
+        // If the refusal can't be sent either, the other node waits until its deadline.
         drop(context.push(Route::Node(asker.tag), wire::encode_refused(question)));
     }
 }
@@ -78,7 +78,7 @@ async fn send_answer(context: &NatsContext, asker: Publisher, id: u64, answer: &
         context.counters.answers_too_large.increment();
         tracing::warn!(target: "sociable::adapter", bytes = record.len(), limit, "answer exceeds the payload limit of NATS; raise max_payload of its server");
         match answer {
-            // It has answered, but what it said can't be known there.
+            // The client acknowledged, but the answer can't be sent to the other node.
             Answer::Ack(client, _) => {
                 for record in wire::encode_answer(id, &Answer::Gone(*client), limit) {
                     sent &= send_patiently(context, asker, record).await;
@@ -90,7 +90,7 @@ async fn send_answer(context: &NatsContext, asker: Publisher, id: u64, answer: &
     sent
 }
 
-/// Queues a record for a node, and waits for a while if the queue is full.
+/// Queues a record for a node, and retries for a while if the queue is full.
 async fn send_patiently(context: &NatsContext, to: Publisher, record: Vec<u8>) -> bool {
     let begun = Instant::now();
     loop {

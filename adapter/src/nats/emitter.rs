@@ -23,8 +23,8 @@ pub enum EmitterError {
     Adapter(#[from] AdapterError),
 }
 
-/// Sends events to the sockets of a cluster from a process that has none: a worker, a cron job, an admin tool. The process is no member of the
-/// cluster.
+/// An emitter of events to the sockets of a cluster, for a process without sockets. Examples are a worker of a job
+/// queue, a cron job, and an admin tool. The process is no member of the cluster.
 ///
 /// ```no_run
 /// # async fn show() -> Result<(), Box<dyn std::error::Error>> {
@@ -67,14 +67,14 @@ impl Emitter {
         })
     }
 
-    /// For nodes that use the MessagePack parser.
+    /// Sets the parser of the nodes to MessagePack.
     #[must_use]
     pub fn msgpack(mut self) -> Self {
         self.encoding = Encoding::MsgPack;
         self
     }
 
-    /// The same emitter for another namespace, and no room.
+    /// Returns an emitter for another namespace, without rooms.
     #[must_use]
     pub fn of(&self, namespace: &str) -> Self {
         let namespace = if namespace.starts_with('/') { namespace.into() } else { format!("/{namespace}").into() };
@@ -103,7 +103,7 @@ impl Emitter {
         Self { volatile: true, ..self.clone() }
     }
 
-    /// Whether a poll response with the next event may be compressed.
+    /// Sets whether a poll response with the next event may be compressed.
     #[must_use]
     pub fn compress(&self, compress: bool) -> Self {
         Self { compress, ..self.clone() }
@@ -179,7 +179,7 @@ impl Emitter {
         Ok(self.adapter.publish(Message { namespace, target, operation, trace: self.trace.clone() })?)
     }
 
-    /// Sends what waits, for at most 3 s, and closes the connection. Events of clones are refused afterwards.
+    /// Sends the waiting records, for at most 3 s, and closes the connection. Events of clones are refused afterwards.
     pub async fn close(self) {
         self.adapter.close().await;
     }

@@ -1,16 +1,16 @@
-//! Reasons why a node can't meet the others.
+//! Reasons why a node can't connect to its cluster.
 
 use std::path::PathBuf;
 
 use sociable_nats::{CertificateError, NatsConfigError, NatsConnectError};
 use thiserror::Error;
 
-/// A reason why a node can't meet the others.
+/// A reason why a node can't connect to its cluster.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum NatsError {
     /// The address of a NATS server can't be read. Write it as `nats://HOST:PORT` or `tls://HOST:PORT`.
-    #[error("{address:?} is no address of a NATS server ({error}); write nats://HOST:PORT")]
+    #[error("invalid NATS address {address:?}: {error}; write nats://HOST:PORT")]
     Address {
         /// The address, without credentials.
         address: String,
@@ -18,52 +18,54 @@ pub enum NatsError {
         error: String,
     },
     /// The address of this node can't be read. Write it as `HOST:PORT`, as a balancer would reach it.
-    #[error("{0:?} is no address at which a balancer reaches this node; write HOST:PORT")]
+    #[error("invalid advertised address {0:?}; write HOST:PORT")]
     Advertised(String),
-    /// The name of the cluster is part of subjects: give it 1 to 64 characters of `[A-Za-z0-9_-]`.
-    #[error("{0:?} can't be the name of a cluster: give it 1 to 64 characters of [A-Za-z0-9_-]")]
+    /// The name of the cluster is invalid. Subjects contain it: give it 1 to 64 characters of `[A-Za-z0-9_-]`.
+    #[error("invalid cluster name {0:?}; use 1 to 64 characters of [A-Za-z0-9_-]")]
     ClusterName(String),
-    /// Other nodes would take this one for dead: let `heartbeat_timeout` be at least twice `heartbeat_interval`, and this above zero.
-    #[error("heartbeat_timeout has to be at least twice heartbeat_interval, and this above zero")]
+    /// The timeout is too short: the other nodes would take this one for dead. Set `heartbeat_timeout` to at least
+    /// twice `heartbeat_interval`, and the interval above zero.
+    #[error("heartbeat_timeout too short; set it to at least twice heartbeat_interval, which must be above zero")]
     Heartbeat,
-    /// None of the NATS servers can be reached. Are they running?
-    #[error("no NATS server at {servers} can be reached: {error}")]
+    /// No NATS server can be reached. Check that they are running.
+    #[error("connecting to NATS at {servers} failed: {error}")]
     Connect {
         /// The servers that were tried.
         servers: String,
         /// The error of the last.
         error: String,
     },
-    /// The NATS servers do not let this process in. Are the credentials right?
-    #[error("no NATS server at {servers} lets this process in with these credentials: {error}")]
+    /// The NATS servers reject this process. Check its credentials.
+    #[error("NATS at {servers} rejected the credentials: {error}")]
     Refused {
         /// The servers that were tried.
         servers: String,
         /// The error of the last.
         error: String,
     },
-    /// The seed of an nkey can't be read. It begins with `SU`.
-    #[error("the nkey can't be read: {0}; give the seed, which begins with SU")]
+    /// The seed of an nkey can't be read. A seed starts with `SU`.
+    #[error("reading the nkey failed: {0}; give its seed, which starts with SU")]
     Nkey(String),
     /// A file with credentials, certificates or a key can't be read.
-    #[error("{path} can't be used: {error}")]
+    #[error("reading {path} failed: {error}")]
     Credentials {
         /// The file.
         path: PathBuf,
-        /// Why it can't be read.
+        /// The reason.
         error: std::io::Error,
     },
     /// A file holds no usable certificate or key.
-    #[error("TLS to NATS can't work: {0}")]
+    #[error("TLS to NATS failed: {0}")]
     Certificate(String),
     /// The interval of pings is zero.
-    #[error("the ping interval of NATS has to be above zero")]
+    #[error("ping interval of NATS is zero; set it above zero")]
     PingInterval,
-    /// The server can't persist events and sessions. Is JetStream enabled (`nats-server -js`), and is this process allowed to use it?
-    #[error("JetStream can't be used: {0}; it has to be enabled (`nats-server -js`), and this process allowed to use it")]
+    /// The server can't persist events and sessions. Enable JetStream (`nats-server -js`), and allow this process to
+    /// use it.
+    #[error("using JetStream failed: {0}; enable it (`nats-server -js`), and allow this process to use it")]
     JetStream(String),
     /// No tag was free in several tries, or the thread of the adapter could not be started.
-    #[error("the adapter can't be started: {0}")]
+    #[error("starting the adapter failed: {0}")]
     Start(String),
 }
 

@@ -3,24 +3,25 @@
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
+use sociable_protocol::maps::Map;
 
 use super::members::{Change, MAX_MEMBERS};
 use super::stats::Counters;
 use super::wire::{Head, Publisher};
-use crate::maps::Map;
 
-/// The subscription of what is for all nodes.
+/// The subscription of envelopes for all nodes.
 pub(super) const FOR_ALL: usize = 0;
-/// The subscription of what is for this node.
+/// The subscription of envelopes for this node.
 pub(super) const FOR_ME: usize = 1;
-/// From here on, the subscriptions of adopted ids. Their envelopes are not counted here.
+/// The first number of the subscriptions of adopted ids. Their envelopes are not counted here.
 pub(super) const FOR_ADOPTED: usize = 2;
 
 /// Beyond so many publishers, those that have been silent for `MEMORY` are forgotten, at most once per `SWEEP`.
 const MANY: usize = 1024;
 const MEMORY: Duration = Duration::from_secs(300);
 const SWEEP: Duration = Duration::from_secs(1);
-/// Publishers whose envelopes are counted: more than there can be members. A foreign bus can't make this node remember more.
+/// The bound of publishers whose envelopes are counted, above the bound of members. A foreign bus can't make this node
+/// remember more.
 const MAX_PUBLISHERS: usize = 2 * MAX_MEMBERS;
 
 /// The envelopes that are expected of each publisher.
@@ -34,7 +35,7 @@ struct Known {
 }
 
 impl Known {
-    /// Returns what is expected of a publisher that was just heard, unless there are too many.
+    /// Returns the expected envelopes of a publisher that was just heard, unless there are too many.
     fn expect(&mut self, publisher: Publisher) -> Option<&mut Expected> {
         let (now, publishers) = (Instant::now(), &mut self.publishers);
         if publishers.len() >= MANY && !publishers.contains_key(&publisher) {
@@ -76,12 +77,13 @@ impl Gaps {
         count_gap(missing, head.publisher, counters)
     }
 
-    /// A node announces how many envelopes to all it has sent. Those that it announced a while before have come by now, or are lost. Returns
-    /// true if some are.
+    /// Compares announced envelopes with those that came. Envelopes that a node announced a while ago have come by now,
+    /// or are lost. Returns true if some are lost.
     pub(crate) fn observe_announced(&self, publisher: Publisher, sent: u64, change: &Change, counters: &Counters) -> bool {
         let mut known = self.0.lock();
         let Some(expected) = known.expect(publisher) else { return false };
-        // What it sent before it was known here is not missed; but one that was only silent has gone on.
+        // Envelopes from before this node heard of the publisher are not missed. A publisher that was only silent kept
+        // counting.
         let next = expected.all.unwrap_or(sent.saturating_add(1));
         let least = match change {
             Change::Came => 0,
@@ -125,7 +127,7 @@ mod tests {
         }
         assert_eq!(gaps.0.lock().publishers.len(), MAX_PUBLISHERS);
         gaps.observe(&head(known, 3), FOR_ALL, &counters);
-        assert_eq!(counters.gaps.get(), 1, "who was known is counted all the same");
+        assert_eq!(counters.gaps.get(), 1, "a known publisher is still counted");
     }
 
     #[test]
@@ -135,14 +137,14 @@ mod tests {
         gaps.observe_announced(other, 10, &Change::Came, &counters);
         gaps.observe(&head(other, 10), FOR_ALL, &counters);
         gaps.observe(&head(other, 11), FOR_ALL, &counters);
-        assert_eq!(counters.gaps.get(), 0, "what was sent before is not missed");
+        assert_eq!(counters.gaps.get(), 0, "earlier envelopes are not missed");
         gaps.observe(&head(other, 14), FOR_ALL, &counters);
         assert_eq!(counters.gaps.get(), 2);
         gaps.observe_announced(other, 16, &Change::Stayed { settled: 14 }, &counters);
         assert_eq!(counters.gaps.get(), 2, "the last two may be under way");
         gaps.observe_announced(other, 16, &Change::Stayed { settled: 16 }, &counters);
         assert_eq!(counters.gaps.get(), 4);
-        // It was silent for so long that it was taken for dead.
+        // After a long silence, the publisher was taken for dead.
         gaps.observe_announced(other, 19, &Change::Came, &counters);
         assert_eq!(counters.gaps.get(), 4, "the last three may be under way");
         gaps.observe(&head(other, 18), FOR_ALL, &counters);
@@ -151,6 +153,6 @@ mod tests {
         assert_eq!(counters.gaps.get(), 6);
         gaps.observe(&head(other, 1), FOR_ME, &counters);
         gaps.observe(&head(other, 3), FOR_ME, &counters);
-        assert_eq!(counters.gaps.get(), 7, "what is for this node is counted apart");
+        assert_eq!(counters.gaps.get(), 7, "envelopes for this node are counted separately");
     }
 }

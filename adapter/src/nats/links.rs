@@ -5,21 +5,22 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use sociable_nats::Role;
 use tokio::sync::Notify;
 
-/// Messages that one subscription holds. Beyond it the client drops what comes, which is counted and seen as a gap.
+/// The bound in messages of one subscription. Beyond it the client drops messages, which are counted and seen as a gap.
 ///
-/// It has to hold what the client reads in one go, before anybody else gets a turn on its thread: 128 times its buffer of 64 KiB. That is as
-/// many messages of 128 bytes, about the shortest that a node sends. Its memory is bounded by that too (see `Backlog`), and used only while
-/// messages wait.
+/// The bound covers one turn of the client. In a turn the client fills its buffer of 64 KiB up to 128 times before other
+/// tasks run. A turn thus brings up to 65,536 messages of 128 bytes, about the shortest of a node. Memory has its own bound (see
+/// `Backlog`), and is used only while messages wait.
 const SUBSCRIPTION: usize = 65_536;
-/// The same for the stream, whose messages are longer, up to 256 KiB. What the client drops of them is read from the stream.
+/// The same for the stream, whose messages are longer, up to 256 KiB. Messages that the client drops are read from the
+/// stream.
 const STREAM_SUBSCRIPTION: usize = 1024;
 
-/// One of the connections.
+/// A connection to NATS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// Events, questions and answers.
     Data,
-    /// Announcements of members. A flood of events does not make a node look dead.
+    /// Announcements of members. Events on their own connection can't delay them.
     Control,
     /// The shared history, if there is one.
     History,
@@ -56,18 +57,18 @@ impl Links {
         }
     }
 
-    /// From now on all connections are up only with that of the history.
+    /// Counts the connection of the history from now on.
     pub(crate) fn require_history(&self) {
         self.needs_history.store(true, Ordering::Release);
     }
 
-    /// True if all connections are up.
+    /// Returns true if all connections are up.
     pub(crate) fn are_up(&self) -> bool {
         let history = || self.is_up(Link::History) || !self.needs_history.load(Ordering::Acquire);
         self.is_up(Link::Data) && self.is_up(Link::Control) && history()
     }
 
-    /// True if a connection is up.
+    /// Returns true if a connection is up.
     pub(crate) fn is_up(&self, link: Link) -> bool {
         self.state(link).load(Ordering::Acquire)
     }

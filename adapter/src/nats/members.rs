@@ -1,16 +1,16 @@
-//! The nodes that live.
+//! The living nodes of the cluster.
 
 use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
+use sociable_protocol::maps::Map;
 use sociable_protocol::{Announcement, NodeTag};
 
 use super::wire;
-use crate::maps::Map;
 
 /// The time after which envelopes that were announced have come: they travel on another connection than announcements.
 const SETTLED: Duration = Duration::from_secs(1);
-/// Members that are known, far more than a cluster has. A foreign bus can't make this node remember more.
+/// The most members, far above the size of a cluster. A foreign bus can't make this node remember more.
 pub(super) const MAX_MEMBERS: usize = 10_000;
 
 /// Another node.
@@ -19,18 +19,19 @@ pub(crate) struct Member {
     pub(crate) epoch: u64,
     pub(crate) name: ByteString,
     pub(crate) heard: Instant,
-    /// The time of the last probe, and how often in a row nobody answered.
+    /// The time of the last probe, and the number of unanswered probes in a row.
     probed: Option<Instant>,
     strikes: u32,
-    /// It shares a history by JetStream.
+    /// True if the node shares a history by JetStream.
     has_history: bool,
-    /// The versions of the wire format that it reads.
+    /// The versions of the wire format that the node reads.
     versions: (u8, u8),
-    /// True if its history was reviewed.
+    /// True if the node's history was compared with this node's.
     reviewed: bool,
-    /// True if it may have members of rooms that bear ids of other nodes.
+    /// True if the node may have members of rooms that are named like ids of other nodes.
     pub(crate) adopts: bool,
-    /// The envelopes to all that it had announced a while ago. At its next announcement after `SETTLED` they must have come.
+    /// The envelopes to all that the node had announced a while ago. At its next announcement after `SETTLED` they must
+    /// have come.
     sent: u64,
     sent_at: Instant,
 }
@@ -85,11 +86,11 @@ impl Members {
     /// Returns once whether the node shares a history, for comparison with this node.
     pub(crate) fn review_history(&mut self, tag: NodeTag) -> Option<bool> {
         let member = self.0.get_mut(&tag)?;
-        let told = std::mem::replace(&mut member.reviewed, true);
-        (!told).then_some(member.has_history)
+        let reviewed = std::mem::replace(&mut member.reviewed, true);
+        (!reviewed).then_some(member.has_history)
     }
 
-    /// Returns the epoch of a node that is to be probed, `None` before the `pause` after its last probe is over.
+    /// Returns the epoch of a node that is due for a probe. Returns `None` during the `pause` after its last probe.
     pub(crate) fn suspect(&mut self, tag: NodeTag, now: Instant, pause: Duration) -> Option<u64> {
         let member = self.0.get_mut(&tag)?;
         if member.probed.is_some_and(|before| now.duration_since(before) < pause) {
@@ -99,14 +100,14 @@ impl Members {
         Some(member.epoch)
     }
 
-    /// Records a probe. Returns how often in a row nobody answered.
+    /// Records a probe. Returns the number of unanswered probes in a row.
     pub(crate) fn probed(&mut self, tag: NodeTag, epoch: u64, nobody: bool) -> u32 {
         let Some(member) = self.0.get_mut(&tag).filter(|member| member.epoch == epoch) else { return 0 };
         member.strikes = if nobody { member.strikes + 1 } else { 0 };
         member.strikes
     }
 
-    /// Returns true if this node would be one too many.
+    /// Returns true if this node would exceed the bound of members.
     pub(crate) fn is_full_for(&self, tag: NodeTag) -> bool {
         self.0.len() >= MAX_MEMBERS && !self.0.contains_key(&tag)
     }
@@ -125,7 +126,7 @@ impl Members {
         silent.map(|(tag, member)| (*tag, member.epoch)).collect()
     }
 
-    /// Restarts the silence of all nodes: this node was cut off itself.
+    /// Restarts the silence of all nodes, because this node was cut off itself.
     pub(crate) fn excuse(&mut self, now: Instant) {
         self.0.values_mut().for_each(|member| member.heard = now);
     }
@@ -178,7 +179,7 @@ mod tests {
         let later = begin + Duration::from_secs(3);
         assert_eq!(members.silent_for(Duration::from_secs(3), later), []);
         assert_eq!(members.silent_for(Duration::from_secs(2), later), [(tag, 2)]);
-        assert_eq!(members.remove(tag, 2).as_deref(), Some(tag.as_str()), "it is called by its tag if it has no name");
+        assert_eq!(members.remove(tag, 2).as_deref(), Some(tag.as_str()), "a node without a name has its tag as its name");
         assert_eq!(members.len(), 0);
     }
 }

@@ -1,4 +1,4 @@
-//! The task that announces this node, and hears the announcements of the others.
+//! The task that announces this node, and receives the announcements of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -17,15 +17,15 @@ use super::wire::{self, Publisher};
 
 /// The time that the others have to object to a tag.
 const CLAIM: Duration = Duration::from_millis(150);
-/// Tags that are tried. Of 16 million, two taken ones in a row are a sign of something else.
+/// The most tags that are tried. Of 16 million tags, two taken ones in a row have another cause.
 const TRIES: usize = 8;
-/// A node that owes an answer for so long is probed.
+/// The time after which a node that owes an answer is probed.
 const SUSPICION: Duration = Duration::from_millis(300);
-/// The interval at which suspects are looked for.
+/// The interval at which suspects are searched for.
 const LOOK: Duration = Duration::from_millis(150);
-/// The time that a suspect has to answer. The server answers at once if it is not connected.
+/// The time that a suspect has to answer. The server answers for a disconnected suspect at once.
 const PROBE: Duration = Duration::from_secs(1);
-/// Probes in a row without an answer after which a node is dead.
+/// The number of unanswered probes in a row after which a node is dead.
 const STRIKES: u32 = 2;
 /// The pause between two answers to questions for members, of all askers together.
 const REPLY: Duration = Duration::from_millis(50);
@@ -67,7 +67,7 @@ pub(super) async fn claim(context: &Arc<NatsContext>, control: &Client) -> Resul
     Err(NatsError::Start(format!("{TRIES} tags in a row were taken")))
 }
 
-/// Announces this node, and hears the announcements of the others.
+/// Announces this node, and receives the announcements of the others.
 pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
     let me = context.me();
     let subscriptions = match Subscriptions::open(&context, &control, me).await {
@@ -85,7 +85,7 @@ pub(super) async fn run(context: Arc<NatsContext>, control: Client) {
         cut_off: false,
     };
     membership.announce(Occasion::Hello).await;
-    // No announcement was heard before.
+    // This node received no announcement before.
     context.members.lock().excuse(Instant::now());
     membership.run(subscriptions).await;
 }
@@ -131,7 +131,7 @@ impl Membership<'_> {
             tokio::select! {
                 message = subscriptions.announcements.next() => {
                     let Some(message) = message else { return };
-                    self.hear(&message.payload);
+                    self.on_announcement(&message.payload);
                 }
                 message = subscriptions.questions.next() => {
                     if message.is_none() {
@@ -147,9 +147,9 @@ impl Membership<'_> {
                 }
                 () = self.replies.due() => self.announce(Occasion::Alive).await,
                 () = self.contradictions.due() => self.announce(Occasion::Alive).await,
-                // Nodes that took it for gone learn that it is not.
+                // The announcement corrects nodes that removed this one.
                 () = self.hellos.due() => self.announce(Occasion::Hello).await,
-                // Nodes that ask for such an id have to know at once.
+                // Nodes that ask for such an id need the change at once.
                 () = context.adopted.first.notified() => self.announce(Occasion::Alive).await,
                 () = context.announce.notified() => self.announce(Occasion::Alive).await,
                 _ = beat.tick() => {
@@ -162,10 +162,10 @@ impl Membership<'_> {
     }
 
     /// Handles an announcement.
-    fn hear(&mut self, payload: &[u8]) {
+    fn on_announcement(&mut self, payload: &[u8]) {
         let Some(announcement) = decode(payload) else { return self.context.counters.malformed.increment() };
         if announcement.tag == self.me.tag {
-            return self.hear_own_tag(&announcement);
+            return self.on_own_tag(&announcement);
         }
         observe_announcement(self.context, &announcement);
         if matches!(announcement.occasion, Occasion::Claim | Occasion::Hello) {
@@ -173,8 +173,8 @@ impl Membership<'_> {
         }
     }
 
-    /// Handles an announcement in the name of this node, which is of another process: the server does not return own messages.
-    fn hear_own_tag(&mut self, announcement: &Announcement) {
+    /// Handles an announcement in this node's name by another process: the server does not return own messages.
+    fn on_own_tag(&mut self, announcement: &Announcement) {
         match (announcement.occasion, announcement.epoch == self.me.epoch) {
             // Another node claims the tag: an announcement is the objection.
             (Occasion::Claim, _) => self.replies.ask(),
@@ -190,14 +190,14 @@ impl Membership<'_> {
         }
     }
 
-    /// Looks for dead members. While this node is cut off, the silence of the others means nothing.
+    /// Removes dead members. While this node is cut off, the silence of the others means nothing.
     async fn look(&mut self) {
         match (self.context.links.are_up(), self.cut_off) {
             (false, _) => self.cut_off = true,
             (true, true) => {
                 self.cut_off = false;
                 self.context.members.lock().excuse(Instant::now());
-                // Nodes that took it for dead learn that it is not.
+                // The announcement corrects nodes that took this one for dead.
                 self.announce(Occasion::Hello).await;
             }
             (true, false) => remove_dead_members(self.context, self.control),
@@ -219,13 +219,13 @@ fn interval(period: Duration) -> Interval {
 fn count_impostor(context: &NatsContext) {
     context.counters.spoken_for.increment();
     let times = context.counters.spoken_for.get();
-    // The more there were, the less often they are logged.
+    // Logged at powers of two, because impostors may be many.
     if times.is_power_of_two() {
         tracing::error!(target: "sociable::adapter", times, "impostor announces this node; check who may publish announcements on NATS");
     }
 }
 
-/// Measures the round trip to the server, which answers at once that nobody listens.
+/// Measures the round trip to the server, which answers at once that the subject has no subscriber.
 async fn measure_round_trip(context: Arc<NatsContext>, control: Client) {
     let asked = Instant::now();
     let answer = tokio::time::timeout(PROBE, control.request(context.subject("nobody"), bytes::Bytes::new())).await;
@@ -250,7 +250,8 @@ fn remove_dead_members(context: &Arc<NatsContext>, control: &Client) {
         tokio::spawn(async move {
             let subject = context.subject(&format!("probe.{tag}"));
             let asked = tokio::time::timeout(PROBE, control.request(subject, bytes::Bytes::new())).await;
-            // Silence proves nothing, but the server knows whether anybody listens. A node that is just reconnecting is probed twice.
+            // Silence proves nothing, but the server knows whether the node is subscribed. Two probes spare a node that
+            // is reconnecting.
             let nobody = matches!(asked, Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders);
             if context.members.lock().probed(tag, epoch, nobody) >= STRIKES {
                 context.remove_member(tag, epoch, false);
@@ -271,13 +272,13 @@ fn observe_announcement(context: &Arc<NatsContext>, other: &Announcement) {
             }
             let before = context.members.lock().get(other.tag).map(|member| member.epoch);
             if let Some(before) = before.filter(|before| *before != other.epoch) {
-                // The earlier process is gone, with the answers that it owed.
+                // The earlier process has ended, with the answers that it owed.
                 context.remove_member(other.tag, before, false);
             }
             let mut members = context.members.lock();
             context.send_queue.count_for(other.tag, |tag| members.get(tag).is_some());
             let change = members.observe(other, Instant::now());
-            // Before the node starts it is unknown whether it will have a history.
+            // Before a node starts, its history is unknown.
             let keeps = if context.node.get().is_some() { members.review_history(other.tag) } else { None };
             context.choose_version(&members);
             drop(members);
@@ -332,7 +333,7 @@ async fn announce(context: &NatsContext, control: &Client, me: Publisher, occasi
         versions: wire::VERSIONS,
     };
     let Ok(json) = serde_json::to_vec(&announcement) else { return };
-    // While the link is down, the client holds a few messages and then blocks: this does not wait for it.
+    // While the link is down, the client holds a few messages and then blocks. This call does not wait for it.
     let said = tokio::time::timeout(Duration::from_secs(1), control.publish(context.subject("members"), json.into())).await;
     if !matches!(said, Ok(Ok(()))) {
         context.counters.unsent.increment();

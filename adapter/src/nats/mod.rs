@@ -3,18 +3,23 @@
 //! # Layout, in the order of a message's way
 //!
 //! * `options`, `error`: settings of the adapter, and why it can't start.
-//! * `adapter`: what the node calls. `context`: what its threads share with the adapter's. `thread`: that thread, and its tasks.
-//! * `links`, `connect`: the connections, and which of them are up.
+//! * `adapter`: the calls of the node. `context`: state that the threads of the node share with the adapter's.
+//!   `thread`: the adapter's thread, and its tasks.
+//! * `links`, `connect`: the connections and their states.
 //! * `wire`: envelopes and records, as bytes. `route`: the receivers of a record.
-//! * `send_queue`, `sender`: records that wait to be sent, and the task that sends them. `bounded_queue`: the bound in bytes of this queue and
-//!   that of the stream.
-//! * `receiver`: the task that receives. `order`: how envelopes of several subscriptions are put in order. `gaps`: envelopes that never came.
-//! * `dispatch`: what a record asks for. `answering`: questions of other nodes. `adopted`: ids of other nodes that have members here.
-//! * `members`, `membership`: the nodes that live, and the task that finds out (`rate_limit`: how often it speaks). `questions`: questions of this node that await answers.
-//! * `jetstream`: events and sessions that the server persists, if that is wanted.
-//! * `emitter`: another process that sends events to sockets of the nodes.
+//! * `send_queue`, `sender`: records that wait to be sent, and the task that sends them. `bounded_queue`: the bound in
+//!   bytes of this queue and that of the stream.
+//! * `receiver`: the task that receives. `order`: the order of envelopes of several subscriptions. `gaps`: envelopes
+//!   that never came.
+//! * `dispatch`: carries out a record. `answering`: questions of other nodes. `adopted`: ids of other nodes that have
+//!   members here.
+//! * `members`, `membership`: the living nodes, and the task that finds them. `rate_limit`: the bound of its
+//!   announcements. `questions`: questions of this node that await answers.
+//! * `jetstream`: events and sessions that the server persists, if enabled.
+//! * `stats`, `metrics`: counters, and their names for exporters.
+//! * `emitter`: sends events to sockets of the nodes from another process.
 //!
-//! Modules use each other in one direction: a task knows the context, the context knows the state, and the state knows no task.
+//! Modules use each other in one direction: tasks use the context, the context the state, and the state no task.
 
 mod adapter;
 mod adopted;
@@ -30,6 +35,7 @@ mod jetstream;
 mod links;
 mod members;
 mod membership;
+mod metrics;
 mod options;
 mod order;
 mod questions;

@@ -33,7 +33,7 @@ pub struct NatsOptions {
 }
 
 impl From<NatsConfig> for NatsOptions {
-    /// Takes the servers, the cluster and the credentials; all else is at its default.
+    /// Returns settings with these servers, cluster and credentials, and defaults for the rest.
     fn from(connection: NatsConfig) -> Self {
         Self {
             connection,
@@ -49,103 +49,108 @@ impl From<NatsConfig> for NatsOptions {
 }
 
 impl NatsOptions {
-    /// Settings for these NATS servers, whose addresses are separated by commas. Credentials in one address are used for all servers, unless
-    /// [`auth`](Self::auth) has some.
+    /// Returns settings for these NATS servers, whose addresses are separated by commas. Credentials in one address
+    /// apply to all servers, unless [`auth`](Self::auth) has some.
     pub fn new(servers: impl Into<String>) -> Self {
         NatsConfig::new(servers).into()
     }
 
-    /// The name of the cluster, `sociable` by default: nodes of different names share nothing.
+    /// Sets the name of the cluster, `sociable` by default. Nodes of different clusters share nothing.
     #[must_use]
     pub fn cluster(mut self, name: impl Into<String>) -> Self {
         self.connection.cluster = name.into();
         self
     }
 
-    /// The name of this node, for people: in logs, and in the lists of nodes that did not answer. Its tag by default.
+    /// Sets the name of this node in logs and in lists of nodes that did not answer. The default is its tag.
     #[must_use]
     pub fn node_name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The address, `HOST:PORT`, by which a balancer reaches this node. The node announces it.
+    /// Sets the address, `HOST:PORT`, by which a balancer reaches this node. The node announces it.
     #[must_use]
     pub fn address(mut self, address: impl Into<String>) -> Self {
         self.address = Some(address.into());
         self
     }
 
-    /// The credentials for the NATS servers.
+    /// Sets the credentials for the NATS servers.
     #[must_use]
     pub fn auth(mut self, auth: NatsAuth) -> Self {
         self.connection.auth = auth;
         self
     }
 
-    /// Refuses servers that do not speak TLS. Addresses with `tls://` do so by themselves.
+    /// Refuses servers that do not speak TLS. Addresses with `tls://` imply it.
     #[must_use]
     pub fn require_tls(mut self) -> Self {
         self.connection.require_tls = true;
         self
     }
 
-    /// A file with root certificates (PEM) for the servers. The system's roots are used without it.
+    /// Sets a file with root certificates (PEM) for the servers. The default is the system's roots.
     #[must_use]
     pub fn root_certificates(mut self, file: impl Into<PathBuf>) -> Self {
         self.connection.root_certificates = Some(file.into());
         self
     }
 
-    /// Files with the client certificate and its key (PEM).
+    /// Sets the files with the client certificate and its key (PEM).
     #[must_use]
     pub fn client_certificate(mut self, certificate: impl Into<PathBuf>, key: impl Into<PathBuf>) -> Self {
         self.connection.client_certificate = Some((certificate.into(), key.into()));
         self
     }
 
-    /// The interval of announcements, and the silence after which a node is dead to the others: 5 s and 10 s by default.
+    /// Sets the interval of announcements (5 s by default), and the silence after which a node is taken for dead
+    /// (10 s).
     #[must_use]
     pub fn heartbeat(mut self, interval: Duration, timeout: Duration) -> Self {
         (self.heartbeat_interval, self.heartbeat_timeout) = (interval, timeout);
         self
     }
 
-    /// The interval of pings to the NATS server, 2 s by default. A link that swallows everything is noticed after about three of them.
+    /// Sets the interval of pings to the NATS server, 2 s by default. A silent link is noticed after about three
+    /// intervals.
     #[must_use]
     pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.connection.ping_interval = interval;
         self
     }
 
-    /// The most bytes that wait to be sent, 64 MiB by default. Beyond it emitting fails with [`AdapterError::Full`](crate::AdapterError::Full).
+    /// Sets the most bytes that wait to be sent, 64 MiB by default. Beyond it emitting fails with
+    /// [`AdapterError::Full`](crate::AdapterError::Full).
     #[must_use]
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
         self
     }
 
-    /// The time that a message may wait for the NATS server, 5 s by default. Later it is dropped and counted. At most 128 envelopes that the client
-    /// holds when the link breaks are sent when it is back.
+    /// Sets the time that a message may wait for the NATS server, 5 s by default. A later message is dropped and
+    /// counted. At most 128 envelopes that the client holds when the link breaks are sent after the reconnection.
     #[must_use]
     pub fn publish_deadline(mut self, deadline: Duration) -> Self {
         self.publish_deadline = deadline;
         self
     }
 
-    /// Has JetStream persist events and sessions, if recovery is on: then a client can resume its session on another node, even if its own was
-    /// killed. All nodes of a cluster have to agree on it, and its [emitters](crate::Emitter) too.
+    /// Makes JetStream persist events and sessions, if recovery is on. A client can then resume its session on another
+    /// node, even if its own was killed. All nodes of a cluster need the same setting, and so do its
+    /// [emitters](crate::Emitter).
     #[must_use]
     pub fn jetstream(mut self, options: JetStreamOptions) -> Self {
         self.jetstream = Some(options);
         self
     }
 
-    /// Checks what can be checked before [connecting](crate::NatsAdapter::connect). Files are read and parsed, on the calling thread.
+    /// Checks the options before [connecting](crate::NatsAdapter::connect). Files are read and parsed, on the calling
+    /// thread.
     ///
     /// # Errors
     ///
-    /// The first option that can't work.
+    /// The first invalid option.
     pub fn check(&self) -> Result<(), NatsError> {
         self.connection.check()?;
         if self.heartbeat_interval.is_zero() || self.heartbeat_timeout < self.heartbeat_interval * 2 {
@@ -158,7 +163,7 @@ impl NatsOptions {
     }
 }
 
-/// True for `HOST:PORT`, with a port that something can listen on.
+/// Returns true for `HOST:PORT`, with a port that something can listen on.
 fn is_reachable(address: &str) -> bool {
     let port = |port: &str| port.parse::<u16>().is_ok_and(|port| port > 0);
     let host = |host: &str| !host.is_empty() && (!host.contains(':') || host.starts_with('[') && host.ends_with(']'));
@@ -170,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn check_refuses_options_that_can_not_work() {
+    fn check_refuses_invalid_options() {
         let error = |options: NatsOptions| options.check().unwrap_err().to_string();
         let options = || NatsOptions::new("nats://127.0.0.1:4222");
         assert!(error(options().cluster("a.b")).contains("\"a.b\""));

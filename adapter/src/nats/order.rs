@@ -1,13 +1,17 @@
-//! Puts in order what came in on several subscriptions.
+//! Restores the order of envelopes that came on several subscriptions.
 //!
-//! The connection brings what one publisher sent in its order, but the client has a queue for each subscription, and so it is known no
-//! more which of two queues was filled first. All queues are emptied in one go, in which the client fills none (both are on one thread):
-//! what was sent before something in the heap is in the heap too, or has been handled. So the numbers of the publishers put it in order.
+//! The connection brings the envelopes of one publisher in their order. But the client has a queue for each
+//! subscription, and does not record which of two queues was filled first.
+//!
+//! All queues are therefore drained in one go. The client fills none meanwhile, because both are on one thread. Each
+//! predecessor of a drained envelope is then among them too, or has been handled. The numbers of the publishers give
+//! the order.
 
 use std::collections::VecDeque;
 
+use sociable_protocol::maps::Map;
+
 use super::wire::{Head, Publisher};
-use crate::maps::Map;
 
 /// An envelope that has come on a subscription.
 #[derive(Debug)]
@@ -17,7 +21,7 @@ pub(crate) struct Arrival<T> {
     pub(crate) rest: T,
 }
 
-/// Orders what came so that neither two envelopes of one publisher nor two of one subscription are exchanged.
+/// Orders envelopes so that neither two of one publisher nor two of one subscription change places.
 pub(crate) fn in_order<T>(heap: Vec<Arrival<T>>) -> Vec<Arrival<T>> {
     let Some(first) = heap.first() else { return heap };
     if heap.iter().all(|arrival| arrival.subscription == first.subscription) {
@@ -53,7 +57,7 @@ pub(crate) fn in_order<T>(heap: Vec<Arrival<T>>) -> Vec<Arrival<T>> {
             }
         }
         if ordered.len() == before {
-            // Numbers that contradict the connection are none of ours: whatever comes first.
+            // Numbers that contradict the connection are foreign. The first envelope is as good as any.
             if let Some(arrival) = queues.iter_mut().find_map(|(_, queue)| queue.pop_front()) {
                 take(&mut ordered, &mut due, arrival);
             }
@@ -81,7 +85,7 @@ mod tests {
     }
 
     proptest! {
-        /// What was sent is dealt to subscriptions and read one subscription after the other.
+        /// Envelopes are dealt to subscriptions, and read one subscription after the other.
         #[test]
         fn in_order_restores_publishers_and_subscriptions(sent in prop::collection::vec((0..3usize, 0..4usize), 0..200)) {
             let publishers: Vec<_> = (0..3).map(|epoch| Publisher { tag: NodeTag::random(), epoch }).collect();

@@ -7,24 +7,25 @@ use std::time::{Duration, Instant};
 use bytestring::ByteString;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use parking_lot::Mutex;
+use sociable_protocol::maps::{Map, Numbered, Set};
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::mpsc;
 
-use crate::maps::{Map, Numbered, Set};
 use crate::{AdapterError, Answer, Latency};
 
-/// Questions that are not wholly answered yet.
+/// Questions that lack an answer of a node.
 #[derive(Debug, Default)]
 pub(crate) struct Questions {
     last: AtomicU64,
     open: Mutex<Numbered<Question>>,
-    /// How long it took until a question was wholly answered.
+    /// The time until a question was answered by all nodes.
     pub(crate) answered: Latency,
 }
 
 #[derive(Debug)]
 struct Question {
-    /// The number of answers is bounded by the sockets and nodes that are asked, the time by whoever asks: it drops the stream.
+    /// The channel of answers. The asked sockets and nodes bound its length; the caller bounds the time by dropping the
+    /// stream.
     answers: mpsc::UnboundedSender<Answer>,
     waiting: Map<NodeTag, Asked>,
     since: Instant,
@@ -37,7 +38,7 @@ struct Asked {
     owed: Set<Id>,
 }
 
-/// Removes a question when nobody waits any more, and notifies the others.
+/// Removes a question when its stream is dropped, and notifies the others.
 struct Waiting<F: FnOnce(u64, bool)> {
     questions: Arc<Questions>,
     id: u64,
@@ -54,7 +55,8 @@ impl<F: FnOnce(u64, bool)> Drop for Waiting<F> {
 }
 
 impl Questions {
-    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, with true if some have not answered.
+    /// Opens a question to these nodes. `ended` is called when the stream has ended or is dropped, with true if answers
+    /// are missing.
     pub(crate) fn open(
         self: &Arc<Self>,
         nodes: Vec<(NodeTag, ByteString)>,
@@ -73,7 +75,7 @@ impl Questions {
         (id, stream.boxed())
     }
 
-    /// A node answers.
+    /// Passes on an answer of a node.
     pub(crate) fn answer(&self, from: NodeTag, id: u64, answer: Answer) {
         let mut open = self.open.lock();
         let Some(question) = open.get_mut(&id) else { return };
@@ -87,7 +89,7 @@ impl Questions {
         drop(question.answers.send(answer));
     }
 
-    /// A node has given its last answer.
+    /// Records the last answer of a node.
     pub(crate) fn complete(&self, from: NodeTag, id: u64) {
         let mut open = self.open.lock();
         if let Some(question) = open.get_mut(&id)
@@ -98,7 +100,7 @@ impl Questions {
         }
     }
 
-    /// A node will not answer, or not wholly.
+    /// Records that a node will not answer, or not completely.
     pub(crate) fn refuse(&self, from: NodeTag, id: u64) {
         let mut open = self.open.lock();
         if let Some(question) = open.get_mut(&id)
@@ -108,13 +110,13 @@ impl Questions {
         }
     }
 
-    /// A node is gone; `left` if it said so, which ends its sockets for all.
+    /// Ends the wait for a node. `left` is true if the node announced its leave, which ends its sockets for all.
     pub(crate) fn remove_node(&self, node: NodeTag, left: bool) {
         let last = if left { Answer::Done } else { Answer::Lost };
         self.open.lock().retain(|_, question| !question.finish(node, last));
     }
 
-    /// The question could not be put.
+    /// Ends a question that could not be sent.
     pub(crate) fn withdraw(&self, id: u64, error: AdapterError) {
         if let Some(mut question) = self.open.lock().remove(&id) {
             drop(question.answers.send(Answer::Failed(error)));
@@ -124,7 +126,7 @@ impl Questions {
         }
     }
 
-    /// Nodes that have owed an answer for so long.
+    /// Returns nodes that have owed an answer for so long.
     pub(crate) fn overdue(&self, after: Duration) -> Set<NodeTag> {
         let open = self.open.lock();
         open.values().filter(|question| question.since.elapsed() > after).flat_map(|question| question.waiting.keys().copied()).collect()
@@ -132,7 +134,7 @@ impl Questions {
 }
 
 impl Question {
-    /// Waits for a node no more. True if it was the last.
+    /// Ends the wait for a node. Returns true if it was the last.
     fn finish(&mut self, node: NodeTag, last: impl Fn(ByteString) -> Answer) -> bool {
         if let Some(asked) = self.waiting.remove(&node) {
             asked.owed.into_iter().for_each(|id| drop(self.answers.send(Answer::Gone(id))));
@@ -168,7 +170,7 @@ mod tests {
         questions.answer(b, id, Answer::Clients(vec![first, second]));
         questions.answer(b, id, Answer::Ack(first, Args::empty(Encoding::Json)));
         questions.remove_node(b, false);
-        let answers = answers.collect::<Vec<_>>().now_or_never().expect("it has ended");
+        let answers = answers.collect::<Vec<_>>().now_or_never().expect("the stream has ended");
         assert_eq!(answers[0], Answer::Asked(vec!["node-0".into(), "node-1".into()]));
         assert_eq!(answers[1], Answer::Done("node-0".into()));
         assert_eq!(answers[4..], [Answer::Gone(second), Answer::Lost("node-1".into())]);
@@ -177,18 +179,18 @@ mod tests {
 
     #[test]
     fn question_to_nobody_ends_at_once() {
-        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_, open| assert!(!open, "nobody was asked"));
+        let (_, answers) = Arc::new(Questions::default()).open(vec![], |_, open| assert!(!open, "no node was asked"));
         assert_eq!(answers.collect::<Vec<_>>().now_or_never(), Some(vec![Answer::Asked(vec![])]));
     }
 
     #[test]
     fn dropped_question_notifies_the_others() {
         let questions = Arc::new(Questions::default());
-        let told = Arc::new(AtomicBool::new(false));
-        let tell = Arc::clone(&told);
-        let (_, answers) = questions.open(nodes(1), move |_, open| tell.store(open, Ordering::Relaxed));
+        let notified = Arc::new(AtomicBool::new(false));
+        let on_end = Arc::clone(&notified);
+        let (_, answers) = questions.open(nodes(1), move |_, open| on_end.store(open, Ordering::Relaxed));
         drop(answers);
-        assert!(told.load(Ordering::Relaxed));
+        assert!(notified.load(Ordering::Relaxed));
         assert!(questions.open.lock().is_empty());
     }
 }

@@ -42,7 +42,7 @@ mod tests {
     #[tokio::test]
     async fn rate_limit_is_due_once_per_pause_and_only_if_asked() {
         let mut limit = RateLimit::new(Duration::from_secs(3600));
-        assert!(limit.due().now_or_never().is_none(), "nobody asked");
+        assert!(limit.due().now_or_never().is_none(), "no announcement was requested");
         limit.ask();
         limit.ask();
         limit.due().await;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
 use sociable_protocol::Id;
+use sociable_protocol::maps::Map;
 use tokio::sync::oneshot;
 
 use super::context::NatsContext;
@@ -16,22 +17,21 @@ use super::dispatch::{count_malformed, dispatch_record};
 use super::gaps::{FOR_ADOPTED, FOR_ALL, FOR_ME};
 use super::order::{Arrival, in_order};
 use super::wire::{self, Head, Reader, Traces};
-use crate::maps::Map;
 
 /// The envelopes after which others get their turn on this thread.
 const TURN: usize = 64;
-/// The bytes that wait here before the client gets no turn. What it does not read waits at the server, which learns of it by TCP.
+/// The bytes of the backlog at which the client stops reading. Unread data stays at the server, which TCP slows down.
 const MAX_BACKLOG: usize = 8 << 20;
 /// The memory of an envelope besides its bytes.
 const OVERHEAD: usize = 128;
 
-/// Receives for as long as the subscriptions last. `listening` is told when they stand.
+/// Receives until the subscriptions end. `listening` is notified when the server has them.
 pub(super) async fn run(context: Arc<NatsContext>, client: Client, listening: Option<oneshot::Sender<()>>) {
     let mut receiver = match Receiver::subscribe(&context, &client).await {
         Ok(receiver) => receiver,
         Err(error) => return tracing::error!(target: "sociable::adapter", %error, "subscribing to other nodes failed"),
     };
-    // A flush would not wait for the server: it has to know of the subscriptions before the others know of this node.
+    // The server must have the subscriptions before the others find this node. A flush would not wait for that.
     context.wait_for_server(&client).await;
     if let Some(listening) = listening {
         let _ = listening.send(());
@@ -79,14 +79,14 @@ impl<'a> Receiver<'a> {
             while let Some(Some(next)) = tokio::task::unconstrained(self.subscriptions.next()).now_or_never() {
                 self.read_head(next, &mut heap);
             }
-            // The backlog came before.
+            // The backlog is older.
             self.backlog.extend(in_order(heap));
             while self.backlog.turn(|arrival| open(self.context, arrival)) {}
             tokio::task::yield_now().await;
         }
     }
 
-    /// Subscribes to adopted ids, and unsubscribes from those that are gone.
+    /// Subscribes to adopted ids, and unsubscribes from released ones.
     async fn follow_adoptions(&mut self) {
         for id in self.context.adopted.drain_changes() {
             let wanted = self.context.adopted.contains(&id);
@@ -108,11 +108,12 @@ impl<'a> Receiver<'a> {
         }
     }
 
-    /// Reads the head of an envelope.
+    /// Reads the head of an envelope. Returns `None` for an own one.
     fn read_head(&self, (subscription, envelope): (usize, Envelope), heap: &mut Vec<Arrival<Envelope>>) {
         self.context.counters.received.increment();
         match Head::read(&mut Reader::new(&envelope.payload)) {
-            // The server does not send back what this connection sent, but another connection of the process is this process too.
+            // The server returns no message on its own connection, but another connection of this process may have sent
+            // it.
             Ok(head) if head.publisher == self.context.me() => {}
             Ok(head) => heap.push(Arrival { subscription, head, rest: envelope }),
             Err(error) => count_malformed(self.context, &error),
@@ -140,10 +141,11 @@ impl From<Message> for Envelope {
     }
 }
 
-/// Envelopes that came, in their order, and are not done yet.
+/// Envelopes that came and are not handled yet, in their order.
 ///
-/// The queues of the client are emptied into it each time that the client has read: they need to hold no more than it reads in one go. The
-/// client reads on only while little waits here, so that a node that is behind holds what the bound says and what was read in one go.
+/// All queues of the client are drained into the backlog after each read of the client. A queue thus holds no more than
+/// one read. The client reads on only while the backlog is short. Memory is therefore bounded by `MAX_BACKLOG` and one
+/// read.
 #[derive(Debug, Default)]
 struct Backlog {
     envelopes: VecDeque<Arrival<Envelope>>,
@@ -156,7 +158,7 @@ impl Backlog {
         self.envelopes.extend(arrivals);
     }
 
-    /// Does some of it. Returns true if so much is left that nothing else may come in between.
+    /// Handles a part of the backlog. Returns true if the rest is so long that it must go first.
     fn turn(&mut self, mut each: impl FnMut(Arrival<Envelope>)) -> bool {
         for _ in 0..TURN {
             let Some(arrival) = self.envelopes.pop_front() else { break };
@@ -167,11 +169,11 @@ impl Backlog {
     }
 }
 
-/// Does what the records of an envelope ask for.
+/// Carries out the records of an envelope.
 fn open(context: &Arc<NatsContext>, arrival: Arrival<Envelope>) {
     let mut lost = context.gaps.observe(&arrival.head, arrival.subscription, &context.counters);
     if !dispatch_records(context, arrival) {
-        // Records that are not understood are as lost as if they had not come.
+        // Records that can't be decoded are as lost as if they had not come.
         context.counters.gaps.increment();
         lost = true;
     }
@@ -180,7 +182,7 @@ fn open(context: &Arc<NatsContext>, arrival: Arrival<Envelope>) {
     }
 }
 
-/// Does what the records of an envelope ask for. Returns false if not all of them are understood.
+/// Carries out the records of an envelope. Returns false if some can't be decoded.
 fn dispatch_records(context: &Arc<NatsContext>, mut arrival: Arrival<Envelope>) -> bool {
     let Some(node) = context.node.get() else { return true };
     let Some(mut reader) = wire::records(&arrival.rest.payload) else {

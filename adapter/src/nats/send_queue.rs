@@ -7,6 +7,7 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sociable_protocol::NodeTag;
+use sociable_protocol::maps::{Map, Set};
 use tokio::sync::Notify;
 
 use super::bounded_queue::{BoundedQueue, OutboundRecord};
@@ -15,14 +16,13 @@ use super::route::Route;
 use super::stats::Counters;
 use super::wire::{HEAD, Head, PackedTraces, Publisher, VERSIONS};
 use crate::AdapterError;
-use crate::maps::{Map, Set};
 
-/// Records that wait together travel in one envelope up to this length: a message costs the bus more than its bytes do.
+/// The length up to which waiting records share one envelope. The bus pays more for a message than for its bytes.
 const ENVELOPE: usize = 32 << 10;
 /// The memory of an entry besides its record.
 const OVERHEAD: usize = 64;
 
-/// Envelopes to so many nodes are counted. Beyond it those that are no members are forgotten; there are fewer members than that.
+/// The most nodes whose envelopes are counted. Beyond it former members are forgotten; the bound of members is lower.
 const MAX_COUNTED: usize = 2 * MAX_MEMBERS;
 
 #[derive(Debug)]
@@ -37,7 +37,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// How many envelopes have been sent to a node, or to all, if that is counted.
+    /// Returns the number of envelopes to a node, or to all, if they are counted.
     fn sent(&mut self, to: Option<NodeTag>) -> Option<&mut u64> {
         match to {
             None => Some(&mut self.to_all),
@@ -72,7 +72,7 @@ impl SendQueue {
         }
     }
 
-    /// The version of the wire format that is written: the lowest, until it is known what all members read.
+    /// The version of the wire format to write: the lowest, until the versions of all members are known.
     pub(crate) fn version(&self) -> u8 {
         self.version.load(Ordering::Relaxed)
     }
@@ -85,7 +85,7 @@ impl SendQueue {
         self.max_payload.store(bytes, Ordering::Relaxed);
     }
 
-    /// The longest record that can be sent.
+    /// Returns the length of the longest record that can be sent.
     pub(crate) fn max_record(&self) -> usize {
         self.max_payload.load(Ordering::Relaxed).saturating_sub(HEAD)
     }
@@ -98,8 +98,8 @@ impl SendQueue {
         Ok(())
     }
 
-    /// Numbers what goes to a node from now on, so that it sees what it misses. One that fell silent is numbered on, if it comes back before
-    /// there are too many.
+    /// Numbers the envelopes to a node from now on, so that the node detects gaps. A silent node keeps its count,
+    /// unless there are too many.
     pub(crate) fn count_for(&self, tag: NodeTag, is_member: impl Fn(NodeTag) -> bool) {
         let mut queue = self.queue.lock();
         if queue.to_one.len() >= MAX_COUNTED && !queue.to_one.contains_key(&tag) {
@@ -108,7 +108,7 @@ impl SendQueue {
         queue.to_one.entry(tag).or_default();
     }
 
-    /// How many envelopes have been sent to all.
+    /// Returns the number of envelopes to all.
     pub(crate) fn sent_to_all(&self) -> u64 {
         self.queue.lock().to_all
     }
@@ -123,7 +123,7 @@ impl SendQueue {
             let empty = self.empty.notified();
             tokio::pin!(empty);
             empty.as_mut().enable();
-            // The sender may wait already: it is woken to notify of the empty queue.
+            // A sender that already waits is woken, to notify of the empty queue.
             self.wake.notify_one();
             empty.await;
             if self.is_empty() {
@@ -132,12 +132,12 @@ impl SendQueue {
         }
     }
 
-    /// How long until what waits longest has waited too long.
+    /// Returns the time until the oldest record expires.
     pub(crate) fn patience(&self) -> Duration {
         self.queue.lock().records.waited().map_or(self.deadline, |waited| self.deadline.saturating_sub(waited))
     }
 
-    /// Drops what has waited too long.
+    /// Drops expired records.
     pub(crate) fn expire(&self, counters: &Counters) {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
@@ -155,7 +155,7 @@ impl SendQueue {
         counters.late.add(late);
     }
 
-    /// Packs the records for one route, as far as nothing else comes in between. The headers hold their trace contexts.
+    /// Packs consecutive records for one route. The headers hold their trace contexts.
     pub(crate) fn pack(&self, publisher: Publisher) -> Option<(Route, Bytes, Option<HeaderMap>)> {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;

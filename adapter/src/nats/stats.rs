@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::Latency;
 
-/// A number that grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub(crate) struct Counter(AtomicU64);
 
@@ -60,54 +60,54 @@ counters! {
     sent,
     /// Envelopes that came.
     received,
-    /// Records that were refused since too much waited already.
+    /// Records that were refused because the queue was full.
     refused,
-    /// Records that were refused since they are longer than the server takes.
+    /// Records that were refused because they exceed the payload limit of the server.
     too_large,
     /// Records that waited too long for the server, and were dropped.
     late,
-    /// Volatile events that were dropped since the link was down.
+    /// Volatile events that were dropped because the link was down.
     volatile_dropped,
     /// Envelopes that could not be sent.
     unsent,
-    /// Envelopes of other nodes that never came, or are not understood.
+    /// Envelopes of other nodes that never came, or could not be decoded.
     gaps,
-    /// Envelopes and records that are not understood.
+    /// Envelopes and records that could not be decoded.
     malformed,
-    /// How often the client dropped messages since this node was too slow to take them.
+    /// How often the client dropped messages because this node read too slowly.
     slow_consumer,
-    /// Errors of the NATS server: subjects without permission, credentials that ceased to be valid.
+    /// Errors of the NATS server: subjects without permission, credentials that are no longer valid.
     server_errors,
     /// Connections that were lost.
     disconnected,
     /// Nodes that fell silent.
     lost_nodes,
-    /// Questions of other nodes, and sessions that they asked for, that were refused since too many were being answered.
+    /// Questions of other nodes, and requests for sessions, that were refused because too many were being answered.
     unanswered,
-    /// Answers that are longer than the server takes, and were left out.
+    /// Answers that exceed the payload limit of the server, and were left out.
     answers_too_large,
     /// Messages of the shared history that the server persisted.
     kept,
-    /// How often such messages were published again, since the server had not confirmed them.
+    /// How often such messages were published again, because the server had not confirmed them.
     kept_again,
     /// Events that were not persisted in time, and do not reach other nodes.
     not_kept,
-    /// Events and other records that the server refused to persist, sent to the nodes that were there.
+    /// Events and other records that the server refused to persist. They were sent to the connected nodes.
     unkept,
-    /// How often messages of the shared history did not come by themselves, and were read from the stream.
+    /// How often messages of the shared history were missing, and were read from the stream.
     resynced,
-    /// Times a session was saved for the case that this process ends.
+    /// How often a session was saved in case this process dies.
     sessions_saved,
     /// Sessions that could not be saved.
     sessions_unsaved,
-    /// Sessions that were found to be another node's.
+    /// Sessions that another node turned out to own.
     fenced,
-    /// Nodes that came and share no history though this one does, or the other way round, or that read no version of the wire format that this one writes.
+    /// Nodes that joined with another setting of the shared history, or without a common version of the wire format.
     disagreeing,
     /// Announcements in the name of this node that are not its own.
     spoken_for,
-    /// Events that a process sent to this node without its history, so that who is away does not get them.
+    /// Events that a process sent to this node outside the shared history. Disconnected clients do not get them.
     not_for_history,
-    /// Tasks of the adapter that died and were begun anew.
+    /// Tasks of the adapter that died and were restarted.
     restarted,
 }

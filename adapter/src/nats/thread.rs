@@ -1,7 +1,7 @@
 //! The thread of the adapter, and the tasks that run on it.
 //!
-//! No worker waits for the bus, whatever runtime the application has. The messages of several subscriptions can be looked at as one moment
-//! (`order`).
+//! A thread of its own keeps the workers from waiting for the bus, whatever runtime the application has. The thread
+//! also lets `order` see several subscriptions at one moment.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -31,9 +31,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// A command to the thread of the adapter.
 pub(super) enum Command {
-    /// The node is there: become a member.
+    /// Become a member: the node has started.
     Start(Arc<dyn Node>),
-    /// Take leave, send what waits, and reply.
+    /// Leave the cluster, send the waiting records, and reply.
     Close(oneshot::Sender<()>),
 }
 
@@ -75,7 +75,7 @@ async fn run(context: Arc<NatsContext>, mut commands: mpsc::UnboundedReceiver<Co
             tasks.spawn(supervised("history", Arc::clone(&context), publish));
         }
     }
-    // Until the end of the last handle.
+    // The runtime lives until the last handle is dropped.
     while let Some(command) = commands.recv().await {
         match command {
             Command::Start(node) => {
@@ -141,7 +141,7 @@ fn start(context: &Arc<NatsContext>, data: &Client, control: &Client, tasks: &mu
     let (at, of, client) = (Arc::clone(context), Arc::clone(context), control.clone());
     let member = supervised("membership", Arc::clone(context), move || membership::run(Arc::clone(&of), client.clone()));
     tasks.spawn(async move {
-        // It is no member before it listens.
+        // The node becomes a member once it is subscribed.
         drop(is_listening.await);
         if let Some(history) = at.history.get() {
             history.listening().await;
@@ -155,7 +155,7 @@ fn start_sending(context: &Arc<NatsContext>, data: &Client, tasks: &mut JoinSet<
     tasks.spawn(supervised("outgoing", Arc::clone(context), move || sender::run(Arc::clone(&at), client.clone())));
 }
 
-/// Starts a task again when it ends or panics.
+/// Runs a task, and restarts it when it ends or panics.
 async fn supervised<F: Future<Output = ()> + Send + 'static>(name: &'static str, context: Arc<NatsContext>, task: impl Fn() -> F) {
     loop {
         let mut only = JoinSet::new();
@@ -167,7 +167,7 @@ async fn supervised<F: Future<Output = ()> + Send + 'static>(name: &'static str,
     }
 }
 
-/// Takes leave after what waits has been sent.
+/// Leaves the cluster after the waiting records have been sent.
 async fn leave(context: &Arc<NatsContext>, data: &Client, control: &Client, sending: bool) {
     if let Some(history) = context.history.get().filter(|_| sending)
         && tokio::time::timeout(LAST_PERSISTED, history.wait_until_persisted()).await.is_err()
@@ -181,7 +181,7 @@ async fn leave(context: &Arc<NatsContext>, data: &Client, control: &Client, send
         context.wait_for_server(data).await;
     };
     if tokio::time::timeout(LEAVE, sent).await.is_err() {
-        // The others find it to be missing.
+        // The others see the gap.
         tracing::warn!(target: "sociable::adapter", "left before all messages were sent");
     }
     let goodbye = async {

@@ -1,9 +1,9 @@
-//! What an operator may ask of a balancer that runs, on an address of its own: `/` is a page for people, `/nodes` the same as JSON,
-//! `/metrics` is for Prometheus, `/healthz` and `/readyz` for whoever starts and stops processes.
+//! The administration of a running balancer, on an address of its own. `/` is a page, and `/nodes` has its data as JSON.
+//! `/metrics` is for Prometheus; `/healthz` and `/readyz` are for process managers.
 //!
-//! Nothing can be changed here, but whoever reaches the address sees names and addresses of all nodes. A page of some site can't, even in a
-//! browser on this machine: the page and `/nodes` are refused under another name than an address. What programs ask for, which know this
-//! balancer by a name, is answered under any.
+//! The administration changes nothing, but every reader sees the names and addresses of all nodes. A foreign web page
+//! must not read them through a browser. So the page and `/nodes` are refused under any host name except an address and
+//! `localhost`. The paths for programs are served under any name.
 
 mod prometheus;
 
@@ -23,12 +23,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::crypto::ring::cipher_suite::TLS13_AES_128_GCM_SHA256;
+use sociable_metrics::MetricsFormat;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use self::prometheus::{Exporter, KIND};
+use self::prometheus::Exporter;
 use crate::balancer::Handle;
 use crate::discovery::Discovery;
 use crate::limits::descriptors::Held;
@@ -37,16 +38,16 @@ use crate::table::State;
 use crate::tcp;
 use crate::tls::Tls;
 
-/// Connections at a time. Those beyond wait in the system's queue.
+/// The most connections at a time. Further ones wait in the system's queue.
 const MAX_CONNECTIONS: usize = 32;
-/// How long a head may take, and how long all of a connection, which has one request. What is not over then is cut off.
+/// The time for a head, and for a whole connection, which has one request. The connection is then closed.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(15);
-/// How long nothing is accepted when the system has no descriptor or memory for it.
+/// The pause after the system had no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
 const PAGE: &str = include_str!("page/status.html");
-/// What is answered under any name.
+/// The paths that are served under any host name.
 const BY_ANY_NAME: [&str; 3] = ["/metrics", "/healthz", "/readyz"];
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -55,7 +56,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 
 type Answer = Response<Full<Bytes>>;
 
-/// An address at which operators ask.
+/// The listener of the administration.
 #[derive(Debug)]
 pub struct Admin(TcpListener);
 
@@ -64,21 +65,21 @@ impl Admin {
     ///
     /// # Errors
     ///
-    /// It can't be listened on.
+    /// The address can't be bound.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
         Ok(Self(tcp::listen(address)?))
     }
 
-    /// The socket that it listens on: to be handed to another process.
+    /// Returns the listening socket, for a handover to another process.
     pub fn listener(&self) -> &TcpListener {
         &self.0
     }
 
-    /// Answers, until the future is dropped, also while the balancer leaves: how far it is can be seen. `tls` tells of certificates.
+    /// Serves requests until the future is dropped, also during a drain. `tls` has the counts of certificates.
     ///
     /// # Errors
     ///
-    /// The socket can't be used.
+    /// The socket is unusable.
     ///
     /// # Panics
     ///
@@ -120,20 +121,20 @@ async fn accept(listener: tokio::net::TcpListener, admin: Arc<AdminService>) {
                 });
             }
             Err(error) => {
-                tracing::warn!(target: "sociable::balancer", %error, "no connection to the administration can be accepted");
+                tracing::warn!(target: "sociable::balancer", %error, "accepting a connection to the administration failed");
                 sleep(PAUSE).await;
             }
         }
     }
 }
 
-/// Who answers.
+/// The administration's state, shared by its connections.
 #[derive(Debug)]
 struct AdminService {
     state: Arc<BalancerState>,
     discovery: Arc<Discovery>,
     exporter: Exporter,
-    /// What the page may do.
+    /// The content security policy of the page.
     policy: HeaderValue,
 }
 
@@ -145,7 +146,7 @@ impl AdminService {
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).keep_alive(false).max_buf_size(16 * 1024);
-        // Who breaks off or is cut off has asked for it.
+        // A client that disconnects or exceeds its time needs no answer.
         let _ = timeout(LONGEST, http.serve_connection(TokioIo::new(stream), service)).await;
     }
 
@@ -164,10 +165,7 @@ impl AdminService {
             match request.uri().path() {
                 "/" => respond(StatusCode::OK, HTML, PAGE),
                 "/nodes" => self.nodes().await,
-                "/metrics" => match self.exporter.text() {
-                    Ok(text) => respond(StatusCode::OK, KIND, text),
-                    Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
-                },
+                "/metrics" => self.metrics(request.headers()).await,
                 "/healthz" => respond(StatusCode::OK, TEXT, "ok"),
                 "/readyz" => self.readiness(),
                 _ => respond(StatusCode::NOT_FOUND, TEXT, "There are /, /nodes, /metrics, /healthz and /readyz."),
@@ -181,6 +179,16 @@ impl AdminService {
         answer
     }
 
+    /// The metrics in the format that the scraper asks for.
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
+        let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let format = MetricsFormat::negotiate(accept);
+        match self.exporter.text().await {
+            Ok(text) => respond(StatusCode::OK, format.content_type(), format.render(text)),
+            Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, TEXT, error.to_string()),
+        }
+    }
+
     async fn nodes(&self) -> Answer {
         match self.discovery.overview().await {
             Ok(overview) => match serde_json::to_vec(&overview) {
@@ -191,13 +199,13 @@ impl AdminService {
         }
     }
 
-    /// Whether new clients should come here.
+    /// Returns whether new clients should come here.
     fn readiness(&self) -> Answer {
         if self.state.time_left().is_some() {
-            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "the balancer is leaving")
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "draining")
         } else if self.state.table.load().nodes().iter().all(|node| node.state == State::Unwell) {
-            // While nodes are full or go, their sessions need a way to them.
-            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "there is no node that is well")
+            // The sessions of full and draining nodes still need a route.
+            respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, "no node is well")
         } else {
             respond(StatusCode::OK, TEXT, "ready")
         }
@@ -211,7 +219,7 @@ fn respond(status: StatusCode, kind: &'static str, body: impl Into<Bytes>) -> An
     answer
 }
 
-/// True for a request that names an address or this machine, not a name that anybody could lead here.
+/// Returns true for a request under an address or `localhost`. Any other name could be a foreign page's.
 fn names_an_address(headers: &HeaderMap) -> bool {
     let mut hosts = headers.get_all(header::HOST).iter();
     let (Some(Ok(host)), None) = (hosts.next().map(HeaderValue::to_str), hosts.next()) else { return false };
@@ -230,7 +238,7 @@ fn policy() -> io::Result<HeaderValue> {
     HeaderValue::from_str(&policy).map_err(io::Error::other)
 }
 
-/// What stands between these tags in the page, as a policy names it.
+/// Returns the content between these tags of the page, as a policy names it.
 fn hash_of(tag: &str) -> io::Result<String> {
     let (begin, end) = (format!("<{tag}>"), format!("</{tag}>"));
     let inside = PAGE.split_once(&begin).and_then(|(_, rest)| rest.split_once(&end)).map(|(inside, _)| inside);

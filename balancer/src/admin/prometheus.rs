@@ -1,24 +1,26 @@
-//! What Prometheus is shown: all that is counted, and how things stand when it asks.
+//! Metrics of a balancer for Prometheus: its counters, and its state at each scrape.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::collector::Collector;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, text};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Registry, Unit};
+use sociable_metrics::encode::{counter, gauge, gauges};
+use sociable_metrics::{Process, exposition};
 
 use crate::discovery::DiscoveryCounters;
 use crate::state::BalancerState;
-use crate::table::{Load, State};
+use crate::table::{Load, Node, State};
 use crate::tls::Tls;
 
-/// The kind of text that it is.
-pub(crate) const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
-/// All of it.
+/// The metrics of a balancer.
 #[derive(Debug)]
 pub(crate) struct Exporter(Registry);
 
@@ -30,11 +32,10 @@ impl Exporter {
         Self(registry)
     }
 
-    /// As text.
-    pub(crate) fn text(&self) -> Result<String, fmt::Error> {
-        let mut text = String::new();
-        text::encode(&mut text, &self.0)?;
-        Ok(text)
+    /// Returns the metrics as OpenMetrics.
+    pub(crate) async fn text(&self) -> Result<String, fmt::Error> {
+        let process = tokio::task::spawn_blocking(Process::read).await.unwrap_or_default();
+        exposition(&self.0, process, env!("CARGO_PKG_VERSION"))
     }
 }
 
@@ -52,68 +53,86 @@ impl Collector for ScrapeCollector {
         self.nodes(&mut encoder)?;
         self.drain(&mut encoder)?;
         let (loaded, failed) = self.tls.as_ref().map_or((0, 0), |tls| tls.reloads());
-        counter(&mut encoder, "certificate_reloads", "Certificates that were read again.", loaded)?;
-        counter(&mut encoder, "certificate_reloads_failed", "Certificates that were to be read again, and can't be used.", failed)?;
-        for (name, value) in self.discovery.iter() {
-            let help = format!("While nodes were looked for: {}.", name.replace('_', " "));
-            counter(&mut encoder, &format!("discovery_{name}"), &help, value)?;
+        counter(&mut encoder, "certificate_reloads", "Reloads of certificates.", loaded)?;
+        counter(&mut encoder, "certificate_reload_failures", "Reloads of certificates that were invalid.", failed)?;
+        for (name, help, value) in self.discovery.samples() {
+            counter(&mut encoder, &format!("discovery_{name}"), help, value)?;
         }
         Ok(())
     }
 }
 
+const STATES: [State; 4] = [State::Ready, State::Draining, State::Full, State::Unwell];
+
 type LoadGauge = fn(&Load) -> usize;
 
-/// What each node has to do.
 const LOAD_GAUGES: [(&str, &str, LoadGauge); 3] = [
-    ("node_sessions", "Sessions of the node: those that it told of, and those placed since.", Load::sessions),
+    ("node_sessions", "Sessions of the node: as it reported, and placed since.", Load::sessions),
     ("node_tunnels", "WebSockets between this balancer and the node.", Load::tunnels),
     ("node_requests", "Requests of this balancer that the node has not answered yet.", Load::requests),
 ];
 
+/// The processes of one node, the newest first. A node that restarted has two until the old process expires.
+type Processes = Vec<Arc<Node>>;
+
 impl ScrapeCollector {
+    /// The nodes by name and address, which a restart does not change.
     fn nodes(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let table = self.state.table.load();
-        gauge(encoder, "table_generation", "The generation of the table of nodes.", table.generation())?;
-        gauge(encoder, "nodes_ready", "Nodes that take new sessions.", table.ready().len() as u64)?;
-        for (name, help, figure) in LOAD_GAUGES {
-            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for node in table.nodes() {
-                let labels = [("node", &*node.name), ("tag", node.tag.as_str()), ("state", label(node.state))];
-                ConstGauge::new(figure(&node.load) as u64).encode(family.encode_family(&labels)?)?;
+        let count = |state: State| table.nodes().iter().filter(|node| node.state == state).count() as u64;
+        gauges(encoder, "nodes", "Nodes in the table, by state.", "state", STATES.map(|state| (label(state), count(state))))?;
+
+        let mut nodes: BTreeMap<(&str, SocketAddr), Processes> = BTreeMap::new();
+        for node in table.nodes() {
+            nodes.entry((&node.name, node.address)).or_default().push(Arc::clone(node));
+        }
+        for processes in nodes.values_mut() {
+            processes.sort_by_key(|node| std::cmp::Reverse(node.since));
+        }
+        // Each has at least one.
+        let nodes: Vec<_> =
+            nodes.iter().map(|((name, address), processes)| (*name, address.to_string(), &processes[0], processes)).collect();
+
+        let help = "1 for the state of the node, 0 for the others.";
+        let mut family = encoder.encode_descriptor("node_state", help, None, MetricType::Gauge)?;
+        for (name, address, newest, _) in &nodes {
+            for state in STATES {
+                let labels = [("node", *name), ("address", address), ("state", label(state))];
+                ConstGauge::new(u64::from(newest.state == state)).encode(family.encode_family(&labels)?)?;
             }
         }
-        // Without the state: a counter that changes its labels seems to begin anew.
-        let help = "Sessions that were placed at the node, also those that went to another because it could not be reached.";
+        let help = "Tag in the ids that the node makes, which changes with each start; the value is 1.";
+        let mut family = encoder.encode_descriptor("node_info", help, None, MetricType::Gauge)?;
+        for (name, address, newest, _) in &nodes {
+            let labels = [("node", *name), ("address", address), ("tag", newest.tag.as_str())];
+            ConstGauge::new(1_u64).encode(family.encode_family(&labels)?)?;
+        }
+        for (name, help, figure) in LOAD_GAUGES {
+            let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (node, address, _, processes) in &nodes {
+                let sum: usize = processes.iter().map(|process| figure(&process.load)).sum();
+                ConstGauge::new(sum as u64).encode(family.encode_family(&[("node", *node), ("address", address)])?)?;
+            }
+        }
+        // Of the newest process alone: a sum would fall when the old one expires.
+        let help = "Sessions placed at the node, also if it then could not be reached.";
         let mut family = encoder.encode_descriptor("node_placements", help, None, MetricType::Counter)?;
-        for node in table.nodes() {
-            let labels = [("node", &*node.name), ("tag", node.tag.as_str())];
-            ConstCounter::new(node.load.placements()).encode(family.encode_family(&labels)?)?;
+        for (name, address, newest, _) in &nodes {
+            let labels = [("node", *name), ("address", address)];
+            ConstCounter::new(newest.load.placements()).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
     }
 
-    /// How far it is with leaving.
+    /// The drain of the balancer. Without one there is no deadline.
     fn drain(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let left = self.state.time_left();
-        let connections = left.map_or(0, |_| u64::try_from(self.state.metrics.connections.get()).unwrap_or_default());
-        gauge(encoder, "leaving", "1 if the balancer leaves.", left.is_some().into())?;
-        gauge(encoder, "drain_connections", "Connections that are still to close while the balancer leaves.", connections)?;
-        let seconds = left.unwrap_or_default().as_secs();
-        gauge(encoder, "drain_seconds_left", "Seconds until connections that are left are cut off, while the balancer leaves.", seconds)
+        let deadline = self.state.drain_deadline();
+        gauge(encoder, "draining", "1 while the balancer drains.", deadline.is_some().into())?;
+        let Some(deadline) = deadline.and_then(|deadline| deadline.duration_since(UNIX_EPOCH).ok()) else { return Ok(()) };
+        let help = "Unix time at which the drain cuts off the connections that are left.";
+        let metric = encoder.encode_descriptor("drain_deadline_timestamp", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        ConstGauge::new(deadline.as_secs_f64()).encode(metric)
     }
-}
-
-fn counter(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    write(encoder, name, help, &ConstCounter::new(value))
-}
-
-fn gauge(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, value: u64) -> fmt::Result {
-    write(encoder, name, help, &ConstGauge::new(value))
-}
-
-fn write(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, metric: &impl EncodeMetric) -> fmt::Result {
-    metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
 }
 
 fn label(state: State) -> &'static str {

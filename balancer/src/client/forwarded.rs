@@ -1,22 +1,24 @@
-//! Who the client is, if proxies are before this one, and what the node is told of it.
+//! The client behind proxies, and the header fields that describe it to the node.
 //!
-//! A peer that is not trusted is the client, whatever it says. One that is trusted names who came to it, who may be trusted in turn: the
-//! client is the last in the chain that is not. What stands before it are its own claims.
+//! An untrusted peer is the client, whatever it claims. A trusted peer names its own peer, which may be trusted in
+//! turn. The client is the first untrusted address of this chain, seen from here. All addresses before it are the
+//! client's own claims.
 //!
-//! Two kinds of header fields say the same: `X-Forwarded-For`, `-Proto` and `-Host`, and `Forwarded` (RFC 7239). A proxy that writes one
-//! kind mostly passes the other on as its client sent it, so only one is believed, the one that is configured. The node gets both, made from
-//! what was believed: they can't contradict each other, and nothing of what came is copied that was not understood.
+//! Two kinds of header fields carry the chain: `X-Forwarded-For`, `-Proto` and `-Host`, and `Forwarded` (RFC 7239). A
+//! proxy that writes one kind usually passes the other on unchecked. So only the configured kind counts. The node gets
+//! both kinds, written from the accepted values, so they can't contradict each other.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
 
 use ipnet::IpNet;
 
-/// The longest chain that is read, and handed on. Of a longer one those at its end are, which are the nearest.
+/// The longest chain that is read, and handed on. Of a longer one the last entries count, which are the nearest.
 const MAX_CHAIN: usize = 32;
 /// The longest name of a host, with a port.
 const MAX_HOST: usize = 261;
-/// How names of fields end by which proxies say who the client is: `X-Real-IP`, `Fastly-Client-IP`, `X-Azure-ClientIP`, `Forwarded-For`.
+/// The suffixes of fields by which proxies name the client: `X-Real-IP`, `Fastly-Client-IP`, `X-Azure-ClientIP`,
+/// `Forwarded-For`.
 const CLAIM_ENDS: [&[u8]; 9] =
     [b"-ip", b"clientip", b"socketip", b"-ipv4", b"-ipv6", b"remote-addr", b"client-addr", b"client-address", b"forwarded-for"];
 /// Other such fields.
@@ -24,7 +26,7 @@ const CLAIMS: [&[u8]; 4] = [b"forwarded", b"x-forwarded", b"cloudfront-viewer-ad
 /// The fields that the balancer writes itself.
 const WRITTEN: [&[u8]; 4] = [b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"forwarded"];
 
-/// Which fields are believed, if the peer is.
+/// The fields that are accepted from a trusted peer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ForwardedHeader {
     /// `X-Forwarded-For`, `X-Forwarded-Proto`, `X-Forwarded-Host`.
@@ -43,26 +45,26 @@ pub(crate) struct Forwarding {
     dropped: Vec<String>,
 }
 
-/// Where a request comes from.
+/// The origin of a request.
 #[derive(Clone, Debug)]
 pub(crate) struct Origin<'a> {
     peer: IpAddr,
     peer_is_trusted: bool,
     dropped: &'a [String],
-    /// By what the peer came.
+    /// True if the peer used TLS.
     tls: bool,
-    /// What the peer asked for.
+    /// The host that the peer asked for.
     peer_host: Option<&'a [u8]>,
-    /// Those before the peer, nearest first.
+    /// The addresses before the peer, nearest first.
     chain: Vec<IpAddr>,
     /// The place of the client in `chain`, if it is not the peer.
     client: Option<usize>,
-    /// By what the client came, and what it asked for.
+    /// The client's use of TLS, and the host that it requested.
     secure: bool,
     host: Option<&'a [u8]>,
 }
 
-/// What a trusted peer says.
+/// The claims of a trusted peer.
 #[derive(Default)]
 struct Claims<'a> {
     chain: Vec<IpAddr>,
@@ -77,13 +79,13 @@ impl Forwarding {
         Self { trusted, forwarded_header, dropped }
     }
 
-    /// True if what a peer with this address says is believed.
+    /// Returns true if the claims of a peer with this address are accepted.
     pub(crate) fn trusts(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
         self.trusted.iter().any(|network| network.contains(&address))
     }
 
-    /// Where a request comes from: who sent it to us, whether over TLS, to what host, and its header fields as names and values.
+    /// Returns the origin of a request from its peer, its use of TLS, its host and its header fields.
     pub(crate) fn read<'a>(
         &'a self,
         peer: IpAddr,
@@ -112,7 +114,8 @@ impl Forwarding {
         }
     }
 
-    /// The place of the client in a chain of which the nearest is first: if all are trusted it is the most distant.
+    /// Returns the place of the client in a chain whose nearest address comes first. If all are trusted, the client is
+    /// the most distant.
     fn client(&self, chain: impl ExactSizeIterator<Item = IpAddr> + Clone) -> Option<usize> {
         chain.clone().position(|address| !self.trusts(address)).or(chain.len().checked_sub(1))
     }
@@ -122,7 +125,7 @@ impl Forwarding {
             .iter()
             .rev()
             .flat_map(|line| items(line))
-            // What is no address can't be trusted, nor what stands before it.
+            // An entry that is no address can't be trusted, nor can the entries before it.
             .map_while(address)
             .take(MAX_CHAIN)
             .collect();
@@ -160,7 +163,7 @@ impl<'a> Origin<'a> {
         self.client.and_then(|place| self.chain.get(place)).copied().unwrap_or(self.peer)
     }
 
-    /// True if the client came over TLS, to us or to whoever stands before us.
+    /// Returns true if the client used TLS, to this balancer or to a proxy in front.
     #[cfg(any(test, feature = "fuzzing"))]
     pub(crate) fn is_secure(&self) -> bool {
         self.secure
@@ -172,8 +175,8 @@ impl<'a> Origin<'a> {
         self.host
     }
 
-    /// True if a field must not be copied to the node: those that [`write`](Self::write) writes, and whatever else a peer that is not
-    /// trusted may say of who the client is.
+    /// Returns true if a field must not be copied to the node. These are the fields that [`write`](Self::write) writes,
+    /// and all claims of an untrusted peer about the client.
     pub(crate) fn replaces(&self, name: &[u8]) -> bool {
         let is = |other: &[u8]| is_same_name(name, other);
         if self.peer_is_trusted {
@@ -208,14 +211,14 @@ impl<'a> Origin<'a> {
             out.extend_from_slice(b", ");
         }
         write_for(out, self.peer);
-        // What the peer is said to have asked for, if it is the client; else what it did.
+        // A peer that is the client gets its claimed host. Otherwise the peer's own host counts.
         let host = if self.client.is_none() { self.host } else { self.peer_host };
         write_request(out, if self.client.is_none() { self.secure } else { self.tls }, host);
         out.extend_from_slice(b"\r\n");
     }
 }
 
-/// True for names of fields that an application may take for one: many read `X_Real_IP` as `X-Real-IP`.
+/// Returns true for two names that an application may treat as one: many read `X_Real_IP` as `X-Real-IP`.
 fn is_same_name(name: &[u8], other: &[u8]) -> bool {
     let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
     name.len() == other.len() && name.iter().zip(other).all(|(one, other)| fold(*one) == fold(*other))
@@ -267,7 +270,7 @@ fn address(text: &[u8]) -> Option<IpAddr> {
     Some(address.to_canonical())
 }
 
-/// Whether a scheme is one of TLS; none if it is another one than ours.
+/// Returns whether a scheme uses TLS, or `None` for an unsupported scheme.
 fn is_secure(scheme: &[u8]) -> Option<bool> {
     let is = |other: &&[u8]| scheme.eq_ignore_ascii_case(other);
     match () {
@@ -277,26 +280,26 @@ fn is_secure(scheme: &[u8]) -> Option<bool> {
     }
 }
 
-/// A name or address with or without a port, as far as its characters tell.
+/// Returns true for the characters of a host name or address, with or without a port.
 fn is_host(text: &[u8]) -> bool {
     let valid = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._:[]".contains(byte);
     (1..=MAX_HOST).contains(&text.len()) && text.iter().all(valid)
 }
 
-/// One hop, as `Forwarded` tells it.
+/// One hop of `Forwarded`.
 struct Element<'a> {
     address: IpAddr,
     proto: Option<&'a [u8]>,
     host: Option<&'a [u8]>,
 }
 
-/// Reads the elements of a line of `Forwarded` behind those that are there. What is no element, or says of no address, can't be trusted:
-/// neither can what stands before it, which is forgotten.
+/// Reads the elements of a line of `Forwarded` behind the earlier ones. An element that is malformed or has no address
+/// can't be trusted. Such an element removes all before it.
 fn read_elements<'a>(mut line: &'a [u8], elements: &mut Vec<Element<'a>>) {
     loop {
         let (address, proto, host, rest) = match read_element(line) {
             Some(read) => read,
-            // Where a quotation ends nobody knows.
+            // The end of the quotation is unknown.
             None => return elements.clear(),
         };
         match address {
@@ -346,7 +349,7 @@ fn read_element(mut line: &[u8]) -> Option<ReadElement<'_>> {
     }
 }
 
-/// A token or a quoted string, and what follows. Nothing that is understood here has to be escaped, so that escapes are left as they are.
+/// A token or a quoted string, and what follows. No accepted value needs escapes, so escapes stay unchanged.
 fn read_value(line: &[u8]) -> Option<(&[u8], &[u8])> {
     let Some(quoted) = line.strip_prefix(b"\"") else {
         let end = line.iter().position(|byte| b";, \t\"".contains(byte)).unwrap_or(line.len());

@@ -1,12 +1,12 @@
-//! Which addresses count as one client's.
+//! The addresses that count as one client.
 
 use std::net::IpAddr;
 
-/// A number for the network of an address: an IPv4 address for itself, an IPv6 address with all that share its first 64 bits, since
-/// whoever has one of them mostly has all. An IPv4 address that is written as an IPv6 one is the same.
+/// Returns a number for the network of an address. An IPv4 address counts alone, also in its IPv6 form. An IPv6 address
+/// counts with its /64, because one client usually has all of it.
 pub(crate) fn network(address: IpAddr) -> u64 {
     match address.to_canonical() {
-        // No IPv6 network that is routed begins with 32 bits of zero.
+        // No routed IPv6 network starts with 32 zero bits.
         IpAddr::V4(address) => u64::from(address.to_bits()),
         IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
     }

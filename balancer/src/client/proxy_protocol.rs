@@ -1,4 +1,4 @@
-//! Version 2 of the PROXY protocol, as a load balancer before this one speaks it: who the client is, said once before anything else.
+//! Version 2 of the PROXY protocol. A load balancer in front sends the client's address once, before anything else.
 //!
 //! <https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt>, section 2.2.
 
@@ -6,20 +6,20 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use thiserror::Error;
 
-/// A header begins so.
+/// The first bytes of a header.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Signature, version and command, family, length.
 const FIXED: usize = 16;
 /// The longest header that is read: what fits into the first segment whatever the way.
 pub(crate) const MAX_HEADER: usize = 536;
 
-/// What was said of a connection.
+/// The addresses of a connection, from its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Header {
-    /// Client and server as the sender saw them. None if it does not speak for a client (it looks whether we are there), or for one that
-    /// has no IP address: then the connection's own addresses are meant.
+    /// Client and server as the sender saw them. `None` for a health check of the sender, or a client without an IP
+    /// address. The connection's own addresses then count.
     pub addresses: Option<Addresses>,
-    /// The bytes that the header takes; what follows is the client's.
+    /// The bytes of the header. The client's bytes follow.
     pub length: usize,
 }
 
@@ -32,32 +32,32 @@ pub(crate) struct Addresses {
     pub destination: SocketAddr,
 }
 
-/// Why the bytes are no header. The connection is of no use: nobody knows whose it is.
+/// A reason why the bytes are no header. The connection's client is unknown, so the connection is closed.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum ProxyProtocolError {
-    /// They begin with something else.
-    #[error("no PROXY protocol header: let whoever connects from here send one, or take its address off the list of those who have to")]
+    /// The bytes start with something else.
+    #[error("no PROXY protocol header; let the sender send one, or remove its address from the PROXY networks")]
     Signature,
-    /// They begin as a header of version 1.
-    #[error("a PROXY protocol header of version 1: let the sender use version 2 (`send-proxy-v2`)")]
+    /// The bytes start as a header of version 1.
+    #[error("PROXY protocol header of version 1; let the sender use version 2 (`send-proxy-v2`)")]
     Version1,
     /// The version is another one.
-    #[error("version {0} of the PROXY protocol, instead of 2")]
+    #[error("version {0} of the PROXY protocol; let the sender use version 2")]
     Version(u8),
     /// The command is not known.
-    #[error("the PROXY protocol has no command {0}")]
+    #[error("unknown command {0} of the PROXY protocol")]
     Command(u8),
     /// The family or the transport is not known, or none that a TCP connection can have.
-    #[error("the PROXY protocol has no streams of family and transport {0:#04x}")]
+    #[error("unknown family and transport {0:#04x} of the PROXY protocol")]
     Family(u8),
     /// The header says that it is longer than is read.
-    #[error("a PROXY protocol header of {0} bytes: at most 536 are read, let the sender leave extensions out")]
+    #[error("PROXY protocol header of {0} bytes exceeds 536; let the sender omit extensions")]
     TooLong(usize),
     /// The header is shorter than the addresses that it should hold.
-    #[error("a PROXY protocol header that is too short for its addresses")]
+    #[error("PROXY protocol header too short for its addresses")]
     TooShort,
     /// An extension goes beyond the end of the header.
-    #[error("a PROXY protocol header with an extension that is cut off")]
+    #[error("PROXY protocol header with a truncated extension")]
     Extension,
 }
 
@@ -87,7 +87,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Option<Header>, ProxyProtocolError> 
 
 fn addresses(family: u8, body: &[u8]) -> Result<Option<Addresses>, ProxyProtocolError> {
     let (addresses, extensions) = match family {
-        // UNSPEC: the rest is nobody's business.
+        // UNSPEC: the rest is ignored.
         0x00 => return Ok(None),
         0x11 => {
             let (&[a, b, c, d, e, f, g, h, ports @ ..], rest) = split::<12>(body)?;
@@ -111,7 +111,7 @@ fn split<const N: usize>(bytes: &[u8]) -> Result<(&[u8; N], &[u8]), ProxyProtoco
     bytes.split_first_chunk().ok_or(ProxyProtocolError::TooShort)
 }
 
-/// An IPv4 address that is written as an IPv6 one becomes what it is: networks that are trusted or limited are told as such.
+/// An IPv4 address in IPv6 form becomes an IPv4 address, because trusted and limited networks are given as such.
 fn pair(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, [a, b, c, d]: [u8; 4]) -> Addresses {
     let end = |address: IpAddr, port| SocketAddr::new(address.to_canonical(), u16::from_be_bytes(port));
     Addresses { source: end(source.into(), [a, b]), destination: end(destination.into(), [c, d]) }
@@ -137,7 +137,7 @@ mod tests {
         [&SIGNATURE[..], &[command, family], &length, body].concat()
     }
 
-    /// What 192.0.2.1:54321 said to 198.51.100.1:443.
+    /// The header of a connection from 192.0.2.1:54321 to 198.51.100.1:443.
     const V4: [u8; 12] = [192, 0, 2, 1, 198, 51, 100, 1, 0xd4, 0x31, 1, 0xbb];
 
     fn v6(source: &str, destination: &str) -> Vec<u8> {
@@ -235,7 +235,7 @@ mod tests {
                 }
                 Ok(None) => prop_assert!(bytes.len() < MAX_HEADER),
                 Err(error) => {
-                    // It was not taken for a header before, either.
+                    // A shorter input was not taken for a header either.
                     for end in 0..bytes.len() {
                         let before = parse(&bytes[..end]);
                         prop_assert!(before == Ok(None) || before == Err(error) || error == ProxyProtocolError::Version1);

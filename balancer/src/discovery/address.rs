@@ -1,4 +1,4 @@
-//! Where nodes are, as the configuration and announcements say it: not looked up yet.
+//! Unresolved addresses of nodes, from the configuration and announcements.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -8,7 +8,7 @@ use hickory_resolver::proto::rr::Name;
 
 use super::error::DiscoveryError;
 
-/// Where a node is: a name or an address, and a port.
+/// An unresolved address of a node: a name or an address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct HostPort {
     host: Host,
@@ -22,7 +22,7 @@ pub(super) enum Host {
 }
 
 impl HostPort {
-    /// Its address, if it was not given by a name.
+    /// Returns the address, unless it was given by a name.
     pub fn socket_addr(&self) -> Option<SocketAddr> {
         match &self.host {
             Host::Address(ip) => Some(SocketAddr::new(*ip, self.port)),
@@ -30,7 +30,7 @@ impl HostPort {
         }
     }
 
-    /// One that is given by a name.
+    /// Returns an address by a name.
     pub(super) fn named(name: String, port: u16) -> Self {
         Self { host: Host::Name(name), port }
     }
@@ -44,7 +44,7 @@ impl HostPort {
     }
 }
 
-/// True if a resolver may be asked for it.
+/// Returns true if a resolver can resolve the text.
 fn is_name(text: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     !text.is_empty() && text.bytes().all(fits) && Name::from_ascii(text).is_ok()
@@ -91,7 +91,8 @@ impl fmt::Display for HostPort {
 pub enum DnsTarget {
     /// All its IPv4 and IPv6 addresses are nodes, at this port: `dns://NAME:PORT`.
     Addresses(HostPort),
-    /// All hosts of a service are nodes, at the ports that its records tell: `srv://_socketio._tcp.NAME`. Priorities and weights are not looked at.
+    /// All hosts of a service are nodes, at the ports of its records: `srv://_socketio._tcp.NAME`. Priorities and
+    /// weights are ignored.
     Service(String),
 }
 

@@ -1,4 +1,4 @@
-//! How nodes are found: what the configuration says.
+//! The configuration of discovery.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,7 +10,8 @@ use super::error::DiscoveryError;
 use super::registry::rules::Rules;
 use sociable_nats::NatsConfig as NatsSource;
 
-/// How nodes are found, and found to be well. Sources may be mixed: what they say is merged by the tags of the nodes.
+/// The configuration of discovery and health probes. Sources may be mixed: what they say is merged by the tags of the
+/// nodes.
 ///
 /// ```
 /// use sociable_balancer_core::DiscoveryConfig;
@@ -25,17 +26,18 @@ use sociable_nats::NatsConfig as NatsSource;
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct DiscoveryConfig {
-    /// Nodes by their addresses. Names are looked up anew all the time.
+    /// Nodes by their addresses. Names are resolved again periodically.
     pub nodes: Vec<HostPort>,
-    /// Names in DNS that stand for all nodes.
+    /// Names in DNS that resolve to all nodes.
     pub dns: Vec<DnsTarget>,
     /// NATS, where nodes announce themselves.
     pub nats: Option<NatsSource>,
-    /// The servers that are asked for names; those of the system if there are none.
+    /// The name servers; those of the system if empty.
     pub nameservers: Vec<SocketAddr>,
-    /// How often names are looked up: 5 s by default. Nothing is cached here: who knows for how long an answer holds is the server that is asked.
+    /// The interval of name resolution: 5 s by default. Answers are not cached here: the name server knows their
+    /// lifetime.
     pub resolve_every: Duration,
-    /// How nodes are asked for their health.
+    /// The health probes of nodes.
     pub probe: Probing,
     /// The thresholds of the registry.
     pub rules: Rules,
@@ -55,14 +57,14 @@ impl Default for DiscoveryConfig {
     }
 }
 
-/// How nodes are asked for their health.
+/// Settings of the health probes of nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probing {
     /// The path of probes: `/healthz` by default.
     pub path: String,
     /// The pause between two probes: 1 s by default.
     pub interval: Duration,
-    /// How long a probe may take, from connecting to the end of the answer: 1 s by default.
+    /// The timeout of a probe, from connecting to the end of the answer: 1 s by default.
     pub timeout: Duration,
 }
 
@@ -73,11 +75,11 @@ impl Default for Probing {
 }
 
 impl DiscoveryConfig {
-    /// Checks what can be checked without asking anybody. The files that are named are read.
+    /// Checks the configuration without network access. Files that it names are read.
     ///
     /// # Errors
     ///
-    /// The configuration can't work: the error says why.
+    /// The configuration is invalid.
     pub fn check(&self) -> Result<(), DiscoveryError> {
         if self.nodes.is_empty() && self.dns.is_empty() && self.nats.is_none() {
             return Err(DiscoveryError::Nothing);
@@ -118,7 +120,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn config_is_refused_when_it_can_not_work() {
+    fn config_is_refused_when_it_is_invalid() {
         let error = |change: fn(&mut DiscoveryConfig)| {
             let mut discovery = DiscoveryConfig { nodes: vec!["127.0.0.1:1".parse().unwrap()], ..DiscoveryConfig::default() };
             assert!(discovery.check().is_ok());
@@ -133,8 +135,8 @@ mod tests {
         assert!(error(|it| it.rules.most_addresses = 0).contains("most_addresses"));
         assert!(error(|it| it.rules.dead_after = Duration::from_secs(2)).contains("dead_after"));
         assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1:no"))).contains("nats://HOST:PORT"));
-        assert!(error(|it| it.nats = Some(NatsSource::new(""))).contains("it names no host"));
-        assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1,"))).contains("it names no host"));
+        assert!(error(|it| it.nats = Some(NatsSource::new(""))).contains("no host"));
+        assert!(error(|it| it.nats = Some(NatsSource::new("nats://127.0.0.1,"))).contains("no host"));
         assert!(error(|it| it.nats = Some(NatsSource { cluster: "a.b".into(), ..NatsSource::new("nats://127.0.0.1") })).contains("a.b"));
     }
 }

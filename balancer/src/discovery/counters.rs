@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// A number that grows.
+/// A counter.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
 
@@ -15,60 +15,65 @@ impl Counter {
         self.0.fetch_add(n, Relaxed);
     }
 
-    /// The number.
+    /// Returns the count.
     pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 }
 
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+    ($($(#[doc = $doc:literal])+ $name:ident),+ $(,)?) => {
         /// The counters of discovery, since the start.
         #[derive(Debug, Default)]
         pub struct DiscoveryCounters {
-            $($(#[$doc])* pub $name: Counter,)+
+            $($(#[doc = $doc])+ pub $name: Counter,)+
         }
 
         impl DiscoveryCounters {
-            /// Name and value of each, for metrics.
+            /// Returns name and value of each, for metrics.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-                [$((stringify!($name), self.$name.get())),+].into_iter()
+                self.samples().map(|(name, _, value)| (name, value))
+            }
+
+            /// Returns name, meaning and value of each.
+            pub(crate) fn samples(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+                [$((stringify!($name), concat!($($doc),+).trim(), self.$name.get())),+].into_iter()
             }
         }
     };
 }
 
 counters! {
-    /// Probes that were made.
+    /// Probes of nodes.
     probes,
-    /// Probes that failed.
+    /// Probes of nodes that failed.
     probe_failures,
-    /// Announcements of nodes that were heard on NATS.
+    /// Announcements of nodes received over NATS.
     announcements,
-    /// Messages there that are no announcements.
-    announcements_not_understood,
-    /// Farewells of nodes that answered a probe afterwards and did not say that they go: somebody else has spoken for them.
+    /// Messages on the subject of announcements that could not be decoded.
+    announcements_malformed,
+    /// Farewells of nodes that a later probe found alive: another process sent them.
     farewells_refuted,
-    /// Addresses and tags that are not kept since there are too many.
-    refused,
-    /// How often a source could not say which nodes there are, or not all of it.
+    /// Addresses and tags left out because there are too many.
+    entries_refused,
+    /// Failures of a source to list its nodes, or all of them.
     source_failures,
-    /// How often an announced name was not looked up since too many were being looked up. It is at the next announcement.
-    lookups_put_off,
-    /// Links to NATS that were lost.
-    nats_disconnected,
-    /// Errors that the NATS server told: subjects that this process has no permission for, credentials that hold no more.
+    /// Lookups of announced names deferred because too many were running.
+    lookups_deferred,
+    /// Lost connections to NATS.
+    nats_disconnects,
+    /// Errors reported by the NATS server, such as missing permissions.
     nats_errors,
-    /// Tables that were made.
-    tables,
-    /// Nodes that came.
-    came,
-    /// Nodes that were taken out since nothing was heard of them any more.
-    lost,
-    /// Times so many nodes were unwell that health was ignored.
-    panics,
-    /// Reports of workers that were dropped since too many waited.
+    /// Tables of nodes published.
+    table_updates,
+    /// Nodes added to the table.
+    nodes_added,
+    /// Nodes removed because they fell silent.
+    nodes_expired,
+    /// Activations of panic mode: so many nodes were unwell that health was ignored.
+    panic_mode_activations,
+    /// Reports of workers dropped because too many waited.
     reports_dropped,
-    /// Tasks that died and were begun anew.
-    restarted,
+    /// Restarts of discovery tasks that died.
+    task_restarts,
 }

@@ -1,39 +1,39 @@
-//! Why nodes can't be looked for.
+//! Reasons why discovery can't start.
 
 use sociable_nats::NatsConfigError;
 use thiserror::Error;
 
-/// Why nodes can't be looked for.
+/// A reason why discovery can't start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum DiscoveryError {
-    /// Nothing says which nodes there are. Name some, a name in DNS, or NATS servers.
-    #[error("nothing says which nodes there are: name some, or a name in DNS, or NATS servers")]
+    /// No source of nodes is configured. Name nodes, a name in DNS, or NATS servers.
+    #[error("no source of nodes configured; name some, or a name in DNS, or NATS servers")]
     Nothing,
-    /// This is no `HOST:PORT`.
-    #[error("{0:?} is no address of a node: write HOST:PORT, and an IPv6 address in brackets, as in [::1]:3000")]
+    /// The text is no `HOST:PORT`.
+    #[error("invalid node address {0:?}; write HOST:PORT, and an IPv6 address in brackets, as in [::1]:3000")]
     HostPort(String),
-    /// This is no name to be looked up in DNS.
-    #[error("{0:?} can't be looked up: write dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME for its services")]
+    /// The text is no target for DNS.
+    #[error("invalid DNS target {0:?}; write dns://NAME:PORT for all addresses of a name, or srv://_SERVICE._tcp.NAME for its services")]
     DnsTarget(String),
-    /// A setting for NATS can't work.
-    #[error("for NATS: {0}")]
+    /// A setting for NATS is invalid.
+    #[error("invalid setting for NATS: {0}")]
     Nats(#[from] NatsConfigError),
-    /// This is no path.
-    #[error("{0:?} can't be the path of probes: it has to begin with a slash, as /healthz does")]
+    /// The text is no path.
+    #[error("invalid path of probes {0:?}; write a path with a leading slash, as in /healthz")]
     Path(String),
-    /// A number can't work.
-    #[error("{name} has to be {bound}")]
+    /// A number is out of range.
+    #[error("{name} is out of range; it must be {bound}")]
     Number {
         /// The field.
         name: &'static str,
         /// The bound that it breaks.
         bound: &'static str,
     },
-    /// The thread that looks for nodes can't be started, or has ended.
-    #[error("the thread that looks for nodes can't be started: {0}")]
+    /// The thread of discovery can't be started.
+    #[error("starting the discovery thread failed: {0}")]
     Thread(std::io::Error),
-    /// The thread that looks for nodes has ended. It is started with the process: start that anew.
-    #[error("the thread that looks for nodes has ended; the process has to be started anew")]
+    /// The thread of discovery has ended. Restart the process.
+    #[error("the discovery thread has ended; restart the process")]
     Ended,
 }

@@ -12,25 +12,25 @@ use thiserror::Error;
 /// An observation of a source, a probe or a worker.
 #[derive(Debug)]
 pub enum Observation {
-    /// A list gives all its addresses. If there are none, it stays as it was.
+    /// The full list of addresses of a source. An empty list changes nothing.
     Listed {
-        /// Which list.
+        /// The list.
         source: SourceId,
         /// All its addresses.
         addresses: Vec<SocketAddr>,
-        /// Why some addresses are missing.
+        /// The reason why some addresses are missing.
         trouble: Option<String>,
     },
     /// The link to NATS is up or down.
     Link {
-        /// Which one: that of a configuration before this one says nothing.
+        /// The link. A link of an earlier configuration is ignored.
         source: SourceId,
         /// True if it is up.
         up: bool,
     },
     /// A node spoke on NATS.
     Announced {
-        /// Where it was heard.
+        /// The source that received it.
         source: SourceId,
         /// The announcement.
         announcement: Announcement,
@@ -46,18 +46,18 @@ pub enum Observation {
     },
     /// An address was probed.
     Probed {
-        /// Which one.
+        /// The address.
         address: SocketAddr,
-        /// When the probe was begun.
+        /// The time when the probe started.
         begun: Instant,
-        /// How it went.
+        /// The outcome.
         outcome: Result<Answer, ProbeError>,
     },
-    /// A worker turned to a node.
+    /// The report of a worker.
     Reported(Report),
 }
 
-/// A source, of one configuration: after a reload all have other ids, so that what was under way says nothing.
+/// A source of one configuration. A reload gives all sources new ids, so late results of old ones are ignored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SourceId(u64);
 
@@ -79,32 +79,32 @@ pub enum Report {
 /// The answer of an address to a probe.
 #[derive(Clone, Debug)]
 pub enum Answer {
-    /// A node that tells of itself, with whatever status.
+    /// A node's health, with any status.
     Health(Box<Health>),
-    /// Somebody who answers with success, and does not tell who it is.
+    /// A success without a health and its tag.
     Untagged,
 }
 
-/// Why a probe failed.
+/// An error of a probe.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum ProbeError {
-    /// The address can't be connected to.
-    #[error("it can't be connected to: {0}")]
+    /// Connecting to the address failed.
+    #[error("connecting failed: {0}")]
     Connect(#[source] io::Error),
-    /// There was no answer in time.
+    /// No answer came in time.
     #[error("no answer in time")]
     Timeout,
     /// The answer is no HTTP/1.1.
-    #[error("it does not answer as HTTP/1.1 has it: {0}")]
+    #[error("the answer is no HTTP/1.1: {0}")]
     Http(#[source] hyper::Error),
-    /// The status says that it is not well, and there is no health in the answer that would say more.
-    #[error("it answers {0}")]
+    /// The status is an error, and the answer has no health.
+    #[error("the answer has status {0}")]
     Status(StatusCode),
     /// The answer is too long, or broke off.
-    #[error("its answer can't be read: {0}")]
+    #[error("reading the answer failed: {0}")]
     Body(#[source] Box<dyn Error + Send + Sync>),
-    /// The path or the address can't be asked for.
-    #[error("it can't be asked: {0}")]
+    /// The path or the address does not form a request.
+    #[error("invalid request: {0}")]
     Request(#[from] http::Error),
 }

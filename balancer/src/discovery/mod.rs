@@ -38,8 +38,9 @@ pub use sociable_nats::{NatsAuth, NatsConfigError};
 
 /// The NATS servers where nodes announce themselves.
 ///
-/// The balancer needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If it may publish to
-/// `sociable.CLUSTER.who`, nodes speak as soon as its link is up. Otherwise it waits until they speak by themselves, at most 5 s.
+/// The balancer needs the permission to subscribe to `sociable.CLUSTER.members`, and should have no other. If this
+/// process may publish to `sociable.CLUSTER.who`, nodes announce themselves as soon as it is connected. Otherwise it
+/// waits until they speak by themselves, at most 5 s.
 #[doc(inline)]
 pub use sociable_nats::NatsConfig as NatsSource;
 
@@ -82,11 +83,11 @@ pub struct Discovery {
 type OverviewRequest = oneshot::Sender<Overview>;
 
 impl Discovery {
-    /// Starts the thread. It keeps trying if no node is found or NATS can't be reached: neither is an error.
+    /// Starts the thread. Discovery keeps trying while no node is found or NATS is unreachable: neither is an error.
     ///
     /// # Errors
     ///
-    /// The configuration can't work, or the thread can't be started.
+    /// The configuration is invalid, or the thread can't be started.
     pub fn start(config: DiscoveryConfig) -> Result<Self, DiscoveryError> {
         config.check()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(DiscoveryError::Thread)?;
@@ -121,12 +122,12 @@ impl Discovery {
         Arc::clone(&self.counters)
     }
 
-    /// Changes the configuration. Known nodes stay until all of its sources have spoken. If a source never does, they stay as long as they
-    /// live.
+    /// Changes the configuration. Known nodes stay until all of its sources have spoken. If a source never does, they
+    /// stay while they are alive.
     ///
     /// # Errors
     ///
-    /// The configuration can't work, and the one before stays; or the thread has ended.
+    /// The configuration is invalid, and the former one stays; or the thread has ended.
     pub fn reload(&self, config: DiscoveryConfig) -> Result<(), DiscoveryError> {
         config.check()?;
         if self.config.is_closed() {
@@ -198,7 +199,7 @@ impl DiscoveryThread {
                 _ = observed.recv_many(&mut batch, AT_ONCE) => {}
                 Some(report) = self.reports.recv() => batch.push(Observation::Reported(report)),
                 Some(reply) = self.overviews.recv() => {
-                    // The caller may have gone.
+                    // The caller may have stopped waiting.
                     drop(reply.send(registry.overview(now())));
                     continue;
                 }

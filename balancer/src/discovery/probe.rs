@@ -1,6 +1,7 @@
-//! Asks nodes for their health: who they are, and whether the way to them is open.
+//! Probes nodes for their health and tag, and checks the way to them.
 //!
-//! Each probe connects anew: a new session would have to, and a connection that stands says nothing of a node whose doors are shut.
+//! Each probe opens a connection, as a new session would. An open connection would not show that a node accepts no
+//! more.
 
 use std::error::Error;
 use std::net::SocketAddr;
@@ -13,6 +14,7 @@ use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use sociable_protocol::Health;
+use sociable_protocol::maps::{Map, Set};
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio::task::AbortHandle;
@@ -20,19 +22,18 @@ use tokio::time;
 
 use super::config::Probing;
 use super::evidence::{Answer, Observation, ProbeError};
-use crate::maps::{Map, Set};
 
 /// The longest answer that is read, and the longest head.
 const MAX_ANSWER: usize = 16 << 10;
-/// How many probes are made at a time, so that they don't take all file descriptors. If more addresses than that swallow everything at
-/// once, each is probed less often; those that answer are not taken for dead by that.
+/// The most probes at a time, to spare file descriptors. Beyond it, unresponsive addresses are probed less often.
+/// Responsive ones are not taken for dead by that.
 const MAX_AT_A_TIME: usize = 256;
 
 /// Probes an address once.
 ///
 /// # Errors
 ///
-/// Nobody is there, or nobody who is well.
+/// No process answers at the address, or its answer is no success.
 pub async fn probe(address: SocketAddr, probing: &Probing) -> Result<Answer, ProbeError> {
     time::timeout(probing.timeout, request_health(address, &probing.path)).await.unwrap_or(Err(ProbeError::Timeout))
 }
@@ -63,13 +64,13 @@ async fn request_health(address: SocketAddr, path: &str) -> Result<Answer, Probe
 
 fn read_answer(status: StatusCode, body: Result<Bytes, Box<dyn Error + Send + Sync>>) -> Result<Answer, ProbeError> {
     match body {
-        // A node that is leaving or cut off may say so by its status too: what it says of itself is more.
+        // A draining or cut-off node may answer with an error status. The node's health says more.
         Ok(body) => match serde_json::from_slice::<Health>(&body) {
             Ok(health) => Ok(Answer::Health(Box::new(health))),
             Err(_) if status.is_success() => Ok(Answer::Untagged),
             Err(_) => Err(ProbeError::Status(status)),
         },
-        Err(error) if error.is::<LengthLimitError>() => Err(ProbeError::Body(format!("it is longer than {MAX_ANSWER} bytes").into())),
+        Err(error) if error.is::<LengthLimitError>() => Err(ProbeError::Body(format!("longer than {MAX_ANSWER} bytes").into())),
         Err(error) => Err(ProbeError::Body(error)),
     }
 }

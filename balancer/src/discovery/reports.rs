@@ -8,10 +8,10 @@ use tokio::sync::mpsc;
 use super::counters::DiscoveryCounters;
 use super::evidence::Report;
 
-/// How many reports may wait. What is more is dropped and counted: that much is not told of nodes that are well, and the probes find it too.
+/// The most waiting reports. Further ones are dropped and counted: so many mean failing nodes, which probes find too.
 const MAX_WAITING: usize = 1024;
 
-/// Takes what workers tell of nodes. Cheap to clone, and never waits.
+/// The workers' reports about nodes. Clones are cheap, and no call waits.
 #[derive(Clone, Debug)]
 pub struct Reports {
     waiting: mpsc::Sender<Report>,

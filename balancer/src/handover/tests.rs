@@ -13,7 +13,7 @@ fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// Greets whoever connects with its letter.
+/// Sends each client its letter.
 fn serve(listener: &TcpListener, letter: u8) -> JoinHandle<()> {
     let listener = tokio::net::TcpListener::from_std(listener.try_clone().unwrap()).unwrap();
     tokio::spawn(async move {
@@ -28,7 +28,7 @@ async fn greeting(address: SocketAddr) -> u8 {
     TcpStream::connect(address).await.unwrap().read_u8().await.unwrap()
 }
 
-/// A process that serves with one socket, and stops when it is told.
+/// Starts a process that serves with one socket, and stops after the handover.
 fn process(path: &Path, listener: TcpListener, letter: u8) -> JoinHandle<Result<(), HandoverError>> {
     let server = HandoverServer::bind(path).unwrap();
     let serving = serve(&listener, letter);
@@ -66,7 +66,7 @@ async fn handover_refuses_no_connection() {
         within(current).await.unwrap().unwrap();
         serving.abort();
         drop(serving.await);
-        // Nobody accepts in this moment; who comes now waits for the next.
+        // No process accepts at this moment, so a client waits for the next.
         let mut waiting = TcpStream::connect(address).await.unwrap();
         current = process(&path, listener, letter);
         assert_eq!(within(waiting.read_u8()).await.unwrap(), letter);
@@ -98,7 +98,7 @@ async fn handover_is_void_when_successor_dies_before_ready() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_does_not_get_ready_is_given_up() {
+async fn successor_is_dropped_when_it_is_not_ready() {
     let folder = Folder::new();
     let path = folder.path().join("handover");
     let old = process(&path, listen().0, b'a');

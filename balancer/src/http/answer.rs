@@ -12,29 +12,29 @@ use super::head::{Field, NO_FIELD};
 pub(crate) const MAX_HEAD: usize = 64 * 1024;
 const MAX_FIELDS: usize = 100;
 
-/// Why an answer can't be passed on.
+/// A reason why an answer can't be passed on.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum BadAnswer {
-    #[error("it is no HTTP/1.1")]
+    #[error("no HTTP/1.1")]
     Malformed,
-    #[error("its head is too long")]
+    #[error("head too long")]
     LongHead,
-    #[error("it is not clear where it ends")]
+    #[error("ambiguous end of the body")]
     Ambiguous,
-    #[error("it switches to a protocol that was not asked for")]
+    #[error("switch to a protocol that was not requested")]
     Switch,
-    #[error("HTTP/2 has no form for its head")]
+    #[error("head not representable in HTTP/2")]
     NoHttp2,
 }
 
-/// An answer, as far as its head tells.
+/// An answer, from its head.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Framing,
     /// The WebSocket is open.
     pub(crate) switched: bool,
-    /// Whether the node's connection may go on behind it.
+    /// True if the node's connection may be reused behind it.
     pub(crate) keep_alive: bool,
 }
 
@@ -43,11 +43,11 @@ pub(crate) struct Answer {
 pub(crate) struct Asked {
     /// The value that opens the WebSocket, if one was asked for.
     pub(crate) upgrade: Option<Accept>,
-    /// The answer has no body whatever it says.
+    /// The answer has no body, whatever its head says.
     pub(crate) bodiless: bool,
-    /// The client understands chunks.
+    /// True if the client supports chunks.
     pub(crate) chunks: bool,
-    /// The client's connection ends behind it.
+    /// True if the client's connection ends behind the answer.
     pub(crate) close: bool,
 }
 
@@ -59,12 +59,13 @@ pub(crate) struct AnswerHead<'a> {
     sent: Framing,
     reason: &'a str,
     fields: &'a [Field<'a>],
-    /// The client's connection ends behind it.
+    /// True if the client's connection ends behind the answer.
     close: bool,
 }
 
-/// Reads the head of the answer that begins the input, and hands it to `take`. Returns the answer, how its body goes to the client, and the
-/// bytes that were read; or `None` if more has to come. Interim answers are read and not passed on.
+/// Reads the head of the answer at the start of the input, and passes it to `take`. Returns the answer, the framing of
+/// its body for the client, and the bytes that were read. Returns `None` for an incomplete head. Interim answers are
+/// skipped.
 pub(crate) fn read(
     input: &[u8],
     asked: &Asked,
@@ -104,12 +105,12 @@ impl<'a> AnswerHead<'a> {
         self.answer.status
     }
 
-    /// True if the WebSocket is open.
+    /// Returns true if the WebSocket is open.
     pub(crate) fn is_switched(&self) -> bool {
         self.answer.switched
     }
 
-    /// The length of the body, if its framing tells it.
+    /// Returns the length of the body, if its framing has it.
     pub(crate) fn length(&self) -> Option<u64> {
         if let Framing::Length(length) = self.sent { Some(length) } else { None }
     }
@@ -117,7 +118,7 @@ impl<'a> AnswerHead<'a> {
     /// The fields that are passed on as they came.
     pub(crate) fn fields(&self) -> impl Iterator<Item = &'a Field<'a>> {
         let Self { answer, fields, .. } = *self;
-        // Where there is no body, the length tells of the one that there would be.
+        // Without a body, the length is that of the omitted one.
         let keeps_length = answer.body == Framing::Empty && answer.status != 204 && !answer.switched;
         let passes = move |name: &str| !is_of_the_connection(name) && (keeps_length || !name.eq_ignore_ascii_case("content-length"));
         fields.iter().filter(move |field| passes(field.name))
@@ -185,7 +186,7 @@ fn interpret(parsed: &httparse::Response<'_, '_>, status: u16, asked: &Asked) ->
     Ok(Answer { status, body, switched: false, keep_alive: keep_alive && body != Framing::Close })
 }
 
-/// True for a field that is for the next hop alone.
+/// Returns true for a field that is for the next hop alone.
 fn is_of_the_connection(name: &str) -> bool {
     ["connection", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"]
         .into_iter()

@@ -1,16 +1,16 @@
-//! Where a body ends: read in one framing, written in another.
+//! The end of a body: read in one framing, written in another.
 //!
-//! Nothing of a sender's framing is passed on. Chunks are taken apart, without extensions and trailers, and made anew, so that whoever is
-//! behind reads exactly what was read here.
+//! No framing of a sender is passed on. Chunks are decoded without extensions and trailers, and encoded again. The
+//! receiver therefore reads exactly the same body.
 
 use std::io::Write as _;
 
 use thiserror::Error;
 
-/// How the end of a body is told.
+/// The framing that marks the end of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Framing {
-    /// There is none.
+    /// No body.
     Empty,
     /// By its length.
     Length(u64),
@@ -20,9 +20,9 @@ pub(crate) enum Framing {
     Close,
 }
 
-/// Why a body can't be read.
+/// An error of a chunked body.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-#[error("a chunk is malformed")]
+#[error("malformed chunk")]
 pub(crate) struct BadChunk;
 
 /// The longest line with the size of a chunk, with what may stand behind it.
@@ -30,23 +30,23 @@ const MAX_SIZE_LINE: u16 = 256;
 /// The longest trailer section.
 const MAX_TRAILERS: u16 = 8 * 1024;
 
-/// Takes a body out of its framing.
+/// A decoder that removes the framing of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Decoder {
-    /// So much is to come; all is there at 0.
+    /// The remaining length of the body, 0 at its end.
     Length(u64),
-    /// In the midst of chunks.
+    /// The state within chunks.
     Chunked(Chunk),
-    /// All bytes belong to it.
+    /// All bytes until the connection ends.
     Close,
 }
 
-/// Where in the chunks.
+/// The position within chunks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Chunk {
     /// In the line with the size: the size so far, its digits, the bytes of the line.
     Size(u64, u8, u16),
-    /// In what may stand behind the size, which is passed by.
+    /// In the extension behind the size, which is skipped.
     Extension(u64, u16),
     /// Behind the CR of that line.
     SizeEnd(u64),
@@ -54,17 +54,17 @@ pub(crate) enum Chunk {
     Data(u64),
     /// Behind the data: its CR.
     DataCr,
-    /// Its LF.
+    /// Behind the CR: the LF.
     DataLf,
-    /// At the begin of a line of the trailers, which are passed by: the bytes so far.
+    /// At the start of a trailer line, which is skipped: the bytes so far.
     Trailer(u16),
-    /// In such a line.
+    /// In a trailer line.
     TrailerLine(u16),
-    /// Behind the CR of such a line.
+    /// Behind the CR of a trailer line.
     TrailerEnd(u16),
     /// Behind the CR of the last line.
     LastLf,
-    /// All is there.
+    /// At the end.
     Done,
 }
 
@@ -78,13 +78,13 @@ impl Decoder {
         }
     }
 
-    /// True if the whole body was read. A body that ends with its connection is never whole by itself.
+    /// Returns true if the whole body was read. A body that ends with its connection is never complete.
     pub(crate) fn is_done(&self) -> bool {
         matches!(self, Self::Length(0) | Self::Chunked(Chunk::Done))
     }
 
-    /// Takes the next piece of the body from the front of the input, if there is one. What belongs to the framing is taken too; what is
-    /// behind the body is left.
+    /// Removes and returns the next piece of the body from the front of the input, if there is one. Framing is removed
+    /// too. The input behind the body stays.
     pub(crate) fn next<'a>(&mut self, input: &mut &'a [u8]) -> Result<Option<&'a [u8]>, BadChunk> {
         match self {
             Self::Length(left) => Ok(split_piece(left, input)),
@@ -128,7 +128,7 @@ impl Chunk {
         }
     }
 
-    /// One byte of the framing.
+    /// Handles one byte of the framing.
     fn step(self, byte: u8) -> Result<Self, BadChunk> {
         Ok(match (self, byte) {
             (Self::Size(size, digits, seen), _) if byte.is_ascii_hexdigit() => {
@@ -148,7 +148,7 @@ impl Chunk {
             (Self::DataCr, b'\r') => Self::DataLf,
             (Self::DataLf, b'\n') => Self::Size(0, 0, 0),
             (Self::Trailer(_), b'\r') => Self::LastLf,
-            // A line that goes on with the one before is as ambiguous here as in a head.
+            // A continuation line is as ambiguous here as in a head.
             (Self::Trailer(seen), b'!'..=b'~') if seen < MAX_TRAILERS => Self::TrailerLine(seen + 1),
             (Self::TrailerLine(seen), b'\r') => Self::TrailerEnd(seen),
             (Self::TrailerLine(seen), b'\t' | b' '..=b'~' | 0x80..) if seen < MAX_TRAILERS => Self::TrailerLine(seen + 1),

@@ -114,7 +114,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// True for a field that is not passed on as it came.
+    /// Returns true for a field that is not copied.
     pub(super) fn is_ours(&self, name: &str) -> bool {
         let ours = match Known::of(name) {
             Some(Known::WebSocketVersion | Known::WebSocketKey) | None => false,
@@ -135,7 +135,7 @@ enum Known {
     WebSocketVersion,
     WebSocketKey,
     Expect,
-    /// For the next hop alone.
+    /// A field for the next hop alone.
     OfTheConnection,
 }
 
@@ -161,12 +161,12 @@ impl Known {
     }
 }
 
-/// False for what could be read as more than one host, or as more than a host.
+/// Returns false for a text that is ambiguous as a host, or contains more.
 pub(super) fn is_plain_host(host: &[u8]) -> bool {
     host.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b',' | b'/' | b'@'))
 }
 
-/// Sets what may be there once.
+/// Sets a field that may occur only once.
 fn set_once<T>(slot: &mut Option<T>, value: T) -> Result<(), Refusal> {
     match slot.replace(value) {
         None => Ok(()),
@@ -187,7 +187,7 @@ pub(super) fn tokens(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii).filter(|token| !token.is_empty())
 }
 
-/// True for 16 bytes in base64.
+/// Returns true for 16 bytes in base64.
 fn is_key(key: &[u8]) -> bool {
     key.len() == 24 && STANDARD.decode(key).is_ok_and(|bytes| bytes.len() == 16)
 }

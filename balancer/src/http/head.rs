@@ -1,7 +1,7 @@
 //! The head of a request, split into its parts and not interpreted yet.
 //!
-//! HTTP/1.1 and HTTP/2 both produce a [`RequestHead`], and [`Request`](super::request::Request) interprets it. Its parts lie where they came: a head
-//! owns no memory.
+//! HTTP/1.1 and HTTP/2 both produce a [`RequestHead`], and [`Request`](super::request::Request) interprets it. A head
+//! borrows its parts from the input, and owns no memory.
 
 use super::refusal::Refusal;
 
@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 pub(crate) const MAX_HEAD: usize = 16 * 1024;
 /// The most fields of a head.
 pub(crate) const MAX_FIELDS: usize = 100;
-/// The bytes of a head besides names and values: in the first line with the empty one, and in each field.
+/// The bytes of a head besides names and values: of the first and the empty line, and of each field.
 const LINE: usize = "  HTTP/1.1\r\n\r\n".len();
 const EACH: usize = ": \r\n".len();
 
@@ -19,7 +19,7 @@ pub(crate) type Field<'a> = httparse::Header<'a>;
 /// No field yet: a head is read into `[NO_FIELD; MAX_FIELDS]`.
 pub(crate) const NO_FIELD: Field<'static> = httparse::EMPTY_HEADER;
 
-/// The version of HTTP by which a request came.
+/// The version of HTTP of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Version {
     Http10,
@@ -39,18 +39,18 @@ pub(crate) struct RequestHead<'a> {
     pub(crate) target: &'a str,
     /// All fields in their order.
     pub(crate) fields: &'a [Field<'a>],
-    /// A body without a length follows in frames of HTTP/2. No field tells of it.
+    /// A body without a length follows in frames of HTTP/2. No field announces it.
     pub(crate) streams_body: bool,
     /// The request is an extended CONNECT of HTTP/2 for a WebSocket. The balancer drew this key for the node.
     pub(crate) websocket_key: Option<WebSocketKey>,
 }
 
 impl<'a> RequestHead<'a> {
-    /// Reads the head of HTTP/1.1 that begins the input, and its length. Returns `None` if more of it has to come.
+    /// Reads the head of HTTP/1.1 at the start of the input, and its length. Returns `None` for an incomplete head.
     ///
     /// # Errors
     ///
-    /// The refusal. The end of the request is unknown then, so the connection has to be closed.
+    /// The refusal. The end of the request is unknown then, so the connection must close.
     pub(crate) fn parse(input: &'a [u8], fields: &'a mut [Field<'a>; MAX_FIELDS]) -> Result<Option<(Self, usize)>, Refusal> {
         // Some clients put a line end behind a body.
         let skipped = if input.starts_with(b"\r\n") { 2 } else { 0 };
@@ -78,7 +78,7 @@ impl<'a> RequestHead<'a> {
     }
 }
 
-/// The length of the head, if all of it is there. Lines end with CR and LF, and none continues the one before.
+/// Returns the length of the head, if it is complete. Lines end with CR and LF, and none continues the one before.
 fn head_length(input: &[u8]) -> Result<Option<usize>, Refusal> {
     let mut begin = 0;
     for end in memchr::memchr_iter(b'\n', input) {

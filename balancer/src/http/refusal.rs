@@ -1,15 +1,15 @@
-//! Why a request gets no further, and what the client is told.
+//! The balancer's own answers to requests, with their causes.
 
 use std::fmt::Write as _;
 
-/// Why the balancer answers a request itself.
+/// A reason for which the balancer answers a request itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Refusal {
     /// The request is no HTTP.
     Malformed,
-    /// Two servers could read it in two ways: where it ends, or whom it is for.
+    /// Two servers could read the request in two ways: its end, or its receiver.
     Ambiguous,
-    /// A parameter of the query that tells whom it is for comes more than once.
+    /// A query parameter that decides the receiver is repeated.
     Repeated,
     /// The target is too long.
     LongTarget,
@@ -19,31 +19,31 @@ pub(crate) enum Refusal {
     Slow,
     /// The body is longer than the node takes.
     LongBody,
-    /// A method or an expectation that is not served.
+    /// The method or expectation is not supported.
     Unsupported,
-    /// A version of HTTP or of the WebSocket protocol that is not spoken.
+    /// The version of HTTP or of the WebSocket protocol is not supported.
     Version,
-    /// No WebSocket can be opened in this way.
+    /// The request can't open a WebSocket.
     WebSocket,
-    /// The session id is none that a node could have made.
+    /// No node can have made the session id.
     BadSession,
     /// No node has the tag of the session id.
     UnknownSession,
-    /// Too many sessions were asked for by this address.
+    /// This address opened too many sessions.
     TooManySessions,
-    /// Too many session ids of this address were wrong.
+    /// This address showed too many wrong session ids.
     TooManyGuesses,
-    /// This address has as many connections as it may have.
+    /// This address has too many connections.
     TooManyConnections,
-    /// No node takes it.
+    /// No node takes the request.
     NoNode,
-    /// The owner of the session can't be reached now.
+    /// The owner of the session is unreachable.
     Unreachable,
-    /// The node broke off, or said what is no HTTP.
+    /// The node broke off, or its answer is no HTTP.
     BadAnswer,
     /// The node did not answer in time.
     NoAnswer,
-    /// The balancer has as many connections as it may have.
+    /// The balancer has too many connections.
     Overloaded,
 }
 
@@ -72,8 +72,8 @@ impl Refusal {
         Self::Overloaded,
     ];
 
-    /// Its name in metrics and logs.
-    pub(crate) fn cause(self) -> &'static str {
+    /// Returns the name in metrics and logs.
+    pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Ambiguous => "ambiguous",
@@ -151,8 +151,8 @@ impl Refusal {
         }
     }
 
-    /// The type and the text of the body. A client that asked for a WebSocket gets the bare text, as from a node. One that polls gets the error
-    /// of Engine.IO.
+    /// The type and the text of the body. A client that asked for a WebSocket gets the bare text, as from a node. A
+    /// polling client gets the error of Engine.IO.
     pub(crate) fn body(self, websocket: bool) -> (&'static str, &'static str) {
         match self.engine_error() {
             Some(error) if !websocket => ("application/json", error),
@@ -160,12 +160,12 @@ impl Refusal {
         }
     }
 
-    /// True if the client may try again later.
+    /// Returns true if the client may try again later.
     pub(crate) fn is_temporary(self) -> bool {
         matches!(self.status().0, 429 | 503)
     }
 
-    /// Writes the whole answer as HTTP/1.1. The connection closes behind it, or goes on. `retry_after` is in seconds.
+    /// Writes the whole answer as HTTP/1.1. The connection then closes if `close` is true. `retry_after` is in seconds.
     pub(crate) fn write(self, websocket: bool, close: bool, retry_after: u32, out: &mut Vec<u8>) {
         let ((status, reason), (kind, body)) = (self.status(), self.body(websocket));
         let mut head = format!("HTTP/1.1 {status} {reason}\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n", body.len());

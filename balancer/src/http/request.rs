@@ -1,7 +1,7 @@
 //! A request: its head interpreted strictly, and written once for the node.
 //!
-//! A head that two servers could read differently is refused, so that the node can't see another request than the balancer did. Nothing is
-//! passed on as it came: the head for the node is made from what was understood. Both hold for HTTP/1.1 and HTTP/2.
+//! A head that two servers could read differently is refused. The node thus sees the same request as the balancer. The
+//! head for the node is written from the interpreted parts, never copied. Both hold for HTTP/1.1 and HTTP/2.
 
 use std::io::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -20,7 +20,7 @@ use crate::route::target::{EnginePaths, Route};
 
 /// The most fields of a request that a node reads.
 const MAX_FIELDS_OF_NODE: usize = 96;
-/// Up to so many fields need no count: those that the balancer adds fit too.
+/// Up to so many fields, the balancer's own fit without a count.
 const FEW_FIELDS: usize = 80;
 /// The longest target.
 const MAX_TARGET: usize = 8 * 1024;
@@ -33,13 +33,13 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) forwarding: &'a Forwarding,
     /// The address of the peer.
     pub(crate) peer: SocketAddr,
-    /// Whether by TLS.
+    /// True if the client uses TLS.
     pub(crate) tls: bool,
-    /// Whether somebody wants to know what was asked for.
+    /// True if the access log needs the request.
     pub(crate) recorded: bool,
 }
 
-/// A request, as far as its head tells.
+/// A request, from its head.
 #[derive(Debug)]
 pub(crate) struct Request {
     pub(crate) route: Route,
@@ -48,17 +48,17 @@ pub(crate) struct Request {
     pub(crate) body: Framing,
     /// The value that the node has to answer to open the WebSocket, if one is asked for.
     pub(crate) upgrade: Option<Accept>,
-    /// Whether the connection may go on behind it.
+    /// True if the connection may be reused behind the request.
     pub(crate) keep_alive: bool,
-    /// Whether chunks are understood.
+    /// True if the client supports chunks.
     pub(crate) chunks: bool,
-    /// Whether the answer has no body whatever it says.
+    /// True if the answer has no body, whatever its head says.
     pub(crate) bodiless: bool,
-    /// Whether the body comes only if it is asked for.
+    /// True if the client sends its body only after a 100.
     pub(crate) expects_continue: bool,
     /// The address of the client.
     pub(crate) client: IpAddr,
-    /// By what a new session is placed.
+    /// The key of a new session's placement.
     pub(crate) affinity: Option<Box<[u8]>>,
     /// For the log.
     pub(crate) record: Option<Box<AccessRecord>>,
@@ -74,15 +74,15 @@ pub(crate) enum RequestKind {
     Other,
 }
 
-/// A request and the length of its head, or nothing yet: more of it has to come.
+/// A request and the length of its head, or `None` for an incomplete head.
 pub(crate) type Read = Option<(Request, usize)>;
 
 impl Request {
-    /// Reads the request of HTTP/1.1 that begins the input.
+    /// Reads the request of HTTP/1.1 at the start of the input.
     ///
     /// # Errors
     ///
-    /// The refusal. The end of the request is unknown then, so the connection has to be closed.
+    /// The refusal. The end of the request is unknown then, so the connection must close.
     pub(crate) fn read(input: &[u8], context: &RequestContext<'_>) -> Result<Read, Refusal> {
         let mut fields = [NO_FIELD; MAX_FIELDS];
         let Some((head, length)) = RequestHead::parse(input, &mut fields)? else { return Ok(None) };
@@ -172,7 +172,7 @@ fn write_head(
         }
     }
     match fields.body {
-        // A client that posts nothing says so.
+        // A client without a body has a length of 0.
         Framing::Empty if fields.length.is_some() => out.extend_from_slice(b"content-length: 0\r\n"),
         Framing::Empty | Framing::Close => {}
         Framing::Length(length) => drop(write!(out, "content-length: {length}\r\n")),

@@ -1,4 +1,4 @@
-//! How many connections each address has.
+//! The connections of each address.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -32,7 +32,7 @@ impl Addresses {
 
     /// Counts a connection of this address, unless it has `most` already.
     pub(crate) fn acquire(&self, address: IpAddr, most: usize) -> Option<Network> {
-        // Nobody connects from the one address whose number is 0.
+        // No client has the address whose number is 0.
         let network = NonZeroU64::new(network(address)).unwrap_or(NonZeroU64::MIN);
         let mut shard = self.shard(network).lock();
         let connections = shard.entry(network).or_default();
@@ -63,7 +63,7 @@ impl Addresses {
         &self.shards[(self.hasher.hash_one(network) >> 32) as usize % SHARDS]
     }
 
-    /// How many addresses have connections.
+    /// Returns the number of addresses with connections.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().len()).sum()
     }
@@ -91,7 +91,7 @@ mod tests {
         assert!(addresses.acquire(address("::ffff:192.0.2.1"), 3).is_none() && addresses.acquire(address("192.0.2.2"), 3).is_some());
         addresses.release(mine[0]);
         assert!(addresses.acquire(address("192.0.2.1"), 3).is_some() && addresses.acquire(address("192.0.2.1"), 3).is_none());
-        // A lower limit holds for those who come.
+        // A lower limit holds for new connections.
         assert!(addresses.acquire(address("192.0.2.1"), 1).is_none());
     }
 

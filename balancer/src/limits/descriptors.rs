@@ -1,8 +1,8 @@
-//! How many connections the process can have, going by the descriptors that the system lets it open.
+//! The bound of connections by the process's limit on file descriptors.
 //!
-//! To run out of them is bad: what listens finds connections that it can't take and runs in circles, and health checks, log files and
-//! reloads fail. So the connections are counted, and none is accepted that would leave fewer than [`SPARE`] descriptors or use more than
-//! 95 of a hundred. Those who are not accepted wait in the queue of the system.
+//! Without free descriptors, listeners spin on connections that they can't accept, and health checks, log files and
+//! reloads fail. So descriptors are counted. No connection is accepted that would leave fewer than [`SPARE`], or use
+//! more than 95 %. Further connections wait in the system's queue.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use tokio::sync::Notify;
 
-/// What is left for all else.
+/// The descriptors for other uses.
 pub(crate) const SPARE: usize = 64;
-/// What a connection takes: itself, and one to its node.
+/// The descriptors of a connection: its own, and one to its node.
 const EACH: usize = 2;
-/// Where the descriptors of the process are listed.
+/// The folder that lists the descriptors of the process.
 const LISTED: &str = "/proc/self/fd";
 
-/// Counts the descriptors of connections. Shared by all who open some.
+/// Counts the descriptors of connections. All openers of descriptors share it.
 #[derive(Debug)]
 pub(crate) struct Descriptors {
     /// As many as may be open.
@@ -31,31 +31,31 @@ pub(crate) struct Descriptors {
 pub(crate) struct Held(Arc<Descriptors>);
 
 impl Descriptors {
-    /// Raises the limit of this process as far as it may, and counts what is open already.
+    /// Raises the limit of this process as far as allowed, and counts the open descriptors.
     pub(crate) fn of_this_process() -> Arc<Self> {
         let (limit, open) = (raise_limit(), std::fs::read_dir(LISTED).map_or(0, Iterator::count));
         let descriptors = Self::new(limit, open);
         match descriptors.room() {
             0 => {
-                tracing::error!(target: "sociable::balancer", limit, open, "no connection can be accepted: allow the process more open files (`ulimit -n`, `LimitNOFILE=`)");
+                tracing::error!(target: "sociable::balancer", limit, open, "too few open files to accept connections; raise the limit (`ulimit -n`, `LimitNOFILE=`)");
             }
-            room => tracing::info!(target: "sociable::balancer", limit, open, connections = room, "the limit on open files"),
+            room => tracing::info!(target: "sociable::balancer", limit, open, connections = room, "limit on open files"),
         }
         descriptors
     }
 
-    /// Of a process that may open `limit` descriptors, `open` of which are.
+    /// Returns the counts of a process with this limit, of which `open` are in use.
     pub(crate) fn new(limit: usize, open: usize) -> Arc<Self> {
         let usable = (limit - limit.div_ceil(20)).min(limit.saturating_sub(SPARE));
         Arc::new(Self { usable, open: AtomicUsize::new(open), freed: Notify::new() })
     }
 
-    /// What is open, as far as it is counted.
+    /// Returns the number of counted open descriptors.
     pub(crate) fn open(&self) -> usize {
         self.open.load(SeqCst)
     }
 
-    /// How many more connections fit, each with one to its node.
+    /// Returns the number of connections that still fit, each with one to its node.
     pub(crate) fn room(&self) -> usize {
         self.room_beside(self.open())
     }
@@ -64,7 +64,7 @@ impl Descriptors {
         self.usable.saturating_sub(open) / EACH
     }
 
-    /// Counts one, whether it fits or not: for connections to nodes, for which there is room once their clients were let in.
+    /// Counts a descriptor in any case. Connections to nodes use this: their clients were admitted with room for them.
     pub(crate) fn hold(self: &Arc<Self>) -> Held {
         self.open.fetch_add(1, SeqCst);
         Held(Arc::clone(self))
@@ -76,7 +76,7 @@ impl Descriptors {
         self.open.fetch_update(SeqCst, SeqCst, fits).ok().map(|_| Held(Arc::clone(self)))
     }
 
-    /// Counts one if it leaves a quarter of all to those who come: for connections that nobody uses now.
+    /// Counts a descriptor if a quarter stays free. Idle connections use this.
     pub(crate) fn hold_spare(self: &Arc<Self>) -> Option<Held> {
         let most = self.usable - self.usable / 4;
         let fits = |open| (open < most).then_some(open + 1);
@@ -87,7 +87,7 @@ impl Descriptors {
     pub(crate) async fn hold_when_it_fits(self: &Arc<Self>) -> Held {
         loop {
             let mut freed = pin!(self.freed.notified());
-            // From now on no word of what is freed is missed.
+            // From now on no notification is missed.
             freed.as_mut().enable();
             if let Some(held) = self.try_hold() {
                 return held;
@@ -100,20 +100,20 @@ impl Descriptors {
 impl Drop for Held {
     fn drop(&mut self) {
         let open = self.0.open.fetch_sub(1, SeqCst);
-        // Nobody waits as long as there is room.
+        // Nothing waits while there is room.
         if self.0.room_beside(open) == 0 {
             self.0.freed.notify_waiters();
         }
     }
 }
 
-/// Raises the limit on open files to the hard one, and tells what it is now.
+/// Raises the limit on open files to the hard limit, and returns it.
 fn raise_limit() -> usize {
     let raised = rlimit::increase_nofile_limit(u64::MAX).or_else(|error| {
-        tracing::warn!(target: "sociable::balancer", %error, "the limit on open files can't be raised: going on with the one that there is");
+        tracing::warn!(target: "sociable::balancer", %error, "raising the limit on open files failed; keeping it");
         rlimit::Resource::NOFILE.get_soft()
     });
-    // What every system gives, if it does not even tell.
+    // Every system allows so many, if the limit is unknown.
     raised.map_or(1_024, |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }
 
@@ -152,7 +152,7 @@ mod tests {
         assert_eq!((held.len(), descriptors.open(), descriptors.room()), (480, 960, 0));
         held.pop();
         assert_eq!((descriptors.open(), descriptors.room()), (958, 1));
-        // Those to nodes are counted beyond it.
+        // Descriptors to nodes count beyond the bound.
         let more: Vec<_> = (0..10).map(|_| descriptors.hold()).collect();
         assert_eq!((descriptors.open(), descriptors.room()), (968, 0));
         drop((held, more));
@@ -169,7 +169,7 @@ mod tests {
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(hold_all)).collect();
             threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
         });
-        // The last of them might need a second one, which is there.
+        // The last connection might need a second descriptor, which is free.
         assert_eq!((held.len(), descriptors.room()), (959, 0));
     }
 

@@ -1,8 +1,10 @@
-//! Which session ids were wrong, and which are known to be right.
+//! The limits of wrong session ids, and the ids that were right recently.
 //!
-//! A wrong id mostly bears the tag of a node that is gone: after a crash many clients ask with such ids. An id with the tag of a node that
-//! lives is for that node to judge, so its answer is counted. These two kinds have a limit each: clients of a node that restarts do not
-//! use up the limit of those whose node lives. An address beyond the second limit reaches nodes only with ids that were right lately.
+//! Most wrong ids have the tag of a node that has ended: after a crash many clients still show them. An id with the tag
+//! of a living node is judged by that node, and its answer is counted.
+//!
+//! Each kind has its own limit: clients of a restarted node leave the limit of the others alone. An address beyond
+//! the second limit reaches nodes only with ids that were right recently.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -14,7 +16,7 @@ use sociable_protocol::Id;
 
 use crate::limits::rate::{Buckets, Rate};
 
-/// How many session ids are remembered as right: half a megabyte. One takes the place of another by chance.
+/// The number of remembered right session ids, in half a megabyte. An id replaces another by chance.
 const REMEMBERED: usize = 1 << 16;
 /// The most addresses that are counted one by one: those on top share a limit.
 const MAX_ADDRESSES: usize = 100_000;
@@ -24,10 +26,11 @@ const MAX_ADDRESSES: usize = 100_000;
 pub(crate) struct Guesses {
     /// With the tag of no node, or none at all.
     dead: Buckets,
-    /// With the tag of a node that did not know them.
+    /// Ids with the tag of a living node that did not accept them.
     living: Buckets,
     start: Instant,
-    /// Until when some address has shown too many of the second kind, in nanoseconds since `start`. Addresses are looked up only until then.
+    /// Until when some address has shown too many of the second kind, in nanoseconds since `start`. Addresses are
+    /// checked only until then.
     exceeded: AtomicU64,
 }
 
@@ -37,12 +40,12 @@ impl Guesses {
         Self { dead: buckets(), living: buckets(), start: Instant::now(), exceeded: AtomicU64::new(0) }
     }
 
-    /// Counts an id that no node can have. False if its address showed too many.
+    /// Counts an id that no node can have. Returns false if the address showed too many.
     pub(crate) fn count_dead_tag(&self, address: IpAddr, now: Instant) -> bool {
         self.dead.acquire(address, now).is_ok()
     }
 
-    /// Counts an id that its node did not know.
+    /// Counts an id that its node did not accept.
     pub(crate) fn count_unknown_id(&self, address: IpAddr, now: Instant) {
         let _ = self.living.acquire(address, now);
         // Also when the last token was just taken, so that the next guess is refused.
@@ -52,7 +55,7 @@ impl Guesses {
         }
     }
 
-    /// True if an id that may be right does not go to its node, since its address guesses.
+    /// Returns true if an id does not reach its node, because its address guesses.
     pub(crate) fn refuses(&self, address: IpAddr, id: &Id, known_ids: &KnownIds) -> bool {
         let until = self.exceeded.load(Relaxed);
         if until == 0 {
@@ -60,7 +63,7 @@ impl Guesses {
         }
         let now = Instant::now();
         if nanoseconds(now.saturating_duration_since(self.start)) >= until {
-            // Whoever was beyond the limit has a token again. It stays if it grew meanwhile.
+            // The address that exceeded the limit has a token again. A later end stays.
             let _ = self.exceeded.compare_exchange(until, 0, Relaxed, Relaxed);
             return false;
         }
@@ -72,7 +75,7 @@ fn nanoseconds(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Session ids that nodes knew lately.
+/// Session ids that nodes accepted recently.
 pub(crate) struct KnownIds {
     hasher: RandomState,
     ids: Box<[AtomicU64]>,
@@ -94,7 +97,8 @@ impl KnownIds {
         place.load(Relaxed) == mark
     }
 
-    /// Where it is remembered, and as what. Nobody outside knows the hash, so nobody can choose an id that takes the place of another.
+    /// Returns the place of an id, and its mark. The hash has a secret seed, so no client can choose an id that
+    /// replaces another.
     fn place(&self, id: &Id) -> (&AtomicU64, u64) {
         let hash = self.hasher.hash_one(id);
         (&self.ids[hash as usize % REMEMBERED], hash | 1)

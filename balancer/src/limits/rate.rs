@@ -1,7 +1,7 @@
-//! How often something may happen: in all, or for each client.
+//! Rate limits, of all or for each client.
 //!
-//! A bucket of tokens is kept as one moment, that in which it will be full again: each token that is taken moves it by the time that one
-//! takes to come back, and who would move it further than a whole burst from now has to wait.
+//! A token bucket is stored as one moment: the time when it is full again. Each token moves that time by the refill
+//! time of one token. A token that would move it further than a full refill from now is refused.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -17,28 +17,28 @@ use crate::client::network::network;
 
 /// Parts of [`Buckets`], each with a lock of its own.
 const SHARDS: usize = 16;
-/// How often a part that is full is searched for what may go.
+/// The interval at which a full shard is swept.
 const SWEEP: Duration = Duration::from_secs(1);
-/// How often it is told that there are too many clients.
+/// The rate of the log's line about too many clients.
 const TELL: f64 = 1.0 / 60.0;
 
-/// So many a second, and so many at once.
+/// A rate with a burst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Rate {
-    /// Until a token comes back.
+    /// The time until a token is back.
     interval: Duration,
-    /// Until all are back.
+    /// The time until all tokens are back.
     refill: Duration,
 }
 
-/// Why there is no such [`Rate`].
+/// An invalid [`Rate`].
 #[derive(Clone, Copy, Debug, Error, PartialEq)]
 pub enum RateError {
     /// Too few or too many a second, or no number.
-    #[error("{0} a second is no rate: choose one from 0.001 to 1000000")]
+    #[error("invalid rate of {0} a second; choose one from 0.001 to 1000000")]
     PerSecond(f64),
     /// With a burst of none nothing would ever be let through.
-    #[error("a burst of 0 lets nothing through: choose 1 or more")]
+    #[error("burst of 0 admits nothing; choose 1 or more")]
     Burst,
 }
 
@@ -55,7 +55,7 @@ impl Rate {
         Ok(Self { interval, refill: interval.saturating_mul(burst) })
     }
 
-    /// When a bucket that is full at `full` will be so after a token was taken at `now`; or how long until there is one.
+    /// Returns the time when the bucket is full again after this token, or the wait until there is a token.
     fn acquire(&self, full: Duration, now: Duration) -> Result<Duration, Duration> {
         let full = full.max(now).saturating_add(self.interval);
         match full.saturating_sub(now).saturating_sub(self.refill) {
@@ -70,7 +70,7 @@ impl Rate {
 pub(crate) struct Bucket {
     rate: Rate,
     start: Instant,
-    /// When it is full, in nanoseconds since `start`: 584 years fit.
+    /// The time when the bucket is full, in nanoseconds since `start`: 584 years fit.
     full: AtomicU64,
 }
 
@@ -80,7 +80,7 @@ impl Bucket {
         Self { rate, start: Instant::now(), full: AtomicU64::new(0) }
     }
 
-    /// Takes a token; or says after how long there will be one, if nobody else takes it.
+    /// Takes a token, or returns the wait until there is one.
     pub(crate) fn acquire(&self, now: Instant) -> Result<(), Duration> {
         let now = now.saturating_duration_since(self.start);
         let mut full = self.full.load(Relaxed);
@@ -95,17 +95,18 @@ impl Bucket {
     }
 }
 
-/// A bucket for each client, which is a [network]. Shared by all threads.
+/// A bucket for each client, which is a [network]. All threads share it.
 ///
-/// There is a bound on how many are kept. A bucket that is full again is forgotten when its place is wanted, which changes nothing. If all
-/// places are taken by clients that did something just now, those who come on top share one bucket (in truth sixteen, by chance) that is as
-/// large as that of one client, until there are places again: they may find it empty. So many clients at once cost no memory, and can't
-/// make it forget what those who have a place did, for good or for ill.
+/// The number of buckets is bounded. A full bucket is equal to none, so it is dropped when its place is needed.
+///
+/// If active clients have all places, further clients share their shard's bucket. This bucket is as large as one
+/// client's. They may find it empty. A flood of clients therefore costs no memory, and can't evict the buckets of
+/// others.
 ///
 /// [network]: crate::client::network
 pub(crate) struct Buckets {
     rate: Rate,
-    /// What a part holds at most.
+    /// The most buckets of a shard.
     most: usize,
     start: Instant,
     hasher: RandomState,
@@ -115,16 +116,16 @@ pub(crate) struct Buckets {
 }
 
 struct Shard {
-    /// When the bucket of a network is full, since `start`.
+    /// The time when the bucket of a network is full, since `start`.
     full: HashMap<u64, Duration, RandomState>,
-    /// The same of the bucket for those who have no place.
+    /// The same for the bucket of clients without a place.
     rest: Duration,
-    /// When it may be searched again.
+    /// The time of the next sweep.
     sweep: Duration,
 }
 
 impl Buckets {
-    /// Buckets of this rate for at most so many clients, of which each costs about 40 bytes from when it comes first.
+    /// Returns buckets of this rate for at most so many clients. Each client costs about 40 bytes from its first token.
     pub(crate) fn new(rate: Rate, most: usize) -> Self {
         let hasher = RandomState::new();
         let shard = |_| Mutex::new(Shard { full: HashMap::with_hasher(hasher.clone()), rest: Duration::ZERO, sweep: Duration::ZERO });
@@ -139,7 +140,7 @@ impl Buckets {
         }
     }
 
-    /// Takes a token of the client with this address; or says after how long there will be one for it.
+    /// Takes a token of the client with this address, or returns the wait until there is one.
     pub(crate) fn acquire(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let network = network(address);
         let since = now.saturating_duration_since(self.start);
@@ -163,12 +164,13 @@ impl Buckets {
         drop(guard);
         self.shared.fetch_add(1, Relaxed);
         if self.tell.as_ref().is_some_and(|tell| tell.acquire(now).is_ok()) {
-            tracing::warn!(target: "sociable::balancer", most = self.most * SHARDS, "more clients than are counted one by one; those on top share a limit: allow more if they are not an attack");
+            tracing::warn!(target: "sociable::balancer", most = self.most * SHARDS, "too many clients to count each; further ones share a limit");
         }
         taken
     }
 
-    /// How long the client with this address has no token. Takes none. A client without a bucket of its own does not wait.
+    /// Returns the wait of the client with this address for a token. Takes none. A client without a bucket of its own
+    /// does not wait.
     pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Duration {
         let network = network(address);
         let since = now.saturating_duration_since(self.start);
@@ -177,12 +179,12 @@ impl Buckets {
         full.and_then(|full| self.rate.acquire(full, since).err()).unwrap_or_default()
     }
 
-    /// How many clients have a bucket of their own, be it full or not.
+    /// Returns the number of clients with a bucket of their own.
     pub(crate) fn len(&self) -> usize {
         self.shards.iter().map(|shard| shard.lock().full.len()).sum()
     }
 
-    /// How often a client found no place and came to the bucket that such clients share.
+    /// Returns how often a client without a place used a shared bucket.
     #[cfg(test)]
     pub(crate) fn shared(&self) -> u64 {
         self.shared.load(Relaxed)
@@ -209,7 +211,7 @@ mod tests {
         IpAddr::from(n.to_be_bytes())
     }
 
-    /// How many tokens there are at once.
+    /// Returns the number of tokens that are available at once.
     fn drain(mut take: impl FnMut() -> Result<(), Duration>) -> usize {
         (0..10_000).take_while(|_| take().is_ok()).count()
     }
@@ -282,12 +284,12 @@ mod tests {
         let most = 160;
         let buckets = Buckets::new(rate(1.0, 4), most);
         let now = Instant::now();
-        // One who has nothing left, and one who has.
+        // One client without tokens, and one with some.
         assert_eq!(drain(|| buckets.acquire(address(1), now)), 4);
         buckets.acquire(address(2), now).unwrap();
         let passed = (100..50_100).filter(|n| buckets.acquire(address(*n), now).is_ok()).count();
         assert!(buckets.len() <= most);
-        // Those who got a place, and what sixteen shared buckets give.
+        // The clients with a place, and the tokens of sixteen shared buckets.
         assert!((100..=most + SHARDS * 4).contains(&passed), "{passed}");
         assert_eq!(buckets.shared(), 50_000 + 2 - buckets.len() as u64);
         assert!(buckets.acquire(address(1), now).is_err());
@@ -324,7 +326,7 @@ mod tests {
                 prop_assert_eq!(buckets.acquire(address(1), now).is_ok(), answer.is_ok());
                 match answer {
                     Ok(()) => taken += 1,
-                    // Who waits as long as it was told gets one.
+                    // A client that waits for the returned time gets a token.
                     Err(wait) => prop_assert!(rate.acquire(Duration::from_nanos(bucket.full.load(Relaxed)), now.saturating_duration_since(bucket.start) + wait).is_ok()),
                 }
                 let allowed = f64::from(burst) + per_second * at as f64 / 1e6;

@@ -1,7 +1,6 @@
-//! The budget for bytes that wait: for slow readers, or for the rest of a head. All connections share it.
+//! The budget for buffered bytes: for slow readers, and for incomplete heads. All connections share it.
 //!
-//! A connection that waits is not closed for want of memory. The less is left the less is read at once, so that the rest stays with whoever sends
-//! it.
+//! A full budget closes no connection. Reads shrink as the budget does, so the rest stays with the sender.
 
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
@@ -9,9 +8,9 @@ use prometheus_client::metrics::gauge::Gauge;
 
 /// The most that one read takes, and so the most that a connection holds for a slow reader.
 pub(crate) const BUFFER: usize = 64 * 1024;
-/// One read takes this part of what is left: however many connections wait, a part stays for the next.
+/// One read takes this part of the rest, so that a part always stays for the next.
 const SHARE: usize = 16;
-/// One read takes so much at least.
+/// The least that one read takes.
 const LEAST: usize = 1024;
 
 /// Bytes that wait, and their bound.

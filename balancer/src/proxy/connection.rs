@@ -1,4 +1,4 @@
-//! The connection of a client that speaks HTTP/1.1: one request after the other, each to the node that it is for.
+//! The connection of a client with HTTP/1.1: its requests one after the other, each to its node.
 
 use std::future::poll_fn;
 use std::io;
@@ -59,7 +59,7 @@ impl Connection {
                 Ok(Some(request)) => request,
                 Ok(None) => return,
                 Err(refusal) => {
-                    // Nothing of it was understood but who sent it.
+                    // Only the sender of the request is known.
                     let recorded = connection.worker.state.options().is_recorded();
                     let record = recorded.then(|| Box::new(AccessRecord::unread(connection.peer.ip())));
                     connection.refuse(refusal, false, true, record).await;
@@ -85,7 +85,7 @@ impl Connection {
         }
     }
 
-    /// Reads the next request. There is none if the connection ended, or was idle for too long.
+    /// Reads the next request. Returns `None` if the connection ended, or was idle for too long.
     fn poll_request(&mut self, cx: &mut Context<'_>) -> Poll<Result<Option<Request>, Refusal>> {
         let request = self.poll_head(cx);
         let waits = if request.is_pending() { self.carry.len() } else { 0 };
@@ -132,13 +132,13 @@ impl Connection {
                 self.carry.extend_from_slice(input);
                 continue;
             }
-            // Nearly always the whole head is there: then it is not even copied.
+            // Nearly always the head is complete, and is not copied.
             if let Some((request, length)) = Request::read(input, &options.request_context(self.peer, self.is_encrypted()))? {
                 self.carry.extend_from_slice(&input[length..]);
                 return Poll::Ready(Ok(Some(request)));
             }
             self.carry.extend_from_slice(input);
-            // From its first byte a head has this long, however it is dealt out.
+            // A head has this time from its first byte, however it is split.
             self.deadline.extend(options.header_timeout);
         }
     }
@@ -178,14 +178,15 @@ impl Connection {
         if free {
             worker.pool.put(node.address, stream, worker.deadlines.now());
         } else {
-            // The node learns at once that nobody waits for its answer.
+            // The node learns at once that the client has stopped waiting.
             drop(stream);
         }
         worker.state.observe_answer(&node, &request, status, unknown);
         self.conclude(end, close, (status, node.tag.as_str()), record).await
     }
 
-    /// Ends a request: logs it, and tells a client that has no answer why. `answered` is the status, and the node that gave it.
+    /// Ends a request: logs it, and sends the refusal to a client without an answer. `answered` is the status, and the
+    /// node that gave it.
     async fn conclude(&mut self, end: End, close: bool, answered: (u16, &str), record: Option<Box<AccessRecord>>) -> Next {
         let (status, node) = answered;
         match end {
@@ -204,7 +205,7 @@ impl Connection {
             }
             End::ClientGone | End::Broken | End::Switched(_) => {
                 if matches!(end, End::Broken) {
-                    self.worker.state.metrics.broken.inc();
+                    self.worker.state.metrics.responses_aborted.inc();
                 }
                 self.log(record, 0, node);
                 Next::Cut
@@ -212,7 +213,7 @@ impl Connection {
         }
     }
 
-    /// Opens a WebSocket: the connection becomes a tunnel, a task of its own and smaller than this one, or ends behind the refusal.
+    /// Opens a WebSocket. The connection becomes a tunnel, in a smaller task of its own, or ends behind the refusal.
     async fn upgrade(mut self, mut request: Request) {
         let worker = Rc::clone(&self.worker);
         let record = request.record.take();
@@ -245,7 +246,7 @@ impl Connection {
         self.log(record, status, node.tag.as_str());
         match end {
             End::Switched(down) => {
-                worker.state.metrics.upgrades.inc();
+                worker.state.metrics.tunnels_opened.inc();
                 let idle = worker.state.options().tunnel_idle(&node);
                 let Self { stream: client, deadline, carry, permit, .. } = self;
                 let tunnel = Tunnel::new(Rc::clone(&worker), client, stream, deadline, idle, (node.load.count_tunnel(), Some(permit)))
@@ -262,14 +263,14 @@ impl Connection {
             }
             End::ClientGone => {}
             End::Broken => {
-                worker.state.metrics.broken.inc();
+                worker.state.metrics.responses_aborted.inc();
             }
         }
     }
 
     /// Answers a request that goes to no node.
     async fn refuse_request(&mut self, refusal: Refusal, request: &Request, close: bool, record: Option<Box<AccessRecord>>) -> Next {
-        // A body that is to come would be read as the next request.
+        // A coming body would be read as the next request.
         let (close, linger) = if request.body == Framing::Empty { (close, false) } else { (true, true) };
         let sent = self.refuse(refusal, false, close, record).await;
         match (sent, linger, close) {
@@ -280,10 +281,10 @@ impl Connection {
         }
     }
 
-    /// Writes a refusal. False if the client does not take it.
+    /// Writes a refusal. Returns false if the client does not accept it.
     async fn refuse(&mut self, refusal: Refusal, websocket: bool, close: bool, record: Option<Box<AccessRecord>>) -> bool {
         self.worker.state.metrics.refused(refusal);
-        self.log(record, refusal.status().0, refusal.cause());
+        self.log(record, refusal.status().0, refusal.reason());
         let mut answer = self.worker.spare_buffer();
         refusal.write(websocket, close, self.worker.state.retry_after(), &mut answer);
         self.deadline.extend(self.worker.state.options().write_timeout);
@@ -294,7 +295,7 @@ impl Connection {
         let mut out = WriteBuffer::new(bytes);
         poll_fn(|cx| match self.deadline.status(cx) {
             Status::Expired => {
-                self.worker.state.metrics.clients_slow.inc();
+                self.worker.state.metrics.slow_clients.inc();
                 Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
             }
             Status::Active | Status::Draining => out.poll_send(cx, &mut self.stream),
@@ -304,7 +305,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends a connection behind a whole answer. Over TLS the end is told, since an answer without a length is whole by that alone.
+    /// Closes a connection behind a complete answer. TLS sends a close notice, because an answer without a length is
+    /// complete by that alone.
     async fn close(&mut self) {
         if self.is_encrypted() {
             self.deadline.extend(self.worker.state.options().write_timeout);
@@ -316,7 +318,8 @@ impl Connection {
         }
     }
 
-    /// Ends a connection on which something may come still. A close with unread input would reset it, and take the answer away from the client.
+    /// Ends a connection whose client may still send. A close with unread input would reset it, and take the answer
+    /// away from the client.
     async fn linger(mut self) {
         let (time, mut left) = {
             let options = self.worker.state.options();

@@ -1,7 +1,7 @@
 //! One request and its answer, between a client and a node.
 //!
-//! Both directions go at once: a node may answer before it has all of the body. Nothing is kept but what could not be written yet, at most
-//! one read of each side.
+//! Both directions go at once: a node may answer before it has all of the body. Memory holds only unwritten bytes, at
+//! most one read of each side.
 
 use std::io;
 use std::task::{Context, Poll};
@@ -18,36 +18,37 @@ use crate::proxy::stream::{ClientWire, Wire, WriteBuffer};
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Status};
 
-/// A line that a server skips. Behind a poll it tells the node that the client has sent another request, so that the node does not let that wait.
+/// A line that servers skip. Behind a poll it shows the node that the client has sent another request. The node then
+/// ends the poll, so that the request does not wait.
 const MORE: &[u8] = b"\r\n";
-/// How a node's answer begins that tells that it does not know a session: to who polls, and to who wants a WebSocket.
+/// The start of a node's answer for an unknown session: to a poll, and to a request for a WebSocket.
 const UNKNOWN: [&[u8]; 2] = [b"{\"code\":1,", b"Session ID unknown"];
 /// The most that is read ahead from a client that does not wait for its answer.
 const MAX_AHEAD: usize = 16 * 1024;
 
-/// How an exchange ended.
+/// The end of an exchange.
 #[derive(Debug)]
 pub(crate) enum End {
     /// The client has the answer.
     Answered {
-        /// All of the request was read: another may follow.
+        /// True if the whole request was read, so that another may follow.
         whole: bool,
     },
     /// The WebSocket is open. The answer is not written yet.
     Switched(WriteBuffer),
-    /// The client is gone, or does not take its answer.
+    /// The client has disconnected, or does not read its answer.
     ClientGone,
     /// The answer broke off, and the client has a part of it.
     Broken,
-    /// The client has nothing yet, and is to be told why.
+    /// The client has no part of an answer yet, and gets the refusal.
     Refused(Refusal),
 }
 
-/// Whether the client's connection ends behind an exchange.
+/// The condition under which the client's connection ends behind an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Closes {
     Always,
-    /// If the balancer leaves when the answer comes.
+    /// If the balancer drains when the answer comes.
     IfDraining,
     Never,
 }
@@ -56,9 +57,9 @@ pub(crate) enum Closes {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Terms {
     pub(crate) closes: Closes,
-    /// The longest body, where the head does not say how long it is.
+    /// The longest body without a length in the head.
     pub(crate) most: u64,
-    /// How long the node may take.
+    /// The node's time for an answer.
     pub(crate) answer: Duration,
 }
 
@@ -83,11 +84,11 @@ pub(crate) struct Exchange<'a, C> {
 
 #[derive(Clone, Copy, Debug)]
 struct Times {
-    /// For an answer, and between two pieces of it.
+    /// The timeout of an answer, and between two pieces of it.
     answer: Duration,
-    /// For what was read of an answer to be taken by the client.
+    /// The timeout of a write of an answer to the client.
     write: Duration,
-    /// For a body: this long, and as long as it takes at the lowest rate.
+    /// The time of a body, besides its time at the lowest rate.
     body: Duration,
     rate: u64,
     begun: u32,
@@ -111,14 +112,14 @@ struct ToNode {
 #[derive(Debug, Default)]
 struct ToClient {
     out: WriteBuffer,
-    /// The begin of a head.
+    /// The start of an incomplete head.
     head: Vec<u8>,
     answer: Option<(Answer, Framing, Decoder)>,
     /// All is encoded.
     encoded: bool,
     /// Something was written.
     begun: bool,
-    /// The node does not know the session.
+    /// True if the node does not know the session.
     unknown: bool,
     status: u16,
     first_byte: Option<Instant>,
@@ -183,22 +184,22 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         self.down.status
     }
 
-    /// True if the node answered that it does not know the session.
+    /// Returns true if the node does not know the session.
     pub(crate) fn is_unknown(&self) -> bool {
         self.down.unknown
     }
 
-    /// True if the client was told that its connection ends, or is to be told.
+    /// Returns true if the client's answer closes, or will close, the connection.
     pub(crate) fn closes(&self) -> bool {
         self.asked.close
     }
 
-    /// When the answer began, if one came.
+    /// Returns the time of the answer's first byte, if one came.
     pub(crate) fn first_byte(&self) -> Option<Instant> {
         self.down.first_byte
     }
 
-    /// True if the node's connection may serve another request.
+    /// Returns true if the node's connection may serve another request.
     pub(crate) fn node_is_free(&self) -> bool {
         self.up.over && self.down.encoded && self.down.answer.is_some_and(|(answer, ..)| answer.keep_alive)
     }
@@ -222,7 +223,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
 
     fn on_expired(&mut self) -> End {
         if !self.down.out.is_empty() {
-            self.worker.state.metrics.clients_slow.inc();
+            self.worker.state.metrics.slow_clients.inc();
             End::ClientGone
         } else if !self.up.over && self.up.out.is_empty() {
             self.refuse(Refusal::Slow)
@@ -231,7 +232,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         }
     }
 
-    /// The client is told, if it has no part of an answer yet.
+    /// Returns a refusal, if the client has no part of an answer yet.
     fn refuse(&self, refusal: Refusal) -> End {
         if self.down.begun || !self.down.out.is_empty() { End::Broken } else { End::Refused(refusal) }
     }
@@ -256,7 +257,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         self.watch_client(cx)
     }
 
-    /// Takes what is there of the body already.
+    /// Encodes the bytes of the body that are read already.
     fn encode_carried(&mut self) -> Result<(), End> {
         if self.carry.is_empty() || self.up.encoded {
             return Ok(());
@@ -268,7 +269,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         taken.map_err(|refusal| self.refuse(refusal))
     }
 
-    /// Reads some of the body. False if there is none now.
+    /// Reads some of the body. Returns false if there is none now.
     fn read_body(&mut self, cx: &mut Context<'_>) -> Result<bool, End> {
         *self.up.out.bytes() = self.worker.spare_buffer();
         let mut buffer = self.worker.read_buffer();
@@ -280,14 +281,15 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
         let taken = self.up.encode_body(&mut input);
         self.carry.extend_from_slice(input);
         taken.map_err(|refusal| self.refuse(refusal))?;
-        // The whole body has so long as it takes at the lowest rate: to send a little now and then gives no more, and neither does a lot at first.
+        // The deadline covers the whole body at the lowest rate. Neither slow bytes nor an early burst extend it
+        // further.
         let at_lowest = Duration::from_secs(self.up.received / self.times.rate);
         let begun = Duration::from_secs((self.deadline.now() - self.times.begun).into());
         self.deadline.extend_from(self.times.begun, self.times.body + at_lowest.min(begun));
         Ok(true)
     }
 
-    /// Nothing more is read from the client but to see that it goes: its request ends with it, as the node has to know.
+    /// Reads from the client only to detect its end, which ends its request at the node too.
     fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<(), End> {
         if !self.carry.is_empty() {
             return Ok(());
@@ -329,11 +331,11 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
                 Poll::Ready(length) => length,
             };
             *self.down.out.bytes() = self.worker.spare_buffer();
-            // A poll may have waited for long: whoever is dismissed meanwhile is told so with the answer.
+            // A poll may have waited for long. If the drain began meanwhile, the answer closes the connection.
             if self.closes == Closes::IfDraining && self.down.answer.is_none() {
                 self.asked.close = self.deadline.is_draining() || self.worker.draining.get();
             }
-            // A client whose body is not wanted is told that its connection ends.
+            // A client whose body is not read completely gets an answer that closes the connection.
             if self.closes != Closes::Never && self.down.answer.is_none() {
                 self.asked.close |= !self.up.encoded;
             }
@@ -357,7 +359,7 @@ impl<'a, C: ClientWire> Exchange<'a, C> {
 }
 
 impl ToNode {
-    /// Takes what belongs to the body.
+    /// Encodes the bytes of the body.
     fn encode_body(&mut self, input: &mut &[u8]) -> Result<(), Refusal> {
         while let Some(piece) = self.decoder.next(input).map_err(|_| Refusal::Ambiguous)? {
             self.received += piece.len() as u64;
@@ -374,14 +376,14 @@ impl ToNode {
     }
 }
 
-/// Why an answer ends otherwise than with its body.
+/// A reason why an answer ends before its body does.
 enum Stop {
     Switched,
     Bad,
 }
 
 impl ToClient {
-    /// Passes on what was read from the node.
+    /// Passes on the bytes that were read from the node.
     fn on_read(&mut self, length: io::Result<usize>, buffer: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<(), Stop> {
         let length = length.map_err(|_| Stop::Bad)?;
         if length == 0 {
@@ -392,7 +394,7 @@ impl ToClient {
             return self.read_body(&buffer[..length]);
         }
         let mut input = &buffer[..length];
-        // The begin of a head that did not come at once.
+        // The start of a head that came in part.
         let mut head = std::mem::take(&mut self.head);
         if !head.is_empty() {
             head.extend_from_slice(input);
@@ -407,7 +409,7 @@ impl ToClient {
         }
     }
 
-    /// Reads the head of the answer, and gives it to the client. Returns its length, or `None` if more of it has to come.
+    /// Reads the head of the answer, and passes it to the client. Returns its length, or `None` for an incomplete head.
     fn read_head(&mut self, input: &[u8], asked: &Asked, client: &mut impl ClientWire) -> Result<Option<usize>, Stop> {
         let Self { out, begun, .. } = self;
         let put_head = |head: &AnswerHead<'_>| {
@@ -427,7 +429,7 @@ impl ToClient {
                 Ok(Some(length))
             }
             Err(error) => {
-                tracing::warn!(target: "sociable::balancer", %error, "an answer of a node can't be passed on");
+                tracing::warn!(target: "sociable::balancer", %error, "invalid answer of a node");
                 Err(Stop::Bad)
             }
         }
@@ -443,7 +445,7 @@ impl ToClient {
         }
         if decoder.is_done() {
             self.finish()?;
-            // Bytes behind an answer belong to nobody: the connection is not used again.
+            // Bytes behind an answer belong to no request, so the connection is not reused.
             if !input.is_empty()
                 && let Some((answer, ..)) = &mut self.answer
             {

@@ -12,20 +12,20 @@ use crate::state::BalancerState;
 #[derive(Debug)]
 pub(crate) struct Permit {
     state: Arc<BalancerState>,
-    /// Where it is counted, unless its address is that of a trusted proxy.
+    /// The network of the count; `None` for a trusted proxy.
     network: Option<Network>,
     /// The descriptor of a connection, and that of the connection to its node. A stream has its own.
     _held: Option<[Held; 2]>,
 }
 
 impl Permit {
-    /// Lets one more connection in, if there is room. Its descriptor is counted already.
+    /// Admits a connection, if there is room. The descriptor of the connection is counted already.
     pub(crate) fn for_connection(state: &Arc<BalancerState>, held: Held, address: IpAddr) -> Result<Self, Refusal> {
         let held = [held, state.descriptors.hold()];
         Self::new(state, Some(held), address)
     }
 
-    /// Lets one more stream in, if there is room.
+    /// Admits a stream, if there is room.
     pub(crate) fn for_stream(state: &Arc<BalancerState>, address: IpAddr) -> Result<Self, Refusal> {
         Self::new(state, None, address)
     }

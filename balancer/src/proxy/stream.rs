@@ -1,4 +1,4 @@
-//! The connection of a client, with or without TLS, and what waits to be written to a connection.
+//! The connection of a client, with or without TLS, and a buffer of unwritten bytes.
 
 use std::io;
 use std::pin::Pin;
@@ -12,19 +12,19 @@ use crate::http::answer::{AnswerHead, BadAnswer};
 
 /// A connection or a stream that carries bytes.
 pub(crate) trait Wire {
-    /// Reads the bytes that are there.
+    /// Reads the available bytes.
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>>;
-    /// Writes what fits. What it took is on its way.
+    /// Writes as many bytes as fit. Accepted bytes may still wait in TLS.
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>>;
-    /// Pending until what was taken has been given to the system.
+    /// Pending until the system has all accepted bytes.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
-    /// Tells the other side that nothing more comes.
+    /// Ends the direction to the other side.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
 
 /// A wire to a client.
 pub(crate) trait ClientWire: Wire {
-    /// Sends the head of an answer, or writes it to `out`, which is sent next. True if the client has it already.
+    /// Sends the head of an answer, or writes it to `out`, which is sent next. Returns true if the client has it already.
     fn put_head(&mut self, head: &AnswerHead<'_>, out: &mut Vec<u8>) -> Result<bool, BadAnswer>;
 }
 
@@ -63,7 +63,7 @@ impl Wire for TcpStream {
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpStream),
-    /// In a box: most connections are idle, and few of an idle cluster's are encrypted here.
+    /// Boxed, because most connections are idle, and few are encrypted here.
     Tls(Box<TlsStream<TcpStream>>),
 }
 
@@ -75,7 +75,7 @@ impl Wire for Stream {
             Self::Tls(stream) => {
                 let mut buffer = ReadBuf::new(buffer);
                 match ready!(AsyncRead::poll_read(Pin::new(stream), cx, &mut buffer)) {
-                    // Many clients go without a goodbye of TLS. Where a message ends is known without it.
+                    // Many clients close without a close notice of TLS. The end of a message does not depend on it.
                     Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Poll::Ready(Ok(0)),
                     result => Poll::Ready(result.map(|()| buffer.filled().len())),
                 }
@@ -120,11 +120,11 @@ impl WriteBuffer {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        // Written bytes may wait in TLS: they are gone when that is flushed.
+        // Written bytes may wait in TLS until they are flushed.
         self.bytes.is_empty()
     }
 
-    /// How many bytes it keeps.
+    /// Returns the number of buffered bytes.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
@@ -148,7 +148,7 @@ impl WriteBuffer {
         Poll::Ready(Ok(()))
     }
 
-    /// Its memory, when all is sent.
+    /// Returns the memory, when all is sent.
     pub(crate) fn reclaim_buffer(&mut self) -> Vec<u8> {
         self.sent = 0;
         let mut memory = std::mem::take(&mut self.bytes);

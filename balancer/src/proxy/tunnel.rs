@@ -1,7 +1,8 @@
-//! An open WebSocket: bytes from one side to the other.
+//! An open WebSocket: bytes between client and node.
 //!
-//! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while one side does not take
-//! what the other sent: at most as much as one read gives, in each direction. Then it reads no more from there. `waiting.rs` counts it.
+//! All tunnels of a worker read into its one buffer and write from there. A tunnel has memory of its own only while a
+//! side accepts no bytes. The memory holds at most one read for each direction. Then it stops reading from the other side. `waiting.rs`
+//! counts these bytes.
 
 use std::future::Future;
 use std::io;
@@ -20,7 +21,7 @@ use crate::table::LoadGuard;
 use crate::worker::Worker;
 use crate::worker::deadlines::{Deadline, Status};
 
-/// After so many messages of a node without a word of the client, there is nothing on which their acknowledgement could ride.
+/// The messages of a node without a message of the client after which acknowledgements are delayed.
 const ONE_WAY: u8 = 4;
 
 /// A tunnel, as the future that ends with it.
@@ -32,11 +33,11 @@ pub(crate) struct Tunnel<C> {
     up: Way,
     down: Way,
     deadline: Deadline,
-    /// How often the node has sent something since the client last did.
-    told: u8,
-    /// For how many seconds nothing may come.
+    /// The number of the node's messages since the last message of the client.
+    one_way: u8,
+    /// The seconds of silence after which the tunnel closes.
     idle: u32,
-    /// Its counts, for as long as it lives. A stream of HTTP/2 is let in with its connection.
+    /// The counts of the tunnel, released at its end. A stream of HTTP/2 is admitted with its connection.
     _counted: (LoadGuard, Option<Permit>),
 }
 
@@ -45,7 +46,7 @@ pub(crate) struct Tunnel<C> {
 struct Way {
     waiting: WriteBuffer,
     state: State,
-    /// How much of what waits is counted.
+    /// The part of the waiting bytes that is counted.
     counted: u32,
 }
 
@@ -64,7 +65,7 @@ impl Way {
 enum State {
     #[default]
     Open,
-    /// Its source ended; the other side has to be told.
+    /// The source ended, and the other side is not closed yet.
     Ending,
     Ended,
 }
@@ -81,10 +82,10 @@ impl<C> Tunnel<C> {
     ) -> Self {
         deadline.extend(idle);
         let idle = u32::try_from(idle.as_secs()).unwrap_or(u32::MAX);
-        Self { worker, client, node, up: Way::default(), down: Way::default(), deadline, told: 0, idle, _counted: counted }
+        Self { worker, client, node, up: Way::default(), down: Way::default(), deadline, one_way: 0, idle, _counted: counted }
     }
 
-    /// Adds what client and node sent before the tunnel was open.
+    /// Adds the bytes that client and node sent before the tunnel was open.
     pub(crate) fn waiting(mut self, up: Vec<u8>, down: WriteBuffer) -> Self {
         self.up.waiting = WriteBuffer::new(up);
         self.down.waiting = down;
@@ -113,12 +114,12 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             Status::Active => {}
             Status::Expired => {
                 let metrics = &tunnel.worker.state.metrics;
-                let counter = if tunnel.down.waiting.is_empty() { &metrics.tunnels_late } else { &metrics.clients_slow };
+                let counter = if tunnel.down.waiting.is_empty() { &metrics.tunnels_timed_out } else { &metrics.slow_clients };
                 counter.inc();
                 return Poll::Ready(());
             }
             Status::Draining => {
-                // The client comes back through another balancer.
+                // The client returns through another balancer.
                 let _ = (tunnel.client.poll_shutdown(cx), tunnel.node.poll_shutdown(cx));
                 return Poll::Ready(());
             }
@@ -130,22 +131,23 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
             way.count(&tunnel.worker);
         }
         let (Ok(up), Ok(down)) = (up, down) else {
-            // Nothing can be told through a connection that is broken: both end.
+            // A broken connection ends both sides.
             return Poll::Ready(());
         };
-        tunnel.told = if up { 0 } else { tunnel.told + u8::from(down) };
-        if tunnel.told == ONE_WAY {
-            tunnel.told = 0;
-            // It may be answered for several messages together: a packet less for each. The system forgets it now and then.
+        tunnel.one_way = if up { 0 } else { tunnel.one_way + u8::from(down) };
+        if tunnel.one_way == ONE_WAY {
+            tunnel.one_way = 0;
+            // One acknowledgement may then cover several messages. The system resets this option now and then, so it is
+            // set again.
             let _ = SockRef::from(&tunnel.node).set_tcp_quickack(false);
         }
         let stuck = !tunnel.down.waiting.is_empty();
         match (tunnel.up.state, tunnel.down.state) {
             (State::Ended, State::Ended) => return Poll::Ready(()),
-            // A client that reads nothing gets no more time by what it sends.
+            // Sending does not extend the time of a slow client.
             (State::Open, State::Open) if stuck && down => tunnel.deadline.extend(tunnel.worker.state.options().write_timeout),
             (State::Open, State::Open) if !stuck && (up || down) => tunnel.deadline.extend(Duration::from_secs(tunnel.idle.into())),
-            // The other direction may go on for a while. It is not given more with what comes.
+            // The other direction may continue for a limited time, which further bytes do not extend.
             after if after != before => tunnel.deadline.extend(tunnel.worker.state.options().half_close),
             _ => {}
         }
@@ -154,7 +156,7 @@ impl<C: Wire + Unpin> Future for Tunnel<C> {
 }
 
 impl Worker {
-    /// Carries what there is in one direction. Tells whether there was any.
+    /// Copies the available bytes of one direction. Returns true if there were any.
     fn copy<S: Wire, D: Wire>(&self, cx: &mut Context<'_>, source: &mut S, sink: &mut D, way: &mut Way) -> io::Result<bool> {
         let mut any = false;
         loop {

@@ -14,7 +14,7 @@ use crate::table::{LoadGuard, Node};
 use crate::tcp;
 use crate::worker::Worker;
 
-/// How many other nodes are tried for a request that no node owns.
+/// The number of other nodes that are tried for a request without an owner.
 const RETRIES: usize = 2;
 /// The errors of a process or machine that has no room for another connection. They say nothing of the node.
 const OURS: [Errno; 5] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
@@ -55,17 +55,17 @@ impl Worker {
             return Some(stream);
         }
         let metrics = &self.state.metrics;
-        metrics.connects.inc();
+        metrics.upstream_connects.inc();
         let limit = self.state.options().connect_timeout;
         let error = match timeout(limit, connect(node.address)).await {
             Ok(Ok(stream)) => return Some(stream),
             Ok(Err(error)) => error,
             Err(_) => std::io::ErrorKind::TimedOut.into(),
         };
-        metrics.connects_failed.inc();
-        tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "a node can't be reached");
+        metrics.upstream_connect_failures.inc();
+        tracing::debug!(target: "sociable::balancer", node = node.name, address = %node.address, %error, "connecting to a node failed");
         if Errno::from_io_error(&error).is_some_and(|errno| OURS.contains(&errno)) {
-            tracing::warn!(target: "sociable::balancer", %error, "this machine has no room for another connection to a node");
+            tracing::warn!(target: "sociable::balancer", %error, "no local resources for a connection to a node");
         } else {
             self.state.reports.connect_failed(node.tag);
         }

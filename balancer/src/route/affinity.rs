@@ -1,4 +1,4 @@
-//! What of a request decides which node it would like best.
+//! The affinity of new sessions: the part of a request that prefers a node.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use crate::client::network::network;
 
-/// What new sessions have in common that should come to the same node, as far as there is room. That is for locality, caches say; nothing
-/// is wrong if they don't.
+/// The property that new sessions share to prefer the same node, as far as it has room. Affinity is for locality, for
+/// example of caches, and not for correctness.
 ///
 /// ```
 /// use sociable_balancer_core::Affinity;
@@ -24,7 +24,7 @@ use crate::client::network::network;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Affinity {
-    /// Nothing: a session comes to where the fewest are.
+    /// No affinity: a session is placed at the node with the fewest.
     #[default]
     None,
     /// The client's address; of IPv6, its first 64 bits.
@@ -33,25 +33,25 @@ pub enum Affinity {
     Cookie(String),
     /// The value of a parameter in the query.
     Query(String),
-    /// The value of a header field. Its name is in lower case.
+    /// The value of a header field. The name is in lower case.
     Header(String),
 }
 
-/// Why a text is no [`Affinity`].
+/// An error of a text for an [`Affinity`].
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AffinityError {
-    /// It begins with something else.
-    #[error("{0:?} is no affinity: write `none`, `address`, `cookie:NAME`, `query:NAME` or `header:NAME`")]
+    /// The text has another prefix.
+    #[error("invalid affinity {0:?}; write `none`, `address`, `cookie:NAME`, `query:NAME` or `header:NAME`")]
     Unknown(String),
-    /// There is no name, or one that can't be.
-    #[error("{1:?} is no name of a {0}: write for instance `{0}:user-id`, with letters, digits and any of !#$%&'*+-.^_`|~")]
+    /// The name is missing or malformed.
+    #[error("invalid name {1:?} of a {0}; write for instance `{0}:user-id`, with letters, digits and any of !#$%&'*+-.^_`|~")]
     Name(&'static str, String),
 }
 
 impl Affinity {
     /// The key of a request: equal keys prefer the same node. None if the request has none, or an empty one.
     ///
-    /// `header` gives the value of a header field by its name in lower case.
+    /// `header` returns the value of a header field by its name in lower case.
     pub fn key<'a>(&self, client: IpAddr, query: Option<&'a str>, header: impl FnOnce(&str) -> Option<&'a [u8]>) -> Option<Cow<'a, [u8]>> {
         let key = match self {
             Self::None => None,

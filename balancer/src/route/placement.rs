@@ -1,17 +1,19 @@
-//! Where a new session is placed.
+//! The placement of new sessions.
 //!
-//! Without a key: two nodes are drawn, and the one with fewer sessions is taken. That is as even as looking at all of them, and replicas
-//! that don't know of each other's choices don't all run to the same node.
+//! Without a key, two nodes are drawn, and the one with fewer sessions is taken. This is as even as comparing all of
+//! them. Replicas that do not share their choices do not all choose the same node.
 //!
-//! With a key: the first on the ring of the addresses that has room. A node has room as long as it has less than `bound` times its share of
-//! all sessions (Mirrokni, Thorup, Zadimoghaddam: consistent hashing with bounded loads), so that no key, however many have it, and no
-//! node's piece of the ring, however long, makes it fuller than that.
+//! With a key, the first node with room on the ring of addresses is taken. A node has room while it has less than
+//! `bound` times its share of all sessions. (Mirrokni, Thorup, Zadimoghaddam: consistent hashing with bounded loads.)
+//! Neither a frequent key nor a long piece of the ring exceeds that bound.
 //!
-//! A node that is new gets less at first: its caches are cold, it has the fewest sessions of all, and without this it would have to take all
-//! that come. Its weight grows from 0 to 1 during the slow start; it is taken with that probability where it would be taken otherwise, and
-//! its share is as much smaller. New is meant in comparison: the weight is the age of a node divided by the age of the oldest one that
-//! takes sessions, or by the slow start if that is shorter. So nodes that were there when this process started are not taken for new, and
-//! there is always one whose weight is 1. With a key it is the key that decides whether it is early or late to be taken: it moves once.
+//! A new node gets less at first. The new node's caches are cold, and with the fewest sessions it would otherwise get
+//! every new one. The node's weight grows from 0 to 1 during the slow start. The weight is the probability of taking
+//! the node when it is chosen, and scales its share.
+//!
+//! The weight is a node's age divided by that of the oldest ready node, or by a shorter slow start.
+//! Nodes that were there when this process started are therefore not new, and one node always has the weight 1. With a
+//! key, the key decides how early a node is taken, so a key moves once.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
@@ -28,7 +30,7 @@ use crate::table::{Node, Table};
 pub(crate) const BOUND: f64 = 1.25;
 /// The slow start, if nothing else is wanted.
 pub(crate) const SLOW_START: Duration = Duration::from_secs(20);
-/// How often two nodes are drawn before new ones are taken as they come.
+/// The number of draws of two nodes before weights are ignored.
 const DRAWS: usize = 8;
 
 /// Places new sessions. Shared by all workers.
@@ -40,16 +42,18 @@ pub(crate) struct Placement {
     view: ArcSwap<View>,
 }
 
-/// What is made of a table once.
+/// The data that is derived from a table once.
 #[derive(Debug, Default)]
 struct View {
-    /// Of the table; none if there was no table yet.
+    /// The generation of the table; `None` before the first.
     generation: Option<u64>,
-    /// Those that take sessions, by address. If two have the same it is the one that came last, since the other was there before it.
+    /// The nodes that take sessions, by address. Of two with the same address the newer is kept, because it replaced
+    /// the other.
     nodes: Vec<Arc<Node>>,
-    /// The first and the last that came of them.
+    /// The earliest and the latest arrival of these nodes.
     came: Option<(Instant, Instant)>,
-    /// Made when the first key comes, or taken over from the table before if the addresses are still the same. Its places are those of `nodes`.
+    /// The ring, built for the first key, or reused from the former table if the addresses are the same. The ring's
+    /// places are those of `nodes`.
     ring: OnceLock<Arc<Ring>>,
 }
 
@@ -59,13 +63,13 @@ impl Placement {
         Self { affinity, bound: bound.max(1.0), slow_start, view: ArcSwap::default() }
     }
 
-    /// What the key of a request is made of.
+    /// Returns the part of a request that is the key.
     pub(crate) fn affinity(&self) -> &Affinity {
         &self.affinity
     }
 
-    /// A node for a new session, or none if none takes any. Whoever sends it there tells the [load](crate::Load::count_placement) at once, so that
-    /// the next choice knows.
+    /// Returns a node for a new session, or `None` if no node takes one. The caller must
+    /// [count](crate::Load::count_placement) the placement at once, for the next choice.
     #[cfg(test)]
     pub(crate) fn choose(&self, table: &Table, key: Option<&[u8]>, now: Instant) -> Option<Arc<Node>> {
         self.choose_except(&[], table, key, now)
@@ -77,7 +81,7 @@ impl Placement {
         let node = match key {
             Some(key) => self.by_key(&view, tried, key, now),
             None if tried.is_empty() => self.by_load(&view, now),
-            // It happens seldom, and there are few others.
+            // Retries are rare, and there are few other nodes.
             None => view.nodes.iter().filter(|node| !tried.contains(&node.tag)).min_by_key(|node| node.load.sessions()),
         };
         node.map(Arc::clone)
@@ -129,11 +133,11 @@ impl Placement {
                 return Some(node);
             }
         }
-        // All that were not tried are new or, in this moment, full: better there than nowhere.
+        // All untried nodes are new, or full at this moment. Either is better than none.
         late.or(full)
     }
 
-    /// From 0 for a node that has just come to 1. See the [module](self).
+    /// Returns the weight of a node, from 0 for a new one to 1. See the [module](self).
     fn weight(&self, view: &View, node: &Node, now: Instant) -> f64 {
         let Some((first, last)) = view.came else { return 1.0 };
         if now.saturating_duration_since(last) >= self.slow_start {
@@ -210,7 +214,7 @@ mod tests {
         Placement::new(Affinity::None, BOUND, SLOW_START)
     }
 
-    /// Places so many sessions, with keys if there is one for each.
+    /// Places so many sessions, with a key for each if given.
     fn place(placement: &Placement, table: &Table, count: u32, now: Instant, key: impl Fn(u32) -> Option<Vec<u8>>) {
         for n in 0..count {
             placement.choose(table, key(n).as_deref(), now).unwrap().load.count_placement();
@@ -221,7 +225,7 @@ mod tests {
         table.nodes().iter().map(|node| node.load.sessions()).collect()
     }
 
-    /// The most that a node has, divided by what it would have if all had the same.
+    /// Returns the most sessions of a node, divided by the average.
     fn imbalance(table: &Table) -> f64 {
         let sessions = sessions(table);
         *sessions.iter().max().unwrap() as f64 * sessions.len() as f64 / sessions.iter().sum::<usize>() as f64
@@ -294,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn few_keys_move_when_a_node_goes_or_comes() {
+    fn few_keys_move_when_a_node_leaves_or_joins() {
         let placement = placement();
         let all = choices(&placement, &Table::new(ready(10), 1));
         let fewer = choices(&placement, &Table::new(ready(9), 2));
@@ -333,7 +337,7 @@ mod tests {
             node.state = state;
         }
         let table = Table::new(nodes, 1);
-        // It is not the load that keeps the others away.
+        // The load is not the reason.
         table.ready().for_each(|node| node.load.set_reported(10_000));
         place(&placement(), &table, 500, Instant::now(), |_| None);
         place(&placement(), &table, 500, Instant::now(), own_key);
@@ -369,7 +373,7 @@ mod tests {
         }
     }
 
-    /// Three that have been there for long, with so many sessions each, and one that came just now.
+    /// Returns three old nodes with so many sessions each, and a new one.
     fn with_a_newcomer(sessions: usize) -> (Table, Instant) {
         let came = Instant::now();
         let mut nodes = ready(3);
@@ -401,7 +405,8 @@ mod tests {
         let newcomer = table.nodes()[3].tag;
         let key = (0..).filter_map(own_key).find(|key| placement().choose(&table, Some(key), now).unwrap().tag == newcomer).unwrap();
         place(&placement(), &table, 2_000, now, |_| Some(key.clone()));
-        // 5000 sessions, of which one that is half there may have half a share and a quarter of that: a share is two sevenths.
+        // Of 5000 sessions, a half-started node may have half a share and a quarter more of that. A share is two
+        // sevenths.
         assert!((800..=893).contains(&sessions(&table)[3]), "{:?}", sessions(&table));
     }
 

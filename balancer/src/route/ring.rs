@@ -1,17 +1,18 @@
-//! Which nodes a key prefers, in what order.
+//! The order in which a key prefers nodes.
 //!
-//! All that is known of the crate `consistent_hash` is here.
+//! Only this file uses the crate `consistent_hash`.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 
 use consistent_hash::{DefaultHash, Node as Member, RingHash, StaticHashRing};
 
-/// Points of a node on the ring. More make the shares more even and the ring longer; what unevenness is left, the bound on the load takes.
+/// Points of a node on the ring. More points make the shares more even and the ring longer. The bound on the load
+/// absorbs the rest.
 const POINTS: usize = 128;
 
-/// A ring of addresses. Replicas that know the same addresses have the same ring, whatever machine and version they are of, and when one
-/// address comes or goes only the keys that are its own move.
+/// A ring of addresses. Replicas with the same addresses have the same ring, on any machine and in any version. When an
+/// address is added or removed, only its own keys move.
 #[derive(Debug)]
 pub(crate) struct Ring {
     addresses: Vec<SocketAddr>,
@@ -43,7 +44,8 @@ pub(crate) fn lot(key: &[u8], address: &SocketAddr) -> f64 {
     (hash >> 11) as f64 / (1_u64 << 53) as f64
 }
 
-/// SipHash-1-3 without a key: who wants to can find keys that prefer one node, which gets no more than it may have for it.
+/// SipHash-1-3 without a key. A client can find keys that prefer one node, but the bound limits the sessions of that
+/// node.
 #[derive(Debug)]
 struct Stable;
 
@@ -57,7 +59,7 @@ impl RingHash for Stable {
     }
 }
 
-/// Bytes that are hashed as they are. What the standard library hashes of a slice or an address is not promised to stay.
+/// Bytes that are hashed as they are. The standard library does not promise a stable hash of a slice or an address.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Bytes<T>(T);
 
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn only_keys_of_a_node_move_when_it_goes() {
+    fn only_keys_of_a_removed_node_move() {
         let all = addresses(8);
         let (before, after) = (Ring::new(all.clone()), Ring::new(all[..7].to_vec()));
         let mut moved = 0;
@@ -138,9 +140,9 @@ mod tests {
         #[test]
         fn ring_lists_every_node_once_in_any_order(
             key in proptest::collection::vec(any::<u8>(), 0..40),
-            told in Just(addresses(9)).prop_shuffle(),
+            shuffled in Just(addresses(9)).prop_shuffle(),
         ) {
-            let order = preferred(&Ring::new(told.clone()), &key);
+            let order = preferred(&Ring::new(shuffled.clone()), &key);
             prop_assert_eq!(&order, &preferred(&Ring::new(addresses(9)), &key));
             let mut sorted = order;
             sorted.sort();

@@ -9,9 +9,9 @@ use sociable_protocol::query::Query;
 pub(crate) enum Route {
     /// The owner of a session.
     Session(Id),
-    /// Nobody: it has a session id that no node can have made.
+    /// No node: the session id is none that a node can have made.
     BadSession,
-    /// Nobody: a parameter that tells whom it is for comes more than once, which no node takes.
+    /// No node: a parameter that decides the receiver is repeated, which every node refuses.
     Repeated,
     /// Any node that takes a new session.
     Handshake,
@@ -42,8 +42,8 @@ impl EnginePaths {
         let Ok(query) = Query::read(query) else { return Route::Repeated };
         match query.session() {
             Some(sid) => Id::try_from(sid).map_or(Route::BadSession, Route::Session),
-            // A new session is asked for by GET. Who asks in another way is told so by a node.
-            // All that is under the path is as the path itself, but for the files of the client.
+            // GET opens a new session. A node answers other methods with an error. All paths below count as the path
+            // itself, except the files of the client.
             None if method == "GET" && (query.transport.is_some() || matches!(rest, "" | "/")) => Route::Handshake,
             None => Route::Other,
         }

@@ -13,15 +13,15 @@ use crate::http::refusal::Refusal;
 use crate::proxy::permit::Permit;
 use crate::state::BalancerState;
 
-/// How long nothing is accepted when the system has no descriptor or memory for it.
+/// The pause after the system had no descriptor or memory for a connection.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Where connections come from.
+/// A source of connections.
 #[derive(Debug)]
 pub(crate) struct Source {
     pub(crate) listener: TcpListener,
     pub(crate) tls: Option<Arc<ServerConfig>>,
-    /// Each connection begins with a header of the PROXY protocol.
+    /// True if each connection starts with a header of the PROXY protocol.
     pub(crate) proxied: bool,
 }
 
@@ -43,7 +43,7 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
     let metrics = &state.metrics;
     for worker in workers.iter().cycle() {
         while let Err(wait) = state.accepts.load().acquire(Instant::now()) {
-            metrics.accept_waits.inc();
+            metrics.accept_pauses.inc();
             sleep(wait).await;
         }
         // Taken before a connection is accepted: those for which there is no descriptor wait in the system's queue.
@@ -55,17 +55,17 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
                 Err(error) if is_of_the_connection(&error) => {}
                 Err(error) => {
                     metrics.accept_errors.inc();
-                    tracing::warn!(target: "sociable::balancer", %error, "no connection can be accepted");
+                    tracing::warn!(target: "sociable::balancer", %error, "accepting a connection failed");
                     sleep(PAUSE).await;
                 }
             }
         };
-        metrics.accepted.inc();
+        metrics.connections_accepted.inc();
         let permit = match Permit::for_connection(&state, held, peer.ip()) {
             Ok(permit) => permit,
             Err(refusal) => {
                 match refusal {
-                    Refusal::Overloaded => drop(metrics.shed.inc()),
+                    Refusal::Overloaded => drop(metrics.connections_shed.inc()),
                     refusal => metrics.refused(refusal),
                 }
                 if tls.is_none() {
@@ -74,7 +74,7 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
                 continue;
             }
         };
-        // A worker that has so many connections to begin with waits for none: then nobody accepts, and clients wait in the system's queue.
+        // A worker with too many unserved connections blocks this task. Clients then wait in the system's queue.
         let accepted = Accepted { stream, peer, tls: tls.clone(), proxied, permit };
         if worker.send(accepted).await.is_err() {
             break;
@@ -83,12 +83,12 @@ pub(crate) async fn accept(source: Source, state: Arc<BalancerState>, workers: V
     Ok(())
 }
 
-/// True for an error that says nothing of the next connection.
+/// Returns true for an error of one connection alone.
 fn is_of_the_connection(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted)
 }
 
-/// Tells a client that there are too many. It is not waited for: whoever does not take the answer at once gets none.
+/// Answers an excess client. The write is tried once: a client that can't take the answer at once gets none.
 fn refuse_overload(mut stream: &TcpStream, refusal: Refusal, retry_after: u32) {
     let mut answer = vec![];
     refusal.write(false, true, retry_after, &mut answer);

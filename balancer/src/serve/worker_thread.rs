@@ -1,4 +1,4 @@
-//! The life of a worker: it takes connections, looks after them once a second, and ends when it is told to and the last of them is gone.
+//! The life of a worker: it takes connections, checks them once a second, and ends after a drain.
 
 use std::io;
 use std::net::SocketAddr;
@@ -25,21 +25,21 @@ use crate::state::BalancerState;
 use crate::worker::Worker;
 use crate::worker::deadlines::Pace;
 
-/// How many tasks may run before the system is asked what else is ready. Under load many are ready at once, and to ask in between costs more
-/// than it brings: they are short.
+/// The number of tasks that run between two polls of the system. Under load many are ready at once, and to ask in
+/// between costs more than it brings: they are short.
 const EVENT_INTERVAL: u32 = 512;
-/// How often it is looked whether a header that came in part has come whole: they nearly always do at once.
+/// The interval at which a partial header is read again. Nearly all headers come at once.
 const LOOK: Duration = Duration::from_millis(20);
 
 /// The order to drain.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct DrainOrder {
-    /// Within what time.
+    /// The time of the drain.
     pub(crate) time: Duration,
     pub(crate) pace: Pace,
 }
 
-/// Starts a worker. It ends when it is told in what time, or when nobody is left who could send it a connection and the last is gone.
+/// Starts a worker. The worker ends with its drain, or with its last connection after all senders are dropped.
 pub(crate) fn start(
     index: usize,
     state: Arc<BalancerState>,
@@ -50,8 +50,8 @@ pub(crate) fn start(
     let thread = thread::Builder::new().name(format!("balancer-{index}")).spawn(move || {
         // The runtime never leaves its thread, so it is made here.
         let runtime = Builder::new_current_thread().enable_all().event_interval(EVENT_INTERVAL).build_local(LocalOptions::default());
-        let told = runtime.as_ref().map(|_| ()).map_err(|error| io::Error::from(error.kind()));
-        let _ = begun.send(told);
+        let started = runtime.as_ref().map(|_| ()).map_err(|error| io::Error::from(error.kind()));
+        let _ = begun.send(started);
         if let Ok(runtime) = runtime {
             runtime.block_on(run(Worker::new(state), accepted, drain));
         }
@@ -63,7 +63,7 @@ pub(crate) fn start(
 async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut drain: watch::Receiver<Option<DrainOrder>>) {
     let mut second = interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    // A worker that is told to go at once may have connections still that wait for it.
+    // A worker that must end at once may still have waiting connections.
     let (mut accepts, mut changes, mut ends) = (true, true, None);
     loop {
         tokio::select! {
@@ -79,9 +79,9 @@ async fn run(worker: Rc<Worker>, mut accepted: mpsc::Receiver<Accepted>, mut dra
             }
             changed = drain.changed(), if changes => {
                 changes = changed.is_ok();
-                // The handle is gone.
-                let told = if changes { *drain.borrow_and_update() } else { Some(DrainOrder { time: Duration::ZERO, pace: Pace::Early }) };
-                ends = told.map(|told| (Instant::now() + told.time, told.pace));
+                // The handle was dropped.
+                let order = if changes { *drain.borrow_and_update() } else { Some(DrainOrder { time: Duration::ZERO, pace: Pace::Early }) };
+                ends = order.map(|order| (Instant::now() + order.time, order.pace));
                 worker.draining.set(ends.is_some());
             }
         }
@@ -97,7 +97,7 @@ fn left(ends: Instant) -> Duration {
     ends.saturating_duration_since(Instant::now())
 }
 
-/// A connection that has not come to HTTP yet. Its worker does not end before.
+/// A connection before its first HTTP. The worker outlives it.
 struct Handshaking(Rc<Worker>);
 
 impl Handshaking {
@@ -113,7 +113,7 @@ impl Drop for Handshaking {
     }
 }
 
-/// Reads what comes before HTTP, and serves the connection.
+/// Handles the layers before HTTP, and serves the connection.
 async fn handshake(handshaking: Handshaking, accepted: Accepted) {
     let Accepted { stream, mut peer, tls, proxied, mut permit } = accepted;
     let worker = Rc::clone(&handshaking.0);
@@ -128,12 +128,12 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
             Ok(client) => peer = client,
             Err(why) => {
                 metrics.proxy_headers_refused.inc();
-                return tracing::debug!(target: "sociable::balancer", %peer, why, "a connection without a proper PROXY header");
+                return tracing::debug!(target: "sociable::balancer", %peer, why, "invalid PROXY header");
             }
         }
     }
     if proxied && let Err(refusal) = permit.count_for(peer.ip()) {
-        // The client waits for the answer to a request that it may not have sent yet: it sees the end of its connection.
+        // The client may not have sent its request yet, so it only sees the end of its connection.
         metrics.refused(refusal);
         return;
     }
@@ -152,21 +152,21 @@ async fn handshake(handshaking: Handshaking, accepted: Accepted) {
             Connection::serve(worker, Stream::Tls(Box::new(stream)), peer, permit).await;
         }
         Err(why) => {
-            metrics.tls_failed.inc();
-            tracing::debug!(target: "sociable::balancer", %peer, why, "a TLS handshake failed");
+            metrics.tls_handshake_failures.inc();
+            tracing::debug!(target: "sociable::balancer", %peer, why, "TLS handshake failed");
         }
     }
 }
 
-/// Returns what a peer sent in time, or why it did not come.
+/// Returns the result of a peer in time, or the reason of its failure.
 fn in_time<T>(came: Result<io::Result<T>, Elapsed>) -> Result<T, String> {
     match came {
         Ok(came) => came.map_err(|error| error.to_string()),
-        Err(_) => Err("it did not come in time".into()),
+        Err(_) => Err("timed out".into()),
     }
 }
 
-/// Reads the header of the PROXY protocol, and nothing behind it: who the client is.
+/// Reads the header of the PROXY protocol, and nothing behind it. Returns the client's address.
 async fn proxy_header(worker: &Worker, stream: &mut TcpStream, peer: SocketAddr) -> io::Result<SocketAddr> {
     if !worker.state.options().trusts(peer.ip()) {
         return Err(io::Error::other("only trusted networks may send one"));

@@ -1,7 +1,7 @@
 //! The deadlines of a worker's connections, without a timer for each.
 //!
-//! A connection stores the second by which it has to make progress. Once a second the worker scans all of them and wakes the expired ones, so
-//! a deadline may come up to a second late. Draining uses the same table.
+//! A connection stores the second by which it has to make progress. Once a second the worker scans all deadlines and
+//! wakes the expired ones. A deadline may come up to a second late. Draining uses the same table.
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -135,7 +135,7 @@ impl Deadline {
         }
     }
 
-    /// True if the connection is to end as soon as it can.
+    /// Returns true if the connection is to end as soon as it can.
     pub(crate) fn is_draining(&self) -> bool {
         self.entry.draining.get()
     }
@@ -190,13 +190,13 @@ mod tests {
 
     #[test]
     fn drain_reaches_each_connection_once() {
-        let told = |many: usize, seconds: u64, pace| {
+        let drained = |many: usize, seconds: u64, pace| {
             let table = Rc::new(DeadlineTable::default());
             let deadlines: Vec<_> = (0..many).map(|_| table.register(Duration::from_secs(9))).collect();
             let leaving = || deadlines.iter().filter(|deadline| deadline.is_draining()).count();
             (1..=seconds).rev().map(|parts| (table.begin_drain(parts, pace), leaving()).1).collect::<Vec<_>>()
         };
-        assert_eq!((told(5, 3, Pace::Early), told(5, 3, Pace::Late)), (vec![2, 4, 5], vec![1, 3, 5]));
-        assert_eq!((told(1, 3, Pace::Early), told(1, 3, Pace::Late)), (vec![1, 1, 1], vec![0, 0, 1]));
+        assert_eq!((drained(5, 3, Pace::Early), drained(5, 3, Pace::Late)), (vec![2, 4, 5], vec![1, 3, 5]));
+        assert_eq!((drained(1, 3, Pace::Early), drained(1, 3, Pace::Late)), (vec![1, 1, 1], vec![0, 0, 1]));
     }
 }

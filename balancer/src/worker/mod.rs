@@ -16,7 +16,7 @@ use self::retry::RetryBudget;
 use crate::limits::waiting::BUFFER;
 use crate::state::BalancerState;
 
-/// How many vectors are kept for the next who has something to write, and how large they may be. Those beyond are freed.
+/// The most spare vectors, and their largest size. Others are freed.
 const SPARE: usize = 32;
 const MAX_SPARE: usize = 256 * 1024;
 
@@ -27,7 +27,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Pool,
     /// No connection is idle from now on: each closes behind its answer.
     pub(crate) draining: Cell<bool>,
-    /// Connections on which something comes before HTTP still: they have no deadline yet.
+    /// Connections before their first HTTP, which have no deadline yet.
     pub(crate) handshaking: Cell<usize>,
     pub(crate) retries: RetryBudget,
     buffer: RefCell<Box<[u8]>>,
@@ -55,7 +55,7 @@ impl Worker {
         })
     }
 
-    /// The buffer into which all read. What is read has to be used or copied before the next await.
+    /// Returns the shared read buffer. The bytes must be used or copied before the next await.
     pub(crate) fn read_buffer(&self) -> RefMut<'_, Box<[u8]>> {
         self.buffer.borrow_mut()
     }
@@ -73,7 +73,7 @@ impl Worker {
         }
     }
 
-    /// True if it has no connections.
+    /// Returns true if it has no connections.
     pub(crate) fn is_empty(&self) -> bool {
         self.deadlines.len() == 0 && self.handshaking.get() == 0
     }

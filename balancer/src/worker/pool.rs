@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::task::{Context, Waker};
 use std::time::Duration;
 
+use sociable_protocol::maps::Map;
 use tokio::net::TcpStream;
 
 use crate::limits::descriptors::{Descriptors, Held};
-use crate::maps::Map;
 
-/// The most that are kept for one node, by each worker. Those beyond it are closed.
+/// The most idle connections to one node, of each worker. Further ones are closed.
 const MAX_IDLE: usize = 512;
 
-/// The connections of one worker. They take descriptors only as long as enough are left for clients. The last that came is the first to go: the others get old and are closed.
+/// The idle connections of one worker. They use descriptors only while enough are left for clients. The newest is
+/// reused first, so the others expire.
 #[derive(Debug)]
 pub(crate) struct Pool {
     descriptors: Arc<Descriptors>,
@@ -24,9 +25,9 @@ pub(crate) struct Pool {
 #[derive(Debug)]
 struct Idle {
     stream: TcpStream,
-    /// The second of the worker in which it came.
+    /// The second of the worker in which the connection became idle.
     since: u32,
-    /// Its descriptor: that of the client for whom it was opened is counted with the client.
+    /// The descriptor of the idle connection. An active connection's descriptor is counted with its client.
     _held: Held,
 }
 
@@ -35,7 +36,7 @@ impl Pool {
         Self { descriptors, idle: RefCell::default() }
     }
 
-    /// A connection to this node on which nothing has come, not even its end.
+    /// Returns a connection to this node that is still open and has no unread bytes.
     pub(crate) fn checkout(&self, address: SocketAddr) -> Option<TcpStream> {
         let mut idle = self.idle.borrow_mut();
         let waiting = idle.get_mut(&address)?;
@@ -47,7 +48,8 @@ impl Pool {
         None
     }
 
-    /// Keeps a connection of which all was read that was asked for. One on which something comes unasked is closed: whose it is nobody knows.
+    /// Keeps an idle connection whose answer was read completely. One with unexpected bytes is closed: they belong to
+    /// no request.
     pub(crate) fn put(&self, address: SocketAddr, stream: TcpStream, now: u32) {
         // The look takes the place of the waker of the task that had it.
         if !is_quiet(&stream) {
@@ -61,8 +63,8 @@ impl Pool {
         }
     }
 
-    /// Closes those that have waited for longer. A node closes them too, and a request that comes at that moment would be lost: so it is done
-    /// here well before.
+    /// Closes connections that were idle for longer. Nodes close them too, and would then lose a request. This comes
+    /// well before that.
     pub(crate) fn sweep(&self, now: u32, longest: Duration) {
         self.idle.borrow_mut().retain(|_, waiting| {
             waiting.retain(|idle| u64::from(now.saturating_sub(idle.since)) < longest.as_secs());

@@ -2,11 +2,11 @@
 
 use std::cell::Cell;
 
-/// One request in so many may be tried again, and a few at once: if all nodes fail, trying more makes it worse.
+/// The requests per allowed retry, and the burst. If all nodes fail, retries make it worse.
 const PER_RETRY: u32 = 5;
 const RETRIES_AT_ONCE: u32 = 20;
 
-/// How many requests may be tried again. Each request that goes to a node earns a part of one.
+/// The budget of retries. Each request to a node earns a part of one.
 #[derive(Debug)]
 pub(crate) struct RetryBudget(Cell<u32>);
 

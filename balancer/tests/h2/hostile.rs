@@ -13,7 +13,7 @@ fn literal(name: &str, value: &str) -> Vec<u8> {
     [&[0, name_length], name.as_bytes(), &[value_length], value.as_bytes()].concat()
 }
 
-/// The kind of the first frame that answers such a request, and its stream is reset by 3 or its connection by 7.
+/// Returns the kind of the frame that answers the request: 3 resets its stream, 7 ends its connection.
 async fn answer_to(world: &World, path: &str, name: &str, value: &str) -> u8 {
     let fields = [(":method", "GET"), (":scheme", "https"), (":authority", "localhost"), (":path", path), (name, value)];
     let block: Vec<u8> = fields.iter().flat_map(|(name, value)| literal(name, value)).collect();

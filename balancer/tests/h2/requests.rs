@@ -41,7 +41,7 @@ async fn request_reaches_its_node_as_http_1_1() {
     assert_eq!((status, fields["content-length"].to_str().unwrap(), &*body), (StatusCode::OK, "1048576", ""));
     let (status, _, _) = ask(&mut client, get("/none").body(empty()).unwrap()).await;
     assert_eq!(status, StatusCode::NOT_FOUND);
-    // One after the other, they have one connection.
+    // Sequential requests share one connection to the node.
     assert_eq!(world.node.connections.load(SeqCst), 1);
 }
 
@@ -137,12 +137,12 @@ async fn connection_closes_when_idle_and_not_before() {
     let mut client = world.client().await;
     assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
     until("the connection is closed", || client.is_closed()).await;
-    // One with a stream is not idle.
+    // A connection with a stream is not idle.
     let mut client = world.client().await;
     let request = get(&format!("/socket.io/?EIO=4&transport=polling&sid={SESSION}")).body(empty()).unwrap();
     let poll = tokio::spawn(client.send_request(request));
     until("the node has the poll", || world.node.polls.load(SeqCst) == 1).await;
-    // The first that was idle for so long went with it, were it taken for idle; and until the second has gone this would have been seen.
+    // If the first connection counted as idle, it would end before the second one.
     for _ in 0..2 {
         let mut idle = world.client().await;
         assert_eq!(ask(&mut idle, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
@@ -162,7 +162,7 @@ async fn drain_closes_connections_and_websockets() {
     }
     let mut answer = client.send_request(websocket()).await.unwrap();
     let mut socket = TokioIo::new(hyper::upgrade::on(&mut answer).await.unwrap());
-    // Longer than this test waits: all end because they are told, not because they are cut off.
+    // The drain is longer than this test, so a close notice ends the connections, and no deadline.
     world.balancer.drain(Duration::from_secs(600));
     let mut end = vec![];
     let _ = timeout(PATIENCE, socket.read_to_end(&mut end)).await.unwrap();

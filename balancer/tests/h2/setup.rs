@@ -32,7 +32,7 @@ use tokio_rustls::client::TlsStream;
 use crate::world::{Certificate, PATIENCE};
 
 const TAG: &str = "AbCd";
-/// A session of the node, and one of nobody.
+/// A session of the node, and one with an unknown tag.
 pub(crate) const SESSION: &str = "AbCdeeeeeeeeeeeeeeee";
 pub(crate) const STRANGER: &str = "AbCeeeeeeeeeeeeeeeee";
 

@@ -48,7 +48,7 @@ async fn open_all(world: &World, each: usize) -> (usize, Vec<Box<dyn std::any::A
 async fn websocket_carries_bytes_both_ways_on_a_stream() {
     let world = World::new(|_| {}).await;
     let mut client = world.client().await;
-    // By the answer to it the client knows that WebSockets are allowed.
+    // The answer shows the client that WebSockets are allowed.
     assert_eq!(ask(&mut client, get("/head").body(empty()).unwrap()).await.0, StatusCode::OK);
     let mut answer = timeout(PATIENCE, client.send_request(websocket())).await.unwrap().unwrap();
     assert_eq!((answer.status(), answer.headers()["sec-websocket-protocol"].to_str().unwrap()), (StatusCode::OK, "chat"));
@@ -77,7 +77,7 @@ async fn websockets_of_one_connection_count_as_connections() {
     assert!((19..=20).contains(&open), "{open} WebSockets");
     assert_eq!((refused, world.balancer.connections()), (Some(StatusCode::SERVICE_UNAVAILABLE), 20));
     drop(held);
-    until("all are gone", || world.balancer.connections() == 0).await;
+    until("all connections have ended", || world.balancer.connections() == 0).await;
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn websockets_of_one_address_are_limited() {
     let (open, held, refused) = open_all(&world, 100).await;
     assert!((14..=15).contains(&open) && refused == Some(StatusCode::TOO_MANY_REQUESTS), "{open}, then {refused:?}");
     drop(held);
-    until("all are gone", || world.balancer.connections() == 0).await;
+    until("all connections have ended", || world.balancer.connections() == 0).await;
     let (open, ..) = open_all(&world, 1).await;
     assert!((14..=15).contains(&open), "{open} on connections of their own");
 }

@@ -13,9 +13,9 @@ use super::{PATIENCE, Script, eventually};
 
 /// The tag of the node.
 pub(crate) const TAG: &str = "HoSt";
-/// What a client that wants a WebSocket says, but the version of it.
+/// The header fields of a WebSocket request, without the version.
 pub(crate) const KEY: &str = "upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-/// What little fits into a socket: the system gives no less.
+/// The smallest buffer that the system gives a socket.
 const NARROW: usize = 4096;
 
 /// A balancer before one node.
@@ -37,7 +37,7 @@ impl World {
         Self::behind(listener("127.0.0.1:0"), None, false, options)
     }
 
-    /// It listens there, and its node and its operator are at the same address.
+    /// Starts a balancer at this listener. The node and the administration have the same address.
     pub(crate) fn behind(listener: TcpListener, tls: Option<Arc<ServerConfig>>, proxied: bool, options: Options) -> Self {
         let mut any = listener.local_addr().unwrap();
         any.set_port(0);
@@ -60,7 +60,7 @@ impl World {
         connect(self.address)
     }
 
-    /// One that takes very little at a time.
+    /// Connects with a tiny receive buffer.
     pub(crate) fn connect_narrow(&self) -> TcpStream {
         let socket = Socket::new(Domain::for_address(self.address), Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(NARROW).unwrap();
@@ -76,10 +76,10 @@ impl World {
         stream
     }
 
-    /// What comes in answer to these bytes until the connection ends.
+    /// Sends these bytes, and returns all bytes until the connection ends.
     pub(crate) fn send(&self, bytes: impl AsRef<[u8]>) -> String {
         let mut stream = self.connect();
-        // Whoever is refused may be cut off while it writes.
+        // A refused client may be closed while it writes.
         let _ = stream.write_all(bytes.as_ref());
         until_end(&mut stream)
     }
@@ -91,7 +91,7 @@ impl World {
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\nok"), "{answer}");
     }
 
-    /// What an operator is told of this series, without the prefix that all have.
+    /// Returns the value of this series, named without the common prefix.
     #[track_caller]
     pub(crate) fn count(&self, series: &str) -> u64 {
         count(self.admin, series)
@@ -103,7 +103,7 @@ pub(crate) fn listener(address: &str) -> TcpListener {
     Balancer::listener(address.parse().unwrap()).unwrap()
 }
 
-/// One whose connections hold very little that is not taken. On the side of the client that is up to the client.
+/// Returns a listener whose connections have tiny buffers. On the side of the client that is up to the client.
 pub(crate) fn narrow_listener() -> TcpListener {
     let listener = listener("127.0.0.1:0");
     SockRef::from(&listener).set_send_buffer_size(NARROW).unwrap();
@@ -121,7 +121,7 @@ pub(crate) fn websocket(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nhost: a\r\n{KEY}\r\n")
 }
 
-/// The value of a series, as an operator's address tells it.
+/// Returns the value of a series from an administration's address.
 #[track_caller]
 pub(crate) fn count(admin: SocketAddr, series: &str) -> u64 {
     let mut stream = connect(admin);

@@ -15,7 +15,7 @@ pub(crate) use node::{Node, health};
 pub(crate) use script::{Script, pattern};
 pub(crate) use tls::Certificate;
 
-/// How long any one thing may take. It only decides how soon a failure is told.
+/// The longest wait. A failing test reports after this time.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// Waits until a condition holds.

@@ -1,4 +1,4 @@
-//! A name server that knows what it is told.
+//! A name server with configured answers.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
@@ -45,7 +45,7 @@ impl Nameserver {
         self.says.lock().unwrap().0.insert((name.into(), RecordType::SRV), records);
     }
 
-    /// Whatever it is asked, it says so. With `NoError` it answers again.
+    /// Answers every question with this code. `NoError` restores the answers.
     pub(crate) fn only_says(&self, code: ResponseCode) {
         self.says.lock().unwrap().1 = code;
     }

@@ -15,7 +15,7 @@ pub(crate) struct Node {
     thread: Option<JoinHandle<()>>,
 }
 
-/// A whole answer that tells this tag, with more fields as JSON has them.
+/// Returns a whole answer with this tag, and more fields of JSON.
 pub(crate) fn health(tag: &str, more: &str) -> String {
     let body = format!(r#"{{"tag":"{tag}"{more}}}"#);
     format!("HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}", body.len())
@@ -45,7 +45,7 @@ impl Node {
                     }
                 }
                 counts.fetch_add(1, Ordering::SeqCst);
-                // Who asked may have had enough.
+                // The client may have closed its connection.
                 let _ = stream.write_all(&says.lock().unwrap().clone());
             }
         });
@@ -57,7 +57,7 @@ impl Node {
         *self.answer.lock().unwrap() = answer.into();
     }
 
-    /// How often it was asked.
+    /// Returns the number of requests.
     pub(crate) fn asked(&self) -> usize {
         self.asked.load(Ordering::SeqCst)
     }

@@ -39,12 +39,12 @@ impl Script {
         Self { address, seen }
     }
 
-    /// What reached it, but probes.
+    /// Returns the requests, without probes.
     pub(crate) fn requests(&self) -> Vec<String> {
         self.seen.lock().unwrap().requests.clone()
     }
 
-    /// How many of its connections ended while it kept silent, or would not end by itself.
+    /// Returns the number of connections that ended while the node was silent, or would not end itself.
     pub(crate) fn gone(&self) -> usize {
         self.seen.lock().unwrap().gone
     }
@@ -54,13 +54,13 @@ impl Script {
         self.seen.lock().unwrap().released = true;
     }
 
-    /// How many bytes were taken of what it pours out.
+    /// Returns the number of bytes that the other side accepted.
     pub(crate) fn taken(&self) -> usize {
         self.seen.lock().unwrap().taken
     }
 }
 
-/// One connection.
+/// Serves one connection.
 fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
     let mut read = vec![];
     while let Some(head) = take_until(&mut stream, &mut read, b"\r\n\r\n") {
@@ -101,7 +101,7 @@ fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
                 let _ = stream.write_all(&pattern(length));
                 continue;
             }
-            // A session that it does not know.
+            // The session is unknown to this node.
             "/stranger/" => b"HTTP/1.1 400 Bad Request\r\ncontent-length: 41\r\n\r\n{\"code\":1,\"message\":\"Session ID unknown\"}",
             "/held" => {
                 while !seen.lock().unwrap().released {
@@ -126,7 +126,7 @@ fn serve(mut stream: TcpStream, tag: &str, seen: &Mutex<Seen>) {
                 let _ = stream.read(&mut [0; 4096]);
                 pour(&mut stream, seen, usize::MAX);
             }
-            // Whatever the other side does.
+            // The node sends, whatever the other side does.
             "/ws-talks" => {
                 while stream.write_all(b"x").is_ok() {
                     std::thread::sleep(Duration::from_millis(20));
@@ -158,7 +158,7 @@ fn pour(stream: &mut TcpStream, seen: &Mutex<Seen>, mut left: usize) {
     }
 }
 
-/// Everything comes back, until its sender ends.
+/// Echoes all bytes until the sender ends.
 fn echo(mut stream: TcpStream, read: Vec<u8>) {
     let _ = stream.write_all(&read);
     let mut buffer = [0; 16 * 1024];
@@ -169,7 +169,7 @@ fn echo(mut stream: TcpStream, read: Vec<u8>) {
     }
 }
 
-/// What comes up to these bytes and with them.
+/// Returns the bytes up to and including these.
 fn take_until(stream: &mut TcpStream, read: &mut Vec<u8>, end: &[u8]) -> Option<String> {
     loop {
         if let Some(at) = read.windows(end.len()).position(|window| window == end) {

@@ -46,7 +46,7 @@ impl Certificate {
         Arc::new(config)
     }
 
-    /// A client of HTTP/1.1 on this connection. It shakes hands when it first has something to say.
+    /// Returns a client of HTTP/1.1 on this connection. The handshake runs with the first write.
     pub(crate) fn over(&self, stream: TcpStream) -> StreamOwned<ClientConnection, TcpStream> {
         let name = ServerName::try_from("localhost").unwrap();
         StreamOwned::new(ClientConnection::new(self.client("http/1.1"), name).unwrap(), stream)

@@ -1,4 +1,4 @@
-//! Codings of content that a client accepts.
+//! The content codings that a client accepts.
 
 /// Returns one part of `Accept-Encoding`: a name and its weight.
 pub(crate) fn weighted(part: &str) -> (&str, f32) {

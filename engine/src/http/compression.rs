@@ -10,7 +10,7 @@ use flate2::Compression;
 #[cfg(feature = "compression")]
 use flate2::write::{GzEncoder, ZlibEncoder};
 
-/// The window and the effort of Brotli: more effort makes the start much longer, and the files little smaller.
+/// The window and the effort of Brotli. More effort delays the start much and shrinks the files little.
 #[cfg(feature = "compression")]
 const BROTLI: (u32, u32) = (22, 9);
 

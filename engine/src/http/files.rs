@@ -1,4 +1,4 @@
-//! Files that are served beside the engine, compressed once: those of a client, so that a page loads it from the server that it talks to.
+//! Compressed files served beside the engine, such as those of a client for a page on the same server.
 
 use std::fs::File;
 use std::io::{self, Read};
@@ -19,7 +19,7 @@ use super::respond::decorate;
 use crate::handshake::Handshake;
 use crate::state::EngineState;
 
-/// The longest file that is taken, in bytes: ten times the longest of today.
+/// The longest accepted file, in bytes: ten times today's longest.
 const MAX_FILE: u64 = 4 << 20;
 
 /// Files in memory, each with its compressed forms.
@@ -37,11 +37,11 @@ struct ServedFile {
     coded: Coded,
 }
 
-/// A file in each coding. There is none without the feature `compression`.
+/// A file in each coding. Without the feature `compression`, there is none.
 #[derive(Debug)]
 struct Coded(Vec<(&'static str, Bytes)>);
 
-/// Files that can't be served.
+/// The error of files that cannot be served.
 #[derive(Debug, Error)]
 #[error("{}: {what}", .folder.display())]
 pub struct ServedFilesError {
@@ -50,12 +50,13 @@ pub struct ServedFilesError {
 }
 
 impl ServedFiles {
-    /// Reads and compresses the files of these names in a folder. Missing ones are not served. `version` finds the version that a file tells, which
-    /// becomes the entity tag of all. `missing` is the error if no file tells one.
+    /// Reads and compresses the files of these names in a folder. Missing files are not served.
+    ///
+    /// `version` finds the version in a file, which becomes the entity tag of all. `missing` is the error text if no file has one.
     ///
     /// # Errors
     ///
-    /// A file can't be read or is too long, or none of them tells its version.
+    /// A file cannot be read or is too long, or none of them has a version.
     pub fn read(
         folder: &Path,
         names: &[&'static str],
@@ -80,7 +81,7 @@ impl ServedFiles {
         Ok(Self { etag, files })
     }
 
-    /// The answer, if one of the files is asked for.
+    /// Returns the response, if the request asks for one of the files.
     pub(super) fn answer(
         &self,
         engine: &Arc<EngineState>,
@@ -115,7 +116,7 @@ impl ServedFiles {
         Some(response.set_body(BoxBody::new(body.clone())))
     }
 
-    /// True if the client has the files already.
+    /// Returns whether the client has the files already.
     fn matches(&self, tags: &str) -> bool {
         let mut tags = tags.split(',').map(|tag| tag.trim().trim_start_matches("W/"));
         tags.any(|tag| tag == "*" || tag.as_bytes() == self.etag.as_bytes())
@@ -127,12 +128,12 @@ impl Coded {
         compress_file(plain).map(Self)
     }
 
-    /// The coding that the client likes best; of those that it likes alike, the one that it names first.
+    /// Returns the coding that the client prefers. Among equal ones, the first in its list wins.
     fn preferred(&self, accepted: &str) -> Option<(&'static str, &Bytes)> {
         let mut best = (0.0, None);
         let named = |coding: &str| accepted.split(',').any(|part| weighted(part).0.eq_ignore_ascii_case(coding));
         for (name, weight) in accepted.split(',').map(weighted) {
-            // A star is for those that are not named.
+            // A star stands for all codings that are not named.
             let coding = self.0.iter().find(|(coding, _)| name.eq_ignore_ascii_case(coding) || name == "*" && !named(coding));
             if coding.is_some() && weight > best.0 {
                 best = (weight, coding.map(|(coding, body)| (*coding, body)));
@@ -157,7 +158,7 @@ mod tests {
 
     #[test]
     #[cfg(feature = "compression")]
-    fn the_client_chooses_the_coding() {
+    fn coding_is_chosen_by_the_client() {
         let coded = Coded::of(b"text").unwrap();
         let preferred = |accepted| coded.preferred(accepted).map(|(name, _)| name);
         assert_eq!(preferred("gzip,br,deflate"), Some("gzip"));

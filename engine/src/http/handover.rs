@@ -1,4 +1,4 @@
-//! How the stream of a WebSocket gets past the `App`: the request goes through it with all middleware, the connection waits outside.
+//! The handover of a WebSocket's stream: the request passes the `App` with all middleware, the connection waits outside.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -7,12 +7,12 @@ use actix_web::HttpResponse;
 
 use crate::transport::upgrade::Admission;
 
-/// In the extensions of a request whose raw stream can be had: the service leaves here what the stream is for.
+/// An extension of a request whose raw stream is available. The service stores the stream's purpose here.
 #[derive(Clone, Default)]
 pub(crate) struct Handover(Rc<Cell<Option<Admission>>>);
 
 impl Handover {
-    /// The request is let in, unless the middleware that sees the response thinks otherwise.
+    /// Admits the request, unless the middleware that sees the response decides otherwise.
     pub(super) fn leave(&self, admission: Admission, response: HttpResponse) -> HttpResponse {
         self.0.set(Some(admission));
         response

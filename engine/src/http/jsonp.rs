@@ -1,26 +1,26 @@
-//! Long-polling for pages that may not ask another origin by themselves: answers are scripts, and packets come as the field of a form.
+//! JSONP: long-polling for pages of other origins. Responses are scripts, and packets arrive as the field of a form.
 
 use bytes::Bytes;
 
-/// The longest number of a callback that is looked at.
+/// The longest number of a callback that is read.
 const MAX_DIGITS: usize = 20;
 
-/// The callback that a request names: its digits.
+/// Returns the digits of the requested callback.
 pub(super) fn callback(value: &str) -> String {
     value.chars().filter(char::is_ascii_digit).take(MAX_DIGITS).collect()
 }
 
-/// A script that hands the payload to the callback.
+/// Returns a script that passes the payload to the callback.
 pub(super) fn script(callback: &str, payload: &str) -> String {
     // Both are line breaks in scripts, though not in JSON.
     let text = serde_json::Value::from(payload).to_string().replace('\u{2028}', "\\u2028").replace('\u{2029}', "\\u2029");
     format!("___eio[{callback}]({text});")
 }
 
-/// The payload in the body of a form. `None` if it has none.
+/// Returns the payload in the body of a form. `None` if it has none.
 pub(super) fn payload(body: &[u8]) -> Option<Bytes> {
     let (_, value) = form_urlencoded::parse(body).filter(|(name, _)| name == "d").last()?;
-    // Browsers spell line breaks of forms in their own way, so clients write `\n` for one, and `\\n` for what was `\n`.
+    // Browsers encode line breaks of forms differently. So clients write `\n` for a line break, and `\\n` for a literal `\n`.
     let mut text = String::with_capacity(value.len());
     let mut rest = &*value;
     while let Some(at) = rest.find("\\n") {
@@ -46,14 +46,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_holds_its_payload_whatever_is_in_it() {
+    fn script_escapes_any_payload() {
         assert_eq!(script(&callback("0"), "4a\"\\\n\u{2028}é"), "___eio[0](\"4a\\\"\\\\\\n\\u2028é\");");
         assert_eq!(callback("1);alert(2"), "12");
         assert_eq!(callback(&"9".repeat(100)).len(), MAX_DIGITS);
     }
 
     #[test]
-    fn a_form_is_read_as_the_javascript_server_does() {
+    fn form_is_read_as_in_the_javascript_server() {
         let read = |body: &str| payload(body.as_bytes()).map(|bytes| String::from_utf8(bytes.to_vec()).unwrap());
         assert_eq!(read("d=4hello%20w+x"), Some("4hello w x".into()));
         assert_eq!(read("d=4a%5Cnb%5C%5Cnc"), Some("4a\nb\\nc".into()));

@@ -1,4 +1,4 @@
-//! The body of a long answer, counted until it is written.
+//! The body of a long response, counted as unread until it is written.
 
 use std::convert::Infallible;
 use std::pin::Pin;
@@ -10,19 +10,21 @@ use bytes::Bytes;
 
 use crate::state::EngineState;
 
-/// How many bytes of a body are handed out at a time: actix-http copies each piece, and asks for the next when there is room.
+/// The length of a piece of a body, in bytes.
+///
+/// actix-http copies each piece, and asks for the next when it has room.
 const PIECE: usize = 32 * 1024;
-/// A shorter answer is handed out as a whole, and is not counted.
+/// The length from which a response is split and counted.
 pub(crate) const LONG_ANSWER: usize = PIECE;
 
-/// A body that counts as unread as long as some of it has not been handed out.
+/// A body that counts as unread until its last piece is handed out.
 struct Lasting {
     engine: Arc<EngineState>,
     length: usize,
     rest: Bytes,
 }
 
-/// Returns the body of an answer.
+/// Returns the body of a response.
 pub(super) fn body(engine: &Arc<EngineState>, bytes: Vec<u8>) -> BoxBody {
     if bytes.len() <= LONG_ANSWER {
         return BoxBody::new(bytes);

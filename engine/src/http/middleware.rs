@@ -1,4 +1,4 @@
-//! Engine middleware: the application's look at every request of the engine, before the engine's own.
+//! Engine middleware: hooks of the application for every request of the engine, before the engine's own checks.
 
 use std::any::TypeId;
 use std::cell::RefCell;
@@ -13,10 +13,10 @@ use futures_util::future::LocalBoxFuture;
 use crate::handshake::Attached;
 use crate::refusal::Refusal;
 
-/// Asked about every request of the engine: handshakes, polls, posts, and requests for a WebSocket.
+/// A hook for every request of the engine: handshakes, polls, posts, and requests for a WebSocket.
 pub(crate) type Middleware = Arc<dyn Fn(EngineRequest) -> LocalBoxFuture<'static, Result<(), Refusal>> + Send + Sync>;
 
-/// A request of the engine, as its middleware sees it. Cheap to clone.
+/// A request of the engine, as its middleware sees it. Clones are cheap.
 ///
 /// ```
 /// use actix_web::HttpMessage;
@@ -40,7 +40,7 @@ pub struct EngineRequest(Rc<Inner>);
 
 struct Inner {
     http: HttpRequest,
-    /// In order, and whether each takes the place of what the response has.
+    /// The headers in order. The flag says whether one replaces an earlier value.
     headers: RefCell<Vec<(HeaderName, HeaderValue, bool)>>,
     attached: RefCell<Attached>,
 }
@@ -56,19 +56,17 @@ impl EngineRequest {
         Self(Rc::new(Inner { http, headers: RefCell::default(), attached: RefCell::default() }))
     }
 
-    /// The request, with what the middleware of the `App` has put into its extensions.
+    /// Returns the request, with the extensions that the middleware of the `App` has added.
     pub fn http(&self) -> &HttpRequest {
         &self.0.http
     }
 
-    /// Sets a header of the response, that which opens a WebSocket among them, in place of any of that name. What can't be a header is left out,
-    /// with a warning in the log.
+    /// Sets a header of the response, also of one that opens a WebSocket. An invalid header is left out and logged.
     pub fn set_header(&self, name: &str, value: &str) {
         self.header(name, value, true);
     }
 
-    /// Adds a header to the response beside those of its name, such as `Set-Cookie`, of which there may be several. What can't be a header is left
-    /// out, with a warning in the log.
+    /// Adds a header beside others of its name, such as `Set-Cookie`. An invalid header is left out and logged.
     pub fn append_header(&self, name: &str, value: &str) {
         self.header(name, value, false);
     }
@@ -82,17 +80,18 @@ impl EngineRequest {
                 }
                 headers.push((name, value, replaces));
             }
-            _ => tracing::warn!(target: "sociable::engine", name, "not a header: left out"),
+            _ => tracing::warn!(target: "sociable::engine", name, "invalid header left out"),
         }
     }
 
-    /// Leaves something in the [`Handshake`](crate::Handshake) of the session that the request opens: see
-    /// [`attached`](crate::Handshake::attached). With a request of a session that is open it is dropped.
+    /// Attaches a value to the [`Handshake`](crate::Handshake) of the session that the request opens.
+    ///
+    /// See [`attached`](crate::Handshake::attached). For requests of existing sessions, the value is dropped.
     pub fn attach<T: Send + Sync + 'static>(&self, value: T) {
         self.0.attached.borrow_mut().insert(TypeId::of::<T>(), Arc::new(value));
     }
 
-    /// Puts the headers into a response.
+    /// Adds the headers to a response.
     pub(super) fn add_headers(&self, response: &mut HeaderMap) {
         for (name, value, replaces) in self.0.headers.take() {
             if replaces { drop(response.insert(name, value)) } else { response.append(name, value) }

@@ -1,4 +1,4 @@
-//! Engine.IO over HTTP: what a request asks for, whether it may, and how it is answered.
+//! Engine.IO over HTTP: the target of a request, its checks, and its response.
 
 pub(crate) mod coding;
 mod compression;
@@ -47,16 +47,16 @@ use crate::transport::{Transport, bridge, polling, upgrade};
 use crate::version::EngineVersion;
 use crate::worker::Worker;
 
-/// How long a request body may take to arrive.
+/// The time in which a request body has to arrive.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves Engine.IO within an actix-web `App`: give it to [`App::service`](actix_web::App::service).
+/// The service of an engine for an actix-web `App`: pass it to [`App::service`](actix_web::App::service).
 #[derive(Clone)]
 pub struct EngineService {
     engine: Arc<EngineState>,
-    /// The layer above, which has to live as long as requests come.
+    /// The layer above, which has to exist while requests come.
     kept: Option<Arc<dyn Any + Send + Sync>>,
-    /// The files that are served beside.
+    /// The files served beside the engine.
     files: Option<Arc<ServedFiles>>,
 }
 
@@ -71,12 +71,12 @@ impl EngineService {
         Self { engine, kept: None, files: None }
     }
 
-    /// Returns the service, which keeps something alive as long as it lives: the layer above.
+    /// Returns the service with a value that it keeps alive: the layer above.
     pub fn keeping(self, kept: Arc<dyn Any + Send + Sync>) -> Self {
         Self { kept: Some(kept), ..self }
     }
 
-    /// Returns the service, which serves files beside the engine's requests.
+    /// Returns the service with files served beside the engine's requests.
     pub fn with_files(self, files: Option<Arc<ServedFiles>>) -> Self {
         Self { files, ..self }
     }
@@ -128,7 +128,7 @@ async fn answer(engine: Arc<EngineState>, files: Option<Arc<ServedFiles>>, reque
     response
 }
 
-/// Answers a request of which middleware has said whether it may be answered.
+/// Answers a request on which middleware has decided.
 async fn admitted(
     engine: &Arc<EngineState>,
     request: &HttpRequest,
@@ -209,7 +209,7 @@ async fn serve(
 async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &RequestHead, body: web::Payload) -> Result<Reply, Refused> {
     let claims = target.claims();
     let binary = head.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes() == b"application/octet-stream");
-    // In revision 4 of the protocol bodies are text.
+    // In revision 4 of the protocol, bodies are text.
     if binary && !matches!(claims, Some(EngineVersion::V3 { .. })) {
         polling::fail(engine, id, claims).await?;
         return Ok(Reply::empty(StatusCode::BAD_REQUEST));
@@ -221,7 +221,7 @@ async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &Req
     let packets = |body: Bytes| if target.jsonp.is_some() { jsonp::payload(&body) } else { Some(body) };
     let mut read = None;
     if engine.worker_here(engine.owner_of(&id)).is_none() {
-        // A body that has come with its head crosses to the other thread together with the question whether the session takes it.
+        // A body that arrived with its head crosses threads together with the check of the session.
         match before_next_turn(reading.as_mut()).await {
             Some(Ok(body)) => return polling::post(engine, id, claims, packets(body), binary).await,
             other => read = other,
@@ -245,20 +245,20 @@ async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &Req
             permit.give_back().await;
             Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
         }
-        // The permit, dropped, ends the session.
+        // Dropping the permit ends the session.
         Ok(Err(BodyError::NoMemory)) => {
             engine.count(Count::PacketsOverBudget);
             Ok(Reply::empty(StatusCode::SERVICE_UNAVAILABLE).closing())
         }
-        // The permit, dropped, ends the session: part of what the client sent is missing.
+        // Dropping the permit ends the session, because part of the client's data is missing.
         Ok(Err(BodyError::Broken)) => Ok(Reply::empty(StatusCode::BAD_REQUEST).closing()),
         Err(_) => Ok(Reply::empty(StatusCode::REQUEST_TIMEOUT).closing()),
     }
 }
 
-/// Returns the output of a future if it comes within this turn of its task.
+/// Returns the output of a future, if the future ends within this turn of its task.
 ///
-/// actix-http polls the handler of a request twice in a turn: before and behind the body that came with the head.
+/// actix-http polls a request's handler twice per turn: before and after the body that arrived with the head.
 async fn before_next_turn<T>(mut future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
     let mut turns = 0;
     poll_fn(|cx| match future.as_mut().poll(cx) {
@@ -294,7 +294,7 @@ async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize, len
         if length > SMALL && !lent.grow_to(length) {
             return Err(BodyError::NoMemory);
         }
-        // Copied: what is kept of it would keep all that was read from the connection at once.
+        // Copied, because a slice would keep the whole read buffer of the connection.
         whole.extend_from_slice(&chunk);
     }
     Ok(whole.freeze())

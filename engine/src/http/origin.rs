@@ -1,4 +1,4 @@
-//! Origins: whose pages may use the server.
+//! The origins whose pages may use the server.
 
 use actix_http::RequestHead;
 use actix_http::header::{self, HeaderName};
@@ -17,7 +17,7 @@ impl Origins {
         Self(origins.into_iter().map(|origin| origin.into().to_ascii_lowercase()).collect())
     }
 
-    /// True if all of them are written as browsers write them.
+    /// Returns whether all of them are written as browsers write them.
     pub(crate) fn are_valid(&self) -> bool {
         let host = |c: char| c.is_ascii_graphic() && !"/?#@*\\".contains(c);
         let valid = |origin: &String| match origin.split_once("://") {
@@ -27,7 +27,7 @@ impl Origins {
         !self.0.is_empty() && self.0.iter().all(valid)
     }
 
-    /// True if the request comes from a listed page, or from no page of another origin.
+    /// Returns whether the request comes from a listed page, or from no page of another origin.
     pub(super) fn allow(&self, head: &RequestHead, jsonp: bool) -> bool {
         let mut origins = head.headers.get_all(header::ORIGIN).peekable();
         if origins.peek().is_some() {
@@ -42,13 +42,13 @@ impl Origins {
     }
 }
 
-/// True if a request without an `Origin` may be one of a page of another origin, by its `Sec-Fetch-Site`. Browsers that do not send that header can load
-/// scripts all the same.
+/// Returns whether a request without an `Origin` may come from another origin's page, by its `Sec-Fetch-Site`. Browsers without that header can still
+/// load scripts, so JSONP counts as such.
 pub(crate) fn is_cross_origin(fetch_site: Option<&str>, jsonp: bool) -> bool {
     fetch_site.map_or(jsonp, |site| !matches!(site, "same-origin" | "none"))
 }
 
-/// The origin in a `Referer`.
+/// Returns the origin in a `Referer`.
 fn origin_of(url: &str) -> Option<&str> {
     let host = url.find("://")? + 3;
     let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn an_origin_has_to_be_listed() {
+    fn unlisted_origin_is_refused() {
         for (origin, allowed) in [
             ("https://a.example", true),
             ("http://localhost:3000", true),
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_without_origin_is_judged_by_its_page() {
+    fn request_without_origin_is_judged_by_its_page() {
         for (jsonp, site, referer, allowed) in [
             (false, None, None, true),
             (true, None, None, false),
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn only_origins_can_be_listed() {
+    fn list_accepts_only_origins() {
         assert!(Origins::new(["https://a.example", "http://[::1]:3000", "null"]).are_valid());
         for wrong in ["*", "a.example", "https://", "https://a.example/", "https://*.a.example", "://a", ""] {
             assert!(!Origins::new([wrong]).are_valid(), "{wrong}");

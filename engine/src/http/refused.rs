@@ -1,4 +1,4 @@
-//! Refused requests: the codes and texts of the protocol, and what the application is told.
+//! Refused requests: the codes and texts of the protocol, and the reports to the application.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crate::refusal::Refusal;
 use crate::state::EngineState;
 use crate::worker::Worker;
 
-/// Runs `work` on the worker that owns the session `id`, and waits for what its future returns. Without that worker, the session is unknown.
+/// Runs `work` on the worker that owns the session `id`, and returns its output. If that worker has ended, the session is unknown.
 pub(crate) async fn ask_owner<F, Fut, T>(engine: &Arc<EngineState>, id: Id, work: F) -> Result<T, Refused>
 where
     F: FnOnce(&Rc<Worker>, Id) -> Fut + Send + 'static,
@@ -25,7 +25,7 @@ where
     answered.map_err(|_| Refused::unknown_sid(id.as_str()))
 }
 
-/// The reason for which a request is refused.
+/// The reason for refusing a request.
 #[derive(Debug)]
 pub(crate) struct Refused {
     code: ErrorCode,
@@ -75,12 +75,12 @@ impl Refused {
         Self::new(ErrorCode::UnsupportedProtocolVersion, "Unsupported protocol version", revision.unwrap_or("none given"))
     }
 
-    /// The node can't take the session now; another may.
+    /// Returns the refusal for lack of capacity on this node; another node may have some.
     pub(crate) fn unavailable(message: &str) -> Self {
         Self { status: StatusCode::SERVICE_UNAVAILABLE, ..Self::new(ErrorCode::Forbidden, message, "at capacity") }
     }
 
-    /// Counts the refusal and tells the application.
+    /// Counts the refusal and reports it to the application.
     pub(crate) fn report(self, engine: &Arc<EngineState>, request: Handshake) -> Self {
         engine.count(Count::RequestsRefused);
         tracing::debug!(target: "sociable::engine", code = self.code as u8, answer = self.message, context = loggable(self.code, &self.context), "request refused");
@@ -90,13 +90,13 @@ impl Refused {
         self
     }
 
-    /// The answer to a request by HTTP.
+    /// Returns the answer to an HTTP request.
     pub(crate) fn reply(&self) -> Reply {
         let body = serde_json::json!({ "code": self.code as u8, "message": self.message });
         Reply::json(self.status, body.to_string())
     }
 
-    /// The answer to a request for a WebSocket: the bare text.
+    /// Returns the answer to a request for a WebSocket: the bare text.
     pub(crate) fn text(&self) -> (StatusCode, &str) {
         let status = if self.status == StatusCode::FORBIDDEN { StatusCode::BAD_REQUEST } else { self.status };
         (status, &self.message)

@@ -1,31 +1,31 @@
-//! Replies of the engine: what a request is answered, before it becomes a response.
+//! Replies of the engine: the answers to requests, before they become responses.
 
 use actix_http::StatusCode;
 use sociable_protocol::Id;
 
 use super::jsonp;
 
-/// The type of payloads that are text.
+/// The content type of text payloads.
 const TEXT: &str = "text/plain; charset=UTF-8";
 
 /// The body of a response.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     pub(crate) bytes: Vec<u8>,
-    /// It is no text.
+    /// True if the body is not text.
     pub(crate) binary: bool,
 }
 
-/// The answer to a request, made on whichever thread owns the session.
+/// The answer to a request, made on the thread that owns the session.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(super) status: StatusCode,
     pub(super) content_type: Option<&'static str>,
     pub(super) body: Vec<u8>,
     pub(super) compress: bool,
-    /// The session that was opened by the request.
+    /// The session that the request opened.
     pub(super) opened: Option<Id>,
-    /// The connection can't be used any more.
+    /// True if the connection cannot be used any more.
     pub(super) close: bool,
 }
 
@@ -34,7 +34,7 @@ impl Reply {
         Self { status, content_type: Some(content_type), body, compress: false, opened: None, close: false }
     }
 
-    /// Packets for a poll.
+    /// Returns packets for a poll.
     pub(crate) fn payload(payload: Payload, compress: bool) -> Self {
         let kind = if payload.binary { "application/octet-stream" } else { TEXT };
         Self { compress, ..Self::new(StatusCode::OK, kind, payload.bytes) }
@@ -44,7 +44,7 @@ impl Reply {
         Self { opened: Some(id), ..Self::payload(payload, true) }
     }
 
-    /// The same payload, for a page that takes scripts only. What is no text payload stays as it is.
+    /// Returns the same payload as a script for JSONP. A reply without a text payload stays as it is.
     pub(super) fn into_script(mut self, callback: &str) -> Self {
         if self.content_type == Some(TEXT)
             && let Ok(payload) = std::str::from_utf8(&self.body)
@@ -54,7 +54,7 @@ impl Reply {
         self
     }
 
-    /// Packets were taken.
+    /// Returns the confirmation of received packets.
     pub(crate) fn ok() -> Self {
         Self::new(StatusCode::OK, "text/html", "ok".into())
     }

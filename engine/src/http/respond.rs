@@ -17,10 +17,10 @@ use crate::handshake::Handshake;
 use crate::state::EngineState;
 use crate::transport::upgrade::Admission;
 
-/// Seconds after which a client may ask again that was refused for want of room.
+/// The seconds after which a client may retry that was refused for lack of room.
 const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 
-/// Turns a reply into the response.
+/// Returns the response for a reply.
 pub(super) fn respond(engine: &Arc<EngineState>, head: &RequestHead, handshake: impl FnOnce() -> Handshake, reply: Reply) -> HttpResponse {
     let mut response = HttpResponse::new(reply.status);
     let headers = response.headers_mut();
@@ -33,7 +33,7 @@ pub(super) fn respond(engine: &Arc<EngineState>, head: &RequestHead, handshake: 
     if reply.status == StatusCode::SERVICE_UNAVAILABLE {
         headers.insert(header::RETRY_AFTER, RETRY_AFTER);
     }
-    // Some browsers of old guess at the type of what they get.
+    // Old browsers guess the content type.
     if header_str(head, header::USER_AGENT).is_some_and(|agent| agent.contains(";MSIE") || agent.contains("Trident/")) {
         headers.insert(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
     }
@@ -50,7 +50,7 @@ pub(super) fn respond(engine: &Arc<EngineState>, head: &RequestHead, handshake: 
     response.set_body(lasting::body(engine, body))
 }
 
-/// The response that opens a WebSocket.
+/// Returns the response that opens a WebSocket.
 pub(super) fn switching(
     engine: &Arc<EngineState>,
     head: &RequestHead,
@@ -69,7 +69,7 @@ pub(super) fn switching(
     response
 }
 
-/// The response to a request for a WebSocket that is refused: the bare text.
+/// Returns the response to a refused request for a WebSocket: the bare text.
 pub(super) fn refuse_websocket(
     engine: &Arc<EngineState>,
     head: &RequestHead,
@@ -114,7 +114,7 @@ pub(super) fn decorate(
     }
 }
 
-/// The answer to a request of a browser whether it may ask from another origin.
+/// Returns the response to a preflight request.
 pub(super) fn preflight(engine: &Arc<EngineState>, head: &RequestHead, handshake: &Handshake) -> HttpResponse {
     let mut response = HttpResponse::new(StatusCode::NO_CONTENT);
     let headers = response.headers_mut();

@@ -1,4 +1,4 @@
-//! What a request asks for, read from its query and method, and the checks that need no session.
+//! The target of a request, read from its query and method, and the checks that need no session.
 
 use std::sync::Arc;
 
@@ -15,15 +15,15 @@ use crate::state::EngineState;
 use crate::transport::Transport;
 use crate::version::EngineVersion;
 
-/// The parts of a request that Engine.IO looks at.
+/// The parts of a request that Engine.IO reads.
 #[derive(Debug, Default)]
 pub(crate) struct Target<'a> {
     query: Query<'a>,
-    /// The parameter of the query that came more than once.
+    /// A parameter of the query that came more than once.
     repeated: Option<Repeated>,
-    /// The callback that is to get the payload, where the answer has to be a script.
+    /// The callback for the payload, where the answer has to be a script.
     pub(crate) jsonp: Option<String>,
-    /// The request wants to become a WebSocket.
+    /// True if the request asks for a WebSocket.
     pub(crate) upgrade: bool,
 }
 
@@ -37,12 +37,12 @@ impl<'a> Target<'a> {
         Self { query, repeated, jsonp, upgrade: wants_websocket(head) }
     }
 
-    /// The id of the session that the request is for; none for a handshake.
+    /// Returns the id of the request's session; none for a handshake.
     pub(crate) fn sid(&self) -> Option<&str> {
         self.query.session()
     }
 
-    /// Checks what every request has to get right.
+    /// Checks the requirements of every request.
     pub(crate) fn check(&self, config: &Config, head: &RequestHead) -> Result<Transport, Refused> {
         if let Some(Repeated(name)) = self.repeated {
             return Err(Refused::bad_request(&format!("REPEATED_PARAMETER: {name}")));
@@ -60,18 +60,18 @@ impl<'a> Target<'a> {
         Ok(transport)
     }
 
-    /// What the client speaks: all that is not revision 4 counts as 3.
+    /// Returns the revision that the client speaks: 4, or 3 for any other value.
     pub(crate) fn version(&self) -> EngineVersion {
         let base64 = self.query.base64 || self.jsonp.is_some();
         if self.query.revision.as_deref() == Some("4") { EngineVersion::V4 { base64 } } else { EngineVersion::V3 { base64 } }
     }
 
-    /// What the session of a request has to speak, if the request says it.
+    /// Returns the revision that the session has to speak, if the request names one.
     pub(crate) fn claims(&self) -> Option<EngineVersion> {
         self.query.revision.is_some().then(|| self.version())
     }
 
-    /// Checks what a request for a new session has to get right besides, and asks the application.
+    /// Checks the further requirements of a handshake, and asks the application.
     pub(crate) async fn check_handshake(
         &self,
         engine: &Arc<EngineState>,
@@ -103,7 +103,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// True for a request by which a WebSocket is opened.
+/// Returns whether a request asks for a WebSocket.
 pub(crate) fn wants_websocket(head: &RequestHead) -> bool {
     let protocol = head.headers.get(header::UPGRADE);
     head.method == Method::GET && protocol.is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))

@@ -12,14 +12,14 @@ use crate::counters::Count;
 use crate::state::EngineState;
 use crate::transport::stream::MovableTcp;
 
-/// The answer to a connection for which there is no room.
+/// The answer to a connection beyond the limit.
 const REFUSAL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
-/// So many refused connections are kept for a moment, so that their clients get to read the answer.
+/// The limit of refused connections that linger, so that their clients can read the answer.
 const MAX_LINGERING: usize = 24;
-/// How long that is.
+/// The time for which a refused connection lingers.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// Lets a connection in, or refuses it. One that is `plain` can be told why.
+/// Admits a connection, or refuses it. Only a `plain` one, without TLS, gets an answer.
 pub(super) async fn admit(engine: Arc<EngineState>, stream: TcpStream, plain: bool) -> Result<MovableTcp, ()> {
     if let Some(held) = engine.connections.try_hold() {
         return Ok(MovableTcp::new(stream, held));
@@ -31,9 +31,9 @@ pub(super) async fn admit(engine: Arc<EngineState>, stream: TcpStream, plain: bo
     Err(())
 }
 
-/// Answers by 503. A stream that is closed before its request was read loses the answer, so some are waited for.
+/// Answers by 503. Closing a stream with an unread request would destroy the answer, so some streams linger.
 async fn refuse(connections: &Connections, mut stream: TcpStream) {
-    // A client that does not take it at once gets none.
+    // A client that does not take the answer at once gets none.
     let _ = socket2::SockRef::from(&stream).send(REFUSAL);
     let lingers = |lingering: usize| (lingering < MAX_LINGERING).then_some(lingering + 1);
     if connections.lingering.fetch_update(Relaxed, Relaxed, lingers).is_err() {
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn connections_do_not_gather_small_messages() {
+    async fn connections_send_small_messages_without_delay() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let accepted = listener.accept().await.unwrap().0.into_std().unwrap();

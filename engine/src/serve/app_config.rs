@@ -1,5 +1,6 @@
-//! The configuration that an `App` is told of its server. actix-web has no public way to build one; this file is the only place that
-//! knows how it is done all the same, and its test tells when that changes.
+//! The server configuration that an `App` sees. actix-web has no public constructor for it.
+//!
+//! Only this file uses the way around, and its test fails when actix-web changes it.
 
 use std::net::SocketAddr;
 
@@ -14,7 +15,7 @@ mod tests {
     use super::app_config;
 
     #[test]
-    fn an_app_is_told_whether_it_is_behind_tls_and_where_it_listens() {
+    fn app_sees_tls_and_listening_address() {
         let addr = "127.0.0.1:3000".parse().unwrap();
         let config = app_config(true, addr);
         assert!(config.secure());

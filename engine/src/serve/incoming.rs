@@ -1,4 +1,4 @@
-//! What becomes of a connection: requests go to the `App`, WebSockets of the engine to their session, all other upgrades to the `App`.
+//! The routing of a connection: requests and foreign upgrades go to the `App`, WebSockets of the engine to their session.
 
 use std::cell::RefCell;
 use std::fmt;
@@ -28,12 +28,12 @@ use crate::state::EngineState;
 use crate::transport::stream::Stream;
 use crate::transport::upgrade;
 
-/// Long enough for the pools of proxies, which keep idle connections for a minute.
+/// Longer than the pools of proxies keep idle connections, which is a minute.
 const KEEP_ALIVE: Duration = Duration::from_secs(75);
-/// How long the head of a request may take to arrive.
+/// The time in which the head of a request has to arrive.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest body of a refusal: what is longer is left out.
+/// The longest body of a refusal. A longer one is left out.
 const MAX_REFUSAL: usize = 64 * 1024;
 
 type AppService = BoxService<Request, Response<BoxBody>, actix_web::Error>;
@@ -74,7 +74,7 @@ where
             }
         })
     });
-    let app = app.map_err(Into::into).map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "the App can't be made"));
+    let app = app.map_err(Into::into).map_init_err(|error| tracing::error!(target: "sociable::serve", ?error, "App not created"));
     let app = OneApp { factory: Rc::new(boxed::factory(app)), made: Rc::default() };
     let upgrade = upgrade_service(Arc::clone(engine), app.clone(), linger);
     let http = HttpService::build()
@@ -82,7 +82,7 @@ where
         .keep_alive(KEEP_ALIVE)
         .client_request_timeout(REQUEST_TIMEOUT)
         .tcp_nodelay(true)
-        // A poll that its client has given up shows by this alone.
+        // Only this option reveals a poll that its client has given up.
         .h1_allow_half_closed(false)
         .upgrade(upgrade)
         .finish(app)
@@ -90,7 +90,7 @@ where
     let engine = Arc::clone(engine);
     apply_fn_factory(http, move |(stream, peer): (T, Option<SocketAddr>), http: &_| {
         let ((stream, home), engine) = (Loan::new(stream), Arc::clone(&engine));
-        // Not in one block: that would hold the large future twice.
+        // Not in one block, which would hold the large future twice.
         http.call((stream, Protocol::Http1, peer)).then(move |_| async move {
             if let Some(stream) = home.take() {
                 linger.close(&engine, stream).await;
@@ -100,7 +100,7 @@ where
     })
 }
 
-/// Makes the `App` once and shares it: requests and the upgrades that are not the engine's meet the same one.
+/// An `App` that is created once and shared by requests and by upgrades of other services.
 #[derive(Clone)]
 pub(super) struct OneApp {
     factory: Rc<BoxServiceFactory<(), Request, Response<BoxBody>, actix_web::Error, ()>>,
@@ -117,7 +117,7 @@ impl ServiceFactory<Request> for OneApp {
 
     fn new_service(&self, (): ()) -> Self::Future {
         let this = self.clone();
-        // The look has to come when the future runs: both who ask do so before either is answered.
+        // The check has to run in the future: both callers run it before either is answered.
         async move {
             let made = this.made.borrow().clone();
             match made {
@@ -133,7 +133,7 @@ impl ServiceFactory<Request> for OneApp {
     }
 }
 
-/// Gets every request that wants its connection to become something else.
+/// Returns the service for requests that ask for an upgrade.
 fn upgrade_service<T>(engine: Arc<EngineState>, app: OneApp, linger: Linger) -> UpgradeFactory<Loan<T>>
 where
     T: ActixStream + Into<Stream> + 'static,
@@ -141,7 +141,7 @@ where
     boxed::factory(fn_factory(move || {
         let (engine, app) = (Arc::clone(&engine), app.clone());
         async move {
-            // What is not the engine's is served as if nobody had looked at it.
+            // Requests of other services are served as without this engine.
             let engines = app.new_service(()).await?;
             let rest = HttpService::<Rewind<Loan<T>>, _, _>::build()
                 .on_connect_ext(|loan: &Rewind<Loan<T>>, data| drop(data.insert(loan.stream().line())))
@@ -163,7 +163,7 @@ where
                     } else {
                         let home = parts.io.home();
                         let stream = Rewind::request(&request, &parts.read_buf, parts.io);
-                        // The future of this connection is let go; the other service has one of its own.
+                        // The future of this connection is detached; the other service has its own.
                         actix_rt::spawn(rest.call((stream, Protocol::Http1, request.peer_addr())).then(move |_| async move {
                             if let Some(stream) = home.take() {
                                 linger.close(&engine, stream).await;
@@ -177,7 +177,7 @@ where
     }))
 }
 
-/// Has the `App` answer a request for a WebSocket of the engine. If it lets it in, the stream goes to the session.
+/// Makes the `App` answer a request for a WebSocket of the engine. If the `App` admits it, the stream goes to the session.
 async fn accept(engine: &Arc<EngineState>, app: &AppService, request: Request, mut stream: Stream, early: BytesMut, linger: Linger) {
     let handover = Handover::default();
     request.extensions_mut().insert(handover.clone());
@@ -209,7 +209,7 @@ async fn accept(engine: &Arc<EngineState>, app: &AppService, request: Request, m
     }
 }
 
-/// Status, headers and the empty line behind them.
+/// Returns the status line, the headers and the empty line after them.
 fn write_head(response: &Response<BoxBody>, connection: &str) -> Vec<u8> {
     let mut head = Vec::with_capacity(256);
     head.extend_from_slice(format!("HTTP/1.1 {}\r\nConnection: {connection}\r\n", response.status()).as_bytes());

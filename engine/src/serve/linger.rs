@@ -1,7 +1,7 @@
 //! The end of a connection whose client may still be sending.
 //!
-//! The system resets a connection that is closed while input is unread, and a reset takes the answer away from the client. A proxy in front
-//! takes a node that resets connections for dead. So what the client still sends is read and dropped, within bounds.
+//! The system resets a connection that is closed with unread input, and the client loses the answer. A proxy in front may mark a node that resets
+//! connections as dead. So further input is read and dropped, within bounds.
 
 use std::cell::RefCell;
 use std::error::Error;
@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use crate::counters::Count;
 use crate::state::EngineState;
 
-/// How long a client may go on sending, and how much, after its connection has ended.
+/// The bounds of a client that still sends after its connection has ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Linger {
     pub(crate) time: Duration,
@@ -36,7 +36,7 @@ impl Default for Linger {
 }
 
 impl Linger {
-    /// Ends a connection: its client gets the end of the stream, and time to read the answer. Nothing that it sends is kept.
+    /// Ends a connection. The client gets the end of the stream and time to read the answer; its input is dropped.
     pub(super) async fn close<S: AsyncRead + AsyncWrite + Unpin>(self, engine: &Arc<EngineState>, mut stream: S) {
         let mut left = self.bytes;
         let ended = async {
@@ -44,14 +44,14 @@ impl Linger {
             std::future::poll_fn(|cx| poll_discard(cx, &mut stream, &mut left)).await
         };
         match tokio::time::timeout(self.time, ended).await {
-            // An error means that the client is gone.
+            // An error means that the client has closed the connection.
             Ok(Ok(true) | Err(_)) => {}
             Ok(Ok(false)) | Err(_) => engine.count(Count::LingersCut),
         }
     }
 }
 
-/// Reads until the end of the stream. False if that is more than was left.
+/// Reads until the end of the stream. False if more than `left` bytes came.
 fn poll_discard<S: AsyncRead + Unpin>(cx: &mut Context<'_>, stream: &mut S, left: &mut usize) -> Poll<io::Result<bool>> {
     let mut space = [MaybeUninit::uninit(); 8192];
     loop {
@@ -65,13 +65,14 @@ fn poll_discard<S: AsyncRead + Unpin>(cx: &mut Context<'_>, stream: &mut S, left
     }
 }
 
-/// A body in chunks, which is there until the response is written. actix-http goes on reading one that the `App` has dropped, without bounds; one
-/// that is there and unread makes it close the connection.
+/// A chunked body that exists until the response is written.
+///
+/// If the `App` drops a body, actix-http reads the rest without bounds. If the body exists unread, actix-http closes the connection.
 #[derive(Clone)]
 pub(super) struct Chunks(Rc<RefCell<Payload>>);
 
 impl Chunks {
-    /// Takes hold of the body of a request, if it is in chunks.
+    /// Takes the body out of a request, if it is chunked.
     pub(super) fn hold(request: &mut Request) -> Option<Self> {
         if !matches!(request.payload(), Payload::H1 { .. }) || !request.chunked().unwrap_or(false) {
             return None;
@@ -103,7 +104,7 @@ impl futures_util::Stream for Chunks {
     }
 }
 
-/// The body of a response whose request may still be coming.
+/// The body of a response whose request may still be arriving.
 struct Answer {
     body: BoxBody,
     _chunks: Chunks,

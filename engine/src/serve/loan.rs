@@ -1,4 +1,4 @@
-//! The stream of a connection while the HTTP server has it.
+//! The stream of a connection while the HTTP server uses it.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -12,10 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 const HEAD_END: &[u8] = b"\r\n\r\n";
 const END: u32 = u32::from_be_bytes(*b"\r\n\r\n");
-/// The end of a head with an empty line behind, by which a balancer says that its client has sent more.
+/// The end of a head with an empty line after it. A balancer marks with it that its client has sent more.
 const END_AND_LINE: u64 = u64::from_be_bytes(*b"\0\0\r\n\r\n\r\n");
 
-/// The refusals that actix-http gives by itself to what it can't read, and the answers that take their place: with a reason.
+/// The bare refusals of actix-http for unreadable requests, and the replacements with a reason.
 const REFUSALS: [(&[u8], &[u8]); 2] = [
     (
         b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n",
@@ -29,28 +29,28 @@ const REFUSALS: [(&[u8], &[u8]); 2] = [
     ),
 ];
 
-/// What the stream of a connection knows of the request that is being answered, and the other way round.
+/// The state shared by a connection's stream and the request that is being answered.
 #[derive(Debug, Default)]
 pub(crate) struct Line {
-    /// A request has come to the `App`, and nothing of its answer is written.
+    /// True if the `App` has a request, and nothing of its response is written.
     answering: Cell<bool>,
-    /// It has a body, or had one.
+    /// True if the request has or had a body.
     body: Cell<bool>,
-    /// The client has sent more than the head of the request.
+    /// True if the client has sent more than the head of the request.
     more: Cell<bool>,
-    /// The last eight bytes that came, the last one lowest.
+    /// The last eight bytes received, the last one lowest.
     tail: Cell<u64>,
     waiting: RefCell<Option<Waker>>,
 }
 
 impl Line {
-    /// A request has come to the `App`, with or without a body.
+    /// Notes that the `App` has a request, with or without a body.
     pub(super) fn ask(&self, body: bool) {
         self.answering.set(true);
         self.body.set(body);
     }
 
-    /// Waits until the client has sent something behind its request, which has no body.
+    /// Waits until the client has sent something after its request, which has no body.
     pub(crate) async fn more(&self) {
         std::future::poll_fn(|cx| {
             if self.more.take() && !self.body.get() {
@@ -75,31 +75,31 @@ impl Line {
             None => bytes.iter().fold(self.tail.get(), |tail, byte| tail << 8 | u64::from(*byte)),
         };
         self.tail.set(tail);
-        // A body that ends like a head is not seen: it waits for the poll. A search would cost every request.
+        // Input after a body that ends like a head goes unnoticed and waits for the poll. A search would cost every request.
         self.more.set(tail & 0xffff_ffff != u64::from(END) || tail & 0xffff_ffff_ffff == END_AND_LINE);
     }
 
-    /// What is written instead, if it is not the `App` that answers.
+    /// Returns the replacement for bytes that actix-http writes by itself, if they are a bare refusal.
     fn written(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         if bytes.starts_with(b"HTTP/1.1 100 ") {
             return None;
         }
         let refusal = if self.answering.replace(false) { None } else { REFUSALS.iter().find(|(bare, _)| bytes.starts_with(bare)) };
-        // A whole answer, with nothing behind.
-        refusal.filter(|_| memmem::find(bytes, HEAD_END) == bytes.len().checked_sub(HEAD_END.len())).map(|(_, told)| *told)
+        // Only a whole answer, with nothing after it.
+        refusal.filter(|_| memmem::find(bytes, HEAD_END) == bytes.len().checked_sub(HEAD_END.len())).map(|(_, reply)| *reply)
     }
 }
 
-/// Where a stream is when it comes back from the HTTP server.
+/// The place to which a stream returns from the HTTP server.
 pub(super) type Home<S> = Rc<Cell<Option<S>>>;
 
-/// A stream that the HTTP server has for as long as it serves. Dropped, it comes home, unless the client has closed it.
+/// A stream on loan to the HTTP server. Dropped, it returns, unless the client has closed it.
 pub(super) struct Loan<S> {
     stream: Option<S>,
     home: Home<S>,
     line: Rc<Line>,
     ended: bool,
-    /// What is left to write in the place of a bare refusal.
+    /// The rest of the replacement for a bare refusal.
     instead: Option<&'static [u8]>,
 }
 
@@ -109,12 +109,12 @@ impl<S> Loan<S> {
         (Self { stream: Some(stream), home: Rc::clone(&home), line: Rc::default(), ended: false, instead: None }, home)
     }
 
-    /// The stream, for good.
+    /// Takes the stream for good.
     pub(super) fn keep(mut self) -> Option<S> {
         self.stream.take()
     }
 
-    /// Where it comes home.
+    /// Returns the place to which the stream returns.
     pub(super) fn home(&self) -> Home<S> {
         Rc::clone(&self.home)
     }
@@ -132,7 +132,7 @@ impl<S> Drop for Loan<S> {
     }
 }
 
-/// It is there until it is kept or dropped.
+/// Returns the stream, which exists until it is taken or dropped.
 fn there<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
     stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
@@ -196,22 +196,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn refusals_are_as_long_as_they_say() {
-        for (bare, told) in REFUSALS {
-            let told = std::str::from_utf8(told).unwrap();
-            let (head, body) = told.split_once("\r\n\r\n").unwrap();
+    fn refusals_have_the_stated_length() {
+        for (bare, reply) in REFUSALS {
+            let reply = std::str::from_utf8(reply).unwrap();
+            let (head, body) = reply.split_once("\r\n\r\n").unwrap();
             assert!(head.contains(&format!("content-length: {}\r\n", body.len())), "{body}: {}", body.len());
-            assert_eq!(told.lines().next(), std::str::from_utf8(bare).unwrap().lines().next());
+            assert_eq!(reply.lines().next(), std::str::from_utf8(bare).unwrap().lines().next());
         }
     }
 
     #[test]
-    fn line_sees_what_follows_a_poll() {
+    fn line_detects_input_after_a_poll() {
         let get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
         let post = "POST / HTTP/1.1\r\nContent-Length: 1\r\n\r\n3";
         for (reads, more) in [
             (vec![get.to_owned()], false),
-            // The end of the stream is nothing to serve.
+            // The end of the stream is no further request.
             (vec![get.to_owned(), String::new()], false),
             (vec![get[..20].to_owned(), get[20..].to_owned()], false),
             (get.split_inclusive('\n').map(str::to_owned).collect(), false),
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn line_tells_why_only_where_nobody_answered() {
+    fn line_replaces_only_refusals_by_actix_http() {
         let line = Line::default();
         let bare = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
         assert!(line.written(bare).is_some());

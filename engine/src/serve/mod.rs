@@ -1,7 +1,7 @@
 //! A server that hands WebSockets over as raw streams, beside the user's own `App`.
 //!
-//! actix-web keeps a connection's dispatcher and buffers for as long as a WebSocket lives. This server takes the stream away from it: an
-//! idle WebSocket costs a task of a few hundred bytes, writes go straight to the socket, and a client that does not read can be cut off.
+//! actix-web keeps a connection's dispatcher and buffers for as long as a WebSocket lives. This server takes the stream away from it. So an idle
+//! WebSocket costs a task of a few hundred bytes, and writes go straight to the socket. A slow client can be cut off.
 
 mod admission;
 mod app_config;
@@ -36,8 +36,8 @@ const BACKLOG: usize = 4096;
 
 /// A server for an [`Engine`](crate::Engine) and the `App` beside it.
 ///
-/// The `App` has to have the engine's service. All requests go through the `App` and its middleware, those for WebSockets too: headers that
-/// a middleware adds to the response get to the client, and one that answers by itself keeps the WebSocket from being opened.
+/// The `App` has to contain the engine's service. All requests go through the `App` and its middleware, WebSockets included. Headers that a
+/// middleware adds reach the client. A middleware that answers by itself prevents the WebSocket.
 ///
 /// ```no_run
 /// # #[actix_web::main]
@@ -73,7 +73,7 @@ pub struct Serve<F> {
 enum Security {
     Plain,
     #[cfg(feature = "rustls")]
-    Tls(ServerConfig),
+    Tls(Box<ServerConfig>),
 }
 
 impl<F> fmt::Debug for Serve<F> {
@@ -88,43 +88,45 @@ impl<F> Serve<F> {
         Self { engine, app, listeners: vec![], workers: None, max_connections: usize::MAX, linger: Linger::default(), stop }
     }
 
-    /// How many worker threads serve: as many as the machine has cores by default.
+    /// Sets the number of worker threads: as many as the machine has cores by default.
     pub fn workers(mut self, workers: usize) -> Self {
         self.workers = Some(workers.max(1));
         self
     }
 
-    /// How many connections are served at a time: by default as many as the limit on open files (`RLIMIT_NOFILE`) allows, less a reserve of a
-    /// twentieth, and 96 at least, for all else that the process opens. Further connections are answered by 503 and closed. When a sixteenth is
-    /// left, no new sessions are taken, so that living ones have room for their requests.
+    /// Sets the limit of connections. Further connections are answered by 503 and closed.
+    ///
+    /// The default is the limit on open files (`RLIMIT_NOFILE`), less a reserve of a twentieth, and at least 96. The last sixteenth is reserved for
+    /// existing sessions: no new ones are accepted.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections.max(1);
         self
     }
 
-    /// Sets for how long, and for how many bytes, a connection goes on that has ended while its client was sending: 10 s and 16 MiB by
-    /// default. What the client sends then is dropped. Without that time the connection is reset, and the client may lose its answer, such as
-    /// 413. A connection that is cut off at a bound is counted (`lingers_cut`).
+    /// Sets the bounds of a connection that ends while its client is sending: 10 s and 16 MiB by default.
+    ///
+    /// Input within the bounds is read and dropped. Without this, the connection would be reset, and the client could lose its answer, such as 413. A
+    /// connection cut off at a bound is counted (`lingers_cut`).
     pub fn linger(mut self, time: Duration, bytes: usize) -> Self {
         self.linger = Linger { time, bytes };
         self
     }
 
-    /// How long a stop may take until the connections that are left are cut off: 10 s by default.
+    /// Sets the deadline of a stop: 10 s by default. Then the remaining connections are cut off.
     pub fn shutdown_timeout(mut self, timeout: Duration) -> Self {
         self.stop.timeout = timeout;
         self
     }
 
-    /// Over how long a time clients are sent elsewhere before the stop, a few at a time: not at all by default, so that all are closed at
-    /// once. See [`Engine::drain`](crate::Engine::drain). A second signal ends it, and cuts off what is left,
-    /// within two seconds.
+    /// Sets the time over which a stop closes sessions in batches. By default all are closed at once.
+    ///
+    /// See [`Engine::drain`](crate::Engine::drain). A second signal ends the drain, and cuts off the rest within two seconds.
     pub fn drain(mut self, time: Duration) -> Self {
         self.stop.drain = time;
         self
     }
 
-    /// Leaves SIGINT and SIGTERM to the application, which then stops the server by dropping the future of [`run`](Self::run).
+    /// Leaves SIGINT and SIGTERM to the application, which stops the server by dropping the future of [`run`](Self::run).
     pub fn disable_signals(mut self) -> Self {
         self.stop.signals = false;
         self
@@ -134,7 +136,7 @@ impl<F> Serve<F> {
     ///
     /// # Errors
     ///
-    /// None of them can be listened on.
+    /// No address is available.
     pub fn bind(mut self, addrs: impl ToSocketAddrs) -> io::Result<Self> {
         for listener in listen(addrs)? {
             self.listeners.push((listener, Security::Plain));
@@ -142,42 +144,44 @@ impl<F> Serve<F> {
         Ok(self)
     }
 
-    /// Listens on these addresses with TLS. It needs the feature `rustls`.
+    /// Listens on these addresses with TLS, with the feature `rustls`.
     ///
     /// # Errors
     ///
-    /// None of them can be listened on.
+    /// No address is available.
     #[cfg(feature = "rustls")]
     #[cfg_attr(docsrs, doc(cfg(feature = "rustls")))]
     pub fn bind_rustls(mut self, addrs: impl ToSocketAddrs, config: ServerConfig) -> io::Result<Self> {
         for listener in listen(addrs)? {
-            self.listeners.push((listener, Security::Tls(config.clone())));
+            self.listeners.push((listener, Security::Tls(Box::new(config.clone()))));
         }
         Ok(self)
     }
 
-    /// Serves on a socket that listens already.
+    /// Serves on a socket that is listening already.
     ///
     /// # Errors
     ///
-    /// The socket can't be made non-blocking.
+    /// The socket cannot be made non-blocking.
     pub fn listen(mut self, listener: TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         self.listeners.push((listener, Security::Plain));
         Ok(self)
     }
 
-    /// The addresses that are listened on: for a port of 0, the port that was given.
+    /// Returns the addresses that the server listens on. A port of 0 is replaced by the assigned one.
     pub fn addrs(&self) -> Vec<SocketAddr> {
         self.listeners.iter().filter_map(|(listener, _)| listener.local_addr().ok()).collect()
     }
 
-    /// Serves until SIGINT or SIGTERM. Then every client gets a clean close, at once or during the [`drain`](Self::drain), and connections that are left
-    /// after the shutdown timeout are cut off.
+    /// Serves until SIGINT or SIGTERM.
+    ///
+    /// Then every client gets a clean close, at once or during the [`drain`](Self::drain). Connections that remain after the shutdown timeout are cut
+    /// off.
     ///
     /// # Errors
     ///
-    /// A worker can't be started.
+    /// A worker cannot be started.
     pub async fn run<I, S, B>(self) -> io::Result<()>
     where
         F: Fn() -> I + Send + Clone + 'static,
@@ -190,9 +194,9 @@ impl<F> Serve<F> {
     {
         let Self { engine, app, listeners, workers, max_connections, linger, stop } = self;
         let limit = engine.connections.limit_to(max_connections);
-        // What is accepted and not yet served is no more than the reserve bears.
+        // Accepted but unserved connections have to fit into the reserve.
         let backlog = backlog(limit).min(BACKLOG);
-        // actix-server does not see the connections that were handed over: its own stop would wait for nothing or cut them off.
+        // actix-server does not track the connections that were handed over. Its own stop would cut them off, or wait for nothing.
         let mut builder = actix_server::Server::build()
             .disable_signals()
             .shutdown_timeout(stop.timeout.as_secs().max(1))
@@ -216,12 +220,13 @@ impl<F> Serve<F> {
                         .and_then(http)
                 })?,
                 #[cfg(feature = "rustls")]
-                Security::Tls(mut tls) => {
+                Security::Tls(tls) => {
+                    let mut tls = *tls;
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
                         let http = incoming::service(&engine, &app, addr, true, linger);
                         let engine = Arc::clone(&engine);
-                        // The finisher of actix-http would wrap a stream that can't leave its thread.
+                        // The finisher of actix-http would wrap a stream that cannot leave its thread.
                         fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, false))
                             .and_then(Acceptor::new(tls.clone()).map_err(|_| ()).map_init_err(|_| ()))
                             .and_then(|stream: actix_tls::accept::rustls_0_23::TlsStream<MovableTcp>| async move {

@@ -1,4 +1,4 @@
-//! Gives back to a connection what was read from it, so that another service can read it anew.
+//! A stream that returns bytes again that were read from it, for another service.
 
 use std::io;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ pub(super) struct Rewind<T> {
 }
 
 impl<T> Rewind<T> {
-    /// Puts a request and what was read behind it back in front of the stream.
+    /// Puts a request, and the bytes read after it, back in front of the stream.
     pub(super) fn request(request: &Request, behind: &[u8], stream: T) -> Self {
         Self { front: serialize(request, behind), stream }
     }

@@ -1,9 +1,9 @@
-//! Running a server until it is told to stop, and stopping it so that every client learns of it.
+//! Running a server until it is stopped, and a stop that reaches every client.
 //!
-//! actix-server knows nothing of sessions: its own stop waits its whole time for open WebSockets, and tells them nothing. So the sessions are
-//! closed first, and the server is stopped after.
+//! actix-server has no notion of sessions: its own stop waits the whole time for open WebSockets, without a close packet. So the sessions are closed
+//! first, and the server is stopped after them.
 //!
-//! A first signal begins the drain, if there is to be one; a second ends it at once, wherever it is.
+//! A first signal begins the drain, if there is one. A second signal ends it at once.
 
 use std::io;
 use std::sync::Arc;
@@ -16,74 +16,75 @@ use tokio::time::timeout;
 use crate::drain::drain;
 use crate::state::EngineState;
 
-/// Clients get so much of the time to take their close packet: one part of this many.
+/// The divisor of the time in which clients take their close packets.
 const CLOSE_SHARE: u32 = 2;
-/// How long the last answers have to leave: a session is over when its close packet is handed to the HTTP server, which then has to write it. A graceful stop of
-/// actix-server would see to that, but it waits for every idle connection too.
+/// The time to write the last responses. A session is over when its close packet is handed to the HTTP server, which still has to write it. A
+/// graceful stop of actix-server would do so, but it also waits for every idle connection.
 const FLUSH: Duration = Duration::from_millis(250);
-/// How long it may take at most when it is told twice to stop.
-const HURRY: Duration = Duration::from_secs(1);
+/// The deadline of a stop after the second signal.
+const HURRIED_CLOSE: Duration = Duration::from_secs(1);
 
-/// How a server stops.
+/// The options of a stop.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Stop {
-    /// Over how long a time its clients are sent elsewhere before.
+    /// The time over which sessions are closed in batches first.
     pub(crate) drain: Duration,
-    /// How long it may take then until the connections that are left are cut off.
+    /// The time after which the remaining connections are cut off.
     pub(crate) timeout: Duration,
-    /// Whether it is SIGINT or SIGTERM that stops it.
+    /// Whether SIGINT and SIGTERM stop the server.
     pub(crate) signals: bool,
 }
 
 /// Serves until the server ends, or is stopped.
 pub(crate) async fn run(engine: &Arc<EngineState>, mut server: Server, stop: Stop) -> io::Result<()> {
     let handle = server.handle();
-    let mut signals = Signals::heard(stop.signals);
+    let mut signals = Signals::install(stop.signals);
     tokio::select! {
         ended = &mut server => return ended,
         () = signals.next() => {}
     }
     tracing::info!(target: "sociable::serve", "stopping");
-    let in_peace = async {
+    let orderly = async {
         drain(engine, stop.drain).await;
         engine.close(stop.timeout / CLOSE_SHARE).await;
     };
     let stopping = async {
         tokio::select! {
-            () = in_peace => {}
+            () = orderly => {}
             () = signals.next() => {
-                tracing::warn!(target: "sociable::serve", sessions = engine.session_count(), "told again to stop: what is left is cut off");
-                // Who can be told is: it goes on at another node the sooner. To take leave of a cluster may take longer than there is time.
-                drop(timeout(HURRY, engine.close(FLUSH)).await);
+                tracing::warn!(target: "sociable::serve", sessions = engine.session_count(), "second signal; cutting off remaining sessions");
+                // Reachable clients still get a close packet, so that they reconnect sooner. Leaving the cluster may take longer than the time
+                // allows.
+                drop(timeout(HURRIED_CLOSE, engine.close(FLUSH)).await);
             }
         }
         tokio::time::sleep(FLUSH).await;
-        // What is left now is cut off.
+        // The remaining connections are cut off.
         handle.stop(false).await;
     };
     tokio::join!(stopping, server).1
 }
 
-/// SIGINT and SIGTERM, as far as they are heard.
+/// The signals SIGINT and SIGTERM, where they are handled.
 struct Signals {
     interrupt: Option<Signal>,
     terminate: Option<Signal>,
 }
 
 impl Signals {
-    fn heard(heard: bool) -> Self {
-        let hear = |kind| match signal(kind) {
+    fn install(wanted: bool) -> Self {
+        let install = |kind| match signal(kind) {
             Ok(signal) => Some(signal),
             Err(error) => {
-                tracing::error!(target: "sociable::serve", %error, "a signal can't be waited for");
+                tracing::error!(target: "sociable::serve", %error, "signal handler not installed");
                 None
             }
         };
-        let hear = |kind| heard.then(|| hear(kind)).flatten();
-        Self { interrupt: hear(SignalKind::interrupt()), terminate: hear(SignalKind::terminate()) }
+        let install = |kind| wanted.then(|| install(kind)).flatten();
+        Self { interrupt: install(SignalKind::interrupt()), terminate: install(SignalKind::terminate()) }
     }
 
-    /// Waits for the next of them. One that came while nobody waited is not lost.
+    /// Waits for the next signal. A signal that came earlier is not lost.
     async fn next(&mut self) {
         tokio::select! {
             Some(()) = next(&mut self.interrupt) => {}

@@ -1,19 +1,19 @@
-//! The memory that a session may take of what its client sent.
+//! The memory budget of a session's inbound data.
 
 use super::{Ending, Session, State};
 use crate::counters::Count;
 use crate::reason::CloseReason;
 
-/// What an idle session takes, with its timers and what the layer above has of it.
+/// The memory of an idle session, with its timers and its part of the layer above.
 const COST: usize = 2048;
 
 impl Session {
-    /// Counts bytes that are kept of what the client sent. False if they are too many for one client, or for all together.
+    /// Charges bytes of the client's data. Returns false if they exceed the budget of the client or of all sessions.
     pub fn keep(&self, bytes: usize) -> bool {
         self.keep_within(bytes, self.config().client_bytes())
     }
 
-    /// As [`keep`](Self::keep), for a message that is not complete. What one read brings at most comes on top for one client.
+    /// As [`keep`](Self::keep), for an incomplete message. The bytes of one read are allowed beyond the client's budget.
     pub(crate) fn keep_incomplete(&self, bytes: usize, read: usize) -> bool {
         self.keep_within(bytes, self.config().client_bytes().saturating_add(read))
     }
@@ -27,24 +27,24 @@ impl Session {
         fits
     }
 
-    /// Gives back bytes that were [kept](Self::keep).
+    /// Returns bytes that were [charged](Self::keep).
     pub fn let_go(&self, bytes: usize) {
-        // A session that was released has none any more.
+        // A released session has no charge any more.
         let bytes = bytes.min(self.kept.get());
         self.kept.set(self.kept.get() - bytes);
         self.worker.engine.memory.give_back(bytes);
     }
 
-    /// Closes the session of a client that sent more of an incomplete packet than may be kept.
+    /// Closes the session of a client whose incomplete packet exceeds the budget.
     pub fn end_over_budget(&self) {
         if self.is_open() {
             self.worker.counters.increment(Count::PacketsOverBudget);
-            tracing::debug!(target: "sociable::engine", sid = %self.id.shortened(), "incomplete packet takes too much memory: session closed");
+            tracing::debug!(target: "sociable::engine", sid = %self.id.shortened(), "incomplete packet over budget; session closed");
             self.end(CloseReason::ForcedClose, Ending::Abrupt);
         }
     }
 
-    /// What the session takes as long as it lives.
+    /// Returns the memory that the session takes for its whole life.
     pub(super) fn cost(&self) -> usize {
         COST + self.handshake.kept_bytes()
     }

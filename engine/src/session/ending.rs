@@ -8,11 +8,11 @@ use crate::reason::CloseReason;
 use crate::timers::Deadline;
 use crate::transport::Transport;
 
-/// How long the end of a session may take to reach its client: to be fetched by a poll, or to be read from a WebSocket.
+/// The deadline for the end of a session to reach its client, by a poll or on a WebSocket.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Session {
-    /// Closes the session. What waits is delivered first.
+    /// Closes the session. Waiting messages are delivered first.
     pub fn close(&self) {
         let reason = if self.transport.get() == Transport::WebSocket || self.polling.waiting.get() {
             CloseReason::ForcedClose
@@ -24,8 +24,8 @@ impl Session {
 
     /// Ends the session once.
     ///
-    /// A client that polls and has no poll waiting is kept for its next one only if the server wanted the end: after a fault of its own it finds
-    /// its session gone.
+    /// A polling client may be without a waiting poll. The next poll then gets the end, but only if the server wanted it. After an error of its own,
+    /// the client finds its session unknown.
     pub fn end(&self, reason: CloseReason, ending: Ending) {
         let wanted = matches!(reason, CloseReason::ForcedClose | CloseReason::ForcedServerClose | CloseReason::ServerShuttingDown);
         let reachable = self.transport.get() == Transport::WebSocket || self.polling.waiting.get();
@@ -47,7 +47,7 @@ impl Session {
             CloseReason::ForcedServerClose => self.worker.counters.increment(Count::ForcedServerCloses),
             CloseReason::ServerShuttingDown => self.worker.counters.increment(Count::ShutdownCloses),
             CloseReason::SessionFailed => self.worker.counters.increment(Count::SessionsFailed),
-            // It is counted where it is noticed.
+            // Counted where it is noticed.
             CloseReason::SlowClient => {}
         }
         tracing::debug!(target: "sociable::engine", sid = %self.id.shortened(), %reason, "session ended");
@@ -61,16 +61,16 @@ impl Session {
         self.outbox.wake();
         self.resume();
         if let Some(connection) = connection {
-            // A layer that is broken must not take the caller with it, who may be ending other sessions.
+            // A panic of the layer above must not stop the caller, which may be ending other sessions.
             self.supervise(|| connection.closed(reason));
         }
         if self.transport.get() == Transport::WebSocket {
-            // Nobody asks for a WebSocket session by its id.
+            // Requests never ask for a WebSocket session by its id.
             self.forget();
         }
     }
 
-    /// The transport has delivered the end of the session, or can't.
+    /// Releases the session after the transport has delivered its end, or cannot.
     pub(crate) fn release(&self) {
         if self.state.replace(State::Closed) != State::Closed {
             self.cancel(&self.heartbeat);
@@ -82,7 +82,7 @@ impl Session {
             self.forget();
             self.arrived();
             self.worker.engine.memory.give_back(self.cost() + self.kept.take());
-            self.worker.engine.session_closed();
+            self.worker.engine.session_closed(self.transport.get());
         }
     }
 

@@ -1,4 +1,4 @@
-//! The deadlines of a session: ping, pong, the first sign of life, and the fetch of its end.
+//! The deadlines of a session: ping, pong, acceptance by the layer above, and the fetch of its end.
 
 use std::cell::Cell;
 use std::rc::Weak;
@@ -21,18 +21,18 @@ impl Session {
         self.set_deadline(Some((Deadline::Connect, time)));
     }
 
-    /// What was expected came.
+    /// Cancels the deadline of [`expect_within`](Self::expect_within).
     pub fn expected_came(&self) {
         self.set_deadline(None);
         self.arrived();
     }
 
-    /// True while the client is on its way in.
+    /// Returns whether the session is pending.
     pub(crate) fn is_pending(&self) -> bool {
         self.pending.get()
     }
 
-    /// The client uses its session. Where the layer above expects something, that has to come first.
+    /// Ends the pending state when the client uses its session. An expectation of the layer above has to be met first.
     pub(crate) fn arrived(&self) {
         if self.deadline.get().is_none() && self.pending.replace(false) {
             self.worker.session_arrived();
@@ -42,7 +42,7 @@ impl Session {
     pub(super) fn begin_heartbeat(&self) {
         match self.version {
             EngineVersion::V4 { .. } => self.schedule_ping(),
-            // The client pings; it may be as late as one of revision 4 with its pong.
+            // The client pings, and may be as late as a pong of revision 4.
             EngineVersion::V3 { .. } => self.await_pong(self.config().ping_interval),
         }
     }
@@ -52,7 +52,7 @@ impl Session {
         self.schedule_heartbeat(Deadline::Ping, self.config().ping_interval, Duration::ZERO);
     }
 
-    /// The client has the ping timeout, and so much more.
+    /// Expects a pong within the ping timeout plus `more`.
     pub(super) fn await_pong(&self, more: Duration) {
         self.awaiting_pong.set(true);
         let time = self.config().ping_timeout.saturating_add(more);
@@ -65,7 +65,7 @@ impl Session {
         self.heartbeat.set(Some(self.worker.timers.schedule(Weak::clone(&self.this), deadline, grace, self.due.get())));
     }
 
-    /// Ends the session if the time for a pong is over, though the timer has not told yet: for requests, which may come before it does.
+    /// Ends the session if the pong is overdue before the timer has fired. Requests need this check.
     pub(crate) fn check_heartbeat(&self) {
         if self.is_open()
             && self.awaiting_pong.get()
@@ -101,14 +101,14 @@ impl Expires for Session {
 }
 
 impl Session {
-    /// The client did not have the time in which the thread stood still.
+    /// Handles a deadline. A standstill of the thread does not count against the client.
     fn handle_deadline(&self, deadline: Deadline, stood: Duration, left: Duration) {
         match deadline {
             Deadline::Ping => {
                 self.heartbeat.set(None);
                 self.push_control(PING);
                 self.seen_since_ping.set(false);
-                // From now, however late that is: the client has all the time.
+                // From now, however late: the client gets its whole time.
                 self.await_pong(Duration::ZERO);
             }
             Deadline::Pong if !stood.is_zero() => {

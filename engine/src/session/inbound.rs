@@ -12,14 +12,14 @@ use crate::trace;
 use crate::transport::Transport;
 
 impl Session {
-    /// Takes a packet that the transport received. False if the session does not go on.
+    /// Handles a packet that the transport received. False if the session does not continue.
     pub(crate) fn receive(&self, packet: Packet) -> bool {
         if self.state.get() != State::Open {
             return false;
         }
         let awaited = self.awaiting_pong.get() && !self.version.is_v3();
         if awaited && !matches!(packet, Packet::Pong(_)) && !self.seen_since_ping.replace(true) {
-            // Any packet shows that the client lives, but only once a ping: it still owes the pong.
+            // Any packet proves that the client lives, but only once per ping: the pong is still due.
             self.await_pong(Duration::ZERO);
         }
         trace::engine_in(self.id, &packet);
@@ -36,14 +36,14 @@ impl Session {
             Packet::Pong(_) if !self.version.is_v3() => self.schedule_ping(),
             Packet::Ping(probe) if self.version.is_v3() => {
                 self.begin_heartbeat();
-                // It has the bound of all packets: who floods with pings and does not read is closed as slow.
+                // The answer is bounded like all packets. So a client that floods with pings and does not read is closed as slow.
                 let _ = self.send(Frames::text(&format!("3{probe}")), false);
             }
             Packet::Close => {
                 self.polling.left.set(true);
                 self.end(CloseReason::TransportClose, Ending::Graceful);
             }
-            // The other side does that in this revision of the protocol.
+            // In this revision of the protocol, the other side sends it.
             Packet::Ping(_) | Packet::Pong(_) => self.end(CloseReason::TransportError, Ending::Graceful),
             Packet::Open | Packet::Upgrade | Packet::Noop => {}
         }
@@ -55,12 +55,14 @@ impl Session {
         self.worker.counters.add(Count::BytesIn, bytes as u64);
     }
 
-    /// The WebSocket has taken over from polling.
+    /// Moves the session from polling to its WebSocket.
     pub(crate) fn upgrade(&self) {
         self.polling.upgrading.set(false);
-        self.transport.set(Transport::WebSocket);
+        if self.transport.replace(Transport::WebSocket) == Transport::Polling && self.state.get() != State::Closed {
+            self.worker.engine.session_upgraded();
+        }
         self.worker.counters.increment(Count::Upgraded);
-        // A poll that still waits has nothing to wait for.
+        // A waiting poll has nothing to wait for any more.
         self.outbox.wake();
         tracing::debug!(target: "sociable::transport", sid = %self.id.shortened(), "upgraded to websocket");
     }

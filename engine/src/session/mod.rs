@@ -1,7 +1,7 @@
-//! One Engine.IO session: what a client and this node keep up together, whichever transport carries it.
+//! One Engine.IO session: the shared state of a client and this node, on any transport.
 //!
-//! A session belongs to one worker thread. Its transport takes messages out of the outbox and hands packets in; above it, a
-//! [`Connection`] gets the messages. Neither knows the other.
+//! A session belongs to one worker thread. Its transport takes messages out of the outbox and passes packets in. A [`Connection`] above it receives
+//! the messages. Neither depends on the other.
 
 mod budget;
 mod ending;
@@ -35,57 +35,57 @@ use crate::transport::Transport;
 use crate::version::EngineVersion;
 use crate::worker::Worker;
 
-/// What sits on top of a session and gets its messages.
+/// The receiver of a session's messages, on top of it.
 ///
-/// All calls come from the session's own thread, one after the other; they may call the session back.
+/// All calls come from the session's own thread, one at a time. They may call the session back.
 pub trait Connection: 'static {
-    /// A text message came.
+    /// Handles a text message.
     fn text(&self, text: ByteString);
 
-    /// A binary message came.
+    /// Handles a binary message.
     fn binary(&self, bytes: Bytes);
 
-    /// The session has ended. It is the last call.
+    /// Notifies that the session has ended. This is the last call.
     fn closed(&self, reason: CloseReason);
 
-    /// The time for a first sign of life of the layer above is over. It is asked for by [`Session::expect_within`].
+    /// Notifies that the deadline of [`Session::expect_within`] has passed.
     fn overdue(&self) {}
 
-    /// A handler has ended while others waited for it.
+    /// Notifies that a handler has ended while events waited for it.
     fn resumed(&self) {}
 }
 
-/// Why a message can't be sent.
+/// The error of a message that cannot be sent.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum SendError {
     /// The session has ended.
-    #[error("the session has ended: nothing can be sent any more")]
+    #[error("session ended: nothing can be sent")]
     Closed,
-    /// More was waiting for the client than it may; it was closed as slow.
-    #[error("the client does not read what is sent: its session was closed")]
+    /// More waited for the client than its limits allow, and it was closed as slow.
+    #[error("slow client: session closed")]
     SlowClient,
 }
 
-/// How far a session is.
+/// The stage of a session's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
     Open,
-    /// Over for the layer above. The transport still has to deliver what waits and say good-bye.
+    /// Ended for the layer above. The transport still delivers waiting messages and the close.
     Ending,
-    /// Over. The transport lets go at once.
+    /// Ended. The transport stops at once.
     Closed,
 }
 
-/// How a session ends for its transport.
+/// The manner in which a session ends for its transport.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// What waits is delivered, then a close packet.
+    /// Waiting messages are delivered, then a close packet.
     Graceful,
-    /// The connection is gone, or can't be waited for.
+    /// The connection is lost, or cannot be waited for.
     Abrupt,
 }
 
-/// An Engine.IO session. It lives on one thread.
+/// An Engine.IO session. A session stays on one thread.
 pub struct Session {
     id: Id,
     worker: Rc<Worker>,
@@ -95,46 +95,46 @@ pub struct Session {
     transport: Cell<Transport>,
     version: EngineVersion,
     pub(crate) outbox: Outbox,
-    /// Gone when the session is released: it refers back to the session.
+    /// Taken when the session is released, because it refers back to the session.
     connection: RefCell<Option<Rc<dyn Connection>>>,
     pub(crate) polling: PollingState,
-    /// The next ping or the pong that is awaited.
+    /// The timer of the next ping or of the awaited pong.
     heartbeat: Cell<Option<Key>>,
-    /// When that is due.
+    /// The time at which that timer is due.
     due: Cell<Instant>,
-    /// A packet other than the pong came since the last ping.
+    /// True if a packet other than the pong came since the last ping.
     seen_since_ping: Cell<bool>,
     awaiting_pong: Cell<bool>,
-    /// The deadline for a first sign of life of the layer above, or for the client to fetch the close packet.
+    /// The deadline of the layer above for its acceptance, or of the client for fetching the close packet.
     deadline: Cell<Option<Key>>,
-    /// Handlers that have begun and not ended.
+    /// The number of running handlers.
     running: Cell<u32>,
-    /// What the events cost that wait for them.
+    /// The memory of events that wait for them.
     waiting: Cell<usize>,
-    /// What is kept of their events.
+    /// The memory of the running handlers' events.
     handled: Cell<usize>,
-    /// Bytes that are kept of what the client sent.
+    /// The bytes of the client's data that are charged.
     kept: Cell<usize>,
-    /// Bytes in the outbox that the client does not take now.
+    /// The bytes in the outbox that the client does not take now.
     unread: Cell<usize>,
-    /// It is on its way in.
+    /// True while the session is pending.
     pending: Cell<bool>,
-    /// The transport that waits for handlers to end before it reads on.
+    /// The waker of a transport that waits for handlers before it reads on.
     paused: RefCell<Option<Waker>>,
 }
 
-/// What only matters while the session is carried by polling.
+/// State that matters only on polling.
 #[derive(Debug, Default)]
 pub(crate) struct PollingState {
-    /// A poll is waiting.
+    /// True while a poll waits.
     pub(crate) waiting: Cell<bool>,
-    /// A request with packets is being read.
+    /// True while a request with packets is being read.
     pub(crate) posting: Cell<bool>,
-    /// A WebSocket has probed and is about to take over.
+    /// True while a WebSocket that has probed is taking over.
     pub(crate) upgrading: Cell<bool>,
-    /// The poll that waits has to be answered, with a noop if with nothing else.
+    /// True if the waiting poll has to be answered, at least by a noop.
     pub(crate) release: Cell<bool>,
-    /// The client has said good-bye itself: the waiting poll is answered by a noop, not by a close packet.
+    /// True if the client has closed the session itself. Then a noop answers the waiting poll, not a close packet.
     pub(crate) left: Cell<bool>,
 }
 
@@ -149,8 +149,9 @@ impl fmt::Debug for Session {
 }
 
 impl Session {
-    /// Opens a session on this worker and queues its open packet, behind the `preface` of its transport: the head of the response that
-    /// opens a WebSocket leaves in one write with the first packet.
+    /// Opens a session on this worker and queues its open packet after the `preface` of its transport.
+    ///
+    /// The preface is the head of the response that opens a WebSocket. Head and first packet leave in one write.
     pub(crate) fn open(
         worker: &Rc<Worker>,
         id: Id,
@@ -186,7 +187,7 @@ impl Session {
         });
         worker.insert(Rc::clone(&session));
         worker.pending_session(id);
-        worker.engine.session_opened();
+        worker.engine.session_opened(transport);
         worker.engine.memory.add(session.cost());
         worker.counters.increment(Count::SessionsOpened);
         if session.handshake.truncated() {
@@ -219,17 +220,17 @@ impl Session {
         session
     }
 
-    /// The session's id. It is the client's secret: whoever knows it can act for the client.
+    /// Returns the session's id. The id is the client's secret: its holder can act for the client.
     pub fn id(&self) -> Id {
         self.id
     }
 
-    /// The request that opened the session.
+    /// Returns the request that opened the session.
     pub fn handshake(&self) -> &Handshake {
         &self.handshake
     }
 
-    /// What carries the session now.
+    /// Returns the session's current transport.
     pub fn transport(&self) -> Transport {
         self.transport.get()
     }
@@ -240,7 +241,7 @@ impl Session {
         self.version
     }
 
-    /// True until the session has begun to end.
+    /// Returns true until the session has begun to end.
     pub fn is_open(&self) -> bool {
         self.state.get() == State::Open
     }

@@ -1,4 +1,4 @@
-//! What is sent to the client of a session: messages, their bounds, and clients that do not read.
+//! Messages to the client of a session: their bounds, and slow clients.
 
 use std::task::{Context, Poll};
 
@@ -13,7 +13,7 @@ use crate::transport::Transport;
 use crate::version::EngineVersion;
 
 impl Session {
-    /// Returns what waits for the client, in bytes.
+    /// Returns the bytes that wait for the client.
     pub fn outbox_cost(&self) -> usize {
         self.outbox.cost()
     }
@@ -22,7 +22,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The session has ended, or ends now since the client does not read.
+    /// The session has ended, or ends now because the client is slow.
     pub fn send_text(&self, text: &str) -> Result<(), SendError> {
         let mut message = String::with_capacity(text.len() + 1);
         message.push('4');
@@ -34,12 +34,12 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// The session has ended, or ends now since the client does not read.
+    /// The session has ended, or ends now because the client is slow.
     pub fn send_binary(&self, bytes: &[u8]) -> Result<(), SendError> {
         self.send(Frames::binary(bytes), true)
     }
 
-    /// Sends frames that were encoded before. `compress` tells whether a poll response with them may be compressed.
+    /// Sends encoded frames. `compress` allows the compression of a poll response with them.
     #[inline]
     pub fn send(&self, frames: Frames, compress: bool) -> Result<(), SendError> {
         let sent = self.offer(frames, compress);
@@ -49,7 +49,9 @@ impl Session {
         sent
     }
 
-    /// As [`send`](Self::send), but a client that does not read is not closed yet: that calls the layer above, which may not be the time for it.
+    /// Sends frames as [`send`](Self::send) does, but does not close a slow client.
+    ///
+    /// Closing would call the layer above, which may be busy. So the caller closes the client later.
     #[inline]
     pub fn offer(&self, frames: Frames, compress: bool) -> Result<(), SendError> {
         if self.state.get() != State::Open {
@@ -73,7 +75,7 @@ impl Session {
         Ok(())
     }
 
-    /// Counts what waits while the client takes nothing. False if it is too much while much waits for others, too.
+    /// Counts the waiting bytes while the client takes nothing. False if they exceed the client's share of the budget.
     pub(super) fn counts_unread(&self) -> bool {
         if self.state.get() == State::Closed {
             return true;
@@ -86,16 +88,16 @@ impl Session {
         fits
     }
 
-    /// The connection takes no more of what waits for the client.
+    /// Notes that the connection takes no more of the waiting bytes.
     pub(crate) fn stalls(&self) {
         if !self.counts_unread() {
             self.end_slow();
-            // One that was ending has no time to say so.
+            // A session that was ending has no time to deliver its close.
             self.release();
         }
     }
 
-    /// The client has taken what waited for it.
+    /// Notes that the client has taken the waiting bytes.
     #[inline]
     pub(crate) fn flows(&self) {
         let before = self.unread.take();
@@ -104,11 +106,11 @@ impl Session {
         }
     }
 
-    /// Closes the session of a client that does not read.
+    /// Closes the session of a slow client.
     pub fn end_slow(&self) {
         if self.is_open() {
             self.worker.counters.increment(Count::SlowClients);
-            tracing::warn!(target: "sociable::engine", sid = %self.id.shortened(), limit = self.config().max_outbox, "client does not read: closed as slow");
+            tracing::warn!(target: "sociable::engine", sid = %self.id.shortened(), limit = self.config().max_outbox, "slow client; session closed");
             self.end(CloseReason::SlowClient, Ending::Abrupt);
         }
     }
@@ -120,23 +122,25 @@ impl Session {
         }
     }
 
-    /// Queues a packet of this layer, which no bound may hold up.
+    /// Queues a packet of this layer, regardless of bounds.
     pub(super) fn push_control(&self, frames: Frames) {
         self.outbox.push(frames.into_bytes(), false, usize::MAX);
     }
 
-    /// True if a packet sent now would leave at once: nothing waits before it, and by polling a poll is there to take it.
+    /// Returns whether a packet sent now would leave at once.
+    ///
+    /// The outbox has to be empty and, on polling, a poll has to wait.
     pub fn is_writable(&self) -> bool {
         self.is_open() && self.outbox.is_empty() && (self.transport.get() == Transport::WebSocket || self.polling.waiting.get())
     }
 
-    /// True if messages of these lengths, and a short one, can be sent now. None can always be sent.
+    /// Returns whether messages of these lengths, and a short one, fit into the outbox. An empty list always fits.
     pub fn has_room_for(&self, lengths: impl ExactSizeIterator<Item = usize>) -> bool {
         const SHORT: usize = 512;
         lengths.len() == 0 || self.outbox.has_room_for(lengths, self.config().max_outbox.saturating_sub(SHORT))
     }
 
-    /// Waits until no more than half of the outbox is taken.
+    /// Waits until at most half of the outbox is used.
     ///
     /// # Errors
     ///
@@ -152,7 +156,7 @@ impl Session {
         self.outbox.poll_room(cx, self.config().max_outbox).map(Ok)
     }
 
-    /// Answers the poll that waits, so that the client can go on with its upgrade.
+    /// Answers the waiting poll, so that the client can continue its upgrade.
     pub(crate) fn release_poll(&self) {
         if self.polling.waiting.get() {
             self.polling.release.set(true);

@@ -1,7 +1,7 @@
-//! The supervision of a session: a panic in its task, or in what stands above it, ends that session and nothing else.
+//! The supervision of a session: a panic in its task, or in the layer above, ends that session only.
 //!
-//! The state of a session lies in cells of its own, and not in an [`ActorCell`](crate::actor::ActorCell): the layer above calls the session back while it
-//! handles a message.
+//! The layer above calls the session back while it handles a message. So the state of a session lies in separate cells, not in an
+//! [`ActorCell`](crate::actor::ActorCell).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::task::Poll;
@@ -18,7 +18,7 @@ impl Actor for Session {
 }
 
 impl Session {
-    /// Runs something of the session. If it panics, the session ends.
+    /// Runs work of the session. A panic ends the session.
     #[inline]
     pub fn supervise<R>(&self, work: impl FnOnce() -> R) -> Option<R> {
         match catch_unwind(AssertUnwindSafe(work)) {
@@ -30,13 +30,13 @@ impl Session {
         }
     }
 
-    /// Polls the task of the session. If it panics, the session ends, and so does the task.
+    /// Polls the task of the session. A panic ends the session and the task.
     #[inline]
     pub(crate) fn supervise_poll(&self, poll: impl FnOnce() -> Poll<()>) -> Poll<()> {
         self.supervise(poll).unwrap_or(Poll::Ready(()))
     }
 
-    /// Runs a future of the session. If it panics, the session ends.
+    /// Runs a future of the session. A panic ends the session.
     pub(crate) async fn supervise_future<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         match AssertUnwindSafe(future).catch_unwind().await {
             Ok(output) => Some(output),
@@ -47,18 +47,18 @@ impl Session {
         }
     }
 
-    /// Makes the session's actor die, for tests of what follows.
+    /// Makes the session's actor die, for tests.
     #[doc(hidden)]
     pub fn crash(&self) {
         self.supervise(|| panic!("crash"));
     }
 
-    /// The session's actor has died.
+    /// Ends the session after its actor has died.
     #[cold]
     fn fail(&self, cause: &str) {
-        // One that has ended already is told of once.
+        // The death of an ended session is logged once.
         if self.state.get() == State::Closed {
-            return tracing::error!(target: "sociable::actor", sid = %self.id.shortened(), cause, "layer above panicked at the end of a session");
+            return tracing::error!(target: "sociable::actor", sid = %self.id.shortened(), cause, "layer above panicked while a session ended");
         }
         self.worker.actor_died(Self::KIND, self.id.shortened().to_string(), cause.to_owned(), Directive::Stop);
         self.end(CloseReason::SessionFailed, Ending::Abrupt);

@@ -1,15 +1,15 @@
-//! Handlers of a session that run, and events that wait for them.
+//! Running handlers of a session, and events that wait for them.
 
 use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use super::Session;
 
-/// How many bytes of events may wait for handlers to end before nothing more is read from their client.
+/// The limit of waiting events in bytes. Beyond it nothing more is read from the client.
 const MAX_WAITING: usize = 1 << 20;
 
 impl Session {
-    /// A handler of this session has begun that did not end at once. `cost` is what is kept for it.
+    /// Counts a handler of this session that did not end at once. `cost` is its memory.
     pub fn begin_work(&self, cost: usize) -> Running {
         self.running.set(self.running.get() + 1);
         self.handled.set(self.handled.get() + cost);
@@ -19,7 +19,7 @@ impl Session {
         Running { session: self.this.upgrade(), cost }
     }
 
-    /// True if no further handler may begin.
+    /// Returns whether no further handler may start.
     #[inline]
     pub fn is_full(&self) -> bool {
         self.running.get() > 0 && self.is_busy()
@@ -32,14 +32,14 @@ impl Session {
             || !self.worker.engine.memory.has_room()
     }
 
-    /// An event has to wait.
+    /// Counts an event that has to wait.
     pub fn wait(&self, cost: usize) -> Waiting {
         self.waiting.set(self.waiting.get() + cost);
         self.worker.engine.memory.add(cost);
         Waiting { session: self.this.upgrade(), cost }
     }
 
-    /// A handler has ended: events that waited for it go on.
+    /// Resumes events that waited for a handler that has ended.
     pub fn work_ended(&self) {
         if self.waiting.get() > 0
             && let Some(connection) = self.connection()
@@ -48,7 +48,7 @@ impl Session {
         }
     }
 
-    /// Pending while too many events wait, or any while there is no room: nothing more is read from the client then.
+    /// Pending while too many events wait, or any event while memory is short. Then nothing more is read from the client.
     pub(crate) fn poll_unpaused(&self, cx: &mut Context<'_>) -> Poll<()> {
         let waiting = self.waiting.get();
         if waiting == 0 || waiting < MAX_WAITING && self.worker.engine.memory.has_room() || !self.is_open() {
@@ -65,7 +65,7 @@ impl Session {
     }
 }
 
-/// A handler that runs; it counts until it is dropped.
+/// A running handler, counted until this is dropped.
 #[derive(Debug)]
 pub struct Running {
     session: Option<Rc<Session>>,
@@ -84,7 +84,7 @@ impl Drop for Running {
     }
 }
 
-/// An event that waits; it counts until it is dropped.
+/// A waiting event, counted until this is dropped.
 #[derive(Debug)]
 pub struct Waiting {
     session: Option<Rc<Session>>,

@@ -1,5 +1,6 @@
-//! WebSockets in a plain `HttpServer`: there the raw stream is not to be had. The connection is the payload of a request and the body of
-//! its response, and a pipe between them and the session's task makes a stream of them.
+//! WebSockets in a plain `HttpServer`, where the raw stream is not available.
+//!
+//! The connection consists of a request's payload and a response's body. A pipe between them and the session's task forms a stream.
 
 use std::any::Any;
 use std::io;
@@ -19,16 +20,15 @@ use super::stream::{Bridge, ConnectionHandle, Stream};
 use super::upgrade::{self, Admission};
 use crate::state::EngineState;
 
-/// How many bytes the pipe holds each way.
+/// The capacity of the pipe in each direction, in bytes.
 const PIPE: usize = 64 * 1024;
-/// How many bytes of the pipe a body hands out at a time.
+/// The number of bytes that a body takes out of the pipe at once.
 const CHUNK: usize = 16 * 1024;
 
-/// For [`HttpServer::on_connect`](actix_web::HttpServer::on_connect) of a plain `HttpServer`: lets the engine cut off a client that does not
-/// read. Without it such a client keeps its connection, though not its session, until TCP gives it up.
+/// Lets the engine cut off slow clients of a plain `HttpServer`: pass it to [`HttpServer::on_connect`](actix_web::HttpServer::on_connect).
 ///
-/// Have [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed) set too: else a poll that a client gives up is noticed by
-/// its missing pong only.
+/// Without it, a slow client keeps its connection, though not its session, until TCP gives up. Also set
+/// [`h1_allow_half_closed(false)`](actix_web::HttpServer::h1_allow_half_closed): otherwise only a missing pong reveals an abandoned poll.
 ///
 /// ```no_run
 /// # fn main() -> std::io::Result<()> {
@@ -59,7 +59,7 @@ pub fn on_connect(connection: &dyn Any, extensions: &mut Extensions) {
     }
 }
 
-/// Answers a request that was let in: the response carries the WebSocket.
+/// Answers an admitted request. The response carries the WebSocket.
 pub(crate) fn open(
     engine: &Arc<EngineState>,
     request: &HttpRequest,
@@ -73,17 +73,17 @@ pub(crate) fn open(
     response.set_body(actix_web::body::BoxBody::new(Body { pipe, payload: Some(payload), inbound: Bytes::new() }))
 }
 
-/// The body of the response: what the session writes. While it is polled, it passes on what the client sent.
+/// The body of the response: the session's output. Polling it also passes on the client's input.
 struct Body {
     pipe: DuplexStream,
-    /// `None` when the client has ended its side.
+    /// `None` once the client has ended its side.
     payload: Option<web::Payload>,
-    /// What came and did not fit into the pipe yet.
+    /// Input that did not fit into the pipe yet.
     inbound: Bytes,
 }
 
 impl Body {
-    /// Passes on what the client sent, as far as the pipe takes it.
+    /// Passes on the client's input, as far as the pipe takes it.
     fn poll_inbound(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
             while !self.inbound.is_empty() {
@@ -110,14 +110,14 @@ impl MessageBody for Body {
     }
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
-        // If the session has let go of the pipe, what it wrote before is read all the same.
+        // If the session has dropped the pipe, its earlier output is still read.
         let _ = self.poll_inbound(cx);
         let mut chunk = Vec::new();
         let mut buffer = [0; CHUNK];
         let mut buffer = ReadBuf::new(&mut buffer);
         ready!(Pin::new(&mut self.pipe).poll_read(cx, &mut buffer))?;
         chunk.extend_from_slice(buffer.filled());
-        // An empty chunk would be taken for the end.
+        // An empty chunk would mean the end.
         Poll::Ready((!chunk.is_empty()).then(|| Ok(chunk.into())))
     }
 }

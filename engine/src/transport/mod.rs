@@ -1,4 +1,4 @@
-//! The ways by which a session's packets travel: polls and posts, WebSockets, and the change from one to the other.
+//! The transports of a session's packets: polling, WebSockets, and the upgrade from one to the other.
 
 pub(crate) mod bridge;
 pub(crate) mod polling;

@@ -1,4 +1,4 @@
-//! HTTP long-polling: a GET takes what waits, or waits for it; a POST brings packets.
+//! HTTP long-polling: a GET takes waiting packets, or waits for some; a POST brings packets.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ use crate::trace;
 use crate::version::EngineVersion;
 use crate::worker::Worker;
 
-/// Packets, as the frames that they would be on a WebSocket.
+/// Packets as WebSocket frames.
 const CLOSE: &[u8] = b"\x81\x011";
 const NOOP: &[u8] = b"\x81\x016";
 
@@ -41,7 +41,7 @@ fn payload_of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Payload {
     }
 }
 
-/// The packets of a session that was just opened.
+/// Returns the first packets of a new session.
 pub(crate) fn first_payload(session: &Session) -> Payload {
     drain_outbox(session).0
 }
@@ -59,7 +59,9 @@ pub(crate) async fn get(engine: &Arc<EngineState>, id: Id, claims: Option<Engine
     .await?
 }
 
-/// Answers a poll. If its client sends a request behind it on the same connection, the poll does not keep that waiting: it gets a noop.
+/// Answers a poll.
+///
+/// A noop ends the poll early if the client sends another request on the same connection, which would be blocked.
 pub(crate) async fn get_on(line: &Line, engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Reply, Refused> {
     let mut poll = std::pin::pin!(get(engine, id, claims));
     tokio::select! {
@@ -69,14 +71,14 @@ pub(crate) async fn get_on(line: &Line, engine: &Arc<EngineState>, id: Id, claim
     }
     let release = |worker: &Rc<Worker>, id: Id| {
         let session = worker.session(&id);
-        // A task of its own there, behind that of the poll.
+        // A separate task on the owner, queued after that of the poll.
         async move { session.inspect(|session| session.release_poll()).is_some() }
     };
     ask_owner(engine, id, release).await?;
     poll.await
 }
 
-/// Refuses a session that there is not.
+/// Refuses requests of unknown sessions.
 pub(crate) async fn known(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<(), Refused> {
     ask_owner(engine, id, move |worker, id| {
         let known = worker.session(&id).ok_or_else(|| Refused::unknown_sid(id.as_str()));
@@ -85,7 +87,7 @@ pub(crate) async fn known(engine: &Arc<EngineState>, id: Id, claims: Option<Engi
     .await?
 }
 
-/// Requests of a session have to speak its revision of the protocol.
+/// Checks that a request speaks its session's revision of the protocol.
 pub(super) fn check(session: &Session, claims: Option<EngineVersion>) -> Result<(), Refused> {
     match claims {
         Some(claims) if !claims.fits(session.version()) => Err(Refused::bad_request("PROTOCOL_MISMATCH")),
@@ -109,7 +111,7 @@ fn find(worker: &Rc<Worker>, id: &Id, claims: Option<EngineVersion>) -> Result<R
 
 async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
     if session.polling.waiting.get() {
-        // Two polls at once: packets would get out of order. The first is answered by a close packet.
+        // Two polls at once would reorder packets. The first is answered by a close packet.
         session.end(CloseReason::TransportError, Ending::Graceful);
         return Ok(Reply::empty(StatusCode::BAD_REQUEST));
     }
@@ -117,7 +119,7 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
     let late = session.state() == State::Ending;
     let waiting = Waiting::begin(session);
     let reply = std::future::poll_fn(|cx| {
-        // What it takes now may be left unread as an answer.
+        // The response takes these bytes out of the outbox, and may be left unread.
         let cost = session.outbox.cost();
         if cost > LONG_ANSWER && !session.worker().engine.memory.may_leave_unread(cost) {
             session.end_slow();
@@ -125,7 +127,7 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
         let (body, compress) = drain_outbox(session);
         if !body.bytes.is_empty() {
             trace::transport(session.id(), "polling", "written", body.bytes.len());
-            // Never with the close packet behind: clients put packets off to the next turn, but close at once.
+            // Never together with the close packet: clients defer packets to the next turn, but close at once.
             return Poll::Ready(Reply::payload(body, compress));
         }
         let packets: &[&[u8]] = match session.state() {
@@ -140,7 +142,7 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
                 if session.polling.left.get() {
                     &[NOOP]
                 } else if late {
-                    // Something to read, then the end.
+                    // A packet to read, then the end.
                     &[NOOP, CLOSE]
                 } else {
                     &[CLOSE]
@@ -154,7 +156,7 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
     Ok(reply)
 }
 
-/// All packets that wait, as a payload, and whether it may be compressed.
+/// Removes the waiting packets. Returns them as a payload, and whether it may be compressed.
 fn drain_outbox(session: &Session) -> (Payload, bool) {
     if session.transport() == Transport::WebSocket || session.outbox.is_empty() {
         return (Payload::default(), false);
@@ -165,7 +167,7 @@ fn drain_outbox(session: &Session) -> (Payload, bool) {
     (body, compress)
 }
 
-/// A poll that waits. If it is dropped before its end, the client is gone.
+/// A waiting poll. Dropped before its end, the client has disconnected.
 struct Waiting<'a>(Option<&'a Session>);
 
 impl<'a> Waiting<'a> {
@@ -185,11 +187,11 @@ impl Drop for Waiting<'_> {
     fn drop(&mut self) {
         if let Some(session) = self.0 {
             session.polling.waiting.set(false);
-            // Whoever supervises the session ends it.
+            // The supervisor ends the session.
             if std::thread::panicking() {
                 return;
             }
-            // What is carried by a WebSocket by now needs no poll.
+            // A session on its WebSocket needs no poll any more.
             if session.transport() == Transport::Polling {
                 session.end(CloseReason::TransportError, Ending::Abrupt);
             }
@@ -197,16 +199,16 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// Allows one request to bring packets. If it is dropped, the request was given up, and the session ends.
+/// The permit of one request to bring packets. Dropped unused, the request was abandoned, and the session ends.
 pub(crate) struct PostPermit {
     engine: Arc<EngineState>,
     id: Id,
     done: bool,
 }
 
-/// Begins to take a request with packets. `None` if another is being read: the session is closed then.
+/// Starts to read a request with packets. `None` if another is being read: the session is then closed.
 pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<PostPermit>, Refused> {
-    // It is there before the session is asked: a request that is given up meanwhile has begun too.
+    // Created before the session is asked, because a request that is abandoned meanwhile has started too.
     let mut permit = PostPermit { engine: Arc::clone(engine), id, done: false };
     let begun = ask_owner(engine, id, move |worker, id| {
         let begun = find(worker, &id, claims).map(|session| {
@@ -224,7 +226,7 @@ pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option
     Ok(begun?.then_some(permit))
 }
 
-/// Takes a request whose packets are all there, if it has any: in one crossing of threads.
+/// Handles a request whose packets have all arrived, if there are any, in one call to the owning thread.
 pub(crate) async fn post(
     engine: &Arc<EngineState>,
     id: Id,
@@ -249,16 +251,16 @@ pub(crate) async fn post(
     .await?
 }
 
-/// Hands the packets of a request to the session and waits until more may come.
+/// Passes the packets of a request to the session, and waits until it can take more.
 async fn deliver(session: &Rc<Session>, body: Bytes, binary: bool) {
     session.arrived();
     session.worker().make_calls();
-    // A client whose session failed finds it gone at its next request.
+    // A client whose session failed finds it unknown at the next request.
     session.supervise_future(receive(session, body, binary)).await;
 }
 
 impl PostPermit {
-    /// Hands the packets to the session and waits until more may come.
+    /// Passes the packets to the session, and waits until it can take more.
     pub(crate) async fn finish(mut self, body: Bytes, binary: bool) -> Result<Reply, Refused> {
         self.done = true;
         ask_owner(&self.engine, self.id, move |worker, id| {
@@ -273,7 +275,8 @@ impl PostPermit {
         .await
     }
 
-    /// The request brought nothing, and the session goes on. It is over before the client is answered, who may send the next at once.
+    /// Returns the permit of a request without packets, so that the session continues. The caller waits, because the client may send the next request
+    /// as soon as it is answered.
     pub(crate) async fn give_back(mut self) {
         let given_back = ask_owner(&self.engine, self.id, |worker, id| {
             if let Some(session) = worker.session(&id) {
@@ -281,7 +284,7 @@ impl PostPermit {
             }
             std::future::ready(())
         });
-        // If that worker is gone, so is the session.
+        // If that worker has ended, so has the session.
         drop(given_back.await);
         self.done = true;
     }
@@ -293,7 +296,7 @@ impl PostPermit {
                 act(&session);
             }
         };
-        // If that worker is gone, so is the session.
+        // If that worker has ended, so has the session.
         let _ = self.engine.run_on(self.engine.owner_of(&id), 0, act);
     }
 }
@@ -324,12 +327,12 @@ async fn receive(session: &Session, body: Bytes, binary: bool) {
     }
 }
 
-/// The body as text. What is not UTF-8 becomes U+FFFD, as with the JavaScript server.
+/// Returns the body as text. Invalid UTF-8 becomes U+FFFD, as with the JavaScript server.
 fn text(body: Bytes) -> ByteString {
     ByteString::try_from(body.clone()).unwrap_or_else(|_| String::from_utf8_lossy(&body).into_owned().into())
 }
 
-/// A packet of a body of this length, which does not keep the rest of it if that is longer: it may be kept for a while.
+/// Returns a packet that does not keep a much longer body in memory.
 fn detached(packet: Packet, length: usize) -> Packet {
     match packet {
         Packet::Message(text) if text.len() < length / 2 => Packet::Message(ByteString::from(&*text)),
@@ -355,7 +358,7 @@ async fn receive_all(session: &Session, length: usize, packets: impl Iterator<It
     }
 }
 
-/// Closes a session whose client sent what can't be a request of it.
+/// Closes a session whose client sent an impossible request.
 pub(crate) async fn fail(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<(), Refused> {
     ask_owner(engine, id, move |worker, id| {
         let failed = find(worker, &id, claims).map(|session| session.end(CloseReason::TransportError, Ending::Graceful));
@@ -375,7 +378,7 @@ mod tests {
         let packets = decode_payload(text(body.clone())).map(|packet| detached(packet.unwrap(), body.len()));
         let Some(Packet::Message(message)) = packets.last() else { panic!("no message") };
         assert!(message == r#"2["x"]"# && !within(message.as_bytes()));
-        // One that is most of its body is not copied.
+        // A packet that is most of its body is not copied.
         let whole = detached(Packet::Binary(body.slice(1..)), body.len());
         assert!(matches!(whole, Packet::Binary(bytes) if within(&bytes)));
     }

@@ -1,7 +1,7 @@
-//! The byte streams that carry WebSockets, and how one moves from a worker thread to another.
+//! The byte streams of WebSockets, and their moves between worker threads.
 //!
-//! A TCP stream is registered with the reactor of its thread. To move, it is parked: taken off its reactor; the first use on the new
-//! thread registers it there.
+//! A TCP stream is registered with the reactor of its thread. Before a move it is parked: removed from its reactor. The first use on the new thread
+//! registers it there.
 
 use std::io;
 use std::net::SocketAddr;
@@ -22,7 +22,7 @@ use crate::connections::Held;
 #[derive(Debug)]
 pub(crate) struct MovableTcp {
     state: State,
-    /// Its place among the connections of the process.
+    /// The stream's share of the process's connections.
     _held: Held,
 }
 
@@ -30,21 +30,21 @@ pub(crate) struct MovableTcp {
 enum State {
     Registered(TcpStream),
     Parked(std::net::TcpStream),
-    /// It could not be taken off its reactor.
+    /// The stream could not be removed from its reactor.
     Lost,
 }
 
 impl MovableTcp {
-    /// A connection that was accepted. It does not gather small messages (`TCP_NODELAY`): each write is a batch already.
+    /// Returns an accepted connection. Nagle's algorithm is off (`TCP_NODELAY`), because each write is a batch already.
     pub(crate) fn new(stream: TcpStream, held: Held) -> Self {
-        // A connection that refuses this is slower, and is broken most likely: its first read tells.
+        // A connection that refuses this is slower, and most likely broken: its first read shows it.
         if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(target: "sociable::serve", %error, "TCP_NODELAY could not be set");
+            tracing::debug!(target: "sociable::serve", %error, "TCP_NODELAY not set");
         }
         Self { state: State::Registered(stream), _held: held }
     }
 
-    /// The peer's address, if it is connected.
+    /// Returns the peer's address, if it is connected.
     pub(crate) fn peer_addr(&self) -> Option<SocketAddr> {
         match &self.state {
             State::Registered(stream) => stream.peer_addr().ok(),
@@ -110,7 +110,7 @@ impl ActixStream for MovableTcp {
     }
 }
 
-/// What a WebSocket runs over.
+/// The stream under a WebSocket.
 pub(crate) enum Stream {
     Plain(MovableTcp),
     #[cfg(feature = "rustls")]
@@ -133,7 +133,7 @@ impl From<TlsStream<MovableTcp>> for Stream {
 }
 
 impl Stream {
-    /// Readies the stream for another thread.
+    /// Prepares the stream for another thread.
     pub(crate) fn park(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.park(),
@@ -143,7 +143,7 @@ impl Stream {
         }
     }
 
-    /// Takes up the stream on this thread.
+    /// Resumes the stream on this thread.
     pub(crate) fn unpark(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(stream) => stream.unpark(),
@@ -153,7 +153,7 @@ impl Stream {
         }
     }
 
-    /// The next drop cuts the connection, whatever still waits in it.
+    /// Makes the next drop cut the connection, whatever still waits in it.
     pub(crate) fn cut(&mut self) {
         if let Self::Bridge(bridge) = self {
             bridge.cut = true;
@@ -207,7 +207,7 @@ impl AsyncWrite for Stream {
 #[derive(Debug)]
 pub(crate) struct Bridge {
     pipe: DuplexStream,
-    /// The connection under the body, if the application's server told it. Nothing else can end a body that is not polled.
+    /// The connection under the body, if the application's server reported it. Only this can end a body that is not polled.
     connection: Option<ConnectionHandle>,
     cut: bool,
 }
@@ -226,7 +226,7 @@ impl Drop for Bridge {
     }
 }
 
-/// A second handle to a connection, by which it can be cut off when the server above it is stuck.
+/// A second handle to a connection, which can cut it off when the server above is stuck.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionHandle(Arc<socket2::Socket>);
 

@@ -1,7 +1,7 @@
-//! From a request for a WebSocket to a session that is carried by it: a new session at once, one that polls after a probe.
+//! The way of a request for a WebSocket to a session on it: at once, or by an upgrade.
 //!
-//! While a session is upgraded, it goes on by polling until the client says that it has stopped to. Its outbox stays the same: what
-//! no poll has taken is sent by the WebSocket, so nothing is lost, doubled or overtaken.
+//! During its upgrade a session stays on polling until the client confirms that it has stopped polling. Its outbox stays the same: the WebSocket
+//! sends what no poll has taken, so nothing is lost, doubled or reordered.
 
 use std::ops::ControlFlow;
 use std::rc::Rc;
@@ -34,21 +34,23 @@ const PROBE: &str = "2probe";
 const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
 /// The type of an upgrade packet.
 const UPGRADE: char = '5';
-/// The most protocols that a client may offer.
+/// The limit of protocols that a client may offer.
 const MAX_PROTOCOLS: usize = 64;
-/// No frame of a probe is longer, in bytes.
+/// The longest frame of a probe, in bytes.
 const MAX_PROBE: usize = 1024;
-/// How often a waiting poll is answered during an upgrade, so that the client gets to stop polling.
+/// The interval between answers to waiting polls during an upgrade, so that the client can stop polling.
 const NOOP_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Old clients may begin to listen only when they know that the WebSocket is open: what comes in one piece with that is lost to them.
-const OLD_CLIENTS_BREATH: Duration = Duration::from_millis(10);
+/// The pause after the 101 for old clients.
+///
+/// They may start to listen late, and would lose data that arrives together with the 101.
+const OLD_CLIENT_PAUSE: Duration = Duration::from_millis(10);
 
 /// A request for a WebSocket that may be answered by 101.
 pub(crate) struct Admission {
-    /// The proof for the client that this is a WebSocket server.
+    /// The accept key: the proof that this is a WebSocket server.
     pub(crate) accept: HeaderValue,
-    /// The protocol that was chosen of those that the client offers.
+    /// The protocol chosen among the client's offers.
     pub(crate) protocol: Option<HeaderValue>,
     kind: Kind,
 }
@@ -56,7 +58,7 @@ pub(crate) struct Admission {
 enum Kind {
     New(Handshake, EngineVersion),
     Upgrade(Claim),
-    /// The session has a WebSocket, or is about to have one. Clients expect a second to be opened and closed.
+    /// The session has a WebSocket already, or will. Clients expect a second one to be opened and closed.
     Second,
 }
 
@@ -91,7 +93,7 @@ pub(crate) async fn admit(
     Ok(Admission { accept, protocol, kind })
 }
 
-/// Chooses one of the protocols that the client offers: a client that offers some and gets none breaks off.
+/// Chooses one of the client's offered protocols. A client that offers some and gets none closes the connection.
 fn choose_protocol(engine: &Arc<EngineState>, head: &RequestHead, handshake: &Handshake) -> Result<Option<HeaderValue>, Refused> {
     let refused = || Refused::websocket_header("Invalid Sec-WebSocket-Protocol header");
     if !head.headers.contains_key(header::SEC_WEBSOCKET_PROTOCOL) {
@@ -120,22 +122,22 @@ fn accept_key(head: &RequestHead) -> Result<HeaderValue, Refused> {
         Err(HandshakeError::BadWebsocketKey) => return Err(refused("Sec-WebSocket-Key")),
         Err(_) => return Err(Refused::bad_request("WEBSOCKET_HANDSHAKE_ERROR")),
     }
-    // 16 bytes in base 64.
+    // 16 bytes in base64.
     let key = head.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.as_bytes().ends_with(b"=="));
     let key = key.ok_or_else(|| refused("Sec-WebSocket-Key"))?;
     HeaderValue::from_bytes(&hash_key(key.as_bytes())).map_err(|_| refused("Sec-WebSocket-Key"))
 }
 
-/// The right to upgrade a session, held by one connection at a time. If it is dropped unused, another may try.
+/// The right to upgrade a session, held by one connection at a time. Dropped unused, it is free again.
 struct Claim {
     engine: Arc<EngineState>,
     id: Id,
 }
 
 impl Claim {
-    /// `None` if there is nothing to claim any more.
+    /// Returns `None` if the session cannot be upgraded any more.
     async fn acquire(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<Self>, Refused> {
-        // Made where the session is: if the request was given up meanwhile, it is dropped on its way.
+        // Created on the owner: if the request was abandoned meanwhile, the claim is dropped on its way.
         ask_owner(engine, id, move |worker, id| {
             let engine = Arc::clone(&worker.engine);
             std::future::ready(match worker.session(&id).filter(|session| session.is_open()) {
@@ -159,14 +161,15 @@ impl Drop for Claim {
                 worker.counters.increment(Count::UpgradesFailed);
             }
         };
-        // If that worker is gone, so is the session.
+        // If that worker has ended, so has the session.
         let _ = self.engine.run_on(self.engine.owner_of(&id), 0, give_back);
     }
 }
 
-/// Starts to serve an admitted WebSocket on the worker that owns its session: the stream is moved there. `preface` is the head of the
-/// response where it is still to be written, `early` what was
-/// read behind the request: a copy, since the buffer that it was read into is large.
+/// Moves an admitted WebSocket to the worker that owns its session, and serves it there.
+///
+/// `preface` is the head of the response, if it is still to be written. `early` holds the bytes read after the request: a copy, because the read
+/// buffer is large.
 pub(crate) fn start(engine: &Arc<EngineState>, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
     let here = Worker::current(engine);
     let id = match (&admission.kind, &here) {
@@ -179,7 +182,7 @@ pub(crate) fn start(engine: &Arc<EngineState>, admission: Admission, mut stream:
         }
         (Kind::Upgrade(claim), _) => claim.id,
         (Kind::New(..), Some(worker)) => worker.draw_id(),
-        // Requests come to workers only.
+        // Only workers get requests.
         (Kind::New(..), None) => return,
     };
     let owner = engine.owner_of(&id);
@@ -189,7 +192,7 @@ pub(crate) fn start(engine: &Arc<EngineState>, admission: Admission, mut stream:
     if stream.park().is_err() {
         return;
     }
-    // If that worker is gone, so is the connection.
+    // If that worker has ended, so has the connection.
     let _ = engine.call(owner, 0, move |worker| {
         if stream.unpark().is_ok() {
             serve(worker, id, admission, stream, preface, early);
@@ -207,8 +210,8 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
                     stream.flush().await
                 };
                 if opened.await.is_ok() {
-                    tokio::time::sleep(OLD_CLIENTS_BREATH).await;
-                    // Meanwhile the node may have filled up, or have begun to stop.
+                    tokio::time::sleep(OLD_CLIENT_PAUSE).await;
+                    // Meanwhile the node may have filled up, or begun to stop.
                     if worker.engine.is_closing() || !worker.engine.has_room() {
                         return;
                     }
@@ -221,7 +224,7 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
             let session = Session::open(worker, id, handshake, Transport::WebSocket, version, preface);
             actix_rt::spawn(websocket::run(session, stream, early));
         }
-        // It has no home to be moved to.
+        // Such a stream has no owner to be moved to.
         Kind::Second => {}
         Kind::Upgrade(claim) => {
             if let Some(session) = worker.session(&id) {
@@ -264,12 +267,12 @@ struct Probe<'a> {
     session: &'a Session,
     decoder: Decoder,
     step: Step,
-    /// Probes that are not answered yet.
+    /// The number of probes without an answer yet.
     owed: usize,
     close: CloseBytes,
 }
 
-/// The upgrade has failed; the session goes on by polling.
+/// The error of a failed upgrade. The session stays on polling.
 struct Failed;
 
 impl Probe<'_> {
@@ -309,8 +312,7 @@ impl Probe<'_> {
         if self.step != Step::Done {
             return Err(Failed);
         }
-        // A client that did not wait for the answer to its probe gets it all the same. The session is its WebSocket's by now: if it can't be
-        // written, the WebSocket finds out.
+        // A client that did not wait for the answer to its probe still gets it. The session is on the WebSocket by now, which notices a failed write.
         let _ = self.answer(stream).await;
         Ok(())
     }
@@ -326,7 +328,7 @@ impl Probe<'_> {
         stream.flush().await.map_err(|_| Failed)
     }
 
-    /// Takes what was read. It breaks off when the upgrade is done or has failed.
+    /// Handles the bytes read. Breaks when the upgrade is done or has failed.
     fn decode(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
         let (session, step, owed) = (self.session, &mut self.step, &mut self.owed);
         let result = self.decoder.read(bytes, |message| {
@@ -340,7 +342,7 @@ impl Probe<'_> {
                     session.upgrade();
                     Step::Done
                 }
-                // What came right behind the upgrade packet belongs to the session already.
+                // Messages right after the upgrade packet belong to the session already.
                 (Step::Done, message) => {
                     if websocket::receive(session, message).is_break() {
                         session.end(CloseReason::TransportClose, Ending::Abrupt);

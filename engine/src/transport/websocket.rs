@@ -1,4 +1,4 @@
-//! A session carried by a WebSocket: one small task a connection, which reads, hands in, and writes what the outbox holds.
+//! A session on a WebSocket: one small task per connection, which reads input and writes the outbox.
 
 use std::cell::Cell;
 use std::io;
@@ -20,9 +20,9 @@ use crate::reason::CloseReason;
 use crate::session::{Ending, Session, State};
 use crate::trace;
 
-/// The size of a read and of a joined write. One buffer a thread serves all its connections.
+/// The size of a read and of a joined write. All connections of a thread share one buffer.
 const BUFFER: usize = 64 * 1024;
-/// How long a client may take to close its side after the server closed its own.
+/// The time in which a client has to close its side after the server closed its own.
 const LINGER: Duration = Duration::from_secs(2);
 
 thread_local! {
@@ -45,7 +45,7 @@ pub(crate) enum CloseBytes {
 }
 
 impl CloseBytes {
-    /// A close frame with this status code, if any.
+    /// Returns a close frame with this status code, if any.
     pub(crate) fn of(code: Option<u16>) -> Self {
         code.map_or(Self::Plain, |code| Self::Coded(close_frame(code)))
     }
@@ -60,19 +60,19 @@ impl AsRef<[u8]> for CloseBytes {
     }
 }
 
-/// How a connection ended.
+/// The end of a connection.
 enum End {
-    /// The client closed it, with a close frame that is to be answered or without.
+    /// The client closed it, with a close frame to be answered or without.
     Client { answer: Option<CloseBytes> },
-    /// The client's frames are refused.
+    /// The client's frames were refused.
     Refused(FrameError),
-    /// The session ended, and all that it had to say is written.
+    /// The session ended, and all its output is written.
     Finished,
     /// The session was cut off.
     Cut,
 }
 
-/// Carries the session until it or the connection ends. `early` is what was read behind the request.
+/// Carries the session until it or the connection ends. `early` holds the bytes read after the request.
 pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>) -> Pump {
     let decoder = Decoder::new(session.config().max_payload());
     let mut pump = take_over(session, stream, decoder);
@@ -83,12 +83,12 @@ pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>
     pump
 }
 
-/// Carries a session that has come from polling; the decoder may hold the beginning of a frame.
+/// Carries a session that comes from polling. The decoder may hold the beginning of a frame.
 pub(crate) fn take_over(session: Rc<Session>, stream: Stream, decoder: Decoder) -> Pump {
     Pump { session, stage: Stage::Carrying(stream), decoder, ended: None, unflushed: false, counted: 0 }
 }
 
-/// Writes the last frame, closes the stream and waits a moment for the client to do the same, so that nothing written is lost to a reset.
+/// Writes the last frame, closes the stream and waits a moment for the client to do the same. A reset could destroy written data.
 pub(crate) fn farewell(mut stream: Stream, frame: impl AsRef<[u8]> + 'static) -> LocalBoxFuture<'static, ()> {
     let close = async move {
         stream.write_all(frame.as_ref()).await?;
@@ -97,20 +97,20 @@ pub(crate) fn farewell(mut stream: Stream, frame: impl AsRef<[u8]> + 'static) ->
         while stream.read(&mut rest).await? > 0 {}
         io::Result::Ok(())
     };
-    // Whatever happens here, the connection is dropped next.
+    // In any case, the connection is dropped next.
     tokio::time::timeout(LINGER, close).map(drop).boxed_local()
 }
 
-/// The task of a connection. There is one for each client, so it is as small as it can be.
+/// The task of a connection. Every client has one, so it is as small as possible.
 pub(crate) struct Pump {
     session: Rc<Session>,
     stage: Stage,
     decoder: Decoder,
-    /// What was read ended the connection.
+    /// The end that the last read caused.
     ended: Option<End>,
-    /// The stream has not yet passed on all that it took.
+    /// True if the stream has not passed on everything yet.
     unflushed: bool,
-    /// Bytes of an incomplete message that are counted as kept.
+    /// The charged bytes of an incomplete message.
     counted: u32,
 }
 
@@ -152,7 +152,7 @@ impl Pump {
         }
     }
 
-    /// The connection or the session has ended: tells the other of it.
+    /// Ends the session with its connection, or the connection with its session.
     fn end(&self, mut stream: Stream, end: End) -> Stage {
         match end {
             End::Client { answer } => {
@@ -195,7 +195,7 @@ impl Pump {
         }
     }
 
-    /// Reads once and hands in what was read.
+    /// Reads once and passes the input on.
     fn poll_read(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<()> {
         ready!(self.session.poll_unpaused(cx));
         with_scratch(|scratch| {
@@ -212,7 +212,7 @@ impl Pump {
         })
     }
 
-    /// Takes the messages out of what was read.
+    /// Decodes the messages of the input.
     fn decode(&mut self, bytes: &mut [u8]) {
         let Self { session, ended, .. } = self;
         let result = self.decoder.read(bytes, |message| {
@@ -230,7 +230,7 @@ impl Pump {
         self.count_incomplete();
     }
 
-    /// Counts what is held of a message that is not complete.
+    /// Charges the memory of an incomplete message.
     fn count_incomplete(&mut self) {
         let held = Some(self.decoder.held_bytes()).filter(|held| *held > SMALL).map_or(0, |held| u32::try_from(held).unwrap_or(u32::MAX));
         if held > self.counted {
@@ -245,7 +245,7 @@ impl Pump {
         }
     }
 
-    /// Writes all that waits. Ready when nothing is left and the stream is flushed.
+    /// Writes the outbox. Ready when nothing is left and the stream is flushed.
     fn poll_write(&mut self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let outbox = &self.session.outbox;
         outbox.register(cx.waker());
@@ -263,7 +263,7 @@ impl Pump {
             }
         }
         if self.unflushed {
-            // TLS keeps records back until it is flushed.
+            // TLS holds records back until a flush.
             ready!(Pin::new(stream).poll_flush(cx))?;
             self.unflushed = false;
         }
@@ -271,14 +271,13 @@ impl Pump {
     }
 }
 
-/// Hands a message to the session. If the client closes the connection, it breaks off with the answer: the status code comes back, as from the
-/// JavaScript server.
+/// Passes a message to the session. If the client closes the connection, breaks with the answer: the same status code, as from the JavaScript server.
 pub(crate) fn receive(session: &Session, message: Message) -> ControlFlow<CloseBytes> {
     match message {
         Message::Text(text) => receive_packet(session, if session.version().is_v3() { v3::decode(text) } else { Packet::decode(text) }),
         Message::Binary(bytes) if session.version().is_v3() => receive_packet(session, v3::decode_binary(&bytes)),
         Message::Binary(bytes) => drop(session.receive(Packet::Binary(bytes))),
-        // The answers have the bound of all packets: who floods with pings and does not read is closed as slow.
+        // The answers are bounded like all packets. So a client that floods with pings and does not read is closed as slow.
         Message::Ping(payload) => session.pong(pong_frame(&payload)),
         Message::Pong => {}
         Message::Close(code) => return ControlFlow::Break(CloseBytes::of(code)),

@@ -36,7 +36,7 @@ pub fn args_json(input: &[u8]) {
     }
 }
 
-/// The first byte tells how many arguments follow in MessagePack: up to 14.
+/// The first byte is the number of arguments in MessagePack that follow: up to 14.
 pub fn args_msgpack(input: &[u8]) {
     let Some((count, items)) = input.split_first() else { return };
     let elements = 1 + count % 15;
@@ -53,7 +53,7 @@ pub(crate) fn of(packet: &Packet) -> Args {
     }
 }
 
-/// All ways to the arguments lead to the same.
+/// All accessors give the same arguments.
 pub(crate) fn hold(args: &Args) {
     let count = args.len();
     let views: Vec<_> = args.iter().collect();
@@ -80,17 +80,17 @@ pub(crate) fn hold(args: &Args) {
     }
 }
 
-/// What was decoded can be encoded in either way; and added to arguments that are there already.
+/// Decoded arguments can be encoded in either encoding, and appended to others.
 fn written_again(args: &Args, values: &[Value]) {
     for encoding in [Encoding::Json, Encoding::MsgPack] {
         let mut builder = Args::builder(encoding);
-        // Twice, since the attachments of the second have to be numbered anew.
+        // The second append has to renumber the attachments.
         for _ in 0..2 {
             builder.append(args).expect("arguments that could be decoded");
         }
         let again = builder.finish();
         assert_eq!(again.len(), 2 * values.len());
-        // An object that looks like a placeholder can't be told from one, once there are attachments.
+        // With attachments, an object that looks like a placeholder is ambiguous.
         if !values.iter().any(looks_like_placeholder) {
             assert_eq!(again.decode_all::<Vec<Value>>(), Ok([values, values].concat()));
         }
@@ -138,7 +138,7 @@ enum Either {
     Text(String),
 }
 
-/// Whatever type is asked for, the answer is a value or an error.
+/// Every type gives a value or an error.
 fn types(args: &Args) {
     let _ = args.decode_all::<(String, Option<u8>, Bytes)>();
     let _ = args.decode_all::<Point>();
@@ -165,7 +165,7 @@ fn types(args: &Args) {
     }
 }
 
-/// A type is the same, whether it is read out of the text or out of a value that has been read out of the text.
+/// A type has the same value from the text and from a value of that text.
 fn types_agree(args: &Args) {
     fn agree<T: DeserializeOwned + Debug + PartialEq>(args: &Args, value: &Value) {
         assert_eq!(args.decode::<T>(0).ok(), T::deserialize(value.clone()).ok(), "{}", std::any::type_name::<T>());

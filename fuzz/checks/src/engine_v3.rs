@@ -4,7 +4,7 @@ use bytes::Bytes;
 use sociable_protocol::Frames;
 use sociable_protocol::engine::{Packet, v3};
 
-/// The input is the body of a POST. Its first byte tells how it is read: as binary if it is even, as text else.
+/// The input is the body of a POST. An even first byte selects the binary form, an odd one the text form.
 pub fn engine_v3_payload(input: &[u8]) {
     let Some((&kind, body)) = input.split_first() else { return };
     let read: Vec<_> = if kind % 2 == 0 {

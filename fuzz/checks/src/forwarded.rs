@@ -24,7 +24,7 @@ pub fn forwarded(input: &[u8]) {
         }
     }
     for (name, _) in &fields {
-        // One who may say more may not say less.
+        // A trusted peer may set every field that an untrusted one may.
         assert!(!replaces(PROXY, name) || replaces(CLIENT, name));
     }
 }
@@ -34,7 +34,7 @@ fn field(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((line[..colon].trim_ascii(), line[colon + 1..].trim_ascii()))
 }
 
-/// A balancer behind this one reads the same origin from both kinds of fields, and they hold nothing that begins a line.
+/// A balancer behind this one reads the same origin from both kinds of fields. No value contains a line end.
 fn is_handed_on(origin_here: &Origin) {
     let lines = origin_here.written.strip_suffix(b"\r\n").expect("lines end").split(|byte| *byte == b'\n');
     let lines: Vec<_> = lines.map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use sociable_protocol::FramesBuilder;
 use sociable_protocol::websocket::{Payload, payloads};
 
-/// The input is read as frames of ours, though nobody but us writes any.
+/// The input is read as frames, though only the server writes those.
 pub fn frames(input: &[u8]) {
     let read: Vec<_> = payloads(input).collect();
     let mut builder = FramesBuilder::with_capacity(0);

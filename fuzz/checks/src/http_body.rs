@@ -10,7 +10,8 @@ struct Decoded {
     is_done: bool,
 }
 
-/// The first byte says how the body is split, the second how it ends: in chunks, or after so many bytes. The body follows.
+/// The first byte selects the split of the body, the second its end: by chunks, or after so many bytes. The body
+/// follows.
 pub fn http_body(input: &[u8]) {
     let Some((&[split, end], input)) = input.split_first_chunk::<2>() else { return };
     let framing = match end {
@@ -23,7 +24,7 @@ pub fn http_body(input: &[u8]) {
         assert_eq!(decode(framing, input, piece), whole, "in pieces of {piece} bytes");
     }
     holds(framing, input, &whole);
-    // What was decoded is written in another split, and read again.
+    // The decoded body is encoded in another split, and decoded again.
     let pieces = whole.body.chunks(usize::from(split) + 1);
     for framing in [Body::Chunked, Body::Length(whole.body.len() as u64)] {
         let mut wire = encode(framing, pieces.clone());

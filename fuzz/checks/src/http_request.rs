@@ -4,11 +4,11 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use sociable_balancer_core::fuzzing::{Body, MAX_REQUEST_HEAD, RequestHead, request_head};
 
-/// Nobody trusts what this peer says of its client.
+/// An untrusted peer, whose claims about its client are ignored.
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
 const PROXY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
-/// The input begins with the head of a request.
+/// The input starts with the head of a request.
 pub fn http_request_head(input: &[u8]) {
     let read = request_head(input, CLIENT);
     // A trusted proxy is believed in who the client is, and in nothing else.

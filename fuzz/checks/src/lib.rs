@@ -1,8 +1,8 @@
-//! What must hold for every input of a decoder or a parser: one function each, which panics where it does not hold.
+//! Properties that hold for every input of a decoder or a parser. Each function panics if its property does not hold.
 //!
-//! Each asks for more than that nothing panics: what was read can be written and read again, what comes out is no larger than the
-//! input allows, limits hold, and how an input was split is of no matter. The fuzzer calls these functions with inputs that
-//! it makes up, the tests of this crate with those of `fuzz/corpus`.
+//! Each checks more than the absence of panics. Decoded values can be encoded and decoded again. Outputs are no larger
+//! than the input allows. Limits hold, and the split of an input does not matter. The fuzzer calls these functions with
+//! generated inputs, and the tests of this crate with those of `fuzz/corpus`.
 
 mod args;
 mod engine;
@@ -38,7 +38,7 @@ pub use query::query;
 pub use value::value;
 pub use websocket::websocket_decoder;
 
-/// What an input is held against.
+/// A check of an input.
 pub type Check = fn(&[u8]);
 
 /// Every check by the name of its fuzz target and of its folder of inputs.

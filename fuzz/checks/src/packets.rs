@@ -9,7 +9,7 @@ use crate::{json, msgpack};
 /// Deep enough for arrays in objects in arrays; what is deeper is no other case.
 const MAX_DEPTH: usize = 4;
 
-/// The input decides what the packet holds. It survives being written and read with either parser.
+/// The input decides the contents of the packet. Both parsers encode and decode it without a change.
 pub fn packets(input: &[u8]) {
     let mut input = Unstructured::new(input);
     let Ok(made) = Made::arbitrary(&mut input) else { return };
@@ -60,7 +60,7 @@ fn value(input: &mut Unstructured<'_>, depth: usize) -> Result<Value> {
         }
         _ => {
             let length = input.int_in_range(0..=4)?;
-            // An object that looks like a placeholder can't be told from one, once there are attachments.
+            // With attachments, an object that looks like a placeholder is ambiguous.
             let mut pair = || Ok((String::arbitrary(input)?.replace("_placeholder", "placeholder"), value(input, depth - 1)?));
             Value::Object((0..length).map(|_| pair()).collect::<Result<_>>()?)
         }

@@ -2,10 +2,10 @@
 
 use sociable_balancer_core::fuzzing::{MAX_PROXY_HEADER, proxy_header};
 
-/// What every header begins with, so that the fuzzer need not find it.
+/// The first bytes of every header, so that the fuzzer need not find them.
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// The input begins with a header, or follows the signature of one.
+/// The input starts with a header, or follows the signature of one.
 pub fn proxy_protocol(input: &[u8]) {
     check(input);
     check(&[SIGNATURE, input].concat());
@@ -23,7 +23,7 @@ fn check(input: &[u8]) {
             assert!(client.is_none_or(|client| client.ip() == client.ip().to_canonical()));
         }
         Ok(None) => assert!(input.len() < MAX_PROXY_HEADER, "more is waited for than is read"),
-        // Of a part of it nothing else was believed.
+        // No prefix of the input was accepted as another header.
         Err(_) => (0..input.len().min(MAX_PROXY_HEADER)).for_each(|end| assert!(!matches!(proxy_header(&input[..end]), Ok(Some(_))))),
     }
 }

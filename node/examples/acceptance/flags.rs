@@ -21,15 +21,15 @@ pub(crate) struct Flags {
     /// Shown by the ops `id` and `whoami`.
     #[arg(long)]
     pub(crate) node_name: Option<String>,
-    /// The servers of NATS, with commas between them.
+    /// The servers of NATS, separated by commas.
     #[arg(long)]
     nats: Option<String>,
     #[arg(long, default_value = "acceptance")]
     cluster: String,
-    /// Where a balancer reaches this node, HOST:PORT.
+    /// The address of this node for balancers, HOST:PORT.
     #[arg(long)]
     advertise: Option<String>,
-    /// Clients are recovered on whatever node they come to, by JetStream.
+    /// Recovers clients on any node, by JetStream.
     #[arg(long)]
     jetstream: bool,
     #[arg(long)]
@@ -56,21 +56,21 @@ pub(crate) struct Flags {
     cookie: Option<String>,
     #[arg(long, default_value_t = 5_000)]
     request_timeout: u64,
-    /// How long a lost client may be away, in milliseconds.
+    /// Milliseconds for which a disconnected client may return.
     #[arg(long)]
     recovery: Option<u64>,
-    /// Over how long a time clients are sent elsewhere before a stop, in milliseconds.
+    /// Milliseconds over which a stop closes sessions in batches.
     #[arg(long, default_value_t = 0)]
     drain_time: u64,
-    /// Lets clients of Engine.IO 3 and Socket.IO 2 in.
+    /// Accepts clients of Engine.IO 3 and Socket.IO 2.
     #[arg(long)]
     eio3: bool,
-    /// The Engine.IO layer alone: each message goes back as it came.
+    /// Serves the Engine.IO layer alone, which echoes each message.
     #[arg(long)]
     pub(crate) engine: bool,
 }
 
-/// The options that both layers have.
+/// The options of both layers.
 macro_rules! common {
     ($flags:expr, $builder:expr) => {{
         let flags = $flags;
@@ -85,7 +85,7 @@ macro_rules! common {
             .ping_timeout(Duration::from_millis(flags.ping_timeout))
             .upgrade_timeout(Duration::from_millis(flags.upgrade_timeout))
             .allow_eio3(flags.eio3)
-            // The JavaScript server always has it.
+            // JSONP is always on in the JavaScript server.
             .jsonp(true)
             .max_http_buffer_size(flags.max_payload)
             .cors(Cors::origin(flags.cors_origin.as_str()).credentials(flags.cors_credentials))
@@ -102,14 +102,14 @@ impl Flags {
         Duration::from_millis(self.drain_time)
     }
 
-    /// What joins this node to the others, if there are any.
+    /// Returns the adapter for NATS, if servers are given.
     pub(crate) async fn adapter(&self, name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(servers) = &self.nats else { return Ok(None) };
         let mut options = NatsOptions::new(servers).cluster(&self.cluster).node_name(name);
         if let Some(address) = &self.advertise {
             options = options.address(address);
         }
-        // Without recovery there is nothing to keep.
+        // Without recovery the history would be empty.
         let keeps = self.jetstream && self.recovery.is_some();
         NatsAdapter::connect(if keeps { options.jetstream(JetStreamOptions::default()) } else { options }).await.map(Some)
     }
@@ -119,7 +119,7 @@ impl Flags {
             .path(self.path.as_deref().unwrap_or("/socket.io/"))
             .connect_timeout(Duration::from_millis(self.connect_timeout))
             .request_timeout(Duration::from_millis(self.request_timeout))
-            // As the JavaScript server does.
+            // As in the JavaScript server.
             .cleanup_empty_child_namespaces(false)
             .max_private_rooms(10_000);
         let builder = match self.recovery {

@@ -1,4 +1,4 @@
-//! What the node notes of each namespace.
+//! The log of each namespace.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -45,7 +45,7 @@ impl Log {
     }
 }
 
-/// Notes what happens to the rooms of a namespace, and what other servers tell it.
+/// Logs the changes of a namespace's rooms, and the events of other servers.
 pub(crate) fn watch(namespace: &Namespace) {
     let Some(logs) = namespace.server().and_then(|server| server.state::<Logs>()) else { return };
     let log = logs.of(namespace);

@@ -1,4 +1,4 @@
-//! The acceptance app: the whole server API, opened to any Socket.IO client, so that test suites in other languages can drive it.
+//! The acceptance app: the whole server API for test suites in other languages, driven by any Socket.IO client.
 
 mod events;
 mod flags;
@@ -18,10 +18,10 @@ use sociable::{Auth, CloseReason, Failure, Health, Server, Socket, State, Value}
 use flags::Flags;
 use log::Logs;
 
-/// A stop has to be over within 5 s.
+/// The deadline of a stop. Test suites expect an end within 5 s.
 const SHUTDOWN: Duration = Duration::from_secs(4);
 
-/// Sends each message back as it came.
+/// A connection that echoes each message.
 struct Echo(Rc<Session>);
 
 impl Connection for Echo {
@@ -36,7 +36,7 @@ impl Connection for Echo {
     fn closed(&self, _: CloseReason) {}
 }
 
-/// The name of this node, as ops show it.
+/// The name of this node in the answers of ops.
 pub(crate) struct NodeName(pub String);
 
 #[actix_web::main]
@@ -67,7 +67,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     Ok(server.run().await?)
 }
 
-/// What a balancer asks.
+/// Adds the health report for balancers.
 fn healthz<S: Clone + 'static>(server: S, health: fn(&S) -> Health) -> impl FnOnce(&mut web::ServiceConfig) {
     move |app| {
         app.route("/healthz", web::get().to(move || std::future::ready(web::Json(health(&server)))));

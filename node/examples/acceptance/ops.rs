@@ -32,7 +32,7 @@ struct Request {
     close: bool,
 }
 
-/// From where sockets are chosen.
+/// The origin of a selection of sockets.
 #[derive(Default, Deserialize, PartialEq)]
 #[serde(rename_all = "lowercase")]
 enum From {
@@ -44,7 +44,7 @@ enum From {
     Myself,
 }
 
-/// What went wrong, and what came all the same.
+/// An error, with the results that arrived despite it.
 struct Failed {
     error: String,
     value: Option<Value>,
@@ -64,7 +64,7 @@ pub(crate) async fn on_connect(socket: Socket, logs: State<Logs>) {
         let seen = seen.clone();
         async move {
             let Some(ack) = ack else { return };
-            // The one who asks may be among those who are put out: its answer goes out first.
+            // The asking client may be among the disconnected ones, so its answer is sent first.
             match request.op.as_str() {
                 "disconnect" => {
                     ack.send(json!({ "ok": true, "value": null })).ok();
@@ -118,7 +118,7 @@ impl Request {
         operator
     }
 
-    /// The name and the arguments of the event that is to be sent.
+    /// Returns the name and the arguments of the event to send.
     fn event(&self, socket: &Socket) -> Result<(&str, RawArgs), Failed> {
         let name = self.event.as_deref().ok_or("no event is named")?;
         let mut args = RawArgs::builder(socket.namespace().encoding());
@@ -198,7 +198,7 @@ impl Request {
         match self.select(socket).emit_with_ack(event, args).await {
             Ok(replies) => Ok(values(&replies)),
             Err(error) => {
-                // A client that left is one that did not answer in time, as the contract has it.
+                // In the contract of the suites, a client that left counts as one that did not answer in time.
                 let text = if error.reason == AckError::Disconnected { AckError::Timeout.to_string() } else { error.to_string() };
                 Err(Failed { error: text, value: Some(values(&error.replies)) })
             }

@@ -1,8 +1,7 @@
-//! The server of the benchmarks: echo, acknowledgements, rooms, broadcasts; and nothing that is not measured.
+//! The server of the benchmarks: echo, acknowledgements, rooms and broadcasts, and nothing else.
 //!
-//! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves in a plain `HttpServer` instead of by raw streams. `NATS=nats://…` makes it one of a cluster.
-//! `ADVERTISE=HOST:PORT` tells balancers where it is.
-//! `RECOVERY=1` lets clients come back to it, and `JETSTREAM=1` to any node of the cluster.
+//! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves by a plain `HttpServer` instead of raw streams. `NATS=nats://…` joins a cluster.
+//! `ADVERTISE=HOST:PORT` is the address for balancers. `RECOVERY=1` enables recovery on this node, and `JETSTREAM=1` on any node of the cluster.
 
 use actix_web::{App, HttpServer, web};
 use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, RawArgs, Recovery, Server, Socket};

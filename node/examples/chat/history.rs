@@ -1,4 +1,4 @@
-//! What was said before: the state of the application.
+//! The state of the application: the last messages of each room.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -7,17 +7,17 @@ use serde::Serialize;
 
 use crate::Room;
 
-/// What is kept of a room.
+/// The number of messages kept per room.
 const LENGTH: usize = 50;
 
-/// What somebody said.
+/// A message.
 #[derive(Clone, Serialize)]
 pub(crate) struct Said {
     pub name: String,
     pub text: String,
 }
 
-/// The last words of each room.
+/// The last messages of each room.
 #[derive(Default)]
 pub(crate) struct History(Mutex<HashMap<Room, VecDeque<Said>>>);
 

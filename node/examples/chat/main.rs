@@ -1,4 +1,4 @@
-//! A small chat: a name to be let in, three rooms, what was said before, and who is typing.
+//! A small chat: a name for login, three rooms, their last messages, and who is typing.
 //!
 //! ```text
 //! cargo run --example chat
@@ -6,7 +6,7 @@
 //!
 //! Then open <http://127.0.0.1:3000> in two tabs. The server is a plain actix-web `HttpServer`.
 //!
-//! The namespace `/chat` wants a name. `/people` is open to everybody, and tells how many are in the chat.
+//! The namespace `/chat` requires a name. `/people` is open to everyone, and sends the number of people in the chat.
 
 mod history;
 mod web;
@@ -22,19 +22,19 @@ use history::{History, Said};
 const MAX_NAME: usize = 30;
 const MAX_TEXT: usize = 2_000;
 
-/// What a client sends to be let in.
+/// The `auth` payload of a client.
 #[derive(Deserialize)]
 struct Login {
     name: String,
 }
 
-/// What is known of a client: the data of its socket.
+/// The data of a client's socket.
 #[derive(Serialize, Deserialize)]
 struct User {
     name: String,
 }
 
-/// The rooms. An event that names another one does not reach its handler.
+/// The rooms. An event with another name of a room does not reach its handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Room {
@@ -54,7 +54,7 @@ impl Room {
         }
     }
 
-    /// The room that a socket is in: none, or one.
+    /// Returns the room of a socket, if it is in one.
     fn of(socket: &Socket) -> Option<Self> {
         let rooms = socket.rooms();
         Self::ALL.into_iter().find(|room| rooms.iter().any(|joined| **joined == *room.name()))
@@ -74,7 +74,7 @@ struct Joined {
     history: Vec<Said>,
 }
 
-/// Middleware: lets in whoever has a name.
+/// The middleware that requires a name.
 async fn login(socket: Socket, Auth(login): Auth<Login>) -> Result<(), Failure> {
     let name = login.name.trim();
     if !(1..=MAX_NAME).contains(&name.chars().count()) {
@@ -100,13 +100,13 @@ async fn say(socket: Socket, Data(text): Data<String>, history: State<History>, 
     Ok(ack.send(&said)?)
 }
 
-/// Tells the others. It is worth nothing later, so whoever can't take it now never gets it.
+/// Notifies the others. The event is volatile, because it is worth nothing later.
 async fn typing(socket: Socket) -> Result<(), EmitError> {
     let Some(room) = Room::of(&socket) else { return Ok(()) };
     socket.to(room).volatile().emit("typing", name(&socket))
 }
 
-/// Takes a socket out of its room, if it is in one, and tells the others.
+/// Removes a socket from its room, if it is in one, and notifies the others.
 fn part(socket: &Socket) -> Result<(), EmitError> {
     let Some(room) = Room::of(socket) else { return Ok(()) };
     socket.to(room).emit("left", name(socket))?;
@@ -118,12 +118,12 @@ fn name(socket: &Socket) -> String {
     socket.data().map_or_else(String::new, |user: User| user.name)
 }
 
-/// Tells everybody who looks how many are in the chat.
-fn tell_count(people: &Namespace, chat: &Namespace) {
+/// Sends the number of people in the chat.
+fn send_count(people: &Namespace, chat: &Namespace) {
     people.emit("count", chat.socket_count()).ok();
 }
 
-/// The server with its namespaces.
+/// Returns the server with its namespaces.
 fn chat_server() -> Result<Server, sociable::ConfigError> {
     let io = Server::builder().state(History::default()).build()?;
     let (chat, people) = (io.of("/chat"), io.of("/people"));
@@ -133,8 +133,8 @@ fn chat_server() -> Result<Server, sociable::ConfigError> {
     // A socket that disconnects is still in its room.
     chat.on_disconnecting(async |socket: Socket| part(&socket));
 
-    chat.on_connect(async |chat: Namespace, io: Server| tell_count(&io.of("/people"), &chat));
-    chat.on_disconnect(async |chat: Namespace, io: Server| tell_count(&io.of("/people"), &chat));
+    chat.on_connect(async |chat: Namespace, io: Server| send_count(&io.of("/people"), &chat));
+    chat.on_disconnect(async |chat: Namespace, io: Server| send_count(&io.of("/people"), &chat));
     people.on_connect(async |socket: Socket, io: Server| socket.emit("count", io.of("/chat").socket_count()));
     Ok(io)
 }
@@ -150,7 +150,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         .disable_signals()
         .bind(("127.0.0.1", 3000))?;
     println!("open http://127.0.0.1:3000 in two tabs");
-    // It would stop by itself, but without a word to the clients.
+    // An `HttpServer` that stops by itself sends the clients no close.
     io.run(http.run(), Duration::from_secs(10)).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The page. It needs nothing from elsewhere; its Socket.IO client is that of the page of `sociable-node`.
+//! The page, without files from elsewhere. Its Socket.IO client is that of the page of `sociable-node`.
 
 use actix_web::http::header::ContentType;
 use actix_web::{HttpResponse, mime, web};

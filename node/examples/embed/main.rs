@@ -1,14 +1,14 @@
-//! An actix-web application gains Socket.IO.
+//! Adds Socket.IO to an existing actix-web application.
 //!
-//! **What was there before.** A login (`POST /login`) that sets a cookie for a session kept in the state of the app, a page for whoever is
-//! logged in (`GET /`), and a WebSocket of its own by `actix-ws` (`/ws`) that sends each message back.
+//! **Before.** `POST /login` sets a cookie for a session in the state of the app. `GET /` is a page for logged-in users, and `/ws` an echo over a
+//! WebSocket by `actix-ws`.
 //!
-//! **What was added.** Two handlers, `authenticate` and `whoami`, and five lines, marked with `+` below:
+//! **Added.** Two handlers, `authenticate` and `whoami`, and five lines, marked with `+` below:
 //!
-//! 1. the server is made, and shares the sessions with the app,
-//! 2. it asks them who a client is, so that nobody gets in who is not logged in; and it answers, knowing the user,
-//! 3. and 4. the app has the service of the server, which answers polling,
-//! 5. `io.serve(app)` takes the place of `HttpServer::new(app)`, so that WebSockets cost as little as they can.
+//! 1. The server is created, and shares the sessions with the app.
+//! 2. Its middleware admits only logged-in users, and its handler answers with the name of the user.
+//! 3. and 4. The app gets the service of the server, which answers polling.
+//! 5. `io.serve(app)` replaces `HttpServer::new(app)`, so that WebSockets cost as little as possible.
 //!
 //! The app keeps its routes, its state, its middleware, and its own WebSocket.
 //!
@@ -30,12 +30,12 @@ use sociable::{Ack, Failure, Handshake, Server, Socket, State};
 
 const COOKIE: &str = "session";
 
-/// Who is logged in, by the value of their cookie.
+/// The logged-in users, by the value of their cookie.
 #[derive(Clone, Default)]
 struct Sessions(Arc<RwLock<HashMap<String, String>>>);
 
 impl Sessions {
-    /// Opens a session and gives the value of its cookie.
+    /// Opens a session and returns the value of its cookie.
     fn open(&self, user: String) -> Result<String, getrandom::Error> {
         let secret = format!("{:016x}{:016x}", getrandom::u64()?, getrandom::u64()?);
         self.0.write().insert(secret.clone(), user);
@@ -52,7 +52,7 @@ struct Login {
     name: String,
 }
 
-/// Whoever gives a name is believed: this is about what comes after.
+/// Accepts any name without a password, to keep the example short.
 #[post("/login")]
 async fn login(sessions: web::Data<Sessions>, form: web::Form<Login>) -> Result<impl Responder, Error> {
     let secret = sessions.open(form.into_inner().name).map_err(actix_web::error::ErrorInternalServerError)?;
@@ -90,7 +90,7 @@ async fn echo(request: HttpRequest, body: web::Payload) -> Result<HttpResponse, 
     Ok(response)
 }
 
-/// Lets in whoever is logged in, and attaches the name to the socket.
+/// Admits logged-in users, and attaches the name to the socket.
 async fn authenticate(socket: Socket, handshake: Handshake, sessions: State<Sessions>) -> Result<(), Failure> {
     let user = handshake.cookie(COOKIE).and_then(|secret| sessions.user(secret));
     Ok(socket.set_data(&user.ok_or_else(|| Failure::new("log in first"))?)?)

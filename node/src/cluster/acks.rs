@@ -15,12 +15,12 @@ use crate::namespace::Namespace;
 use crate::stats::Count;
 
 impl Namespace {
-    /// Sends an event that asks for acknowledgements to sockets of this node. Each thread answers by [`Answer::Clients`]; tells how many will.
+    /// Sends an event that asks for acknowledgements to sockets of this node. Returns the number of threads that will answer by [`Answer::Clients`].
     fn ask_sockets(&self, target: Target, frames: Frames, id: u64, flags: Flags, answers: mpsc::UnboundedSender<Answer>) -> usize {
         let namespace = self.clone();
         self.on_workers(self.only_worker(&target), frames.len(), move |local| {
             let sockets = local.known(namespace.name()).map(|part| part.find(&target)).unwrap_or_default();
-            // Who asked may have stopped to wait.
+            // The asking side may have stopped waiting.
             drop(answers.send(Answer::Clients(sockets.iter().map(|socket| socket.shared.id).collect())));
             for socket in sockets {
                 socket.await_ack(id, Waiter::Many(answers.clone()));
@@ -55,19 +55,21 @@ impl Namespace {
         let reports = self.ask_sockets(target, frames, id, flags, answers);
         let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
-        let collect = Collect { answered, elsewhere, awaited, replies: vec![], gone: vec![], lost: false, failed: None };
+        let collect = Collect { answered, elsewhere, awaited, replies: vec![], left: vec![], lost: false, failed: None };
         collect.run(timeout).boxed()
     }
 }
 
 impl Namespace {
-    /// Sends an event to sockets of this node for another node, and passes their acknowledgements on until that node stops to listen.
+    /// Sends another node's event to sockets of this node, and relays their acknowledgements.
+    ///
+    /// The stream may be dropped when that node stops listening.
     pub(crate) fn relay_acks(&self, target: Target, flags: Flags, name: &str, args: Args) -> BoxStream<'static, Answer> {
         let id = self.next_ack_id();
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.ask_sockets(target, self.event_frames(name, args, Some(id)), id, flags, answers);
         let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
-        // Each socket that owes an answer holds a sender: the stream ends with the last.
+        // Each socket that owes an answer holds a sender, so the stream ends with the last answer.
         futures_util::stream::unfold((answered, awaited), |(mut answered, mut awaited)| async {
             let answer = answered.recv().await?;
             match &answer {
@@ -84,11 +86,11 @@ impl Namespace {
     }
 }
 
-/// Acknowledgements that are waited for. When nobody waits any more, the sockets forget them.
+/// Awaited acknowledgements. When this is dropped, the sockets forget them.
 struct Awaited {
     namespace: Namespace,
     id: u64,
-    /// Threads that have not told yet how many sockets they have.
+    /// The number of threads that have not reported their sockets yet.
     reports: usize,
     sockets: Set<Id>,
 }
@@ -98,7 +100,7 @@ impl Drop for Awaited {
         if self.sockets.is_empty() && self.reports == 0 {
             return;
         }
-        // Of a thread that has not told it is not known which sockets wait: by the time it does this, it has asked them.
+        // Sockets of unreported threads are unknown here. Each unreported thread has asked them before this call runs there.
         let unknown = self.reports > 0;
         let (namespace, id, sockets) = (self.namespace.clone(), self.id, std::mem::take(&mut self.sockets));
         self.namespace.on_workers(None, 0, move |local| {
@@ -118,11 +120,11 @@ struct Collect {
     elsewhere: Option<BoxStream<'static, Answer>>,
     awaited: Awaited,
     replies: Vec<AckReply>,
-    /// Sockets that left without an answer.
-    gone: Vec<Id>,
+    /// The sockets that left without an answer.
+    left: Vec<Id>,
     /// A node was lost before all its sockets had answered.
     lost: bool,
-    /// The other nodes could not be asked.
+    /// The reason why the other nodes could not be asked.
     failed: Option<EmitError>,
 }
 
@@ -150,18 +152,18 @@ impl Collect {
                     None => self.elsewhere = None,
                 },
                 () = &mut deadline => {
-                    let missing: Vec<_> = self.gone.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
+                    let missing: Vec<_> = self.left.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
                     self.awaited.namespace.count(Count::AcksTimedOut);
                     let reason = self.failed.map_or(AckError::Timeout, AckError::Emit);
                     return Err(BroadcastAckError { replies: self.replies, missing, reason });
                 }
             }
         }
-        if self.gone.is_empty() && !self.lost {
+        if self.left.is_empty() && !self.lost {
             Ok(self.replies)
         } else {
             let reason = self.failed.map_or(AckError::Disconnected, AckError::Emit);
-            Err(BroadcastAckError { replies: self.replies, missing: self.gone, reason })
+            Err(BroadcastAckError { replies: self.replies, missing: self.left, reason })
         }
     }
 
@@ -169,8 +171,8 @@ impl Collect {
         match answer {
             Answer::Clients(ids) => self.awaited.sockets.extend(ids),
             Answer::Ack(id, args) if self.awaited.sockets.remove(&id) => self.replies.push(AckReply { id, args }),
-            Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.gone.push(id),
-            // What clients of it had not answered is told by itself; but it may not even have told who they are.
+            Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.left.push(id),
+            // Unanswered clients of that node are reported one by one. The node may also have been lost before it reported its clients.
             Answer::Lost(_) => self.lost = true,
             Answer::Failed(error) => self.failed = Some(error.into()),
             _ => {}

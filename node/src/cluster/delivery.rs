@@ -1,4 +1,4 @@
-//! Doing on every thread of this node, and on the other nodes, what an operator asks for.
+//! The delivery of operations to every thread of this node, and to the other nodes.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use crate::thread::{ThreadState, on_thread};
 use crate::trace;
 
 impl Namespace {
-    /// Does something with sockets on all nodes. `trace` is the span that sends it.
+    /// Performs an operation on sockets of all nodes. `trace` is the span that sends it.
     pub(crate) fn broadcast(
         &self,
         target: Target,
@@ -25,22 +25,22 @@ impl Namespace {
         local: bool,
         trace: Option<Box<TraceContext>>,
     ) -> Result<(), EmitError> {
-        // What concerns those too who are away has a place in the history. Where nodes share it, it is theirs as well.
+        // Operations that concern disconnected clients too have a position in the history. A shared history also carries them to the other nodes.
         let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
         let kept = self.recoveries().filter(is_kept).cloned();
         let shared = kept.as_ref().is_some_and(|recoveries| recoveries.history.is_shared());
         if shared {
             trace::published(self.name(), &target, &operation);
         }
-        let told = if local || shared { Ok(()) } else { self.publish(trace, || (target.clone(), operation.clone())) };
+        let published = if local || shared { Ok(()) } else { self.publish(trace, || (target.clone(), operation.clone())) };
         let done = match kept {
             Some(recoveries) => self.order(&recoveries, target, operation),
             None => self.broadcast_local(target, operation),
         };
-        done.and(told)
+        done.and(published)
     }
 
-    /// Publishes an operation to the other nodes, if there can be any: the only way of messages to them.
+    /// Publishes an operation to the other nodes, if there can be any. All messages to them go through here.
     pub(crate) fn publish(&self, trace: Option<Box<TraceContext>>, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
         let Some(server) = self.server_state().filter(|server| !server.alone) else { return Ok(()) };
         let (target, operation) = message();
@@ -76,19 +76,19 @@ impl Namespace {
         }
     }
 
-    /// Has sockets of this node join, leave or disconnect, and those who are away when they come back.
+    /// Makes sockets of this node join, leave or disconnect, and disconnected clients when they return.
     pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
         let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
         let order = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone(), trace: None };
         let kept = self.set_out(&target, joining, |deliver| recoveries.history.append_order(order, deliver));
         match kept {
-            // Those who are here obey all the same.
+            // Connected sockets obey even so.
             Err(error @ EmitError::Adapter(_)) => self.broadcast_local(target, operation).and(Err(error)),
             kept => kept,
         }
     }
 
-    /// Does something with the sockets of this node.
+    /// Performs an operation on the sockets of this node.
     pub(crate) fn broadcast_local(&self, target: Target, operation: Operation) -> Result<(), EmitError> {
         let engine = self.engine();
         let here = ThreadState::current(engine);
@@ -117,7 +117,7 @@ impl Namespace {
         result
     }
 
-    /// Has `act` done on each worker thread of this node, or on one. Returns the number of threads that will do it.
+    /// Calls `act` on each worker thread of this node, or on one. Returns the number of threads that will run it.
     pub(crate) fn on_workers(&self, only: Option<usize>, bytes: usize, act: impl Fn(&Rc<ThreadState>) + Send + Sync + 'static) -> usize {
         let engine = self.engine();
         let here = ThreadState::current(engine);
@@ -139,7 +139,7 @@ impl Namespace {
     }
 }
 
-/// About what it takes to keep this for a thread.
+/// Returns the approximate memory of an operation in a thread's inbox, in bytes.
 fn cost(target: &Target, operation: &Operation) -> usize {
     let names = |rooms: &[Room]| rooms.iter().map(|room| size_of::<Room>() + room.len()).sum::<usize>();
     let content = match operation {
@@ -150,7 +150,7 @@ fn cost(target: &Target, operation: &Operation) -> usize {
     256 + names(&target.rooms) + names(&target.except) + content
 }
 
-/// Does on this thread what is to be done.
+/// Performs an operation on this thread.
 fn apply_operation(local: &Rc<ThreadState>, namespace: &Namespace, target: &Target, operation: &Operation) {
     let Some(part) = local.known(namespace.name()) else { return };
     match operation {

@@ -1,4 +1,4 @@
-//! Telling of sockets, over all threads and nodes.
+//! Queries for sockets, over all threads and nodes.
 
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -11,7 +11,7 @@ use crate::namespace::Namespace;
 use crate::remote_socket::{FetchError, RemoteSocket};
 
 impl Namespace {
-    /// Tells of the sockets of this node: an [`Answer::Sockets`] of each thread. Tells how many there will be.
+    /// Reports the sockets of this node as one [`Answer::Sockets`] of each thread. Returns the number of answers to expect.
     pub(crate) fn report_sockets(&self, target: Target, answers: mpsc::UnboundedSender<Answer>) -> usize {
         let namespace = self.clone();
         self.on_workers(self.only_worker(&target), 0, move |local| {
@@ -50,7 +50,7 @@ impl Namespace {
     }
 }
 
-/// The one answer of each thread, and all answers of other nodes.
+/// Merges the one answer of each thread with all answers of other nodes.
 fn merged(
     answered: mpsc::UnboundedReceiver<Answer>,
     reports: usize,

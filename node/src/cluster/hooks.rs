@@ -1,4 +1,4 @@
-//! The life cycle of a node, as its cluster learns of it.
+//! The life cycle of a node in its cluster.
 
 use std::any::Any;
 use std::rc::Rc;
@@ -13,10 +13,10 @@ use crate::server_state::ServerState;
 use crate::stats::AllCounters;
 use crate::thread::ThreadState;
 
-/// The server above its engine.
+/// The callbacks of a server in its engine.
 pub(crate) struct ServerHooks {
     server: Weak<ServerState>,
-    /// It takes leave of the cluster although the server was dropped meanwhile.
+    /// The adapter, which leaves the cluster even if the server was dropped meanwhile.
     adapter: Arc<dyn Adapter>,
     counters: Arc<AllCounters>,
 }
@@ -32,7 +32,7 @@ impl LifecycleHooks for ServerHooks {
         Some(ThreadState::new(worker, self.counters.register()))
     }
 
-    /// Now there is a thread that answers the other nodes.
+    /// From here on a thread answers the other nodes.
     fn started(&self) {
         if let Some(server) = self.server.upgrade() {
             server.cluster();
@@ -49,13 +49,13 @@ impl LifecycleHooks for ServerHooks {
             if let Some(server) = server
                 && let Err(error) = server.flushed().await
             {
-                tracing::warn!(target: "sociable::recovery", %error, "not all that clients would miss is kept");
+                tracing::warn!(target: "sociable::recovery", %error, "history not flushed; recovery may be incomplete");
             }
         }
         .boxed()
     }
 
-    /// What sockets told the others when they ended goes out before.
+    /// The last messages of ending sockets are published first.
     fn closed(&self) -> BoxFuture<'static, ()> {
         self.adapter.close()
     }

@@ -1,4 +1,4 @@
-//! What crosses threads and nodes.
+//! Operations across threads and nodes.
 
 pub(crate) mod acks;
 pub(crate) mod delivery;

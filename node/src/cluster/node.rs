@@ -1,4 +1,4 @@
-//! This node, as the others reach it by the adapter.
+//! This node, as the others reach it through the adapter.
 
 use std::rc::Rc;
 use std::sync::{Arc, Weak};
@@ -20,7 +20,7 @@ use crate::server_state::ServerState;
 use crate::thread::{ThreadState, on_thread};
 use crate::trace;
 
-/// This node as its adapter sees it.
+/// This node, as its adapter sees it.
 pub(crate) struct ClusterNode(pub(crate) Weak<ServerState>);
 
 impl ClusterNode {
@@ -43,7 +43,7 @@ impl Node for ClusterNode {
         }
         let _span = namespace.delivering(parent.as_deref()).entered();
         match message.operation {
-            // It may be for clients that are away.
+            // The event may be for disconnected clients.
             Operation::Emit { frames, volatile: false, compress } if let Some(recoveries) = namespace.own_history() => {
                 drop(namespace.persist_remote(recoveries, message.target, &frames, compress));
             }
@@ -52,13 +52,13 @@ impl Node for ClusterNode {
                     && let Some(recoveries) = namespace.own_history() =>
             {
                 if namespace.order(recoveries, message.target, operation).is_err() {
-                    // Who is away would come back as if nothing had been said.
+                    // A disconnected client that returned would silently lack this message.
                     recoveries.history.mark_incomplete();
                 }
             }
-            // No thread is woken for rooms that are not here.
+            // No thread is woken for rooms that this node does not have.
             _ if !namespace.may_have(&message.target) => {}
-            // A thread that is too far behind counts what it refuses.
+            // An overloaded thread counts the messages that it refuses.
             operation => drop(namespace.broadcast_local(message.target, operation)),
         }
     }
@@ -78,10 +78,10 @@ impl Node for ClusterNode {
                 unfold(answered, |mut answered| async { Some((answered.recv().await?, answered)) }).take(reports).boxed()
             }
             Ask::ServerEvent { name, args } => {
-                let (tell, told) = oneshot::channel();
-                let ack = Ack::to_server(tell, namespace.encoding());
+                let (sender, receiver) = oneshot::channel();
+                let ack = Ack::to_server(sender, namespace.encoding());
                 namespace.handle_server_event(name, args, Some(ack), parent);
-                told.into_stream().filter_map(|args| ready(args.ok().map(Answer::ServerAck))).boxed()
+                receiver.into_stream().filter_map(|args| ready(args.ok().map(Answer::ServerAck))).boxed()
             }
         }
     }
@@ -107,7 +107,7 @@ impl Node for ClusterNode {
     }
 
     fn write_offset(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
-        // Any will do, since all have the same parser: the one that is meant may not be here.
+        // Any namespace will do, because all have the same parser. The one of this name may not exist here.
         let any = self.namespace(&MAIN_NAMESPACE.into());
         any.map_or_else(|| frames.clone(), |any| any.with_offset_of(namespace, frames, offset))
     }

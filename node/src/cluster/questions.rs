@@ -1,4 +1,4 @@
-//! The nodes of a cluster that are asked something, and those that did not answer.
+//! The nodes that were asked a question, and those that did not answer.
 
 use bytestring::ByteString;
 use sociable_adapter::Answer;
@@ -7,19 +7,19 @@ use thiserror::Error;
 
 use crate::emit::EmitError;
 
-/// Not all servers acknowledged an event.
+/// An incomplete set of acknowledgements of other servers.
 #[derive(Clone, Debug, Error, PartialEq)]
 #[error("{}", .error.as_ref().map_or_else(|| format!("timeout reached: missing {} responses", .missing.len()), ToString::to_string))]
 pub struct ServerAckError {
-    /// The answers that came.
+    /// The acknowledgements that arrived.
     pub responses: Vec<Args>,
-    /// The names of the nodes that did not answer, or were lost before they did.
+    /// The names of the nodes that did not answer in time, or that failed meanwhile.
     pub missing: Vec<String>,
-    /// Why the event was not sent, if that was it.
+    /// The error that prevented the event, if any.
     pub error: Option<EmitError>,
 }
 
-/// Which nodes were asked, and have not answered.
+/// The nodes that were asked and have not answered.
 #[derive(Debug, Default)]
 pub(crate) struct AskedNodes {
     open: Vec<ByteString>,
@@ -28,7 +28,7 @@ pub(crate) struct AskedNodes {
 }
 
 impl AskedNodes {
-    /// Takes note of what the adapter says of the nodes.
+    /// Updates the list from an answer of the adapter.
     pub(crate) fn note(&mut self, answer: &Answer) {
         match answer {
             Answer::Asked(nodes) => self.open.clone_from(nodes),
@@ -42,14 +42,15 @@ impl AskedNodes {
         }
     }
 
-    /// One of those of this name is not open any more.
+    /// Removes one node of this name.
     fn close(&mut self, node: &ByteString) {
         if let Some(at) = self.open.iter().position(|open| open == node) {
             self.open.swap_remove(at);
         }
     }
 
-    /// Who did not answer: who was lost, and, if there was no more time, who was not done. And why nobody was asked, if that was it.
+    /// Returns the nodes that failed and, unless the answers were `in_time`, those that did not finish. Also returns the error that prevented the
+    /// question.
     pub(crate) fn missing(self, in_time: bool) -> (Vec<String>, Option<EmitError>) {
         let open = self.open.into_iter().filter(|_| !in_time);
         (open.chain(self.lost).map(|node| node.to_string()).collect(), self.failed)

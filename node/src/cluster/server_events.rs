@@ -53,7 +53,7 @@ impl Namespace {
         let context = ServerEventContext { namespace: self.clone(), name, args, ack };
         let Some(handlers) = self.handlers().server_events.get(&context.name).cloned() else { return };
         let bytes = event_cost(&context.name, &context.args);
-        // Any thread will do; always the same keeps the order. One that is too far behind counts what it refuses.
+        // One fixed thread keeps the order of events. An overloaded thread counts the events that it refuses.
         let _ = self.engine().run_on(0, bytes, move |_| {
             for handler in handlers {
                 let (context, name) = (context.clone(), context.name.clone());

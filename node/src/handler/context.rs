@@ -1,4 +1,4 @@
-//! What handlers are called with, before their arguments are taken out of it.
+//! The contexts of handlers, out of which they take their arguments.
 
 use bytestring::ByteString;
 use sociable_protocol::Args;
@@ -11,41 +11,41 @@ use crate::socket::Socket;
 /// An event of a client.
 #[derive(Clone, Debug)]
 pub struct EventContext {
-    /// The socket that got it.
+    /// The socket that received it.
     pub socket: Socket,
-    /// Its name.
+    /// The event's name.
     pub name: ByteString,
-    /// Its arguments, as they came.
+    /// The encoded arguments, as they were received.
     pub args: Args,
     /// The acknowledgement that the client asked for.
     pub ack: Option<Ack>,
 }
 
 impl EventContext {
-    /// Returns what the event takes while it or its handler waits.
+    /// Returns the memory that the event takes while it or its handler waits, in bytes.
     pub(crate) fn cost(&self) -> usize {
         event_cost(&self.name, &self.args)
     }
 }
 
-/// Returns what an event takes while it or its handler waits: its bytes, and about as much as is kept of it besides.
+/// Returns the memory of a waiting event: its bytes, and an estimate of the bookkeeping.
 pub(crate) fn event_cost(name: &str, args: &Args) -> usize {
     256 + name.len() + args.encoded_len()
 }
 
-/// A socket that connects.
+/// A socket that is connecting.
 #[derive(Clone, Debug)]
 pub struct ConnectContext {
     /// The socket.
     pub socket: Socket,
 }
 
-/// A socket that disconnects.
+/// A socket that is disconnecting.
 #[derive(Clone, Debug)]
 pub struct DisconnectContext {
     /// The socket.
     pub socket: Socket,
-    /// Why.
+    /// The reason.
     pub reason: DisconnectReason,
 }
 
@@ -56,7 +56,7 @@ pub struct ServerEventContext {
     pub namespace: Namespace,
     /// The event's name.
     pub name: ByteString,
-    /// Its arguments, as they came.
+    /// The encoded arguments, as they were received.
     pub args: Args,
     /// The acknowledgement that the other server asked for.
     pub ack: Option<Ack>,
@@ -64,13 +64,13 @@ pub struct ServerEventContext {
 
 /// A context with a socket.
 pub trait HasSocket {
-    /// The socket.
+    /// Returns the socket.
     fn socket(&self) -> &Socket;
 }
 
 /// A context with a namespace.
 pub trait HasNamespace {
-    /// The namespace.
+    /// Returns the namespace.
     fn namespace(&self) -> &Namespace;
 }
 
@@ -97,13 +97,13 @@ impl HasNamespace for ServerEventContext {
     }
 }
 
-/// A context with an event: of a client or of another server.
+/// A context with an event of a client or of another server.
 pub trait HasEvent {
-    /// The event's name.
+    /// Returns the event's name.
     fn name(&self) -> &ByteString;
-    /// Its arguments.
+    /// Returns the event's arguments.
     fn args(&self) -> &Args;
-    /// The acknowledgement that was asked for.
+    /// Returns the acknowledgement, if the sender asked for one.
     fn ack(&self) -> Option<&Ack>;
 }
 

@@ -1,4 +1,4 @@
-//! What handlers can take.
+//! Extraction: the values that handlers can take from their context.
 
 use std::any::type_name;
 use std::ops::Deref;
@@ -17,36 +17,36 @@ use crate::reason::DisconnectReason;
 use crate::server::Server;
 use crate::socket::Socket;
 
-/// Something that a handler can take from the context `C`.
+/// A value that a handler can take from the context `C`.
 ///
-/// | type | what it is | where |
+/// | type | value | contexts |
 /// |---|---|---|
-/// | [`Socket`] | the socket | everywhere but server events |
+/// | [`Socket`] | the socket | all but server events |
 /// | [`Data<T>`] | the first argument | events |
 /// | [`Args<(A, B)>`](Args) | all arguments | events |
-/// | [`RawArgs`](crate::RawArgs) | all arguments, as they came | events |
-/// | [`Ack`], `Option<Ack>` | the acknowledgement that was asked for | events |
+/// | [`RawArgs`](crate::RawArgs) | all arguments, still encoded | events |
+/// | [`Ack`], `Option<Ack>` | the acknowledgement that the sender asked for | events |
 /// | [`EventName`] | the event's name | events |
-/// | [`State<T>`] | state of the application | everywhere |
-/// | [`Namespace`], [`Server`] | where it happens | everywhere |
-/// | [`Auth<T>`] | what the client sent to be let in | everywhere but server events |
-/// | [`Handshake`] | the request that opened the session | everywhere but server events |
-/// | [`DisconnectReason`] | why a socket left | disconnections |
+/// | [`State<T>`] | state of the application | all |
+/// | [`Namespace`], [`Server`] | the namespace, the server | all |
+/// | [`Auth<T>`] | the client's `auth` payload | all but server events |
+/// | [`Handshake`] | the request that opened the session | all but server events |
+/// | [`DisconnectReason`] | the reason why a socket left | disconnections |
 #[diagnostic::on_unimplemented(
     message = "a handler can't take `{Self}` here",
     label = "can't be taken from `{C}`",
-    note = "see `sociable::Extract` for what can be taken where; data of a client is taken by `Data<{Self}>`"
+    note = "`sociable::Extract` lists the types for each context; take data of a client as `Data<{Self}>`"
 )]
 pub trait Extract<C>: Sized {
-    /// Takes it.
+    /// Takes the value from the context.
     ///
     /// # Errors
     ///
-    /// It can't be had: the handler is not called then.
+    /// The value is not available. The handler is then not called.
     fn extract(context: &C) -> Result<Self, ExtractError>;
 }
 
-/// The first argument of an event. A missing argument is given as `None` to a `Data<Option<T>>`.
+/// The first argument of an event. `Data<Option<T>>` takes a missing argument as `None`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Data<T>(pub T);
 
@@ -58,7 +58,7 @@ pub struct Args<T>(pub T);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventName(pub ByteString);
 
-/// What can be checked beyond its type.
+/// A type whose values are checked further after decoding.
 ///
 /// ```
 /// use sociable::{Failure, Validate};
@@ -81,11 +81,11 @@ pub trait Validate {
     ///
     /// # Errors
     ///
-    /// What is wrong, for the client to read.
+    /// The reason, in words for the client.
     fn validate(&self) -> Result<(), Failure>;
 }
 
-/// The first argument of an event, if it is [valid](Validate). What is not is refused as an argument that does not fit.
+/// The first argument of an event, if it is [valid](Validate). An invalid one is refused like an argument that does not fit.
 ///
 /// ```
 /// use sociable::{Ack, Server, Valid};
@@ -113,18 +113,18 @@ impl<C: HasEvent, T: DeserializeOwned + Validate> Extract<C> for Valid<T> {
     }
 }
 
-/// An argument, or why it could not be had: for handlers that answer bad arguments by themselves.
+/// Takes an argument or the error of its extraction, for handlers that answer bad arguments themselves.
 impl<C, T: Extract<C>> Extract<C> for Result<T, ExtractError> {
     fn extract(context: &C) -> Result<Self, ExtractError> {
         Ok(T::extract(context))
     }
 }
 
-/// What the client sent to be let in: the `auth` option of the JavaScript client.
+/// The client's `auth` payload: the option `auth` of the JavaScript client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Auth<T>(pub T);
 
-/// State of the application that was given to [`ServerBuilder::state`](crate::ServerBuilder::state).
+/// State of the application, registered with [`ServerBuilder::state`](crate::ServerBuilder::state).
 #[derive(Debug)]
 pub struct State<T: ?Sized>(pub Arc<T>);
 

@@ -1,4 +1,4 @@
-//! Handlers: plain async functions that take what they need.
+//! Handlers: plain async functions that take the arguments they need.
 
 pub(crate) mod context;
 mod extract;
@@ -15,9 +15,9 @@ pub use self::extract::{Args, Auth, Data, EventName, Extract, State, Valid, Vali
 pub use self::outcome::{Failure, Outcome};
 use crate::spans::Fault;
 
-/// An async function that can handle what `C` tells of: an event, a connection, a disconnection.
+/// An async function that handles an event, a connection or a disconnection: the context `C`.
 ///
-/// It takes up to eight arguments, each of a type that can be taken from the context (see [`Extract`]), and gives nothing or a
+/// A handler has up to eight arguments, each of a type that can be taken from the context (see [`Extract`]). A handler returns nothing or a
 /// `Result<(), E>`. The future stays on its thread, so it need not be `Send`.
 ///
 /// ```
@@ -36,7 +36,7 @@ use crate::spans::Fault;
 /// # Ok::<(), sociable::ConfigError>(())
 /// ```
 ///
-/// A closure that captures something hands a clone of it to each future, since it may be called again while the first still runs:
+/// A closure can be called again while its first future still runs. So a captured value has to be cloned into each future:
 ///
 /// ```
 /// # let io = sociable::Server::builder().build()?;
@@ -48,7 +48,7 @@ use crate::spans::Fault;
 /// # Ok::<(), sociable::ConfigError>(())
 /// ```
 ///
-/// What can't be taken is refused by the compiler, with a list of what can:
+/// The compiler refuses an argument that cannot be taken, and lists the possible ones:
 ///
 /// ```compile_fail
 /// # let io = sociable::Server::builder().build()?;
@@ -56,41 +56,41 @@ use crate::spans::Fault;
 /// # Ok::<(), sociable::ConfigError>(())
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` can't handle this",
+    message = "`{Self}` cannot handle this",
     label = "not a handler",
-    note = "a handler is an `async fn`, or a closure that gives a future, with up to eight arguments",
+    note = "a handler is an `async fn`, or a closure that returns a future, with up to eight arguments",
     note = "each argument has to implement `sociable::Extract<{C}>`: `Socket`, `Data<T>`, `Args<(A, B)>`, `Ack`, `State<T>`, `Namespace`, …",
     note = "`T` of `Data<T>` has to implement `serde::de::DeserializeOwned`",
-    note = "a handler gives `()` or `Result<(), E>`"
+    note = "a handler returns `()` or `Result<(), E>`"
 )]
 pub trait Handler<C, Taken>: Send + Sync + 'static {
-    /// Takes the arguments out of the context and begins to handle.
+    /// Takes the arguments from the context and starts to handle it.
     fn call(&self, context: &C) -> LocalBoxFuture<'static, Result<(), HandlerError>>;
 }
 
-/// Why a handler did not do its work.
+/// The reason why a handler failed.
 #[derive(Clone, Debug)]
 pub enum HandlerError {
     /// An argument could not be taken from the context.
     Arguments(ExtractError),
-    /// The handler itself gave an error.
+    /// The handler returned an error.
     Failed(Failure),
 }
 
-/// Why an argument of a handler could not be had.
+/// The reason why an argument of a handler is not available.
 #[derive(Clone, Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum ExtractError {
-    /// What the client sent does not fit.
+    /// The arguments of the client do not fit.
     #[error(transparent)]
     Args(#[from] sociable_protocol::ArgsError),
-    /// There is no state of this type. Give it to [`ServerBuilder::state`](crate::ServerBuilder::state).
-    #[error("there is no state of the type {0}: give it to the builder of the server")]
+    /// No state of this type is registered.
+    #[error("no state of type {0}: register it with `ServerBuilder::state`")]
     NoState(&'static str),
     /// The server has been dropped.
-    #[error("the server has been dropped")]
+    #[error("server dropped")]
     NoServer,
-    /// It fits, but [`Valid`] has refused it.
+    /// [`Valid`] refused an argument that fits.
     #[error("{}", .0.message())]
     Refused(Failure),
 }
@@ -113,7 +113,9 @@ impl Fault for HandlerError {
 }
 
 impl HandlerError {
-    /// What the client may be told. Arguments that do not fit have the data `{"code":"E_ARGUMENTS"}`, with the index of the argument if it is one.
+    /// Returns the error that the client may see.
+    ///
+    /// Arguments that do not fit have the data `{"code":"E_ARGUMENTS"}`, with the index of the argument if there is one.
     pub(crate) fn into_failure(self) -> Failure {
         use sociable_protocol::ArgsError;
         match self {
@@ -127,13 +129,13 @@ impl HandlerError {
                 };
                 Failure::from(error).with_data(&data)
             }
-            // It is no fault of the client, and tells of the inside.
+            // The client is not at fault, and the text would reveal internals.
             Self::Arguments(ExtractError::NoState(_) | ExtractError::NoServer) => Failure::new("Internal server error"),
         }
     }
 }
 
-/// A handler whose arguments are forgotten.
+/// A handler with its argument types erased.
 pub(crate) type Erased<C> = Arc<dyn Fn(&C) -> LocalBoxFuture<'static, Result<(), HandlerError>> + Send + Sync>;
 
 pub(crate) fn erase<C: 'static, Taken>(handler: impl Handler<C, Taken>) -> Erased<C> {

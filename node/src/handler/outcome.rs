@@ -1,14 +1,14 @@
-//! What a handler or a middleware gives back.
+//! The results of handlers and middleware.
 
 use std::fmt;
 
 use serde::Serialize;
 use sociable_protocol::{Args, Encoding};
 
-/// Why a handler failed or a middleware refused: a text, and data for the client.
+/// The failure of a handler or the refusal of a middleware: a text, and data for the client.
 ///
-/// Anything that can be displayed becomes one, so `?` works in handlers and middleware. For an error type of your own that carries data, write
-/// `impl From<MyError> for Failure`, and let it not be displayable: the two would conflict.
+/// Every displayable value converts into one, so `?` works in handlers and middleware. For your own error type with data, write `impl From<MyError>
+/// for Failure`. The type must not be displayable: the conversions would conflict.
 ///
 /// ```
 /// use sociable::Failure;
@@ -28,28 +28,28 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// A failure with a text.
+    /// Returns a failure with a text.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), data: None }
     }
 
-    /// Adds data, which a refused client gets beside the text. Data that can't be written as JSON is left out.
+    /// Adds data, which a refused client gets beside the text. Data that cannot be encoded as JSON is left out.
     pub fn with_data<T: Serialize + ?Sized>(mut self, data: &T) -> Self {
         self.data = serde_json::to_value(data).ok();
         self
     }
 
-    /// The text.
+    /// Returns the text.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// The data.
+    /// Returns the data.
     pub fn data(&self) -> Option<&serde_json::Value> {
         self.data.as_ref()
     }
 
-    /// The payload of a connect error for clients of Socket.IO 2 and before.
+    /// Returns the payload of a connect error for clients of Socket.IO 2 and before.
     pub(crate) fn bare_payload(&self, encoding: Encoding) -> Args {
         let payload = match &self.data {
             Some(data) => Args::encode(encoding, data),
@@ -58,7 +58,7 @@ impl Failure {
         payload.unwrap_or_else(|_| Args::null(encoding))
     }
 
-    /// The payload of a connect error.
+    /// Returns the payload of a connect error.
     pub(crate) fn payload(&self, encoding: Encoding) -> Args {
         #[derive(Serialize)]
         struct Payload<'a> {
@@ -76,24 +76,24 @@ impl fmt::Debug for Failure {
     }
 }
 
-// `Failure` itself can't be displayed: it would become itself in two ways.
+// `Failure` itself is not displayable, because its conversion from itself would then be ambiguous.
 impl<E: fmt::Display> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::new(error.to_string())
     }
 }
 
-/// What a handler may give: nothing, or a result.
+/// A return value of a handler: nothing, or a result.
 #[diagnostic::on_unimplemented(
-    message = "a handler can't give `{Self}`",
-    note = "it gives `()` or `Result<(), E>`, where `E` can be displayed or is `sociable::Failure`"
+    message = "a handler cannot return `{Self}`",
+    note = "return `()` or `Result<(), E>`, where `E` can be displayed or is `sociable::Failure`"
 )]
 pub trait Outcome {
-    /// As a result.
+    /// Returns the value as a result.
     ///
     /// # Errors
     ///
-    /// What the handler gave.
+    /// The error of the handler.
     fn into_result(self) -> Result<(), Failure>;
 }
 

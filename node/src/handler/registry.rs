@@ -1,4 +1,4 @@
-//! What a namespace, or one socket, has listening: the handlers, listeners and middleware.
+//! The handlers, listeners and middleware of a namespace or of one socket.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use sociable_protocol::maps::Map;
 use crate::handler::{ConnectContext, DisconnectContext, Erased, EventContext, ServerEventContext};
 use crate::socket::{Socket, SocketError};
 
-/// A room of a node came, changed or went.
+/// A change of a room on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RoomEvent {
@@ -32,17 +32,17 @@ pub(crate) type RoomListener = Arc<dyn Fn(&RoomEvent) + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
     pub(crate) events: Map<ByteString, Vec<Erased<EventContext>>>,
-    /// Called with every event of a client, before all else.
+    /// Listeners for all events of a client, called first.
     pub(crate) any: Vec<Listener>,
-    /// Called with every event that is sent to a client.
+    /// Listeners for all events sent to a client.
     pub(crate) any_outgoing: Vec<Listener>,
-    /// Asked about each event.
+    /// Middleware for each event.
     pub(crate) event_middleware: Vec<Erased<EventContext>>,
     pub(crate) disconnecting: Vec<Erased<DisconnectContext>>,
     pub(crate) disconnect: Vec<Erased<DisconnectContext>>,
     pub(crate) errors: Vec<ErrorListener>,
-    // What follows is the namespace's alone.
-    /// Asked about each socket that wants in.
+    // The rest belongs to namespaces alone.
+    /// Middleware for each connecting socket.
     pub(crate) middleware: Vec<Erased<ConnectContext>>,
     pub(crate) connect: Vec<Erased<ConnectContext>>,
     pub(crate) server_events: Map<ByteString, Vec<Erased<ServerEventContext>>>,
@@ -61,7 +61,7 @@ impl Handlers {
     }
 }
 
-/// A setup that may be added to at any time. Sockets take a snapshot when they connect, so that no lock is in the way of an event.
+/// A setup that may be changed at any time. Sockets take a snapshot when they connect, so that no event waits for a lock.
 #[derive(Debug, Default)]
 pub(crate) struct HandlerRegistry(RwLock<Arc<Handlers>>);
 
@@ -79,73 +79,75 @@ impl HandlerRegistry {
     }
 }
 
-/// The methods by which listeners are added to a namespace, a pattern of namespaces, or a server.
+/// The methods that add listeners to a namespace, a pattern of namespaces, or a server.
 ///
-/// Sockets that are connected already keep what was there when they connected.
+/// Connected sockets keep the snapshot of their connection.
 macro_rules! listeners {
     () => {
-        /// Handles an event of clients. Several handlers of one event are called in the order in which they were added; each begins
-        /// when the one before has ended or first waits.
+        /// Handles an event of clients.
         ///
-        /// Handlers of one socket begin in the order of its events.
+        /// Handlers of one socket start in the order of its events. Several handlers of one event are called in the order in which they were added.
+        /// Each starts when the one before has ended or first awaits.
         pub fn on<Taken>(&self, event: &str, handler: impl $crate::handler::Handler<$crate::handler::EventContext, Taken>) -> &Self {
             let handler = $crate::handler::erase(handler);
             self.setup().change(|setup| setup.on(event, handler));
             self
         }
 
-        /// Handles each new socket, after its client was told that it is connected.
+        /// Handles each new socket, after the connection was confirmed to its client.
         ///
-        /// Handlers that it adds to the socket before it first waits get every event of the client.
+        /// Handlers that it adds to the socket before its first await get every event of the client.
         pub fn on_connect<Taken>(&self, handler: impl $crate::handler::Handler<$crate::handler::ConnectContext, Taken>) -> &Self {
             let handler = $crate::handler::erase(handler);
             self.setup().change(|setup| setup.connect.push(handler));
             self
         }
 
-        /// Handles each socket that is about to leave: it is still in its rooms until the handler first waits.
+        /// Handles each socket that is about to leave. The socket is still in its rooms until the first await of the handler.
         pub fn on_disconnecting<Taken>(&self, handler: impl $crate::handler::Handler<$crate::handler::DisconnectContext, Taken>) -> &Self {
             let handler = $crate::handler::erase(handler);
             self.setup().change(|setup| setup.disconnecting.push(handler));
             self
         }
 
-        /// Handles each socket that has left.
+        /// Handles each socket after it has left.
         pub fn on_disconnect<Taken>(&self, handler: impl $crate::handler::Handler<$crate::handler::DisconnectContext, Taken>) -> &Self {
             let handler = $crate::handler::erase(handler);
             self.setup().change(|setup| setup.disconnect.push(handler));
             self
         }
 
-        /// Asks `middleware` about each socket that wants in, before it is connected. The first that gives an error refuses it, and the
-        /// client gets the error's message and data. (The JavaScript server calls this `use`.)
+        /// Runs `middleware` for each connecting socket. The JavaScript server calls this `use`.
+        ///
+        /// The first middleware that returns an error refuses the socket. The client gets the error's message and data.
         pub fn middleware<Taken>(&self, middleware: impl $crate::handler::Handler<$crate::handler::ConnectContext, Taken>) -> &Self {
             let middleware = $crate::handler::erase(middleware);
             self.setup().change(|setup| setup.middleware.push(middleware));
             self
         }
 
-        /// Asks `middleware` about each event of each socket, before its handlers. The first that gives an error drops the event: the
-        /// client is not told; listeners for errors are. While it waits, the socket's later events wait too.
+        /// Runs `middleware` for each event of each socket, before its handlers. The socket's later events wait meanwhile.
+        ///
+        /// The first middleware that returns an error drops the event. Listeners for errors get the error; the client does not.
         pub fn event_middleware<Taken>(&self, middleware: impl $crate::handler::Handler<$crate::handler::EventContext, Taken>) -> &Self {
             let middleware = $crate::handler::erase(middleware);
             self.setup().change(|setup| setup.event_middleware.push(middleware));
             self
         }
 
-        /// Is called with every event of every client, before middleware and handlers.
+        /// Calls `listener` with every event of every client, before middleware and handlers.
         pub fn on_any(&self, listener: impl Fn(&$crate::handler::EventContext) + Send + Sync + 'static) -> &Self {
             self.setup().change(|setup| setup.any.push(std::sync::Arc::new(listener)));
             self
         }
 
-        /// Is called with every event that is sent to a client of this node, those of broadcasts too; not with acknowledgements.
+        /// Calls `listener` with every event sent to a client of this node, broadcasts included. Acknowledgements are not events.
         pub fn on_any_outgoing(&self, listener: impl Fn(&$crate::handler::EventContext) + Send + Sync + 'static) -> &Self {
             self.setup().change(|setup| setup.any_outgoing.push(std::sync::Arc::new(listener)));
             self
         }
 
-        /// Is told what went wrong with a socket: a packet that can't be read, an event that was refused, arguments that do not fit.
+        /// Calls `listener` with every error of a socket: undecodable packets, refused events, arguments that do not fit.
         pub fn on_error(&self, listener: impl Fn(&$crate::Socket, &$crate::SocketError) + Send + Sync + 'static) -> &Self {
             self.setup().change(|setup| setup.errors.push(std::sync::Arc::new(listener)));
             self
@@ -163,7 +165,7 @@ macro_rules! listeners {
             self
         }
 
-        /// Is told of rooms of this node: created, joined, left, deleted.
+        /// Calls `listener` when a room of this node is created, joined, left or deleted.
         pub fn on_room_event(&self, listener: impl Fn(&$crate::RoomEvent) + Send + Sync + 'static) -> &Self {
             self.setup().change(|setup| setup.rooms.push(std::sync::Arc::new(listener)));
             self

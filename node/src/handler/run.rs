@@ -1,4 +1,4 @@
-//! Runs the futures of users' handlers: at once, as far as they get; the rest as a task. A panic ends the handler and nothing else.
+//! The running of handlers: their futures are polled at once, and become tasks only if they wait. A panic ends its handler alone.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
@@ -11,24 +11,24 @@ use futures_util::future::LocalBoxFuture;
 use parking_lot::Mutex;
 use sociable_engine::Session;
 
-/// A handler that panics at every event would fill the log: of further panics within this time only the number is told.
+/// The shortest interval between two log lines about panics. The next line has the number of panics left out.
 const PANIC_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a handler that waits takes besides its event.
+/// The memory of a waiting handler besides its event, in bytes.
 pub(crate) const HANDLER_COST: usize = 1024;
 
-/// What became of a future that was begun.
+/// The state of a future after its first poll.
 pub(crate) enum Started<T> {
-    /// It has ended already.
+    /// The future has ended.
     Ended(T),
-    /// It waits for something.
+    /// The future waits.
     Waits(LocalBoxFuture<'static, T>),
     Panicked,
 }
 
-/// Begins a future: most handlers end here, and cost no task.
+/// Polls a new future once. Most handlers end here, and cost no task.
 ///
-/// A future that waits is polled again by whoever takes it over, with a waker that counts.
+/// The first poll has a waker that does nothing. A future that waits has to be polled again with a real one.
 pub(crate) fn poll_once<T>(session: &Session, make: impl FnOnce() -> LocalBoxFuture<'static, T>) -> Started<T> {
     let begun = catch_unwind(AssertUnwindSafe(|| {
         let mut future = make();
@@ -43,7 +43,7 @@ pub(crate) fn poll_once<T>(session: &Session, make: impl FnOnce() -> LocalBoxFut
     })
 }
 
-/// Runs the rest of a future as a task of this thread. It counts as running until then, and so does what is kept for it.
+/// Runs the rest of a future as a task of this thread. Until its end it counts as running work of `cost` bytes.
 pub(crate) fn spawn_rest<T: 'static>(
     session: &Rc<Session>,
     cost: usize,
@@ -63,7 +63,7 @@ pub(crate) fn spawn_rest<T: 'static>(
     });
 }
 
-/// Begins a future and lets it end by itself. `then` is called when it has, unless it panicked.
+/// Starts a future and lets it end by itself. `then` gets the result, unless the future panicked.
 pub(crate) fn run<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> LocalBoxFuture<'static, T>, then: impl FnOnce(T) + 'static) {
     match poll_once(session, make) {
         Started::Ended(value) => then(value),
@@ -76,7 +76,7 @@ pub(crate) fn run<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> Loca
     }
 }
 
-/// Calls a listener, which has nothing to wait for. A panic ends it and nothing else.
+/// Calls a listener. A panic ends it and nothing else.
 #[inline]
 pub(crate) fn notify(session: &Session, listener: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(listener)).is_err() {
@@ -87,16 +87,16 @@ pub(crate) fn notify(session: &Session, listener: impl FnOnce()) {
 /// Counts and logs the panic of a handler.
 fn panicked(session: &Session) {
     static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    static UNTOLD: AtomicU64 = AtomicU64::new(0);
+    static UNLOGGED: AtomicU64 = AtomicU64::new(0);
     session.worker().counters().increment(sociable_engine::layer::Count::HandlerPanics);
     let now = Instant::now();
     let mut last = LAST.lock();
     if last.is_some_and(|last| now.duration_since(last) < PANIC_LOG_INTERVAL) {
-        UNTOLD.fetch_add(1, Relaxed);
+        UNLOGGED.fetch_add(1, Relaxed);
         return;
     }
     *last = Some(now);
     drop(last);
-    let untold = UNTOLD.swap(0, Relaxed);
-    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), untold, "a handler panicked");
+    let unlogged = UNLOGGED.swap(0, Relaxed);
+    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), unlogged, "handler panicked");
 }

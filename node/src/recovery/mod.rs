@@ -1,8 +1,8 @@
-//! Connection state recovery: a client whose connection was lost comes back as the socket that it was.
+//! Connection state recovery: a client that lost its connection returns as the same socket.
 //!
-//! While recovery is on, each event that is sent without an acknowledgement, and is not volatile, gets a place in the [`History`], and its
-//! place travels with it as the last argument. On every thread such events are delivered in the order of their places, so that a client's
-//! last place tells all that it has. A session that is lost is saved with its rooms, its data and the place up to which it was served.
+//! While recovery is on, each event gets a position in the [`History`]. Volatile events, and those that ask for an acknowledgement, get none. The
+//! position travels with the event as its last argument. Each thread delivers these events in the order of their positions. So the last position of a
+//! client determines all events that it has. A lost session is saved with its rooms, its data and the position up to which it was served.
 
 pub(crate) mod options;
 pub(crate) mod progress;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sociable_adapter::Limits;
 
-/// Connection state recovery: what is kept of clients whose connections are lost, for how long, and how much.
+/// The options of connection state recovery: the time, the size, and the middleware.
 ///
 /// ```
 /// use std::time::Duration;
@@ -39,38 +39,39 @@ impl Default for Recovery {
 }
 
 impl Recovery {
-    /// How long a client may be away, from when its loss was noticed: 2 minutes by default.
+    /// Sets how long a client may stay disconnected, from when the loss was noticed: 2 minutes by default.
     #[must_use]
     pub fn max_disconnection_duration(mut self, duration: Duration) -> Self {
         self.max_disconnection_duration = duration;
         self
     }
 
-    /// Whether a client that comes back is let in without the namespace's middleware: yes by default. Then nobody checks again whether it
-    /// still may.
+    /// Sets whether recovered clients skip the namespace's middleware: yes by default. Then their permissions are not checked again.
     #[must_use]
     pub fn skip_middlewares(mut self, skip: bool) -> Self {
         self.skip_middlewares = skip;
         self
     }
 
-    /// The most that one client may have to be sent when it comes back, and the most that its rooms and data may take, in bytes: 1 MiB by
-    /// default. Beyond it the client gets a new session. What is sent has to fit into the outbox too.
+    /// Sets the maximum bytes per client of missed events, and of rooms and data: 1 MiB for each by default.
+    ///
+    /// A client beyond it gets a new session. The missed events have to fit into the outbox too.
     #[must_use]
     pub fn max_session_bytes(mut self, bytes: usize) -> Self {
         self.max_session_bytes = bytes;
         self
     }
 
-    /// The most that all kept events and lost sessions of the node may take, in bytes: 256 MiB by default. What is oldest goes first; who
-    /// would need it gets a new session.
+    /// Sets the maximum bytes of the kept events and lost sessions of the node: 256 MiB by default.
+    ///
+    /// The oldest are removed first. A client that needs them gets a new session.
     #[must_use]
     pub fn max_total_bytes(mut self, bytes: usize) -> Self {
         self.max_total_bytes = bytes;
         self
     }
 
-    /// `notice` is how long it may take until a lost connection is noticed.
+    /// Returns the limits of the history. `notice` is the longest time until a lost connection is noticed.
     pub(crate) fn limits(&self, notice: Duration, max_outbox: usize) -> Limits {
         Limits {
             session_age: self.max_disconnection_duration,

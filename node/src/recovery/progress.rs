@@ -1,4 +1,4 @@
-//! How far a socket has been served.
+//! The delivery progress of a socket.
 
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::AtomicBool;
@@ -7,43 +7,43 @@ use sociable_adapter::{LeftRooms, Position, Room};
 use sociable_protocol::Id;
 use sociable_protocol::maps::Map;
 
-/// What a socket has of recovery, for all threads.
+/// The state of a socket's recovery that all threads share.
 #[derive(Debug)]
 pub(crate) struct RecoveryHandle {
-    /// What its client shows to come back.
+    /// The secret by which its client claims the session.
     pub(crate) pid: Id,
     pub(crate) recovered: bool,
-    /// It was saved for its return.
+    /// True once the session was saved as lost.
     pub(crate) lost: AtomicBool,
-    /// It is not saved any more: another node has it, or what was promised to it can't be held.
+    /// True if the session must not be saved again: another node has it, or events for it were lost.
     pub(crate) void: AtomicBool,
-    /// Its session is being saved as lost, or was. What is sent to it alone from now on may be for another node.
+    /// True once the session is being saved as lost. Events for this socket alone may then concern another node.
     pub(crate) leaves: AtomicBool,
 }
 
-/// How far a socket has been served, for its own thread.
+/// The delivery progress of a socket, on its own thread.
 #[derive(Debug, Default)]
 pub(crate) struct DeliveryProgress {
-    /// Behind this position, events were for this socket.
+    /// The position after which events were for this socket.
     pub(crate) since: Cell<Position>,
-    /// The last event that was sent to it.
+    /// The last event that was sent.
     pub(crate) sent: Cell<Option<Position>>,
-    /// Up to here it was served when it came back: what is delivered late is not for it.
+    /// The position up to which a recovered socket was served. Events before it that are delivered late are skipped.
     pub(crate) served: Cell<Position>,
-    /// What its client has shown when it came back: it has all that is covered by that, too.
+    /// The positions that the client showed when it returned. Events that they cover are delivered already.
     pub(crate) shown: RefCell<Vec<Position>>,
-    /// How far it had got when it did not take an event any more.
+    /// The progress at the first event that the socket refused.
     pub(crate) refused: Cell<Option<Position>>,
-    /// The position at which it joined each of its rooms.
+    /// The position at which the socket joined each of its rooms.
     pub(crate) joined: RefCell<Map<Room, Position>>,
-    /// The rooms that it left last.
+    /// The rooms that the socket left last.
     pub(crate) left_rooms: RefCell<LeftRooms>,
-    /// It has changed since it was saved last, where sessions are saved while they live.
+    /// True if the socket has changed since it was last saved, where live sessions are saved.
     pub(crate) changed: Cell<bool>,
 }
 
 impl DeliveryProgress {
-    /// The socket took an event, or did not, on a thread that had got to `before`.
+    /// Records that the socket took or refused an event, on a thread whose cursor was `before`.
     pub(crate) fn count(&self, mark: Position, before: Position, taken: bool) {
         match self.refused.get() {
             Some(_) => {}
@@ -52,17 +52,17 @@ impl DeliveryProgress {
         }
     }
 
-    /// True if it got an event when it came back, or before, or if the event is older than the socket.
+    /// Returns whether the socket got this event earlier, or is younger than the event.
     pub(crate) fn has_got(&self, mark: &Position) -> bool {
         self.served.get().covers(mark) || self.since.get().covers(mark) || self.shown.borrow().iter().any(|shown| shown.covers(mark))
     }
 
-    /// How far it has got, on a thread that has got to `cursor`.
+    /// Returns the socket's progress on a thread with this cursor.
     pub(crate) fn reached(&self, cursor: Position) -> Position {
         self.served.get().later(cursor)
     }
 
-    /// Up to where all is sent.
+    /// Returns the position up to which everything was sent.
     pub(crate) fn until(&self, cursor: Position) -> Position {
         self.refused.get().unwrap_or_else(|| self.reached(cursor))
     }

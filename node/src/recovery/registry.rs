@@ -1,4 +1,4 @@
-//! The sockets that may come back, and the sessions that their clients claim.
+//! The sockets that may be recovered, and the sessions that clients claim.
 
 use std::fmt;
 use std::sync::Arc;
@@ -22,17 +22,17 @@ use crate::socket_state::SocketState;
 use crate::stats::Count;
 use crate::trace;
 
-/// How often what is too old is forgotten, at least.
+/// The longest interval between two removals of expired entries.
 const SWEEP: Duration = Duration::from_secs(30);
 
-/// What the node has of recovery, where it is on.
+/// The state of recovery on this node.
 pub(crate) struct Recoveries {
     pub(crate) history: Arc<dyn History>,
     pub(crate) skip_middlewares: bool,
     max_age: Duration,
-    /// Sockets that live, by what their clients show to come back: a client may come back before its loss is noticed.
+    /// The live sockets by the secrets of their clients. A client may return before its loss is noticed.
     live: Mutex<Map<Id, Arc<SocketState>>>,
-    /// Sockets that came back to another worker than the one that their ids lead to.
+    /// The sockets that returned to another worker than the one of their ids.
     relocated: RwLock<Map<Id, usize>>,
     any_relocated: AtomicUsize,
     sweeping: AtomicBool,
@@ -44,7 +44,7 @@ impl fmt::Debug for Recoveries {
     }
 }
 
-/// What a client shows to come back.
+/// The part of the `auth` payload by which a client claims its session.
 #[derive(Debug, Deserialize)]
 struct Claim {
     pid: String,
@@ -52,7 +52,7 @@ struct Claim {
     offset: Option<String>,
 }
 
-/// A session that its client has claimed. If the client goes before it is connected, it is kept for the next time.
+/// A claimed session. Dropped unused, it is saved again for the next attempt.
 #[derive(Debug)]
 pub(crate) struct Claimed {
     recoveries: Arc<Recoveries>,
@@ -61,24 +61,24 @@ pub(crate) struct Claimed {
 }
 
 impl Claimed {
-    /// Who comes back.
+    /// Returns the claimed session.
     pub(crate) fn session(&self) -> Option<&SavedSession> {
         self.session.as_ref()
     }
 
-    /// What it has missed. `None` if that can't be told any more.
+    /// Returns what the session missed. `None` if the history no longer has all of it.
     pub(crate) fn missed(&self) -> Option<Missed> {
         self.recoveries.history.missed(self.session.as_ref()?, self.offset.as_deref())
     }
 
-    /// It may not be used, now or later.
+    /// Removes the session for good.
     pub(crate) fn discard(&mut self) {
         if let Some(session) = self.session.take() {
             self.recoveries.history.forget(&session.pid);
         }
     }
 
-    /// It has been used, or may not be.
+    /// Takes the session, so that a drop does not save it.
     pub(crate) fn take_session(&mut self) -> Option<SavedSession> {
         self.session.take()
     }
@@ -106,14 +106,14 @@ impl Recoveries {
         }
     }
 
-    /// The session that a client claims by what it sent to be let in.
+    /// Claims the session that the client names in its `auth` payload.
     pub(crate) async fn claim(self: &Arc<Self>, namespace: &Namespace, auth: &Args) -> Option<Claimed> {
         let Claim { pid, offset } = auth.decode(0).ok()?;
         let pid = Id::try_from(&*pid).ok()?;
         self.end_earlier(namespace, &pid).await;
         let session = self.history.claim_session(namespace.name(), &pid, offset.as_deref()).await;
         let mut claimed = Claimed { recoveries: Arc::clone(self), session, offset };
-        // One that was lost before its namespace was made anew missed what came in between.
+        // A session that was lost before its namespace was created again missed the events in between.
         let lost_before = |session: &SavedSession| session.lost.is_some_and(|lost| lost < namespace.began());
         let gap = !self.history.is_shared() && claimed.session.as_ref().is_some_and(lost_before);
         let count = match (claimed.session.is_some(), !gap && claimed.missed().is_some()) {
@@ -127,7 +127,7 @@ impl Recoveries {
         None
     }
 
-    /// Ends the connection that a client has left for this one, though nobody noticed yet.
+    /// Ends an earlier connection of the same client whose loss was not noticed yet.
     async fn end_earlier(&self, namespace: &Namespace, pid: &Id) {
         let earlier = self.live.lock().get(pid).filter(|socket| socket.namespace == *namespace).cloned();
         if let Some(earlier) = earlier {
@@ -135,7 +135,7 @@ impl Recoveries {
         }
     }
 
-    /// Ends the connection of a client that has come back to another node.
+    /// Ends the connection of a client that has returned to another node.
     pub(crate) async fn give_up(&self, pid: &Id) {
         let socket = self.live.lock().get(pid).cloned();
         if let Some(socket) = socket {
@@ -148,17 +148,17 @@ impl Recoveries {
         let socket = self.live.lock().get(pid).cloned();
         if let Some(socket) = socket {
             socket.namespace.count(Count::SessionsFenced);
-            tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "another node has the session of this client, which is cut off");
+            tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "session claimed by another node; connection closed");
             revoke(socket);
         }
     }
 
-    /// Events of other nodes are lost: nobody may come back and believe to have got all.
+    /// Handles the loss of other nodes' events: no client may be recovered without them unnoticed.
     pub(crate) fn note_loss(&self) {
         if !self.history.is_shared() {
             return self.history.mark_incomplete();
         }
-        tracing::error!(target: "sociable::recovery", "events of other nodes are lost: clients that can come back are cut off, and begin anew");
+        tracing::error!(target: "sociable::recovery", "lost cluster events; closing recoverable sessions");
         let sockets: Vec<_> = self.live.lock().values().cloned().collect();
         for socket in sockets {
             socket.namespace.count(Count::SessionsVoided);
@@ -166,7 +166,7 @@ impl Recoveries {
         }
     }
 
-    /// A socket is connected, on this worker.
+    /// Registers a socket that is connected on this worker.
     pub(crate) fn on_connected(self: &Arc<Self>, socket: &Arc<SocketState>, worker: usize) {
         let Some(recovery) = &socket.recovery else { return };
         self.live.lock().insert(recovery.pid, Arc::clone(socket));
@@ -192,7 +192,7 @@ impl Recoveries {
         }
     }
 
-    /// A socket has left, and may come back if it is `lost`.
+    /// Unregisters a socket that has left, and saves its session if it is `lost`.
     pub(crate) fn on_disconnected(&self, socket: &SocketState, progress: &DeliveryProgress, cursor: Position, lost: bool) {
         let Some(recovery) = &socket.recovery else { return };
         if lost && !recovery.void.load(Ordering::Acquire) {
@@ -205,7 +205,7 @@ impl Recoveries {
         self.on_removed(socket);
     }
 
-    /// Saves a socket that lives, for the case that this process does not.
+    /// Saves a live socket, in case this process crashes.
     pub(crate) fn save_living(&self, socket: &SocketState, progress: &DeliveryProgress, cursor: Position) {
         if let Some(recovery) = socket.recovery.as_ref().filter(|recovery| !recovery.void.load(Ordering::Acquire)) {
             self.save(socket, recovery, progress, cursor, None);
@@ -231,16 +231,16 @@ impl Recoveries {
             sent: progress.sent.get(),
             until: progress.until(cursor),
             shown: progress.shown.borrow().clone(),
-            // The history knows.
+            // The history fills this in.
             past: vec![],
         };
         if !self.history.save(session) {
             socket.namespace.count(Count::SessionsTooLarge);
-            tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "the rooms and data of a session are too large to be kept");
+            tracing::warn!(target: "sociable::recovery", id = %socket.id.shortened(), "session not saved: rooms and data exceed max_session_bytes");
         }
     }
 
-    /// A socket is gone from this node.
+    /// Unregisters a socket.
     pub(crate) fn on_removed(&self, socket: &SocketState) {
         let Some(recovery) = &socket.recovery else { return };
         let mut live = self.live.lock();
@@ -259,7 +259,7 @@ impl Recoveries {
         }
     }
 
-    /// The worker that a socket has come back to, if not to that of its id.
+    /// Returns the worker of a returned socket, if it differs from that of the id.
     pub(crate) fn relocated(&self, id: &Id) -> Option<usize> {
         if self.any_relocated.load(Ordering::Acquire) == 0 {
             return None;
@@ -268,7 +268,7 @@ impl Recoveries {
     }
 }
 
-/// Ends the connection of a socket, whose loss nobody noticed. What is given is dropped when that is done, one way or another.
+/// Ends the connection of a socket whose loss was not noticed. The receiver resolves when the session has ended, or cannot.
 fn cut_off(socket: Arc<SocketState>) -> oneshot::Receiver<()> {
     let (done, ended) = oneshot::channel::<()>();
     Socket(socket).end_session(move |session| {
@@ -278,7 +278,7 @@ fn cut_off(socket: Arc<SocketState>) -> oneshot::Receiver<()> {
     ended
 }
 
-/// Ends the connection of a socket, of which nothing is saved.
+/// Ends the connection of a socket without saving its session.
 fn revoke(socket: Arc<SocketState>) {
     if let Some(recovery) = &socket.recovery {
         recovery.void.store(true, Ordering::Release);

@@ -1,4 +1,4 @@
-//! Events with a place in the history, and what a client gets when it comes back.
+//! Events with a position in the history, and the packets of returning clients.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::thread::{ThreadState, on_thread};
 use crate::trace;
 
 impl Namespace {
-    /// Sends an event to sockets, and keeps it for those who are away if recovery is on.
+    /// Sends an event to sockets. With recovery, disconnected clients get it when they return.
     pub(crate) fn send_event(&self, target: Target, name: &str, args: Args, flags: Flags) -> Result<(), EmitError> {
         let Flags { volatile, compress, local, .. } = flags;
         let (_span, trace) = if local { (Span::none(), None) } else { self.sending(name, false) };
@@ -27,7 +27,7 @@ impl Namespace {
             return self.broadcast(target, Operation::Emit { frames, volatile, compress }, local, trace);
         };
         let reach = || if local { Reach::Here } else { Reach::Everywhere };
-        // Where nodes share their history, it brings the event to the others.
+        // A shared history delivers the event to the other nodes.
         let shared = recoveries.history.is_shared();
         let (by_history, by_message) = if shared { (trace, None) } else { (None, trace) };
         self.send_persisted(&recoveries, target.clone(), (name, &args), compress, &reach, by_history)?;
@@ -44,7 +44,7 @@ impl Namespace {
         })
     }
 
-    /// Sends an event to one socket, and keeps it: a client that is away gets it when it comes back.
+    /// Sends an event to one socket. With recovery, a disconnected client gets it when it returns.
     pub(crate) fn send_to_socket(
         &self,
         recoveries: &Recoveries,
@@ -54,13 +54,13 @@ impl Namespace {
         compress: bool,
     ) -> Result<(), EmitError> {
         let target = Target { rooms: vec![socket.id().as_str().into()], except: vec![] };
-        // A socket that is away may come back to another node, where nodes share their history.
+        // With a shared history, a disconnected client may return to another node.
         let stays = || socket.is_connected() && !socket.0.recovery.as_ref().is_some_and(|recovery| recovery.leaves.load(Ordering::Acquire));
         let reach = || if stays() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
         self.send_persisted(recoveries, target, (name, args), compress, &reach, None)
     }
 
-    /// Keeps an event that another node sent, and sends it on. Its place is one of this node: each node has a history of its own.
+    /// Appends another node's event to this node's own history, and delivers it.
     pub(crate) fn persist_remote(&self, recoveries: &Recoveries, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
         let mut write = |offset: &str| self.with_offset_of(self.name(), frames, offset);
         self.persist(recoveries, target, compress, &|| Reach::Here, &mut write, None)
@@ -77,14 +77,14 @@ impl Namespace {
     ) -> Result<(), EmitError> {
         let mut write = |offset: &str| {
             let mut with_offset = Args::builder(args.encoding());
-            // Both have been encoded before, or are text.
+            // The arguments are encoded already, and the offset is text.
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
         self.persist(recoveries, target, compress, reach, &mut write, trace)
     }
 
-    /// Gives an event its place in the history, and has it delivered. `write` returns its frames with the offset of that place.
+    /// Appends an event to the history and delivers it. `write` returns the frames with the offset of its position.
     fn persist(
         &self,
         recoveries: &Recoveries,
@@ -99,7 +99,7 @@ impl Namespace {
         self.set_out(&receivers, None, |deliver| recoveries.history.append(event, deliver))
     }
 
-    /// Has an entry of the history delivered that gets its place by `append`: on each thread in the order of the places. `joining` is held until that is done.
+    /// Appends an entry to the history and delivers it, on each thread in the order of positions. `joining` is held until then.
     pub(crate) fn set_out(
         &self,
         target: &Target,
@@ -108,7 +108,7 @@ impl Namespace {
     ) -> Result<(), EmitError> {
         let engine = self.engine();
         let workers = engine.workers();
-        // Before it gets its place: afterwards it can't be taken from anybody.
+        // Checked before the entry has a position, because afterwards it has to reach everybody.
         let meant = self.only_worker(target);
         if workers.iter().enumerate().any(|(index, worker)| meant.is_none_or(|meant| meant == index) && worker.is_full()) {
             return Err(EmitError::Busy);
@@ -133,25 +133,25 @@ impl Namespace {
         append(&mut deliver)?;
         match (here, at_once) {
             (Some(here), Some(entry)) => here.deliver(&entry),
-            // It waits behind what others sent to this thread before.
+            // The entry waits behind earlier calls of other threads.
             (Some(here), None) => here.worker.make_calls(),
             (None, _) => {}
         }
         Ok(())
     }
 
-    /// An event of the history with another offset than its own.
+    /// Replaces the offset of an event of the history.
     pub(crate) fn at_offset(&self, frames: &Frames, offset: &str) -> Frames {
         self.rewrite(self.name(), frames, offset, 1)
     }
 
-    /// An event of a namespace, with an offset.
+    /// Adds an offset to an event of a namespace.
     pub(crate) fn with_offset_of(&self, namespace: &ByteString, frames: &Frames, offset: &str) -> Frames {
         let appended = self.parser().append_text(frames, offset);
         appended.unwrap_or_else(|| self.rewrite(namespace, frames, offset, 0))
     }
 
-    /// An event with an offset in the place of its last arguments, or behind them.
+    /// Replaces the last `without` arguments of an event by an offset.
     fn rewrite(&self, namespace: &ByteString, frames: &Frames, offset: &str, without: usize) -> Frames {
         let rewritten = self.read_event(frames).and_then(|(name, args, ack)| {
             let mut builder = Args::builder(args.encoding());
@@ -164,9 +164,9 @@ impl Namespace {
         rewritten.unwrap_or_else(|| frames.clone())
     }
 
-    /// A packet that a client may take for one with an offset is given the one of this position.
+    /// Adds the offset of this position to a packet that clients would misread.
     ///
-    /// Clients take any text at the end of an event for its offset, also of events that have none, or the name where there are no arguments.
+    /// Clients read any text at the end of an event as its offset; without arguments, they read the name.
     pub(crate) fn with_offset(&self, frames: &Frames, position: Position) -> Frames {
         let rewritten = self.recoveries().and_then(|recoveries| {
             let (name, args, ack) = self.read_event(frames)?;

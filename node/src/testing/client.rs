@@ -22,10 +22,10 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use super::TestError;
 use crate::emit::EmitArgs;
 
-/// More events than this that nobody takes end the connection.
+/// The limit of unread events. One more ends the connection.
 const MAX_EVENTS: usize = 10_000;
 
-/// Describes a [`TestClient`].
+/// A builder of a [`TestClient`].
 #[derive(Clone, Debug)]
 #[must_use = "call `connect`"]
 pub struct TestClientBuilder {
@@ -55,7 +55,7 @@ impl TestClientBuilder {
         }
     }
 
-    /// The namespace: `/` by default.
+    /// Sets the namespace: `/` by default.
     pub fn namespace(mut self, name: &str) -> Self {
         self.namespace = name.into();
         self
@@ -75,40 +75,40 @@ impl TestClientBuilder {
         self
     }
 
-    /// What is sent to be let in: an object. What can't be written as JSON is left out.
+    /// Sets the `auth` payload: an object. A value that cannot be encoded as JSON is left out.
     pub fn auth<T: Serialize + ?Sized>(mut self, auth: &T) -> Self {
         self.auth = serde_json::to_value(auth).ok();
         self
     }
 
-    /// Comes back as a client that lost its connection.
+    /// Recovers the session of a client that lost its connection.
     pub fn recover(mut self, lost: LostClient) -> Self {
         self.lost = Some(lost);
         self
     }
 
-    /// How packets are written: as JSON by default.
+    /// Sets how packets are encoded: as JSON by default.
     pub fn parser(mut self, parser: impl Parser) -> Self {
         self.parser = Arc::new(parser);
         self
     }
 
-    /// How long anything may take: 5 s by default.
+    /// Sets the deadline of every wait: 5 s by default.
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
         self
     }
 
-    /// Connects, and waits to be let in.
+    /// Connects, and waits until the namespace has accepted the client.
     ///
     /// # Errors
     ///
-    /// The server can't be reached, does not open the WebSocket, or does not let the client in.
+    /// The server cannot be reached, does not open the WebSocket, or refuses the client.
     pub async fn connect(self) -> Result<TestClient, TestError> {
         let url = format!("ws://{}{}?EIO=4&transport=websocket{}", self.addr, self.path, self.query);
         let mut request = url.into_client_request().map_err(refused)?;
         for (name, value) in &self.headers {
-            let bad = |_| TestError::Args(format!("not a header: {name}"));
+            let bad = |_| TestError::Args(format!("header {name}: name or value not valid"));
             let (name, value) = (HeaderName::try_from(name).map_err(|_| bad(()))?, HeaderValue::from_str(value).map_err(|_| bad(()))?);
             request.headers_mut().append(name, value);
         }
@@ -143,16 +143,17 @@ fn refused(error: Error) -> TestError {
     }
 }
 
-/// What a client keeps that lost its connection: see [`TestClient::drop_connection`].
+/// The state of a client that lost its connection: see [`TestClient::drop_connection`].
 #[derive(Clone, Debug)]
 pub struct LostClient {
     pid: Option<String>,
     offset: Option<String>,
 }
 
-/// A Socket.IO client for tests: one socket in one namespace, over a WebSocket. It needs the runtime of the test, and may be sent to other tasks.
+/// A Socket.IO client for tests: one socket in one namespace, over a WebSocket.
 ///
-/// It answers pings by itself. Events wait until they are taken, at most 10,000 of them.
+/// The client needs the runtime of the test, and may be sent to other tasks. Pings are answered automatically. Received events wait until they are
+/// read, at most 10,000 of them.
 #[derive(Debug)]
 pub struct TestClient {
     shared: Arc<Shared>,
@@ -183,52 +184,52 @@ struct State {
     events: VecDeque<TestEvent>,
     acks: HashMap<u64, Args>,
     entered: Option<Result<Args, Args>>,
-    /// The last text at the end of an event, which clients take for its offset.
+    /// The last text at the end of an event. Clients read it as their offset.
     offset: Option<String>,
     sent: u64,
-    /// The last ping that was answered.
+    /// The number of the last answered ping.
     pongs: u64,
     ended: Option<&'static str>,
 }
 
-/// An event that came.
+/// A received event.
 #[derive(Clone, Debug)]
 pub struct TestEvent {
-    /// Its name.
+    /// The name.
     pub name: String,
-    /// Its arguments.
+    /// The arguments.
     pub args: Args,
-    /// The server waits for an acknowledgement: see [`TestClient::answer`].
+    /// The id of the acknowledgement that the server asks for: see [`TestClient::answer`].
     pub ack: Option<u64>,
 }
 
 impl TestEvent {
-    /// The first argument.
+    /// Returns the first argument.
     ///
     /// # Errors
     ///
-    /// It does not fit the type.
+    /// The argument does not fit the type.
     pub fn data<T: DeserializeOwned>(&self) -> Result<T, TestError> {
         self.args.decode(0).map_err(|error| TestError::Args(format!("{}: {error}", self.name)))
     }
 
-    /// All arguments, as a tuple.
+    /// Returns all arguments, as a tuple.
     ///
     /// # Errors
     ///
-    /// They do not fit the type.
+    /// The arguments do not fit the type.
     pub fn all<T: DeserializeOwned>(&self) -> Result<T, TestError> {
         self.args.decode_all().map_err(|error| TestError::Args(format!("{}: {error}", self.name)))
     }
 }
 
 impl TestClient {
-    /// The socket's id.
+    /// Returns the socket's id.
     pub fn id(&self) -> &str {
         &self.id
     }
 
-    /// Whether the client came back to the session that it had before.
+    /// Returns whether the client's session was recovered.
     pub fn recovered(&self) -> bool {
         self.recovered
     }
@@ -237,7 +238,7 @@ impl TestClient {
     ///
     /// # Errors
     ///
-    /// The arguments can't be written, or the connection has ended.
+    /// The arguments cannot be encoded, or the connection has ended.
     pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), TestError> {
         self.send_event(event, args, None)
     }
@@ -246,7 +247,7 @@ impl TestClient {
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), and if it does not come.
+    /// As [`emit`](Self::emit), and if no acknowledgement arrives in time.
     pub async fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> Result<Args, TestError> {
         let id = {
             let mut state = self.shared.state.lock();
@@ -261,27 +262,27 @@ impl TestClient {
     ///
     /// # Errors
     ///
-    /// As [`emit`](Self::emit), and if the server does not wait for an acknowledgement.
+    /// As [`emit`](Self::emit), and if the server asked for no acknowledgement.
     pub fn answer(&self, event: &TestEvent, args: impl EmitArgs) -> Result<(), TestError> {
-        let id = event.ack.ok_or_else(|| TestError::Args(format!("\"{}\" asks for no acknowledgement", event.name)))?;
+        let id = event.ack.ok_or_else(|| TestError::Args(format!("event \"{}\": no acknowledgement asked for", event.name)))?;
         let args = args.into_args(self.parser.encoding()).map_err(|error| TestError::Args(error.to_string()))?;
         self.send(Body::Ack { args, id: Some(id) })
     }
 
-    /// The next event.
+    /// Returns the next event.
     ///
     /// # Errors
     ///
-    /// None comes.
+    /// No event arrives in time.
     pub async fn next(&self) -> Result<TestEvent, TestError> {
         self.wait("an event", |state| state.events.pop_front()).await
     }
 
-    /// The next event of this name. Those of other names that came before stay where they are.
+    /// Returns the next event of this name. Earlier events of other names stay queued.
     ///
     /// # Errors
     ///
-    /// None comes.
+    /// No such event arrives in time.
     pub async fn expect(&self, name: &str) -> Result<TestEvent, TestError> {
         let take = |state: &mut State| {
             let at = state.events.iter().position(|event| event.name == name)?;
@@ -290,13 +291,15 @@ impl TestClient {
         self.wait(&format!("\"{name}\""), take).await
     }
 
-    /// The names of the events that came and were not taken.
+    /// Returns the names of the received events that were not read yet.
     pub fn pending(&self) -> Vec<String> {
         self.shared.state.lock().events.iter().map(|event| event.name.clone()).collect()
     }
 
-    /// Waits until all that the server had sent to this client has come, what its handlers sent at once for events of this client among it. Then
-    /// what is not [`pending`](Self::pending) was not sent.
+    /// Waits until all that the server had sent to this client has arrived.
+    ///
+    /// This includes packets that handlers sent at once for events of this client. An event that is not [`pending`](Self::pending) afterwards was not
+    /// sent.
     ///
     /// # Errors
     ///
@@ -307,35 +310,38 @@ impl TestClient {
             state.sent += 1;
             state.sent
         };
-        // What has ended is told by the wait.
+        // The wait reports an ended connection.
         let _ = self.sender.send(Command::Ping(number));
-        self.wait("what was sent before", |state| (state.pongs >= number).then_some(())).await
+        self.wait("the packets sent before", |state| (state.pongs >= number).then_some(())).await
     }
 
     /// Leaves the namespace.
     pub fn disconnect(self) {
-        // If the connection has ended, it has left.
+        // An ended connection has left the namespace.
         let _ = self.send(Body::Disconnect);
     }
 
-    /// What it would keep if it lost its connection now: to come back while the server still takes the connection for a good one, or to have got only
-    /// so much of what came.
+    /// Returns the state for a recovery, as if the connection were lost now.
+    ///
+    /// With it, a test can return before the server notices a loss, or pretend to have missed later events.
     pub fn as_lost(&self) -> LostClient {
         LostClient { pid: self.pid.clone(), offset: self.shared.state.lock().offset.clone() }
     }
 
-    /// Loses the connection, without a word to the server.
+    /// Drops the connection without a close, and returns the state for a recovery.
     pub fn drop_connection(self) -> LostClient {
-        // If it has ended, it is lost.
+        // An ended connection is lost already.
         let _ = self.sender.send(Command::Cut);
         LostClient { pid: self.pid, offset: self.shared.state.lock().offset.take() }
     }
 
-    /// Waits for the end of the connection: `io server disconnect` if the server put the client out, else `transport close`.
+    /// Waits for the end of the connection.
+    ///
+    /// Returns `io server disconnect` if the server disconnected the client, else `transport close`.
     ///
     /// # Errors
     ///
-    /// It goes on.
+    /// The connection does not end in time.
     pub async fn disconnected(&self) -> Result<&'static str, TestError> {
         let ended = self.wait("the end of the connection", |state| state.ended.map(|_| ()));
         match ended.await {
@@ -355,7 +361,7 @@ impl TestClient {
         }
         let auth = (!fields.is_empty()).then(|| Args::encode(self.parser.encoding(), &fields)).transpose();
         self.send(Body::Connect(auth.map_err(|error| TestError::Args(error.to_string()))?))?;
-        match self.wait("being let in", |state| state.entered.take()).await? {
+        match self.wait("the connect packet", |state| state.entered.take()).await? {
             Ok(answer) => {
                 let answer: Value = answer.decode(0).unwrap_or_default();
                 let text = |name: &str| answer.get(name).and_then(Value::as_str).map(str::to_owned);
@@ -391,13 +397,13 @@ impl TestClient {
         self.shared.state.lock().ended.unwrap_or("transport close")
     }
 
-    /// Waits for something in the state.
+    /// Waits until `look` finds something in the state.
     async fn wait<T>(&self, what: &str, mut look: impl FnMut(&mut State) -> Option<T>) -> Result<T, TestError> {
         let waiting = async {
             loop {
                 let changed = self.shared.changed.notified();
                 tokio::pin!(changed);
-                // From here on nothing is missed.
+                // From here on, no change is missed.
                 changed.as_mut().enable();
                 {
                     let mut state = self.shared.state.lock();
@@ -443,7 +449,7 @@ async fn run(
                     }
                 }
                 Some(Command::Ping(number)) => {
-                    // What has ended is seen by the next read.
+                    // The next read sees an ended connection.
                     let _ = socket.send(Message::Ping(number.to_be_bytes().to_vec().into())).await;
                 }
                 Some(Command::Cut) | None => break "io client disconnect",
@@ -485,7 +491,7 @@ async fn run(
     shared.changed.notify_waiters();
 }
 
-/// Takes a packet of the server. It may be the last.
+/// Applies a packet of the server. Returns the reason if the packet ends the connection.
 fn apply(state: &mut State, body: Body) -> Option<&'static str> {
     match body {
         Body::Connect(answer) => state.entered = answer.map(Ok),
@@ -498,7 +504,7 @@ fn apply(state: &mut State, body: Body) -> Option<&'static str> {
                 state.offset = Some(offset);
             }
             if state.events.len() >= MAX_EVENTS {
-                return Some("too many events were not taken");
+                return Some("too many unread events");
             }
             state.events.push_back(TestEvent { name: name.to_string(), args, ack: id });
         }

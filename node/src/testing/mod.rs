@@ -1,6 +1,6 @@
-//! A server and a client for the tests of applications: handlers are tried in the process that has them, over a real connection.
+//! A server and a client for tests of applications: they run in the test's own process, over a real connection.
 //!
-//! It takes the feature `testing`:
+//! This module needs the feature `testing`:
 //!
 //! ```toml
 //! [dev-dependencies]
@@ -43,49 +43,49 @@ use thiserror::Error;
 pub use self::client::{LostClient, TestClient, TestClientBuilder, TestEvent};
 pub use self::server::TestServer;
 
-/// What went wrong in a test.
+/// An error of a test client.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum TestError {
-    /// The namespace did not let the client in.
-    #[error("not let in: {message}")]
+    /// The namespace refused the client.
+    #[error("client refused: {message}")]
     Refused {
         /// The text of the refusal.
         message: String,
-        /// Its data; null if there is none.
+        /// The data of the refusal; null if there is none.
         data: serde_json::Value,
     },
     /// The server did not open the WebSocket.
-    #[error("the server answered {status}: {body}")]
+    #[error("WebSocket not opened: status {status}: {body}")]
     Http {
-        /// The status of its response.
+        /// The status of the response.
         status: u16,
-        /// What it said.
+        /// The body of the response.
         body: String,
     },
-    /// What was waited for did not come in time.
-    #[error("waited in vain for {what}; what came: {came:?}")]
+    /// The deadline passed during a wait.
+    #[error("timed out waiting for {what}: received {came:?}")]
     Timeout {
-        /// What was waited for.
+        /// The awaited event, in words.
         what: String,
-        /// The names of the events that came and were not taken.
+        /// The names of the received events that were not read.
         came: Vec<String>,
     },
-    /// The connection ended while something was waited for.
-    #[error("the connection ended ({reason}) while {what} was waited for")]
+    /// The connection ended during a wait.
+    #[error("connection ended while waiting for {what}: {reason}")]
     Disconnected {
-        /// What was waited for.
+        /// The awaited event, in words.
         what: String,
-        /// Why it ended.
+        /// The reason of the end.
         reason: String,
     },
-    /// Arguments can't be written, or don't fit the type that they are asked for.
+    /// Arguments cannot be encoded, or do not fit the requested type.
     #[error("{0}")]
     Args(String),
-    /// Arguments don't fit the type that they are asked for.
+    /// Arguments do not fit the requested type.
     #[error(transparent)]
     Decode(#[from] sociable_protocol::ArgsError),
-    /// The server can't be started, or not be reached.
+    /// The server cannot be started or reached.
     #[error(transparent)]
     Io(#[from] std::io::Error),
 }

@@ -1,4 +1,4 @@
-//! A server on a free port of this machine, on a thread of its own.
+//! A test server on a free port of this machine, on its own thread.
 
 use std::fmt::Debug;
 use std::net::SocketAddr;
@@ -14,31 +14,31 @@ use tokio::sync::oneshot;
 use super::{TestClient, TestClientBuilder, TestError};
 use crate::server::Server;
 
-/// A served [`Server`]. It stops when this is dropped.
+/// A running [`Server`]. Dropping this stops the server.
 #[derive(Debug)]
 pub struct TestServer {
     addr: SocketAddr,
     path: String,
-    /// Dropped, it ends the server.
+    /// Dropping this ends the server.
     _stop: oneshot::Sender<()>,
 }
 
 impl TestServer {
-    /// Serves it with an `App` that has nothing else, by two worker threads.
+    /// Serves `io` by an `App` with nothing else, on two worker threads.
     ///
     /// # Errors
     ///
-    /// No port or thread can be had.
+    /// No port or no thread is available.
     pub fn start(io: &Server) -> io::Result<Self> {
         let service = io.service();
         Self::start_with(io, move || App::new().service(service.clone()))
     }
 
-    /// Serves it with this `App`, which has to have its service.
+    /// Serves an `App`, which has to contain the service of `io`.
     ///
     /// # Errors
     ///
-    /// No port or thread can be had.
+    /// No port or no thread is available.
     pub fn start_with<F, I, S, B>(io: &Server, app: F) -> io::Result<Self>
     where
         F: Fn() -> I + Send + Clone + 'static,
@@ -55,7 +55,7 @@ impl TestServer {
         thread::Builder::new().name("test server".into()).spawn(move || {
             actix_rt::System::new().block_on(async move {
                 tokio::select! {
-                    ended = serve.run() => drop(ended.inspect_err(|error| tracing::error!(target: "sociable::serve", %error, "ended"))),
+                    ended = serve.run() => drop(ended.inspect_err(|error| tracing::error!(target: "sociable::serve", %error, "test server failed"))),
                     _ = stopped => {}
                 }
             });
@@ -63,26 +63,26 @@ impl TestServer {
         Ok(Self { addr, path: io.path().to_owned(), _stop: stop })
     }
 
-    /// Where it listens.
+    /// Returns the address of the server.
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// `http://127.0.0.1:…`, for an HTTP client.
+    /// Returns the address as a URL, `http://127.0.0.1:…`.
     pub fn url(&self) -> String {
         format!("http://{}", self.addr)
     }
 
-    /// A client in the main namespace.
+    /// Connects a client to the main namespace.
     ///
     /// # Errors
     ///
-    /// It is not let in.
+    /// The namespace refuses the client.
     pub async fn connect(&self) -> Result<TestClient, TestError> {
         self.client().connect().await
     }
 
-    /// A client that is yet to be described.
+    /// Returns the builder of a client.
     pub fn client(&self) -> TestClientBuilder {
         TestClientBuilder::new(self.addr, &self.path)
     }

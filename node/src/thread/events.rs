@@ -1,4 +1,4 @@
-//! The events of a client: asked of middleware, handled in order, and answered if that fails.
+//! The events of a client: middleware, handlers in order, and the answer to failures.
 
 use std::rc::Rc;
 
@@ -16,7 +16,7 @@ use crate::thread::socket_actor::{Event, Hold, NextEvent, Plan};
 use crate::trace;
 
 impl LocalSocket {
-    /// The client has sent an event.
+    /// Handles an event of the client.
     #[inline]
     pub(crate) fn on_event(self: &Rc<Self>, context: EventContext) {
         let own = self.actor.read(|actor| actor.own().map(|own| own.any.clone())).flatten().unwrap_or_default();
@@ -33,7 +33,7 @@ impl LocalSocket {
         }
     }
 
-    /// Handles the events that wait, as far as they need no longer.
+    /// Handles waiting events until one has to wait again.
     pub(crate) fn handle_waiting(self: &Rc<Self>) {
         while self.shared.is_connected() && !self.session.is_full() {
             let Some((waited, context, plan)) = self.tell(NextEvent).flatten() else { break };
@@ -42,7 +42,7 @@ impl LocalSocket {
         }
     }
 
-    /// Asks the middleware, then calls the handlers.
+    /// Runs the middleware, then the handlers.
     fn handle(self: &Rc<Self>, context: EventContext, Plan { own, middleware }: Plan) {
         if self.setup.event_middleware.is_empty() && middleware.is_empty() {
             return self.run_handlers(&context, own);
@@ -85,7 +85,7 @@ impl LocalSocket {
         }
     }
 
-    /// Calls the handlers of an event.
+    /// Runs the handlers of an event.
     #[inline]
     fn run_handlers(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
         let shared = self.setup.events.get(&context.name);
@@ -124,14 +124,14 @@ impl LocalSocket {
         self.answer_error(ack, error);
     }
 
-    /// Tells the client that waits for an acknowledgement why there is none, if that is wanted.
+    /// Sends the error to a client that waits for an acknowledgement, if the options say so.
     fn answer_error(&self, ack: Option<&Ack>, error: HandlerError) {
         #[derive(serde::Serialize)]
         struct Answer<'a> {
-            error: Told<'a>,
+            error: Detail<'a>,
         }
         #[derive(serde::Serialize)]
-        struct Told<'a> {
+        struct Detail<'a> {
             message: &'a str,
             #[serde(skip_serializing_if = "Option::is_none")]
             data: Option<&'a serde_json::Value>,
@@ -139,8 +139,8 @@ impl LocalSocket {
         let wanted = |ack: &&Ack| ack.is_asked() && self.shared.namespace.server_state().is_some_and(|server| server.answer_errors);
         if let Some(ack) = ack.filter(wanted) {
             let failure = error.into_failure();
-            // A client that has gone needs no answer.
-            let _ = ack.send(&Answer { error: Told { message: failure.message(), data: failure.data() } });
+            // A closed session needs no answer.
+            let _ = ack.send(&Answer { error: Detail { message: failure.message(), data: failure.data() } });
         }
     }
 

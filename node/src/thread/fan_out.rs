@@ -1,4 +1,4 @@
-//! The fan-out of a broadcast on one thread: from its namespace over the rooms to the sockets.
+//! The fan-out of a broadcast on one thread: from the namespace through the rooms to the sockets.
 
 use std::rc::Rc;
 use std::time::Instant;
@@ -18,20 +18,20 @@ use crate::thread::socket_actor::SocketActor;
 pub(crate) struct FanOut<'a> {
     pub(super) target: &'a Target,
     frames: &'a Frames,
-    /// The frames with the offset that most sockets have got to, if clients may come back and the event has no place in the history.
+    /// The frames with the offset of most sockets, if recovery is on and the event has no position.
     placeless: Option<Frames>,
     volatile: bool,
     pub(super) compress: bool,
-    /// How far this thread has got with the events of the history.
+    /// The position up to which this thread has delivered the history.
     cursor: Position,
-    /// The place of the event in the history and the one before, if it has one.
+    /// The position of the event in the history and the cursor before it, if it has one.
     pub(super) kept: Option<(Position, Position)>,
-    /// The number of its walk over the sockets, by which each is met once.
+    /// The number of its walk over the sockets. By it, each socket is visited once.
     pub(super) visit: u64,
     pub(super) effects: Effects,
 }
 
-/// What is to be done when the actors are free again: it may call users' code.
+/// The effects of a broadcast, performed when no actor is in a call: they may run users' code.
 #[derive(Default)]
 pub(super) struct Effects {
     slow: Vec<Rc<LocalSocket>>,
@@ -40,7 +40,7 @@ pub(super) struct Effects {
     pub(super) dead_rooms: Vec<DeadRoom>,
 }
 
-/// A broadcast, as one socket gets it.
+/// The delivery of a broadcast to one socket.
 pub(super) struct Delivery<'a> {
     pub(super) fan_out: &'a FanOut<'a>,
     pub(super) socket: &'a LocalSocket,
@@ -49,14 +49,14 @@ pub(super) struct Delivery<'a> {
 /// The effect of a [`Delivery`].
 #[derive(Default)]
 pub(super) struct Served {
-    /// Someone listens to what is sent to the socket.
+    /// True if listeners want to see the event.
     pub(super) listened: bool,
-    /// The client does not read.
+    /// True if the client is slow.
     pub(super) slow: bool,
 }
 
 impl FanOut<'_> {
-    /// Delivers the broadcast to a socket, if it was not met yet.
+    /// Delivers the broadcast to a socket, unless the walk has visited it before.
     #[inline]
     pub(super) fn deliver(&mut self, socket: &Rc<LocalSocket>) {
         match socket.actor.send(Delivery { fan_out: self, socket }) {
@@ -73,7 +73,7 @@ impl FanOut<'_> {
         }
     }
 
-    /// Returns what a socket gets, if it is to get something.
+    /// Returns the frames for a socket, or `None` if it should get nothing.
     #[inline]
     pub(super) fn frames_for(&self, socket: &LocalSocket) -> Option<Frames> {
         let progress = socket.progress.as_deref();
@@ -96,15 +96,15 @@ impl FanOut<'_> {
 }
 
 impl LocalNamespace {
-    /// Sends an event that has no place in the history to the sockets that are meant.
+    /// Sends an event without a position in the history to the sockets of the target.
     pub(crate) fn fan_out(&self, target: &Target, frames: &Frames, volatile: bool, compress: bool, cursor: Position) {
-        // Where clients may come back, what has no place in the history says so; most threads have got to the same one.
+        // With recovery, such an event carries the offset of the cursor, which most sockets share.
         let placeless = self.namespace.recoveries().map(|_| self.namespace.with_offset(frames, cursor));
         let effects = Effects::default();
         self.broadcast(FanOut { target, frames, placeless, volatile, compress, cursor, kept: None, visit: 0, effects });
     }
 
-    /// Sends an event of the history to the sockets that are meant, but for those that got it when they came back.
+    /// Sends an event of the history to the sockets of the target, except those that got it in their recovery.
     pub(crate) fn fan_out_persisted(&self, entry: &Entry, before: Position) {
         let kept = Some((entry.mark(), before));
         let Entry { target, frames, compress, .. } = entry;
@@ -112,7 +112,7 @@ impl LocalNamespace {
         self.broadcast(FanOut { target, frames, placeless: None, volatile, compress, cursor: before, kept, visit: 0, effects });
     }
 
-    /// Carries out an order of the history, but for the sockets that obeyed it when they came back.
+    /// Performs an order of the history on the sockets of the target, except those that obeyed it in their recovery.
     pub(crate) fn obey(&self, entry: &Entry, operation: &Operation) {
         let mark = entry.mark();
         let mut sockets = self.find(&entry.target);
@@ -120,14 +120,14 @@ impl LocalNamespace {
         carry_out(&sockets, operation);
     }
 
-    /// Has the actors deliver a broadcast, and performs its effects.
+    /// Makes the actors deliver a broadcast, and performs its effects.
     fn broadcast(&self, mut fan_out: FanOut<'_>) {
         let started = Instant::now();
         self.send(&mut fan_out);
         let kind = if fan_out.target.rooms.is_empty() { NamespaceActor::KIND } else { RoomActor::KIND };
         self.thread_called(kind, started.elapsed());
         let Effects { slow, listened, dead_sockets, dead_rooms } = fan_out.effects;
-        // Actors are mended before users' code runs, which may send to them.
+        // Dead actors are replaced first: users' code may send messages to them.
         if !dead_sockets.is_empty() || !dead_rooms.is_empty() {
             self.end_sockets(dead_sockets, dead_rooms);
         }

@@ -1,4 +1,4 @@
-//! The server's part of one worker thread: its sockets, and its part of each namespace.
+//! The state of one worker thread: its sockets, and its part of each namespace.
 
 mod events;
 mod fan_out;
@@ -36,24 +36,24 @@ use crate::stats::{AllCounters, Count, Counters};
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::socket::{Connected, LocalSocket};
 
-/// How long a change of a socket waits for others before it is saved.
-const GATHER: Duration = Duration::from_millis(20);
-/// In so many turns all sockets are saved anew.
-const TURNS: usize = 16;
+/// The time for which changes of sockets are gathered before a save.
+const SAVE_DELAY: Duration = Duration::from_millis(20);
+/// The number of turns in which all sockets are saved again.
+const REFRESH_TURNS: usize = 16;
 
-/// All that this thread has of one server.
+/// The state of a server on this thread.
 pub(crate) struct ThreadState {
     pub(crate) worker: Rc<Worker>,
     pub(crate) counters: Arc<Counters>,
-    /// How long clients took to acknowledge.
+    /// The latencies of acknowledgements.
     pub(crate) acks: Latency,
     sockets: RefCell<Slab<Rc<LocalSocket>>>,
     namespaces: RefCell<Map<ByteString, Rc<LocalNamespace>>>,
-    /// How far this thread has got with the events of the history.
+    /// The position up to which this thread has delivered the history.
     cursor: Cell<Position>,
-    /// Sockets that have changed since they were saved, where they are saved while they live.
+    /// The sockets that have changed since their last save, where live sockets are saved.
     changed: RefCell<Vec<Rc<LocalSocket>>>,
-    /// They are saved anew now and then.
+    /// True once live sockets are saved periodically.
     refreshing: Cell<bool>,
 }
 
@@ -64,7 +64,7 @@ impl fmt::Debug for ThreadState {
 }
 
 impl ThreadState {
-    /// Returns what the server has on a new worker thread.
+    /// Returns the state of the server for a new worker thread.
     pub(crate) fn new(worker: &Rc<Worker>, counters: Arc<Counters>) -> Rc<Self> {
         Rc::new(Self {
             worker: Rc::clone(worker),
@@ -78,25 +78,25 @@ impl ThreadState {
         })
     }
 
-    /// Returns this thread's part of the server, if the thread is one of its workers.
+    /// Returns this thread's state of the server, if the thread is one of its workers.
     #[inline]
     pub(crate) fn current(engine: &Arc<EngineState>) -> Option<Rc<Self>> {
         Worker::layer_here(engine)
     }
 
-    /// Counts one.
+    /// Increments a counter.
     #[inline]
     pub(crate) fn count(&self, count: Count) {
         self.counters.increment(count);
     }
 
-    /// The socket behind a handle, unless it has left.
+    /// Returns the local state of a socket, unless it has left.
     #[inline]
     pub(crate) fn socket(&self, shared: &Arc<SocketState>) -> Option<Rc<LocalSocket>> {
         self.sockets.borrow().get(shared.slot as usize).filter(|socket| Arc::ptr_eq(&socket.shared, shared)).cloned()
     }
 
-    /// Makes a socket that is not connected yet: a new one, or the one that comes back.
+    /// Adds a socket that is connecting: a new one, or a returning one.
     pub(crate) fn add(
         self: &Rc<Self>,
         session: &Rc<Session>,
@@ -108,7 +108,7 @@ impl ThreadState {
         let mut sockets = self.sockets.borrow_mut();
         let entry = sockets.vacant_entry();
         let slot = entry.key() as u32;
-        // An old client knows its socket by the id of the session.
+        // Old clients use the id of the session as that of the socket.
         let old = session.version().is_v3();
         let id = back.map_or_else(|| if old { session.id() } else { self.worker.draw_id() }, |back| back.id);
         let mut shared =
@@ -141,7 +141,7 @@ impl ThreadState {
         }
     }
 
-    /// This thread's part of a namespace.
+    /// Returns this thread's part of a namespace, and creates it if needed.
     pub(crate) fn namespace(self: &Rc<Self>, namespace: &Namespace) -> Rc<LocalNamespace> {
         if let Some(known) = self.namespaces.borrow().get(namespace.name()) {
             return Rc::clone(known);
@@ -151,7 +151,7 @@ impl ThreadState {
         part
     }
 
-    /// Delivers an entry of the history. Each thread gets those that are for it in their order.
+    /// Delivers an entry of the history. Each thread gets its entries in order.
     pub(crate) fn deliver(&self, entry: &Entry) {
         let before = self.cursor.replace(entry.reached);
         if let Some(part) = self.known(&entry.namespace) {
@@ -162,22 +162,22 @@ impl ThreadState {
         }
     }
 
-    /// Lists the namespaces that have sockets here.
+    /// Returns the namespaces that have sockets here.
     pub(crate) fn namespaces(&self) -> Vec<Rc<LocalNamespace>> {
         self.namespaces.borrow().values().cloned().collect()
     }
 
-    /// How far this thread has got with the events of the history.
+    /// Returns the position up to which this thread has delivered the history.
     pub(crate) fn cursor(&self) -> Position {
         self.cursor.get()
     }
 
-    /// There was nothing for this thread up to here.
+    /// Advances the cursor past entries that do not concern this thread.
     pub(crate) fn reached(&self, position: Position) {
         self.cursor.set(self.cursor.get().later(position));
     }
 
-    /// Saves a socket soon, and now and then from then on, if sockets are saved while they live.
+    /// Schedules a save of a socket and, from then on, periodic ones, if live sockets are saved.
     fn save_soon(self: &Rc<Self>, socket: &Rc<LocalSocket>) {
         let (Some(progress), Some(recoveries)) = (&socket.progress, socket.shared.namespace.recoveries()) else { return };
         let Some(refresh) = recoveries.history.refresh_interval() else { return };
@@ -189,22 +189,22 @@ impl ThreadState {
         if changed.len() == 1 {
             let this = Rc::clone(self);
             actix_rt::spawn(async move {
-                // What changes together is saved once.
-                tokio::time::sleep(GATHER).await;
+                // Changes of several sockets are saved together.
+                tokio::time::sleep(SAVE_DELAY).await;
                 this.save_changed();
             });
         }
         if !self.refreshing.replace(true) {
             let this = Rc::downgrade(self);
             actix_rt::spawn(async move {
-                for turn in (0..TURNS).cycle() {
-                    tokio::time::sleep(refresh / TURNS as u32).await;
+                for turn in (0..REFRESH_TURNS).cycle() {
+                    tokio::time::sleep(refresh / REFRESH_TURNS as u32).await;
                     let Some(this) = this.upgrade() else { break };
                     let due: Vec<_> = this
                         .sockets
                         .borrow()
                         .iter()
-                        .filter(|(slot, _)| slot % TURNS == turn)
+                        .filter(|(slot, _)| slot % REFRESH_TURNS == turn)
                         .map(|(_, socket)| Rc::clone(socket))
                         .collect();
                     due.iter().for_each(|socket| this.save_soon(socket));
@@ -213,7 +213,7 @@ impl ThreadState {
         }
     }
 
-    /// Saves the sockets that have changed since they were saved.
+    /// Saves the sockets that have changed since their last save.
     pub(crate) fn save_changed(&self) {
         for socket in self.changed.take() {
             let (Some(progress), Some(recoveries)) = (&socket.progress, socket.shared.namespace.recoveries()) else { continue };
@@ -224,12 +224,12 @@ impl ThreadState {
         }
     }
 
-    /// This thread's part of a namespace, if any socket of it is here.
+    /// Returns this thread's part of a namespace, if any of its sockets is here.
     pub(crate) fn known(&self, name: &ByteString) -> Option<Rc<LocalNamespace>> {
         self.namespaces.borrow().get(name).cloned()
     }
 
-    /// A socket has left a namespace's part, or has not got into it.
+    /// Counts out a socket that has left a namespace's part or was refused.
     pub(super) fn on_left(&self, part: &Rc<LocalNamespace>) {
         part.sockets.set(part.sockets.get() - 1);
         let mut parts = self.namespaces.borrow_mut();
@@ -247,17 +247,17 @@ impl ThreadState {
     }
 }
 
-/// Returns a call for a worker that does something with the server's part of its thread.
+/// Returns a call for a worker that acts on the thread's state of the server.
 pub(crate) fn on_thread(act: impl FnOnce(&Rc<ThreadState>) + Send + 'static) -> impl FnOnce(&Rc<Worker>) + Send + 'static {
     move |worker| {
-        // A thread that is ending has none any more.
+        // An ending thread has no state any more.
         if let Some(thread) = worker.layer() {
             act(&thread);
         }
     }
 }
 
-/// Counts on this thread; on those that are no workers, for all of them together.
+/// Counts on this thread. Threads that are no workers share one set of counters.
 pub(crate) fn count_on(engine: &Arc<EngineState>, counters: &AllCounters, count: Count) {
     match ThreadState::current(engine) {
         Some(thread) => thread.count(count),
@@ -265,10 +265,10 @@ pub(crate) fn count_on(engine: &Arc<EngineState>, counters: &AllCounters, count:
     }
 }
 
-/// How long a thread has to answer. One that is blocked is told of by its absence.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// The time that a thread has to answer. A blocked thread is missing from the answers.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Asks every worker thread something. Returns the answers that come within a second.
+/// Queries every worker thread. Returns the answers that arrive within a second.
 pub(crate) async fn ask_threads<T: Send + 'static>(
     engine: &Arc<EngineState>,
     look: impl Fn(&Rc<ThreadState>) -> T + Send + Sync + 'static,
@@ -276,14 +276,14 @@ pub(crate) async fn ask_threads<T: Send + 'static>(
     let look = Arc::new(look);
     let mut answers = vec![];
     for handle in engine.workers().iter() {
-        let (tell, told) = oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         let look = Arc::clone(&look);
-        // A thread that has ended has nothing to say.
-        if handle.call(0, on_thread(move |thread| drop(tell.send(look(thread))))).is_ok() {
-            answers.push(told);
+        // A thread that has ended has no answer.
+        if handle.call(0, on_thread(move |thread| drop(sender.send(look(thread))))).is_ok() {
+            answers.push(receiver);
         }
     }
-    let deadline = tokio::time::sleep(PATIENCE);
+    let deadline = tokio::time::sleep(ANSWER_TIMEOUT);
     tokio::pin!(deadline);
     let mut answered = vec![];
     for mut answer in answers {

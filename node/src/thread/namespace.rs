@@ -1,4 +1,4 @@
-//! A namespace on one worker thread: the supervisor of its sockets and rooms, and what it tells their listeners.
+//! A namespace on one worker thread: the supervisor of its sockets and rooms, and the notifier of listeners.
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,10 +22,10 @@ use crate::thread::socket::LocalSocket;
 use crate::thread::socket_actor::SocketActor;
 use crate::trace;
 
-/// A room is built anew from what its sockets know of themselves. If rooms die too often, the namespace is.
+/// The strategy for rooms: a dead room is rebuilt from its sockets. Too many deaths escalate to the namespace.
 const ROOMS: Strategy = Strategy { restarts: 5, within: Duration::from_secs(10), beyond: Directive::Escalate };
 
-/// A namespace is built anew from what its sockets know of themselves. If it dies too often, its sockets on this thread are ended.
+/// The strategy for namespaces: a dead one is rebuilt from its sockets. After too many deaths its sockets here are ended.
 const NAMESPACE: Strategy = Strategy { restarts: 5, within: Duration::from_secs(10), beyond: Directive::Stop };
 
 /// A namespace on this thread.
@@ -33,15 +33,15 @@ const NAMESPACE: Strategy = Strategy { restarts: 5, within: Duration::from_secs(
 pub(crate) struct LocalNamespace {
     pub(crate) namespace: Namespace,
     thread: Weak<ThreadState>,
-    /// Sockets that are in it or on their way in: it stays as long as there are any.
+    /// The number of sockets in this part or entering it. The part exists while there are any.
     pub(super) sockets: Cell<usize>,
     actor: ActorCell<NamespaceActor>,
-    /// Its own restarts, and those of its rooms.
+    /// The restarts of the namespace, and those of its rooms.
     restarts: RefCell<Restarts>,
     room_restarts: RefCell<Restarts>,
-    /// The rooms that the node counts as being on this thread.
+    /// The rooms that the node counts as present on this thread.
     noted: RefCell<Set<Room>>,
-    /// It is being stopped: its sockets are ended.
+    /// True while the sockets are being ended.
     stopping: Cell<bool>,
 }
 
@@ -59,7 +59,7 @@ impl LocalNamespace {
         }
     }
 
-    /// Sends a message to the namespace's actor. Returns `None` if it died of it: then a new one is in its place.
+    /// Sends a message to the namespace's actor. Returns `None` if the actor died of it, and was replaced.
     #[inline]
     pub(crate) fn send<M>(&self, message: M) -> Option<<NamespaceActor as Handle<M>>::Effect>
     where
@@ -80,14 +80,14 @@ impl LocalNamespace {
         self.actor.read(look)
     }
 
-    /// Returns the sockets that are meant.
+    /// Returns the sockets of a target.
     pub(crate) fn find(&self, target: &Target) -> Vec<Rc<LocalSocket>> {
         let (found, dead) = self.send(Find(target)).unwrap_or_default();
         self.supervise_rooms(dead);
         found
     }
 
-    /// Sends a message by which a socket joins or leaves rooms. Returns the rooms.
+    /// Sends a message by which a socket joins or leaves rooms. Returns the changed rooms.
     pub(super) fn moved<M>(&self, message: M) -> Option<Vec<Change>>
     where
         NamespaceActor: Handle<M, Effect = Moved>,
@@ -95,13 +95,13 @@ impl LocalNamespace {
         let Moved { mut changes, dead } = self.send(message)?;
         if !dead.is_empty() {
             self.supervise_rooms(dead);
-            // The rooms of this message were noted with all others.
+            // The reconciliation has noted the rooms of this message too.
             changes.iter_mut().for_each(|change| change.edge = false);
         }
         Some(changes)
     }
 
-    /// Records how long a call of an actor took.
+    /// Records the duration of an actor's call.
     #[inline]
     pub(super) fn thread_called(&self, kind: ActorKind, time: Duration) {
         if let Some(thread) = self.thread.upgrade() {
@@ -109,7 +109,7 @@ impl LocalNamespace {
         }
     }
 
-    /// Rooms have died: each is built anew, or the whole namespace with all of them.
+    /// Supervises dead rooms: rebuilds each, or restarts the whole namespace.
     pub(super) fn supervise_rooms(&self, dead: Vec<DeadRoom>) {
         let mut escalated = false;
         for DeadRoom { name, cause } in dead {
@@ -123,11 +123,11 @@ impl LocalNamespace {
         }
         if escalated {
             self.room_restarts.take();
-            self.restart("its rooms died too often".into());
+            self.restart("too many rooms died".into());
         }
     }
 
-    /// Ends sockets whose actors died, and tells their clients and handlers. All actors are replaced before that runs users' code.
+    /// Ends sockets whose actors died, and notifies their clients and handlers. All actors are replaced before users' code runs.
     #[cold]
     pub(super) fn end_sockets(&self, dead: Vec<(Rc<LocalSocket>, Death<SocketActor>)>, dead_rooms: Vec<DeadRoom>) {
         let mut ended = vec![];
@@ -139,11 +139,11 @@ impl LocalNamespace {
         self.supervise_rooms(dead_rooms);
         for (socket, acks) in ended {
             socket.leave(DisconnectReason::SocketFailed, true);
-            acks.into_iter().for_each(|waiter| waiter.gone(socket.shared.id));
+            acks.into_iter().for_each(|waiter| waiter.left(socket.shared.id));
         }
     }
 
-    /// The namespace's actor has died, or is to be made anew.
+    /// Restarts the namespace's actor after its death or by escalation.
     #[cold]
     fn restart(&self, cause: String) {
         let Some(thread) = self.thread.upgrade() else { return };
@@ -154,14 +154,14 @@ impl LocalNamespace {
         let stop = directive != Directive::Restart || rebuilt.is_err();
         self.actor.replace(rebuilt.unwrap_or_default());
         self.reconcile();
-        // While the sockets are being ended, it may die again.
+        // The actor may die again while its sockets are being ended.
         if stop && !self.stopping.replace(true) {
             sockets.iter().for_each(|socket| socket.leave(DisconnectReason::SocketFailed, true));
             self.stopping.set(false);
         }
     }
 
-    /// Notes which rooms are on this thread after an actor was built anew: a join or leave may have been half done.
+    /// Compares the noted rooms with those of a rebuilt actor: a join or leave may have failed halfway.
     fn reconcile(&self) {
         let rooms = self.read(NamespaceActor::rooms).unwrap_or_default();
         let mut noted = self.noted.borrow_mut();
@@ -179,21 +179,21 @@ impl LocalNamespace {
         }
     }
 
-    /// Tells listeners of rooms that a socket joined or left.
+    /// Notifies listeners of rooms that a socket joined or left them.
     pub(super) fn notify_changes(&self, socket: &LocalSocket, changes: Vec<Change>, joined: bool) {
         for Change { room, edge } in self.on_node(changes, joined) {
             self.notify_change(socket, room, edge, joined);
         }
     }
 
-    /// Notes which rooms came to the node, or went from it. All of them, before anybody is told of one: a listener may join and leave them.
+    /// Notes rooms that appeared on the node or vanished from it. All are noted before any listener runs, which may change them again.
     pub(super) fn on_node(&self, changes: Vec<Change>, joined: bool) -> Vec<Change> {
         let note =
             |Change { room, edge }| Change { edge: edge && self.note(&room, joined) && self.namespace.room_edge(&room, joined), room };
         changes.into_iter().map(note).collect()
     }
 
-    /// Notes that a room came to this thread, or went from it. Returns false if that is known.
+    /// Notes that a room appeared on this thread or vanished from it. Returns false if this was noted before.
     fn note(&self, room: &Room, came: bool) -> bool {
         let mut noted = self.noted.borrow_mut();
         if came { noted.insert(room.clone()) } else { noted.remove(room) }

@@ -1,4 +1,4 @@
-//! A namespace on its thread: an actor with its sockets, and the rooms that they have joined.
+//! The actor of a namespace on one thread, with its sockets and their rooms.
 
 use std::rc::Rc;
 
@@ -12,14 +12,14 @@ use crate::thread::private_rooms::{acquire, is_of_another, refuse, release};
 use crate::thread::room::{Admit, Dismiss, Exclude, RoomActor, Select};
 use crate::thread::socket::LocalSocket;
 
-/// All sockets of a namespace on this thread, and the rooms that they have joined.
+/// The sockets of a namespace on this thread, and the rooms that they have joined.
 ///
-/// The room of a socket's own id is a look-up, not a room.
+/// The room of a socket's own id is looked up in `sockets`, and is no room here.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceActor {
     sockets: Map<Id, Rc<LocalSocket>>,
     rooms: Map<Room, ActorCell<RoomActor>>,
-    /// The number of the last walk. A socket that bears it has been met, or is left out.
+    /// The number of the last walk. Sockets with this number were visited or are excluded.
     visit: u64,
 }
 
@@ -27,7 +27,7 @@ impl Actor for NamespaceActor {
     const KIND: ActorKind = ActorKind::new("namespace");
 }
 
-/// A room that a socket has joined or left, and whether it came or went by that on this thread.
+/// A room that a socket has joined or left. `edge` marks the first member or the last on this thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) room: Room,
@@ -49,14 +49,14 @@ pub(crate) struct Moved {
 }
 
 impl NamespaceActor {
-    /// Builds the namespace anew from what its sockets know of themselves.
+    /// Rebuilds the namespace from the rooms that its sockets record.
     pub(super) fn rebuilt(sockets: Vec<Rc<LocalSocket>>) -> Self {
         let mut namespace = Self::default();
         for socket in sockets {
-            // Walks are numbered anew.
+            // The numbers of walks start again.
             socket.visit(0);
             let joined = socket.shared.take_rooms();
-            // They are counted again.
+            // The joins below count them again.
             joined.iter().for_each(|room| release(&socket, room));
             namespace.handle(Enter(&socket));
             let Moved { dead, .. } = namespace.handle(Join { socket: &socket, rooms: &joined });
@@ -69,23 +69,23 @@ impl NamespaceActor {
         self.sockets.get(id)
     }
 
-    /// Returns the rooms with their numbers of members, the rooms of the sockets' ids among them.
+    /// Returns the rooms with their numbers of members, including the rooms of the sockets' own ids.
     pub(crate) fn sizes(&self) -> Vec<(Room, usize)> {
         let own = self.sockets.keys().map(|id| (Room::from(id.as_str()), 1));
         self.rooms.iter().map(|(name, room)| (name.clone(), room.read(RoomActor::len).unwrap_or(0))).chain(own).collect()
     }
 
-    /// Returns the names of its rooms, those of its sockets' ids not among them.
+    /// Returns the names of the rooms, without those of the sockets' own ids.
     pub(super) fn rooms(&self) -> Set<Room> {
         self.rooms.keys().cloned().collect()
     }
 
-    /// Returns the numbers of its sockets and rooms.
+    /// Returns the numbers of sockets and of rooms.
     pub(crate) fn counts(&self) -> (usize, usize) {
         (self.sockets.len(), self.rooms.len())
     }
 
-    /// Counts a socket into a room that is named like the id of another, unless it is there or may not be.
+    /// Admits a socket to a private room: if it is a member already, or if the limit allows one more.
     fn admits(&self, socket: &LocalSocket, room: &Room) -> bool {
         let is_there = self.rooms.get(room).is_some_and(|room| room.read(|room| room.has(socket)) == Some(true));
         is_there || acquire(socket)
@@ -104,7 +104,7 @@ impl NamespaceActor {
             }
             Outcome::Died(death) => {
                 if exits {
-                    // The room is built anew without it.
+                    // The rebuilt room lacks this socket.
                     release(socket, name);
                 }
                 moved.dead.push(DeadRoom { name: name.clone(), cause: death.cause });
@@ -114,7 +114,7 @@ impl NamespaceActor {
         }
     }
 
-    /// Begins a walk that meets each of the sockets that are meant once.
+    /// Starts a walk over the sockets, and marks the excluded ones as visited.
     fn begin_visit(&mut self, target: &Target, dead: &mut Vec<DeadRoom>) -> u64 {
         self.visit += 1;
         for name in &target.except {
@@ -136,7 +136,7 @@ impl NamespaceActor {
     }
 }
 
-/// A socket is in the namespace from now on.
+/// The message that adds a socket.
 pub(super) struct Enter<'a>(pub(super) &'a Rc<LocalSocket>);
 
 impl Handle<Enter<'_>> for NamespaceActor {
@@ -147,7 +147,7 @@ impl Handle<Enter<'_>> for NamespaceActor {
     }
 }
 
-/// A socket is taken out, of all its rooms too.
+/// The message that removes a socket, also from all its rooms.
 pub(super) struct Exit<'a>(pub(super) &'a LocalSocket);
 
 impl Handle<Exit<'_>> for NamespaceActor {
@@ -156,7 +156,7 @@ impl Handle<Exit<'_>> for NamespaceActor {
     fn handle(&mut self, Exit(socket): Exit<'_>) -> Moved {
         let mut moved = Moved::default();
         let id = &socket.shared.id;
-        // One that came back bears the same id.
+        // A returned socket has the same id.
         if self.sockets.get(id).is_some_and(|known| std::ptr::eq(&raw const **known, socket)) {
             self.sockets.remove(id);
         }
@@ -169,7 +169,7 @@ impl Handle<Exit<'_>> for NamespaceActor {
     }
 }
 
-/// A socket joins rooms. The effect tells those that it was not in yet.
+/// The message that makes a socket join rooms. The effect lists those that it was not in yet.
 pub(super) struct Join<'a> {
     pub(super) socket: &'a Rc<LocalSocket>,
     pub(super) rooms: &'a [Room],
@@ -212,7 +212,7 @@ impl Handle<Join<'_>> for NamespaceActor {
     }
 }
 
-/// A socket leaves rooms. The effect tells those that it was in.
+/// The message that makes a socket leave rooms. The effect lists those that it was in.
 pub(super) struct Leave<'a> {
     pub(super) socket: &'a LocalSocket,
     pub(super) rooms: &'a [Room],
@@ -232,7 +232,7 @@ impl Handle<Leave<'_>> for NamespaceActor {
     }
 }
 
-/// A broadcast goes to the sockets that are meant, each once, in whatever order.
+/// Delivers a broadcast to the sockets of its target, each once, in any order.
 impl Handle<&mut FanOut<'_>> for NamespaceActor {
     type Effect = ();
 
@@ -255,7 +255,7 @@ impl Handle<&mut FanOut<'_>> for NamespaceActor {
     }
 }
 
-/// The sockets that are meant are listed, each once.
+/// The message that lists the sockets of a target, each once.
 pub(super) struct Find<'a>(pub(super) &'a Target);
 
 impl Handle<Find<'_>> for NamespaceActor {
@@ -279,7 +279,7 @@ impl Handle<Find<'_>> for NamespaceActor {
     }
 }
 
-/// A room whose actor died is built anew from what its sockets know of themselves. It goes if it has no members.
+/// The message that rebuilds a dead room from its sockets. A room without members is removed.
 pub(super) struct Rebuild<'a>(pub(super) &'a Room);
 
 impl Handle<Rebuild<'_>> for NamespaceActor {
@@ -307,7 +307,7 @@ impl Handle<Crash> for NamespaceActor {
     }
 }
 
-/// Breaks a room: its next broadcast panics.
+/// The message that breaks a room: its next broadcast panics.
 #[cfg(test)]
 pub(crate) struct BreakRoom(pub(crate) &'static str);
 

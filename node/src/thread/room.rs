@@ -1,4 +1,4 @@
-//! A room on its thread: an actor with the members, which fans out to them.
+//! The actor of a room on one thread, which fans out to its members.
 
 use std::rc::Rc;
 
@@ -9,7 +9,7 @@ use sociable_protocol::maps::Slots;
 use crate::thread::fan_out::FanOut;
 use crate::thread::socket::LocalSocket;
 
-/// A room: its members on this thread, by their slot. It goes with the last of them.
+/// The members of a room on this thread, by slot. The room is removed with its last member.
 ///
 /// Its namespace owns and supervises it: see [`NamespaceActor`](super::namespace_actor::NamespaceActor).
 #[derive(Debug, Default)]
@@ -20,7 +20,7 @@ pub(crate) struct RoomActor {
 }
 
 impl RoomActor {
-    /// Returns the room of this name with the sockets that know themselves to be in it.
+    /// Returns the room of this name with the sockets that record it.
     pub(super) fn rebuilt<'a>(name: &Room, sockets: impl Iterator<Item = &'a Rc<LocalSocket>>) -> Self {
         let members = sockets.filter(|socket| socket.shared.is_in(name)).map(|socket| (socket.slot, Rc::clone(socket)));
         Self {
@@ -43,7 +43,7 @@ impl Actor for RoomActor {
     const KIND: ActorKind = ActorKind::new("room");
 }
 
-/// A socket joins. The effect is the number of members, if it was none before.
+/// The message that adds a member. The effect is the new number of members, or `None` if it was a member already.
 pub(super) struct Admit<'a>(pub(super) &'a Rc<LocalSocket>);
 
 impl Handle<Admit<'_>> for RoomActor {
@@ -57,7 +57,7 @@ impl Handle<Admit<'_>> for RoomActor {
     }
 }
 
-/// A socket leaves. The effect is the number of members that are left, if it was one.
+/// The message that removes a member. The effect is the number that remains, or `None` if it was no member.
 pub(super) struct Dismiss<'a>(pub(super) &'a LocalSocket);
 
 impl Handle<Dismiss<'_>> for RoomActor {
@@ -70,7 +70,7 @@ impl Handle<Dismiss<'_>> for RoomActor {
     }
 }
 
-/// The members are left out of a walk.
+/// The message that excludes the members from a walk.
 pub(super) struct Exclude(pub(super) u64);
 
 impl Handle<Exclude> for RoomActor {
@@ -83,7 +83,7 @@ impl Handle<Exclude> for RoomActor {
     }
 }
 
-/// The members that a walk has not met yet are listed.
+/// The message that lists the members that a walk has not visited yet.
 pub(super) struct Select<'a> {
     pub(super) visit: u64,
     pub(super) into: &'a mut Vec<Rc<LocalSocket>>,
@@ -97,7 +97,7 @@ impl Handle<Select<'_>> for RoomActor {
     }
 }
 
-/// A broadcast goes to the members.
+/// Delivers a broadcast to the members.
 impl Handle<&mut FanOut<'_>> for RoomActor {
     type Effect = ();
 

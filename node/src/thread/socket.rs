@@ -28,12 +28,12 @@ use crate::thread::socket_actor::{AwaitAck, Configure, Notify, SocketActor, Take
 use crate::thread::sockets::InNamespace;
 use crate::trace;
 
-/// The connection of a client, as each of its sockets sees it.
+/// The connection of a client, as its sockets see it.
 pub(crate) trait Connected: Debug {
-    /// A socket has left.
+    /// Removes a socket that has left.
     fn forget(&self, socket: &Rc<LocalSocket>);
 
-    /// Takes the client out of all its namespaces and closes its connection.
+    /// Disconnects the client from all its namespaces and closes its connection.
     fn close(&self);
 }
 
@@ -46,13 +46,13 @@ pub(crate) struct LocalSocket {
     pub(crate) thread: Rc<ThreadState>,
     client: Weak<dyn Connected>,
     pub(crate) namespace: Rc<LocalNamespace>,
-    /// What its namespace had listening when it connected.
+    /// The snapshot of the namespace's handlers.
     pub(super) setup: Arc<Handlers>,
-    /// All that is its alone.
+    /// The state that is this socket's alone.
     pub(super) actor: ActorCell<SocketActor>,
-    /// How far it was served, if recovery is on. It outlives the actor: its namespace needs it to end the socket.
+    /// The delivery progress, if recovery is on. The namespace needs it to end the socket after the actor's death.
     pub(super) progress: Option<Box<DeliveryProgress>>,
-    /// Its namespace has let it go, and must not take it in again when it is restarted.
+    /// True once the namespace has removed the socket. A restart must not add it again.
     pub(super) exited: Cell<bool>,
 }
 
@@ -67,7 +67,7 @@ impl LocalSocket {
         Socket(Arc::clone(&self.shared))
     }
 
-    /// Returns a socket at a place of its thread, which is not connected yet.
+    /// Returns a connecting socket for a slot of its thread.
     pub(super) fn new(
         shared: SocketState,
         session: &Rc<Session>,
@@ -91,7 +91,7 @@ impl LocalSocket {
         }
     }
 
-    /// Sends a message to the actor. If it dies of it, its namespace ends the socket.
+    /// Sends a message to the actor. If the actor dies of it, the namespace ends the socket.
     #[inline]
     pub(super) fn tell<M>(self: &Rc<Self>, message: M) -> Option<<SocketActor as Handle<M>>::Effect>
     where
@@ -107,21 +107,21 @@ impl LocalSocket {
         }
     }
 
-    /// Returns true if a walk has not met the socket before.
+    /// Marks the socket as visited by a walk. Returns true if it was not.
     #[inline]
     pub(super) fn visit(&self, visit: u64) -> bool {
-        // It sets a number, of which nothing can die.
+        // Setting a number cannot panic.
         matches!(self.actor.send(Visit(visit)), Outcome::Done(true))
     }
 
-    /// Changes what listens to this socket alone.
+    /// Changes the handlers of this socket alone.
     ///
-    /// What `change` returns is what it removed: it is dropped when the actor is free again, since a drop may run users' code.
+    /// `change` returns the removed handlers. They are dropped after the call to the actor, because a drop may run users' code.
     pub(crate) fn configure<R>(self: &Rc<Self>, change: impl FnOnce(&mut Handlers) -> R) {
         drop(self.tell(Configure(change)));
     }
 
-    /// Lists something that the namespace and the socket itself have listening.
+    /// Collects listeners of the namespace and of this socket.
     pub(super) fn gather<T: Clone>(&self, list: impl Fn(&Handlers) -> &Vec<T>) -> Vec<T> {
         let mut all = list(&self.setup).clone();
         let own = self.actor.read(|actor| actor.own().map(|own| list(own).clone())).flatten();
@@ -129,7 +129,7 @@ impl LocalSocket {
         all
     }
 
-    /// The socket enters its namespace, the rooms that it comes back to, and those that a middleware chose.
+    /// Enters the namespace, the recovered rooms, and those that middleware chose.
     pub(crate) fn connected(self: &Rc<Self>, back: &[ByteString], chosen: &[ByteString]) {
         self.namespace.send(Enter(self));
         let mut changes = self.namespace.moved(Join { socket: self, rooms: back }).unwrap_or_default();
@@ -145,17 +145,17 @@ impl LocalSocket {
         self.thread.count(Count::SocketsOpened);
     }
 
-    /// Marks the place from which on events are for it.
+    /// Sets the position after which events are for this socket.
     pub(crate) fn start_fresh(&self) {
         if let Some(progress) = &self.progress {
             let cursor = self.cursor();
-            // A thread that has got no event yet is as far as all that were before it.
+            // A thread that has delivered nothing yet is as far as the head of the history.
             let recoveries = self.shared.namespace.recoveries().filter(|_| cursor == Position::default());
             progress.since.set(recoveries.map_or(cursor, |recoveries| recoveries.history.head()));
         }
     }
 
-    /// The packets of what a session missed, as they are sent.
+    /// Returns the packets that a session missed.
     pub(crate) fn packets(&self, missed: &Missed) -> Vec<Frames> {
         let offsets = missed.offsets.iter().map(Some).chain(std::iter::repeat(None));
         let packet = |(entry, offset): (&Arc<Entry>, Option<&String>)| match offset {
@@ -165,7 +165,7 @@ impl LocalSocket {
         missed.entries.iter().zip(offsets).map(packet).collect()
     }
 
-    /// Goes on where the socket was, and sends the packets of what it missed.
+    /// Continues a recovered session, and sends its missed packets.
     pub(crate) fn resume(&self, session: &SavedSession, missed: &Missed, packets: Vec<Frames>) {
         let Some(progress) = &self.progress else { return };
         progress.joined.borrow_mut().extend(missed.rooms.iter().cloned());
@@ -178,7 +178,7 @@ impl LocalSocket {
             let sent = self.session.send(packet, entry.compress);
             match sent {
                 Ok(()) => progress.sent.set(Some(entry.mark())),
-                // Which of them the client has is not known by where it was before.
+                // The earlier progress does not say which of them the client has.
                 Err(_) => progress.refused.set(Some(session.since)),
             }
         }
@@ -189,14 +189,14 @@ impl LocalSocket {
         self.thread.cursor()
     }
 
-    /// What is kept of it for its return has changed.
+    /// Schedules a save of the changed session.
     pub(crate) fn changed(self: &Rc<Self>) {
         if self.shared.recovery.is_some() {
             self.thread.save_soon(self);
         }
     }
 
-    /// Returns a packet without a place in the history, such that the client of this socket does not take it for one with a place.
+    /// Returns a packet without a position, in a form that this client does not misread.
     pub(super) fn placeless(&self, frames: &Frames, progress: &DeliveryProgress, cursor: Position) -> Frames {
         if !self.shared.is_connected() {
             return frames.clone();
@@ -215,7 +215,7 @@ impl LocalSocket {
         }
     }
 
-    /// Notes the place from which on the events of rooms are for this socket.
+    /// Notes the position from which on the events of rooms are for this socket.
     fn note_joined(&self, changes: &[Change]) {
         if let Some(progress) = &self.progress {
             let place = progress.reached(self.cursor());
@@ -240,7 +240,7 @@ impl LocalSocket {
         }
     }
 
-    /// Sends frames. What is not sent at once by a volatile event is dropped.
+    /// Sends frames. A volatile event that cannot leave at once is dropped.
     #[inline]
     pub(crate) fn send(self: &Rc<Self>, frames: Frames, volatile: bool, compress: bool) -> Result<(), SendError> {
         if volatile && !self.session.is_writable() {
@@ -257,7 +257,7 @@ impl LocalSocket {
         self.session.send(frames, compress)
     }
 
-    /// Tells listeners what is sent.
+    /// Notifies the listeners for outgoing events.
     pub(super) fn notify_outgoing(self: &Rc<Self>, frames: &Frames) {
         if self.tell(Notify(true)) == Some(true) {
             self.notify_listeners(frames);
@@ -279,7 +279,7 @@ impl LocalSocket {
         self.tell(TakeAck(id));
     }
 
-    /// The client has acknowledged an event.
+    /// Handles an acknowledgement of the client.
     pub(crate) fn on_ack(self: &Rc<Self>, id: Option<u64>, args: Args) {
         match id.and_then(|id| self.tell(TakeAck(id)).flatten()) {
             Some(owed) => {
@@ -290,10 +290,10 @@ impl LocalSocket {
         }
     }
 
-    /// Takes the socket out of its namespace. `tell_client`: with a disconnect packet.
+    /// Removes the socket from its namespace. With `tell_client`, the client gets a disconnect packet.
     pub(crate) fn leave(self: &Rc<Self>, reason: DisconnectReason, tell_client: bool) {
         if !self.shared.advance(Stage::Connected, Stage::Disconnecting) {
-            // One that is on its way out must not come back if it was put out.
+            // A leaving socket that the server disconnects must not be recovered.
             let put_out = reason == DisconnectReason::ServerNamespaceDisconnect && self.shared.has_been_let_in();
             if let Some(recovery) = self.shared.recovery.as_ref().filter(|_| put_out) {
                 recovery.void.store(true, Ordering::Release);
@@ -301,14 +301,14 @@ impl LocalSocket {
             return;
         }
         if tell_client {
-            // If the session is over, so is what it could be told.
+            // An ended session needs no packet.
             let _ = self.session.send(self.shared.namespace.disconnect_frames(), true);
         }
         self.call_disconnect(self.gather(|setup| &setup.disconnecting), reason);
         if let (Some(recoveries), Some(progress)) = (self.shared.namespace.recoveries(), &self.progress) {
             recoveries.on_disconnected(&self.shared, progress, self.cursor(), reason.is_recoverable());
         }
-        // A namespace that dies of it is restarted with all its sockets, this one too.
+        // A namespace that dies of the message is restarted with all its sockets, this one included. So it is sent again.
         let changes = self.namespace.moved(Exit(self)).or_else(|| self.namespace.moved(Exit(self))).unwrap_or_default();
         self.namespace.notify_changes(self, changes, false);
         let own = ByteString::from(self.shared.id.as_str());
@@ -322,21 +322,22 @@ impl LocalSocket {
         match reason {
             DisconnectReason::ClientNamespaceDisconnect => counters.increment(Count::ClientDisconnects),
             DisconnectReason::ServerNamespaceDisconnect => counters.increment(Count::ServerDisconnects),
-            // They are counted where they happen.
-            DisconnectReason::SocketFailed | DisconnectReason::Session(_) => {}
+            DisconnectReason::SocketFailed => counters.increment(Count::SocketsFailed),
+            // The session counts its own reason.
+            DisconnectReason::Session(_) => counters.increment(Count::SessionDisconnects),
         }
         tracing::debug!(target: "sociable::socket", id = %self.shared.id.shortened(), namespace = %trace::plain(self.shared.namespace.name()), %reason, "socket left");
-        // Before the handlers: who asks them how many are left must not count this one.
+        // Before the handlers, which may query the number of sockets.
         self.shared.namespace.on_left(self.shared.recovery.is_some() && reason.is_recoverable());
         self.call_disconnect(self.gather(|setup| &setup.disconnect), reason);
         if let Ok(mut actor) = self.actor.end() {
-            actor.drain_acks().into_iter().for_each(|waiter| waiter.gone(self.shared.id));
+            actor.drain_acks().into_iter().for_each(|waiter| waiter.left(self.shared.id));
         }
         self.thread.remove(self);
         self.thread.on_left(&self.namespace);
     }
 
-    /// Takes the client out of all its namespaces and closes its connection.
+    /// Disconnects the client from all its namespaces and closes its connection.
     pub(crate) fn close(self: &Rc<Self>) {
         match self.client.upgrade() {
             Some(client) => client.close(),
@@ -344,7 +345,7 @@ impl LocalSocket {
         }
     }
 
-    /// Gives up a socket that was refused, or whose client went before it was connected.
+    /// Abandons a socket that was refused, or whose client disconnected before it was connected.
     pub(crate) fn abandon(self: &Rc<Self>) {
         if !self.shared.advance(Stage::Connecting, Stage::Disconnected) {
             return;
@@ -354,7 +355,7 @@ impl LocalSocket {
         }
         drop(self.shared.take_rooms());
         if let Ok(mut actor) = self.actor.end() {
-            actor.drain_acks().into_iter().for_each(|waiter| waiter.gone(self.shared.id));
+            actor.drain_acks().into_iter().for_each(|waiter| waiter.left(self.shared.id));
         }
         self.thread.remove(self);
         self.thread.on_left(&self.namespace);
@@ -394,7 +395,7 @@ impl LocalSocket {
     }
 }
 
-/// Has sockets join, leave or disconnect.
+/// Makes sockets join, leave or disconnect.
 pub(crate) fn carry_out(sockets: &[Rc<LocalSocket>], operation: &Operation) {
     match operation {
         Operation::Join(rooms) => sockets.iter().for_each(|socket| socket.join(rooms)),
@@ -403,7 +404,7 @@ pub(crate) fn carry_out(sockets: &[Rc<LocalSocket>], operation: &Operation) {
         Operation::Disconnect { close: false } => {
             sockets.iter().for_each(|socket| socket.leave(DisconnectReason::ServerNamespaceDisconnect, true));
         }
-        // Events are sent elsewhere; those between servers are for the application.
+        // Events take other ways. Server events are for the application.
         Operation::Emit { .. } | Operation::ServerEvent { .. } => {}
     }
 }

@@ -11,21 +11,21 @@ use crate::handler::registry::Handlers;
 use crate::handler::{Erased, EventContext};
 use crate::thread::fan_out::{Delivery, Served};
 
-/// All that is a socket's alone.
+/// The state that is one socket's alone.
 #[derive(Debug, Default)]
 pub(crate) struct SocketActor {
     /// The handlers that were added to this socket.
     own: Option<Box<Handlers>>,
     acks: AckTable,
-    /// Events that wait: for the middleware of the one before, or for other handlers to end.
+    /// Waiting events: for the middleware of an earlier one, or for running handlers.
     waiting: VecDeque<(Waiting, EventContext)>,
-    /// A middleware is being asked about an event.
+    /// True while a middleware awaits its decision about an event.
     held: bool,
-    /// The last walk of its namespace that met it.
+    /// The number of the last walk that visited the socket.
     visited: u64,
-    /// Its namespace has listeners for what is sent.
+    /// True if the namespace has listeners for outgoing events.
     namespace_listens: bool,
-    /// The listeners are being told of something that is sent.
+    /// True while listeners are being notified of an outgoing event.
     notifying: bool,
     #[cfg(test)]
     broken: bool,
@@ -44,13 +44,13 @@ impl SocketActor {
         self.own.as_deref()
     }
 
-    /// Returns true if someone listens to what is sent to it.
+    /// Returns whether any listener wants outgoing events.
     #[inline]
     pub(super) fn listens_outgoing(&self) -> bool {
         self.namespace_listens || self.own.as_ref().is_some_and(|own| !own.any_outgoing.is_empty())
     }
 
-    /// Takes out what waits for acknowledgements.
+    /// Removes the receivers of all awaited acknowledgements.
     pub(super) fn drain_acks(&mut self) -> Vec<Waiter> {
         self.acks.drain().collect()
     }
@@ -70,9 +70,9 @@ pub(super) struct Plan {
     pub(super) middleware: Vec<Erased<EventContext>>,
 }
 
-/// An event of the client. The effect is what handles it now; without one it waits, and is taken.
+/// The message of an event from the client. The effect is the plan to handle it now; without one, the event was queued.
 ///
-/// Behind an event whose middleware waits, and while too many handlers run, events wait: handlers begin in order.
+/// Events wait behind an undecided middleware, and while too many handlers run. So handlers start in order.
 pub(super) struct Event<'a> {
     pub(super) session: &'a Session,
     pub(super) context: &'a mut Option<EventContext>,
@@ -91,7 +91,7 @@ impl Handle<Event<'_>> for SocketActor {
     }
 }
 
-/// The next event that waits may be handled, unless a middleware holds it up.
+/// The message that takes the next waiting event, unless a middleware is undecided.
 pub(super) struct NextEvent;
 
 impl Handle<NextEvent> for SocketActor {
@@ -107,7 +107,7 @@ impl Handle<NextEvent> for SocketActor {
     }
 }
 
-/// A middleware begins to wait, or has ended.
+/// The message that a middleware has started to wait, or has ended.
 pub(super) struct Hold(pub(super) bool);
 
 impl Handle<Hold> for SocketActor {
@@ -118,7 +118,7 @@ impl Handle<Hold> for SocketActor {
     }
 }
 
-/// The handlers of this socket change. The effect is what was removed: its drop may run users' code.
+/// The message that changes the handlers of this socket. The effect is what was removed: its drop may run users' code.
 pub(super) struct Configure<F>(pub(super) F);
 
 impl<F: FnOnce(&mut Handlers) -> R, R> Handle<Configure<F>> for SocketActor {
@@ -129,7 +129,7 @@ impl<F: FnOnce(&mut Handlers) -> R, R> Handle<Configure<F>> for SocketActor {
     }
 }
 
-/// An acknowledgement is waited for.
+/// The message that registers the receiver of an acknowledgement.
 pub(super) struct AwaitAck(pub(super) u64, pub(super) Waiter);
 
 impl Handle<AwaitAck> for SocketActor {
@@ -140,7 +140,7 @@ impl Handle<AwaitAck> for SocketActor {
     }
 }
 
-/// An acknowledgement has come, or is waited for no longer. The effect is who waited for it.
+/// The message that an acknowledgement arrived or is no longer awaited. The effect is its receiver.
 pub(super) struct TakeAck(pub(super) u64);
 
 impl Handle<TakeAck> for SocketActor {
@@ -151,8 +151,9 @@ impl Handle<TakeAck> for SocketActor {
     }
 }
 
-/// Listeners are to be told of something that is sent, or have been. The effect is false if they are being told already: what a listener itself sends is
-/// not told again, since it would never end.
+/// The message that notifications of outgoing events start or end.
+///
+/// The effect is false if they are running already. Events that a listener sends are not notified, to avoid an endless loop.
 pub(super) struct Notify(pub(super) bool);
 
 impl Handle<Notify> for SocketActor {
@@ -163,7 +164,7 @@ impl Handle<Notify> for SocketActor {
     }
 }
 
-/// A walk meets the socket. The effect is false if it has met it before.
+/// The message that a walk visits the socket. The effect is false if it did so before.
 pub(super) struct Visit(pub(super) u64);
 
 impl Handle<Visit> for SocketActor {
@@ -175,7 +176,7 @@ impl Handle<Visit> for SocketActor {
     }
 }
 
-/// A broadcast goes to the client, if its walk has not met the socket before.
+/// Delivers a broadcast to the client, unless its walk has visited the socket before.
 impl Handle<Delivery<'_>> for SocketActor {
     type Effect = Served;
 
@@ -196,7 +197,7 @@ impl Handle<Delivery<'_>> for SocketActor {
     }
 }
 
-/// Breaks the socket: the next broadcast to it panics.
+/// The message that breaks the socket: its next broadcast panics.
 #[cfg(test)]
 pub(crate) struct Break;
 

@@ -5,12 +5,12 @@ use std::rc::Rc;
 use bytestring::ByteString;
 use sociable_protocol::maps::Map;
 
-/// Up to so many are searched from the front: that is as fast as a map, and smaller.
+/// Up to this number, sockets are searched linearly: as fast as a map, and smaller.
 const FEW: usize = 16;
 
 /// A member of a namespace.
 pub(crate) trait InNamespace {
-    /// The name of the namespace.
+    /// Returns the name of the namespace.
     fn namespace_name(&self) -> &ByteString;
 }
 
@@ -18,7 +18,7 @@ pub(crate) trait InNamespace {
 #[derive(Debug)]
 pub(crate) struct Sockets<S> {
     list: Vec<Rc<S>>,
-    /// All of them, if there are many.
+    /// An index of all sockets, if there are many.
     by_name: Option<Box<Map<ByteString, Rc<S>>>>,
 }
 
@@ -55,7 +55,7 @@ impl<S: InNamespace> Sockets<S> {
         }
     }
 
-    /// False if it is not here.
+    /// Removes a socket. False if it is not in the list.
     pub(crate) fn remove(&mut self, socket: &Rc<S>) -> bool {
         let before = self.list.len();
         self.list.retain(|other| !Rc::ptr_eq(other, socket));

@@ -1,4 +1,4 @@
-//! The deaths of actors on a running server. Only from within can they be made to die.
+//! The deaths of actors on a running server. Only unit tests can cause them.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,17 +10,17 @@ use sociable_protocol::websocket::{Payload, payloads};
 use super::namespace_actor::{BreakRoom, Crash};
 use crate::{Ack, CloseReason, Data, DisconnectReason, Server, Socket};
 
-/// Starts a server on a thread of its own. It ends with the tests.
+/// Starts a server on its own thread, which runs until the tests end.
 fn serve(io: &Server) -> SocketAddr {
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     let io = io.clone();
     std::thread::spawn(move || {
         let service = io.service();
         let server = io.serve(move || App::new().service(service.clone())).workers(1).disable_signals().bind("127.0.0.1:0").unwrap();
-        tell.send(server.addrs()[0]).unwrap();
+        sender.send(server.addrs()[0]).unwrap();
         actix_rt::System::new().block_on(server.run()).unwrap();
     });
-    told.recv().unwrap()
+    receiver.recv().unwrap()
 }
 
 /// A client that speaks WebSocket by hand.
@@ -83,19 +83,19 @@ impl Client {
     }
 }
 
-/// The numbers of actors that died, and that were restarted.
+/// Returns the numbers of actors that died and that were restarted.
 fn deaths(io: &Server) -> (u64, u64) {
     let stats = io.stats();
     (stats.actors_died, stats.actors_restarted)
 }
 
-/// The last death on the server's thread: its kind, cause and directive.
+/// Returns the last death on the server's thread: kind, cause and directive.
 fn last_death(io: &Server) -> (&'static str, String, &'static str) {
     let death = io.inner.engine().workers()[0].actors().last_deaths().pop().unwrap();
     (death.kind.name(), death.cause, death.directive.as_str())
 }
 
-/// Handlers by which a test joins rooms, tells them something, and breaks them.
+/// Adds handlers by which a test joins rooms, sends to them, and breaks them.
 fn with_rooms(io: &Server) {
     io.of("/a")
         .on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
@@ -106,8 +106,8 @@ fn with_rooms(io: &Server) {
             socket.leave(room);
             ack.send(()).ok();
         })
-        .on("tell", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
-            socket.namespace().to(rooms).emit("told", ()).ok();
+        .on("broadcast", async |socket: Socket, Data(rooms): Data<Vec<String>>| {
+            socket.namespace().to(rooms).emit("news", ()).ok();
         })
         .on("break", async |socket: Socket| {
             socket.here().unwrap().namespace.send(BreakRoom("red"));
@@ -123,16 +123,16 @@ fn join(client: &mut Client, room: &str) {
 }
 
 #[test]
-fn socket_that_dies_is_ended_cleanly_and_alone() {
+fn dead_socket_is_ended_alone() {
     let io = Server::builder().build().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     for name in ["/a", "/b"] {
-        let tell = tell.clone();
+        let sender = sender.clone();
         io.of(name)
             .on("crash", async |socket: Socket| socket.here().unwrap().crash())
             .on("echo", async |Data(value): Data<u32>, ack: Ack| drop(ack.send(value)))
             .on_disconnect(move |socket: Socket, reason: DisconnectReason| {
-                tell.send((socket.id(), socket.rooms().len(), reason)).unwrap();
+                sender.send((socket.id(), socket.rooms().len(), reason)).unwrap();
                 std::future::ready(())
             });
     }
@@ -141,37 +141,37 @@ fn socket_that_dies_is_ended_cleanly_and_alone() {
     one.send("40/b,");
     one.next();
     one.send(r#"42/a,["crash"]"#);
-    assert_eq!(one.next(), "41/a,", "the client learns that it is out");
-    let (_, rooms, reason) = told.recv().unwrap();
+    assert_eq!(one.next(), "41/a,", "the client gets a disconnect packet");
+    let (_, rooms, reason) = receiver.recv().unwrap();
     assert_eq!((rooms, reason), (0, DisconnectReason::SocketFailed));
     one.send(r#"42/b,1["echo",7]"#);
-    assert_eq!(one.next(), "43/b,1[7]", "its session and its other sockets go on");
+    assert_eq!(one.next(), "43/b,1[7]", "its session and its other sockets are unaffected");
     other.send(r#"42/a,1["echo",8]"#);
-    assert_eq!(other.next(), "43/a,1[8]", "others notice nothing");
+    assert_eq!(other.next(), "43/a,1[8]", "others are unaffected");
     assert_eq!(io.of("/a").socket_count(), 1);
     assert_eq!((deaths(&io), last_death(&io)), ((1, 0), ("socket", "crash".into(), "stop")));
     one.send("40/a,");
-    assert!(one.next().starts_with(r#"40/a,{"sid":"#), "it may come back");
+    assert!(one.next().starts_with(r#"40/a,{"sid":"#), "the client may rejoin");
 }
 
 #[test]
-fn socket_that_dies_of_a_broadcast_is_passed_by() {
+fn broadcast_skips_a_socket_that_dies_of_it() {
     let io = Server::builder().build().unwrap();
     io.of("/a").on_connect(async |socket: Socket| socket.join("red")).on("break", async |socket: Socket| {
         socket.here().unwrap().break_actor();
-        socket.namespace().to("red").emit("told", ()).ok();
+        socket.namespace().to("red").emit("news", ()).ok();
     });
     let addr = serve(&io);
     let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
     one.send(r#"42/a,["break"]"#);
-    assert_eq!(other.next(), r#"42/a,["told"]"#);
-    assert_eq!(one.next(), "41/a,", "its client learns that it is out");
+    assert_eq!(other.next(), r#"42/a,["news"]"#);
+    assert_eq!(one.next(), "41/a,", "its client gets a disconnect packet");
     assert_eq!((deaths(&io), last_death(&io)), ((1, 0), ("socket", "crash".into(), "stop")));
     assert_eq!((io.of("/a").socket_count(), io.of("/a").room_count()), (1, 1));
 }
 
 #[test]
-fn room_that_dies_of_a_join_or_a_leave_is_counted_right() {
+fn room_is_counted_right_when_a_join_or_leave_kills_it() {
     let io = Server::builder().build().unwrap();
     with_rooms(&io);
     let addr = serve(&io);
@@ -180,12 +180,12 @@ fn room_that_dies_of_a_join_or_a_leave_is_counted_right() {
     other.send(r#"42/a,["break"]"#);
     join(&mut other, "red");
     assert_eq!(last_death(&io).0, "room");
-    one.send(r#"42/a,["tell",["red"]]"#);
-    assert_eq!(one.next(), r#"42/a,["told"]"#, "who was in it is in it");
+    one.send(r#"42/a,["broadcast",["red"]]"#);
+    assert_eq!(one.next(), r#"42/a,["news"]"#, "members are kept");
     one.send(r#"42/a,["break"]"#);
     one.send(r#"42/a,1["leave","red"]"#);
     assert_eq!(one.next(), "43/a,1[]");
-    assert_eq!((deaths(&io), io.of("/a").room_count()), ((2, 2), 1), "a leave that failed left it there");
+    assert_eq!((deaths(&io), io.of("/a").room_count()), ((2, 2), 1), "a failed leave keeps the member");
     one.send("41/a,");
     while io.of("/a").room_count() > 0 {
         std::thread::yield_now();
@@ -194,7 +194,7 @@ fn room_that_dies_of_a_join_or_a_leave_is_counted_right() {
 }
 
 #[test]
-fn room_that_dies_hurts_itself_alone_and_keeps_its_members() {
+fn dead_room_is_rebuilt_with_its_members() {
     let io = Server::builder().build().unwrap();
     with_rooms(&io);
     let addr = serve(&io);
@@ -202,11 +202,11 @@ fn room_that_dies_hurts_itself_alone_and_keeps_its_members() {
     join(&mut one, "red");
     join(&mut other, "blue");
     one.send(r#"42/a,["break"]"#);
-    one.send(r#"42/a,["tell",["red","blue"]]"#);
-    assert_eq!(other.next(), r#"42/a,["told"]"#, "the other room of the broadcast gets it");
+    one.send(r#"42/a,["broadcast",["red","blue"]]"#);
+    assert_eq!(other.next(), r#"42/a,["news"]"#, "the other room gets the broadcast");
     assert_eq!((deaths(&io), last_death(&io)), ((1, 1), ("room", "crash".into(), "restart")));
-    other.send(r#"42/a,["tell",["red"]]"#);
-    assert_eq!(one.next(), r#"42/a,["told"]"#, "the room has its member");
+    other.send(r#"42/a,["broadcast",["red"]]"#);
+    assert_eq!(one.next(), r#"42/a,["news"]"#, "the room has its member");
     assert_eq!(io.of("/a").room_count(), 2);
 }
 
@@ -219,32 +219,32 @@ fn namespace_is_restarted_when_its_rooms_die_too_often() {
     join(&mut one, "red");
     for _ in 0..6 {
         one.send(r#"42/a,["break"]"#);
-        one.send(r#"42/a,["tell",["red"]]"#);
+        one.send(r#"42/a,["broadcast",["red"]]"#);
     }
-    one.send(r#"42/a,["tell",["red"]]"#);
-    assert_eq!(one.next(), r#"42/a,["told"]"#, "the room has its member");
+    one.send(r#"42/a,["broadcast",["red"]]"#);
+    assert_eq!(one.next(), r#"42/a,["news"]"#, "the room has its member");
     assert_eq!(deaths(&io), (7, 6), "six rooms and the namespace died; five rooms and the namespace were restarted");
-    assert_eq!(last_death(&io), ("namespace", "its rooms died too often".into(), "restart"));
+    assert_eq!(last_death(&io), ("namespace", "too many rooms died".into(), "restart"));
 }
 
 #[test]
-fn namespace_that_dies_is_restarted_with_sockets_and_rooms() {
+fn dead_namespace_is_restarted_with_sockets_and_rooms() {
     let io = Server::builder().build().unwrap();
     with_rooms(&io);
     let addr = serve(&io);
     let (mut one, mut other) = (Client::join(addr, "/a"), Client::join(addr, "/a"));
     join(&mut other, "red");
-    one.send(r#"42/a,["tell",["red"]]"#);
-    assert_eq!(other.next(), r#"42/a,["told"]"#);
+    one.send(r#"42/a,["broadcast",["red"]]"#);
+    assert_eq!(other.next(), r#"42/a,["news"]"#);
     one.send(r#"42/a,["crash"]"#);
-    one.send(r#"42/a,["tell",["red"]]"#);
-    assert_eq!(other.next(), r#"42/a,["told"]"#);
+    one.send(r#"42/a,["broadcast",["red"]]"#);
+    assert_eq!(other.next(), r#"42/a,["news"]"#);
     assert_eq!((deaths(&io), last_death(&io)), ((1, 1), ("namespace", "crash".into(), "restart")));
     assert_eq!(io.of("/a").room_count(), 1);
 }
 
 #[test]
-fn namespace_that_dies_too_often_ends_its_sockets() {
+fn namespace_ends_its_sockets_when_it_dies_too_often() {
     let io = Server::builder().build().unwrap();
     with_rooms(&io);
     let addr = serve(&io);
@@ -252,31 +252,31 @@ fn namespace_that_dies_too_often_ends_its_sockets() {
     for _ in 0..6 {
         one.send(r#"42/a,["crash"]"#);
     }
-    assert_eq!(one.next(), "41/a,", "the client learns that it is out");
+    assert_eq!(one.next(), "41/a,", "the client gets a disconnect packet");
     assert_eq!(last_death(&io), ("namespace", "crash".into(), "stop"));
     other.send("40/a,");
-    assert!(other.next().starts_with("40/a,"), "others may enter");
+    assert!(other.next().starts_with("40/a,"), "others may join");
 }
 
 #[test]
-fn session_that_dies_ends_with_its_sockets_and_alone() {
+fn dead_session_ends_alone_with_its_sockets() {
     let io = Server::builder().build().unwrap();
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     io.on("crash", async |socket: Socket| {
         let session = std::rc::Rc::clone(&socket.here().unwrap().session);
         actix_rt::spawn(async move { session.crash() });
     })
     .on("echo", async |Data(value): Data<u32>, ack: Ack| drop(ack.send(value)))
     .on_disconnect(move |reason: DisconnectReason| {
-        tell.send(reason).unwrap();
+        sender.send(reason).unwrap();
         std::future::ready(())
     });
     let addr = serve(&io);
     let (mut one, mut other) = (Client::join(addr, "/"), Client::join(addr, "/"));
     one.send(r#"42["crash"]"#);
-    assert_eq!(told.recv().unwrap(), DisconnectReason::Session(CloseReason::SessionFailed));
+    assert_eq!(receiver.recv().unwrap(), DisconnectReason::Session(CloseReason::SessionFailed));
     other.send(r#"421["echo",8]"#);
-    assert_eq!(other.next(), "431[8]", "others notice nothing");
+    assert_eq!(other.next(), "431[8]", "others are unaffected");
     assert_eq!((io.session_count(), io.stats().sessions_failed), (1, 1));
     assert_eq!((deaths(&io), last_death(&io)), ((1, 0), ("session", "crash".into(), "stop")));
 }
@@ -286,10 +286,10 @@ fn worker_survives_a_call_that_panics() {
     let io = Server::builder().build().unwrap();
     io.on("echo", async |Data(value): Data<u32>, ack: Ack| drop(ack.send(value)));
     let mut one = Client::join(serve(&io), "/");
-    let (tell, told) = mpsc::channel();
+    let (sender, receiver) = mpsc::channel();
     io.inner.engine().call(0, 0, |_| panic!("crash")).unwrap();
-    io.inner.engine().call(0, 0, move |_| tell.send(()).unwrap()).unwrap();
-    told.recv().unwrap();
+    io.inner.engine().call(0, 0, move |_| sender.send(()).unwrap()).unwrap();
+    receiver.recv().unwrap();
     one.send(r#"421["echo",8]"#);
     assert_eq!(one.next(), "431[8]");
     assert_eq!((deaths(&io), last_death(&io)), ((1, 1), ("worker", "crash".into(), "restart")));

@@ -105,8 +105,9 @@ fn connection_waits_when_no_descriptor_is_free() {
         }
         held.iter_mut().for_each(echo);
         drop(held);
-        eventually("all are gone", || count(program.admin, "connections") == 0);
+        eventually("all connections have ended", || count(program.admin, "connections") == 0);
     }
-    let none = ["accept_errors_total", "connects_failed_total", "shed_total"].map(|series| count(program.admin, series));
+    let none =
+        ["accept_errors_total", "upstream_connect_failures_total", "connections_shed_total"].map(|series| count(program.admin, series));
     assert_eq!(none, [0, 0, 0], "{}", program.log.lock().unwrap());
 }

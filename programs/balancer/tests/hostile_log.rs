@@ -64,7 +64,7 @@ fn access_log_shows_no_session_id() {
 fn log_holds_when_a_node_has_a_hostile_name() {
     let node = Node::start(health("HoSt", r#","name":"a\nforged line\r\u001b[2J\u202eb""#));
     let (mut program, _) = Program::start(node.address);
-    program.read_until("a node has come", 1);
+    program.read_until("node joined", 1);
     assert!(program.log.contains(r"forged line") && !program.log.contains(['\x1b', '\r', '\u{202e}']), "{}", program.log);
     assert!(!program.log.lines().any(|line| line.starts_with("forged")), "{}", program.log);
 }

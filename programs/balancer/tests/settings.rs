@@ -40,13 +40,13 @@ fn check_finds_what_would_fail_the_start() {
     assert_eq!(check("good", "nats = 'nats://127.0.0.1:4222'\nworkers = 2\nadmin-addr = '127.0.0.1:8081'"), (true, String::new()));
     for (settings, told) in [
         ("workers = 0", "line 2, column 11: `workers`: number would be zero"),
-        ("listen = []", "give an address"),
+        ("listen = []", "line 2, column 10: `listen`: expected an entry in the list"),
         ("listen = ['127.0.0.1:80']\nadmin-addr = '127.0.0.1:80'", "listen and admin-addr are both 127.0.0.1:80"),
-        ("nats = ''", "it names no host"),
-        ("nats = 'nats://h'\nnats-ca = '/nowhere/ca.pem'", "/nowhere/ca.pem can't be read"),
-        ("nats = 'nats://h'\nnats-cert = '/nowhere/it.pem'\nnats-key = '/nowhere/key.pem'", "/nowhere/it.pem can't be read"),
-        ("nats = 'nats://h'\nnats-credentials = '/nowhere/it.creds'", "/nowhere/it.creds can't be used"),
-        ("nats = 'nats://h'\nnats-nkey = 'SUxyzzy'", "begins with SU"),
+        ("nats = ''", "no host"),
+        ("nats = 'nats://h'\nnats-ca = '/nowhere/ca.pem'", "reading /nowhere/ca.pem failed"),
+        ("nats = 'nats://h'\nnats-cert = '/nowhere/it.pem'\nnats-key = '/nowhere/key.pem'", "reading /nowhere/it.pem failed"),
+        ("nats = 'nats://h'\nnats-credentials = '/nowhere/it.creds'", "/nowhere/it.creds failed"),
+        ("nats = 'nats://h'\nnats-nkey = 'SUxyzzy'", "starts with SU"),
         ("nats-user = 'me'\nnats-password = 'xyzzy'\nnats-token = 'xyzzy'", "cannot be used with"),
     ] {
         let (good, said) = check("bad", settings);
@@ -91,5 +91,5 @@ fn empty_variable_counts_as_unset() {
     assert!(!good && said.contains("bound: give at least 1"), "{said}");
     // No source names nodes.
     let (good, said) = run(&["--check"], &environment);
-    assert!(!good && said.contains("nothing says which nodes"), "{said}");
+    assert!(!good && said.contains("no source of nodes configured"), "{said}");
 }

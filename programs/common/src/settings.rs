@@ -53,7 +53,7 @@ impl SettingsError {
 /// `F` defines its arguments wrongly, which `Command::debug_assert` shows.
 pub fn parse<F: CommandFactory + FromArgMatches>(args: Vec<OsString>) -> Result<F, SettingsError> {
     let declared = F::command();
-    let command = environment::without_unset(declared.clone());
+    let command = environment::without_valueless(declared.clone());
     let mut args = args;
     // Errors and the help are left to the second pass.
     if let Ok(given) = command.clone().ignore_errors(true).try_get_matches_from(&args)

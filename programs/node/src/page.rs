@@ -1,9 +1,9 @@
 //! The page, the health and the metrics.
 
 use actix_web::http::header;
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
-use sociable::{Health, METRICS_TYPE, Server};
+use sociable::{Health, MetricsFormat, Server};
 
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
@@ -48,9 +48,13 @@ impl Page {
     /// Adds the route of the metrics.
     pub(crate) fn metrics_route(&self, app: &mut web::ServiceConfig) {
         let io = self.io.clone();
-        let metrics = move || {
+        let metrics = move |request: HttpRequest| {
             let io = io.clone();
-            async move { HttpResponse::Ok().content_type(METRICS_TYPE).body(io.metrics().await) }
+            async move {
+                let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+                let format = MetricsFormat::negotiate(accept);
+                HttpResponse::Ok().content_type(format.content_type()).body(format.render(io.metrics().await))
+            }
         };
         app.route("/metrics", web::get().to(metrics));
     }

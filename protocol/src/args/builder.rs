@@ -1,4 +1,4 @@
-//! Encodes arguments.
+//! The encoding of arguments.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use crate::msgpack;
 use crate::parser::placeholder;
 use crate::value::Value;
 
-/// Builds [`Args`] one by one.
+/// A builder of [`Args`], which takes them one by one.
 ///
 /// ```
 /// use sociable_protocol::{Args, Encoding};
@@ -26,7 +26,7 @@ use crate::value::Value;
 #[derive(Debug)]
 pub struct ArgsBuilder {
     encoding: Encoding,
-    /// The items so far, as [`Args`] have them.
+    /// The items so far, in the form of [`Args`].
     buffer: Vec<u8>,
     count: usize,
     attachments: Vec<Bytes>,
@@ -41,7 +41,7 @@ impl ArgsBuilder {
     ///
     /// # Errors
     ///
-    /// As [`Args::encode`]; the builder is as it was before.
+    /// As [`Args::encode`]; the builder is then unchanged.
     pub fn push<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<&mut Self, EncodeError> {
         let (length, attachments) = (self.buffer.len(), self.attachments.len());
         self.separate();
@@ -52,7 +52,7 @@ impl ArgsBuilder {
                 value.serialize(&mut serializer).map_err(|error| EncodeError(error.to_string()))
             }
             Encoding::MsgPack => {
-                // The options of the decoder; and structs as maps, for JavaScript.
+                // The options match the decoder's, and structs become maps, for JavaScript.
                 let mut serializer = rmp_serde::Serializer::new(&mut self.buffer).with_struct_map().with_human_readable();
                 value.serialize(&mut serializer).map_err(|error| EncodeError(error.to_string()))
             }
@@ -66,12 +66,13 @@ impl ArgsBuilder {
         Ok(self)
     }
 
-    /// Adds all arguments of `args`. They are copied as they are, unless their encoding is another, or attachments have to be
-    /// numbered anew.
+    /// Adds all arguments of `args`.
+    ///
+    /// They are copied unchanged, unless they have another encoding, or their attachments need new numbers.
     ///
     /// # Errors
     ///
-    /// If arguments that have to be converted are nested more than [`Value`] allows; the builder is as it was before.
+    /// Arguments that have to be converted are nested deeper than [`Value`] allows. The builder is then unchanged.
     pub fn append(&mut self, args: &Args) -> Result<&mut Self, EncodeError> {
         let numbers_stay = args.attachments().is_empty() || self.attachments.is_empty();
         if args.encoding() == self.encoding && numbers_stay {
@@ -90,7 +91,7 @@ impl ArgsBuilder {
         Ok(self)
     }
 
-    /// Adds null, which can't fail.
+    /// Adds null. This cannot fail.
     pub(super) fn push_null(&mut self) {
         self.separate();
         match self.encoding {
@@ -100,10 +101,10 @@ impl ArgsBuilder {
         self.count += 1;
     }
 
-    /// The arguments added so far.
+    /// Returns the arguments added so far.
     pub fn finish(self) -> Args {
         let items = match self.encoding {
-            // serde_json writes nothing but UTF-8.
+            // serde_json writes only UTF-8.
             Encoding::Json => Items::Json(String::from_utf8(self.buffer).unwrap_or_default().into()),
             Encoding::MsgPack => Items::MsgPack(self.buffer.into()),
         };
@@ -112,7 +113,7 @@ impl ArgsBuilder {
         args
     }
 
-    /// Puts a comma before what comes, if it is not the first.
+    /// Adds a comma before the next item, except before the first.
     fn separate(&mut self) {
         if self.encoding == Encoding::Json && self.count > 0 {
             self.buffer.push(b',');
@@ -120,7 +121,7 @@ impl ArgsBuilder {
     }
 }
 
-/// Writes JSON in which bytes are attachments: serde_json leaves to its formatter how bytes are written.
+/// A formatter that writes bytes as attachments: serde_json leaves the form of bytes to its formatter.
 struct Placeholders<'a> {
     attachments: &'a mut Vec<Bytes>,
 }

@@ -1,4 +1,4 @@
-//! Decodes arguments into types.
+//! The decoding of arguments into types.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,13 +11,13 @@ use serde::forward_to_deserialize_any;
 use super::{Args, ArgsError, Items, Ranges, halves};
 use crate::value::Value;
 
-/// How many levels a type may have: what serde_json allows. MessagePack is held to the same.
+/// The limit of nested levels in a type, as in serde_json. The same applies to MessagePack.
 const MAX_DEPTH: usize = 128;
 
 impl Args {
-    /// Decodes one argument. A missing one is decoded as null, if the type allows that.
+    /// Decodes one argument. A missing one is decoded as null, if the type allows it.
     ///
-    /// Text in Rust has no half surrogate pairs: each half becomes U+FFFD.
+    /// Half surrogate pairs are impossible in Rust's text: each half becomes U+FFFD.
     ///
     /// # Errors
     ///
@@ -29,7 +29,9 @@ impl Args {
         })
     }
 
-    /// Decodes all arguments into a tuple or a struct (missing ones as null, surplus ones are ignored), or into a sequence.
+    /// Decodes all arguments into a tuple or a struct, or into a sequence.
+    ///
+    /// For tuples and structs, missing arguments are null and surplus ones are ignored.
     ///
     /// # Errors
     ///
@@ -38,7 +40,7 @@ impl Args {
         self.read(|args| T::deserialize(All { args, ranges: args.ranges(), index: 0, wanted: 0 }))
     }
 
-    /// Reads the arguments. If that fails, they are read again without half surrogate pairs, if there are any.
+    /// Reads the arguments. If that fails and there are half surrogate pairs, reads the arguments again without them.
     fn read<T>(&self, read: impl Fn(&Args) -> Result<T, ArgsError>) -> Result<T, ArgsError> {
         read(self).or_else(|error| match self.without_halves() {
             Some(whole) => read(&whole),
@@ -46,7 +48,7 @@ impl Args {
         })
     }
 
-    /// The arguments with U+FFFD for each half of a surrogate pair. `None` if there is no half.
+    /// Returns the arguments with U+FFFD for each half of a surrogate pair. `None` if there is no half.
     fn without_halves(&self) -> Option<Args> {
         match &self.items {
             Items::Json(items) => {
@@ -95,7 +97,7 @@ struct All<'a> {
     args: &'a Args,
     ranges: Ranges<'a>,
     index: usize,
-    /// At least how many elements there have to be; missing ones are null.
+    /// The smallest number of elements; missing ones are null.
     wanted: usize,
 }
 

@@ -1,12 +1,12 @@
-//! Half surrogate pairs in JSON: text in JavaScript may have them, text in Rust may not.
+//! Half surrogate pairs in JSON: possible in JavaScript's text, impossible in Rust's.
 
-/// What stands in their place, as long as what it replaces.
+/// The replacement, as long as the replaced escape.
 const REPLACEMENT: &str = "\\ufffd";
 
-/// The text with U+FFFD for each half of a surrogate pair. `None` if there is no half. The text has been scanned: it is JSON.
+/// Returns the text with U+FFFD for each half of a surrogate pair. `None` if there is no half. The text has to be valid JSON.
 pub(super) fn replaced(json: &str) -> Option<String> {
     let mut replaced = String::new();
-    // Up to where the text was looked at, and up to where it was copied.
+    // The ends of the searched and of the copied part.
     let (mut at, mut copied) = (0, 0);
     while let Some(escape) = json[at..].find('\\') {
         let begin = at + escape;
@@ -30,7 +30,7 @@ pub(super) fn replaced(json: &str) -> Option<String> {
     Some(replaced)
 }
 
-/// The UTF-16 unit that is escaped here. `None` if none is.
+/// Returns the UTF-16 unit escaped at this position, if any.
 fn unit(json: &str, at: usize) -> Option<u16> {
     u16::from_str_radix(json.get(at..)?.strip_prefix("\\u")?.get(..4)?, 16).ok()
 }
@@ -58,7 +58,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_units_become_what_utf16_lossy_makes_of_them(units in prop::collection::vec(prop_oneof![any::<u16>(), 0xd7f0u16..0xe010], 0..20)) {
+        fn units_are_replaced_as_by_utf16_lossy(units in prop::collection::vec(prop_oneof![any::<u16>(), 0xd7f0u16..0xe010], 0..20)) {
             let escaped: String = units.iter().map(|unit| format!("\\u{unit:04x}")).collect();
             let json = format!("\"{escaped}\"");
             let whole = replaced(&json).unwrap_or(json);

@@ -1,6 +1,6 @@
-//! The arguments of an event or acknowledgement, in the encoding in which they came, until a type is asked for.
+//! The arguments of an event or acknowledgement. They stay in their encoding until they are decoded into a type.
 //!
-//! What is only passed on is never parsed: [`Args`] are a slice of the message that brought them.
+//! Forwarded arguments are never parsed: [`Args`] are a slice of the received message.
 
 mod builder;
 mod decode;
@@ -23,7 +23,7 @@ use crate::value::Value;
 pub use builder::ArgsBuilder;
 pub use raw::Raw;
 
-/// How arguments are written.
+/// An encoding of arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Encoding {
     /// JSON, with binary in attachments.
@@ -32,7 +32,7 @@ pub enum Encoding {
     MsgPack,
 }
 
-/// Arguments, still encoded. Cloning shares them.
+/// Encoded arguments. Clones share them.
 ///
 /// ```
 /// use sociable_protocol::{Args, Encoding};
@@ -48,51 +48,53 @@ pub enum Encoding {
 /// ```
 #[derive(Clone, Debug, PartialEq)]
 pub struct Args {
-    /// The arguments one after the other; checked when they came.
+    /// The arguments in sequence, validated on arrival.
     items: Items,
-    /// How many they are.
+    /// The number of arguments.
     count: usize,
-    /// What the placeholders in JSON stand for. Never an empty list. A view shares that of the whole.
+    /// The attachments of the placeholders in JSON, never an empty list. A view shares those of the whole.
     attachments: Option<Arc<[Bytes]>>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
 enum Items {
-    /// Separated by commas, without brackets, and without whitespace at either end.
+    /// Separated by commas, without brackets, and without whitespace at the ends.
     Json(ByteString),
-    /// Without anything between them. No extension types: these have been replaced.
+    /// In sequence without separators. Extension types have been replaced.
     MsgPack(Bytes),
 }
 
-/// Why arguments are not of the type that was asked for.
+/// The error of arguments that do not fit the requested type.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum ArgsError {
-    /// There are fewer arguments, and the type can't be read from null either.
-    #[error("argument {index} is missing: ask for an Option, if it may be")]
+    /// The argument is missing, and the type cannot be read from null.
+    #[error("argument {index} missing: use an Option if it may be absent")]
     Missing {
-        /// Its number, from 0 on.
+        /// The index, from 0.
         index: usize,
     },
-    /// The argument is something else.
+    /// The argument does not fit.
     #[error("argument {index}: {reason}")]
     Invalid {
-        /// Its number, from 0 on.
+        /// The index, from 0.
         index: usize,
-        /// What was expected, and what found.
+        /// The expected and the actual type.
         reason: String,
     },
-    /// The arguments together can't be read as the type: it has to be a tuple, sequence or struct.
+    /// The type of all arguments is no tuple, sequence or struct.
     #[error("arguments: {0}")]
     Shape(String),
 }
 
-/// Why something can't be an argument: its type fails to serialize, or has keys that are no text.
+/// The error of a value that cannot be an argument.
+///
+/// The type fails to serialize, or has keys that are not text.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("argument can't be encoded: {0}")]
+#[error("argument not encoded: {0}")]
 pub struct EncodeError(pub(crate) String);
 
 impl Args {
-    /// No arguments.
+    /// Returns no arguments.
     pub fn empty(encoding: Encoding) -> Self {
         let items = match encoding {
             Encoding::Json => Items::Json(ByteString::new()),
@@ -101,7 +103,7 @@ impl Args {
         Self { items, count: 0, attachments: None }
     }
 
-    /// One argument that is null.
+    /// Returns one argument, null.
     pub fn null(encoding: Encoding) -> Self {
         match encoding {
             Encoding::Json => Self::from_json(ByteString::from_static("null"), 1),
@@ -109,54 +111,56 @@ impl Args {
         }
     }
 
-    /// One argument. What serializes as bytes (`bytes::Bytes`, `serde_bytes`, [`Value::Binary`]) becomes an attachment in JSON and
-    /// `bin` in MessagePack; NaN and infinity become null in JSON.
+    /// Returns one encoded argument.
+    ///
+    /// Values that serialize as bytes (`bytes::Bytes`, `serde_bytes`, [`Value::Binary`]) become attachments in JSON and `bin` in MessagePack. In
+    /// JSON, NaN and infinity become null.
     ///
     /// # Errors
     ///
-    /// If the type fails to serialize itself, or has keys that are no text.
+    /// The type fails to serialize, or has keys that are not text.
     pub fn encode<T: Serialize + ?Sized>(encoding: Encoding, value: &T) -> Result<Self, EncodeError> {
         let mut builder = Self::builder(encoding);
         builder.push(value)?;
         Ok(builder.finish())
     }
 
-    /// Builds arguments one by one.
+    /// Returns a builder, which takes arguments one by one.
     pub fn builder(encoding: Encoding) -> ArgsBuilder {
         ArgsBuilder::new(encoding)
     }
 
-    /// `items` have been scanned, and are trimmed.
+    /// Returns arguments from validated, trimmed `items`.
     pub(crate) fn from_json(items: ByteString, count: usize) -> Self {
         Self { items: Items::Json(items), count, attachments: None }
     }
 
-    /// `items` have been checked, and hold no extension types.
+    /// Returns arguments from validated `items` without extension types.
     pub(crate) fn from_msgpack(items: Bytes, count: usize) -> Self {
         Self { items: Items::MsgPack(items), count, attachments: None }
     }
 
-    /// Adds what the placeholders stand for.
+    /// Adds the attachments of the placeholders.
     pub(crate) fn attach(&mut self, attachments: Vec<Bytes>) {
         self.attachments = (!attachments.is_empty()).then(|| attachments.into());
     }
 
-    /// How many arguments there are.
+    /// Returns the number of arguments.
     pub fn len(&self) -> usize {
         self.count
     }
 
-    /// True if there are none.
+    /// Returns whether there are none.
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
-    /// Returns the bytes that they take as they are written, attachments included.
+    /// Returns the encoded size in bytes, with attachments.
     pub fn encoded_len(&self) -> usize {
         self.bytes().len() + self.attachments().iter().map(Bytes::len).sum::<usize>()
     }
 
-    /// How they are written.
+    /// Returns the encoding.
     pub fn encoding(&self) -> Encoding {
         match self.items {
             Items::Json(_) => Encoding::Json,
@@ -164,7 +168,7 @@ impl Args {
         }
     }
 
-    /// The arguments separated by commas, without brackets, if they are JSON. Placeholders stand for attachments.
+    /// Returns the arguments separated by commas, without brackets, if they are JSON. Placeholders stand for attachments.
     pub fn raw_json(&self) -> Option<&str> {
         match &self.items {
             Items::Json(items) => Some(items),
@@ -172,7 +176,7 @@ impl Args {
         }
     }
 
-    /// The arguments one after the other, if they are MessagePack.
+    /// Returns the arguments in sequence, if they are MessagePack.
     pub fn raw_msgpack(&self) -> Option<&[u8]> {
         match &self.items {
             Items::Json(_) => None,
@@ -180,22 +184,22 @@ impl Args {
         }
     }
 
-    /// What the placeholders in JSON stand for. MessagePack has none.
+    /// Returns the attachments of the placeholders in JSON. MessagePack has none.
     pub fn attachments(&self) -> &[Bytes] {
         self.attachments.as_deref().unwrap_or_default()
     }
 
-    /// One argument, as a view that shares the buffer, and all attachments.
+    /// Returns one argument as a view, which shares the buffer and all attachments.
     pub fn get(&self, index: usize) -> Option<Args> {
         self.ranges().nth(index).map(|range| self.view(range, 1))
     }
 
-    /// The arguments one by one, each as a view.
+    /// Returns an iterator over the arguments, each as a view.
     pub fn iter(&self) -> impl Iterator<Item = Args> + '_ {
         self.ranges().map(|range| self.view(range, 1))
     }
 
-    /// The first `n` arguments, or all if there are fewer, as a view.
+    /// Returns the first `n` arguments, or all if there are fewer, as a view.
     pub fn prefix(&self, n: usize) -> Args {
         match n.checked_sub(1).map(|last| self.ranges().nth(last)) {
             None => Self::empty(self.encoding()),
@@ -204,7 +208,7 @@ impl Args {
         }
     }
 
-    /// The same arguments in a buffer of their own: to keep them without the message that they came in.
+    /// Returns a copy in a buffer of its own, which does not keep the received message in memory.
     #[must_use]
     pub fn detached(&self) -> Args {
         let items = match &self.items {
@@ -214,7 +218,7 @@ impl Args {
         Self { items, count: self.count, attachments: self.attachments.clone() }
     }
 
-    /// The arguments after the first `n`, as a view.
+    /// Returns the arguments after the first `n`, as a view.
     pub fn skip(&self, n: usize) -> Args {
         match self.ranges().nth(n) {
             None => Self::empty(self.encoding()),
@@ -222,7 +226,7 @@ impl Args {
         }
     }
 
-    /// The arguments in another encoding. What can't be converted becomes null: see [`Parser::encode`](crate::Parser::encode).
+    /// Returns the arguments in another encoding. Values that cannot be converted become null: see [`Parser::encode`](crate::Parser::encode).
     pub(crate) fn in_encoding(&self, encoding: Encoding) -> Cow<'_, Args> {
         if self.encoding() == encoding {
             return Cow::Borrowed(self);
@@ -252,13 +256,13 @@ impl Args {
         }
     }
 
-    /// Where each argument is.
+    /// Returns the range of each argument.
     fn ranges(&self) -> Ranges<'_> {
         Ranges { args: self, at: 0, left: self.count }
     }
 }
 
-/// Finds the arguments one by one. The last needs no search, since it goes on to the end; so one argument alone is found at once.
+/// An iterator over the ranges of the arguments. The last one ends at the end of the buffer and needs no search.
 #[derive(Clone, Debug)]
 struct Ranges<'a> {
     args: &'a Args,

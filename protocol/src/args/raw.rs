@@ -1,4 +1,4 @@
-//! Arguments as part of types.
+//! Encoded arguments as parts of types.
 
 use serde::de::{Deserialize, Deserializer, Error as _};
 use serde::ser::{Error as _, SerializeSeq};
@@ -7,9 +7,9 @@ use serde::{Serialize, Serializer};
 use super::{Args, Encoding};
 use crate::value::Value;
 
-/// One value of any kind, kept encoded, as part of a type that is decoded from arguments, or serialized into them.
+/// A value that stays encoded, as part of a type that is decoded from arguments or encoded into them.
 ///
-/// It goes by way of [`Value`] both times: [`Args::get`] does without, where only an argument as a whole is wanted.
+/// Both directions convert through [`Value`]. For a whole argument, [`Args::get`] avoids that.
 ///
 /// ```
 /// use sociable_protocol::{Args, Encoding, Raw};
@@ -23,17 +23,17 @@ use crate::value::Value;
 pub struct Raw(Args);
 
 impl Raw {
-    /// The first of the arguments, or null if there is none.
+    /// Returns the first of the arguments, or null if there is none.
     pub fn new(args: &Args) -> Self {
         Self(args.get(0).unwrap_or_else(|| Args::null(args.encoding())))
     }
 
-    /// The value, as the only argument.
+    /// Returns the value, as the only argument.
     pub fn args(&self) -> &Args {
         &self.0
     }
 
-    /// The value, as the only argument.
+    /// Returns the value, as the only argument.
     pub fn into_args(self) -> Args {
         self.0
     }
@@ -42,7 +42,7 @@ impl Raw {
 impl<'de> Deserialize<'de> for Raw {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let value = Value::deserialize(deserializer)?;
-        // Which encoding it came in can't be known here; where it does not fit, it is converted.
+        // The original encoding is unknown here. Where this one does not fit, it is converted later.
         Args::encode(Encoding::Json, &value).map(Self).map_err(D::Error::custom)
     }
 }
@@ -53,7 +53,7 @@ impl Serialize for Raw {
     }
 }
 
-/// As a sequence of the arguments.
+/// Serializes the arguments as a sequence.
 impl Serialize for Args {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut sequence = serializer.serialize_seq(Some(self.len()))?;

@@ -90,13 +90,13 @@ fn bytes_become_attachments() {
 }
 
 #[test]
-fn what_json_lacks_is_null() {
+fn values_unknown_to_json_become_null() {
     let args = Args::encode(Encoding::Json, &[f64::NAN, f64::INFINITY, 1.5]).unwrap();
     assert_eq!(args.raw_json(), Some("[null,null,1.5]"));
 }
 
 #[test]
-fn a_failed_push_leaves_no_trace() {
+fn failed_push_leaves_builder_unchanged() {
     struct Fails;
     impl Serialize for Fails {
         fn serialize<S: serde::Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
@@ -114,7 +114,7 @@ fn a_failed_push_leaves_no_trace() {
 }
 
 #[test]
-fn appended_placeholders_are_numbered_anew() {
+fn appended_placeholders_get_new_numbers() {
     let binary = |bytes: &'static [u8]| Args::encode(Encoding::Json, &Bytes::from_static(bytes)).unwrap();
     let mut builder = Args::builder(Encoding::Json);
     builder.push(&0).unwrap();
@@ -153,7 +153,7 @@ fn arguments_serialize_as_a_sequence() {
 }
 
 #[test]
-fn too_deep_arguments_are_an_error_not_a_crash() {
+fn too_deep_arguments_are_refused() {
     let levels = 900;
     let json = Args::from_json(("[".repeat(levels) + &"]".repeat(levels)).into(), 1);
     let msgpack = Args::from_msgpack([vec![0x91; levels], vec![msgpack::NIL]].concat().into(), 1);

@@ -1,4 +1,4 @@
-//! One packet of Engine.IO.
+//! A packet of Engine.IO.
 
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
@@ -13,9 +13,9 @@ const UNPADDED: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
 );
 
-/// Returns the bytes of a base64 text. The text is read as Node reads it, which refuses nothing.
+/// Decodes base64 as Node does, which refuses nothing.
 ///
-/// The URL alphabet is read too. The first `=` ends the text, and other characters are skipped: Java clients break lines.
+/// The URL alphabet is accepted too. The first `=` ends the text. Other characters are skipped, because Java clients break lines.
 pub(super) fn from_base64(text: &str) -> Vec<u8> {
     UNPADDED.decode(text).unwrap_or_else(|_| {
         let digit = |byte| match byte {
@@ -26,14 +26,14 @@ pub(super) fn from_base64(text: &str) -> Vec<u8> {
         };
         let mut digits: Vec<u8> = text.bytes().take_while(|&byte| byte != b'=').filter_map(digit).collect();
         if digits.len() % 4 == 1 {
-            // One digit alone is less than a byte.
+            // A single digit is less than a byte.
             digits.pop();
         }
         UNPADDED.decode(digits).unwrap_or_default()
     })
 }
 
-/// The kinds of packets; their numbers are the digits on the wire.
+/// The kinds of packets. Their numbers are the digits on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum PacketType {
@@ -47,14 +47,14 @@ pub enum PacketType {
     Pong = 3,
     /// A message of the layer above.
     Message = 4,
-    /// The client moves over to the new transport.
+    /// The client has moved to the new transport.
     Upgrade = 5,
-    /// Nothing: ends a pending poll.
+    /// No content: ends a pending poll.
     Noop = 6,
 }
 
 impl PacketType {
-    /// The digit on the wire.
+    /// Returns the digit on the wire.
     pub const fn digit(self) -> char {
         (b'0' + self as u8) as char
     }
@@ -75,18 +75,18 @@ impl PacketType {
 pub struct OpenPacket<'a> {
     /// The id of the session.
     pub sid: &'a str,
-    /// The transports to which the client may move.
+    /// The transports to which the client may upgrade.
     pub upgrades: &'a [&'a str],
-    /// Milliseconds between two pings.
+    /// The time between two pings, in milliseconds.
     pub ping_interval: u64,
-    /// Milliseconds in which a ping has to be answered.
+    /// The time to answer a ping, in milliseconds.
     pub ping_timeout: u64,
     /// The longest body of a request, in bytes.
     pub max_payload: u64,
 }
 
 impl OpenPacket<'_> {
-    /// The packet as text: exactly these keys, in this order.
+    /// Returns the packet as text: exactly these keys, in this order.
     pub fn encode(&self) -> String {
         let text = |text: &str| serde_json::Value::from(text).to_string();
         let upgrades = self.upgrades.iter().map(|name| text(name)).collect::<Vec<_>>().join(",");
@@ -100,49 +100,49 @@ impl OpenPacket<'_> {
     }
 }
 
-/// A packet that came in. What it carries is a slice of the input.
+/// A received packet. Its content is a slice of the input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Packet {
-    /// A handshake. A server never gets one in good faith.
+    /// A handshake. No proper client sends one to a server.
     Open,
     /// The client ends the session.
     Close,
-    /// A ping, and what is to be sent back.
+    /// A ping, with the text to send back.
     Ping(ByteString),
-    /// A pong, and what the ping carried.
+    /// A pong, with the text of the ping.
     Pong(ByteString),
     /// A text message.
     Message(ByteString),
     /// A binary message.
     Binary(Bytes),
-    /// The client moves over to the transport on which this came.
+    /// The client has moved to the transport on which this came.
     Upgrade,
-    /// Nothing.
+    /// No content.
     Noop,
 }
 
-/// Why a text is no packet. The session can't go on.
+/// The error of a text that is no packet. The session cannot continue.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum PacketError {
-    /// There is nothing, not even a type.
+    /// The packet is empty, without even a type.
     #[error("empty packet: a packet begins with its type, a digit from 0 to 6")]
     Empty,
     /// The first character is not a type.
     #[error("unknown packet type {0:?}: a packet begins with a digit from 0 to 6, or with b and base64")]
     UnknownType(char),
-    /// A packet in base64 (of revision 3) is no message.
-    #[error("a packet in base64 is no message: it begins with b4")]
+    /// A packet in base64 (revision 3) is not a message.
+    #[error("base64 packet is not a message: it has to begin with b4")]
     BadBase64,
-    /// The length of a packet in a payload (of revision 3) is no number, or there is less.
-    #[error("a packet's length is not what is there")]
+    /// The length of a packet in a payload (revision 3) is not a number, or exceeds the payload.
+    #[error("packet length malformed or too large")]
     BadLength,
-    /// A text packet (of revision 3) is not UTF-8.
-    #[error("a text packet is not UTF-8")]
+    /// A text packet (revision 3) is not UTF-8.
+    #[error("text packet is not UTF-8")]
     NotText,
 }
 
 impl Packet {
-    /// Reads a text frame, or one record of a payload. `b` and base64 is a binary message.
+    /// Decodes a text frame, or one record of a payload. `b` and base64 is a binary message.
     ///
     /// ```
     /// use sociable_protocol::engine::Packet;
@@ -154,7 +154,7 @@ impl Packet {
     ///
     /// # Errors
     ///
-    /// If the type is missing or unknown.
+    /// The type is missing or unknown.
     #[inline]
     pub fn decode(text: ByteString) -> Result<Packet, PacketError> {
         let Some(first) = text.chars().next() else { return Err(PacketError::Empty) };
@@ -193,9 +193,9 @@ mod tests {
         assert_eq!(PacketType::Message.digit(), '4');
     }
 
-    /// The bytes are what `Buffer.from(text, "base64")` of Node 20 gives.
+    /// The bytes are the result of `Buffer.from(text, "base64")` in Node 20.
     #[test]
-    fn base64_is_read_as_node_reads_it() {
+    fn base64_is_read_as_in_node() {
         let cases: [(&str, &[u8]); 21] = [
             ("AQI=", &[1, 2]),
             ("AQI", &[1, 2]),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn base64_is_read_whatever_is_between_its_digits() {
+    fn base64_is_read_with_foreign_characters_inside() {
         let bytes: Vec<u8> = (0..=255).cycle().take(10_000).collect();
         let lines = |width: usize, end: &str| {
             let text = UNPADDED.encode(&bytes);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_multibyte_packet_does_not_panic() {
+    fn multibyte_packet_does_not_panic() {
         // socketioxide #794: the type was cut off by bytes.
         for text in ["é", "🦀4", "\u{feff}4hello"] {
             assert!(Packet::decode(text.into()).is_err());

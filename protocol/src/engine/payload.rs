@@ -1,4 +1,4 @@
-//! The bodies of long-polling: many packets in one.
+//! The bodies of long-polling: several packets in one.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,10 +7,10 @@ use bytestring::ByteString;
 use super::packet::{Packet, PacketError};
 use crate::websocket::{self, Frames, FramesBuilder, Payload};
 
-/// What stands between two packets of a payload.
+/// The separator between two packets of a payload.
 pub const RECORD_SEPARATOR: char = '\x1e';
 
-/// Reads the body of a POST. It ends with the first packet that is refused; an empty body is refused as an empty packet.
+/// Decodes the body of a POST. The iterator ends with the first refused packet; an empty body is refused as an empty packet.
 ///
 /// ```
 /// use sociable_protocol::engine::{Packet, decode_payload};
@@ -34,8 +34,9 @@ pub fn decode_payload(body: ByteString) -> impl Iterator<Item = Result<Packet, P
     })
 }
 
-/// Appends the packets of [`Frames`](websocket::Frames) to the body of a response: a text frame as it is, a binary frame as `b`
-/// and base64. What is there already is kept, and a separator put behind it.
+/// Appends the packets of [`Frames`](websocket::Frames) to the body of a response.
+///
+/// A text frame stays as it is, a binary frame becomes `b` and base64. A separator follows any earlier content.
 ///
 /// ```
 /// use sociable_protocol::engine::encode_payload;
@@ -61,7 +62,7 @@ pub fn encode_payload(out: &mut String, frames: &[u8]) {
     }
 }
 
-/// The frames for a client that takes no binary: a binary frame becomes a text frame, with `b` and base64.
+/// Returns the frames for a client without binary: a binary frame becomes a text frame of `b` and base64.
 ///
 /// ```
 /// use sociable_protocol::engine::in_base64;
@@ -136,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_binary_message_survives() {
+    fn empty_binary_message_survives() {
         let mut body = "6".to_owned();
         encode_payload(&mut body, &[0x82, 0]);
         assert_eq!(decode_payload(body.into()).last(), Some(Ok(Packet::Binary(Bytes::new()))));

@@ -1,6 +1,6 @@
-//! Engine.IO, revision 3: what clients of Socket.IO 2 and before speak.
+//! Engine.IO, revision 3: the protocol of clients of Socket.IO 2 and before.
 //!
-//! Text packets are those of revision 4. A binary packet begins with its type as a byte, or is `b4` and base64; a payload tells the length of each
+//! Text packets are those of revision 4. A binary packet starts with its type as a byte, or is `b4` and base64. A payload states the length of each
 //! packet instead of separating them.
 
 use base64::Engine as _;
@@ -13,12 +13,12 @@ use crate::websocket::{Frames, FramesBuilder, Payload, payloads};
 
 /// The type of a message, as the first byte of a binary packet.
 const MESSAGE: u8 = 4;
-/// What stands between the length of a packet and the packet, in a binary payload.
+/// The byte between the length of a packet and the packet, in a binary payload.
 const END_OF_LENGTH: u8 = 255;
-/// No length has more digits: the body that it is in is bounded far below.
+/// The limit of digits in a length. Every bounded body is far shorter.
 const MAX_DIGITS: usize = 12;
 
-/// Reads a text frame, or one packet of a payload. `b4` and base64 is a binary message.
+/// Decodes a text frame, or one packet of a payload. `b4` and base64 is a binary message.
 ///
 /// ```
 /// use sociable_protocol::engine::{Packet, v3};
@@ -29,7 +29,7 @@ const MAX_DIGITS: usize = 12;
 ///
 /// # Errors
 ///
-/// If the type is missing or unknown, or the base64 no message.
+/// The type is missing or unknown, or the base64 is no message.
 pub fn decode(text: ByteString) -> Result<Packet, PacketError> {
     match text.strip_prefix('b') {
         None => Packet::decode(text),
@@ -40,11 +40,11 @@ pub fn decode(text: ByteString) -> Result<Packet, PacketError> {
     }
 }
 
-/// Reads a binary frame.
+/// Decodes a binary frame.
 ///
 /// # Errors
 ///
-/// If it is empty or no message.
+/// The frame is empty or no message.
 pub fn decode_binary(bytes: &Bytes) -> Result<Packet, PacketError> {
     match bytes.first() {
         None => Err(PacketError::Empty),
@@ -53,8 +53,10 @@ pub fn decode_binary(bytes: &Bytes) -> Result<Packet, PacketError> {
     }
 }
 
-/// Reads the body of a POST that is text: each packet behind its length in UTF-16 units and a colon. It ends with the first that is refused.
-/// Empty packets are passed over, as by the JavaScript server: clients write a payload without packets as `0:`.
+/// Decodes the text body of a POST: each packet after its length in UTF-16 units and a colon.
+///
+/// The iterator ends with the first refused packet. Empty packets are skipped, as in the JavaScript server: clients write a payload without packets
+/// as `0:`.
 ///
 /// ```
 /// use sociable_protocol::engine::{Packet, v3};
@@ -87,7 +89,7 @@ pub fn decode_payload(body: ByteString) -> impl Iterator<Item = Result<Packet, P
     })
 }
 
-/// The first packet of a payload, and what is behind it.
+/// Returns the first packet of a payload, and the rest.
 fn split_text(body: &str) -> Result<(&str, &str), PacketError> {
     if body.is_empty() {
         return Err(PacketError::Empty);
@@ -105,8 +107,9 @@ fn split_text(body: &str) -> Result<(&str, &str), PacketError> {
     Ok(behind.split_at(chars.offset()))
 }
 
-/// Reads the body of a POST that is binary: each packet behind a byte that tells text (0) from binary (1), its length in bytes as digits of a
-/// byte each, and a byte of 255. It ends with the first that is refused.
+/// Decodes the binary body of a POST. The iterator ends with the first refused packet.
+///
+/// Each packet follows a byte for text (0) or binary (1), its length, and a byte of 255. The length counts bytes, with one byte per digit.
 pub fn decode_binary_payload(body: Bytes) -> impl Iterator<Item = Result<Packet, PacketError>> {
     let mut rest = Some(body);
     std::iter::from_fn(move || {
@@ -122,7 +125,7 @@ pub fn decode_binary_payload(body: Bytes) -> impl Iterator<Item = Result<Packet,
     })
 }
 
-/// Whether the first packet of a payload is binary, and where it begins and ends.
+/// Returns whether the first packet of a payload is binary, and its start and end.
 fn split_binary(body: &[u8]) -> Result<(bool, usize, usize), PacketError> {
     let (&kind, behind) = body.split_first().ok_or(PacketError::Empty)?;
     let digits = behind.iter().take(MAX_DIGITS + 1).position(|&byte| byte == END_OF_LENGTH).ok_or(PacketError::BadLength)?;
@@ -135,7 +138,7 @@ fn split_binary(body: &[u8]) -> Result<(bool, usize, usize), PacketError> {
     Ok((kind == 1, start, end))
 }
 
-/// The frames for a client of this revision: before what is binary stands its type. A client that takes no binary gets base64.
+/// Returns the frames for a client of this revision: binary gets its type in front. A client without binary gets base64.
 pub fn frames(frames: Frames, base64: bool) -> Frames {
     if !frames.iter().any(|payload| matches!(payload, Payload::Binary(_))) {
         return frames;
@@ -155,7 +158,7 @@ pub fn frames(frames: Frames, base64: bool) -> Frames {
     builder.finish()
 }
 
-/// The body of a response with the packets of frames that were made by [`frames`], and whether it is binary: it is if any packet is.
+/// Returns the body of a response with packets made by [`frames`], and whether it is binary. One binary packet makes it so.
 ///
 /// ```
 /// use sociable_protocol::engine::v3;

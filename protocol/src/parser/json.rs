@@ -11,7 +11,7 @@ use crate::args::{Args, Encoding};
 use crate::packet::{Body, MAIN_NAMESPACE, Packet, is_reserved};
 use crate::websocket::Frames;
 
-/// The parser that every client speaks.
+/// The default parser, which every client supports.
 ///
 /// ```
 /// use sociable_protocol::{JsonParser, Parser};
@@ -30,12 +30,12 @@ use crate::websocket::Frames;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct JsonParser {
-    /// What a packet may hold.
+    /// The limits of a packet.
     pub limits: Limits,
 }
 
 impl JsonParser {
-    /// A parser with other limits than the default ones.
+    /// Returns a parser with other limits than the default ones.
     pub fn new(limits: Limits) -> Self {
         Self { limits }
     }
@@ -62,14 +62,14 @@ impl Parser for JsonParser {
 #[derive(Debug)]
 struct JsonDecoder {
     limits: Limits,
-    /// The packet whose attachments are awaited.
+    /// The packet that awaits attachments.
     pending: Option<Box<Pending>>,
 }
 
 #[derive(Debug)]
 struct Pending {
     packet: Packet,
-    /// How many attachments it has, and those that have come. The list grows as they come.
+    /// The number of attachments, and those received. The list grows as they arrive.
     count: usize,
     attachments: Vec<Bytes>,
 }
@@ -104,10 +104,9 @@ impl Decoder for JsonDecoder {
     }
 }
 
-/// Reads a text message: gives the packet, and the number of attachments that follow.
+/// Decodes a text message. Returns the packet, and the number of attachments that follow.
 ///
-/// Looser than this, the JavaScript parser takes an empty message, or whitespace in the place of the type, for a CONNECT, since
-/// `Number("")` is 0. No client sends either.
+/// The JavaScript parser also accepts an empty message, or whitespace as the type, as a CONNECT, because `Number("")` is 0. No client sends either.
 fn decode(text: &ByteString, limits: Limits) -> Result<(Packet, usize), DecodeError> {
     let (kind, rest) = match text.as_bytes().first() {
         Some(digit @ b'0'..=b'6') => (digit - b'0', &text[1..]),
@@ -133,7 +132,7 @@ fn decode(text: &ByteString, limits: Limits) -> Result<(Packet, usize), DecodeEr
     Ok((Packet { namespace, body }, attachments))
 }
 
-/// `N-`.
+/// Parses `N-`.
 fn attachments(rest: &str, limits: Limits) -> Result<(usize, &str), DecodeError> {
     let (digits, rest) = rest.split_at(rest.bytes().take_while(u8::is_ascii_digit).count());
     let rest = rest.strip_prefix('-').ok_or(DecodeError::IllegalAttachments)?;
@@ -146,7 +145,7 @@ fn attachments(rest: &str, limits: Limits) -> Result<(usize, &str), DecodeError>
     }
 }
 
-/// `/namespace,` or `/namespace` up to the end; none is the main one. A query is part of the name.
+/// Parses `/namespace,`, or `/namespace` up to the end; without one it is the main namespace. A query is part of the name.
 fn namespace<'a>(text: &ByteString, rest: &'a str) -> (ByteString, &'a str) {
     if !rest.starts_with('/') {
         return (ByteString::from_static(MAIN_NAMESPACE), rest);
@@ -155,8 +154,9 @@ fn namespace<'a>(text: &ByteString, rest: &'a str) -> (ByteString, &'a str) {
     (text.slice_ref(name), rest)
 }
 
-/// The digits of an id. JavaScript takes whitespace for a number, too: alone it is 0, around digits it is nothing. Inside them it
-/// makes no number, which the JavaScript parser takes for an id, and which is refused here.
+/// Parses the digits of an id. JavaScript also reads whitespace as a number: alone it is 0, around digits it is ignored.
+///
+/// Whitespace among digits is no number. The JavaScript parser still takes such an id; here it is refused.
 fn id(rest: &str) -> Result<(Option<u64>, &str), DecodeError> {
     let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
     let whitespace = |c: char| c == '\u{feff}' || (c != '\u{85}' && c.is_whitespace());
@@ -172,12 +172,12 @@ fn id(rest: &str) -> Result<(Option<u64>, &str), DecodeError> {
     Ok((Some(saturating(id)), rest))
 }
 
-/// The number that digits make, or the greatest that there is; 0 without digits.
+/// Returns the number that digits spell, saturated at the greatest; 0 without digits.
 fn saturating(digits: &str) -> u64 {
     digits.bytes().fold(0, |number: u64, digit| number.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
 }
 
-/// An array of name and arguments.
+/// Parses an array of name and arguments.
 fn event(text: &ByteString, payload: &str, attachments: usize, limits: Limits) -> Result<(ByteString, Args), DecodeError> {
     if payload.is_empty() {
         return Ok((ByteString::new(), Args::empty(Encoding::Json)));
@@ -196,7 +196,7 @@ fn event(text: &ByteString, payload: &str, attachments: usize, limits: Limits) -
     Ok((name, Args::from_json(text.slice_ref(&payload[array.rest]), array.count - 1)))
 }
 
-/// An array of arguments.
+/// Parses an array of arguments.
 fn ack(text: &ByteString, payload: &str, attachments: usize, limits: Limits) -> Result<Args, DecodeError> {
     if payload.is_empty() {
         return Ok(Args::empty(Encoding::Json));
@@ -210,15 +210,15 @@ fn array(payload: &str, attachments: usize, limits: Limits) -> Result<scan::Arra
     if attachments == 0 {
         return scan::array(payload.as_bytes(), limits.max_depth, &mut ()).map_err(refuse);
     }
-    // Clients send a placeholder for each attachment. Who names one of them again and again would have it copied as often.
+    // Clients send one placeholder for each attachment. A packet that repeats one would multiply its memory.
     let mut check = Check::new(attachments, limits.max_attachments);
     let array = scan::array(payload.as_bytes(), limits.max_depth, &mut check).map_err(refuse)?;
     check.verdict().map(|()| array)
 }
 
-/// One value that begins with one of the given characters.
+/// Parses one value that begins with one of the given characters.
 fn single(text: &ByteString, payload: &str, first: &[u8], limits: Limits) -> Result<Args, DecodeError> {
-    // The level of an array of arguments is not there, but counts.
+    // The level of an array of arguments is absent, but counts.
     let depth = limits.max_depth.saturating_sub(1);
     let value = &payload[scan::scan_value(payload.as_bytes(), depth).map_err(|fault| refuse(fault, limits))?];
     if !value.as_bytes().first().is_some_and(|byte| first.contains(byte)) {

@@ -1,4 +1,4 @@
-//! Writes packets for the default parser.
+//! The encoder of the default parser.
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -7,12 +7,12 @@ use crate::args::{Args, Encoding};
 use crate::packet::{Body, MAIN_NAMESPACE, Packet};
 use crate::websocket::{Frames, FramesBuilder, Payload};
 
-/// The longest that the parts have which have no length of their own: type, number of attachments, id, quotes and brackets.
+/// The longest total of the fixed parts: type, number of attachments, id, quotes and brackets.
 const FIXED: usize = 64;
 
-/// The Engine.IO messages of a packet: one text, then the attachments.
+/// Returns the Engine.IO messages of a packet: one text, then the attachments.
 ///
-/// Only events and acknowledgements have attachments. In the other packets, which never hold binary, a placeholder stays what it is.
+/// Only events and acknowledgements have attachments. Other packets never contain binary, so their placeholders are plain objects.
 pub(super) fn encode(packet: &Packet) -> Frames {
     match &packet.body {
         Body::Connect(auth) => frames(packet, '0', None, None, auth.as_ref()),
@@ -26,7 +26,7 @@ pub(super) fn encode(packet: &Packet) -> Frames {
 fn frames(packet: &Packet, kind: char, id: Option<u64>, name: Option<&str>, args: Option<&Args>) -> Frames {
     let args = args.map(|args| args.in_encoding(Encoding::Json));
     let bracketed = matches!(kind, '2' | '3');
-    // Outside of an array, no receiver takes null for a payload: the JavaScript parser leaves it out.
+    // Outside of an array, no receiver accepts null as a payload. The JavaScript parser leaves it out.
     let items = args.as_ref().and_then(|args| args.raw_json()).filter(|items| bracketed || *items != "null").unwrap_or_default();
     let attachments = args.as_ref().map(|args| args.attachments()).filter(|_| bracketed).unwrap_or_default();
 
@@ -69,7 +69,7 @@ fn frames(packet: &Packet, kind: char, id: Option<u64>, name: Option<&str>, args
     builder.finish()
 }
 
-/// Returns an event that asks for no acknowledgement with a text behind its name and arguments. All else stays as it is.
+/// Returns an event without an acknowledgement, with a text added after its arguments. All else stays unchanged.
 pub(super) fn append_text(frames: &Frames, text: &str) -> Option<Frames> {
     let mut payloads = frames.iter();
     let Some(Payload::Text(event)) = payloads.next() else { return None };
@@ -91,8 +91,8 @@ pub(super) fn append_text(frames: &Frames, text: &str) -> Option<Frames> {
     Some(builder.finish())
 }
 
-/// Returns true for a text that this parser wrote for an event without the id of an acknowledgement. Behind the type, the number of attachments and the
-/// namespace comes the array.
+/// Returns whether a text of this parser is an event without an id for its acknowledgement. Its array follows type, number of attachments and
+/// namespace.
 fn is_event_without_ack(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("42").or_else(|| text.strip_prefix("45")?.split_once('-').map(|(_, rest)| rest)) else {
         return false;
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_appended_to_an_event_as_if_it_had_been_encoded_with_it() {
+    fn appended_text_equals_an_encoded_argument() {
         let binary = Value::Array(vec![Value::Binary(Bytes::from_static(b"a]b")), Value::String("x]".into())]);
         for args in [
             Args::empty(Encoding::Json),
@@ -131,7 +131,7 @@ mod tests {
                 longer.append(&args).unwrap().push(text).unwrap();
                 let expected = encode(&event(namespace, &longer.finish(), None));
                 assert_eq!(append_text(&encode(&event(namespace, &args, None)), text).as_ref(), Some(&expected), "{namespace}");
-                assert_eq!(append_text(&encode(&event(namespace, &args, Some(7))), text), None, "it asks for an acknowledgement");
+                assert_eq!(append_text(&encode(&event(namespace, &args, Some(7))), text), None, "the event asks for an acknowledgement");
             }
         }
         let ack = Packet::for_namespace("/", Body::Ack { args: Args::empty(Encoding::Json), id: Some(1) });

@@ -1,8 +1,7 @@
-//! How packets of Socket.IO are written: as JSON with attachments ([`JsonParser`], which every client speaks), or as MessagePack
-//! ([`MsgPackParser`], for clients that bring `socket.io-msgpack-parser`).
+//! The encodings of Socket.IO packets: JSON with attachments, or MessagePack.
 //!
-//! A [`Parser`] belongs to a server, a [`Decoder`] to a connection. What is encoded are [`Frames`]: the Engine.IO messages of a
-//! packet, ready for every receiver.
+//! Every client supports [`JsonParser`]; [`MsgPackParser`] is for clients with `socket.io-msgpack-parser`. A [`Parser`] belongs to a server, a
+//! [`Decoder`] to a connection. Packets are encoded into [`Frames`]: their Engine.IO messages, ready for every receiver.
 
 mod error;
 mod json;
@@ -25,60 +24,62 @@ pub use error::DecodeError;
 pub use json::JsonParser;
 pub use msgpack::MsgPackParser;
 
-/// Writes packets, and makes the decoders that read them.
+/// An encoder of packets, and a factory of the decoders that read them.
 pub trait Parser: Send + Sync + Debug + 'static {
-    /// The encoding of the arguments that the parser reads, and writes without converting them.
+    /// Returns the encoding of arguments that the parser reads, and writes without conversion.
     fn encoding(&self) -> Encoding;
 
-    /// The Engine.IO messages of a packet, as one run of WebSocket frames: with JSON a text frame and a binary frame for each
-    /// attachment, with MessagePack one binary frame.
+    /// Returns the Engine.IO messages of a packet, as one run of WebSocket frames.
     ///
-    /// It can't fail, since arguments are encoded already. Those in the other encoding are converted; what can't be (it is nested
-    /// more than [`Value`](crate::Value) allows) becomes null.
+    /// JSON gives a text frame, and a binary frame for each attachment. MessagePack gives one binary frame.
+    ///
+    /// Encoding cannot fail, because arguments are encoded already. Arguments in the other encoding are converted. Values that cannot be, because
+    /// they are nested deeper than [`Value`](crate::Value) allows, become null.
     fn encode(&self, packet: &Packet) -> Frames;
 
-    /// Returns an event with a text behind its arguments, made of its frames as this parser wrote them, without decoding it.
+    /// Returns an event with a text added after its arguments, from its frames by this parser, without decoding them.
     ///
-    /// `None` if the frames are no event, if it asks for an acknowledgement, or if the parser has to decode it for that, as by default.
+    /// `None` if the frames are no event, or if the event asks for an acknowledgement. The default is always `None`, for parsers that would have to
+    /// decode.
     fn append_text(&self, frames: &Frames, text: &str) -> Option<Frames> {
         let _ = (frames, text);
         None
     }
 
-    /// A decoder for one connection.
+    /// Returns a decoder for one connection.
     fn decoder(&self) -> Box<dyn Decoder>;
 }
 
-/// Reads the packets of one connection out of its Engine.IO messages.
+/// A decoder of one connection's Engine.IO messages into packets.
 ///
-/// After an error the connection has to be closed: what its next messages mean is unknown.
+/// After an error the connection has to be closed, because the meaning of its next messages is unknown.
 pub trait Decoder: Debug + Send {
-    /// Reads a text message, without the `4` of Engine.IO. Gives the packet if it is complete, none if attachments are to follow.
+    /// Decodes a text message, without the `4` of Engine.IO. Returns the packet, or `None` if attachments follow.
     ///
     /// # Errors
     ///
-    /// If the message is not a packet, or not one that may come now.
+    /// The message is not a packet, or not allowed at this point.
     fn text(&mut self, text: ByteString) -> Result<Option<Packet>, DecodeError>;
 
-    /// Reads a binary message. Gives the packet if it is complete.
+    /// Decodes a binary message. Returns the packet if it is complete.
     ///
     /// # Errors
     ///
-    /// If the message is not a packet or attachment, or not one that may come now.
+    /// The message is not a packet or attachment, or not allowed at this point.
     fn binary(&mut self, bytes: Bytes) -> Result<Option<Packet>, DecodeError>;
 }
 
-/// What a packet may hold.
+/// The limits of a packet.
 ///
-/// The bytes of a packet are bounded without a limit here: the transport bounds each message (`maxHttpBufferSize`), so that a
-/// packet with its attachments has at most `max_attachments + 1` times as many.
+/// The bytes of a packet need no limit here. The transport bounds each message (`maxHttpBufferSize`), and a packet with its attachments consists of
+/// at most `max_attachments + 1` messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Attachments of one packet, and placeholders that name them. 10 attachments, as in the JavaScript parser, which does not
-    /// count placeholders.
+    /// The limit of attachments of one packet, and of placeholders: 10 by default. The JavaScript parser has the same limit, but does not count
+    /// placeholders.
     pub max_attachments: usize,
-    /// Levels of arrays and objects in one packet, that of its arguments included. 1,000: more than anyone nests on purpose. (A
-    /// type that is decoded from arguments may have 127 levels.)
+    /// The limit of nested arrays and objects in one packet, including that of its arguments: 1,000 by default. A type decoded from arguments may
+    /// have 127 levels.
     pub max_depth: usize,
 }
 

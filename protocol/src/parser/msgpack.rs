@@ -15,11 +15,11 @@ use crate::websocket::{Frames, FramesBuilder};
 
 /// The parser for clients that use `socket.io-msgpack-parser`.
 ///
-/// Extension types are replaced when a packet comes in: `undefined` by null, a `Date` by its ISO 8601 text (as in JSON), an
-/// `ArrayBuffer` or typed array by binary, any other by an array of its type and bytes.
+/// Extension types of incoming packets are replaced. `undefined` becomes null, and a `Date` its ISO 8601 text, as in JSON. An `ArrayBuffer` or typed
+/// array becomes binary, and any other type an array of its type and bytes.
 ///
-/// Stricter than the JavaScript parser, it wants strings that are UTF-8 and event names that are strings or numbers and not
-/// reserved, as the JSON parser does.
+/// Unlike the JavaScript parser, this one requires strings in UTF-8. Event names have to be strings or numbers, and not reserved. The JSON parser
+/// does the same.
 ///
 /// ```
 /// use sociable_protocol::{Args, Body, Encoding, MsgPackParser, Packet, Parser};
@@ -34,12 +34,12 @@ use crate::websocket::{Frames, FramesBuilder};
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct MsgPackParser {
-    /// What a packet may hold. There are no attachments: binary is part of the message.
+    /// The limits of a packet. Binary is part of the message, so there are no attachments.
     pub limits: Limits,
 }
 
 impl MsgPackParser {
-    /// A parser with other limits than the default ones.
+    /// Returns a parser with other limits than the default ones.
     pub fn new(limits: Limits) -> Self {
         Self { limits }
     }
@@ -66,7 +66,7 @@ impl Parser for MsgPackParser {
 }
 
 fn frames(packet: &Packet, kind: u8, id: Option<u64>, name: Option<&str>, args: Option<&Args>) -> Frames {
-    /// Of the keys, and of heads that have no length of their own.
+    /// The bytes of the keys, and of heads without a length of their own.
     const FIXED: usize = 64;
     let args = args.map(|args| args.in_encoding(Encoding::MsgPack));
     let items = args.as_ref().and_then(|args| args.raw_msgpack()).unwrap_or_default();
@@ -153,7 +153,7 @@ fn decode(bytes: &Bytes, limits: Limits) -> Result<Packet, DecodeError> {
     Ok(Packet { namespace, body })
 }
 
-/// Where the values are that make a packet.
+/// The ranges of the values in a packet.
 #[derive(Default)]
 struct Fields {
     kind: Option<Range<usize>>,
@@ -162,8 +162,7 @@ struct Fields {
     id: Option<Range<usize>>,
 }
 
-/// Takes a message that has been checked apart. The last of several equal keys counts. Others are ignored: the JavaScript client
-/// sends `options`.
+/// Finds the fields of a validated message. The last of several equal keys counts. Unknown keys are ignored: the JavaScript client sends `options`.
 fn fields(bytes: &[u8]) -> Result<Fields, DecodeError> {
     let skip = |at| msgpack::skip(bytes, at, usize::MAX).map(|skipped| skipped.end).map_err(|_| DecodeError::MalformedMsgPack);
     let Some(Token { kind: Kind::Map(pairs), body }) = msgpack::token(bytes, 0) else { return Err(DecodeError::InvalidType) };
@@ -186,7 +185,7 @@ fn fields(bytes: &[u8]) -> Result<Fields, DecodeError> {
     Ok(fields)
 }
 
-/// A message that has been checked as a whole.
+/// A validated message.
 struct Message<'a> {
     bytes: &'a Bytes,
     /// Whether it has extensions, which have to be replaced.
@@ -206,7 +205,7 @@ impl Message<'_> {
         match self.token(&range)?.kind {
             Kind::Unsigned(number) => Some(number),
             Kind::Signed(number) => number.try_into().ok(),
-            // JavaScript does not tell 2.0 from 2.
+            // JavaScript does not distinguish 2.0 from 2.
             Kind::Float(number) if number >= 0.0 && number.fract() == 0.0 => Some(number as u64),
             _ => None,
         }
@@ -217,7 +216,7 @@ impl Message<'_> {
         self.bytes.slice(token.body).try_into().ok()
     }
 
-    /// Where the elements of an array are, and how many.
+    /// Returns the range of an array's elements, and their number.
     fn array(&self, range: Range<usize>) -> Result<(Range<usize>, usize), DecodeError> {
         match self.token(&range) {
             Some(Token { kind: Kind::Array(count), body }) => Ok((body.end..range.end, count as usize)),
@@ -225,7 +224,7 @@ impl Message<'_> {
         }
     }
 
-    /// A map, or a string if that is allowed.
+    /// Returns a map, or a string if that is allowed.
     fn single(&self, range: Range<usize>, text: bool) -> Result<Args, DecodeError> {
         match self.token(&range).map(|token| token.kind) {
             Some(Kind::Map(_)) => Ok(self.args(range, 1)),
@@ -234,7 +233,7 @@ impl Message<'_> {
         }
     }
 
-    /// An array of name and arguments.
+    /// Returns name and arguments from an array.
     fn event(&self, range: Range<usize>) -> Result<(ByteString, Args), DecodeError> {
         let (range, count) = self.array(range)?;
         let rest = count.checked_sub(1).ok_or(DecodeError::InvalidPayload)?;

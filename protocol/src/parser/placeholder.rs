@@ -1,4 +1,4 @@
-//! Placeholders: `{"_placeholder":true,"num":0}` stands in a JSON text for the attachment of that number.
+//! Placeholders: in a JSON text, `{"_placeholder":true,"num":0}` stands for the attachment of that number.
 
 use super::error::DecodeError;
 use super::scan::Listener;
@@ -9,36 +9,37 @@ pub(crate) const FLAG: &str = "_placeholder";
 /// See [`FLAG`].
 pub(crate) const NUMBER: &str = "num";
 
-/// Which of `count` attachments a number names, if it is a whole one and there is such an attachment.
+/// Returns the index that a number names among `count` attachments, if it is whole and in range.
 pub(crate) fn index(number: f64, count: usize) -> Option<usize> {
     let index = number as usize;
     (number.fract() == 0.0 && number >= 0.0 && index < count).then_some(index)
 }
 
-/// Checks while a text is scanned that each placeholder names an attachment, and that they are not too many. As in the JavaScript parser, only a flag that is
-/// `true` itself makes a placeholder, the last of several equal keys counts, and what else is inside a placeholder is
-/// of no interest.
+/// A check during the scan of a text: each placeholder names an attachment, and their number is bounded.
+///
+/// The rules are those of the JavaScript parser. Only a flag that is `true` itself makes a placeholder. The last of several equal keys counts, and
+/// other content of a placeholder is ignored.
 #[derive(Debug)]
 pub(super) struct Check {
-    /// How many attachments there are.
+    /// The number of attachments.
     count: usize,
-    /// How many placeholders there may be.
+    /// The limit of placeholders.
     max_placeholders: usize,
-    /// The arrays and objects around what is scanned now: as many as the scanner's depth limit lets through.
+    /// The arrays and objects around the current position, bounded by the scanner's depth limit.
     open: Vec<Level>,
     /// The placeholders that count.
     found: Found,
 }
 
-/// Placeholders in some part of the text.
+/// The placeholders in some part of the text.
 #[derive(Clone, Copy, Debug, Default)]
 struct Found {
     placeholders: usize,
-    /// Whether one of them was refused.
+    /// True if one of them was refused.
     refused: bool,
 }
 
-/// What is known of an array or object.
+/// The state of an array or object.
 #[derive(Debug, Default)]
 struct Level {
     key: Key,
@@ -47,7 +48,7 @@ struct Level {
     inside: Found,
 }
 
-/// Which key was read last.
+/// The key that was read last.
 #[derive(Debug, Default)]
 enum Key {
     #[default]
@@ -61,7 +62,7 @@ impl Check {
         Self { count, max_placeholders, open: Vec::new(), found: Found::default() }
     }
 
-    /// The verdict, once the text has been scanned.
+    /// Returns the result, once the text has been scanned.
     pub(super) fn verdict(&self) -> Result<(), DecodeError> {
         match self.found {
             Found { refused: true, .. } => Err(DecodeError::IllegalPlaceholder),
@@ -70,7 +71,7 @@ impl Check {
         }
     }
 
-    /// Notes the value of the last key, if it is one of a placeholder's.
+    /// Notes the value of the last key, if the key belongs to a placeholder.
     fn value(&mut self, raw: &[u8]) {
         let Some(level) = self.open.last_mut() else { return };
         match level.key {

@@ -1,6 +1,6 @@
 //! The text of a JSON string.
 
-/// What is written between the quotes of a JSON string that has been scanned. Half a surrogate pair becomes U+FFFD.
+/// Returns the text of a validated JSON string, from the bytes between its quotes. Half a surrogate pair becomes U+FFFD.
 pub(crate) fn unescape(raw: &[u8]) -> String {
     let text = String::from_utf8_lossy(raw);
     let mut units: Vec<u16> = Vec::with_capacity(text.len());

@@ -1,4 +1,4 @@
-//! Reads types out of values.
+//! The decoding of types from values.
 
 use serde::de::value::{Error, MapDeserializer, SeqDeserializer};
 use serde::de::{
@@ -9,7 +9,7 @@ use serde::forward_to_deserialize_any;
 use super::Value;
 
 impl Value {
-    /// What the value is, for an error.
+    /// Returns a description of the value for an error.
     fn unexpected(&self) -> Unexpected<'_> {
         match self {
             Value::Null => Unexpected::Unit,
@@ -89,7 +89,7 @@ impl<'de> Deserializer<'de> for Value {
     }
 }
 
-/// An enum is its variant's name, or an object whose only key is the name and whose value is the content.
+/// Decodes an enum from its variant's name, or from an object of name and content.
 impl<'de> EnumAccess<'de> for Value {
     type Error = Error;
     type Variant = Content;
@@ -107,7 +107,7 @@ impl<'de> EnumAccess<'de> for Value {
     }
 }
 
-/// What a variant holds, if anything.
+/// The content of a variant, if any.
 #[derive(Debug)]
 pub struct Content(Option<Value>);
 
@@ -140,11 +140,11 @@ impl<'de> VariantAccess<'de> for Content {
     }
 }
 
-/// The key of an object. As in serde_json, a type that wants a number gets the one that the text spells.
+/// The key of an object. As in serde_json, a type that requires a number gets the one that the text spells.
 struct Key(String);
 
 impl Key {
-    /// What the text is in JSON: so `02` and `+2` are no numbers.
+    /// Returns the text as JSON reads it: `02` and `+2` are no numbers.
     fn spelled<T: DeserializeOwned>(&self) -> Option<T> {
         let white = |c: char| c.is_ascii_whitespace();
         if self.0.contains(white) { None } else { serde_json::from_str(&self.0).ok() }

@@ -12,8 +12,8 @@ use serde_json::Number;
 
 /// Any argument: JSON, with binary at any depth.
 ///
-/// It is read by serde from anything that describes itself, and is itself a source from which types are read. Depth is bounded
-/// where values are read (128 levels), and so in all that walks over them.
+/// Serde reads it from any self-describing format, and decodes types from it. Reading bounds the depth to 128 levels, which protects all code that
+/// walks over a value.
 ///
 /// ```
 /// use sociable_protocol::{Args, Encoding, Value};
@@ -26,7 +26,7 @@ use serde_json::Number;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum Value {
-    /// `null`, and what has no other counterpart: `undefined`, NaN, infinity.
+    /// `null`, and values without another counterpart: `undefined`, NaN, infinity.
     #[default]
     Null,
     /// `true` or `false`.
@@ -39,26 +39,26 @@ pub enum Value {
     Binary(Bytes),
     /// An array.
     Array(Vec<Value>),
-    /// An object. The order of the keys is kept, and equal ones too: the last counts.
+    /// An object. The order of the keys is kept. Of equal keys, all are kept and the last counts.
     Object(Vec<(String, Value)>),
 }
 
-/// What an index gives where there is nothing.
+/// The result of an index without a value.
 static NULL: Value = Value::Null;
 
 impl Value {
-    /// The value of a key, if this is an object that has it.
+    /// Returns the value of a key, if this is an object that has it.
     pub fn get(&self, key: &str) -> Option<&Value> {
         let (_, value) = self.as_object()?.iter().rfind(|(name, _)| name == key)?;
         Some(value)
     }
 
-    /// True if this is null.
+    /// Returns whether this is null.
     pub fn is_null(&self) -> bool {
         matches!(self, Value::Null)
     }
 
-    /// The truth value, if this is one.
+    /// Returns the truth value, if this is one.
     pub fn as_bool(&self) -> Option<bool> {
         match self {
             Value::Bool(bool) => Some(*bool),
@@ -66,7 +66,7 @@ impl Value {
         }
     }
 
-    /// The number, if this is a whole one that fits.
+    /// Returns the number, if this is a whole one that fits.
     pub fn as_i64(&self) -> Option<i64> {
         match self {
             Value::Number(number) => number.as_i64(),
@@ -74,7 +74,7 @@ impl Value {
         }
     }
 
-    /// The number, if this is a whole one that fits.
+    /// Returns the number, if this is a whole one that fits.
     pub fn as_u64(&self) -> Option<u64> {
         match self {
             Value::Number(number) => number.as_u64(),
@@ -82,7 +82,7 @@ impl Value {
         }
     }
 
-    /// The number, if this is one.
+    /// Returns the number, if this is one.
     pub fn as_f64(&self) -> Option<f64> {
         match self {
             Value::Number(number) => number.as_f64(),
@@ -90,7 +90,7 @@ impl Value {
         }
     }
 
-    /// The text, if this is a string.
+    /// Returns the text, if this is a string.
     pub fn as_str(&self) -> Option<&str> {
         match self {
             Value::String(text) => Some(text),
@@ -98,7 +98,7 @@ impl Value {
         }
     }
 
-    /// The bytes, if this is binary.
+    /// Returns the bytes, if this is binary.
     pub fn as_bytes(&self) -> Option<&Bytes> {
         match self {
             Value::Binary(bytes) => Some(bytes),
@@ -106,7 +106,7 @@ impl Value {
         }
     }
 
-    /// The elements, if this is an array.
+    /// Returns the elements, if this is an array.
     pub fn as_array(&self) -> Option<&[Value]> {
         match self {
             Value::Array(elements) => Some(elements),
@@ -114,7 +114,7 @@ impl Value {
         }
     }
 
-    /// The keys and values, if this is an object.
+    /// Returns the keys and values, if this is an object.
     pub fn as_object(&self) -> Option<&[(String, Value)]> {
         match self {
             Value::Object(pairs) => Some(pairs),
@@ -123,7 +123,7 @@ impl Value {
     }
 }
 
-/// The value of a key; null where there is none.
+/// Returns the value of a key; null where there is none.
 impl Index<&str> for Value {
     type Output = Value;
 
@@ -132,7 +132,7 @@ impl Index<&str> for Value {
     }
 }
 
-/// The element at a place; null where there is none.
+/// Returns the element at an index; null where there is none.
 impl Index<usize> for Value {
     type Output = Value;
 
@@ -165,7 +165,7 @@ impl From<u64> for Value {
     }
 }
 
-/// NaN and infinity become null.
+/// Converts a number. NaN and infinity become null.
 impl From<f64> for Value {
     fn from(number: f64) -> Self {
         Number::from_f64(number).map_or(Value::Null, Value::Number)

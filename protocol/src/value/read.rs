@@ -1,4 +1,4 @@
-//! Reads values by serde, and fills placeholders in.
+//! The decoding of values by serde, and the replacement of placeholders.
 
 use std::fmt;
 
@@ -9,12 +9,11 @@ use super::Value;
 use crate::parser::placeholder;
 
 impl Value {
-    /// Parses JSON, and puts attachments into the place of `{"_placeholder":true,"num":N}`. Without attachments there are no
-    /// placeholders: such an object is an object.
+    /// Parses JSON, and replaces `{"_placeholder":true,"num":N}` by attachments. Without attachments, such an object stays an object.
     ///
     /// # Errors
     ///
-    /// If the text is not JSON, nested more than 127 levels, or a placeholder names an attachment that is not there.
+    /// The text is not JSON, is nested deeper than 127 levels, or names a missing attachment.
     pub fn from_json(raw: &str, attachments: &[Bytes]) -> Result<Value, serde_json::Error> {
         let mut deserializer = serde_json::Deserializer::from_str(raw);
         let value = Reader { attachments }.deserialize(&mut deserializer)?;
@@ -29,14 +28,14 @@ impl<'de> Deserialize<'de> for Value {
     }
 }
 
-/// Reads a value whose placeholders stand for these attachments.
+/// A seed that reads a value whose placeholders stand for these attachments.
 #[derive(Clone, Copy)]
 struct Reader<'a> {
     attachments: &'a [Bytes],
 }
 
 impl Reader<'_> {
-    /// The attachment that an object stands for, if it is a placeholder.
+    /// Returns the attachment for an object that is a placeholder, else the object.
     fn fill<E: de::Error>(self, object: Value) -> Result<Value, E> {
         if self.attachments.is_empty() || object.get(placeholder::FLAG) != Some(&Value::Bool(true)) {
             return Ok(object);
@@ -127,7 +126,7 @@ impl<'de> Visitor<'de> for Reader<'_> {
     }
 }
 
-/// The key of a map. MessagePack has keys that are no text, of which JavaScript makes text.
+/// The key of a map. MessagePack has keys that are not text; JavaScript converts them to text.
 struct Key(String);
 
 impl<'de> Deserialize<'de> for Key {

@@ -9,7 +9,7 @@ fn value(json: &str) -> Value {
     serde_json::from_str(json).unwrap()
 }
 
-/// Whatever serde_json reads out of a text, a value reads out of itself.
+/// Asserts that a value decodes into the same as serde_json does from the text.
 fn same<T: DeserializeOwned + PartialEq + std::fmt::Debug>(json: &str) {
     let expected = serde_json::from_str::<T>(json).ok();
     assert_eq!(T::deserialize(value(json)).ok(), expected, "{json}");
@@ -88,7 +88,7 @@ fn binary_is_read_as_bytes() {
 }
 
 #[test]
-fn placeholders_are_filled_in() {
+fn placeholders_are_replaced_by_attachments() {
     let attachments = [Bytes::from_static(b"zero"), Bytes::from_static(b"one")];
     let read = |json: &str| Value::from_json(json, &attachments);
     let filled = read(r#"[{"a":{"_placeholder":true,"num":1}},{"num":0,"x":2,"_placeholder":true}]"#).unwrap();
@@ -105,7 +105,7 @@ fn placeholders_are_filled_in() {
 }
 
 #[test]
-fn keys_keep_their_order_and_the_last_of_equal_ones_counts() {
+fn keys_keep_their_order_and_last_equal_key_counts() {
     let object = value(r#"{"b":1,"a":2,"b":3}"#);
     assert_eq!(serde_json::to_string(&object).unwrap(), r#"{"b":1,"a":2,"b":3}"#);
     assert_eq!(object["b"].as_u64(), Some(3));

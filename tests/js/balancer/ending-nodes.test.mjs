@@ -6,7 +6,7 @@ import {
   QUERY, TRANSPORTS, UNKNOWN, assertPolls, clientOnEach, echoed, healthOf, newSession, pollingOnEach, refused, send, tagOf, world,
 } from "./world.mjs";
 
-test("a node that is killed takes its own sessions with it and no others", async (t) => {
+test("killed node ends its own sessions alone", async (t) => {
   const here = await world(t, [], { joined: true, balancerFlags: ["--dead-after", "3"] });
   const { nodes, balancer } = here;
   const [lost, ...others] = await pollingOnEach(here);
@@ -38,11 +38,11 @@ test("a node that is killed takes its own sessions with it and no others", async
   await nodes[0].restart();
   const { tag } = await healthOf(nodes[0]);
   assert.notEqual(tag, nodes[0].tag);
-  await until(async () => (await newSession(balancer)) === tag, "it gets sessions");
+  await until(async () => (await newSession(balancer)) === tag, "the node gets sessions");
   refused(await send(balancer, { query: { ...QUERY, sid: lost.sid } }), 400, 1, UNKNOWN.message);
 });
 
-test("a node that drains gets no new sessions, and those that it has go on until it closes them", async (t) => {
+test("draining node keeps its sessions and gets no new ones", async (t) => {
   const here = await world(t, ["--drain-time", "3600000"], { joined: true });
   const { nodes, balancer } = here;
   const raws = [];
@@ -55,16 +55,16 @@ test("a node that drains gets no new sessions, and those that it has go on until
   const [going] = nodes;
   const its = raws.filter(({ handshake }) => tagOf(handshake.sid) === going.tag);
   going.child.kill("SIGTERM");
-  await until(async () => (await healthOf(going)).draining, "it says that it is going");
+  await until(async () => (await healthOf(going)).draining, "the node drains");
   its.forEach((raw, n) => raw.send(echoed(n)));
   await Promise.any(its.map(async (raw, n) => assert.equal(await raw.next(), echoed(n))));
-  // One that polls is told to go by a close packet, and never that it is unknown before.
+  // A polling client gets a close packet, and no unknown session before.
   await until(async () => {
     const { status, text } = await polling.get();
     assert.equal(status, 200, text);
     return text.split("\x1e").includes("1");
-  }, "it is told to go");
-  // From when it is known that it goes, nothing comes to it.
+  }, "the session is closed");
+  // Once the drain is known, the node gets no new session.
   await until(async () => {
     const tags = await Promise.all(Array.from({ length: 20 }, () => newSession(balancer)));
     return !tags.includes(going.tag);
@@ -76,7 +76,7 @@ test("a node that drains gets no new sessions, and those that it has go on until
 });
 
 for (const [name, transports] of Object.entries(TRANSPORTS)) {
-  test(`a client by ${name} is recovered on another node when its own is stopped`, async (t) => {
+  test(`client by ${name} recovers when its node stops`, async (t) => {
     const here = await world(t, ["--jetstream", "--recovery", "60000", "--drain-time", "1000"], { joined: true });
     const nsp = ownNamespace();
     const reconnection = { reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 100 };
@@ -90,14 +90,14 @@ for (const [name, transports] of Object.entries(TRANSPORTS)) {
     let sent = 0;
     const emit = () => done(witness, { do: "emit", to: ["red"], event: "n", args: [sent++] });
     await emit();
-    await until(() => heard.length === 1, "it hears");
+    await until(() => heard.length === 1, "the client gets the event");
     const lost = once(socket, "disconnect");
     here.nodes[0].child.kill("SIGTERM");
     while (socket.connected) await emit();
     await lost;
     await emit();
     // A balancer that has not heard yet that the node is going may send it there once more.
-    await until(() => socket.connected && tagOf(socket.io.engine.id) !== here.nodes[0].tag, "it is at another node");
+    await until(() => socket.connected && tagOf(socket.io.engine.id) !== here.nodes[0].tag, "the client is at another node");
     assert.equal(socket.recovered, true);
     assert.equal(socket.id, id);
     assert.deepEqual((await done(socket, { do: "rooms" })).sort(), [id, "red"].sort());

@@ -1,4 +1,4 @@
-// What nodes get of requests through a balancer, and clients of their answers.
+// The requests that nodes get through a balancer, and the answers that clients get.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import net from "node:net";
@@ -9,7 +9,7 @@ import {
   Balancer, QUERY, TRANSPORTS, UNKNOWN, assertTalks, clientOnEach, essence, healthOf, oneOnEach, refused, send, startNodes, tagOf, world,
 } from "./world.mjs";
 
-test("pings go both ways through the balancer, and who does not answer is closed", async (t) => {
+test("pings pass both ways, and a silent client is closed", async (t) => {
   const here = await world(t, ["--ping-interval", "200", "--ping-timeout", "1500"]);
   const raw = await rawClient(t, here);
   const polling = await connect(t, here, "/api", { transports: ["polling"] });
@@ -29,7 +29,7 @@ test("pings go both ways through the balancer, and who does not answer is closed
   assert.deepEqual(JSON.parse(gone), UNKNOWN);
 });
 
-test("with websocket alone, polling is refused and websockets are spread", async (t) => {
+test("websocket-only nodes refuse polling and share websockets", async (t) => {
   const { nodes, list } = await startNodes(["--transports", "websocket"]);
   const balancer = await Balancer.start(list);
   t.after(() => Promise.all([...nodes, balancer].map((server) => server.stop("SIGKILL"))));
@@ -37,7 +37,7 @@ test("with websocket alone, polling is refused and websockets are spread", async
   for (const socket of await clientOnEach(t, { nodes, balancer })) assert.equal(await ask(socket, "echo", 1), 1);
 });
 
-test("cookies and CORS are those of the node, with a session id and without", async (t) => {
+test("cookies and CORS headers come from the node", async (t) => {
   const origin = "http://page.example";
   const { nodes, balancer } = await world(t, ["--cookie", "io", "--cors-origin", origin, "--cors-credentials"]);
   const opened = await send(balancer, { headers: { origin } });
@@ -60,7 +60,7 @@ test("cookies and CORS are those of the node, with a session id and without", as
   assert.equal(headers.cookie, `io=${sid}; taste=sweet`);
 });
 
-test("what has no session is spread over the nodes", async (t) => {
+test("requests without a session are spread over the nodes", async (t) => {
   const { nodes, balancer } = await world(t, [], { variable: "NODE_BIN" });
   assert.deepEqual(await oneOnEach(nodes, () => healthOf(balancer), ({ tag }) => tag).then((all) => all.map(({ name }) => name)), ["node-0", "node-1", "node-2"]);
   const [through, direct] = await Promise.all([balancer, nodes[0]].map((app) => send(app, { at: "/", query: {} })));
@@ -89,7 +89,7 @@ test("clients of Socket.IO 2 find their node, by each transport", async (t) => {
   }
 });
 
-test("packets of another parser go through as they are", async (t) => {
+test("packets of another parser pass unchanged", async (t) => {
   const here = await world(t, ["--parser", "msgpack"]);
   for (const transports of Object.values(TRANSPORTS)) {
     for (const socket of await clientOnEach(t, here, "/api", { transports, parser: msgpack })) {
@@ -99,7 +99,7 @@ test("packets of another parser go through as they are", async (t) => {
   }
 });
 
-test("what is no HTTP is refused, and what comes in pieces is waited for", async (t) => {
+test("invalid HTTP is refused, and partial requests may complete", async (t) => {
   const { balancer, nodes } = await world(t);
   const [answer] = await rawHttp(balancer, ["\x16\x03\x01garbage\r\n\r\n"]);
   assert.match(answer, /^HTTP\/1\.1 400 /);

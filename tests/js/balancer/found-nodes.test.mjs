@@ -22,7 +22,7 @@ for (const way of ["a list", "announcements"]) {
     after(() => Promise.all([...here.nodes, here.balancer].map((server) => server.stop("SIGKILL"))));
 
     for (const [name, transports] of Object.entries(TRANSPORTS)) {
-      test(`many clients by ${name}: each stays with its node`, async (t) => {
+      test(`clients by ${name} stay with their nodes`, async (t) => {
         const nsp = ownNamespace();
         const clients = Array.from({ length: 60 }, () => client(t, here, nsp, { transports }));
         const lost = [];
@@ -47,7 +47,7 @@ for (const way of ["a list", "announcements"]) {
         assert.deepEqual(lost, []);
       });
 
-      test(`a long message and a binary one by ${name}, both ways, to each node`, async (t) => {
+      test(`long and binary messages pass both ways by ${name}`, async (t) => {
         const sockets = await clientOnEach(t, here, ownNamespace(), { transports });
         const bytes = Buffer.alloc(1 << 20).map((_, n) => (n * 31) % 251);
         const text = "ä€😀x".repeat(100_000);
@@ -58,7 +58,7 @@ for (const way of ["a list", "announcements"]) {
         }
       });
 
-      test(`what one client says reaches those on all nodes once, by ${name}`, async (t) => {
+      test(`broadcast by ${name} reaches all nodes once`, async (t) => {
         const nsp = ownNamespace();
         const sockets = await clientOnEach(t, here, nsp, { transports });
         const heard = sockets.map((socket) => collect(socket, "msg"));
@@ -81,7 +81,7 @@ for (const way of ["a list", "announcements"]) {
       });
     }
 
-    test("answers are gathered from clients on all nodes", async (t) => {
+    test("broadcast ack gathers answers of all nodes", async (t) => {
       const sockets = await clientOnEach(t, here, ownNamespace());
       sockets.forEach((socket, n) => socket.on("who", (ack) => ack(n)));
       const one = { do: "emitWithAck", event: "who", args: [], timeout: 10_000 };
@@ -93,7 +93,7 @@ for (const way of ["a list", "announcements"]) {
       assert.equal((await done(sockets[0], { do: "serverSideEmitWithAck", event: "whoami", args: [] })).length, NODES - 1);
     });
 
-    test("a refusal by middleware, an unknown namespace, and a second namespace on the same connection", async (t) => {
+    test("refused and second namespaces work through the balancer", async (t) => {
       const [socket] = await clientOnEach(t, here, "/guarded", { auth: { token: "open sesame" } });
       assert.equal(await ask(socket, "echo", 1), 1);
       const strange = client(t, here, "/guarded", { auth: { token: "no" }, transports: ["polling"] });
@@ -107,7 +107,7 @@ for (const way of ["a list", "announcements"]) {
     });
 
     for (const [name, transports] of Object.entries(TRANSPORTS)) {
-      test(`ends of connections by ${name}, from either side`, async (t) => {
+      test(`connections by ${name} end from either side`, async (t) => {
         const nsp = ownNamespace();
         const [leaves, closes, thrown] = await connectMany(t, 3, here, nsp, { transports });
         const watchers = await clientOnEach(t, here, nsp);
@@ -128,7 +128,7 @@ for (const way of ["a list", "announcements"]) {
       });
     }
 
-    test("the handshake is that of the node, by either transport", async (t) => {
+    test("handshake is the node's by either transport", async (t) => {
       const keys = ["maxPayload", "pingInterval", "pingTimeout", "sid", "upgrades"];
       const polling = await RawPolling.open(here);
       assert.deepEqual(Object.keys(polling.handshake).sort(), keys);
@@ -139,7 +139,7 @@ for (const way of ["a list", "announcements"]) {
       assert.deepEqual(raw.handshake.upgrades, []);
     });
 
-    test("refusals are those of a node", async () => {
+    test("refusals equal those of a node", async () => {
       const [node] = here.nodes;
       const strange = {
         "an unknown transport": [{ query: { EIO: "4", transport: "pigeon" } }, 0, "Transport unknown"],
@@ -155,7 +155,7 @@ for (const way of ["a list", "announcements"]) {
       }
     });
 
-    test("a session id that no node has is unknown, whatever it looks like", async () => {
+    test("session id of no node is unknown in every form", async () => {
       const ghost = `${here.nodes[0].tag}${"A".repeat(16)}`;
       for (const sid of ["nobody", "A".repeat(20), `${"_".repeat(19)}!`, ghost]) {
         refused(await send(here, { query: { ...QUERY, sid } }), 400, 1, UNKNOWN.message);
@@ -176,7 +176,7 @@ for (const way of ["a list", "announcements"]) {
       }
     });
 
-    test("two polls at once end their session and no other", async () => {
+    test("concurrent polls end their session alone", async () => {
       const [polling, other] = await pollingOnEach(here);
       await other.connect();
       await polling.connect();
@@ -186,7 +186,7 @@ for (const way of ["a list", "announcements"]) {
       await assertPolls(other, "here");
     });
 
-    test("a session is upgraded by hand at each node: probe, noop, upgrade", async (t) => {
+    test("session upgrades at each node by probe, noop and upgrade", async (t) => {
       for (const polling of await pollingOnEach(here)) {
         await polling.connect();
         const waiting = polling.get();
@@ -201,7 +201,7 @@ for (const way of ["a list", "announcements"]) {
       }
     });
 
-    test("events that are sent during an upgrade come once and in order", async (t) => {
+    test("events during an upgrade arrive once and in order", async (t) => {
       const socket = client(t, here, ownNamespace(), { transports: ["polling", "websocket"] });
       const back = collect(socket, "echo");
       const upgraded = once(socket.io.engine, "upgrade");
@@ -215,7 +215,7 @@ for (const way of ["a list", "announcements"]) {
       assert.deepEqual(back, Array.from({ length: sent }, (_, n) => n));
     });
 
-    test("binary frames go through as they are, at each node", async (t) => {
+    test("binary frames pass unchanged at each node", async (t) => {
       const raws = await oneOnEach(here.nodes, () => rawClient(t, here), (raw) => tagOf(raw.handshake.sid));
       const bytes = Buffer.from(Array.from({ length: 256 }, (_, n) => n));
       const head = '451-/api,["echo",{"_placeholder":true,"num":0}]';
@@ -233,13 +233,14 @@ for (const way of ["a list", "announcements"]) {
       }
     });
 
-    test("what is too long is refused with 413, with a length or without, and other sessions notice nothing", async () => {
+    test("body that is too long gets 413 and affects no other session", async () => {
       const [polling, other] = await pollingOnEach(here);
       await other.connect();
       await polling.connect();
       const query = { ...QUERY, sid: polling.sid };
       assert.match(await announced(here, query, 3_000_001), /^HTTP\/1\.1 413 /);
-      // Of a body without a length as much is read as may be. Who still writes then may see the end of the connection before the answer.
+      // A body without a length is read up to the limit. A client that still writes may see the end of the
+      // connection before the answer.
       const headers = { "content-type": "text/plain", "transfer-encoding": "chunked" };
       const outcome = await send(here, { query, method: "POST", headers, body: "4".repeat(3_000_001) }).then(({ status }) => status, ({ code }) => code);
       assert.ok([413, "EPIPE", "ECONNRESET"].includes(outcome), String(outcome));

@@ -10,7 +10,7 @@ import {
   world,
 } from "./world.mjs";
 
-test("a balancer that is killed has nothing to remember: sessions go on through the next", async (t) => {
+test("sessions continue through another balancer after a kill", async (t) => {
   const here = await world(t);
   const pollings = await pollingOnEach(here);
   for (const polling of pollings) await polling.connect();
@@ -22,12 +22,12 @@ test("a balancer that is killed has nothing to remember: sessions go on through 
   await here.balancer.restart();
   for (const polling of pollings) await assertPolls(polling, "as before");
   for (const socket of sockets) {
-    await until(() => socket.connected, "it reconnects");
+    await until(() => socket.connected, "the client reconnects");
     assert.equal(await ask(socket, "echo", 1), 1);
   }
 });
 
-test("polls of one session alternate between two balancers, and its upgrade comes by either", async (t) => {
+test("session alternates between two balancers and upgrades", async (t) => {
   const here = await world(t);
   const other = await Balancer.start(here.list);
   t.after(() => other.stop("SIGKILL"));
@@ -53,7 +53,7 @@ test("polls of one session alternate between two balancers, and its upgrade come
   }
 });
 
-/** Polls and opens sessions, each time on a new connection, until it is told to end. What is not answered as it should be is thrown. */
+/** Polls and opens sessions, each time on a new connection, until stopped. A wrong answer is thrown. */
 function keepAsking(app, polling) {
   let going = true;
   let rounds = 0;
@@ -67,7 +67,7 @@ function keepAsking(app, polling) {
       rounds++;
     }
   })();
-  // It is looked at in the end.
+  // The caller awaits it at the end.
   asking.catch(() => {});
   return {
     /** Returns when so many rounds more have been made. */
@@ -79,7 +79,7 @@ function keepAsking(app, polling) {
   };
 }
 
-test("a balancer takes over from the one before: no connection is refused, and websockets stay", async (t) => {
+test("handover refuses no connection and keeps websockets", async (t) => {
   const socket = path.join(place.folder, "handover");
   const here = await world(t, [], { balancerFlags: ["--handover", socket] });
   const [polling] = await pollingOnEach(here);
@@ -103,7 +103,7 @@ test("a balancer takes over from the one before: no connection is refused, and w
   await newSession(former);
 });
 
-test("a changed file is read at SIGHUP: new sessions go by it, and tunnels stay", async (t) => {
+test("SIGHUP applies a changed file and keeps tunnels", async (t) => {
   const { nodes } = await startNodes();
   const file = path.join(place.folder, "balancer.toml");
   const write = (some) => writeFileSync(file, `nodes = ${JSON.stringify(some.map(({ port }) => `127.0.0.1:${port}`))}\n`);
@@ -138,8 +138,8 @@ test("a changed file is read at SIGHUP: new sessions go by it, and tunnels stay"
   await allReady(balancer, nodes.slice(1));
 });
 
-test("a balancer that is stopped answers what waits, lets websockets go on for its time, and ends well", async (t) => {
-  // One worker: what it was sent before has arrived when it answers something later.
+test("stopped balancer drains polls and websockets", async (t) => {
+  // With one worker, earlier bytes have arrived when a later request is answered.
   const here = await world(t, [], { balancerFlags: ["--drain-time", "3", "--workers", "1"] });
   const [polling] = await pollingOnEach(here);
   await polling.connect();
@@ -152,7 +152,7 @@ test("a balancer that is stopped answers what waits, lets websockets go on for i
   const last = send(here.balancer, poll);
   await newSession(here.balancer);
   here.balancer.child.kill("SIGTERM");
-  await until(() => send(here.balancer).then(() => false, ({ code }) => code === "ECONNREFUSED"), "it accepts no more");
+  await until(() => send(here.balancer).then(() => false, ({ code }) => code === "ECONNREFUSED"), "the balancer accepts no more");
   polling.app = here.nodes[0];
   assert.equal((await polling.post(echoed("by another way"))).text, "ok");
   assert.equal((await last).text, echoed("by another way"));
@@ -161,13 +161,13 @@ test("a balancer that is stopped answers what waits, lets websockets go on for i
   assert.deepEqual(await within(here.balancer.exit, "its end"), { code: 0, signal: null });
 });
 
-test("a balancer that nobody is on stops at once, and a second signal ends one that drains", async (t) => {
+test("idle balancer stops at once; a second signal ends a drain", async (t) => {
   const here = await world(t, [], { balancerFlags: ["--drain-time", "3600"] });
   const empty = await Balancer.start([...here.list, "--drain-time", "3600"]);
   const raw = await rawClient(t, here);
   assert.deepEqual(await empty.stop(), { code: 0, signal: null });
   here.balancer.child.kill("SIGTERM");
-  await until(() => here.balancer.output.includes("leaving"), "it leaves");
+  await until(() => here.balancer.output.includes("leaving"), "the balancer leaves");
   await assertTalks(raw, "still here");
   assert.deepEqual(await here.balancer.stop("SIGINT"), { code: 0, signal: null });
   await raw.gone();

@@ -115,7 +115,7 @@ export function send(app, { query = QUERY, at = "/socket.io/", method = "GET", h
   return within(answer, `the answer to ${method} ${options.path}`);
 }
 
-/** What is said beside the date and the handling of the connection. */
+/** An answer without the date and the fields of the connection. */
 export function essence({ status, headers, text }) {
   const { date, connection, "keep-alive": keepAlive, "transfer-encoding": encoding, ...rest } = headers;
   return { status, headers: rest, text };
@@ -128,7 +128,7 @@ export const refused = (answer, status, code, message) => {
   assert.deepEqual(json(answer), { code, message });
 };
 
-/** An echo by polling: what comes back. */
+/** Returns the answer to an echo by polling. */
 export async function pollEcho(polling, value) {
   const posted = await polling.post(`42/api,["echo",${JSON.stringify(value)}]`);
   assert.equal(posted.status, 200, posted.text);

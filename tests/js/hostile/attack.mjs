@@ -1,4 +1,5 @@
-// What attacks on one node share: the settings that are shipped, a memory cgroup of the shipped size, and raw requests.
+// Shared parts of attacks on one node: the shipped settings, a memory cgroup of the shipped size, and raw
+// requests.
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from "node:fs";
 import net from "node:net";
 import path from "node:path";

@@ -33,7 +33,7 @@ exec "${process.env.NODE_BIN}" "$@"
 let nats;
 let clusters = 0;
 
-/** Nodes with these clocks that let clients come back within so many seconds. */
+/** Nodes with these clocks, with a recovery time of so many seconds. */
 async function nodes(t, clocks, recovery) {
   nats ??= startNats(place, 1, true).then(([server]) => server);
   const cluster = `clocks-${process.pid}-${++clusters}`;
@@ -48,7 +48,7 @@ async function nodes(t, clocks, recovery) {
   return Object.assign(all, { cluster });
 }
 
-/** How often the server was told of sessions. */
+/** The number of writes of sessions. */
 async function writes({ cluster }) {
   const state = await fetch(`http://127.0.0.1:${(await nats).monitor}/jsz?streams=1`).then((answer) => answer.json());
   const streams = state.account_details.flatMap((account) => account.stream_detail);
@@ -90,7 +90,7 @@ test("clients recover on every node when clocks differ", { timeout: 120_000 }, a
 });
 
 for (const clock of CLOCKS) {
-  test(`expired sessions of a dead node ${clock} s off are refused by every node`, { timeout: 120_000 }, async (t) => {
+  test(`expired sessions of a node ${clock} s off are refused`, { timeout: 120_000 }, async (t) => {
     const recovery = 2;
     const cluster = await nodes(t, [clock, ...CLOCKS], recovery);
     const [owner, ...others] = cluster;
@@ -107,7 +107,7 @@ for (const clock of CLOCKS) {
     // An owner that lives would delete what has expired.
     await owner.stop("SIGKILL");
     const since = Date.now();
-    await until(() => Date.now() - since > recovery * 2_000, "they are away for longer than they may be");
+    await until(() => Date.now() - since > recovery * 2_000, "the recovery time has passed");
     for (const { to, id, socket, ...client } of clients) {
       await comeBack({ ...client, socket }, to);
       assert.equal(socket.recovered, false, `at the node ${to.clock} s off`);

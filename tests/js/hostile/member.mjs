@@ -1,4 +1,4 @@
-// Clients of the page in its rooms, which are lost and come back.
+// Clients of the page in its rooms, which disconnect and recover.
 import assert from "node:assert/strict";
 import { Manager } from "socket.io-client";
 import { ask, connected } from "../lib.mjs";
@@ -24,7 +24,7 @@ export async function lose({ manager, socket }) {
   await lost;
 }
 
-/** Has a client that was lost come back to a node. */
+/** Reconnects a lost client to a node. */
 export async function comeBack({ manager, socket }, node) {
   manager.uri = node.url;
   socket.connect();

@@ -3,7 +3,7 @@ import { test } from "node:test";
 import assert from "node:assert/strict";
 import { RawSocket, ask, connect, freshApp } from "../lib.mjs";
 
-test("a few clients do not make all namespaces", async (t) => {
+test("a few clients can't create all namespaces", async (t) => {
   const [CLIENTS, NAMES, ALLOWED] = [20, 150, 100];
   const app = await freshApp(t);
   const hostile = await Promise.all(

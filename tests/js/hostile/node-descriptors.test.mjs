@@ -1,4 +1,4 @@
-// One client against the descriptors of a node: more connections than it may open files.
+// One client attacks the descriptors of a node, with more connections than the limit on open files.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { chmodSync, writeFileSync } from "node:fs";
@@ -62,6 +62,6 @@ test("node answers probes when its connections are all taken", { timeout: 120_00
   assert.ok(Number(/^sociable_connections_shed_total (\d+)/m.exec(metrics)[1]) >= CONNECTIONS - FILES);
   for (const socket of sockets) socket.destroy();
   client.close();
-  // When they have gone, there is room.
+  // Their end makes room.
   await until(() => fetch(`${node.url}/healthz`).then((answer) => answer.ok, () => false), "there is room again");
 });

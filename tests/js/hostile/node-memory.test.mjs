@@ -1,7 +1,8 @@
-// Clients against the memory of a node: sessions with huge headers, and packets that keep long bodies, in a memory cgroup of the shipped size.
+// Attacks of clients on a node's memory: sessions with huge headers, and packets with long bodies. The node
+// runs in a memory cgroup of the shipped size.
 //
-// The node has the settings of k8s/base/node/node.env. Where cgroups can't be written, its peak is compared with that size.
-// HOSTILE_SESSIONS and HOSTILE_HEADER choose a longer attack by headers.
+// The node has the settings of k8s/base/node/node.env. Without writable cgroups, its peak is compared with
+// that size. HOSTILE_SESSIONS and HOSTILE_HEADER select a longer attack by headers.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { freePort, within } from "../lib.mjs";
@@ -34,7 +35,7 @@ test("node keeps its memory when sessions come with huge headers", { timeout: Ma
         continue;
       }
       told.opened += 1;
-      // It joins, so that it is not merely on its way in.
+      // The client joins, so that its session is not one without a namespace.
       const joined = await wire.ask(join(JSON.parse(opened.body.slice(1)).sid));
       if (joined?.status === 200) told.joined += 1;
     }
@@ -50,12 +51,12 @@ test("node keeps its memory when sessions come with huge headers", { timeout: Ma
   t.diagnostic(`${JSON.stringify(told)} in ${Date.now() - begun} ms; peak ${(most / 2 ** 20).toFixed()} MiB; counted ${(budget / 2 ** 20).toFixed()} MiB`);
   assert.ok(most < GIB, `a peak of ${most} bytes`);
   assert.ok(told.opened > 0 && told.lost === 0, JSON.stringify(told));
-  // Clients are served all the same, or told to come again.
+  // Clients are still served, or refused for now.
   const { status } = await fetch(`${node.url}/healthz`);
   assert.equal(status, 200);
 });
 
-test("node keeps its memory when packets of long bodies await attachments", { timeout: 600_000 }, async (t) => {
+test("node keeps its memory when long packets await attachments", { timeout: 600_000 }, async (t) => {
   const node = await shippedNode(t);
   // Each session keeps the head of a packet, which is a slice of all that came with it.
   const body = `42["x","${"x".repeat(990_000)}"]\x1e451-["x",{"_placeholder":true,"num":0}]`;

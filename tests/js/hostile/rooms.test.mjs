@@ -1,4 +1,5 @@
-// Rooms whose names a hostile client chooses. What they cost is told by the processor's time of the server, beside that of ordinary names.
+// Rooms whose names a hostile client chooses. Their cost is the server's CPU time, compared with that of
+// ordinary names.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import fs from "node:fs";
@@ -14,7 +15,7 @@ function ticks(server) {
   return Number(user) + Number(system);
 }
 
-/** What it costs the server to do this. */
+/** The server's CPU time for a task. */
 async function cost(server, act) {
   const before = ticks(server);
   await act();
@@ -47,7 +48,7 @@ function colliding(count) {
   return names;
 }
 
-test("names that share a hash cost what others do", async (t) => {
+test("names that share a hash cost no more than others", async (t) => {
   const COUNT = 20_000;
   const costs = [];
   for (const rooms of [ordinary(COUNT), colliding(COUNT)]) {
@@ -61,7 +62,7 @@ test("names that share a hash cost what others do", async (t) => {
 });
 
 for (const [what, flags] of [["", []], [" with recovery", ["--recovery", "60000"]]]) {
-  test(`leaving rooms${what} costs what their number says`, async (t) => {
+  test(`leaving rooms${what} has linear cost`, async (t) => {
     const app = await freshApp(t, ...flags);
     const socket = await connect(t, app);
     const [few, many] = [2_000, 20_000];
@@ -76,7 +77,7 @@ for (const [what, flags] of [["", []], [" with recovery", ["--recovery", "60000"
   });
 }
 
-test("a visitor of the page does not hear what is for another alone", async (t) => {
+test("visitor of the page gets no event of another's own room", async (t) => {
   const node = await freshNode(t);
   const [victim, spy] = [await connect(t, node, "/"), await connect(t, node, "/")];
   const heard = collect(victim, "said");

@@ -1,6 +1,6 @@
-// Clients that fill the store of a cluster, on real nodes: what readiness says, and what goes on meanwhile.
+// Clients that fill the store of a cluster, on real nodes: the readiness, and the service meanwhile.
 //
-// A neighbour on the NATS server leaves less room than the node may use. The clients take the rest.
+// Another tenant of the NATS server leaves less room than the node may use. The clients take the rest.
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -12,7 +12,7 @@ import { ask, freePort, freshNode, request, until, within } from "../lib.mjs";
 import { comeBack, lose, member } from "./member.mjs";
 
 const place = scratch("store");
-/** What the server stores at most, and what the neighbour leaves of it, in bytes. */
+/** The bound of the server's store, and the rest that the other tenant leaves, in bytes. */
 const STORE = 8 << 20;
 const LEFT = 512 << 10;
 
@@ -76,7 +76,7 @@ async function isHeard({ heard }, text) {
   await until(() => heard.some((said) => said.text === text), `"${text}" is heard`);
 }
 
-/** True if a client that is lost at one node comes back to the other with what it missed. */
+/** Returns true if a client that is lost at one node recovers at the other with its missed events. */
 async function recovers(t, from, to, room) {
   const [speaker, client] = [await member(t, to, room), await member(t, from, room)];
   await say(speaker, "before");
@@ -131,19 +131,19 @@ test("node says that its store is full, serves on, and recovers", { timeout: 180
     while (!(await neighbour.ask("neighbour", "x".repeat(length))).error);
   }
 
-  // Whoever is there hears all the same, from both nodes.
+  // Connected clients still get events, from both nodes.
   for (const [n, speaker] of [near, far, near, far].entries()) {
     const answer = await say(speaker, `on ${n}`);
-    assert.ok(answer === true || /not all was kept/.test(answer.error), JSON.stringify(answer));
+    assert.ok(answer === true || /not all events were persisted/.test(answer.error), JSON.stringify(answer));
     await Promise.all([near, far].map((client) => isHeard(client, `on ${n}`)));
   }
-  assert.deepEqual((await ready(b)).map(({ status }) => status), [503, 503], "it is still full");
+  assert.deepEqual((await ready(b)).map(({ status }) => status), [503, 503], "the store is still full");
   assert.equal((await request(`${a.url}/healthz`)).status, 200, "a node without a store is well");
   const metrics = (await request(`${a.admin}/metrics`)).text;
-  assert.match(metrics, /^sociable_keeping 0$/m);
-  assert.match(metrics, /^sociable_adapter_unkept_total [1-9]/m);
+  assert.match(metrics, /^sociable_history_writable 0$/m);
+  assert.match(metrics, /^sociable_adapter_records_unpersisted_total [1-9]/m);
 
-  // There is room again, and nobody tells the nodes.
+  // The store has room again, and the nodes must detect it.
   const gone = await neighbour.ask("$JS.API.STREAM.DELETE.neighbour", "");
   assert.equal(gone.success, true, JSON.stringify(gone));
   for (const node of nodes) {

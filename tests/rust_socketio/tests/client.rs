@@ -1,4 +1,5 @@
-//! What a user of `rust_socketio` may rely on. Its client can't answer an event of the server, and carries one piece of bytes an event.
+//! The guarantees for a user of `rust_socketio`. The client can't answer an event of the server, and carries one binary
+//! attachment per event.
 
 use std::env;
 use std::io::{BufRead, BufReader};
@@ -11,7 +12,7 @@ use rust_socketio::client::Client;
 use rust_socketio::{ClientBuilder, Event, Payload, TransportType};
 use serde_json::{Value, json};
 
-/// Generous: it only decides how soon a failure is told.
+/// The longest wait. A failing test reports after this time.
 const PATIENCE: Duration = Duration::from_secs(15);
 
 const TRANSPORTS: [TransportType; 3] = [TransportType::Polling, TransportType::Websocket, TransportType::WebsocketUpgrade];
@@ -57,7 +58,7 @@ impl Drop for App {
     }
 }
 
-/// A connected client, and what it hears.
+/// A connected client, and its received events.
 struct Peer {
     client: Client,
     heard: Receiver<(String, Payload)>,
@@ -84,7 +85,7 @@ impl Peer {
         self.heard.recv_timeout(PATIENCE).expect("an event comes")
     }
 
-    /// Asserts that nothing has come that was sent before.
+    /// Asserts that no earlier event has come.
     fn heard_nothing(&self) {
         self.ask("echo", vec![json!("settled")]);
         assert!(self.heard.try_recv().is_err());
@@ -108,7 +109,7 @@ fn text(event: &str, args: Value) -> (String, Payload) {
 }
 
 #[test]
-fn events_come_back_with_all_arguments() {
+fn events_return_with_all_arguments() {
     let app = App::start();
     for transport in TRANSPORTS {
         let peer = app.connect(&own_namespace(), transport);
@@ -119,7 +120,7 @@ fn events_come_back_with_all_arguments() {
 }
 
 #[test]
-fn a_hundred_events_keep_their_order() {
+fn hundred_events_keep_their_order() {
     let app = App::start();
     for transport in TRANSPORTS {
         let peer = app.connect(&own_namespace(), transport);
@@ -133,7 +134,7 @@ fn a_hundred_events_keep_their_order() {
 }
 
 #[test]
-fn the_server_answers() {
+fn server_acknowledges() {
     let app = App::start();
     for transport in TRANSPORTS {
         let peer = app.connect(&own_namespace(), transport);
@@ -143,14 +144,14 @@ fn the_server_answers() {
 }
 
 #[test]
-fn an_upgrade_ends_at_a_websocket() {
+fn upgrade_ends_at_a_websocket() {
     let app = App::start();
     let peer = app.connect(&own_namespace(), TransportType::WebsocketUpgrade);
     assert_eq!(peer.ask("op", vec![json!({ "do": "id" })])[0]["value"]["transport"], "websocket");
 }
 
 #[test]
-fn bytes_come_back() {
+fn bytes_return() {
     let app = App::start();
     for transport in TRANSPORTS {
         let peer = app.connect(&own_namespace(), transport);
@@ -162,7 +163,7 @@ fn bytes_come_back() {
 }
 
 #[test]
-fn a_room_hears_what_is_said_to_it_and_nobody_else_does() {
+fn broadcast_reaches_only_the_room() {
     let (app, namespace) = (App::start(), own_namespace());
     let inside = TRANSPORTS.map(|transport| app.connect(&namespace, transport));
     let outside = app.connect(&namespace, TransportType::Websocket);
@@ -182,7 +183,7 @@ fn a_room_hears_what_is_said_to_it_and_nobody_else_does() {
 }
 
 #[test]
-fn the_middleware_of_a_namespace_decides() {
+fn namespace_middleware_decides() {
     let app = App::start();
     let token = |token: &str| json!({ "token": token });
     let peer = app.connect_with("/guarded", TransportType::Websocket, |builder| builder.auth(token("open sesame")));
@@ -197,7 +198,7 @@ fn the_middleware_of_a_namespace_decides() {
 }
 
 #[test]
-fn a_socket_that_the_server_ends_is_told() {
+fn client_is_notified_when_the_server_disconnects_it() {
     let app = App::start();
     let (tell, told) = channel();
     let namespace = own_namespace();

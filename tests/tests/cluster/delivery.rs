@@ -3,14 +3,14 @@
 use super::*;
 
 #[tokio::test]
-async fn the_adapter_does_what_every_adapter_has_to() {
+async fn nats_adapter_passes_the_conformance_checks() {
     let nats = Nats::start();
     let connect = async || Peer::start(NatsAdapter::connect(NatsOptions::new(nats.url())).await.unwrap());
     within("the checks", check_all(connect)).await;
 }
 
 #[tokio::test]
-async fn a_broadcast_reaches_each_socket_of_its_rooms_once() {
+async fn broadcast_reaches_each_socket_of_its_rooms_once() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let mut near = client(&a, &["red", "blue"]).await;
@@ -42,7 +42,7 @@ async fn events_of_one_node_keep_their_order_across_targets() {
     let expected: Vec<_> = (0..total).map(|n| event("n", n)).collect();
     assert_eq!(heard(&a.io, &mut client).await, expected);
     assert_eq!(b.adapter.stats().gaps, 0);
-    assert!(b.adapter.stats().received < total, "what waits together travels together");
+    assert!(b.adapter.stats().received < total, "waiting records share envelopes");
 }
 
 #[tokio::test]
@@ -59,14 +59,14 @@ async fn broadcast_after_an_acknowledged_join_is_received() {
 }
 
 #[tokio::test]
-async fn a_room_of_the_name_of_a_socket_elsewhere_is_heard_by_both() {
+async fn room_named_like_a_remote_socket_reaches_both() {
     let nats = Nats::start();
     let [a, b, c] = start([&nats, &nats, &nats]).await;
     let mut owner = client(&a, &[]).await;
     let mut shadow = client(&b, &[owner.id()]).await;
-    // The subscription of the shadow's node is known to the server when it is asked for the sockets of that node.
+    // The answer of the shadow's node shows that the server has its subscription.
     c.io.to(shadow.id()).fetch_sockets().await.unwrap();
-    eventually("it is listened for", || {
+    eventually("the subscription works", || {
         c.io.to(owner.id()).emit("n", 1).unwrap();
         b.adapter.stats().received > 1
     })
@@ -76,7 +76,7 @@ async fn a_room_of_the_name_of_a_socket_elsewhere_is_heard_by_both() {
 }
 
 #[tokio::test]
-async fn nonsense_on_the_bus_is_counted_and_hurts_nobody() {
+async fn malformed_bus_messages_are_counted_and_ignored() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let mut client = client(&b, &[]).await;
@@ -95,14 +95,14 @@ async fn nonsense_on_the_bus_is_counted_and_hurts_nobody() {
         }
     }
     stranger.flush().await.unwrap();
-    eventually("all of it has come", || b.adapter.stats().malformed > sent / 2).await;
+    eventually("all messages have come", || b.adapter.stats().malformed > sent / 2).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(heard(&a.io, &mut client).await, [event("n", 1)]);
     assert_eq!(b.adapter.stats().restarted, 0);
 }
 
 #[tokio::test]
-async fn another_process_emits_joins_leaves_and_disconnects() {
+async fn emitter_emits_joins_leaves_and_disconnects() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let (mut near, mut far) = (client(&a, &["red"]).await, client(&b, &["red"]).await);
@@ -135,7 +135,7 @@ async fn another_process_emits_joins_leaves_and_disconnects() {
 }
 
 #[tokio::test]
-async fn clusters_of_other_names_share_nothing() {
+async fn clusters_share_nothing_when_their_names_differ() {
     let nats = Nats::start();
     let a = start_with(options(&nats, "a"), |builder| builder).await;
     let other = start_with(options(&nats, "b").cluster("other"), |builder| builder).await;

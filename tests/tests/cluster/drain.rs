@@ -1,4 +1,4 @@
-//! A node that is going: who is told, and what becomes of its clients.
+//! The drain of a node: its announcements, and the fate of its clients.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ async fn member_with(options: NatsOptions, max_sessions: usize, prepare: impl Fn
     });
     prepare(&io);
     let node = Node::raw(&io, 2);
-    // Its threads are there.
+    // The answer shows that the node's threads run.
     get(node.addr, "/socket.io/?EIO=4&transport=none").await;
     Member { io, node, adapter }
 }
@@ -47,7 +47,7 @@ async fn acquainted(a: &Member, b: &Member) {
     eventually("the nodes know each other", || a.adapter.members().len() == 1 && b.adapter.members().len() == 1).await;
 }
 
-/// A client that goes on to another node when its connection is closed.
+/// A client that reconnects to another node when its connection closes.
 struct Traveller {
     polls: bool,
     client: Client,
@@ -72,7 +72,7 @@ impl Traveller {
         if polls { Client::polling_session(addr).await } else { Client::session(addr).await }
     }
 
-    /// Enters the main namespace. What it missed comes before the answer.
+    /// Enters the main namespace. Missed events come before the answer.
     async fn enter(&mut self, auth: &Value) -> Value {
         self.client.send(connect().data(auth.clone())).await;
         loop {
@@ -102,7 +102,7 @@ impl Traveller {
         }
     }
 
-    /// Waits until it is put out, and goes on at once. True if it is who it was.
+    /// Waits for the close, and reconnects at once. Returns true if the session was recovered.
     async fn travel(&mut self, to: SocketAddr) -> bool {
         while let Some(packet) = self.client.next_packet().await {
             self.take(&packet);
@@ -112,7 +112,7 @@ impl Traveller {
         told["sid"] == *self.id
     }
 
-    /// What it has heard of this name, each with the number of its event.
+    /// Returns the numbers of the events of this name.
     fn numbers(&self, name: &str) -> Vec<u64> {
         let mut numbers: Vec<_> = self.heard.iter().filter(|(heard, _)| heard == name).map(|(_, number)| *number).collect();
         numbers.sort_unstable();
@@ -124,7 +124,7 @@ impl Traveller {
 async fn drained_clients_recover_on_another_node_in_batches() {
     let nats = Nats::keeping();
     let options = || NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default());
-    // Each who leaves and each who comes is told of to all, by the one node and by the other.
+    // Every leave and join of a socket is broadcast by its node.
     let (log, noted) = note();
     let (left, came) = (AtomicU64::new(0), AtomicU64::new(0));
     let leaves = noted.clone();
@@ -154,22 +154,22 @@ async fn drained_clients_recover_on_another_node_in_batches() {
     let drained = tokio::spawn(async move { server.drain(AGES).await });
     let to = b.node.addr;
     let journeys = travellers.into_iter().map(|mut traveller| async move {
-        assert!(traveller.travel(to).await, "it is who it was");
+        assert!(traveller.travel(to).await, "the session is recovered");
         for name in ["left", "came"] {
             traveller.hear(name, 16).await;
         }
         traveller
     });
-    let travellers = within("all have gone on", futures_util::future::join_all(journeys)).await;
+    let travellers = within("all clients have moved", futures_util::future::join_all(journeys)).await;
     for traveller in &travellers {
         for name in ["left", "came"] {
             assert_eq!(traveller.numbers(name), (0..16).collect::<Vec<_>>(), "{name}: {:?}", traveller.heard);
         }
         assert_eq!(traveller.count("welcome"), 1);
     }
-    // Though there was all the time in the world: nobody is left.
+    // The drain ends early, because no session is left.
     within("the end of the drain", drained).await.unwrap();
-    eventually("all sessions are gone", || a.io.session_count() == 0).await;
+    eventually("all sessions have ended", || a.io.session_count() == 0).await;
     assert_eq!(b.io.socket_count(), 16);
     assert_eq!(a.io.stats().shutdown_closes, 16);
     let log = log.lock().unwrap();
@@ -181,18 +181,18 @@ async fn drained_clients_recover_on_another_node_in_batches() {
 async fn client_that_connects_during_a_drain_is_closed_too() {
     let io = Server::builder().build().unwrap();
     let node = Node::start(&io);
-    // So many that it takes a while.
+    // So many sessions that the drain takes a while.
     let mut early = Client::connect_many(node.addr, 40).await;
     let server = io.clone();
     let drained = tokio::spawn(async move { server.drain(AGES).await });
-    eventually("it says that it is going", || io.health().draining).await;
+    eventually("the health reports the drain", || io.health().draining).await;
     let mut late = Client::connect_polling(node.addr).await;
     for client in &mut early {
         assert_eq!(client.rest().await, []);
     }
     assert_eq!(late.rest().await, []);
     within("the end of the drain", drained).await.unwrap();
-    // It is up to the application when nobody comes in any more.
+    // New sessions are refused only after the application closes the server.
     Client::connect(node.addr).await;
     io.close(Duration::ZERO).await;
     assert_eq!(get(node.addr, "/socket.io/?EIO=4&transport=polling").await.status, 503);
@@ -207,11 +207,11 @@ async fn drain_ends_at_once_without_sessions_or_time() {
     assert!(io.health().draining);
     let mut client = Client::connect(node.addr).await;
     assert_eq!(io.drain(Duration::ZERO).now_or_never(), Some(()));
-    assert_eq!(client.ask("echo", 1).await, json!([1]), "nobody was closed");
+    assert_eq!(client.ask("echo", 1).await, json!([1]), "no session was closed");
 }
 
 #[tokio::test]
-async fn engines_drain_too() {
+async fn engine_drains_without_socket_io() {
     let engines = Engines::new(|options| options);
     let node = Node::start(&engines.engine);
     let first = sociable_tests::Polling::open(node.addr, "/engine.io/").await;
@@ -225,7 +225,7 @@ async fn engines_drain_too() {
 }
 
 #[tokio::test]
-async fn nobody_is_sent_on_before_what_he_was_is_kept() {
+async fn drain_closes_sessions_after_they_are_persisted() {
     let mut nats = Nats::keeping();
     let options = || NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default());
     let (a, b) = (member(options(), 1000).await, member(options(), 1000).await);
@@ -238,15 +238,15 @@ async fn nobody_is_sent_on_before_what_he_was_is_kept() {
     let drained = tokio::spawn(async move { server.drain(AGES).await });
     // Without waiting for the history it would be closed after the second of the notice.
     let closed = tokio::time::timeout(Duration::from_secs(2), traveller.client.rest()).await;
-    assert!(closed.is_err(), "it is not closed yet");
+    assert!(closed.is_err(), "the session is not closed yet");
     nats.restart();
-    assert!(within("it goes on", traveller.travel(b.node.addr)).await, "it is who it was");
+    assert!(within("the client moves", traveller.travel(b.node.addr)).await, "the session is recovered");
     within("the end of the drain", drained).await.unwrap();
     assert_eq!(traveller.numbers("kept"), [0]);
 }
 
 #[tokio::test]
-async fn a_history_that_is_away_does_not_keep_a_node_from_going() {
+async fn drain_ends_when_jetstream_is_unreachable() {
     let mut nats = Nats::keeping();
     let options = NatsOptions::new(nats.url()).jetstream(JetStreamOptions::default());
     let a = member(options, 1000).await;
@@ -263,15 +263,15 @@ async fn a_history_that_is_away_does_not_keep_a_node_from_going() {
         }
     };
     within("all are closed", futures_util::future::join(a.io.drain(Duration::from_secs(1)), ends)).await;
-    eventually("all sessions are gone", || a.io.session_count() == 0).await;
+    eventually("all sessions have ended", || a.io.session_count() == 0).await;
 }
 
-/// What balancers hear of the nodes.
+/// Returns a reader of the nodes' announcements to balancers.
 async fn announcements(nats: &Nats) -> impl FnMut() -> futures_util::future::BoxFuture<'static, Announcement> + use<> {
     let stranger = async_nats::connect(nats.url()).await.unwrap();
     let heard = stranger.subscribe("sociable.sociable.members").await.unwrap();
     stranger.flush().await.unwrap();
-    // It listens, for what is asked behind it has come back.
+    // The answer to the request shows that the subscription exists.
     stranger.request("nobody", "".into()).await.unwrap_err();
     let heard = Arc::new(tokio::sync::Mutex::new((stranger, heard)));
     move || {
@@ -321,7 +321,7 @@ async fn full_node_is_announced() {
     let _client = Client::connect(a.node.addr).await;
     assert!(!a.io.health().takes_sessions());
     let mut next = announcements(&nats).await;
-    // It answers one that comes.
+    // The node answers the announcement of a new one.
     let _b = member(NatsOptions::new(nats.url()), 1).await;
     let told = loop {
         let told = next().await;
@@ -334,7 +334,7 @@ async fn full_node_is_announced() {
 }
 
 #[tokio::test]
-async fn a_node_tells_how_it_is() {
+async fn node_reports_its_state() {
     let mut nats = Nats::start();
     let adapter = NatsAdapter::connect(NatsOptions::new(nats.url())).await.unwrap();
     let io = Server::builder()
@@ -368,12 +368,12 @@ async fn a_node_tells_how_it_is() {
     assert_eq!(health, expected);
     assert!(health.takes_sessions());
     let _second = Client::connect(node.addr).await;
-    assert!(!ask().await.takes_sessions(), "it is full");
+    assert!(!ask().await.takes_sessions(), "the node is full");
     nats.kill();
-    eventually("it is cut off", || io.health().cut_off).await;
+    eventually("the node is cut off", || io.health().cut_off).await;
     assert!(ask().await.cut_off);
     nats.restart();
-    eventually("it is back", || !io.health().cut_off).await;
+    eventually("the node is connected again", || !io.health().cut_off).await;
     io.drain(Duration::ZERO).await;
     assert_eq!(ask().await, Health { sessions: 2, draining: true, ..expected });
 }

@@ -1,4 +1,4 @@
-//! What one message on the bus can do that its publisher forged, or that another version wrote.
+//! The effects of one message on the bus that was forged, or written by another version.
 
 use std::path::Path;
 use std::time::Duration;
@@ -24,19 +24,19 @@ struct Member {
     adapter: NatsAdapter,
     _io: Server,
     tag: String,
-    /// Where it answers.
+    /// The address of its answers.
     address: String,
     _door: Door,
 }
 
-/// Speaks by itself once an hour, and answers probes as one that serves.
+/// Returns a member that announces itself once an hour, and answers probes as a serving node.
 async fn member(nats: &Nats, name: &str) -> Member {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let options = NatsOptions::new(nats.url()).node_name(name).address(address.clone()).heartbeat(AGES, 2 * AGES);
     let adapter = NatsAdapter::connect(options).await.unwrap();
     let io = Server::builder().adapter(adapter.clone()).build().unwrap();
-    // It becomes a member when it first has to do with others.
+    // The first emit makes the node a member.
     io.emit("nothing", ()).unwrap();
     let tag = adapter.tag().unwrap().to_string();
     let health = json!({ "tag": tag }).to_string();
@@ -77,7 +77,7 @@ impl Forger {
         within("the node speaks", hears).await
     }
 
-    /// What a node says when it is asked who lives.
+    /// Returns a node's answer to the question for members.
     async fn ask(&mut self, tag: &str) -> Value {
         self.client.publish("sociable.sociable.who", "".into()).await.unwrap();
         self.hears(tag, "alive").await
@@ -94,7 +94,7 @@ fn state(discovery: &Discovery, tag: &str) -> Option<State> {
 }
 
 #[tokio::test]
-async fn a_forged_bye_takes_no_node_that_serves_off_a_balancer() {
+async fn balancer_keeps_a_serving_node_after_a_forged_bye() {
     let nats = Nats::start();
     let (first, second) = (member(&nats, "first").await, member(&nats, "second").await);
     let discovery = look(NatsSource::new(nats.url()));
@@ -106,7 +106,7 @@ async fn a_forged_bye_takes_no_node_that_serves_off_a_balancer() {
     for (round, member) in [&first, &second, &first].into_iter().enumerate() {
         let epoch = forger.ask(&member.tag).await["epoch"].clone();
         forger.say(json!({ "occasion": "bye", "tag": member.tag, "epoch": epoch })).await;
-        // It contradicts.
+        // The node contradicts the forged bye.
         assert_eq!(forger.hears(&member.tag, "hello").await["epoch"], epoch);
         eventually("a probe refutes it", || discovery.counters().farewells_refuted.get() > round as u64).await;
         assert!(both());
@@ -120,30 +120,30 @@ async fn a_forged_bye_takes_no_node_that_serves_off_a_balancer() {
 }
 
 #[tokio::test]
-async fn a_forged_hello_leads_nobody_to_another_address() {
+async fn forged_hello_does_not_redirect_clients() {
     let nats = Nats::start();
     let node = member(&nats, "node").await;
     let discovery = look(NatsSource::new(nats.url()));
-    eventually("it is found", || state(&discovery, &node.tag) == Some(State::Ready)).await;
-    // It answers everybody, and tells no tag.
+    eventually("the node is found", || state(&discovery, &node.tag) == Some(State::Ready)).await;
+    // The door answers every request, without a tag.
     let trap = Door::open("ok").await;
     let at = trap.address.to_string();
     let mut forger = Forger::come(&nats).await;
     for tag in [&*node.tag, "evil"] {
         forger.say(json!({ "occasion": "hello", "tag": tag, "epoch": 1, "address": at })).await;
     }
-    assert_ne!(forger.hears(&node.tag, "alive").await["epoch"], 1, "it contradicts");
+    assert_ne!(forger.hears(&node.tag, "alive").await["epoch"], 1, "the node contradicts");
     eventually("the address is probed", || trap.answered() >= 2).await;
     forger.say(json!({ "occasion": "bye", "tag": node.tag, "epoch": 1 })).await;
     let probes = discovery.counters().probes.get();
-    eventually("all was looked at again", || discovery.counters().probes.get() > probes + 10).await;
+    eventually("all addresses were probed again", || discovery.counters().probes.get() > probes + 10).await;
     let table = discovery.tables().load_full();
     let known: Vec<_> = table.nodes().iter().map(|node| (node.tag.as_str(), node.address.to_string(), node.state)).collect();
     assert_eq!(known, [(&*node.tag, node.address.clone(), State::Ready)]);
 }
 
 #[tokio::test]
-async fn a_flood_of_byes_is_answered_now_and_then() {
+async fn answers_to_a_flood_of_byes_are_rate_limited() {
     let nats = Nats::start();
     let node = member(&nats, "node").await;
     let mut forger = Forger::come(&nats).await;
@@ -152,7 +152,7 @@ async fn a_flood_of_byes_is_answered_now_and_then() {
     for _ in 0..1000 {
         forger.say(bye.clone()).await;
     }
-    eventually("it has heard all", || node.adapter.stats().spoken_for == 1000).await;
+    eventually("the node has received all byes", || node.adapter.stats().spoken_for == 1000).await;
     forger.hears(&node.tag, "hello").await;
     let all: Vec<_> = std::iter::from_fn(|| futures_util::FutureExt::now_or_never(forger.heard.next())).flatten().collect();
     let hellos = all.iter().filter(|message| serde_json::from_slice::<Value>(&message.payload).unwrap()["occasion"] == "hello").count();
@@ -181,7 +181,7 @@ fn permissions(file: &str, users: [&str; 2]) -> String {
 }
 
 #[tokio::test]
-async fn the_password_of_a_balancer_lets_nobody_speak() {
+async fn balancer_credentials_permit_no_publishing() {
     let files = [
         ("deploy/nats/common.conf", ["$NATS_NODE_PASSWORD", "$NATS_BALANCER_PASSWORD"]),
         ("k8s/base/nats/nats.conf", ["$NODE_PASSWORD", "$BALANCER_PASSWORD"]),
@@ -209,7 +209,7 @@ async fn the_password_of_a_balancer_lets_nobody_speak() {
         let hears = async {
             while discovery.counters().announcements.get() == 0 {
                 node.publish(MEMBERS, alive.to_string().into()).await.unwrap();
-                // Nothing else has come.
+                // No other message has come.
                 assert_eq!(heard.next().await.unwrap().payload, alive.to_string());
             }
         };
@@ -296,22 +296,22 @@ impl Emits {
 }
 
 #[tokio::test]
-async fn an_unknown_envelope_at_the_tail_holds_up_nobody() {
+async fn unknown_envelope_at_the_tail_blocks_no_recovery() {
     let nats = Nats::keeping();
     let [a, b] = keepers(&nats).await;
     let mut other = Emits::new(&nats).await;
     for (round, unknown) in [vec![], b"x".to_vec(), other.envelope(0, 1, 1), other.envelope(2, 1, 1)].into_iter().enumerate() {
         let here = a.server.connect().await.unwrap();
         other.publish("sociable.sociable.kept.all", unknown).await;
-        within("who is there is told of the gap", here.disconnected()).await.unwrap();
+        within("the connected client is closed for the gap", here.disconnected()).await.unwrap();
         eventually("both have counted it", || [&a, &b].iter().all(|node| node.adapter.stats().gaps > round as u64)).await;
-        // Who came behind it can come back, though it is still the last.
+        // A later client can recover, though the envelope is still the last.
         let client = a.server.connect().await.unwrap();
         let lost = lose(&a, client).await;
         let client = b.server.client().recover(lost).connect().await.unwrap();
         assert!(client.recovered(), "round {round}");
         client.disconnect();
-        eventually("it is gone", || b.io.socket_count() == 0).await;
+        eventually("the socket has left", || b.io.socket_count() == 0).await;
     }
     other.emit(1, 1, 7).await;
     let client = a.server.connect().await.unwrap();
@@ -320,11 +320,11 @@ async fn an_unknown_envelope_at_the_tail_holds_up_nobody() {
 }
 
 #[tokio::test]
-async fn events_of_another_version_are_missed_knowingly() {
+async fn events_of_another_version_count_as_a_gap() {
     let nats = Nats::keeping();
     let [a, b] = keepers(&nats).await;
     let mut other = Emits::new(&nats).await;
-    // Another version of the envelope, and a kind of record that nobody knows yet.
+    // Another version of the envelope, and an unknown kind of record.
     for (version, kind) in [(2, 1), (1, 200)] {
         let client = a.server.connect().await.unwrap();
         a.io.emit("n", 0).unwrap();
@@ -335,14 +335,14 @@ async fn events_of_another_version_are_missed_knowingly() {
             let is_known = n % 2 == 1;
             other.emit(if is_known { 1 } else { version }, if is_known { 1 } else { kind }, n).await;
         }
-        eventually("what is missing is counted", || b.adapter.stats().gaps == gaps + 3).await;
+        eventually("the missing events are counted", || b.adapter.stats().gaps == gaps + 3).await;
         let client = b.server.client().recover(lost).connect().await.unwrap();
-        assert!(!client.recovered(), "it would miss three of six");
-        // From then on all is well.
+        assert!(!client.recovered(), "the client would miss three of six");
+        // Later events work again.
         other.emit(1, 1, 7).await;
         assert_eq!(numbers(&client, 1).await, [7]);
         client.disconnect();
-        eventually("it is gone", || b.io.socket_count() == 0).await;
+        eventually("the socket has left", || b.io.socket_count() == 0).await;
     }
 }
 
@@ -358,11 +358,11 @@ async fn unknown_record_version_to_one_client_counts_as_a_gap() {
     let own = format!("sociable.sociable.kept.of.{}", a.adapter.tag().unwrap());
     other.publish(&own, other.envelope(2, 6, 1)).await;
     let client = b.server.client().recover(lost).connect().await.unwrap();
-    assert!(!client.recovered(), "what was for it alone can't be read");
+    assert!(!client.recovered(), "the client's own event can't be read");
 }
 
 #[tokio::test]
-async fn a_publisher_that_skips_a_number_cuts_off_nobody() {
+async fn skipped_number_of_a_publisher_closes_no_client() {
     let nats = Nats::keeping();
     let [a, b] = keepers(&nats).await;
     let mut other = Emits::new(&nats).await;
@@ -376,14 +376,14 @@ async fn a_publisher_that_skips_a_number_cuts_off_nobody() {
     }
     assert_eq!(numbers(&here, 4).await, [2, 3, 4, 5]);
     here.sync().await.unwrap();
-    eventually("it is counted", || a.adapter.stats().gaps == 2).await;
+    eventually("the gaps are counted", || a.adapter.stats().gaps == 2).await;
     let away = a.server.client().recover(lost).connect().await.unwrap();
     assert!(away.recovered(), "the stream has all that there is");
     assert_eq!(numbers(&away, 4).await, [2, 3, 4, 5]);
 }
 
 #[tokio::test]
-async fn an_unknown_envelope_is_a_gap_also_without_a_history() {
+async fn unknown_envelope_is_a_gap_without_history() {
     let nats = Nats::start();
     let node = start(NatsOptions::new(nats.url())).await;
     let mut other = Emits::new(&nats).await;
@@ -397,18 +397,18 @@ async fn an_unknown_envelope_is_a_gap_also_without_a_history() {
         publisher.publish("sociable.sociable.all", other.envelope(version, kind, other.sequence).into()).await.unwrap();
     }
     publisher.flush().await.unwrap();
-    eventually("what is missing is counted", || node.adapter.stats().gaps == 2).await;
+    eventually("the missing envelopes are counted", || node.adapter.stats().gaps == 2).await;
     let client = node.server.client().recover(lost).connect().await.unwrap();
-    assert!(!client.recovered(), "it would miss two of three");
+    assert!(!client.recovered(), "the client would miss two of three");
 }
 
 #[tokio::test]
-async fn nodes_tell_which_versions_they_read() {
+async fn nodes_announce_the_versions_they_read() {
     let nats = Nats::start();
     let mut heard = Forger::come(&nats).await;
     let node = member(&nats, "node").await;
     assert_eq!(heard.ask(&node.tag).await["versions"], json!([1, 1]));
-    // One that reads others alone is told of; what is said of it is believed until it goes.
+    // A node with other versions alone is counted. The claim stands until the node leaves.
     heard.say(json!({ "occasion": "hello", "tag": "next", "epoch": 1, "versions": [2, 3] })).await;
-    eventually("they don't agree", || node.adapter.stats().disagreeing == 1).await;
+    eventually("the disagreement is counted", || node.adapter.stats().disagreeing == 1).await;
 }

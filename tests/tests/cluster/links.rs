@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn message_over_max_payload_is_an_error_and_nothing_else() {
+async fn message_over_max_payload_is_refused_alone() {
     let nats = Nats::with("max_payload: 4096");
     let [a, b] = start([&nats, &nats]).await;
     let mut near = client(&a, &[]).await;
@@ -14,16 +14,16 @@ async fn message_over_max_payload_is_an_error_and_nothing_else() {
     assert_eq!(heard(&a.io, &mut far).await, [event("n", 2)]);
     assert_eq!(heard(&a.io, &mut near).await.len(), 2, "this node's own clients got both");
     let too_large = |error: &EmitError| matches!(error, EmitError::Adapter(AdapterError::TooLarge { limit, .. }) if *limit < 4096);
-    let error = within("nobody is waited for", a.io.to("nobody").emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
+    let error = within("the question fails at once", a.io.to("nobody").emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
     assert!(matches!(&error.reason, AckError::Emit(error) if too_large(error)), "{error}");
-    let error = within("nobody is waited for", a.io.server_side_emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
+    let error = within("the question fails at once", a.io.server_side_emit_with_ack("q", "x".repeat(5000))).await.unwrap_err();
     assert!(error.error.as_ref().is_some_and(too_large), "{error}");
     assert_eq!(error.missing, ["node-1"]);
-    let error = within("nobody is waited for", a.io.to("x".repeat(5000)).fetch_sockets()).await.unwrap_err();
+    let error = within("the question fails at once", a.io.to("x".repeat(5000)).fetch_sockets()).await.unwrap_err();
     assert!(error.error.as_ref().is_some_and(too_large), "{error}");
     assert_eq!((a.adapter.stats().too_large, a.adapter.stats().disconnected), (4, 0));
 
-    // Many sockets are told of in several messages.
+    // The answer about many sockets takes several messages.
     let many = Client::connect_many(b.node.addr, 60).await;
     assert_eq!(a.io.fetch_sockets().await.unwrap().len(), 62);
     drop(many);
@@ -38,11 +38,11 @@ async fn node_serves_its_own_clients_while_nats_is_down() {
     let mut near = client(&a, &[]).await;
     let mut far = client(&b, &[]).await;
     nats.kill();
-    eventually("it is noticed", || !a.io.is_connected() && !b.io.is_connected()).await;
+    eventually("the outage is noticed", || !a.io.is_connected() && !b.io.is_connected()).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(near.packet().await, event("n", 1));
     // The links are found to be down one after the other.
-    eventually("it does not wait for the link", || {
+    eventually("the emit does not wait for the link", || {
         a.io.volatile().emit("n", 0).unwrap();
         a.adapter.stats().volatile_dropped > 0
     })
@@ -50,19 +50,19 @@ async fn node_serves_its_own_clients_while_nats_is_down() {
     assert_eq!(near.packet().await, event("n", 0), "this node's own clients get it");
     let error = (0..1000).find_map(|_| a.io.emit("x", "x".repeat(1000)).err()).unwrap();
     assert!(matches!(error, EmitError::Adapter(AdapterError::Full { limit: 200_000 })), "{error}");
-    eventually("what waits too long is dropped", || a.adapter.stats().late > 0).await;
+    eventually("expired records are dropped", || a.adapter.stats().late > 0).await;
     nats.restart();
     eventually("the links are up again", || a.io.is_connected() && b.io.is_connected()).await;
     let mut n = 1;
-    eventually("they hear each other again", || {
+    eventually("the nodes reach each other again", || {
         n += 1;
         a.io.emit("n", n).is_ok() && b.adapter.stats().received > 0
     })
     .await;
     let packets = heard(&a.io, &mut far).await;
-    assert!(events(&packets, "x") < 1000, "what waited too long did not come late");
+    assert!(events(&packets, "x") < 1000, "expired events did not come late");
     assert!(events(&packets, "n") > 0);
-    eventually("that something was lost is seen", || {
+    eventually("the loss is noticed", || {
         a.io.emit("more", ()).unwrap();
         b.adapter.stats().gaps > 0
     })
@@ -70,7 +70,7 @@ async fn node_serves_its_own_clients_while_nats_is_down() {
 }
 
 #[tokio::test]
-async fn a_flood_from_a_node_that_never_stops_is_bounded_in_its_queue() {
+async fn queue_is_bounded_when_a_node_floods_the_bus() {
     let nats = Nats::start();
     let one = start_with(options(&nats, "a").queue_bytes(100_000), |builder| builder).await;
     let refused = (0..100_000).filter(|_| one.io.emit("n", "x".repeat(100)).is_err()).count();
@@ -119,7 +119,7 @@ impl sociable::adapter::Node for HeldUp {
 }
 
 #[tokio::test]
-async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
+async fn burst_arrives_whole_when_a_node_is_busy() {
     let nats = Nats::start();
     let adapter = NatsAdapter::connect(options(&nats, "a")).await.unwrap();
     let (node, go_on) = HeldUp::start(&adapter);
@@ -133,7 +133,7 @@ async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
     let stranger = async_nats::connect(nats.url()).await.unwrap();
     let begun = std::time::Instant::now();
     while node.heard.load(Ordering::Relaxed) == 0 {
-        assert!(begun.elapsed() < patience(), "it listens");
+        assert!(begun.elapsed() < patience(), "the node is subscribed");
         stranger.publish("sociable.sociable.all", envelope()).await.unwrap();
         stranger.flush().await.unwrap();
     }
@@ -143,19 +143,19 @@ async fn a_burst_that_comes_while_a_node_is_busy_is_not_lost() {
     }
     stranger.flush().await.unwrap();
     go_on.send(()).unwrap();
-    eventually("all of it comes", || node.heard.load(Ordering::Relaxed) > burst).await;
+    eventually("the whole burst comes", || node.heard.load(Ordering::Relaxed) > burst).await;
     assert_eq!((adapter.stats().slow_consumer, adapter.stats().gaps), (0, 0));
 }
 
 #[tokio::test]
-async fn a_node_that_has_too_much_to_answer_says_so() {
+async fn node_refuses_questions_when_it_has_too_many() {
     let nats = Nats::start();
     let (a, b) = (NatsAdapter::connect(options(&nats, "a")).await.unwrap(), NatsAdapter::connect(options(&nats, "b")).await.unwrap());
     let _kept = (HeldUp::start(&a), HeldUp::start(&b));
     eventually("the nodes know each other", || a.members().len() == 1 && b.members().len() == 1).await;
     let ask = || a.request(Request { namespace: "/".into(), ask: Ask::Sockets { target: Target::default() }, trace: None });
     let waiting: Vec<_> = (0..10_000).map(|_| ask()).collect();
-    let answers = within("it is refused", ask().collect::<Vec<_>>()).await;
+    let answers = within("the question is refused", ask().collect::<Vec<_>>()).await;
     assert_eq!(answers, [Answer::Asked(vec!["b".into()]), Answer::Lost("b".into())]);
     assert_eq!(b.stats().unanswered, 1);
     drop(waiting);
@@ -169,7 +169,7 @@ async fn nats_permission_errors_are_counted() {
     let one = start_with(options(&nats, "a").auth(NatsAuth::User("node".into(), "p".into())), |builder| builder).await;
     assert_eq!(one.adapter.stats().server_errors, 0);
     one.io.emit("n", 1).unwrap();
-    eventually("it is told", || one.adapter.stats().server_errors == 1).await;
+    eventually("the error is counted", || one.adapter.stats().server_errors == 1).await;
 }
 
 #[tokio::test]
@@ -184,10 +184,10 @@ async fn lower_max_payload_is_heeded_after_a_reconnect() {
 }
 
 #[tokio::test]
-async fn a_tag_that_is_taken_is_not_taken_again() {
+async fn tag_is_refused_when_another_node_has_it() {
     let nats = Nats::start();
     let member = start_with(options(&nats, "a"), |builder| builder).await;
-    // Whoever wants its tag is told that it lives.
+    // A process that claims the tag gets an objection.
     let client = client(&member, &[]).await;
     let tag = Id::try_from(client.id()).unwrap().tag();
     let stranger = async_nats::connect(nats.url()).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_tag_that_is_taken_is_not_taken_again() {
     let claim = json!({ "occasion": "claim", "tag": tag, "epoch": 1 });
     stranger.publish("sociable.sociable.members", claim.to_string().into()).await.unwrap();
     loop {
-        let message = within("it objects", heard.next()).await.unwrap();
+        let message = within("the node objects", heard.next()).await.unwrap();
         let said: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
         if said["tag"] == json!(tag) && said["occasion"] == "alive" {
             break;

@@ -49,12 +49,12 @@ async fn start_with(options: NatsOptions, change: impl FnOnce(ServerBuilder) -> 
     });
     io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
     let node = Node::raw(&io, 2);
-    // It answers: its threads are there for what others ask.
+    // The answer shows that the node's threads run, and can answer questions.
     get(node.addr, "/socket.io/?EIO=4&transport=none").await;
     Member { io, node, adapter }
 }
 
-/// Waits until each knows of all others.
+/// Waits until each node is a member for all others.
 async fn acquainted(members: &[&Member]) {
     for member in members {
         eventually("the nodes know each other", || member.adapter.members().len() == members.len() - 1).await;
@@ -76,7 +76,7 @@ async fn client(member: &Member, rooms: &[&str]) -> Client {
     client
 }
 
-/// What a client gets before the last event of this server.
+/// Returns the packets that a client gets before the last event of this server.
 async fn heard(io: &Server, client: &mut Client) -> Vec<Packet> {
     io.to(client.id()).emit("last", ()).unwrap();
     client.packets_until(event("last", ())).await

@@ -1,10 +1,10 @@
-//! Metrics of the way to other nodes.
+//! Metrics of the adapter.
 
 use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
 use sociable_tests::{Nats, Node, sample_value, within};
 
 #[tokio::test]
-async fn the_way_to_other_nodes_is_told() {
+async fn metrics_show_the_latencies_of_the_adapter() {
     let nats = Nats::keeping();
     let node = async |name: &str| {
         let options = NatsOptions::new(nats.url()).cluster("metrics").node_name(name).jetstream(JetStreamOptions::default());
@@ -15,16 +15,16 @@ async fn the_way_to_other_nodes_is_told() {
     let _nodes = [Node::start(&a), Node::start(&b)];
     let all = within("the nodes know each other", async {
         while sample_value(&a, "sociable_nodes").await < 2.0 {}
-        // What one asks the other is answered.
+        // The questions of this node are answered.
         a.fetch_sockets().await.unwrap()
     });
     assert!(all.await.is_empty());
     a.emit("hello", ()).unwrap();
     a.flushed().await.unwrap();
-    for of in ["server", "answer", "keep"] {
-        let sample = format!(r#"sociable_adapter_latency_seconds_count{{of="{of}"}}"#);
+    for operation in ["ping", "request", "persist"] {
+        let sample = format!(r#"sociable_adapter_latency_seconds_count{{operation="{operation}"}}"#);
         within(&sample, async { while sample_value(&a, &sample).await < 1.0 {} }).await;
     }
-    assert!(sample_value(&a, "sociable_adapter_kept_total").await >= 1.0);
-    assert_eq!(sample_value(&a, "sociable_connected").await, 1.0);
+    assert!(sample_value(&a, "sociable_adapter_messages_persisted_total").await >= 1.0);
+    assert_eq!(sample_value(&a, "sociable_cluster_connected").await, 1.0);
 }

@@ -1,4 +1,4 @@
-//! The link to NATS, to servers that let only some in: each way to show who one is, the right one and wrong ones, and TLS.
+//! Connections to NATS servers with access control: each kind of credentials, right and wrong, and TLS.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use sociable::adapter::conformance::{Peer, check_all};
 use sociable::{NatsAdapter, NatsAuth, NatsError, NatsOptions};
 use sociable_tests::{Folder, Nats, within};
 
-/// What `docs/guide/cluster.md` says that a node needs.
+/// The permissions of a node in `docs/guide/cluster.md`.
 const NEEDED: [&str; 2] = ["sociable.sociable.>", "_INBOX.>"];
 
 async fn connect(nats: &Nats, auth: NatsAuth) -> Result<NatsAdapter, NatsError> {
@@ -106,7 +106,7 @@ async fn nats_link_authenticates_by_credentials_file() {
     is_refused(&nats, of("another's key", &good, &KeyPair::new_user())).await;
     is_refused(&nats, of("expired", &user(&account, &node, Some(2)), &node)).await;
     is_refused(&nats, of("unknown account", &user(&KeyPair::new_account(), &node, None), &node)).await;
-    // Claims that nobody signed: those of one user with the signature of another.
+    // Claims without a valid signature: those of one user with the signature of another.
     let stranger = KeyPair::new_user();
     let theirs = user(&account, &stranger, None);
     let forged = format!("{}.{}", theirs.rsplit_once('.').unwrap().0, good.rsplit_once('.').unwrap().1);
@@ -114,7 +114,7 @@ async fn nats_link_authenticates_by_credentials_file() {
 }
 
 #[tokio::test]
-async fn a_file_of_credentials_that_can_not_be_read_is_named() {
+async fn error_names_an_unreadable_credentials_file() {
     let nats = Nats::start();
     let folder = Folder::new("no-credentials");
     for path in [folder.path().join("missing"), folder.file("nonsense", "no credentials")] {
@@ -135,12 +135,12 @@ async fn nats_link_authenticates_by_its_url() {
 }
 
 #[tokio::test]
-async fn a_node_needs_no_more_than_the_guide_says() {
+async fn node_works_with_the_permissions_of_the_guide() {
     let (account, node) = (KeyPair::new_account(), KeyPair::new_user());
     let nats = server_of_an_operator(&account);
     let folder = Folder::new("permissions");
     let file = folder.file("node", &credentials(&user(&account, &node, None), &node));
-    // It holds: elsewhere this user says nothing.
+    // The permissions hold: this user can publish nothing else.
     let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
     let probe = async_nats::ConnectOptions::with_credentials_file(&file).await.unwrap().event_callback(move |event| {
         tell.send(event.to_string()).ok();
@@ -161,7 +161,7 @@ struct Certificate {
     key: PathBuf,
 }
 
-/// One that vouches for itself.
+/// Returns a self-signed certificate.
 fn certificate(folder: &Folder, name: &str) -> Certificate {
     let key = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned(), "localhost".to_owned()]).unwrap();
     Certificate {
@@ -180,17 +180,17 @@ fn private(nats: &Nats, trusted: &Path) -> NatsOptions {
 }
 
 #[tokio::test]
-async fn a_link_may_be_private() {
+async fn nats_link_verifies_the_server_certificate() {
     let folder = Folder::new("tls");
     let (server, other) = (certificate(&folder, "server"), certificate(&folder, "other"));
     let nats = tls(&server, "");
     let open = NatsOptions::new(format!("tls://localhost:{}", nats.port()));
-    NatsAdapter::connect(open).await.expect_err("nobody known vouches for it");
+    NatsAdapter::connect(open).await.expect_err("the certificate is unknown");
     NatsAdapter::connect(private(&nats, &other.certificate)).await.expect_err("another vouches for another");
     NatsAdapter::connect(private(&nats, &server.certificate)).await.unwrap();
     // And no link without it, where it is asked for.
     let open = Nats::start();
-    NatsAdapter::connect(NatsOptions::new(open.url()).require_tls()).await.expect_err("it does not speak TLS");
+    NatsAdapter::connect(NatsOptions::new(open.url()).require_tls()).await.expect_err("the server has no TLS");
 }
 
 #[tokio::test]
@@ -199,7 +199,9 @@ async fn nats_link_authenticates_by_certificate() {
     let (server, node, stranger) = (certificate(&folder, "server"), certificate(&folder, "node"), certificate(&folder, "stranger"));
     let nats = tls(&server, &format!("verify: true, ca_file: {:?}", node.certificate));
     let options = private(&nats, &server.certificate);
-    NatsAdapter::connect(options.clone()).await.expect_err("it shows no certificate");
-    NatsAdapter::connect(options.clone().client_certificate(stranger.certificate, stranger.key)).await.expect_err("nobody vouches for it");
+    NatsAdapter::connect(options.clone()).await.expect_err("the client has no certificate");
+    NatsAdapter::connect(options.clone().client_certificate(stranger.certificate, stranger.key))
+        .await
+        .expect_err("the client's certificate is unknown");
     NatsAdapter::connect(options.client_certificate(node.certificate, node.key)).await.unwrap();
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn sockets_of_all_nodes_are_told_of_and_changed() {
+async fn sockets_of_all_nodes_are_fetched_and_changed() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let mut near = client(&a, &["red"]).await;
@@ -19,7 +19,7 @@ async fn sockets_of_all_nodes_are_told_of_and_changed() {
     assert_eq!(ids, BTreeSet::from([near.id(), far.id(), late.id()].map(str::to_owned)));
     let told = sockets.iter().find(|socket| socket.id().as_str() == late.id()).unwrap();
     assert_eq!(told.data_as::<serde_json::Value>().unwrap(), json!({ "name": "Ada" }));
-    // One socket alone, by its id: one node is asked.
+    // A socket's id addresses one node alone.
     let one = a.io.to(late.id()).fetch_sockets().await.unwrap();
     assert_eq!(one.iter().map(|socket| socket.id().to_string()).collect::<Vec<_>>(), [late.id()]);
 
@@ -47,11 +47,11 @@ async fn acknowledgements_are_gathered_from_all_nodes() {
     };
     answer(&mut near).await;
     answer(&mut far).await;
-    let replies = within("all answer", asked).await.unwrap();
+    let replies = within("all clients answer", asked).await.unwrap();
     let ids: BTreeSet<_> = replies.iter().map(|reply| (reply.id.to_string(), reply.args.decode::<String>(0).unwrap())).collect();
     assert_eq!(ids, BTreeSet::from([near.id(), far.id()].map(|id| (id.to_owned(), id.to_owned()))));
 
-    // One that leaves is told, and does not hold up the others.
+    // The error names a leaving client, which does not delay the others.
     let asked = a.io.to("red").timeout(AGES).emit_with_ack("q", 2);
     answer(&mut near).await;
     far.packet().await;
@@ -61,7 +61,7 @@ async fn acknowledgements_are_gathered_from_all_nodes() {
 }
 
 #[tokio::test]
-async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
+async fn server_acks_end_when_a_node_leaves() {
     let nats = Nats::start();
     let [a, b, c] = start([&nats, &nats, &nats]).await;
     for (member, name) in [(&b, "b"), (&c, "c")] {
@@ -72,7 +72,7 @@ async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
     assert_eq!(names, BTreeSet::from(["b", "c"].map(str::to_owned)));
     assert_eq!(a.io.server_count().await, 3);
 
-    // It is asked, and never answers: neither does the clock.
+    // Node `c` gets the question and never answers, and no timeout ends it.
     let (asked, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(parking_lot::Mutex::new(vec![])));
     let count = Arc::clone(&asked);
     c.io.on_server_event("hold", move |ack: Ack| {
@@ -82,15 +82,15 @@ async fn servers_answer_each_other_and_one_that_leaves_ends_the_wait() {
     });
     b.io.on_server_event("hold", |ack: Ack| std::future::ready(ack.send("b")));
     let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
-    eventually("it is asked", || asked.load(Ordering::Relaxed) == 1).await;
+    eventually("the node is asked", || asked.load(Ordering::Relaxed) == 1).await;
     c.io.close(Duration::ZERO).await;
     let answers = within("the wait ends", waiting).await.unwrap().unwrap();
     assert_eq!(answers.len(), 1);
-    eventually("it is no member any more", || a.adapter.members().len() == 1).await;
+    eventually("the node has left", || a.adapter.members().len() == 1).await;
 }
 
 #[tokio::test]
-async fn a_node_that_was_taken_for_dead_gets_its_answers() {
+async fn node_gets_its_answers_after_it_was_taken_for_dead() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;
     let held = Arc::new(parking_lot::Mutex::new(None));
@@ -100,16 +100,16 @@ async fn a_node_that_was_taken_for_dead_gets_its_answers() {
         std::future::ready(())
     });
     let waiting = tokio::spawn(a.io.server_side_emit_with_ack("hold", ()));
-    eventually("it is asked", || held.lock().is_some()).await;
-    // Another that bears the tag: the one before must be dead. But it is not, and says so.
+    eventually("the node is asked", || held.lock().is_some()).await;
+    // Another process announces the tag, so the former one must be dead. The former one objects.
     let tag = Id::try_from(client(&a, &[]).await.id()).unwrap().tag();
     let stranger = async_nats::connect(nats.url()).await.unwrap();
     let alive = json!({ "occasion": "alive", "tag": tag, "epoch": 1 });
     stranger.publish("sociable.sociable.members", alive.to_string().into()).await.unwrap();
     stranger.flush().await.unwrap();
-    eventually("it is taken for dead", || b.adapter.stats().lost_nodes > 0).await;
+    eventually("the node is taken for dead", || b.adapter.stats().lost_nodes > 0).await;
     held.lock().take().unwrap().send("late").unwrap();
-    let answers = within("it is answered", waiting).await.unwrap().unwrap();
+    let answers = within("the question is answered", waiting).await.unwrap().unwrap();
     assert_eq!(answers.len(), 1);
 }
 
@@ -137,10 +137,10 @@ async fn ack_request_is_cancelled_when_all_nodes_have_answered() {
     let mut heard = stranger.subscribe("sociable.sociable.all").await.unwrap();
     // A flush does not wait for the server; what is asked behind it does.
     stranger.request("nobody", "".into()).await.unwrap_err();
-    assert_eq!(within("nobody is there", a.io.emit_with_ack("q", 1)).await, Ok(vec![]));
+    assert_eq!(within("no client is there", a.io.emit_with_ack("q", 1)).await, Ok(vec![]));
     let mut kinds = vec![];
     while kinds.last() != Some(&19) {
-        let message = within("it is called off", heard.next()).await.unwrap();
+        let message = within("the question is cancelled", heard.next()).await.unwrap();
         let mut records = &message.payload[29..];
         while let Some((length, rest)) = records.split_first_chunk() {
             let (record, rest) = rest.split_at(u32::from_be_bytes(*length) as usize);

@@ -1,4 +1,4 @@
-//! Clients that come back to their node, which kept what it heard from the others.
+//! Clients that return to their node, which kept the events of the others.
 
 use super::*;
 
@@ -17,12 +17,12 @@ async fn recovered_client_has_the_events_of_other_nodes() {
     let lost = client.drop_connection();
     eventually("the loss is noticed", || b.io.recovery_usage().sessions == 1).await;
     for n in 1..20 {
-        // Those of one node keep their order; those of two are told apart.
+        // Events of one node keep their order; those of two nodes may mix.
         a.io.to("red").emit("n", n).unwrap();
         a.io.to("blue").emit("n", 99).unwrap();
         a.io.to("red").volatile().emit("n", 99).unwrap();
     }
-    eventually("all has come", || b.io.recovery_usage().events > 2 * 19).await;
+    eventually("all events have come", || b.io.recovery_usage().events > 2 * 19).await;
     let client = server.client().recover(lost).connect().await.unwrap();
     assert!(client.recovered());
     for n in 1..20 {
@@ -34,7 +34,7 @@ async fn recovered_client_has_the_events_of_other_nodes() {
 }
 
 #[tokio::test]
-async fn a_namespace_stays_for_the_client_that_it_lost() {
+async fn namespace_stays_while_its_client_can_return() {
     let nats = Nats::start();
     let recovering = |builder: ServerBuilder| builder.recovery(Recovery::default()).cleanup_empty_child_namespaces(true);
     let a = start_with(options(&nats, "a"), recovering).await;
@@ -48,12 +48,12 @@ async fn a_namespace_stays_for_the_client_that_it_lost() {
     let lost = client.drop_connection();
     eventually("the loss is noticed", || b.io.recovery_usage().sessions == 1).await;
     a.io.of("/document-1").emit("n", 1).unwrap();
-    eventually("it has come", || b.io.recovery_usage().events == 2).await;
+    eventually("the event has come", || b.io.recovery_usage().events == 2).await;
     let client = server.client().namespace("/document-1").recover(lost).connect().await.unwrap();
     assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 1);
 }
 
-/// Each node has a history of its own: what did not come is missing in it, and nobody may come back as if it were not.
+/// Each node has its own history. Lost events are missing in it, so clients that were disconnected are not recovered.
 #[tokio::test]
 async fn recovery_is_refused_when_the_nats_link_was_down() {
     let mut nats = Nats::start();
@@ -65,7 +65,7 @@ async fn recovery_is_refused_when_the_nats_link_was_down() {
     let lost = client.drop_connection();
     eventually("the loss is noticed", || member.io.recovery_usage().sessions == 1).await;
     let client = server.client().recover(lost).connect().await.unwrap();
-    assert!(client.recovered(), "all is there");
+    assert!(client.recovered(), "no event is missing");
     let lost = client.drop_connection();
     eventually("the loss is noticed", || member.io.recovery_usage().sessions == 1).await;
     nats.kill();
@@ -73,7 +73,7 @@ async fn recovery_is_refused_when_the_nats_link_was_down() {
     nats.restart();
     eventually("the link is up", || member.io.is_connected()).await;
     let client = server.client().recover(lost).connect().await.unwrap();
-    assert!(!client.recovered(), "somebody may have sent something meanwhile");
+    assert!(!client.recovered(), "events may be missing");
     member.io.emit("n", 2).unwrap();
     client.expect("n").await.unwrap();
     let lost = client.drop_connection();

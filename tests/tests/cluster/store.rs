@@ -52,7 +52,8 @@ async fn numbers(client: &TestClient, last: u64) -> Vec<u64> {
     numbers
 }
 
-/// A new client is lost at one node and comes back to the other. True if it has all that was said meanwhile.
+/// Disconnects a new client from one node, and reconnects it to the other. Returns true if it has all events of the
+/// meantime.
 async fn recovers(from: &Member, to: &Member, n: u64) -> bool {
     let client = from.server.connect().await.unwrap();
     from.io.to(client.id()).emit("n", n).unwrap();
@@ -73,7 +74,7 @@ async fn context(nats: &Nats) -> jetstream::Context {
 
 /// Clients whose sessions are as large as may be: together many times what the store holds.
 #[tokio::test]
-async fn clients_alone_can_not_fill_the_store() {
+async fn store_has_room_when_clients_fill_their_share() {
     let nats = Nats::with(STORE);
     let [a, b] = pair(&nats).await;
     let watcher = b.server.connect().await.unwrap();
@@ -88,7 +89,7 @@ async fn clients_alone_can_not_fill_the_store() {
         }
     }
     a.io.flushed().await.unwrap();
-    eventually("all is written", || a.adapter.stats().sessions_saved >= 50).await;
+    eventually("all sessions are written", || a.adapter.stats().sessions_saved >= 50).await;
     a.io.emit("n", 1).unwrap();
     assert_eq!(numbers(&watcher, 1).await, [1]);
     let stats = a.adapter.stats();
@@ -97,15 +98,15 @@ async fn clients_alone_can_not_fill_the_store() {
     let mut sessions = context(&nats).await.get_stream("KV_sociable-sociable-sessions").await.unwrap();
     assert!(sessions.info().await.unwrap().state.bytes <= SHARE as u64);
     assert!(recovers(&a, &b, 10).await);
-    // What is over the cap of one session is not kept.
+    // A session beyond its limit is not persisted.
     let greedy = a.server.connect().await.unwrap();
     greedy.emit_with_ack("name", "x".repeat(70_000)).await.unwrap();
-    eventually("it is counted", || a.io.stats().sessions_too_large > 0).await;
+    eventually("the large session is counted", || a.io.stats().sessions_too_large > 0).await;
 }
 
 /// Another tenant of the NATS server takes all the room that there is.
 #[tokio::test]
-async fn events_go_on_while_the_store_is_full() {
+async fn events_are_delivered_while_the_store_is_full() {
     let nats = Nats::with(STORE);
     let [a, b] = pair(&nats).await;
     let (near, far) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
@@ -144,7 +145,7 @@ async fn events_go_on_while_the_store_is_full() {
     assert!(a.io.flushed().await.is_ok(), "nothing waits");
     for (member, client) in [(&a, near.as_lost()), (&b, lost)] {
         let back = member.server.client().recover(client).connect().await.unwrap();
-        assert!(!back.recovered(), "it would miss something");
+        assert!(!back.recovered(), "the client would miss an event");
         back.disconnect();
     }
     far.sync().await.unwrap();
@@ -158,7 +159,7 @@ async fn events_go_on_while_the_store_is_full() {
     })
     .await;
     assert!(recovers(&b, &a, n + 100).await);
-    assert_eq!((a.io.stats().sessions_voided, b.io.stats().sessions_voided), (0, 0), "nobody was cut off");
+    assert_eq!((a.io.stats().sessions_voided, b.io.stats().sessions_voided), (0, 0), "no client was disconnected");
     for client in [&far, &stays] {
         client.sync().await.unwrap();
     }

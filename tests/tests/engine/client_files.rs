@@ -30,7 +30,7 @@ impl Drop for Folder {
 }
 
 #[tokio::test]
-async fn both_ways_of_serving_serve_them() {
+async fn client_files_are_served_both_ways() {
     let folder = Folder::with("both", &[("socket.io.js", SCRIPT.as_bytes()), ("secret.js", b"secret"), ("socket.io.js.map", b"{}")]);
     for (_, node) in Node::both(|| Server::builder().serve_client(&folder.0).build().unwrap()) {
         let script = get(node.addr, "/socket.io/socket.io.js").await;
@@ -51,10 +51,10 @@ async fn both_ways_of_serving_serve_them() {
 }
 
 #[test]
-fn a_folder_that_will_not_do_is_told_at_the_start_with_all_else() {
+fn bad_folder_of_client_files_fails_the_build() {
     let none = Folder::with("none", &[("index.html", b"")]);
     let wrong = Server::builder().serve_client(&none.0).ping_timeout(Duration::ZERO).build().unwrap_err().to_string();
-    assert!(wrong.contains("no file of socket.io-client is there") && wrong.contains("ping_timeout"), "{wrong}");
+    assert!(wrong.contains("no file of socket.io-client found") && wrong.contains("ping_timeout"), "{wrong}");
 
     let long = Folder::with("long", &[("socket.io.js", &vec![b' '; 5 << 20])]);
     let wrong = Server::builder().serve_client(&long.0).build().unwrap_err().to_string();

@@ -3,11 +3,11 @@
 use super::*;
 
 #[tokio::test]
-async fn two_polls_at_once_end_the_session() {
+async fn session_ends_on_two_concurrent_polls() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let (mut first, mut second) = (Connection::open(node.addr).await, Connection::open(node.addr).await);
-        // Which of them comes first is not told; one gets the close packet, the other is refused.
+        // Either poll may come first. One gets the close packet, the other is refused.
         first.ask("GET", &session.target, &[], "").await;
         second.ask("GET", &session.target, &[], "").await;
         let mut answers = [first.response().await.unwrap(), second.response().await.unwrap()];
@@ -19,7 +19,7 @@ async fn two_polls_at_once_end_the_session() {
 }
 
 #[tokio::test]
-async fn two_posts_at_once_end_the_session() {
+async fn session_ends_on_two_concurrent_posts() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         // They may miss each other: then they are sent once more.
@@ -40,7 +40,7 @@ async fn two_posts_at_once_end_the_session() {
 }
 
 #[tokio::test]
-async fn bytes_as_the_body_of_a_post_end_the_session() {
+async fn session_ends_on_a_post_of_raw_bytes() {
     let (engines, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     let response = request(node.addr, "POST", &session.target, &[("Content-Type", "application/octet-stream")], "4x").await;
@@ -49,11 +49,11 @@ async fn bytes_as_the_body_of_a_post_end_the_session() {
 }
 
 #[tokio::test]
-async fn too_long_a_body_is_refused_and_the_session_goes_on() {
+async fn session_continues_when_a_long_body_is_refused() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         assert_eq!(session.post(&format!("4{}", "a".repeat(1_000_000))).await.brief(), (413, ""));
-        // A body that does not tell its length is measured as it comes.
+        // A body without a length is measured while it comes.
         let mut connection = Connection::open(node.addr).await;
         connection.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n", session.target)).await;
         for _ in 0..32 {
@@ -69,7 +69,7 @@ async fn too_long_a_body_is_refused_and_the_session_goes_on() {
 }
 
 #[tokio::test]
-async fn too_long_a_frame_ends_the_session() {
+async fn session_ends_on_an_oversized_frame() {
     for (engines, node) in everywhere() {
         let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.send(&"4".repeat(1_000_000)).await;
@@ -98,7 +98,7 @@ async fn session_ends_when_a_packet_is_invalid() {
 }
 
 #[tokio::test]
-async fn an_empty_frame_ends_the_session() {
+async fn session_ends_on_an_empty_frame() {
     let (engines, node) = start(|options| options);
     let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
     socket.send("").await;
@@ -106,7 +106,7 @@ async fn an_empty_frame_ends_the_session() {
 }
 
 #[tokio::test]
-async fn bytes_that_are_no_text_are_replaced_and_are_no_type() {
+async fn invalid_utf8_is_replaced_and_is_no_packet_type() {
     let (engines, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     for body in [&[b'4', 0xff, 0xfe], &[0xff, 0xfe, b'4']] {
@@ -122,7 +122,7 @@ async fn bytes_that_are_no_text_are_replaced_and_are_no_type() {
 }
 
 #[tokio::test]
-async fn a_ping_of_the_client_ends_the_session() {
+async fn session_ends_on_a_ping_of_the_client() {
     let (engines, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     session.send("2").await;
@@ -133,7 +133,7 @@ async fn a_ping_of_the_client_ends_the_session() {
 }
 
 #[tokio::test]
-async fn packets_that_mean_nothing_here_are_ignored() {
+async fn unexpected_packets_are_ignored() {
     let (engines, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     session.send("0\u{1e}5\u{1e}6\u{1e}3\u{1e}4still here").await;
@@ -142,7 +142,7 @@ async fn packets_that_mean_nothing_here_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_client_that_says_goodbye_gets_its_poll_answered() {
+async fn close_packet_of_a_client_answers_its_poll() {
     for (engines, node) in everywhere() {
         // The goodbye may overtake a poll on another connection, which then comes too late: that is tried again.
         let session = loop {
@@ -164,7 +164,7 @@ async fn a_client_that_says_goodbye_gets_its_poll_answered() {
 }
 
 #[tokio::test]
-async fn a_goodbye_by_websocket_closes_at_once() {
+async fn close_packet_over_websocket_closes_at_once() {
     for (engines, node) in everywhere() {
         let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         socket.send("1").await;
@@ -174,7 +174,7 @@ async fn a_goodbye_by_websocket_closes_at_once() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_says_so_to_the_poll_that_waits() {
+async fn waiting_poll_gets_close_when_the_server_closes() {
     let (engines, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     let mut poll = Connection::open(node.addr).await;
@@ -190,7 +190,7 @@ async fn a_server_that_closes_says_so_to_the_poll_that_waits() {
 }
 
 #[tokio::test]
-async fn a_server_that_closes_says_so_to_the_next_poll() {
+async fn next_poll_gets_close_when_the_server_closes() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         session.send("4close").await;
@@ -215,7 +215,7 @@ async fn queued_packets_are_delivered_before_the_close() {
 }
 
 #[tokio::test]
-async fn a_poll_that_is_given_up_ends_the_session() {
+async fn session_ends_when_its_poll_is_aborted() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut poll = Connection::open(node.addr).await;
@@ -230,7 +230,7 @@ async fn a_poll_that_is_given_up_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_post_that_is_given_up_ends_the_session() {
+async fn session_ends_when_its_post_is_aborted() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut post = Connection::open(node.addr).await;
@@ -241,7 +241,7 @@ async fn a_post_that_is_given_up_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_connection_that_is_lost_ends_its_session() {
+async fn session_ends_when_its_connection_is_lost() {
     for (engines, node) in everywhere() {
         let (socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         drop(socket);
@@ -255,7 +255,7 @@ async fn a_connection_that_is_lost_ends_its_session() {
 }
 
 #[tokio::test]
-async fn an_engine_that_closes_lets_all_go_and_nobody_in() {
+async fn closed_engine_has_and_accepts_no_sessions() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;

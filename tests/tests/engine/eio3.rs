@@ -42,7 +42,7 @@ async fn eio3_is_refused_unless_allowed() {
 }
 
 #[tokio::test]
-async fn text_payloads_tell_lengths_in_utf16_units() {
+async fn text_payloads_count_lengths_in_utf16_units() {
     let engines = engines();
     let node = Node::start(&engines.engine);
     let (path, _) = open(&node, "").await;
@@ -53,7 +53,7 @@ async fn text_payloads_tell_lengths_in_utf16_units() {
 }
 
 #[tokio::test]
-async fn a_payload_with_binary_is_binary_unless_the_client_takes_none() {
+async fn binary_payload_is_text_when_client_asks_for_base64() {
     let engines = engines();
     let node = Node::start(&engines.engine);
     let body = [&[0, 3, 255][..], b"4hi", &[1, 3, 255, 4, 1, 2]].concat();
@@ -90,21 +90,21 @@ async fn session_ends_when_a_payload_is_invalid() {
         let (path, sid) = open(&node, "").await;
         assert_eq!(post(node.addr, &path, body).await.brief(), (200, "ok"));
         if body != "1:4" {
-            eventually("it ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
+            eventually("the session ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
         }
     }
     let (path, sid) = open(&node, "").await;
     post_binary(&node, &path, &[1, 9, 255, 4]).await;
-    eventually("it ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
+    eventually("the session ends", || engines.end_of(&sid) == Some(CloseReason::ParseError)).await;
 }
 
 #[tokio::test]
-async fn the_client_pings_and_is_closed_if_it_does_not() {
+async fn session_ends_when_an_eio3_client_stops_pinging() {
     let engines =
         Engines::new(|builder| builder.allow_eio3(true).ping_interval(Duration::from_millis(50)).ping_timeout(Duration::from_secs(1)));
     let node = Node::start(&engines.engine);
     let (mut socket, sid) = WebSocket::session(node.addr, "/engine.io/?EIO=3&transport=websocket").await;
-    // It stays for longer than the server lets a client be silent, since it pings more often than that.
+    // Pings in shorter intervals than the ping timeout keep the session open.
     for _ in 0..40 {
         tokio::time::sleep(Duration::from_millis(30)).await;
         socket.send("2x").await;
@@ -112,9 +112,9 @@ async fn the_client_pings_and_is_closed_if_it_does_not() {
     }
     socket.send_binary(&[4, 1, 2]).await;
     assert_eq!(socket.frame().await, Some(Frame::Binary(vec![4, 1, 2])));
-    eventually("it is closed", || engines.end_of(&sid) == Some(CloseReason::PingTimeout)).await;
+    eventually("the session is closed", || engines.end_of(&sid) == Some(CloseReason::PingTimeout)).await;
     // A pong is for the server to send.
     let (path, sid) = self::open(&node, "").await;
     post(node.addr, &path, "1:3").await;
-    eventually("it ends", || engines.end_of(&sid) == Some(CloseReason::TransportError)).await;
+    eventually("the session ends", || engines.end_of(&sid) == Some(CloseReason::TransportError)).await;
 }

@@ -51,10 +51,10 @@ async fn session_ends_when_pings_are_not_answered() {
 }
 
 #[tokio::test]
-async fn messages_are_no_answer_for_ever() {
+async fn messages_do_not_replace_pongs() {
     let (engines, node) = everywhere(hasty).swap_remove(1);
     let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
-    // It talks all the time, and never answers a ping.
+    // The client sends messages, and never answers a ping.
     while engines.end_of(&sid).is_none() {
         socket.send("4x").await;
         socket.frame().await;
@@ -63,14 +63,17 @@ async fn messages_are_no_answer_for_ever() {
 }
 
 #[tokio::test]
-async fn a_ping_before_the_upgrade_has_to_be_answered_behind_it() {
+async fn ping_before_an_upgrade_needs_a_pong_after_it() {
     for (engines, node) in everywhere(|options| options.ping_interval(Duration::from_millis(200)).ping_timeout(Duration::from_millis(400)))
     {
         let session = Polling::open(node.addr, "/engine.io/").await;
         assert_eq!(session.receive().await, "2");
         let mut socket = probed(&session).await;
         socket.send("5").await;
-        eventually("it is upgraded, or too late", || engines.engine.stats().upgraded == 1 || engines.end_of(&session.sid).is_some()).await;
+        eventually("the session is upgraded, or has ended", || {
+            engines.engine.stats().upgraded == 1 || engines.end_of(&session.sid).is_some()
+        })
+        .await;
         engines.ends(&session.sid, CloseReason::PingTimeout).await;
         socket.rest().await;
         eventually("the session is gone", || engines.engine.session_count() == 0).await;
@@ -78,7 +81,7 @@ async fn a_ping_before_the_upgrade_has_to_be_answered_behind_it() {
 }
 
 #[tokio::test]
-async fn a_pong_behind_the_upgrade_answers_the_ping_before_it() {
+async fn pong_after_an_upgrade_answers_the_earlier_ping() {
     let (engines, node) = everywhere(lively).swap_remove(1);
     let session = Polling::open(node.addr, "/engine.io/").await;
     assert_eq!(session.receive().await, "2");
@@ -92,7 +95,7 @@ async fn a_pong_behind_the_upgrade_answers_the_ping_before_it() {
 }
 
 #[tokio::test]
-async fn pings_of_the_websocket_itself_are_answered() {
+async fn websocket_ping_frames_are_answered() {
     let (_, node) = everywhere(|options| options).swap_remove(1);
     let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
     socket.text().await;

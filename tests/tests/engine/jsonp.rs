@@ -8,14 +8,14 @@ async fn post(node: &Node, path: &str, form: &str) -> (u16, String) {
     (answer.status, answer.text().to_owned())
 }
 
-/// What a script hands to its callback.
+/// Returns the argument that a script passes to its callback.
 fn payload(script: &str, callback: &str) -> String {
     let text = script.strip_prefix(&format!("___eio[{callback}](")).and_then(|rest| rest.strip_suffix(");"));
     serde_json::from_str(text.unwrap_or_else(|| panic!("not a script: {script}"))).unwrap()
 }
 
 #[tokio::test]
-async fn packets_come_by_scripts_and_go_by_forms() {
+async fn jsonp_sends_scripts_and_receives_forms() {
     let engines = Engines::new(|builder| builder.jsonp(true).allow_eio3(true).http_compression(None));
     let node = Node::start(&engines.engine);
     for (revision, sent, echoed) in [(4, "4hé\u{1e}4a%5Cnb", "4hé\u{1e}4a\nb"), (3, "3:4hé4:4a%5Cnb", "3:4hé4:4a\nb")] {
@@ -32,7 +32,7 @@ async fn packets_come_by_scripts_and_go_by_forms() {
 }
 
 #[tokio::test]
-async fn errors_are_no_scripts() {
+async fn jsonp_errors_are_no_scripts() {
     let engines = Engines::new(|builder| builder.jsonp(true));
     let node = Node::start(&engines.engine);
     let refused = get(node.addr, "/engine.io/?EIO=4&transport=polling&j=0&sid=unknown").await;

@@ -19,7 +19,7 @@ const WEBSOCKET: &str = "/socket.io/?EIO=4&transport=websocket";
 
 struct User(String);
 
-/// A server in an `App` with sessions, security headers and a guard of its own, the raw way and in a plain `HttpServer`.
+/// Returns servers in an `App` with sessions, security headers and a guard: one raw, one in a plain `HttpServer`.
 fn both(set_up: impl Fn(ServerBuilder) -> ServerBuilder) -> [(Server, Node); 2] {
     [true, false].map(|raw| {
         let io = set_up(Server::builder()).build().unwrap();
@@ -49,7 +49,7 @@ fn both(set_up: impl Fn(ServerBuilder) -> ServerBuilder) -> [(Server, Node); 2] 
     })
 }
 
-/// A middleware that answers some requests by itself.
+/// A middleware that answers some requests itself.
 async fn guard(request: ServiceRequest, next: Next<BoxBody>) -> actix_web::Result<ServiceResponse<BoxBody>> {
     if request.headers().contains_key("x-blocked") {
         return Ok(request.into_response(HttpResponse::ImATeapot().body("not here")));
@@ -58,7 +58,7 @@ async fn guard(request: ServiceRequest, next: Next<BoxBody>) -> actix_web::Resul
 }
 
 #[tokio::test]
-async fn headers_of_the_applications_middleware_are_on_every_response() {
+async fn app_middleware_headers_are_on_every_response() {
     for (_, node) in both(|builder| builder) {
         let polled = request(node.addr, "GET", HANDSHAKE, &[], "").await;
         let opened = upgrade(node.addr, WEBSOCKET, &[]).await;
@@ -72,7 +72,7 @@ async fn headers_of_the_applications_middleware_are_on_every_response() {
 }
 
 #[tokio::test]
-async fn engine_middleware_adds_cookies_beside_that_of_the_engine() {
+async fn engine_middleware_adds_cookies_to_the_engines() {
     for (_, node) in both(|builder| {
         builder.cookie(Some(Cookie::named("io"))).engine_middleware(async |request: EngineRequest| {
             request.append_header("set-cookie", "a=1");
@@ -153,7 +153,7 @@ async fn engine_middlewares_run_in_order_until_one_refuses() {
         assert_eq!(counts(), (4, 4, 0));
         assert_eq!(request(node.addr, "POST", &session, &[("x-refuse", "1")], &message(connect())).await.status, 400);
         assert_eq!(counts(), (1, 0, 1));
-        // The session goes on.
+        // The session stays open.
         assert_eq!(request(node.addr, "POST", &session, &[], "3").await.status, 200);
         counts();
     }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn the_path_is_a_prefix_with_its_slash() {
+async fn path_matches_as_a_prefix_with_its_slash() {
     let (_, node) = start(|options| options.path("/my/path/"));
     let query = "?EIO=4&transport=polling";
     for path in ["/my/path/", "/my/path/more/of/it"] {
@@ -18,7 +18,7 @@ async fn the_path_is_a_prefix_with_its_slash() {
 }
 
 #[tokio::test]
-async fn the_slash_can_be_left_out() {
+async fn path_matches_without_its_trailing_slash() {
     let (_, node) = start(|options| options.path("/engine.io/").add_trailing_slash(false));
     for path in ["/engine.io", "/engine.io/", "/engine.io/more"] {
         assert_eq!(get(node.addr, &format!("{path}?EIO=4&transport=polling")).await.status, 200, "{path}");
@@ -28,7 +28,7 @@ async fn the_slash_can_be_left_out() {
 }
 
 #[tokio::test]
-async fn a_transport_that_is_not_listed_is_unknown() {
+async fn unlisted_transport_is_unknown() {
     let (_, node) = start(|options| options.transports([Transport::WebSocket]));
     assert_refused(&get(node.addr, POLLING).await, 400, 0, "Transport unknown");
     WebSocket::open(node.addr, WEBSOCKET).await;
@@ -41,7 +41,7 @@ async fn a_transport_that_is_not_listed_is_unknown() {
 }
 
 #[tokio::test]
-async fn upgrades_that_are_not_announced_are_served_all_the_same() {
+async fn unannounced_upgrade_is_served() {
     let (_, node) = start(|options| options.allow_upgrades(false));
     let session = Polling::open(node.addr, "/engine.io/").await;
     assert_eq!(session.handshake["upgrades"], serde_json::json!([]));
@@ -51,7 +51,7 @@ async fn upgrades_that_are_not_announced_are_served_all_the_same() {
 }
 
 #[tokio::test]
-async fn an_initial_packet_comes_right_behind_the_handshake() {
+async fn initial_packet_follows_the_handshake() {
     let (_, node) = start(|options| options.initial_packet("hello"));
     assert_eq!(Polling::open(node.addr, "/engine.io/").await.early, ["4hello"]);
     let mut socket = WebSocket::open(node.addr, WEBSOCKET).await;
@@ -60,7 +60,7 @@ async fn an_initial_packet_comes_right_behind_the_handshake() {
 }
 
 #[tokio::test]
-async fn a_cookie_is_set_by_the_handshake_of_polling_alone() {
+async fn cookie_is_set_by_polling_handshakes_only() {
     let (_, node) = start(|options| options.cookie(Cookie { http_only: false, ..Cookie::named("session") }));
     let response = get(node.addr, POLLING).await;
     let sid = &response.text()[9..29];
@@ -96,7 +96,7 @@ async fn handshake_is_refused_by_allow_request() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         WebSocket::open(node.addr, WEBSOCKET).await;
         let before = asked.lock().unwrap().len();
-        // It is asked about handshakes alone.
+        // The function is called for handshakes alone.
         session.send("4x").await;
         session.receive().await;
         WebSocket::open(node.addr, &session.upgrade_target()).await;
@@ -105,7 +105,7 @@ async fn handshake_is_refused_by_allow_request() {
 }
 
 #[tokio::test]
-async fn refused_requests_are_told_to_the_application() {
+async fn application_is_notified_of_refused_requests() {
     let (told, tell) = note();
     let (_, node) = start(move |options| {
         options
@@ -137,7 +137,7 @@ async fn refused_requests_are_told_to_the_application() {
 }
 
 #[tokio::test]
-async fn the_application_can_add_headers_to_every_answer() {
+async fn application_adds_headers_to_every_answer() {
     use actix_http::header::{HeaderName, HeaderValue};
     let nodes = both(|options| {
         let header = |name| (HeaderName::from_static(name), HeaderValue::from_static("yes"));
@@ -179,7 +179,7 @@ async fn cross_origin_headers_are_on_every_answer() {
         let response = request(node.addr, "GET", POLLING, &allowed, "").await;
         assert_eq!((response.status, seen(&response)), (200, ours.clone()));
         let response = request(node.addr, "GET", POLLING, &other, "").await;
-        assert_eq!((response.status, seen(&response)), (200, None), "it is not refused, the page can't read it");
+        assert_eq!((response.status, seen(&response)), (200, None), "the request is served, and the page can't read the answer");
         let response = request(node.addr, "GET", "/engine.io/?transport=none", &allowed, "").await;
         assert_eq!((response.status, seen(&response)), (400, ours.clone()));
         assert_eq!(seen(&WebSocket::try_open(node.addr, WEBSOCKET, &allowed).await.unwrap().response), ours);
@@ -189,7 +189,7 @@ async fn cross_origin_headers_are_on_every_answer() {
 }
 
 #[tokio::test]
-async fn a_preflight_request_is_answered_by_204() {
+async fn preflight_request_gets_204() {
     let (engines, node) = start(|options| options.cors(Cors::any()));
     let asked = [("Origin", "https://a.example"), ("Access-Control-Request-Method", "POST"), ("Access-Control-Request-Headers", "x-token")];
     let response = request(node.addr, "OPTIONS", POLLING, &asked, "").await;
@@ -234,7 +234,7 @@ async fn long_poll_responses_are_compressed_and_short_ones_are_not() {
 }
 
 #[tokio::test]
-async fn sessions_beyond_the_limit_are_refused_until_one_has_gone() {
+async fn session_is_refused_while_the_limit_is_reached() {
     let (engines, node) = start(|options| options.max_sessions(2));
     let sessions = [Polling::open(node.addr, "/engine.io/").await, Polling::open(node.addr, "/engine.io/").await];
     let refused = get(node.addr, POLLING).await;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_handshake_tells_the_session_and_its_times() {
+async fn handshake_has_the_session_id_and_its_times() {
     for (_, node) in everywhere() {
         let response = get(node.addr, POLLING).await;
         assert_eq!(response.status, 200);
@@ -24,7 +24,7 @@ async fn a_handshake_tells_the_session_and_its_times() {
 }
 
 #[tokio::test]
-async fn messages_go_both_ways_whichever_worker_a_request_meets() {
+async fn messages_go_both_ways_on_every_worker() {
     for (_, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         for round in 0..8 {
@@ -47,7 +47,7 @@ async fn messages_go_both_ways_whichever_worker_a_request_meets() {
 }
 
 #[tokio::test]
-async fn a_poll_waits_for_what_comes_by_another_connection() {
+async fn poll_gets_a_message_from_another_connection() {
     for (_, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut connection = Connection::open(node.addr).await;
@@ -58,7 +58,7 @@ async fn a_poll_waits_for_what_comes_by_another_connection() {
 }
 
 #[tokio::test]
-async fn a_transport_that_is_none_is_refused() {
+async fn unknown_transport_is_refused() {
     for (_, node) in everywhere() {
         for query in ["", "?EIO=4", "?EIO=4&transport=", "?EIO=4&transport=webtransport", "?EIO=4&transport=constructor"] {
             let target = format!("/engine.io/{query}");
@@ -70,7 +70,7 @@ async fn a_transport_that_is_none_is_refused() {
 }
 
 #[tokio::test]
-async fn an_unknown_session_is_refused() {
+async fn unknown_session_is_refused() {
     for (engines, node) in everywhere() {
         for sid in ["nobody", "aaaaaaaaaaaaaaaaaaaa", "%00", "../../../../etc/passwd", "aaaaaaaaaaaaaaaaaaaaa"] {
             let target = format!("{POLLING}&sid={sid}");
@@ -87,7 +87,7 @@ async fn an_unknown_session_is_refused() {
 }
 
 #[tokio::test]
-async fn a_handshake_is_a_get() {
+async fn handshake_is_refused_unless_get() {
     let (_, node) = start(|options| options);
     for method in ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"] {
         assert_refused(&request(node.addr, method, POLLING, &[], "").await, 400, 2, "Bad handshake method");
@@ -96,7 +96,7 @@ async fn a_handshake_is_a_get() {
 }
 
 #[tokio::test]
-async fn other_methods_of_a_session_are_refused_and_it_goes_on() {
+async fn session_continues_when_another_method_is_refused() {
     let (engines, node) = start(|options| options);
     let session = Polling::open(node.addr, "/engine.io/").await;
     for method in ["PUT", "PATCH", "DELETE", "OPTIONS"] {
@@ -108,7 +108,7 @@ async fn other_methods_of_a_session_are_refused_and_it_goes_on() {
 }
 
 #[tokio::test]
-async fn a_websocket_transport_needs_an_upgrade() {
+async fn websocket_transport_is_refused_without_upgrade() {
     let (_, node) = start(|options| options);
     assert_refused(&get(node.addr, WEBSOCKET).await, 400, 3, "Bad request");
     let session = Polling::open(node.addr, "/engine.io/").await;
@@ -120,7 +120,7 @@ async fn a_websocket_transport_needs_an_upgrade() {
 }
 
 #[tokio::test]
-async fn another_revision_is_refused_before_the_101() {
+async fn other_protocol_version_is_refused_before_the_101() {
     for (_, node) in everywhere() {
         for revision in ["", "EIO=3&", "EIO=5&", "EIO=abc&"] {
             let target = format!("/engine.io/?{revision}transport=");
@@ -135,13 +135,13 @@ async fn another_revision_is_refused_before_the_101() {
 }
 
 #[tokio::test]
-async fn a_parameter_is_refused_when_it_is_repeated() {
+async fn request_is_refused_when_a_parameter_is_repeated() {
     let (engines, node) = start(|options| options.jsonp(true));
     for query in ["EIO=3&EIO=4&transport=polling", "EIO=4&transport=websocket&transport=polling", "EIO=4&transport=polling&sid=&sid="] {
         assert_refused(&get(node.addr, &format!("/engine.io/?{query}")).await, 400, 3, "Bad request");
     }
     assert_eq!(engines.engine.session_count(), 0);
-    // Of others the last one counts.
+    // The last value of other parameters counts.
     assert_eq!(get(node.addr, "/engine.io/?EIO=4&transport=polling&j=x&j=0&a=1&a=2").await.status, 200);
 }
 
@@ -160,7 +160,7 @@ async fn refused_upgrade_gets_text_and_a_closed_connection() {
 }
 
 #[tokio::test]
-async fn the_headers_of_a_websocket_are_checked() {
+async fn websocket_headers_are_checked() {
     let nodes = both(|options| options);
     let good = upgrade_request(WEBSOCKET, &[]);
     let key = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
@@ -182,7 +182,7 @@ async fn the_headers_of_a_websocket_are_checked() {
 }
 
 #[tokio::test]
-async fn a_control_character_in_the_origin_is_refused() {
+async fn origin_with_a_control_character_is_refused() {
     let (engines, node) = start(|options| options);
     let response = request(node.addr, "GET", POLLING, &[("Origin", "http://a\u{1}b")], "").await;
     assert_eq!(response.status, 400);
@@ -190,7 +190,7 @@ async fn a_control_character_in_the_origin_is_refused() {
 }
 
 #[tokio::test]
-async fn old_browsers_are_told_not_to_guess() {
+async fn answers_to_old_browsers_disable_the_xss_filter() {
     let (_, node) = start(|options| options);
     for agent in ["Mozilla/5.0 (compatible;MSIE 10.0)", "Mozilla/5.0 (Windows NT 6.3; Trident/7.0; rv:11.0)"] {
         let response = request(node.addr, "GET", POLLING, &[("User-Agent", agent)], "").await;

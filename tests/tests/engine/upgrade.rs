@@ -1,4 +1,4 @@
-//! From polling to WebSocket with nothing lost, and the heartbeat on either.
+//! Upgrades from polling to WebSocket without a loss, and the heartbeat on both.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use sociable_tests::{Connection, Engines, Frame, Node, Polling, WebSocket, event
 
 pub(crate) const WEBSOCKET: &str = "/engine.io/?EIO=4&transport=websocket";
 
-/// The same engine on one, two and four workers, and in a plain `HttpServer`.
+/// Returns the same engine on one, two and four workers, and in a plain `HttpServer`.
 pub(crate) fn everywhere(options: impl Fn(EngineBuilder) -> EngineBuilder) -> Vec<(Engines, Node)> {
     let raw = [1, 2, 4].map(|workers| {
         let engines = Engines::new(&options);
@@ -29,7 +29,7 @@ pub(crate) async fn probed(session: &Polling) -> WebSocket {
     socket
 }
 
-/// A WebSocket that nobody waits for is opened and closed, as by the JavaScript server.
+/// An unexpected WebSocket is opened and closed, as by the JavaScript server.
 async fn assert_turned_away(target: &str, addr: SocketAddr) {
     let mut socket = WebSocket::open(addr, target).await;
     socket.send_raw([masked(0x81, "2probe"), masked(0x81, "5")].concat()).await;
@@ -41,14 +41,14 @@ async fn assert_mismatch(session: &Polling) {
 }
 
 #[tokio::test]
-async fn a_probe_releases_the_poll_and_the_upgrade_takes_over() {
+async fn probe_releases_the_poll_before_the_upgrade() {
     for (engines, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut poll = Connection::open(node.addr).await;
         poll.ask("GET", &session.target, &[], "").await;
         let mut socket = probed(&session).await;
         assert_eq!(poll.response().await.unwrap().brief(), (200, "6"));
-        // Until it is done, the session goes on by polling.
+        // Until the upgrade completes, the session continues by polling.
         session.send("4by polling").await;
         assert_eq!(session.receive().await, "4by polling");
         socket.send("5").await;
@@ -66,7 +66,7 @@ async fn a_probe_releases_the_poll_and_the_upgrade_takes_over() {
 }
 
 #[tokio::test]
-async fn queued_packets_come_by_websocket_after_an_upgrade() {
+async fn queued_packets_use_the_websocket_after_upgrade() {
     for (_, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = probed(&session).await;
@@ -79,7 +79,7 @@ async fn queued_packets_come_by_websocket_after_an_upgrade() {
 }
 
 #[tokio::test]
-async fn frames_right_behind_the_upgrade_belong_to_the_session() {
+async fn frames_after_the_upgrade_packet_are_kept() {
     for (_, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = probed(&session).await;
@@ -96,7 +96,7 @@ async fn frames_right_behind_the_upgrade_belong_to_the_session() {
 }
 
 #[tokio::test]
-async fn frames_right_behind_the_request_are_read() {
+async fn frames_sent_with_the_request_are_read() {
     for (_, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut connection = Connection::open(node.addr).await;
@@ -104,7 +104,7 @@ async fn frames_right_behind_the_request_are_read() {
         bytes.extend([masked(0x81, "2probe"), masked(0x81, "5"), masked(0x81, "4at once")].concat());
         connection.send(bytes).await;
         let mut socket = WebSocket::opened(connection).await.unwrap();
-        // Whether a probe is answered that is over already is nobody's business.
+        // The answer to an obsolete probe is optional.
         let first = socket.text().await;
         let second = if first == "3probe" { socket.text().await } else { first };
         assert_eq!(second, "4at once");
@@ -120,7 +120,7 @@ async fn frames_right_behind_the_request_are_read() {
 }
 
 #[tokio::test]
-async fn an_upgrade_amid_traffic_loses_doubles_and_reorders_nothing() {
+async fn upgrade_amid_traffic_keeps_every_message_in_order() {
     for (_, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let polls = tokio::spawn({
@@ -162,14 +162,14 @@ async fn an_upgrade_amid_traffic_loses_doubles_and_reorders_nothing() {
 }
 
 #[tokio::test]
-async fn a_poll_that_waits_at_the_upgrade_is_let_go() {
+async fn waiting_poll_is_answered_at_the_upgrade() {
     for (engines, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = probed(&session).await;
         let mut poll = Connection::open(node.addr).await;
         poll.ask("GET", &session.target, &[], "").await;
         socket.send("5").await;
-        // It was released before, is closed by the upgrade, or comes after it.
+        // The poll was released before, is closed by the upgrade, or comes after it.
         let response = poll.response().await.unwrap();
         assert!([(200, "6"), (200, "1"), (400, r#"{"code":3,"message":"Bad request"}"#)].contains(&response.brief()), "{response:?}");
         socket.send("4unharmed").await;
@@ -179,11 +179,11 @@ async fn a_poll_that_waits_at_the_upgrade_is_let_go() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_fails_leaves_polling_usable() {
+async fn failed_upgrade_leaves_polling_usable() {
     for (engines, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut failed = 0;
-        // What is sent in place of the probe, and what in place of the upgrade.
+        // The packets in place of the probe, and of the upgrade.
         let wrong = [("4x", None), ("2", None), ("3", None), ("", None), ("2probe", Some("4x")), ("2probe", Some("6"))];
         for (first, second) in wrong {
             let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
@@ -240,7 +240,7 @@ async fn upgrade_is_taken_as_the_javascript_server_takes_it() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_is_never_finished_is_given_up() {
+async fn unfinished_upgrade_times_out() {
     for (engines, node) in everywhere(|options| options.upgrade_timeout(Duration::from_millis(50))) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         for probe in [false, true] {
@@ -257,7 +257,7 @@ async fn an_upgrade_that_is_never_finished_is_given_up() {
 }
 
 #[tokio::test]
-async fn a_session_has_one_upgrade_at_a_time_and_one_in_its_life() {
+async fn session_upgrades_only_once() {
     for (_, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = probed(&session).await;
@@ -272,7 +272,7 @@ async fn a_session_has_one_upgrade_at_a_time_and_one_in_its_life() {
 }
 
 #[tokio::test]
-async fn a_session_born_on_websocket_cant_be_taken_over() {
+async fn websocket_session_refuses_an_upgrade() {
     for (engines, node) in everywhere(|options| options) {
         let (mut socket, sid) = WebSocket::session(node.addr, WEBSOCKET).await;
         assert_turned_away(&format!("{WEBSOCKET}&sid={sid}"), node.addr).await;
@@ -285,7 +285,7 @@ async fn a_session_born_on_websocket_cant_be_taken_over() {
 }
 
 #[tokio::test]
-async fn a_session_that_ends_during_its_upgrade_closes_the_websocket() {
+async fn upgrade_socket_closes_when_its_session_ends() {
     for (engines, node) in everywhere(|options| options) {
         let session = Polling::open(node.addr, "/engine.io/").await;
         let mut socket = probed(&session).await;

@@ -1,4 +1,5 @@
-//! Clients that send a body which nobody reads: each gets its answer, from a node and through a balancer, and the connection ends within bounds.
+//! Clients that send an unread body. Each gets its answer, from a node and through a balancer, and its connection ends
+//! within bounds.
 
 use std::future::ready;
 use std::net::SocketAddr;
@@ -131,7 +132,7 @@ async fn early_answer_is_read_when_a_body_is_under_way() {
                 }
                 for (head, status) in cases {
                     let answer = send(address, &head, length, way).await;
-                    // A balancer says by itself what is too long for a session.
+                    // The balancer refuses a body that is too long for a session.
                     let longer = address != site.node.addr && length > 1_000_000;
                     let told = |status: u16| answer.starts_with(&format!("HTTP/1.1 {status} "));
                     assert!(told(status) || longer && told(413), "{head:.90} with {length} bytes, {way:?}, at {address}: {answer}");
@@ -171,7 +172,7 @@ async fn connection_is_cut_when_a_client_is_silent_for_too_long() {
             let answer = connection.response().await.unwrap();
             assert_eq!(answer.status, 400);
             within("the end of the answer", connection.try_read_until(b"nothing more")).await.unwrap();
-            // Its own side stays open: the other end goes all the same.
+            // The client's side stays open, and the server still closes.
             within("the reset", async {
                 while connection.try_send(b"1\r\nx\r\n").await.is_ok() {
                     tokio::task::yield_now().await

@@ -1,4 +1,4 @@
-//! What many clients together try to make one node hold: what they leave unfinished, what they do not read, and events whose handlers wait.
+//! Attacks of many clients on one node's memory: unfinished messages, unread packets, and events with waiting handlers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -31,7 +31,7 @@ mod unfinished {
     use super::*;
 
     #[tokio::test]
-    async fn incomplete_frames_of_many_clients_share_one_budget() {
+    async fn incomplete_frames_share_one_budget() {
         let (io, node) = start(|options| options.max_session_memory(1 << 20));
         let frame = masked(0x81, "4".repeat(62_000));
         let mut sockets = vec![];
@@ -44,12 +44,12 @@ mod unfinished {
         assert!(figure(&io, "session_memory_bytes").await <= 1 << 20);
         assert!(io.session_count() > 0, "not all are closed");
         drop(sockets);
-        eventually("all are gone", || io.session_count() == 0).await;
+        eventually("all sessions have ended", || io.session_count() == 0).await;
         assert_eq!(figure(&io, "session_memory_bytes").await, 0);
     }
 
     #[tokio::test]
-    async fn incomplete_bodies_of_many_clients_share_one_budget() {
+    async fn incomplete_bodies_share_one_budget() {
         let (io, node) = start(|options| options.max_session_memory(1 << 20));
         let mut bodies = vec![];
         for _ in 0..40 {
@@ -63,7 +63,7 @@ mod unfinished {
         eventually("some are refused", || io.stats().packets_over_budget > 0).await;
         assert!(figure(&io, "session_memory_bytes").await <= 1 << 20);
         drop(bodies);
-        eventually("all are gone", || io.session_count() == 0).await;
+        eventually("all sessions have ended", || io.session_count() == 0).await;
         assert_eq!(figure(&io, "session_memory_bytes").await, 0);
     }
 }
@@ -72,7 +72,7 @@ mod unread {
     use super::*;
 
     const BUDGET: usize = 4 << 20;
-    /// Whoever does not read misses no ping meanwhile.
+    /// The interval of pings is so long that a slow client misses none.
     const HOUR: Duration = Duration::from_secs(3600);
 
     /// A client for which the system holds little.
@@ -84,7 +84,7 @@ mod unread {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn clients_that_do_not_read_share_one_budget() {
+    async fn slow_clients_share_one_budget() {
         let (io, node) = start(|options| options.max_unread(BUDGET).ping_interval(HOUR));
         let mut reader = Client::connect(node.addr).await;
         let mut jammed = vec![];
@@ -93,7 +93,7 @@ mod unread {
         }
         let filler = "x".repeat(200_000);
         let mut sent = 0;
-        // What the kernel takes for them is beyond the budget, and has an end.
+        // The kernel's buffers come on top of the budget, and are bounded.
         while io.stats().unread_over_budget == 0 {
             assert!(sent < 500, "100 MB were sent to each");
             for client in &jammed {
@@ -107,12 +107,12 @@ mod unread {
         assert!(figure(&io, "unread_bytes").await <= BUDGET);
         assert_eq!(reader.ask("echo", 1).await, json!([1]));
         drop(jammed);
-        eventually("all is given back", || io.session_count() == 1).await;
+        eventually("the whole budget is free", || io.session_count() == 1).await;
         assert_eq!(figure(&io, "unread_bytes").await, 0);
     }
 
     #[tokio::test]
-    async fn polling_clients_that_stay_away_share_one_budget() {
+    async fn absent_polling_clients_share_one_budget() {
         let (io, node) = start(|options| options.max_unread(BUDGET));
         let mut ids = vec![];
         let mut sessions = vec![];
@@ -128,7 +128,7 @@ mod unread {
         }
         eventually("some are closed as slow", || io.stats().unread_over_budget > 0).await;
         assert!(figure(&io, "unread_bytes").await <= BUDGET);
-        // What is fetched is given back.
+        // Fetched packets free their share of the budget.
         for client in &mut sessions {
             while io.stats().sessions_opened > 0 && client.next().await.is_some() {
                 if figure(&io, "unread_bytes").await == 0 {
@@ -196,10 +196,10 @@ mod handlers {
         for _ in 0..50 {
             client.send(&long).await;
         }
-        eventually("all are read", || io.stats().messages_in >= 51).await;
+        eventually("all events are read", || io.stats().messages_in >= 51).await;
         assert!((5..15).contains(&begun.load(Relaxed)), "{begun:?} handlers run");
         gate.add_permits(1_000);
-        eventually("all are handled", || io.stats().events_handled == 50).await;
+        eventually("all events are handled", || io.stats().events_handled == 50).await;
         assert_eq!(client.ask("echo", 1).await, json!([1]));
     }
 
@@ -219,7 +219,7 @@ mod handlers {
         assert!(memory < 3 << 20, "{memory} bytes are kept of 6 MB that were sent");
         assert_eq!(io.session_count(), 4);
         gate.add_permits(1_000);
-        eventually("all are handled", || io.stats().events_handled == 600).await;
+        eventually("all events are handled", || io.stats().events_handled == 600).await;
         for client in &mut clients {
             assert_eq!(client.ask("echo", 1).await, json!([1]));
         }

@@ -33,32 +33,32 @@ async fn make(client: &mut Client, numbers: std::ops::Range<usize>) -> usize {
 }
 
 #[tokio::test]
-async fn namespaces_go_with_the_client_that_made_them() {
+async fn dynamic_namespaces_end_with_their_client() {
     let (_, children, node) = start(|options| options);
     let mut client = Client::session(node.addr).await;
     assert_eq!(make(&mut client, 0..20).await, 20);
     assert_eq!(children.children().len(), 20);
     client.tear();
-    eventually("they go", || children.children().is_empty()).await;
+    eventually("the namespaces are removed", || children.children().is_empty()).await;
 }
 
 #[tokio::test]
-async fn a_session_makes_no_more_namespaces_than_it_may() {
+async fn session_creates_namespaces_up_to_its_limit() {
     let (io, _, node) = start(|options| options);
     let mut client = Client::session(node.addr).await;
     assert_eq!(make(&mut client, 0..150).await, 100);
     assert_eq!(io.stats().namespaces_refused, 50);
     let mut other = Client::session(node.addr).await;
     assert!(try_join(&mut other, "/child-200").await, "others may make some");
-    assert!(try_join(&mut client, "/child-200").await, "one that is there may be joined");
+    assert!(try_join(&mut client, "/child-200").await, "an existing namespace may be joined");
     client.send(disconnect().of("/child-0")).await;
-    eventually("it leaves", || io.stats().client_disconnects == 1).await;
-    assert!(try_join(&mut client, "/child-201").await, "those that are gone do not count");
+    eventually("the client leaves", || io.stats().client_disconnects == 1).await;
+    assert!(try_join(&mut client, "/child-201").await, "removed namespaces do not count");
     assert!(!try_join(&mut client, "/child-202").await);
 }
 
 #[tokio::test]
-async fn an_address_makes_no_more_namespaces_than_it_may() {
+async fn address_creates_namespaces_up_to_its_limit() {
     let options = |options: ServerBuilder| {
         let address = |request: &sociable::Handshake| request.query_value("from").and_then(|from| from.parse().ok());
         options.max_dynamic_namespaces_of_address(30).client_address(address)
@@ -80,23 +80,23 @@ async fn an_address_makes_no_more_namespaces_than_it_may() {
 }
 
 #[tokio::test]
-async fn an_empty_namespace_makes_room_for_another() {
+async fn empty_namespace_makes_room_for_another() {
     let (io, children, node) = start(|options| options.cleanup_empty_child_namespaces(false).max_dynamic_namespaces(6));
     let mut hostile = Client::session(node.addr).await;
     // The main one counts too.
     assert_eq!(make(&mut hostile, 0..10).await, 5);
     assert_eq!((io.stats().namespaces_refused, io.stats().namespaces_evicted), (5, 0), "none of them is empty");
     hostile.tear();
-    eventually("it leaves", || io.stats().sockets_closed == 5).await;
-    assert_eq!(children.children().len(), 5, "they are not cleaned up");
+    eventually("the client leaves", || io.stats().sockets_closed == 5).await;
+    assert_eq!(children.children().len(), 5, "the namespaces stay");
     let mut client = Client::session(node.addr).await;
     // Empty namespaces are looked for once a second.
-    eventually_async("it joins", async || try_join(&mut client, "/child-99").await).await;
+    eventually_async("the client joins", async || try_join(&mut client, "/child-99").await).await;
     assert_eq!((io.stats().namespaces_evicted, children.children().len()), (5, 1));
 }
 
 #[tokio::test]
-async fn a_client_whose_namespace_made_room_begins_anew() {
+async fn client_gets_a_new_session_when_its_namespace_was_evicted() {
     let (io, _, node) = start(|options| options.recovery(Recovery::default()).max_dynamic_namespaces(2));
     let mut lost = Client::session(node.addr).await;
     lost.send(connect().of("/child-1")).await;
@@ -104,7 +104,7 @@ async fn a_client_whose_namespace_made_room_begins_anew() {
     io.of("/child-1").emit("said", ()).unwrap();
     let said = lost.packet().await;
     lost.tear();
-    eventually("it is lost", || io.stats().sockets_closed == 1).await;
+    eventually("the client is lost", || io.stats().sockets_closed == 1).await;
     assert_eq!(io.namespaces().len(), 2, "its namespace waits for it");
     let mut other = Client::session(node.addr).await;
     assert!(try_join(&mut other, "/child-2").await);

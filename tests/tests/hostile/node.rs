@@ -1,5 +1,4 @@
-//! What clients try against one node: to make it keep what nobody asked for, to leave things unfinished, to take all of its connections, and to use it from a
-//! page of another site.
+//! Attacks of clients on one node: on its memory, on its connections, by unfinished messages, and from foreign pages.
 
 use actix_web::App;
 use serde_json::json;
@@ -73,7 +72,7 @@ mod handshakes {
         assert_eq!(WebSocket::try_open(node.addr, WEBSOCKET, &[]).await.unwrap_err().status, 503);
         assert!(!io.health().takes_sessions(), "load balancers are told");
         assert_eq!(io.stats().sessions_refused, 2);
-        // Those that there are go on, and make room.
+        // The remaining sessions continue, and make room.
         sessions[0].send("1").await;
         eventually("there is room", || io.health().takes_sessions()).await;
         assert_eq!(get(node.addr, POLLING).await.status, 200);
@@ -109,7 +108,7 @@ mod unfinished {
         for _ in 0..9 {
             client.send_binary(&[0; 100]).await;
         }
-        // It answers pings all the while.
+        // The client answers pings meanwhile.
         assert_eq!(client.rest().await, []);
         assert_eq!((io.stats().packets_overdue, io.stats().ping_timeouts), (1, 0));
         // A packet that is complete leaves no deadline behind.
@@ -176,7 +175,7 @@ mod unfinished {
         let (joined, refused): (Vec<_>, Vec<_>) = answers.iter().partition(|answer| answer.kind == Kind::Connect);
         assert_eq!((joined.len(), refused.len()), (6, 14), "{answers:?}");
         assert_eq!(io.stats().auth_too_large, 14);
-        // What it leaves makes room.
+        // A left namespace makes room.
         client.send(disconnect().of("/dyn-0")).await;
         client.send(ask(50)).await;
         client.joined("/dyn-50").await;
@@ -244,9 +243,9 @@ mod origins {
         rest.split('\\').next().unwrap().to_owned()
     }
 
-    /// What a page of another site tries with scripts and forms. True if it got to speak.
+    /// Tries requests of a foreign page's scripts and forms. Returns true if one succeeded.
     async fn page_speaks(node: &Node) -> bool {
-        // Browsers send no origin with scripts; those of today tell that the page is of another site.
+        // Browsers send no origin with scripts. Modern ones mark the request as cross-site.
         for headers in [&[CROSS_SITE][..], &[("Sec-Fetch-Site", "same-site")], &[]] {
             let opened = request(node.addr, "GET", SCRIPT, headers, "").await;
             if opened.status == 200 {
@@ -284,13 +283,13 @@ mod origins {
         assert_eq!(WebSocket::try_open(node.addr, WEBSOCKET, &[EVIL]).await.unwrap_err().brief(), (400, "Forbidden"));
         assert!(!page_speaks(&node).await);
         assert_eq!((io.session_count(), io.stats().origins_refused), (0, 7));
-        // It can't speak for a session whose id it knows, nor take it over.
+        // The page can neither send for a session with a known id, nor take it over.
         let session = sociable_tests::Polling::open(node.addr, "/socket.io/").await;
         let form = request(node.addr, "POST", &format!("{}&j=0", session.target), &[FORM, EVIL], "d=40").await;
         assert_eq!((form.status, io.stats().sockets_opened), (403, 0));
         assert_eq!(WebSocket::try_open(node.addr, &session.upgrade_target(), &[EVIL]).await.unwrap_err().status, 400);
         session.send(&message(connect())).await;
-        eventually("it joins", || io.stats().sockets_opened == 1).await;
+        eventually("the client joins", || io.stats().sockets_opened == 1).await;
     }
 
     #[tokio::test]

@@ -1,4 +1,4 @@
-//! A node and a balancer read one query in one way: a client can't choose its node, nor get round the limit on new sessions.
+//! Node and balancer read a query in the same way. A client can't choose its node, nor evade the limit on new sessions.
 
 use std::net::SocketAddr;
 
@@ -37,7 +37,7 @@ impl Cluster {
     }
 }
 
-/// True if a session was opened.
+/// Returns true if a session was opened.
 fn opened(answer: &Response) -> bool {
     answer.status == 101 || answer.status == 200 && answer.body.starts_with(b"0{")
 }
@@ -90,7 +90,7 @@ async fn node_and_balancer_agree_on_generated_queries() {
     for _ in 0..400 {
         let websocket = dice.below(3) == 0;
         let transport = if websocket { "websocket" } else { "polling" };
-        // Most begin as a client would.
+        // Most queries start as those of a real client.
         let mut query = dice.of(&["EIO=4&transport=", "EIO=4&transport=", "transport="]).to_owned() + transport;
         for _ in 0..dice.below(4) {
             query += dice.of(&["&", "&", "&", "&&", ";"]);

@@ -116,7 +116,7 @@ mod heads {
     use super::*;
 
     #[tokio::test]
-    async fn answer_says_why_when_a_target_is_not_encoded() {
+    async fn answer_has_the_cause_when_a_target_is_not_encoded() {
         let site = Site::start(|options| options).await;
         for address in site.addresses() {
             let mut connection = Connection::open(address).await;
@@ -132,7 +132,7 @@ mod heads {
     }
 
     #[tokio::test]
-    async fn answer_says_why_when_there_are_too_many_fields() {
+    async fn answer_has_the_cause_when_there_are_too_many_fields() {
         let site = Site::start(|options| options).await;
         let names: Vec<_> = (0..97).map(|n| format!("X-{n}")).collect();
         for (address, most) in site.addresses().into_iter().zip([96, 92]) {
@@ -174,7 +174,7 @@ mod pipelines {
                 }
                 assert_eq!(connection.response().await.unwrap().brief(), (200, "6"), "{address}, {at_once}");
                 assert_eq!(connection.response().await.unwrap().brief(), (200, "ok"), "{address}, {at_once}");
-                // The connection goes on, and a poll with nothing behind it waits.
+                // The connection stays open, and a poll without a following request waits.
                 connection.send(&poll).await;
                 polling.send(&message(event("echo", "x").id(1))).await;
                 assert_eq!(connection.response().await.unwrap().brief(), (200, &*message(ack(1, "x"))), "{address}, {at_once}");

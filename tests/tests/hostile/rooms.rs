@@ -22,7 +22,7 @@ fn start(options: impl Fn(ServerBuilder) -> ServerBuilder) -> (Server, Node) {
 }
 
 #[tokio::test]
-async fn a_socket_does_not_hear_what_is_for_another_alone() {
+async fn socket_gets_no_event_of_another_sockets_room() {
     let (io, node) = start(|options| options);
     let mut clients = Client::connect_many(node.addr, 2).await;
     let [victim, spy] = &mut clients[..] else { panic!("two clients") };
@@ -55,7 +55,7 @@ async fn rooms_of_others_are_joined_up_to_the_limit() {
     io.to(&*of_victim).emit("shared", ()).unwrap();
     io.emit("last", ()).unwrap();
     assert_eq!(spy.packets_until(event("last", ())).await, [event("shared", ())]);
-    // Who leaves makes room.
+    // Leaving a room makes room for another.
     assert_eq!(spy.ask("leave", json!([[of_victim, "nowhere", names[7]]])).await, json!([[names[0], of_spy]]));
     other.packets_until(event("last", ())).await;
     assert_eq!(other.ask("join", json!([[names[3], names[4]]])).await, json!([[names[3], of_other]]));

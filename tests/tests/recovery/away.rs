@@ -1,4 +1,4 @@
-//! Whoever is away can be put out, moved and let in: joins, leaves and disconnects reach sessions that wait for their clients.
+//! Joins, leaves and disconnects of sessions whose clients are disconnected.
 
 use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server, Socket};
@@ -11,7 +11,7 @@ struct Member {
     adapter: Option<NatsAdapter>,
 }
 
-/// How the nodes of a cluster keep what clients miss.
+/// The kind of history of a cluster.
 #[derive(Clone, Copy, PartialEq)]
 enum History {
     Apart,
@@ -72,9 +72,9 @@ async fn back(member: &Member, lost: &LostClient) -> TestClient {
     member.server.client().recover(lost.clone()).connect().await.unwrap()
 }
 
-/// What `at` orders of a client that was lost at `from` holds when it comes back to `to`.
+/// Checks that orders at node `at` apply to a client that was lost at `from` and returns to `to`.
 async fn orders_reach(from: &Member, at: &Member, to: &Member) {
-    // By its id, by its room, and all.
+    // The target is the socket's id, its room, or all.
     for put_out in [0, 1, 2] {
         let (id, lost) = lost(from).await;
         at.io.to("red").emit("n", 2).unwrap();
@@ -87,11 +87,11 @@ async fn orders_reach(from: &Member, at: &Member, to: &Member) {
         at.io.to("red").emit("n", 3).unwrap();
         settled(at, to).await;
         let client = back(to, &lost).await;
-        assert!(!client.recovered(), "it was put out: {put_out}");
+        assert!(!client.recovered(), "the session was disconnected: {put_out}");
         client.sync().await.unwrap();
-        assert!(client.pending().is_empty(), "it hears nothing of what was said: {put_out}");
+        assert!(client.pending().is_empty(), "the client gets no missed event: {put_out}");
         client.disconnect();
-        eventually("it is gone", || to.io.socket_count() == 0).await;
+        eventually("the socket has left", || to.io.socket_count() == 0).await;
     }
     let (id, lost) = lost(from).await;
     at.io.to("red").emit("n", 2).unwrap();
@@ -122,10 +122,10 @@ async fn orders_reach(from: &Member, at: &Member, to: &Member) {
     assert!(client.recovered());
     assert_eq!(numbers(&client, 10).await, [10]);
     client.disconnect();
-    eventually("it is gone", || to.io.socket_count() == 0).await;
+    eventually("the socket has left", || to.io.socket_count() == 0).await;
 }
 
-/// Ends when `to` knows what `at` said.
+/// Waits until `to` has the orders of `at`.
 async fn settled(at: &Member, to: &Member) {
     at.io.flushed().await.unwrap();
     loop {
@@ -141,20 +141,20 @@ async fn settled(at: &Member, to: &Member) {
 }
 
 #[tokio::test]
-async fn orders_reach_who_is_away_from_a_node() {
+async fn orders_reach_disconnected_sockets() {
     let alone = member(None);
     orders_reach(&alone, &alone, &alone).await;
 }
 
 #[tokio::test]
-async fn orders_of_other_nodes_reach_who_is_away() {
+async fn orders_of_other_nodes_reach_disconnected_sockets() {
     let nats = Nats::start();
     let [a, b] = cluster(&nats, History::Apart).await;
     orders_reach(&a, &b, &a).await;
 }
 
 #[tokio::test]
-async fn orders_reach_who_comes_back_to_another_node() {
+async fn orders_apply_when_a_socket_returns_elsewhere() {
     let nats = Nats::keeping();
     let [a, b, c] = cluster(&nats, History::Shared).await;
     orders_reach(&a, &a, &b).await;
@@ -163,9 +163,9 @@ async fn orders_reach_who_comes_back_to_another_node() {
     orders_reach(&a, &b, &c).await;
 }
 
-/// A node that begins later reads the orders out of the stream.
+/// A node that starts later reads the orders from the stream.
 #[tokio::test]
-async fn orders_reach_who_comes_back_to_a_node_that_began_later() {
+async fn orders_apply_when_a_socket_returns_to_a_later_node() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats, History::Shared).await;
     let ((_, out), (id, moved)) = (lost(&a).await, lost(&a).await);
@@ -185,7 +185,7 @@ async fn orders_reach_who_comes_back_to_a_node_that_began_later() {
 
 /// The handle of a socket whose client is away.
 #[tokio::test]
-async fn handle_of_a_lost_socket_puts_it_out() {
+async fn handle_disconnects_a_lost_socket() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats, History::Shared).await;
     let alone = member(None);
@@ -204,11 +204,11 @@ async fn handle_of_a_lost_socket_puts_it_out() {
             } else {
                 handle.disconnect();
             }
-            // Its thread has done what was asked for before.
+            // The thread has handled the earlier calls.
             assert!(handle.ready().await.is_err());
             from.io.to("red").emit("n", 2).unwrap();
             from.io.to("blue").emit("n", 3).unwrap();
-            eventually("it takes effect", || leaves || handle.emit("n", 4).is_err()).await;
+            eventually("the order takes effect", || leaves || handle.emit("n", 4).is_err()).await;
             settled(from, to).await;
             let client = back(to, &lost).await;
             assert_eq!(client.recovered(), leaves);
@@ -216,15 +216,15 @@ async fn handle_of_a_lost_socket_puts_it_out() {
                 assert_eq!(numbers(&client, 3).await, [3]);
             }
             client.disconnect();
-            eventually("it is gone", || from.io.socket_count() + to.io.socket_count() == 0).await;
+            eventually("the sockets have left", || from.io.socket_count() + to.io.socket_count() == 0).await;
             while told.try_recv().is_ok() {}
         }
     }
 }
 
-/// A handler that is told of the loss says that the client is not to come back.
+/// A handler of the loss decides that the client must not be recovered.
 #[tokio::test]
-async fn handler_of_the_loss_puts_the_client_out() {
+async fn disconnect_handler_can_end_recovery() {
     for late in [false, true] {
         let alone = member(None);
         if late {

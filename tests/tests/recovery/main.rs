@@ -1,4 +1,4 @@
-//! Recovery of sockets whose clients come back: to their node, and to other nodes of a cluster.
+//! Recovery of sockets, on their node and on other nodes of a cluster.
 #![allow(clippy::unwrap_used, clippy::unit_arg, reason = "a helper that fails fails its test, and a handler is often one call")]
 
 mod away;

@@ -66,7 +66,7 @@ async fn events_of_left_rooms_come_after_a_return() {
 
 /// A client that may lack events of more rooms than are remembered gets a new session.
 #[tokio::test]
-async fn too_many_left_rooms_end_recovery_only_where_it_lacks() {
+async fn dropped_left_rooms_end_recovery_only_when_needed() {
     let io = server(|builder| builder);
     let server = TestServer::start(&io).unwrap();
     for has_all in [true, false] {
@@ -98,9 +98,10 @@ async fn joined(client: &mut Client, namespace: &str) -> Option<serde_json::Valu
     }
 }
 
-/// Two namespaces have missed more together than one outbox holds. Whichever can't come back gets a new session, and none a half one.
+/// Two namespaces have together missed more than one outbox holds. One that can't be recovered gets a new session, and
+/// none a partial one.
 #[tokio::test]
-async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
+async fn namespaces_over_one_outbox_leave_no_partial_session() {
     let io = server(|builder| builder.max_outbox(300_000));
     let node = Node::raw(&io, 1);
     let mut client = Client::session(node.addr).await;
@@ -124,8 +125,8 @@ async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
     let mut client = Client::session(node.addr).await;
     client.send(connect().data(json!({ "pid": pids[0] }))).await;
     client.send(connect().of("/other").data(json!({ "pid": pids[1] }))).await;
-    // The one that fits comes back; with the other the connection ends, so that the client comes anew. (If the first has been written when the
-    // second comes, both fit.)
+    // The namespace that fits is recovered. The other ends the connection, so that the client reconnects. If the first
+    // was already written when the second comes, both fit.
     let mut back = 0;
     while let Some(packet) = client.next_packet().await {
         back += usize::from(packet.kind == Kind::Connect);
@@ -133,10 +134,10 @@ async fn two_namespaces_that_missed_too_much_together_leave_no_ghost() {
             return;
         }
     }
-    eventually("nobody is left", || io.socket_count() == 0 && io.of("/other").socket_count() == 0).await;
+    eventually("no socket is left", || io.socket_count() == 0 && io.of("/other").socket_count() == 0).await;
     assert_eq!(io.stats().slow_clients, 0);
     assert!(io.local_rooms().await.is_empty() && io.of("/other").local_rooms().await.is_empty());
-    // The one that did come back, and was lost with the connection, still has its room.
+    // The recovered namespace, which was lost with the connection, still has its room.
     let server = TestServer::start(&io).unwrap();
     let recovered = server.client().auth(&json!({ "pid": pids[0] })).connect().await.unwrap();
     io.to("red").emit("last", ()).unwrap();
@@ -155,5 +156,5 @@ async fn child_namespace_is_removed_when_recovery_expires() {
     let client = server.client().namespace("/document-1").connect().await.unwrap();
     assert_eq!(io.namespaces().len(), 2);
     drop(client.drop_connection());
-    eventually("it goes", || io.namespaces().len() == 1).await;
+    eventually("the namespace is removed", || io.namespaces().len() == 1).await;
 }

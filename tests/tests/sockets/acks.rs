@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn an_answer_goes_once() {
+async fn ack_is_sent_once() {
     let (io, node) = start(|options| options);
     io.on("twice", async |ack: Ack| {
         ack.clone().send((1, "two", [3]))?;
@@ -21,7 +21,7 @@ async fn an_answer_goes_once() {
     assert_eq!(client.ask("later", ()).await, json!([]));
 }
 
-/// A server that asks its client when told to, and notes what came of it.
+/// Returns a server that asks its client on request, and records the outcome.
 async fn asking(timeout: Option<Duration>) -> (Server, Node, std::sync::Arc<std::sync::Mutex<Vec<Result<String, AckError>>>>) {
     let (io, node) = start(|options| options);
     let (answers, answer) = note();
@@ -38,7 +38,7 @@ async fn asking(timeout: Option<Duration>) -> (Server, Node, std::sync::Arc<std:
 }
 
 #[tokio::test]
-async fn a_client_is_asked_and_answers() {
+async fn client_answers_an_event_with_ack() {
     let (io, node, answers) = asking(Some(patience())).await;
     let mut client = Client::connect(node.addr).await;
     client.emit("ask me", ()).await;
@@ -54,7 +54,7 @@ async fn a_client_is_asked_and_answers() {
 }
 
 #[tokio::test]
-async fn no_answer_in_time_is_an_error_and_a_late_one_is_ignored() {
+async fn ack_times_out_and_a_late_answer_is_ignored() {
     let (io, node, answers) = asking(Some(Duration::from_millis(20))).await;
     let mut client = Client::connect(node.addr).await;
     client.emit("ask me", ()).await;
@@ -68,7 +68,7 @@ async fn no_answer_in_time_is_an_error_and_a_late_one_is_ignored() {
 }
 
 #[tokio::test]
-async fn a_socket_that_leaves_owes_no_answer() {
+async fn pending_acks_fail_when_the_socket_leaves() {
     for how in ["leave", "tear", "close"] {
         for timeout in [None, Some(patience() * 4)] {
             let (_, node, answers) = asking(timeout).await;
@@ -80,14 +80,14 @@ async fn a_socket_that_leaves_owes_no_answer() {
                 "close" => client.send_engine("1").await,
                 _ => client.send(disconnect()).await,
             }
-            eventually("it is over", || answers.lock().unwrap().len() == 1).await;
+            eventually("the question has ended", || answers.lock().unwrap().len() == 1).await;
             assert_eq!(*answers.lock().unwrap(), [Err(AckError::Disconnected)]);
         }
     }
 }
 
 #[tokio::test]
-async fn bytes_come_back_in_an_answer() {
+async fn ack_carries_bytes() {
     let (io, node) = start(|options| options);
     let (answers, answer) = note();
     io.on_connect(move |socket: Socket| {

@@ -1,4 +1,4 @@
-//! Who is told when an event can't be handled: nobody by default, as in JavaScript; the client, where that is wanted.
+//! Reports of events that can't be handled: none to clients by default, as in JavaScript, or an answer if enabled.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ async fn ask(client: &TestClient, event: &str, args: impl sociable::EmitArgs) ->
 }
 
 #[tokio::test]
-async fn the_client_is_told_by_its_acknowledgement() {
+async fn client_gets_argument_errors_in_its_ack() {
     let io = server(true);
     let server = TestServer::start(&io).unwrap();
     let client = server.connect().await.unwrap();
@@ -74,7 +74,7 @@ async fn client_gets_no_error_answer_by_default() {
 }
 
 #[tokio::test]
-async fn a_handler_may_answer_bad_arguments_by_itself() {
+async fn handler_answers_bad_arguments_itself() {
     let server = TestServer::start(&server(false)).unwrap();
     let client = server.connect().await.unwrap();
     assert_eq!(ask(&client, "own", 7).await, json!(7));

@@ -1,4 +1,5 @@
-//! What a namespace's middleware does to a socket takes effect when the socket is connected, as with the JavaScript server.
+//! Changes of a socket by a namespace's middleware take effect when the socket is connected, as in the JavaScript
+//! server.
 
 use std::sync::Arc;
 
@@ -17,7 +18,7 @@ struct Login {
 
 type Seen = Arc<Mutex<Vec<String>>>;
 
-/// A server whose middleware does to each socket what it can, and a list of what rooms and sockets told.
+/// Returns a server whose middleware changes each socket, and the list of events of rooms and sockets.
 fn server(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Server, Seen) {
     let io = change(Server::builder()).build().unwrap();
     let seen = Seen::default();
@@ -42,7 +43,7 @@ fn server(change: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Server, Seen)
             });
             socket.set_data(&7).unwrap();
             socket.emit("early", "x").unwrap();
-            // It is not there yet: neither of these is for it.
+            // The socket is not connected yet, so it gets neither event.
             server.to("users").emit("all", ()).unwrap();
             server.to(socket.id()).emit("own", ()).unwrap();
             server.within("users").sockets_join("too early").unwrap();
@@ -137,7 +138,7 @@ async fn other_threads_join_a_socket_before_it_is_connected() {
 }
 
 #[tokio::test]
-async fn room_like_the_id_of_another_is_refused_before_too() {
+async fn room_named_like_an_id_is_refused_in_middleware() {
     let io = Server::builder().build().unwrap();
     io.middleware(async |socket: Socket, Auth(login): Auth<serde_json::Value>| {
         if let Some(room) = login["room"].as_str() {

@@ -1,4 +1,4 @@
-//! Ends of sockets, and the reason that handlers are told.
+//! Ends of sockets, and the reasons that handlers get.
 
 use super::*;
 
@@ -46,7 +46,7 @@ async fn socket_ends_when_the_server_disconnects_it() {
     assert_end(&ends, "server namespace disconnect").await;
     client.send(event("echo", "still here").of("/other").id(0)).await;
     assert_eq!(client.packet().await, ack(0, "still here").of("/other"));
-    // It may come back.
+    // The client may join again.
     client.join("/").await;
     assert_eq!(io.session_count(), 1);
 }
@@ -123,7 +123,7 @@ async fn socket_ends_when_a_packet_is_invalid() {
             assert_eq!(client.rest().await, [], "{packet}");
             eventually("both are noted", || ends.lock().unwrap().len() >= 2).await;
             let ends = ends.lock().unwrap();
-            // Whether the connection is closed for what it is, or for what it means here, shows in the reason only by polling.
+            // Only polling distinguishes a malformed packet from an unexpected one in the reason.
             let expected = [end("forced close"), end("forced server close")];
             assert!(*ends == expected[0] || (polling && *ends == expected[1]), "{packet} {ends:?}");
             assert_eq!(errors.lock().unwrap().is_empty(), packet == "4", "{packet}");
@@ -171,7 +171,7 @@ async fn socket_ends_when_connect_is_repeated_during_middleware() {
     client.send(connect().of("/waits")).await;
     assert_eq!(client.rest().await, []);
     GO_ON.add_permits(2);
-    eventually("nobody is in it", || waits.socket_count() == 0).await;
+    eventually("no socket is in the namespace", || waits.socket_count() == 0).await;
     assert_eq!(io.stats().sockets_opened, 1);
 }
 
@@ -235,7 +235,7 @@ async fn sockets_end_when_the_server_is_closed() {
     let (mut socket, mut polling) = (Client::connect(node.addr).await, Client::connect_polling(node.addr).await);
     let server = io.clone();
     let closing = tokio::spawn(async move { server.close(patience()).await });
-    // No packet of Socket.IO: the clients come back by themselves.
+    // No packet of Socket.IO is sent, so the clients reconnect automatically.
     assert_eq!(socket.rest().await, []);
     drop(socket);
     assert_eq!(polling.rest().await, []);
@@ -252,7 +252,7 @@ async fn sockets_end_when_the_server_is_closed() {
 }
 
 #[tokio::test]
-async fn each_is_told_once() {
+async fn disconnect_handler_runs_once_per_socket() {
     static ENDS: AtomicUsize = AtomicUsize::new(0);
     let (io, node, _) = noting(|options| options);
     io.on_disconnect(async |socket: Socket, reason: DisconnectReason| {
@@ -269,5 +269,5 @@ async fn each_is_told_once() {
     client.rest().await;
     eventually("the session is gone", || io.session_count() == 0).await;
     assert_eq!(ENDS.load(Ordering::SeqCst), 1);
-    assert!(io.local_rooms().await.is_empty(), "who has left joins nothing");
+    assert!(io.local_rooms().await.is_empty(), "a socket that left joins no room");
 }

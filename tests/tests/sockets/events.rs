@@ -5,7 +5,7 @@ use super::*;
 struct Motto(String);
 
 #[tokio::test]
-async fn handlers_take_what_they_need() {
+async fn handlers_take_any_extractors() {
     #[derive(serde::Deserialize)]
     struct Point {
         x: i32,
@@ -57,7 +57,7 @@ async fn handlers_take_what_they_need() {
 }
 
 #[tokio::test]
-async fn bytes_come_and_go_in_their_places() {
+async fn bytes_keep_their_places_both_ways() {
     for polling in [false, true] {
         let (io, node) = start(|options| options);
         echoes(&io);
@@ -105,7 +105,7 @@ async fn handler_errors_are_reported_and_counted() {
     client.emit("fails later", ()).await;
     client.emit("nobody handles this", ()).await;
     assert_eq!(client.ask("number", 7).await, json!([7]), "the connection goes on");
-    eventually("all are told", || errors.lock().unwrap().len() == 7).await;
+    eventually("all errors are reported", || errors.lock().unwrap().len() == 7).await;
     let errors = errors.lock().unwrap();
     assert!(errors[..5].iter().all(|error| matches!(error, SocketError::Arguments { .. })), "{errors:?}");
     assert!(matches!(&errors[5], SocketError::Handler { event, message } if event == "fails" && message == "no luck"));
@@ -130,7 +130,7 @@ async fn handlers_of_one_socket_begin_in_the_order_of_its_events() {
     for n in 0..100 {
         client.emit("n", n).await;
     }
-    eventually("all have begun", || begun.lock().unwrap().len() == 100).await;
+    eventually("all handlers have started", || begun.lock().unwrap().len() == 100).await;
     assert!(begun.lock().unwrap().is_sorted());
 }
 
@@ -158,7 +158,7 @@ async fn all_handlers_of_an_event_run_and_off_removes_own() {
 }
 
 #[tokio::test]
-async fn middleware_of_events_lets_pass_or_drops() {
+async fn event_middleware_passes_or_drops_events() {
     let (io, node) = start(|options| options);
     let (errors, error) = note();
     echoes(&io);
@@ -182,7 +182,7 @@ async fn middleware_of_events_lets_pass_or_drops() {
 }
 
 #[tokio::test]
-async fn events_behind_one_that_waits_for_its_middleware_wait_too() {
+async fn events_wait_behind_one_in_middleware() {
     static GO_ON: Semaphore = Semaphore::const_new(0);
     let (io, node) = start(|options| options);
     let (handled, handle) = note();
@@ -200,16 +200,16 @@ async fn events_behind_one_that_waits_for_its_middleware_wait_too() {
     let expected = |last: usize| (1..=last).filter(|n| n % 7 != 0).collect::<Vec<_>>();
     for waits_at in [10, 20, 30, 40] {
         let before = expected(waits_at - 1);
-        eventually("all before are handled", || handled.lock().unwrap().len() >= before.len()).await;
+        eventually("all earlier events are handled", || handled.lock().unwrap().len() >= before.len()).await;
         assert_eq!(*handled.lock().unwrap(), before);
         GO_ON.add_permits(1);
     }
-    eventually("all are handled", || handled.lock().unwrap().len() == expected(40).len()).await;
+    eventually("all events are handled", || handled.lock().unwrap().len() == expected(40).len()).await;
     assert_eq!(*handled.lock().unwrap(), expected(40));
 }
 
 #[tokio::test]
-async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
+async fn client_is_not_read_while_too_many_events_wait() {
     static GO_ON: Semaphore = Semaphore::const_new(0);
     let (io, node) = start(|options| options);
     echoes(&io);
@@ -220,7 +220,7 @@ async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
     client.join("/slow").await;
     let mut witness = Client::connect(node.addr).await;
     let before = io.stats().messages_in;
-    // One is asked about; six wait until they are more than 1 MiB; the rest is not read.
+    // One event is in middleware. Six wait, which exceed 1 MiB, and the rest is not read.
     let long = "x".repeat(200_000);
     let sending = tokio::spawn(async move {
         for n in 1..=12 {
@@ -234,7 +234,7 @@ async fn a_client_is_not_read_while_too_much_of_its_events_waits() {
         assert_eq!(io.stats().messages_in, before + 7 + n, "no more is read of the one that waits, and others are read");
     }
     GO_ON.add_permits(12);
-    eventually("all are handled", || handled.lock().unwrap().len() == 12).await;
+    eventually("all events are handled", || handled.lock().unwrap().len() == 12).await;
     assert!(handled.lock().unwrap().is_sorted());
     sending.await.unwrap();
 }
@@ -271,7 +271,7 @@ async fn running_handlers_are_limited_and_may_await_acks() {
 }
 
 #[tokio::test]
-async fn catch_all_listeners_see_what_comes_and_what_goes() {
+async fn catch_all_listeners_see_incoming_and_outgoing_events() {
     let (io, node) = start(|options| options);
     let (seen, see) = note();
     let line = |way: &str, context: &EventContext| format!("{way} {} {}", context.name, context.args.raw_json().unwrap());
@@ -322,7 +322,7 @@ async fn catch_all_listeners_see_what_comes_and_what_goes() {
 async fn reserved_names_are_refused_both_ways() {
     let (io, node) = start(|options| options);
     for name in ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"] {
-        assert_eq!(io.emit(name, ()).unwrap_err().to_string(), format!("\"{name}\" is a reserved event name"));
+        assert_eq!(io.emit(name, ()).unwrap_err().to_string(), format!("event name \"{name}\" is reserved: choose another"));
         let mut client = Client::connect(node.addr).await;
         client.emit(name, ()).await;
         assert_eq!(client.next().await, None, "{name}");
@@ -331,7 +331,7 @@ async fn reserved_names_are_refused_both_ways() {
 }
 
 #[tokio::test]
-async fn a_packet_of_msgpack_is_spoken_by_its_parser() {
+async fn msgpack_parser_reads_and_writes_packets() {
     let (io, node) = start(|options| options.parser(sociable::MsgPackParser::default()));
     io.on("echo", async |args: RawArgs, ack: Ack| ack.send(args));
     let mut client = Client::session(node.addr).await;

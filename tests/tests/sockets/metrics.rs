@@ -1,7 +1,7 @@
-//! What Prometheus is shown: that what happens is counted under the right name, and how things stand.
+//! The metrics for Prometheus: counters have the right names, and gauges the current values.
 
 use sociable::{Ack, Data, Server, Socket};
-use sociable_tests::{Client, Node, ack, event, eventually, eventually_async, sample_value};
+use sociable_tests::{Client, Node, Polling, WebSocket, ack, event, eventually, eventually_async, sample_value};
 
 fn server() -> Server {
     let io = Server::builder().build().unwrap();
@@ -49,21 +49,57 @@ async fn metrics_count_sessions_sockets_and_rooms() {
     b.ask("join", "blue").await;
     for (sample, expected) in [
         ("sociable_sessions", 2.0),
-        (r#"sociable_transport_sessions{transport="websocket"}"#, 1.0),
-        (r#"sociable_transport_sessions{transport="polling"}"#, 1.0),
-        (r#"sociable_sockets{namespace="/"}"#, 2.0),
-        (r#"sociable_sockets{namespace="/side"}"#, 1.0),
-        (r#"sociable_rooms{namespace="/"}"#, 2.0),
-        (r#"sociable_rooms{namespace="/side"}"#, 0.0),
-        ("sociable_connected", 1.0),
+        (r#"sociable_sessions{transport="websocket"}"#, 1.0),
+        (r#"sociable_sessions{transport="polling"}"#, 1.0),
+        (r#"sociable_sockets{nsp="/"}"#, 2.0),
+        (r#"sociable_sockets{nsp="/side"}"#, 1.0),
+        (r#"sociable_rooms{nsp="/"}"#, 2.0),
+        (r#"sociable_rooms{nsp="/side"}"#, 0.0),
+        ("sociable_cluster_connected", 1.0),
         ("sociable_nodes", 1.0),
         ("sociable_draining", 0.0),
+        ("sociable_node_info", 1.0),
+        ("sociable_build_info", 1.0),
     ] {
         assert_eq!(sample_value(&io, sample).await, expected, "{sample}");
     }
     a.tear();
-    eventually("it is gone", || io.session_count() == 1).await;
-    assert_eq!(sample_value(&io, r#"sociable_sessions_closed_total{cause="transport_close"}"#).await, 1.0);
+    eventually("the session has ended", || io.session_count() == 1).await;
+    assert_eq!(sample_value(&io, r#"sociable_sessions_closed_total{reason="transport_close"}"#).await, 1.0);
+    assert_eq!(sample_value(&io, r#"sociable_sockets_closed_total{reason="session_closed"}"#).await, 2.0);
+    assert_eq!(sample_value(&io, r#"sociable_sessions{transport="websocket"}"#).await, 0.0);
+    assert_eq!(sample_value(&io, r#"sociable_sessions{transport="polling"}"#).await, 1.0);
+}
+
+#[tokio::test]
+async fn session_changes_its_transport_when_it_upgrades() {
+    let io = server();
+    let node = Node::start(&io);
+    let session = Polling::open(node.addr, "/socket.io/").await;
+    let transports = async || {
+        let of = async |transport| sample_value(&io, &format!(r#"sociable_sessions{{transport="{transport}"}}"#)).await;
+        (of("polling").await, of("websocket").await)
+    };
+    assert_eq!(transports().await, (1.0, 0.0));
+    let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
+    socket.send("2probe").await;
+    assert_eq!(socket.text().await, "3probe");
+    socket.send("5").await;
+    eventually_async("it is upgraded", async || transports().await == (0.0, 1.0)).await;
+    assert_eq!(sample_value(&io, r#"sociable_upgrades_total{outcome="completed"}"#).await, 1.0);
+    socket.close().await;
+    eventually_async("the session has ended", async || transports().await == (0.0, 0.0)).await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn metrics_have_the_figures_of_the_process() {
+    let io = server();
+    for name in
+        ["cpu_seconds_total", "resident_memory_bytes", "virtual_memory_bytes", "threads", "open_fds", "max_fds", "start_time_seconds"]
+    {
+        assert!(sample_value(&io, &format!("process_{name}")).await >= 0.0, "{name}");
+    }
 }
 
 #[tokio::test]
@@ -87,7 +123,7 @@ async fn metrics_show_outbox_bytes() {
     let node = Node::start(&io);
     let mut client = Client::connect_polling(node.addr).await;
     client.ask("join", "red").await;
-    // Nothing is fetched from here on.
+    // From here on, the client does not poll.
     io.emit("long", "x".repeat(10_000)).unwrap();
     let mut waits = 0.0;
     eventually_async("the event waits", async || {
@@ -95,11 +131,11 @@ async fn metrics_show_outbox_bytes() {
         waits >= 10_000.0
     })
     .await;
-    assert_eq!(sample_value(&io, "sociable_outbox_longest_bytes").await, waits);
+    assert_eq!(sample_value(&io, "sociable_largest_outbox_bytes").await, waits);
 }
 
 #[tokio::test]
-async fn a_thread_that_is_blocked_does_not_hold_the_others() {
+async fn metrics_skip_a_blocked_thread() {
     let io = server();
     let (tell, told) = std::sync::mpsc::channel::<()>();
     let told = std::sync::Mutex::new(told);
@@ -111,14 +147,14 @@ async fn a_thread_that_is_blocked_does_not_hold_the_others() {
     let mut clients = Client::connect_many(node.addr, 8).await;
     clients[0].emit("block", ()).await;
     let answers =
-        async |io: &Server| io.metrics().await.lines().filter(|line| line.starts_with("sociable_worker_answered_seconds{")).count();
+        async |io: &Server| io.metrics().await.lines().filter(|line| line.starts_with("sociable_worker_inbox_wait_seconds{")).count();
     eventually_async("one thread is blocked", async || answers(&io).await == 1).await;
     drop(tell);
     eventually_async("both threads answer", async || answers(&io).await == 2).await;
 }
 
 #[tokio::test]
-async fn names_that_clients_make_up_are_bounded() {
+async fn names_chosen_by_clients_are_bounded_in_metrics() {
     let io = server();
     io.of_dynamic(async |_name, _auth| true);
     let node = Node::start(&io);
@@ -129,6 +165,6 @@ async fn names_that_clients_make_up_are_bounded() {
     }
     let text = io.metrics().await;
     assert_eq!(text.lines().filter(|line| line.starts_with("sociable_sockets{")).count(), 101);
-    assert!(sample_value(&io, r#"sociable_sockets{namespace="(others)"}"#).await >= 20.0);
+    assert!(sample_value(&io, r#"sociable_sockets{nsp="(others)"}"#).await >= 20.0);
     assert_eq!(sample_value(&io, "sociable_sockets").await, 121.0);
 }

@@ -3,7 +3,7 @@
 use super::*;
 
 #[tokio::test]
-async fn a_client_joins_those_that_there_are() {
+async fn client_joins_existing_namespaces_only() {
     let (io, node) = start(|options| options);
     io.of("/chat");
     io.of("news");
@@ -67,7 +67,7 @@ async fn child_namespace_has_the_handlers_of_its_pattern() {
 }
 
 #[tokio::test]
-async fn empty_children_go_if_that_is_wanted() {
+async fn empty_child_namespaces_are_removed_when_enabled() {
     let pattern = regex::Regex::new("^/child-").unwrap();
     for clean in [true, false] {
         let (io, node) = start(|options| options.cleanup_empty_child_namespaces(clean));
@@ -86,7 +86,7 @@ async fn empty_children_go_if_that_is_wanted() {
         let mut left: Vec<_> = children.children().iter().map(|child| child.name().to_string()).collect();
         left.sort();
         assert_eq!(left, if clean { vec!["/child-2"] } else { vec!["/child-1", "/child-2", "/child-3"] });
-        // One that went is made again.
+        // A removed namespace is created again.
         client.join("/child-1").await;
         client.join("/static").await;
     }
@@ -113,7 +113,7 @@ async fn connect_handler_sees_auth_and_handshake() {
 }
 
 #[tokio::test]
-async fn a_middleware_refuses_with_text_and_data() {
+async fn middleware_refuses_with_text_and_data() {
     let (io, node) = start(|options| options);
     let (asked, ask) = note();
     let (first, second) = (ask.clone(), ask);
@@ -137,7 +137,7 @@ async fn a_middleware_refuses_with_text_and_data() {
         let mut client = Client::session(node.addr).await;
         client.send(connect().data(auth)).await;
         assert_eq!(client.packet().await, connect_error("").data(answer));
-        // It may try again on the same connection.
+        // The client may try again on the same connection.
         client.send(connect().data(json!({ "user": "known" }))).await;
         client.joined("/").await;
     }
@@ -158,14 +158,14 @@ async fn emits_of_middleware_precede_the_connect_answer() {
 }
 
 #[tokio::test]
-async fn a_client_that_goes_while_it_is_asked_for_is_never_connected() {
+async fn client_that_leaves_during_middleware_is_not_connected() {
     let (io, node) = start(|options| options);
     static GO_ON: Semaphore = Semaphore::const_new(0);
     let connected = note_ends(&io);
     io.middleware(async || drop(GO_ON.acquire().await));
     let mut client = Client::session(node.addr).await;
     client.send(connect()).await;
-    eventually("it is asked for", || io.socket_count() == 1).await;
+    eventually("the middleware runs", || io.socket_count() == 1).await;
     client.tear();
     eventually("the session is gone", || io.session_count() == 0).await;
     GO_ON.add_permits(1);

@@ -1,4 +1,5 @@
-//! What clients in other languages send, byte by byte, where that of JavaScript sends something else. All of it is read as the JavaScript server reads it.
+//! Bytes of clients in other languages that differ from those of the JavaScript client. The server reads them as the
+//! JavaScript server does.
 
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -192,9 +193,9 @@ mod halves {
         }
     }
 
-    /// What Rust can't read at all, somebody is told of.
+    /// Arguments that Rust can't read are reported.
     #[tokio::test]
-    async fn arguments_that_do_not_fit_are_told_to_on_error() {
+    async fn on_error_gets_arguments_that_do_not_fit() {
         let io = server();
         let told = Arc::new(Mutex::new(vec![]));
         let tell = Arc::clone(&told);
@@ -214,7 +215,7 @@ mod halves {
 mod packets {
     use super::*;
 
-    /// The C++ client leaves out the comma behind a namespace where nothing follows, and joins before it has seen the handshake.
+    /// The C++ client omits the comma behind a namespace if nothing follows, and joins before it has the handshake.
     #[tokio::test]
     async fn namespace_without_a_comma_is_joined_and_left() {
         let io = server();
@@ -231,7 +232,7 @@ mod packets {
         socket.send("41/chat").await;
         socket.send(r#"420["echo",2]"#).await;
         assert_eq!(socket.text().await, "430[2]");
-        // It ends with a code and a reason. The code comes back.
+        // The client closes with a code and a reason. The server returns the code.
         socket.send_raw(sociable_tests::masked(0x88, [&[0x03, 0xf0][..], b"Ping timeout"].concat())).await;
         assert_eq!(socket.rest().await, [Frame::Close(Some(1008))]);
         sociable_tests::eventually("the session has ended", || io.session_count() == 0).await;

@@ -1,4 +1,4 @@
-//! What waits for a client: nothing is lost for those who read, and those who do not are let go.
+//! The outbox of a client: nothing is lost for a reader, and a slow client is closed.
 
 use std::future::ready;
 
@@ -17,7 +17,7 @@ fn text(length: usize) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tight_loop_loses_nothing_for_those_who_read() {
+async fn tight_loop_of_broadcasts_loses_nothing_for_readers() {
     const EVENTS: usize = 1000;
     for (io, node) in both(|options| options) {
         let filler = text(500);
@@ -49,7 +49,7 @@ async fn a_tight_loop_loses_nothing_for_those_who_read() {
 }
 
 #[tokio::test]
-async fn a_loop_to_one_socket_loses_nothing_up_to_the_bound() {
+async fn loop_to_one_socket_loses_nothing_within_the_bound() {
     for (io, node) in both(|options| options) {
         io.on("go", async |socket: Socket| (0..2000).try_for_each(|n| socket.emit("e", (n, "x".repeat(400)))));
         for polling in [false, true] {
@@ -74,19 +74,19 @@ async fn slow_websocket_client_is_closed_and_others_stay() {
         let mut reader = Client::connect(node.addr).await;
         let filler = text(100_000);
         let mut sent = 0;
-        // The reader sets the pace. What the kernel takes for the other is beyond the bound, and has an end.
+        // The reader sets the pace. The kernel's buffers for the slow client come on top of the bound, and are bounded.
         while io.stats().slow_clients == 0 {
             assert!(sent < 1000, "100 MB were sent to a client that does not read");
             io.emit("e", (sent, &filler)).unwrap();
             assert_eq!(reader.packet().await.args()[0], sent);
             sent += 1;
         }
-        eventually("it is told", || !ends.lock().unwrap().is_empty()).await;
+        eventually("the end is reported", || !ends.lock().unwrap().is_empty()).await;
         assert_eq!(*ends.lock().unwrap(), [(jammed.id().to_owned(), "slow client".to_owned())]);
         eventually("its session is gone", || io.session_count() == 1).await;
         io.emit("last", ()).unwrap();
         assert_eq!(reader.packet().await, event("last", ()));
-        // Its connection is cut: all that it finds is what the kernel had.
+        // The connection is closed, so the slow client only gets the kernel's buffers.
         let rest = within("the end of its connection", jammed.rest()).await;
         assert!(rest.len() < sent);
     }
@@ -104,13 +104,13 @@ async fn polling_client_that_stays_away_is_closed_at_max_outbox() {
         sent += 1;
         assert!(sent <= 12, "more than the bound waits for it");
     }
-    assert!(sent >= 11, "it is let go before the bound");
+    assert!(sent >= 11, "the slow client was closed too early");
     eventually("its session is gone", || io.session_count() == 0).await;
     drop(client);
 }
 
 #[tokio::test]
-async fn an_emitter_is_told_of_a_client_that_does_not_read() {
+async fn emit_fails_when_the_client_is_slow() {
     let [(io, node), _] = both(|options| options.max_outbox(10_000));
     let (results, result) = note();
     io.on("go", move |socket: Socket| {
@@ -120,15 +120,15 @@ async fn an_emitter_is_told_of_a_client_that_does_not_read() {
     let client = Client::connect_polling(node.addr).await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     post(node.addr, &target, &message(event("go", ()))).await;
-    eventually("it is told", || !results.lock().unwrap().is_empty()).await;
+    eventually("the result is reported", || !results.lock().unwrap().is_empty()).await;
     let results = results.lock().unwrap().remove(0);
-    let slow = Err("the client does not read what is sent: its session was closed".to_owned());
+    let slow = Err("slow client: session closed".to_owned());
     assert_eq!(results[..2], [Ok(()), slow]);
     assert!(results[2..].iter().all(Result::is_err));
 }
 
 #[tokio::test]
-async fn one_message_longer_than_the_bound_passes() {
+async fn single_message_may_exceed_max_outbox() {
     for (io, node) in both(|options| options.max_outbox(10_000)) {
         io.on("big", async |socket: Socket| socket.emit("e", "x".repeat(500_000)));
         io.on("bytes", async |socket: Socket| socket.emit("e", Value::from(Bytes::from(vec![7; 500_000]))));
@@ -159,7 +159,7 @@ async fn emitter_that_awaits_ready_sends_more_than_max_outbox() {
                 end("here");
             }
         });
-        // The same from another runtime.
+        // The same works from another runtime.
         io.on("go elsewhere", move |socket: Socket| {
             let end = end.clone();
             std::thread::spawn(move || {
@@ -200,9 +200,9 @@ async fn ready_fails_when_the_client_disconnects() {
     let client = Client::connect_polling(node.addr).await;
     let target = format!("/socket.io/?EIO=4&transport=polling&sid={}", client.sid);
     post(node.addr, &target, &message(event("go", ()))).await;
-    eventually("it waits", || ends.lock().unwrap().len() == 1).await;
+    eventually("the wait has started", || ends.lock().unwrap().len() == 1).await;
     post(node.addr, &target, "1").await;
-    eventually("it waits no more", || ends.lock().unwrap().len() == 2).await;
+    eventually("the wait has ended", || ends.lock().unwrap().len() == 2).await;
     assert_eq!(*ends.lock().unwrap(), ["waits", "closed"]);
 }
 
@@ -222,7 +222,7 @@ async fn volatile_events_are_dropped_and_counted_when_outbox_is_full() {
     drop(client);
     io.disconnect_sockets(true).unwrap();
 
-    // Nothing waits for a WebSocket that has nothing to send.
+    // An idle WebSocket has an empty outbox.
     let mut client = Client::connect(node.addr).await;
     eventually("the other has left", || io.socket_count() == 1).await;
     let dropped = io.stats().volatile_dropped;
@@ -232,7 +232,7 @@ async fn volatile_events_are_dropped_and_counted_when_outbox_is_full() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_misses_volatile_events_and_stays() {
+async fn slow_client_misses_volatile_events_and_stays() {
     for (io, node) in both(|options| options.max_outbox(4 << 20)) {
         let mut client = Client::connect(node.addr).await;
         let filler = text(100_000);

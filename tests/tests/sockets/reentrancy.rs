@@ -1,4 +1,4 @@
-//! What users' code does in odd places: from within listeners, drops and waits. And what clients do that don't wait.
+//! Application code in listeners, drops and waits, and clients that do not wait for answers.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ async fn socket_in_middleware_stays_when_another_is_refused() {
     });
     let mut waits = Client::session(node.addr).await;
     waits.send(connect().of("/slow").data(json!({ "wait": true }))).await;
-    eventually("it is on its way in", || slow.socket_count() == 1).await;
+    eventually("the middleware runs", || slow.socket_count() == 1).await;
     let mut refused = Client::session(node.addr).await;
     refused.send(connect().of("/slow")).await;
     assert_eq!(refused.packet().await, connect_error("no").of("/slow"));
@@ -43,7 +43,7 @@ async fn socket_in_middleware_stays_when_another_is_refused() {
 }
 
 #[tokio::test]
-async fn a_listener_for_what_is_sent_may_send() {
+async fn outgoing_listener_may_emit() {
     let (io, node) = start();
     io.on_any_outgoing(|context| context.socket.emit("told", &*context.name).unwrap());
     io.on("ask", async |socket: Socket| socket.emit("answer", ()));
@@ -115,7 +115,7 @@ async fn namespace_names_and_auth_are_bounded() {
 }
 
 #[tokio::test]
-async fn empty_messages_count_too_for_a_client_that_does_not_read() {
+async fn empty_messages_count_towards_max_outbox() {
     let (io, node) = start();
     io.on("flood", async |socket: Socket, Data(n): Data<u32>| {
         for _ in 0..n {
@@ -127,5 +127,5 @@ async fn empty_messages_count_too_for_a_client_that_does_not_read() {
     let mut client = Client::connect(node.addr).await;
     // 20,000 times 9 bytes are far less than the bound of 1 MiB; what they cost is more.
     client.emit("flood", 20000).await;
-    eventually("it is closed as slow", || io.stats().slow_clients == 1).await;
+    eventually("the client is closed as slow", || io.stats().slow_clients == 1).await;
 }

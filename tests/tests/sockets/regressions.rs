@@ -1,5 +1,5 @@
-//! Faults that another server of this protocol had, and that `tests/js` can't look into: leaks, and one namespace that holds up the rest.
-//! The numbers are those of socketioxide's issues.
+//! Faults of another server of this protocol that `tests/js` can't observe: leaks, and one namespace that blocks the
+//! others. The numbers are those of socketioxide's issues.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ async fn nothing_is_left(io: &Server) -> Stats {
 }
 
 #[tokio::test]
-async fn issue_399_connections_that_come_and_go_leave_nothing() {
+async fn issue_399_closed_connections_leave_nothing() {
     for (io, node) in both() {
         for n in 0..500 {
             let mut client = Client::connect_by(node.addr, n % 5 == 0).await;
@@ -42,7 +42,7 @@ async fn issue_399_connections_that_come_and_go_leave_nothing() {
                 client.ask("join", format!("room-{}", n % 7)).await;
             }
             match n % 5 {
-                // By polling.
+                // A polling client.
                 0 => client.send_engine("1").await,
                 1 => client.send(disconnect()).await,
                 2 => client.send_engine("1").await,
@@ -57,7 +57,7 @@ async fn issue_399_connections_that_come_and_go_leave_nothing() {
 }
 
 #[tokio::test]
-async fn issues_731_and_732_upgrades_that_break_off_leave_nothing() {
+async fn issues_731_732_aborted_upgrades_leave_nothing() {
     for (io, node) in both() {
         let mut sessions = vec![];
         for n in 0..60 {
@@ -65,7 +65,7 @@ async fn issues_731_and_732_upgrades_that_break_off_leave_nothing() {
             let mut connection = Connection::open(node.addr).await;
             connection.send(upgrade_request(&session.upgrade_target(), &[])).await;
             if n % 4 == 0 {
-                // It does not even wait for the 101.
+                // The client does not wait for the 101.
                 drop(connection);
             } else {
                 let mut socket = WebSocket::opened(connection).await.unwrap();
@@ -80,9 +80,9 @@ async fn issues_731_and_732_upgrades_that_break_off_leave_nothing() {
             }
             sessions.push(session);
         }
-        // Those that were upgraded are gone with their WebSocket, the others poll on.
+        // Upgraded sessions ended with their WebSocket, and the others continue polling.
         eventually("the others poll on", || io.session_count() == 45).await;
-        // A request that was given up may not even have been begun.
+        // An aborted request may not have been started.
         eventually("each is counted", || io.stats().upgrades_failed >= 30).await;
         assert_eq!(io.stats().upgraded, 15);
         for session in sessions.iter().step_by(4) {
@@ -113,7 +113,7 @@ async fn issues_802_820_822_missing_acks_leave_nothing() {
     let (ended, end) = note();
     io.on("ask", move |socket: Socket| {
         let pending = socket.timeout(Duration::from_millis(1)).emit_with_ack("q", ());
-        // One that is not even waited for.
+        // This ack is not awaited.
         drop(socket.emit_with_ack("dropped", ()));
         let end = end.clone();
         async move { end(pending.await.is_err()) }
@@ -122,12 +122,12 @@ async fn issues_802_820_822_missing_acks_leave_nothing() {
     for _ in 0..100 {
         client.emit("ask", ()).await;
     }
-    eventually("all have timed out", || ended.lock().unwrap().len() == 100).await;
+    eventually("all acks have timed out", || ended.lock().unwrap().len() == 100).await;
     let broadcasts = 20;
     for _ in 0..broadcasts {
         assert!(io.timeout(Duration::from_millis(1)).emit_with_ack("all", ()).await.is_err());
     }
-    // The table is empty: whatever id the client answers to now, nobody waits for it.
+    // The table of pending acks is empty, so an answer with any id is ignored.
     io.local_rooms().await;
     for id in 0..220 {
         client.send(ack(id, ())).await;
@@ -138,7 +138,7 @@ async fn issues_802_820_822_missing_acks_leave_nothing() {
 }
 
 #[tokio::test]
-async fn issue_799_a_namespace_that_is_stuck_holds_up_no_other() {
+async fn issue_799_stuck_namespace_blocks_no_other() {
     for (io, node) in both() {
         io.of("/stuck").on("wait", async || std::future::pending::<()>().await);
         io.of("/stuck").event_middleware(async || std::future::pending::<()>().await);
@@ -158,6 +158,6 @@ async fn issue_799_a_namespace_that_is_stuck_holds_up_no_other() {
         assert_eq!(other.ask("echo", 1).await, json!([1]));
         client.tear();
         other.tear();
-        eventually("all have left", || io.session_count() == 0 && io.of("/stuck").socket_count() == 0).await;
+        eventually("all sockets have left", || io.session_count() == 0 && io.of("/stuck").socket_count() == 0).await;
     }
 }

@@ -55,7 +55,7 @@ fn ids(clients: &[Client]) -> Vec<Id> {
 }
 
 #[tokio::test]
-async fn a_broadcast_reaches_those_who_are_meant_once_each() {
+async fn broadcast_reaches_each_target_once() {
     for workers in [1, 2, 4] {
         let (io, node) = start(workers);
         let mut clients = clients(&node, [&["red"], &["red", "blue"], &["blue"], &["green", "red", "blue"], &[]]).await;
@@ -81,7 +81,7 @@ async fn a_broadcast_reaches_those_who_are_meant_once_each() {
 }
 
 #[tokio::test]
-async fn an_operator_is_not_changed_by_its_use() {
+async fn broadcast_operator_is_unchanged_by_its_use() {
     let (io, node) = start(2);
     let mut clients = clients(&node, [&["red"], &["blue"]]).await;
     let red = io.to("red");
@@ -93,7 +93,7 @@ async fn an_operator_is_not_changed_by_its_use() {
 }
 
 #[tokio::test]
-async fn a_socket_broadcasts_to_others() {
+async fn socket_broadcasts_to_others() {
     let (io, node) = start(2);
     io.on("go", async |socket: Socket, ack: sociable::Ack| {
         socket.broadcast().emit("others", ())?;
@@ -114,7 +114,7 @@ async fn a_socket_broadcasts_to_others() {
 }
 
 #[tokio::test]
-async fn an_id_is_a_room_wherever_its_socket_lives() {
+async fn socket_id_is_a_room_on_every_thread() {
     for workers in [1, 2, 4] {
         let (io, node) = start(workers);
         let mut clients = Client::connect_many(node.addr, 8).await;
@@ -133,7 +133,7 @@ async fn an_id_is_a_room_wherever_its_socket_lives() {
 }
 
 #[tokio::test]
-async fn a_room_may_bear_the_id_of_another_socket() {
+async fn room_may_have_the_id_of_another_socket() {
     let (io, node) = start(4);
     let mut clients = Client::connect_many(node.addr, 8).await;
     let first = clients[0].id().to_owned();
@@ -152,7 +152,7 @@ async fn a_room_may_bear_the_id_of_another_socket() {
 }
 
 #[tokio::test]
-async fn joined_socket_hears_broadcasts_of_other_threads() {
+async fn joined_socket_gets_broadcasts_of_other_threads() {
     let (io, node) = start(4);
     io.on("tell", async |socket: Socket| socket.to("room").emit("told", ()));
     for round in 0..50 {
@@ -166,7 +166,7 @@ async fn joined_socket_hears_broadcasts_of_other_threads() {
 }
 
 #[tokio::test]
-async fn joins_asked_for_by_the_server_come_before_what_it_sends_next() {
+async fn server_side_join_precedes_the_next_emit() {
     let (io, node) = start(4);
     let mut clients = Client::connect_many(node.addr, 8).await;
     for round in 0..20 {
@@ -180,7 +180,7 @@ async fn joins_asked_for_by_the_server_come_before_what_it_sends_next() {
 }
 
 #[tokio::test]
-async fn rooms_come_and_go_in_order() {
+async fn room_events_come_in_order() {
     let (io, node) = start(2);
     let (events, note) = note();
     io.of("/r").on_room_event(move |what| note(what.clone()));
@@ -192,10 +192,10 @@ async fn rooms_come_and_go_in_order() {
         client.send(event(what, room).of("/r")).await;
     }
     let mut other = Client::session(node.addr).await;
-    eventually("all is done", || events.lock().unwrap().len() == 8).await;
+    eventually("all events are recorded", || events.lock().unwrap().len() == 8).await;
     other.join("/r").await;
     other.send(event("join", "b").of("/r")).await;
-    eventually("it has joined", || events.lock().unwrap().len() == 11).await;
+    eventually("the socket has joined", || events.lock().unwrap().len() == 11).await;
     client.send(disconnect().of("/r")).await;
     eventually("the first has left", || events.lock().unwrap().len() == 14).await;
     other.tear();
@@ -233,7 +233,7 @@ async fn rooms_come_and_go_in_order() {
 }
 
 #[tokio::test]
-async fn a_room_is_counted_over_all_threads() {
+async fn room_is_counted_over_all_threads() {
     let (io, node) = start(4);
     let (events, event) = note();
     io.on_room_event(move |what| match what {
@@ -252,12 +252,12 @@ async fn a_room_is_counted_over_all_threads() {
     }
     assert_eq!(*events.lock().unwrap(), ["create", "delete"]);
     drop(clients);
-    eventually("all have left", || io.socket_count() == 0).await;
+    eventually("all sockets have left", || io.socket_count() == 0).await;
     assert!(io.local_rooms().await.is_empty());
 }
 
 #[tokio::test]
-async fn a_listener_that_takes_a_room_back_does_not_confuse_the_count() {
+async fn room_count_holds_when_a_listener_leaves_the_room() {
     let (io, node) = start(1);
     let (events, event) = note();
     let at = io.clone();
@@ -275,7 +275,7 @@ async fn a_listener_that_takes_a_room_back_does_not_confuse_the_count() {
 }
 
 #[tokio::test]
-async fn all_sockets_can_be_asked_after_and_acted_on() {
+async fn fetched_sockets_can_be_acted_on() {
     let (io, node) = start(4);
     io.on_connect(async |socket: Socket| socket.set_data(&json!({"n": 7})).map_err(|error| error.to_string()));
     let mut clients = clients(&node, [&["red"], &["red", "blue"], &["blue"], &[]]).await;
@@ -292,7 +292,7 @@ async fn all_sockets_can_be_asked_after_and_acted_on() {
     assert_eq!(red[0].query().count(), 2);
     assert!(io.to("nobody").fetch_sockets().await.unwrap().is_empty());
 
-    // What is done with one of them reaches it wherever it is.
+    // An action on a fetched socket reaches it on any thread.
     red[0].emit("hello", ()).unwrap();
     red[0].join("green").unwrap();
     io.to("green").emit("green", ()).unwrap();
@@ -309,7 +309,7 @@ async fn all_sockets_can_be_asked_after_and_acted_on() {
     assert_eq!(clients[1].packet().await, disconnect());
     assert_eq!(clients[2].packet().await, disconnect());
     assert_eq!(clients[0].rest().await, [disconnect()]);
-    eventually("one is left", || io.socket_count() == 1).await;
+    eventually("one socket is left", || io.socket_count() == 1).await;
     eventually("three have their connection", || io.session_count() == 3).await;
     let left = io.fetch_sockets().await.unwrap();
     assert_eq!(left[0].id().as_str(), clients[3].id());
@@ -318,9 +318,9 @@ async fn all_sockets_can_be_asked_after_and_acted_on() {
 }
 
 #[tokio::test]
-async fn a_broadcast_is_acknowledged_by_each() {
+async fn broadcast_with_ack_gathers_all_answers() {
     let (io, node) = start(4);
-    assert!(io.emit_with_ack("nobody", ()).await.unwrap().is_empty(), "nobody is asked, and nothing is waited for");
+    assert!(io.emit_with_ack("nobody", ()).await.unwrap().is_empty(), "no client is asked, so the answers end at once");
     let mut clients = Client::connect_many(node.addr, 6).await;
     let asked = tokio::spawn(io.timeout(patience()).emit_with_ack("q", 1));
     for (n, client) in clients.iter_mut().enumerate() {
@@ -335,7 +335,7 @@ async fn a_broadcast_is_acknowledged_by_each() {
 }
 
 #[tokio::test]
-async fn a_broadcast_tells_who_answered_and_who_did_not() {
+async fn broadcast_ack_error_lists_missing_answers() {
     let (io, node) = start(4);
     let mut clients = Client::connect_many(node.addr, 6).await;
     let asked = tokio::spawn(io.timeout(patience() / 10).emit_with_ack("q", ()));
@@ -359,7 +359,7 @@ async fn a_broadcast_tells_who_answered_and_who_did_not() {
     };
     assert_eq!((answered, missing), (sorted(0), sorted(1)));
     assert_eq!(io.stats().acks_timed_out, 1);
-    // Those who are late find nobody who waits.
+    // Late answers are ignored.
     for client in clients.iter_mut().skip(1).step_by(2) {
         client.send(ack(0, 0)).await;
         client.ask("echo", 1).await;
@@ -368,7 +368,7 @@ async fn a_broadcast_tells_who_answered_and_who_did_not() {
 }
 
 #[tokio::test]
-async fn a_member_that_leaves_is_not_waited_for() {
+async fn broadcast_ack_does_not_wait_for_a_leaving_socket() {
     let (io, node) = start(4);
     let mut clients = Client::connect_many(node.addr, 4).await;
     let asked = tokio::spawn(io.timeout(patience() * 4).emit_with_ack("q", ()));
@@ -389,7 +389,7 @@ async fn a_member_that_leaves_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn the_time_for_answers_has_a_default() {
+async fn ack_timeout_has_a_default() {
     let io = Server::builder().ack_timeout(Duration::from_millis(30)).build().unwrap();
     let node = Node::start(&io);
     let _client = Client::connect(node.addr).await;
@@ -398,14 +398,14 @@ async fn the_time_for_answers_has_a_default() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_alone_has_no_others_to_tell() {
+async fn server_side_emit_reaches_nobody_on_a_single_node() {
     let (io, node) = start(2);
     let (heard, hear) = note();
     io.on_server_event("e", move || ready(hear(())));
     assert_eq!(io.server_side_emit_with_ack("e", 1).await.unwrap(), vec![]);
     io.server_side_emit("e", 1).unwrap();
     for name in ["connect", "connection", "new_namespace"] {
-        assert_eq!(io.server_side_emit(name, ()).unwrap_err().to_string(), format!("\"{name}\" is a reserved event name"));
+        assert_eq!(io.server_side_emit(name, ()).unwrap_err().to_string(), format!("event name \"{name}\" is reserved: choose another"));
     }
     assert_eq!(io.server_count().await, 1);
     Client::connect(node.addr).await.ask("echo", 1).await;
@@ -438,7 +438,7 @@ async fn broadcasts_keep_their_order_on_every_thread() {
 }
 
 #[tokio::test]
-async fn a_pattern_reaches_rooms_of_all_its_namespaces() {
+async fn pattern_reaches_rooms_of_all_its_namespaces() {
     let io = Server::builder().build().unwrap();
     let rooms = io.of_pattern(regex::Regex::new(r"^/room-\d$").unwrap());
     rooms.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {

@@ -1,4 +1,4 @@
-//! What breaks, breaks alone. And sockets are of use from every thread.
+//! A fault ends one part alone, and sockets are usable from every thread.
 
 use std::net::SocketAddr;
 use std::sync::mpsc;
@@ -41,7 +41,7 @@ mod panics {
             broken("later");
             Ok::<_, sociable::EmitError>(())
         });
-        // One of several handlers of an event.
+        // A handler among several of an event.
         io.on("several", async || broken("the first of several"));
         io.on("several", async |socket: Socket| socket.emit("second", ()));
         let mut witnesses = Client::connect_many(node.addr, 2).await;
@@ -90,7 +90,7 @@ mod panics {
             client.send(connect().of(name)).await;
             assert_eq!(client.packet().await, connect_error("Internal server error").of(name));
             assert_unharmed(&mut client).await;
-            eventually("nobody is on the way in", || io.of(name).socket_count() == 0).await;
+            eventually("no socket is in middleware", || io.of(name).socket_count() == 0).await;
         }
         assert_eq!((io.stats().handler_panics, io.stats().sockets_opened), (2, 2));
     }
@@ -128,18 +128,18 @@ mod panics {
             let mut client = Client::connect_by(node.addr, polling).await;
             assert_unharmed(&mut client).await;
             client.send(disconnect()).await;
-            eventually("it has left", || io.socket_count() == 0).await;
+            eventually("the socket has left", || io.socket_count() == 0).await;
             client.join("/").await;
             assert_unharmed(&mut client).await;
             client.send_engine("1").await;
-            eventually("it has gone", || io.session_count() == 0).await;
+            eventually("the session has ended", || io.session_count() == 0).await;
         }
         assert_eq!((left.lock().unwrap().len(), io.stats().handler_panics), (4, 12));
         assert!(io.local_rooms().await.is_empty());
     }
 
     #[tokio::test]
-    async fn panic_of_a_listener_hurts_nobody() {
+    async fn panic_of_a_listener_ends_no_connection() {
         let (io, node) = start();
         io.on_any(|context| assert_ne!(context.name, "in", "broken"));
         io.on_any_outgoing(|context| assert_ne!(context.name, "out", "broken"));
@@ -161,7 +161,7 @@ mod panics {
             client.emit("echo", ()).await;
         }
         drop(clients);
-        eventually("all have gone", || io.session_count() == 0 && io.socket_count() == 0).await;
+        eventually("all sessions have ended", || io.session_count() == 0 && io.socket_count() == 0).await;
         assert_eq!(io.stats().handler_panics, 7, "two at the event, one at the room, four at the broadcast");
     }
 
@@ -235,7 +235,7 @@ async fn tokio_main_serves_in_both_ways() {
             assert_eq!(client.packet().await, event("news", ()));
         }
         io.disconnect_sockets(true).unwrap();
-        eventually("all have left", || io.socket_count() == 0).await;
+        eventually("all sockets have left", || io.socket_count() == 0).await;
     }
 }
 
@@ -247,7 +247,7 @@ mod other_threads {
         let (sockets, keep) = note();
         io.on_connect(move |socket: Socket| std::future::ready(keep(socket)));
         let clients = Client::connect_many(node.addr, count).await;
-        eventually("all are here", || sockets.lock().unwrap().len() == count).await;
+        eventually("all sockets are connected", || sockets.lock().unwrap().len() == count).await;
         let sockets = sockets.lock().unwrap().clone();
         let order = |socket: &Socket| clients.iter().position(|client| client.id() == socket.id().as_str());
         let mut sockets = sockets;
@@ -279,7 +279,7 @@ mod other_threads {
     }
 
     #[tokio::test]
-    async fn acknowledgements_come_to_whoever_waits() {
+    async fn acks_reach_tasks_on_other_threads() {
         let (io, node) = start();
         let (mut clients, sockets) = sockets(&io, &node, 2).await;
         let asked: Vec<_> = sockets.iter().map(|socket| tokio::spawn(socket.timeout(patience()).emit_with_ack("q", ()))).collect();
@@ -290,18 +290,18 @@ mod other_threads {
         for asked in asked {
             assert_eq!(within("the answer", asked).await.unwrap().unwrap().raw_json(), Some(r#""a""#));
         }
-        // Who leaves owes nothing, whether it leaves before the question or behind it.
+        // A socket that leaves ends its pending acks, before and after the question.
         let before = sockets[0].emit_with_ack("q", ());
         clients.remove(0).tear();
         assert_eq!(within("the end", before).await.unwrap_err(), sociable::AckError::Disconnected);
-        eventually("it has left", || !sockets[0].is_connected()).await;
+        eventually("the socket has left", || !sockets[0].is_connected()).await;
         assert_eq!(within("the end", sockets[0].emit_with_ack("q", ())).await.unwrap_err(), sociable::AckError::Disconnected);
         assert!(within("the end", sockets[0].ready()).await.is_err());
         assert!(sockets[0].rooms().is_empty());
     }
 
     #[tokio::test]
-    async fn a_socket_is_put_out() {
+    async fn socket_is_disconnected_from_another_thread() {
         let (io, node) = start();
         let (mut clients, sockets) = sockets(&io, &node, 2).await;
         sockets[0].emit("before", ()).unwrap();
@@ -364,7 +364,7 @@ mod elsewhere {
         let io = Server::builder().adapter(serving.clone()).build().unwrap();
         assert!(serving.0.get().is_none(), "no thread of it would answer");
         let _node = Node::raw(&io, 1);
-        eventually("it is a member", || serving.0.get().is_some()).await;
+        eventually("the node is a member", || serving.0.get().is_some()).await;
 
         let io = Server::builder().adapter(telling.clone()).build().unwrap();
         io.emit("n", 1).unwrap();

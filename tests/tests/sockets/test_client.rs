@@ -17,8 +17,8 @@ async fn test_client_names_the_missing_event_when_it_times_out() {
     client.emit("hello", ()).unwrap();
     client.sync().await.unwrap();
     let error = client.expect("greeting").await.unwrap_err();
-    assert_eq!(error.to_string(), r#"waited in vain for "greeting"; what came: ["other"]"#);
-    // What was not asked for is still there.
+    assert_eq!(error.to_string(), r#"timed out waiting for "greeting": received ["other"]"#);
+    // Other events stay queued.
     assert_eq!(client.expect("other").await.unwrap().name, "other");
 }
 
@@ -82,8 +82,8 @@ async fn test_client_sees_the_disconnect_and_recovers() {
     assert_eq!(client.id(), id);
     assert_eq!(client.expect("n").await.unwrap().data::<u32>().unwrap(), 2);
     client.disconnect();
-    // Until the server knows, the session is one that a client may still come back to.
-    eventually("it has left", || io.socket_count() == 0).await;
+    // Until the server notices the leave, the session is recoverable.
+    eventually("the socket has left", || io.socket_count() == 0).await;
     let fresh = server.client().recover(lost).connect().await.unwrap();
     assert!(!fresh.recovered());
 }

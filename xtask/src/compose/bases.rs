@@ -1,5 +1,5 @@
-//! The images that ours are made from, or run beside. Where no registry has them they are made here, with what this machine has; such images
-//! hold this machine's certificates, and are to be pushed nowhere.
+//! The base images, and those that run beside ours. Without a registry they are made here, from this machine's
+//! packages. Such images hold this machine's certificates, and must never be pushed.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -15,13 +15,13 @@ const NATS: &str = "nats:2";
 /// As docker-compose.yml names it.
 const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
 
-/// How long a registry has to answer.
+/// The time that a registry has to answer.
 const PULL_LIMIT_SECS: u32 = 600;
 
-/// What is trusted on this machine. Packages and crates may come by a way that only it vouches for.
+/// The trusted certificates of this machine. Packages and crates may come through a proxy that only they vouch for.
 const CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
-/// By this, whoever looks at an image finds that it is none of those of a registry.
+/// The label that distinguishes these images from those of a registry.
 const LABEL: &str = "made-by=cargo-xtask-compose-test";
 
 /// Makes sure of the images that are needed in any case.
@@ -55,7 +55,7 @@ pub(crate) fn ensure_prometheus() -> Result<(), String> {
     build(PROMETHEUS, &context("prometheus")?, &dockerfile)
 }
 
-/// True if this machine has it, or a registry had.
+/// Returns true if this machine or a registry has the image.
 fn is_there(image: &str) -> bool {
     let quiet = |command: &mut Command| {
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -117,7 +117,7 @@ fn rust() -> Result<(), String> {
     build(RUST, &folder, &dockerfile)
 }
 
-/// With a NATS server of today: that of Debian 12 does not know all settings of deploy/nats.
+/// The image has a current NATS server: that of Debian 12 lacks settings of deploy/nats.
 fn nats() -> Result<(), String> {
     ensure_debian()?;
     println!("\n=== making {NATS}: no registry has it");

@@ -8,25 +8,25 @@ use std::time::{Duration, Instant};
 
 use crate::{tools, workspace};
 
-/// How long an engine may take until it answers, and until it has ended.
+/// The time of an engine until it answers, and until it has ended.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The release of Debian that has Compose v2 as a package. It runs on the one before too.
+/// The release of Debian that packages Compose v2. The package runs on the former release too.
 const SUITE_OF_V2: &str = "trixie";
 
-/// A Docker engine that answers. If it was started here it ends with this.
+/// A Docker engine that answers. One that was started here ends when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Engine(Option<Child>);
 
 /// A program that starts docker-compose.yml.
 #[derive(Debug)]
 pub(crate) struct Compose {
-    /// How it is called.
+    /// The words of the command.
     pub(crate) words: Vec<String>,
     pub(crate) version: String,
-    /// Where Docker finds it, if not by itself.
+    /// The folder of Docker's configuration, if not the default.
     pub(crate) config: Option<PathBuf>,
-    /// True if it is to make the images too.
+    /// True if the program also builds the images.
     pub(crate) builds: bool,
 }
 
@@ -46,7 +46,7 @@ impl Engine {
         let failed = |error: std::io::Error| format!("{}: {error}", log.display());
         let output = File::create(&log).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
-        println!("\n=== starting dockerd, which tells more in {}", log.display());
+        println!("\n=== starting dockerd, with its log in {}", log.display());
         let child = Command::new("dockerd").stdin(Stdio::null()).stdout(output).stderr(errors).spawn();
         let mut engine = Self(Some(child.map_err(|error| format!("dockerd: {error}"))?));
         let deadline = Instant::now() + PATIENCE;
@@ -65,7 +65,7 @@ impl Engine {
         if tools::find("docker-compose").is_none() {
             tools::install(&["docker-compose"])?;
         }
-        let version = version("docker-compose", &["version", "--short"], None).ok_or("docker-compose does not tell its version")?;
+        let version = version("docker-compose", &["version", "--short"], None).ok_or("docker-compose prints no version")?;
         if !version.starts_with("1.") {
             return Err(format!("docker-compose is {version}: a docker-compose 1.29 is not to be had here"));
         }
@@ -96,7 +96,7 @@ impl Drop for Engine {
     fn drop(&mut self) {
         let Some(child) = &mut self.0 else { return };
         println!("\n=== ending dockerd");
-        // It ends what it has started itself, if it is asked to go.
+        // A graceful stop lets the engine end its own children.
         let asked = Command::new("sh").args(["-c", &format!("kill {}", child.id())]).status().is_ok_and(|status| status.success());
         let deadline = Instant::now() + PATIENCE;
         while asked && Instant::now() < deadline {
@@ -105,7 +105,7 @@ impl Drop for Engine {
             }
             sleep(Duration::from_millis(100));
         }
-        eprintln!("dockerd does not end by itself, and is killed");
+        eprintln!("dockerd does not stop; killing it");
         if let Err(error) = child.kill().and_then(|()| child.wait()) {
             eprintln!("dockerd: {error}");
         }
@@ -117,7 +117,7 @@ fn answers() -> bool {
     info.is_ok_and(|status| status.success())
 }
 
-/// What a program says of its version, if it runs well.
+/// Returns the version that a program prints, if it runs.
 fn version(program: &str, args: &[&str], config: Option<&Path>) -> Option<String> {
     let mut command = Command::new(program);
     command.args(args).stderr(Stdio::null());
@@ -128,7 +128,7 @@ fn version(program: &str, args: &[&str], config: Option<&Path>) -> Option<String
     Some(String::from_utf8_lossy(&output.stdout).trim().trim_start_matches('v').to_owned()).filter(|version| !version.is_empty())
 }
 
-/// Where this chore keeps what it fetches.
+/// Returns the folder of fetched files.
 pub(super) fn folder() -> Result<PathBuf, String> {
     let folder = workspace::target().join("compose-test");
     fs::create_dir_all(&folder).map_err(|error| format!("{}: {error}", folder.display()))?;

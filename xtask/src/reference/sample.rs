@@ -1,5 +1,5 @@
-//! A file of settings to begin with: every setting stands in it as a comment, with an example of a value. A program has to take what is taken out of
-//! its comment.
+//! A sample file of settings, in which every setting is a comment with an example. The program must accept every
+//! uncommented example.
 
 use std::fmt::Write;
 use std::process::Command;
@@ -9,7 +9,7 @@ use super::{Program, Setting};
 use crate::tally::Tally;
 use crate::workspace;
 
-/// What has no place in a file.
+/// The flags without a setting in the file.
 const FLAGS_ONLY: [&str; 5] = ["config", "check", "probe", "help", "version"];
 /// Values of these names are numbers.
 const NUMBERS: [&str; 7] = ["S", "MS", "BYTES", "N", "FACTOR", "WORKERS", "PORT"];
@@ -20,7 +20,8 @@ const ON_DISK: [&str; 3] = ["FILE", "FILES", "FOLDER"];
 /// These need files, or are alternatives to a name and a password: they can't be with all others.
 const APART: [&str; 3] = ["tls-listen", "nats-token", "nats-nkey"];
 
-/// Examples of values, by their names, where the help tells none. Those of no other name are examples themselves, such as PASSWORD.
+/// Examples of values by their placeholders, where the help has none. Other placeholders are examples themselves, such
+/// as PASSWORD.
 const EXAMPLES: [(&str, &str); 12] = [
     ("ADDRESS", "127.0.0.1:3000"),
     ("ADDRESSES", "127.0.0.1:8080"),
@@ -79,7 +80,8 @@ fn such_as(help: &str) -> Option<&str> {
     behind.split([' ', ',', ';']).next().map(|word| word.trim_matches('`'))
 }
 
-/// Has the program check its file out of comments: that it takes what needs nothing else, and that it knows the keys and the kinds of all the rest.
+/// Checks the uncommented sample with the program. The program accepts settings that need no others, and the keys and
+/// types of the rest.
 pub(super) fn check(program: &Program, settings: &[Setting]) -> io::Result<Tally> {
     let text = text(program.name, settings);
     let stands_alone = |name: &str| {
@@ -96,7 +98,7 @@ pub(super) fn check(program: &Program, settings: &[Setting]) -> io::Result<Tally
         // A complaint about one key or value names the file, or is the one that a flag gets.
         let taken = output.status.success() || !about_all && !said.contains(&*path.to_string_lossy()) && !said.contains("invalid value");
         if !taken {
-            println!("{} does not take what docs/{}.toml shows: {said}", program.name, program.name);
+            println!("{} rejects docs/{}.toml: {said}", program.name, program.name);
         }
         tally.add(Tally { passed: taken.into(), failed: (!taken).into() });
     }
@@ -122,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn examples_are_what_the_help_tells_or_go_by_the_name_of_the_value() {
+    fn examples_come_from_the_help_or_the_value_name() {
         let shown = |name: &str, kind, help: &str, default| value(&setting(name, kind, help, default));
         assert_eq!(shown("port", Some("PORT"), "The port", Some("3000")), "3000");
         assert_eq!(shown("bound", Some("FACTOR"), "The most: 1.25 by default", None), "1.25");
@@ -136,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn comments_that_are_settings_can_be_taken_out() {
+    fn commented_settings_can_be_uncommented() {
         let text = text("x", &[setting("check", None, "No setting", None), setting("fast", None, "Quick = not slow", None)]);
         assert!(text.ends_with("\n\n# Quick = not slow\n#fast = true\n") && !text.contains("No setting"), "{text}");
         assert_eq!(without_comments(&text, |_| false), text);

@@ -7,10 +7,10 @@ use super::links::{inside, links};
 use super::{Complaint, has_extension};
 use crate::workspace;
 
-/// What the book has, in the order of reading.
+/// The contents of the book, in reading order.
 const SUMMARY: &str = "docs/SUMMARY.md";
 
-/// Every page of `docs/` is in the book: mdBook leaves out what its summary does not name, without a word.
+/// Checks that every page of `docs/` is in the book: mdBook silently omits pages that its summary does not list.
 pub(super) fn complete(path: &Path, _: &str) -> Vec<Complaint> {
     if !path.starts_with("docs") || !has_extension(path, "md") || path == Path::new(SUMMARY) {
         return vec![];
@@ -23,7 +23,7 @@ pub(super) fn complete(path: &Path, _: &str) -> Vec<Complaint> {
     vec![Complaint::new(1, format!("no line of {SUMMARY} leads to this page"))]
 }
 
-/// True if a link of the summary leads to the page.
+/// Returns true if a link of the summary leads to the page.
 fn names(summary: &str, page: &Path) -> bool {
     links(summary).iter().any(|(_, link)| inside(Path::new(SUMMARY), link).as_deref() == Some(page))
 }
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_is_in_the_book_if_the_summary_leads_to_it() {
+    fn page_is_in_the_book_when_the_summary_links_it() {
         let summary = "# Summary\n\n[Guides](guide/README.md)\n\n- [Rooms](guide/rooms.md)\n  - [More](./guide/more.md)\n";
         for listed in ["docs/guide/README.md", "docs/guide/rooms.md", "docs/guide/more.md"] {
             assert!(names(summary, Path::new(listed)), "{listed}");
@@ -44,7 +44,7 @@ mod tests {
     }
 
     #[test]
-    fn only_pages_of_the_book_have_to_be_in_it() {
+    fn other_files_need_no_place_in_the_book() {
         for other in ["README.md", "k8s/README.md", "docs/sociable-node.toml", SUMMARY] {
             assert_eq!(complete(Path::new(other), ""), [], "{other}");
         }

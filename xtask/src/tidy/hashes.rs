@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::{Complaint, has_extension};
 
-/// Hashes without a seed: whoever knows them finds keys that collide.
+/// Hashes without a seed. An attacker can compute keys that collide.
 const UNSEEDED: [&str; 3] = ["rustc_hash", "FxHash", "BuildHasherDefault"];
 
-/// In what serves clients, `maps.rs` alone names a hash without a seed, and only for keys that nobody else chooses.
+/// In crates that serve clients, `maps.rs` alone names a hash without a seed, and only for keys of this process.
 pub(super) fn seeded(path: &Path, text: &str) -> Vec<Complaint> {
     let serves =
         ["protocol/src", "engine/src", "nats/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
@@ -17,7 +17,7 @@ pub(super) fn seeded(path: &Path, text: &str) -> Vec<Complaint> {
     let mut complaints = vec![];
     for (i, line) in text.lines().enumerate() {
         for word in UNSEEDED.iter().filter(|&&word| line.contains(word)) {
-            complaints.push(Complaint::new(i + 1, format!("`{word}` has no seed: take a map of `maps.rs`")));
+            complaints.push(Complaint::new(i + 1, format!("`{word}` has no seed: use a map of `sociable_protocol::maps`")));
         }
     }
     complaints
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hashes_without_a_seed_are_found_in_what_serves_clients() {
+    fn unseeded_hashes_are_found_in_served_crates() {
         let text = "use std::fmt;\nuse rustc_hash::FxHashMap;\n";
         let complaints = seeded(Path::new("node/src/rooms.rs"), text);
         assert_eq!(complaints.iter().map(|it| it.line).collect::<Vec<_>>(), [2, 2]);

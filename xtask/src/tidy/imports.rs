@@ -36,7 +36,7 @@ pub(super) fn imports(text: &str) -> Imports {
     imports
 }
 
-/// The visibility and the tree of a line that begins an import.
+/// Returns the visibility and the tree of a line that starts an import.
 fn import(line: &str) -> Option<(&str, &str)> {
     let (visibility, tree) = line.trim_start().split_once("use ")?;
     let visibility = visibility.trim_end();

@@ -6,13 +6,14 @@ use super::Complaint;
 use super::manifest::table;
 
 /// The crates of the workspace, each with those that its `[dependencies]` may name.
-const DEPENDENCIES: [(&str, &[&str]); 10] = [
+const DEPENDENCIES: [(&str, &[&str]); 11] = [
     ("protocol", &[]),
+    ("metrics", &[]),
     ("nats", &[]),
     ("engine", &["sociable-protocol"]),
     ("adapter", &["sociable-protocol", "sociable-nats"]),
-    ("node", &["sociable-protocol", "sociable-engine", "sociable-adapter"]),
-    ("balancer", &["sociable-protocol", "sociable-nats"]),
+    ("node", &["sociable-protocol", "sociable-engine", "sociable-metrics", "sociable-adapter"]),
+    ("balancer", &["sociable-protocol", "sociable-metrics", "sociable-nats"]),
     ("programs/common", &["sociable-protocol", "sociable-nats"]),
     ("programs/node", &["sociable", "sociable-program"]),
     ("programs/balancer", &["sociable-balancer-core", "sociable-program"]),
@@ -43,7 +44,7 @@ pub(super) fn engine_names_no_socket_io(path: &Path, text: &str) -> Vec<Complain
     find(text, |line| SOCKET_IO.into_iter().filter(|word| line.to_lowercase().contains(word)).collect(), "belongs to the layer above")
 }
 
-/// The crate of the formats does no I/O, and knows no runtime.
+/// Checks that the crate of the formats does no I/O, and uses no runtime.
 pub(super) fn protocol_does_no_io(path: &Path, text: &str) -> Vec<Complaint> {
     if !path.starts_with("protocol/src") {
         return vec![];
@@ -51,7 +52,7 @@ pub(super) fn protocol_does_no_io(path: &Path, text: &str) -> Vec<Complaint> {
     find(text, |line| IO.into_iter().filter(|module| uses(line, module)).collect(), "does I/O: `protocol` has formats only")
 }
 
-/// True if a line names the module, on its own or in a group such as `std::{fs, io}`.
+/// Returns true if a line names the module, alone or in a group such as `std::{fs, io}`.
 fn uses(line: &str, module: &str) -> bool {
     let in_group = |member: &str| {
         let (_, group) = line.split_once("std::{")?;
@@ -75,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn a_crate_depends_on_the_layers_below_it() {
+    fn crate_depends_on_the_layers_below_it() {
         let text = "[dependencies]\nbytes = \"1\"\nsociable.workspace = true\nsociable-protocol.workspace = true\n\n[dev-dependencies]\nsociable-nats.workspace = true\n";
         assert_eq!(lines(&dependencies(Path::new("engine/Cargo.toml"), text)), [3]);
         assert_eq!(lines(&dependencies(Path::new("protocol/Cargo.toml"), text)), [3, 4]);

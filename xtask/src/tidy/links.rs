@@ -24,7 +24,8 @@ pub(super) fn lead_somewhere(path: &Path, text: &str) -> Vec<Complaint> {
     complaints
 }
 
-/// The path in the repository that a link means, unless it leads out of it. One that begins with a slash starts at the top.
+/// Returns the path of a link in the repository, unless it leads outside. A link with a leading slash starts at the
+/// top.
 pub(super) fn inside(from: &Path, link: &str) -> Option<PathBuf> {
     let mut path = PathBuf::new();
     let joined = from.parent()?.join(link);
@@ -55,7 +56,7 @@ pub(super) fn links(text: &str) -> Vec<(usize, &str)> {
             found.extend(first_word(target).map(|target| (i + 1, target)));
             continue;
         }
-        // What stands between backticks is every second piece.
+        // Every second piece is between backticks.
         for prose in line.split('`').step_by(2) {
             for rest in prose.split("](").skip(1) {
                 let target = rest.split(')').next().and_then(first_word);
@@ -82,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn a_link_with_code_as_its_text_is_found() {
+    fn link_with_code_as_its_text_is_found() {
         assert_eq!(links("see [`node`](node/README.md)"), [(1, "node/README.md")]);
     }
 
@@ -95,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn complains_of_a_link_that_leads_nowhere() {
+    fn broken_link_is_a_complaint() {
         let text = "[good](xtask/Cargo.toml) [web](https://example.org/x) [here](#part)\n[bad](no/such/file.md)\n";
         let complaints = lead_somewhere(Path::new("README.md"), text);
         assert_eq!(complaints.iter().map(|it| it.line).collect::<Vec<_>>(), [2]);

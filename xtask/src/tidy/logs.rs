@@ -1,4 +1,4 @@
-//! The rule that logs show no whole ids of sessions: whoever has one speaks as its client.
+//! The rule that logs show no whole session ids: a reader of one could act as its client.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::{Complaint, has_extension};
 /// Fields of log lines that hold the id of a session or socket.
 const FIELDS: [&str; 3] = ["sid = %", " id = %", "pid = %"];
 
-/// In what serves clients, each such field is shortened.
+/// Checks that crates that serve clients shorten each such field.
 pub(super) fn shortened(path: &Path, text: &str) -> Vec<Complaint> {
     let serves = ["engine/src", "nats/src", "adapter/src", "node/src", "balancer/src"].iter().any(|folder| path.starts_with(folder));
     if !serves || !has_extension(path, "rs") {

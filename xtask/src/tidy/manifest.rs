@@ -23,7 +23,7 @@ pub(super) fn lints(path: &Path, text: &str) -> Vec<Complaint> {
     vec![Complaint::new(text.lines().count(), "`[lints]` must say `workspace = true`")]
 }
 
-/// What many people add to is sorted, so that they look for a crate in one place. An empty line begins a new group.
+/// Lists that many people extend are sorted, so that a crate has one place. An empty line starts a new group.
 pub(super) fn sorted(path: &Path, text: &str) -> Vec<Complaint> {
     if !is_manifest(path) {
         return vec![];
@@ -34,7 +34,7 @@ pub(super) fn sorted(path: &Path, text: &str) -> Vec<Complaint> {
         if line.is_empty() {
             last = "";
         }
-        // A dependency begins at the margin; comments and the further lines of a long one are passed over.
+        // A dependency starts at the margin. Comments and continuation lines are skipped.
         if !line.starts_with(|c: char| c.is_ascii_alphanumeric()) {
             continue;
         }
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_crate_takes_the_lints_of_the_workspace() {
+    fn crate_inherits_the_lints_of_the_workspace() {
         let path = Path::new("node/Cargo.toml");
         assert_eq!(lints(path, "[package]\nname = \"a\"\n\n[lints]\nworkspace = true\n"), []);
         assert_eq!(lints(path, "[package]\nname = \"a\"\n").len(), 1);

@@ -1,4 +1,4 @@
-//! Messages that the server republishes once it persisted them. Those that do not come are read from the stream.
+//! Messages that the server republishes once it persisted them. Missing ones are read from the stream.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -19,9 +19,10 @@ use crate::nats::dispatch::dispatch_record;
 use crate::nats::wire::{self, HEAD, Head, PersistedEvent, Reader, Record, Traces};
 use crate::{Entry, Message, Operation};
 
-/// The interval at which missing messages are looked for.
+/// The interval of the search for missing messages.
 const LOOK: Duration = Duration::from_secs(1);
-/// A message so far ahead of the last is verified with the server: anybody could have published it.
+/// The lead of a message over the last one from which the server is asked about it. Any client of NATS can forge a
+/// message.
 const FAR: u64 = 100_000;
 /// The time that slow threads may hold up further messages.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,13 +49,13 @@ pub(super) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>, clie
 struct StreamConsumer<'a> {
     state: &'a Arc<StreamState>,
     context: &'a Arc<NatsContext>,
-    /// The last message for all at the last look: by the next look it has come, or has to be read.
+    /// The last message for all at the last look. By the next look it has come, or is read.
     missing: u64,
-    /// True if the stream ended before what is known of it at the last look.
+    /// True if the stream ended before the known messages at the last look.
     is_behind: bool,
     /// Messages that the server does not persist.
     unpersisted: Option<Subscriber>,
-    /// Of these, the ones that came before messages that they stand behind.
+    /// Unpersisted messages that came before their predecessors.
     held: VecDeque<Bytes>,
 }
 
@@ -90,7 +91,7 @@ impl StreamConsumer<'_> {
                     self.drain_unpersisted(false);
                     self.receive(store, message.headers.as_ref(), &message.payload).await?;
                 }
-                // A server that can't be asked now is asked again later. Messages are consumed meanwhile.
+                // After a failed request, the server is asked again later. Messages are consumed meanwhile.
                 _ = look.tick() => {
                     self.drain_unpersisted(true);
                     self.try_look(store, true).await;
@@ -106,7 +107,7 @@ impl StreamConsumer<'_> {
         }
     }
 
-    /// Reads what was persisted before this node began.
+    /// Reads the messages that were persisted before this node began.
     async fn load(&mut self, store: &Store) -> Result<(), StoreError> {
         let (last, age) = (store.range().await?.last, self.state.max_age());
         let read = store.read(&store.subjects.all, From::Age(age), |sequence, payload| {
@@ -125,7 +126,7 @@ impl StreamConsumer<'_> {
     async fn receive(&mut self, store: &Store, headers: Option<&HeaderMap>, payload: &Bytes) -> Result<(), StoreError> {
         let number = |name: HeaderName| headers?.get(name)?.as_str().parse::<u64>().ok();
         let places = number(NATS_SEQUENCE).zip(number(NATS_LAST_SEQUENCE));
-        // If the server sent it, the next message shows that it is missing.
+        // If the server sent the message, the next one shows the gap.
         let Some((sequence, before)) = places else {
             self.context.counters.malformed.increment();
             return Ok(());
@@ -140,7 +141,7 @@ impl StreamConsumer<'_> {
             return Ok(());
         }
         if before > self.known() || strange {
-            // With this one, if it is what it says.
+            // This read includes the message, if it is genuine.
             return self.fill(store).await;
         }
         let begun = Instant::now();
@@ -151,7 +152,7 @@ impl StreamConsumer<'_> {
         Ok(())
     }
 
-    /// Consumes messages that nobody persists. One behind a message that has not come waits for it, unless `anyhow` is true.
+    /// Consumes unpersisted messages. One that follows a missing message waits for it, unless `anyhow` is true.
     fn drain_unpersisted(&mut self, anyhow: bool) {
         while let Some(message) = self.unpersisted.as_mut().and_then(|unpersisted| unpersisted.next().now_or_never().flatten()) {
             self.held.push_back(message.payload);
@@ -162,7 +163,7 @@ impl StreamConsumer<'_> {
         self.held = held;
     }
 
-    /// Consumes a message that nobody persists. Returns false if it has to wait.
+    /// Consumes an unpersisted message. Returns false if it has to wait.
     fn consume_unpersisted(&self, payload: &Bytes, anyhow: bool) -> bool {
         let (state, context) = (self.state, self.context);
         let Ok(head) = Head::read(&mut Reader::new(payload)) else {
@@ -179,7 +180,7 @@ impl StreamConsumer<'_> {
         if follows == Follows::Again {
             return true;
         }
-        state.queue.note_refusal(&*StoreError::from("another node says so"));
+        state.queue.note_refusal(&*StoreError::from("reported by another node"));
         let Some(mut reader) = wire::records(payload) else {
             context.counters.malformed.increment();
             log.note_hole(head.publisher);
@@ -231,12 +232,12 @@ impl StreamConsumer<'_> {
         true
     }
 
-    /// The message of the stream up to which all for all nodes has been read.
+    /// Returns the message of the stream up to which all for all nodes has been read.
     fn known(&self) -> u64 {
         self.state.log.lock().sequence()
     }
 
-    /// Looks for missing messages. If `patient`, they have until the next look to come.
+    /// Looks for missing messages. If `patient`, missing messages may still come until the next look.
     async fn look(&mut self, store: &Store, patient: bool) -> Result<(), StoreError> {
         let Range { epoch, last, .. } = match store.range().await {
             Ok(range) => range,
@@ -293,10 +294,10 @@ impl StreamConsumer<'_> {
         Ok(())
     }
 
-    /// Starts again with another stream: the earlier events are gone.
+    /// Starts again with a new stream. The earlier events are lost.
     async fn rebuild(&mut self, store: &Store) -> Result<(), StoreError> {
         let Range { epoch, first, .. } = store.range().await?;
-        tracing::error!(target: "sociable::recovery", "stream was created again; earlier events are gone");
+        tracing::error!(target: "sociable::recovery", "stream was created again; earlier events are lost");
         self.is_behind = false;
         {
             let mut log = self.state.log.lock();
@@ -397,7 +398,7 @@ impl StreamConsumer<'_> {
                     at += 1;
                     keep(log.append_remote(publisher, place, event, &state.limits), trace)
                 }
-                // From a process that has no sockets: it writes no offset.
+                // The publisher has no sockets, so the event has no offset.
                 Ok(Record::Message(Message {
                     namespace,
                     target,
@@ -418,7 +419,7 @@ impl StreamConsumer<'_> {
                     at += 1;
                     keep(Some(log.append_remote_order(publisher, place, None, order, &state.limits)), trace)
                 }
-                // Sockets that are here lack nothing if all unpersisted messages came. Sessions that are away may.
+                // If all unpersisted messages came, connected sockets lack nothing. Disconnected sessions may.
                 Ok(Record::Lost) => {
                     log.note_loss_notice(head.publisher, sequence);
                     whole &= follows != Follows::Gap;

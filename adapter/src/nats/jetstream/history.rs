@@ -44,14 +44,15 @@ impl StreamHistory {
         Self { state, context }
     }
 
-    /// Gives an entry the next place of this node, queues it for the stream and delivers it, all under the lock of the log.
+    /// Gives an entry the next place of this node, queues it for the stream and delivers it. The lock of the log is
+    /// held meanwhile.
     fn append_with(
         &self,
         write: impl FnOnce(&StreamLog) -> Result<Appended, AdapterError>,
         deliver: &mut dyn FnMut(&Arc<Entry>),
     ) -> Result<(), AdapterError> {
         let Some(context) = self.context.upgrade() else {
-            return Err(AdapterError::Unreachable("this process has taken leave".into()));
+            return Err(AdapterError::Unreachable("this process has left the cluster".into()));
         };
         let (state, longest) = (&*self.state, context.send_queue.max_record());
         let mut log = state.log.lock();
@@ -71,16 +72,16 @@ impl History for StreamHistory {
             let reach = reach();
             let (number, reached) = log.next_position();
             let blank = &self.state.blank;
-            // Nobody else has it yet: it is not copied.
+            // The packet has no other owner yet, so this copies nothing.
             let mut bytes = Vec::from(write(blank).into_bytes());
-            // It is nearly always at the end.
+            // The offset is nearly always at the end.
             let at = bytes.windows(WIDTH).rposition(|window| window == blank.as_bytes());
             if let Some(at) = at {
                 bytes[at..at + WIDTH].copy_from_slice(log.offset(&reached).as_bytes());
             }
             let record = OutboundRecord { bytes: wire::encode_persisted(number, at, namespace, &target, compress, &bytes), trace };
             let Some(frames) = Frames::read(bytes.into()) else {
-                return Err(AdapterError::Unreachable("a packet could not be written".into()));
+                return Err(AdapterError::Unreachable("encoding the packet failed".into()));
             };
             let entry = Entry::new(namespace.clone(), target, frames, compress, number, reached, true).reaching(reach);
             let subject = match reach {
@@ -141,16 +142,16 @@ impl History for StreamHistory {
 
     fn claim_session(&self, namespace: &str, pid: &Id, offset: Option<&str>) -> BoxFuture<'static, Option<SavedSession>> {
         let Some(context) = self.context.upgrade() else { return ready(None).boxed() };
-        // A made-up offset brings nothing back: see `missed`.
+        // A forged offset recovers nothing: see `missed`.
         let seen = self.state.log.lock().decode_offset(offset, true).unwrap_or_default();
         let (reply, taken) = oneshot::channel();
         let (state, at) = (Arc::clone(&self.state), Arc::clone(&context));
         let (namespace, pid) = (namespace.into(), *pid);
-        // On the thread of the adapter, whatever runtime this one has.
+        // The task runs on the adapter's thread, whatever runtime the caller has.
         context.runtime.spawn(async move {
             let taking = take_over(&state, &at, namespace, pid, seen);
             if let Err(Some(mut session)) = reply.send(taking.await) {
-                // The client has gone meanwhile.
+                // The client has disconnected meanwhile.
                 session.lost.get_or_insert_with(Instant::now);
                 state.save(&session, at.send_queue.max_record());
             }

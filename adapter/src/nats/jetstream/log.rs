@@ -1,16 +1,16 @@
-//! The events of the shared history that one node knows: its own, those for all nodes, and private ones of other nodes that it has read.
+//! The known part of the shared history: this node's events, those for all nodes, and private ones of other nodes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use sociable_protocol::maps::Map;
 use sociable_protocol::{Frames, NodeTag};
 
 use super::offset::{self, Epoch, WIDTH};
 use crate::history::event_log::{EventLog, in_order};
-use crate::history::orders::obey;
+use crate::history::orders::apply_orders;
 use crate::history::{OVERHEAD, Position};
-use crate::maps::Map;
 use crate::nats::wire::{PersistedEvent, Publisher};
 use crate::{Entry, Limits, Message, Missed, Reach, SavedSession, Stay};
 
@@ -20,7 +20,7 @@ pub(crate) const PER_MESSAGE: u64 = 1 << 12;
 const MAX_PRIVATE: usize = 1024;
 /// Publishers whose messages are counted.
 const MAX_PUBLISHERS: usize = 10_000;
-/// The time that a publisher has to announce its lost events in the stream. Later it is dead.
+/// The time that a publisher has to announce its lost events in the stream. A publisher that takes longer is dead.
 const MAX_HOLE: Duration = Duration::from_secs(120);
 
 /// Returns the place of an event in a message of the stream.
@@ -28,12 +28,12 @@ pub(crate) fn place_in(sequence: u64, at: u64) -> u64 {
     sequence.saturating_mul(PER_MESSAGE).saturating_add(at)
 }
 
-/// Returns the place behind all events of a message. There is no message 0.
+/// Returns the place behind all events of a message. Messages count from 1.
 fn place_behind(sequence: u64) -> u64 {
     if sequence == 0 { 0 } else { place_in(sequence, PER_MESSAGE - 1) }
 }
 
-/// The events of the shared history that one node knows.
+/// The known part of the shared history.
 #[derive(Debug)]
 pub(crate) struct StreamLog {
     me: NodeTag,
@@ -44,7 +44,7 @@ pub(crate) struct StreamLog {
     others: Map<NodeTag, PrivateEvents>,
     /// The number of the last event of this node.
     number: u64,
-    /// The place up to which all for all nodes is here.
+    /// The place up to which all events for all nodes are here.
     place: u64,
     /// The last place before this node started. Events up to it are not for sockets that connected here.
     began: u64,
@@ -88,7 +88,7 @@ impl PrivateEvents {
 }
 
 impl StreamLog {
-    /// An empty log of a stream whose last message is `last`.
+    /// Returns an empty log of a stream whose last message is `last`.
     pub(crate) fn new(me: NodeTag, epoch: Epoch, last: u64) -> Self {
         Self {
             me,
@@ -110,7 +110,7 @@ impl StreamLog {
         let number = self.number + 1;
         *self = Self::new(self.me, epoch, 0);
         self.number = number;
-        self.events.owns_behind(number);
+        self.events.mark_own_missing_up_to(number);
         self.forget_up_to(sequence);
     }
 
@@ -122,13 +122,14 @@ impl StreamLog {
 
     /// Notes that events are missing before this message, or in it.
     pub(crate) fn break_off_at(&mut self, sequence: u64) {
-        self.events.begins_behind(place_behind(sequence));
+        self.events.mark_missing_up_to(place_behind(sequence));
     }
 
-    /// Notes that events of this node up to this number are lost for the others: sessions that are away now are not recovered.
+    /// Notes that events of this node up to this number are lost for the others. Currently disconnected sessions are
+    /// not recovered.
     pub(crate) fn note_own_loss(&mut self, number: u64) {
-        self.events.owns_behind(number);
-        self.events.begins_behind(self.position().place);
+        self.events.mark_own_missing_up_to(number);
+        self.events.mark_missing_up_to(self.position().place);
     }
 
     /// Notes whether a record of the stream will announce lost events of this node.
@@ -145,7 +146,7 @@ impl StreamLog {
 
     /// Notes unpersisted events of a publisher. Their place is unknown until the publisher announces them in the stream.
     pub(crate) fn note_hole(&mut self, publisher: Publisher) {
-        // If there are too many, any publisher stands for them: one is enough.
+        // Beyond the bound, any publisher stands for the rest: one is enough.
         let full = self.holes.len() >= MAX_PUBLISHERS;
         let key = self.holes.keys().next().copied().filter(|_| full).unwrap_or(publisher);
         self.holes.insert(key, Instant::now());
@@ -156,17 +157,17 @@ impl StreamLog {
         if self.holes.is_empty() {
             return false;
         }
-        // All that clients can have shown is here by now.
+        // By now, all positions that clients can have shown are here.
         let here = self.place;
         let known = self.holes.len();
         self.holes.retain(|_, at| at.elapsed() < MAX_HOLE);
         if self.holes.len() < known {
-            self.events.begins_behind(here);
+            self.events.mark_missing_up_to(here);
         }
         true
     }
 
-    /// Appends an unpersisted event or order of another node. To sockets of this node it is one of this node's own.
+    /// Appends an unpersisted event or order of another node. For sockets of this node, its publisher is this node.
     pub(crate) fn append_unpersisted(&mut self, what: Unpersisted) -> Option<Arc<Entry>> {
         let (number, reached) = self.next_position();
         let entry = match what {
@@ -189,12 +190,12 @@ impl StreamLog {
         Position { tag: Some(self.me), own: self.number, place: self.place.max(self.began) }
     }
 
-    /// Returns the message of the stream up to which all for all nodes is here.
+    /// Returns the message of the stream up to which all events for all nodes are here.
     pub(crate) fn sequence(&self) -> u64 {
         self.place / PER_MESSAGE
     }
 
-    /// Notes that all for all nodes up to this message is here.
+    /// Notes that all events for all nodes up to this message are here.
     pub(crate) fn advance_to(&mut self, sequence: u64) {
         self.place = self.place.max(place_behind(sequence));
     }
@@ -245,7 +246,7 @@ impl StreamLog {
         Position { place: place.max(self.began), ..self.position() }
     }
 
-    /// Appends the next event of another node. `None` if it is malformed.
+    /// Appends the next event of another node. Returns `None` if it is malformed.
     pub(crate) fn append_remote(&mut self, publisher: NodeTag, place: u64, event: PersistedEvent, limits: &Limits) -> Option<Arc<Entry>> {
         let entry = Arc::new(self.decode_event(publisher, place, event, self.reached(place), Reach::Everywhere)?);
         let now = Instant::now();
@@ -264,7 +265,7 @@ impl StreamLog {
         order: Message,
         limits: &Limits,
     ) -> Arc<Entry> {
-        // That process serves no client: the place alone says who has the order.
+        // The publisher serves no clients, so the place alone decides which sessions have the order.
         let (publisher, number) = number.map_or_else(|| (NodeTag::random(), place), |number| (publisher, number));
         let entry = Entry::order(order, number, self.reached(place), true).placed(publisher, place);
         let (entry, now) = (Arc::new(entry), Instant::now());
@@ -284,7 +285,7 @@ impl StreamLog {
         if node == self.me { self.number } else { self.others.get(&node).map_or(0, |others| others.number) }
     }
 
-    /// Appends private events of a node. Those before its first appended message are missing.
+    /// Appends private events of a node. Events before its first appended message are missing.
     pub(crate) fn append_private(&mut self, node: NodeTag, sequence: u64, events: impl Iterator<Item = PersistedEvent>, limits: &Limits) {
         let read = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me)).read;
         if sequence <= read {
@@ -306,9 +307,9 @@ impl StreamLog {
     }
 
     /// Notes that private events of a node up to this message may be missing.
-    pub(crate) fn private_begins_behind(&mut self, node: NodeTag, sequence: u64) {
+    pub(crate) fn mark_private_missing_up_to(&mut self, node: NodeTag, sequence: u64) {
         let others = self.others.entry(node).or_insert_with(|| PrivateEvents::new(self.me));
-        others.events.begins_behind(place_behind(sequence));
+        others.events.mark_missing_up_to(place_behind(sequence));
     }
 
     /// Decodes an event, and sets the offset that clients of this node are shown.
@@ -344,8 +345,8 @@ impl StreamLog {
         (logs().map(EventLog::len).sum(), logs().map(EventLog::bytes).sum())
     }
 
-    /// Returns the positions that a client shows. `None` if its offset can't be of this stream. A client that `got_none` of the session's events may
-    /// show the offset of an earlier session.
+    /// Returns the positions that a client shows, or `None` if its offset can't be of this stream. A client that
+    /// `got_none` of the session's events may show the offset of an earlier session.
     pub(crate) fn decode_offset(&self, offset: Option<&str>, got_none: bool) -> Option<Vec<Position>> {
         let Some(offset) = offset else { return Some(vec![]) };
         if got_none && offset::is_foreign(self.epoch, offset) {
@@ -356,15 +357,16 @@ impl StreamLog {
         (!seen.iter().any(made_up)).then_some(seen)
     }
 
-    /// Returns the events that a session has missed whose client has seen these positions. `None` if they are incomplete or too many.
+    /// Returns the missed events of a session whose client has these positions. Returns `None` if they are incomplete
+    /// or too many.
     pub(crate) fn missed(&mut self, session: &SavedSession, seen: &[Position], limits: &Limits) -> Option<Missed> {
         let mut known = vec![session.since];
         known.extend(seen.iter().chain(&session.shown));
         if session.sent.is_none_or(|sent| known.iter().any(|position| position.covers(&sent))) {
-            // It has all that it was sent: nothing up to where it was served is for it.
+            // A client that got all its sent events lacks none up to `until`: the rest were for others.
             known.push(session.until);
         }
-        // Positions of a former stream mean nothing.
+        // Positions of a former stream are ignored.
         let head = self.position();
         let made_up = seen.iter().any(|position| position.place > head.place);
         if made_up || self.owes_loss_notice || self.has_holes() || session.since.place > head.place || session.until.place > head.place {
@@ -379,13 +381,13 @@ impl StreamLog {
             return None;
         }
         // Orders are for all nodes.
-        let stays = obey(&self.events, session)?;
+        let stays = apply_orders(&self.events, session)?;
         let entries = in_order(logs().flat_map(|events| events.find(session, &known, &stays)).collect());
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
         if bytes > limits.session_bytes {
             return None;
         }
-        // If the connection is lost again meanwhile, the offset says which of the events have come.
+        // If the connection is lost again meanwhile, the offset shows which of the events have come.
         let mut begin = seen.first().copied().unwrap_or(session.since);
         let mut besides: Vec<(NodeTag, u64)> = seen.iter().skip(1).filter_map(|position| Some((position.tag?, position.own))).collect();
         let offsets = entries.iter().map(|entry| {
@@ -405,8 +407,8 @@ impl StreamLog {
     }
 }
 
-/// Returns the stays of a session that are still needed: the current one, and those with private events among the missed ones. The client has the
-/// events of the others, or they were not for the session.
+/// Returns the needed stays of a session: the current one, and those with private events among the missed ones. The
+/// client has the events of the other stays, or they were not for the session.
 pub(crate) fn unfinished_stays(past: &[Stay], missed: &Missed) -> Vec<Stay> {
     let is_of = |stay: &Stay, entry: &Entry| {
         entry.reach == Reach::Here && entry.publisher == stay.tag && stay.from < entry.number && entry.number <= stay.to

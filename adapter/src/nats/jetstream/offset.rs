@@ -1,7 +1,8 @@
-//! Positions as clients are shown them.
+//! Positions as clients see them.
 //!
-//! All offsets of events have the same length, so that a node can put its own in the place of another's without writing the packet anew. A
-//! returning client is shown longer ones with its missed events: they also hold which private events of nodes it has by now.
+//! All offsets of events have the same length. A node can thus replace another node's offset by its own without
+//! encoding the packet again. A returning client gets longer offsets with its missed events. These also list the nodes
+//! whose private events the client has.
 
 use sociable_protocol::NodeTag;
 
@@ -15,19 +16,19 @@ const TAG: usize = 4;
 const OWN: usize = 8;
 /// The length of the offset of an event.
 pub(crate) const WIDTH: usize = EPOCH + PLACE + TAG + OWN;
-/// The tag of nobody: no node draws it.
+/// A placeholder for the tag: no node draws it.
 const NOBODY: &str = "....";
-/// Nodes whose private events an offset may hold besides.
+/// The most nodes whose private events an offset lists.
 pub(super) const MAX_BESIDES: usize = 256;
 
-/// Tells the offsets of one stream from those of another.
+/// A mark that distinguishes the offsets of two streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Epoch([u8; EPOCH]);
 
 impl Epoch {
-    /// The epoch of a stream that was created at this time.
+    /// Returns the epoch of a stream that was created at this time.
     pub(crate) fn of(created: i128) -> Self {
-        // Streams are made seconds apart, if ever: what changes from one to the next is in the lower bits.
+        // Streams are created seconds apart at least, so the lower bits differ.
         let mut text = String::new();
         put(&mut text, (created as u64) >> 10, EPOCH);
         let mut epoch = [b'-'; EPOCH];
@@ -40,7 +41,7 @@ impl Epoch {
     }
 }
 
-/// Writes a number in so many characters, without its higher digits if it is longer.
+/// Writes a number in so many characters. A longer number loses its higher digits.
 fn put(text: &mut String, number: u64, width: usize) {
     for at in (0..width).rev() {
         let sextet = if at * 6 < 64 { (number >> (at * 6)) & 63 } else { 0 };
@@ -71,7 +72,7 @@ pub(crate) fn encode(epoch: Epoch, position: &Position) -> String {
     text
 }
 
-/// Returns the offset of a client at a position that has private events of these nodes besides.
+/// Returns the offset of a client at a position that also has private events of these nodes.
 pub(crate) fn encode_besides(epoch: Epoch, position: &Position, besides: &[(NodeTag, u64)]) -> String {
     let mut text = encode(epoch, position);
     for (tag, own) in besides {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::stream::StorageType;
 
-/// The time in which a message that is published twice is persisted once. It is longer than anything is retried.
+/// The time in which a repeated message is persisted only once. The time exceeds that of all retries.
 pub(crate) const DUPLICATES: Duration = Duration::from_secs(120);
 
 /// Settings of the events and sessions that JetStream persists for a cluster.
@@ -43,53 +43,57 @@ impl Default for JetStreamOptions {
 }
 
 impl JetStreamOptions {
-    /// The number of NATS servers that persist events and sessions: by default three, or one where there is one. The first node of the cluster
-    /// decides it.
+    /// Sets the number of NATS servers that persist events and sessions. The default is three, or one for a single
+    /// server. The first node of the cluster decides it.
     #[must_use]
     pub fn replicas(mut self, replicas: usize) -> Self {
         self.replicas = Some(replicas);
         self
     }
 
-    /// Stores them in the memory of the NATS servers. By default they are stored in files.
+    /// Stores events and sessions in the memory of the NATS servers. By default they are stored in files.
     #[must_use]
     pub fn in_memory(mut self) -> Self {
         self.in_memory = true;
         self
     }
 
-    /// The age of the oldest events, 10 minutes by default and 2 minutes at least. It is raised where clients may be away for longer.
+    /// Sets the age of the oldest events: 10 minutes by default, at least 2 minutes. A longer recovery time raises it.
     #[must_use]
     pub fn max_age(mut self, age: Duration) -> Self {
         self.max_age = age.max(DUPLICATES);
         self
     }
 
-    /// The most bytes of events, 1 GiB by default. The server reserves them. The oldest are dropped first: clients that would need them get new
-    /// sessions.
+    /// Sets the most bytes of events, 1 GiB by default. The server reserves them. The oldest events are dropped first:
+    /// clients that would need them get new sessions.
     #[must_use]
     pub fn max_bytes(mut self, bytes: i64) -> Self {
         self.max_bytes = bytes;
         self
     }
 
-    /// The most bytes of sessions, 512 MiB by default. The server reserves them, so that sessions take no room of events. The sessions written
-    /// longest ago are dropped first: their clients get new ones.
+    /// Sets the most bytes of sessions, 512 MiB by default. The server reserves them apart from those of events. The
+    /// sessions written longest ago are dropped first: their clients get new ones.
     #[must_use]
     pub fn sessions_bytes(mut self, bytes: i64) -> Self {
         self.sessions_bytes = bytes;
         self
     }
 
-    /// The most bytes of one session with its rooms and data, 64 KiB by default. A longer one can't be recovered, and is counted.
+    /// Sets the most bytes of one session with its rooms and data, 64 KiB by default. A larger session can't be
+    /// recovered, and is counted.
     #[must_use]
     pub fn max_session(mut self, bytes: usize) -> Self {
         self.max_session = bytes;
         self
     }
 
-    /// How long an event may wait for the confirmation of a NATS server, 60 s by default: longer than the election of a leader, shorter than two
-    /// minutes. Later it is dropped and counted, and clients of other nodes that may have been promised it are closed: they get new sessions.
+    /// Sets how long an event may wait for a NATS server's confirmation: at most 110 s. The default, 60 s,
+    /// outlasts the election of a leader.
+    ///
+    /// A later event is dropped and counted. Clients of other nodes that may have been promised it are closed, and get
+    /// new sessions.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline.min(Duration::from_secs(110));

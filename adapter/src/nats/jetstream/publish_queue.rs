@@ -9,10 +9,10 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use parking_lot::Mutex;
+use sociable_protocol::maps::Numbered;
 use tokio::sync::{Notify, watch};
 
 use super::log::{PER_MESSAGE, place_in};
-use crate::maps::Numbered;
 use crate::nats::bounded_queue::{BoundedQueue, OutboundRecord, QueuedRecord};
 use crate::nats::stats::Counters;
 use crate::nats::wire::{self, HEAD, Head, PackedTraces, Publisher};
@@ -30,7 +30,7 @@ const LATE: Duration = Duration::from_millis(250);
 pub(crate) enum StreamSubject {
     /// For all nodes.
     All,
-    /// For sockets of this node, and those that were when they come back elsewhere.
+    /// For sockets of this node, and its former sockets when they return elsewhere.
     Own,
 }
 
@@ -44,7 +44,7 @@ struct Waiting {
     /// Messages so far, and those to all.
     order: u64,
     to_all: u64,
-    /// Something for all is lost, and the stream does not say so yet.
+    /// True while an event for all is lost and the stream does not announce it yet.
     lost: bool,
 }
 
@@ -72,10 +72,11 @@ pub(crate) struct PublishQueue {
     done: watch::Sender<Done>,
     /// Messages that are being published. They outlive the task that does it.
     in_flight: Mutex<Vec<Arc<StreamMessage>>>,
-    /// Events of published messages, by the orders of these. Whoever learns the place of a message first sets theirs.
+    /// Events of published messages, by the orders of these. The first task that learns the place of a message sets
+    /// their places.
     unplaced: Mutex<Numbered<Vec<Arc<Entry>>>>,
     pub(super) deadline: Duration,
-    /// The server refuses to persist messages.
+    /// True while the server refuses to persist messages.
     is_refused: AtomicBool,
 }
 
@@ -135,44 +136,44 @@ impl PublishQueue {
         async move {
             match done.wait_for(|done| done.records >= target).await {
                 Ok(done) if done.lost == lost => Ok(()),
-                Ok(_) => Err(AdapterError::Unreachable("not all was kept in time".into())),
-                Err(_) => Err(AdapterError::Unreachable("this process has taken leave".into())),
+                Ok(_) => Err(AdapterError::Unreachable("not all events were persisted in time".into())),
+                Err(_) => Err(AdapterError::Unreachable("this process has left the cluster".into())),
             }
         }
         .boxed()
     }
 
-    /// False if records have waited for longer than it takes to persist them.
+    /// Returns false if records have waited for longer than persisting takes.
     pub(crate) fn keeps_up(&self) -> bool {
         self.waiting.lock().records.waited().is_none_or(|waited| waited < LATE)
     }
 
-    /// True while the server refuses to persist messages.
+    /// Returns true while the server refuses to persist messages.
     pub(crate) fn is_refused(&self) -> bool {
         self.is_refused.load(Ordering::Acquire)
     }
 
-    /// The server has refused a message.
+    /// Notes that the server has refused a message.
     pub(crate) fn note_refusal(&self, error: &dyn std::error::Error) {
         if !self.is_refused.swap(true, Ordering::AcqRel) {
-            tracing::error!(target: "sociable::recovery", %error, "NATS server refuses to persist events; clients that lose their connection get new sessions");
+            tracing::error!(target: "sociable::recovery", %error, "NATS server refuses to persist events; disconnected clients get new sessions");
             self.wake.notify_one();
         }
     }
 
-    /// The server has persisted a message.
+    /// Notes that the server has persisted a message.
     pub(super) fn note_acceptance(&self) {
         if self.is_refused() && self.is_refused.swap(false, Ordering::AcqRel) {
             tracing::info!(target: "sociable::recovery", "NATS server persists events again");
         }
     }
 
-    /// Something for all is lost: the next message says so.
+    /// Notes that an event for all is lost. The next message announces it.
     pub(super) fn note_loss(&self) {
         self.waiting.lock().lost = true;
     }
 
-    /// Returns the messages that are to be published now.
+    /// Returns the messages to publish now.
     pub(super) fn next_messages(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<Arc<StreamMessage>> {
         let mut in_flight = self.in_flight.lock();
         if in_flight.is_empty() {
@@ -181,7 +182,7 @@ impl PublishQueue {
         in_flight.clone()
     }
 
-    /// Has a server that refused asked to persist an empty message.
+    /// Queues an empty message, to ask a server that refused whether it persists again.
     pub(super) fn probe(&self, publisher: Publisher, version: u8) {
         let mut in_flight = self.in_flight.lock();
         if in_flight.is_empty() && self.is_refused() {
@@ -208,7 +209,7 @@ impl PublishQueue {
         }
     }
 
-    /// The messages in flight have been published with these outcomes. Until now they counted for the bound.
+    /// Ends the messages in flight, which have these outcomes. Until now they counted for the bound.
     pub(super) fn finish(&self, messages: &[Arc<StreamMessage>], outcomes: &[Outcome]) {
         self.in_flight.lock().clear();
         self.waiting.lock().records.release(messages.iter().map(|message| message.cost).sum());
@@ -220,7 +221,8 @@ impl PublishQueue {
         });
     }
 
-    /// Sets the places of a message's events; `None` if it will never be in the stream. Returns the number of the last, if they had none.
+    /// Sets the places of a message's events; `None` if the message will never be in the stream. Returns the number of
+    /// the last event, if the events had no place.
     pub(crate) fn set_place(&self, order: u64, sequence: Option<u64>) -> Option<u64> {
         let entries = self.unplaced.lock().remove(&order)?;
         for (at, entry) in entries.iter().enumerate() {
@@ -229,15 +231,15 @@ impl PublishQueue {
         entries.last().map(|entry| entry.number)
     }
 
-    /// Packs what waits: one message for each subject.
+    /// Packs the waiting records: one message for each subject.
     fn pack(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<StreamMessage> {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
         let (most, longest) = (MESSAGE.min(longest + HEAD), longest + HEAD);
         let mut packing = [StreamSubject::All, StreamSubject::Own].map(Packing::new);
-        // A server that refuses is not asked for this alone.
+        // A loss notice alone is no reason to ask a server that refuses.
         if (!waiting.records.is_empty() || !self.is_refused()) && std::mem::take(&mut waiting.lost) {
-            // Before what was sent behind it.
+            // The notice comes before later records.
             packing[0].payload = wire::encode_lost();
             packing[0].traces.push(None);
         }
@@ -298,7 +300,7 @@ impl Packing {
         }
     }
 
-    /// True if a record may travel in this message. The first may be longer than what is packed together.
+    /// Returns true if a record may travel in this message. The first may exceed the length of a packed message.
     fn fits(&self, record: &[u8], longest: usize) -> bool {
         let is_too_long = self.records > 0 && self.payload.len() + record.len() - HEAD > longest;
         // Earlier versions count the events of a message alone: orders stand behind them.
@@ -351,11 +353,11 @@ mod tests {
         let messages = queue.next_messages(ME(), 1, 1000);
         let packed: Vec<_> = messages.iter().map(|message| (message.subject, message.order, message.records)).collect();
         assert_eq!(packed, [(StreamSubject::All, 1, 2), (StreamSubject::Own, 2, 1)]);
-        assert_eq!(queue.next_messages(ME(), 1, 1000).len(), 2, "they are in flight until they are finished");
+        assert_eq!(queue.next_messages(ME(), 1, 1000).len(), 2, "messages are in flight until they are finished");
         queue.finish(&messages, &[Outcome::Persisted, Outcome::Lost]);
         assert_eq!(queue.waiting.lock().records.bytes(), 0);
         assert!(queue.next_messages(ME(), 1, 1000).is_empty());
-        assert!(queue.flushed(3).now_or_never().unwrap().is_ok(), "what is lost already is no news");
+        assert!(queue.flushed(3).now_or_never().unwrap().is_ok(), "earlier losses are not reported again");
     }
 
     #[test]

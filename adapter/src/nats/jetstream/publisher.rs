@@ -18,7 +18,7 @@ const PAUSE: (Duration, Duration) = (Duration::from_millis(20), Duration::from_s
 /// The pause between two probes of a server that refuses, if nothing waits.
 const PROBE: Duration = Duration::from_secs(1);
 
-/// Publishes what waits.
+/// Publishes waiting records.
 pub(crate) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>) {
     StreamPublisher { state: &state, context: &context }.run().await;
 }
@@ -47,7 +47,7 @@ impl StreamPublisher<'_> {
             for (message, outcome) in messages.iter().zip(&outcomes) {
                 if *outcome == Outcome::Refused {
                     self.send_unpersisted(message).await;
-                    // A node that has not heard it learns so from the next message of the stream.
+                    // The next message of the stream announces the loss to nodes that missed this one.
                     queue.note_loss();
                 }
             }
@@ -76,7 +76,7 @@ impl StreamPublisher<'_> {
             };
             let is_up = self.context.links.is_up(Link::History);
             let is_late = message.since.elapsed() >= queue.deadline;
-            // A server also refuses if it has put JetStream away since its disk is full.
+            // A server with a full disk may stop JetStream, which counts as a refusal.
             if is_full(&*error) || is_up && (queue.is_refused() || is_late) {
                 queue.note_refusal(&*error);
                 return Outcome::Refused;
@@ -96,7 +96,7 @@ impl StreamPublisher<'_> {
 
     async fn try_publish(&self, message: &StreamMessage) -> Result<u64, StoreError> {
         let StreamState { store, me, queue, .. } = self.state;
-        // While the link is down, messages wait here: the client would send them however late.
+        // While the link is down, messages wait here: the client would send them without a deadline.
         let patience = queue.deadline.saturating_sub(message.since.elapsed());
         let up = self.context.links.wait_until_up(Link::History);
         tokio::time::timeout(patience, up).await.map_err(|_| "NATS connection down")?;
@@ -104,7 +104,7 @@ impl StreamPublisher<'_> {
             StreamSubject::All => store.subjects.all.clone(),
             StreamSubject::Own => store.subjects.own(me.tag),
         };
-        // A message that is published again is persisted once.
+        // The server persists a repeated message once.
         let id = format!("{}.{}.{}", me.tag, me.epoch, message.order);
         let mut publish = PublishMessage::build().payload(message.payload.clone());
         if let Some(headers) = &message.headers {
@@ -115,7 +115,7 @@ impl StreamPublisher<'_> {
         Ok(confirmed.sequence)
     }
 
-    /// Notes that a message is lost. Nobody may come back, here or elsewhere, and believe to have got all.
+    /// Notes that a message is lost. No client may return, here or elsewhere, and count as complete.
     fn give_up(&self, message: &StreamMessage) {
         let is_for_all = message.subject == StreamSubject::All;
         {
@@ -125,7 +125,7 @@ impl StreamPublisher<'_> {
             }
             log.owe_loss_notice(is_for_all);
         }
-        // A process without sockets has told whoever asked it to send.
+        // An emitter has no node.
         if let Some(node) = self.context.node.get() {
             node.note_loss();
             if is_for_all {
@@ -134,13 +134,14 @@ impl StreamPublisher<'_> {
         }
     }
 
-    /// Sends a message that the server does not persist to the nodes that are there. Clients that are away are not recovered then.
+    /// Sends a message that the server does not persist to the connected nodes. Currently disconnected clients are not
+    /// recovered then.
     async fn send_unpersisted(&self, message: &StreamMessage) {
         let StreamState { store, me, queue, .. } = self.state;
         self.context.counters.unkept.add(message.records);
         let payload = match message.subject {
             StreamSubject::All => message.payload.clone(),
-            // The others have to know that something is missing, should those for whom it was come to them.
+            // The others must see the gap, in case the receivers of these events return to them.
             StreamSubject::Own => queue.empty_message(*me, self.version()).payload,
         };
         {
@@ -150,7 +151,7 @@ impl StreamPublisher<'_> {
             }
             log.owe_loss_notice(true);
             if let Ok(head) = Head::read(&mut Reader::new(&payload)) {
-                // The next persisted message of this node does not show a gap.
+                // The message counts as sent, so the next persisted message of this node shows no gap.
                 log.count(head.publisher, head.sequence);
             }
         }

@@ -17,10 +17,10 @@ pub(super) struct SessionRecord {
     pub(super) epoch: String,
     pub(super) owner: NodeTag,
     pub(super) owner_epoch: u64,
-    /// Its stays on nodes: tag, from, to.
+    /// The stays on nodes: tag, from, to.
     pub(super) past: Vec<(NodeTag, u64, u64)>,
-    /// The milliseconds since the loss of its connection when this was written, if it was lost. The server's clock dates the writing: those of the
-    /// nodes differ.
+    /// The milliseconds between the connection's loss and the writing of this record, if it was lost. The server's
+    /// clock dates the writing, because the clocks of nodes differ.
     pub(super) lost: Option<u64>,
     pub(super) namespace: ByteString,
     id: Id,
@@ -30,13 +30,13 @@ pub(super) struct SessionRecord {
     sent: Option<RecordedPosition>,
     pub(super) until: RecordedPosition,
     pub(super) shown: Vec<RecordedPosition>,
-    /// The number of its owner's last event before it was lost, if it was.
+    /// The number of the owner's last event before the session was lost, if it was.
     #[serde(default)]
     pub(super) left: Option<u64>,
-    /// The rooms that it left last, each with the positions of its joining and its leaving.
+    /// The rooms that the socket left last, each with the positions of joining and leaving.
     #[serde(default)]
     left_rooms: Vec<(Room, RecordedPosition, RecordedPosition)>,
-    /// The position up to which rooms that it left are dropped.
+    /// The position up to which left rooms are dropped.
     #[serde(default)]
     left_dropped: Option<RecordedPosition>,
 }
@@ -58,7 +58,8 @@ impl From<RecordedPosition> for Position {
 }
 
 impl SessionRecord {
-    /// The record of a session of this owner. `left` is the number of the owner's last event before the session was lost, if it was.
+    /// Returns the record of a session of this owner. `left` is the number of the owner's last event before the session
+    /// was lost, if it was.
     pub(super) fn new(session: &SavedSession, past: &[Stay], owner: Publisher, epoch: Epoch, left: Option<u64>) -> Self {
         let left_rooms = &session.left_rooms;
         Self {
@@ -85,13 +86,13 @@ impl SessionRecord {
         (self.owner, self.owner_epoch) == (me.tag, me.epoch)
     }
 
-    /// For how long it has been lost, or has not been refreshed, by the clock of the server that wrote it then.
+    /// Returns the time since the loss or the last refresh, by the clock of the server that wrote the record.
     pub(super) fn away(&self, written: i128, now: i128) -> Duration {
         let since = u64::try_from(now.saturating_sub(written)).unwrap_or(0);
         Duration::from_millis(since.saturating_add(self.lost.unwrap_or(0)))
     }
 
-    /// The session, which has been away for so long, if it was lost.
+    /// Returns the session. A lost one has been away for this time.
     pub(super) fn into_session(self, pid: Id, shown: Vec<Position>, away: Duration) -> SavedSession {
         let ago = self.lost.map(|_| away);
         SavedSession {
@@ -116,7 +117,7 @@ impl SessionRecord {
 
 #[cfg(test)]
 impl SessionRecord {
-    /// A record for tests. `lost` is for how many milliseconds its connection had been lost.
+    /// Returns a record for tests. `lost` is the time since the connection's loss, in milliseconds.
     pub(super) fn example(lost: Option<u64>) -> Self {
         let nowhere = RecordedPosition(None, 0, 0);
         Self {
@@ -145,8 +146,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn record_tells_its_age_by_the_clock_of_the_server() {
-        // Whatever the clocks of the nodes say.
+    fn record_has_its_age_by_the_clock_of_the_server() {
+        // The clocks of the nodes do not matter.
         let written = 1_700_000_000_000;
         let away = |lost, passed| SessionRecord::example(lost).away(written, written + passed);
         assert_eq!(away(Some(5_000), 10_000), Duration::from_secs(15));

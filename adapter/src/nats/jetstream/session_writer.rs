@@ -1,6 +1,6 @@
-//! The tasks that write sessions into the bucket, and look whether other nodes took them.
+//! The tasks that write sessions into the bucket, and check whether other nodes took them.
 //!
-//! Each session is one key, written by compare-and-set alone: a node that finds the write of another has lost the session.
+//! Each session is one key, written by compare-and-set alone. A node that finds another's write has lost the session.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use crate::nats::links::Link;
 
 /// Sessions that are written at the same time.
 const WRITERS: usize = 128;
-/// How often it is looked whether this node was away.
+/// The interval at which this node checks whether it was away.
 const GUARD: Duration = Duration::from_secs(1);
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -53,7 +53,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
     if let Write::Put(_, after) = write
         && state.queue.flushed(*after).await.is_err()
     {
-        // Not all that was sent to it is in the stream: it can't come back.
+        // Some events for the session are not in the stream, so it can't be recovered.
         write = &Write::Delete;
     }
     for _ in 0..TRIES {
@@ -64,7 +64,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
                 return written;
             }
             Err(Refused::Changed) => match load_session(state, pid).await {
-                // An earlier write of this node, whose answer was lost.
+                // The record is an earlier write of this node, whose answer was lost.
                 Ok(LoadedSession::Found(record, stored)) if record.is_of(state.me) => revision = Some(stored.revision),
                 Ok(LoadedSession::Missing) => revision = None,
                 Ok(LoadedSession::Found(..) | LoadedSession::Deleted) => {
@@ -97,7 +97,7 @@ async fn write_session(state: &StreamState, context: &NatsContext, pid: &Id, mut
     if matches!(write, Write::Delete) { None } else { revision }
 }
 
-/// Another node has a session of this one.
+/// Records that another node has a session of this one.
 fn fence(context: &NatsContext, pid: &Id) {
     context.counters.fenced.increment();
     if let Some(node) = context.node.get() {
@@ -106,7 +106,7 @@ fn fence(context: &NatsContext, pid: &Id) {
 }
 
 enum Refused {
-    /// The revision is another one.
+    /// Another write has changed the revision.
     Changed,
     Other(StoreError),
 }
@@ -123,16 +123,16 @@ impl From<UpdateError> for Refused {
 async fn try_write(state: &StreamState, pid: &Id, write: &Write, revision: Option<u64>) -> Result<Option<u64>, Refused> {
     let sessions = &state.store.sessions;
     match (write, revision) {
-        // A new key has to be new: a node that deleted it had taken it over.
+        // The key must be new: the node that deleted it had taken the session over.
         (Write::Put(bytes, _), revision) => Ok(Some(sessions.update(pid.as_str(), bytes.clone(), revision.unwrap_or(0)).await?)),
         (Write::Delete, None) => Ok(None),
         (Write::Delete, Some(revision)) => Ok(sessions.delete_expect_revision(pid.as_str(), Some(revision)).await.map(|()| None)?),
     }
 }
 
-/// Makes the bucket anew if it was deleted.
+/// Creates the bucket again if it was deleted.
 async fn mend_bucket(state: &StreamState, context: &NatsContext) {
-    // One does it for all.
+    // One task creates it for all.
     let Ok(_mending) = state.sessions.mending.try_lock() else { return };
     let store = &state.store;
     if store.sessions_are_gone().await {
@@ -142,7 +142,7 @@ async fn mend_bucket(state: &StreamState, context: &NatsContext) {
     }
 }
 
-/// Looks for sessions that other nodes took over, after a time in which this one may have seemed dead.
+/// Checks for sessions that other nodes took over, after a time in which this one may have seemed dead.
 pub(super) async fn guard(state: Arc<StreamState>, context: Arc<NatsContext>) {
     let mut was_up = true;
     loop {
@@ -161,7 +161,7 @@ pub(super) async fn guard(state: Arc<StreamState>, context: Arc<NatsContext>) {
 async fn check_owners(state: &Arc<StreamState>, context: &Arc<NatsContext>) {
     let mine = state.sessions.persisted();
     let check_one = |pid: Id| async move {
-        // A write under way finds out by itself.
+        // A write in progress detects the takeover itself.
         state.sessions.settled(&pid).await;
         let is_mine = match load_session(state, &pid).await {
             Ok(LoadedSession::Found(record, _)) => record.is_of(state.me),

@@ -1,4 +1,4 @@
-//! Sessions of the clients of this node: which are persisted, and what is still to be written.
+//! Sessions of the clients of this node: their persisted state, and their pending writes.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sociable_protocol::Id;
+use sociable_protocol::maps::{Map, Set};
 use tokio::sync::{Notify, mpsc};
 
 use super::offset::Epoch;
 use super::session_record::SessionRecord;
-use crate::maps::{Map, Set};
 use crate::nats::wire::{self, Publisher};
 use crate::{SavedSession, Stay};
 
-/// The interval at which unwritten sessions are looked for.
+/// The interval of the search for unwritten sessions.
 const NAP: Duration = Duration::from_millis(10);
 
 /// A change of a key.
@@ -28,14 +28,14 @@ pub(super) enum Write {
 /// A session that this node has, or has saved.
 #[derive(Debug, Default)]
 struct Known {
-    /// Of the persisted value.
+    /// The revision of the persisted value.
     revision: Option<u64>,
     next: Option<Write>,
     under_way: bool,
     lost: Option<Instant>,
     past: Vec<Stay>,
     bytes: usize,
-    /// Told when nothing is to be written any more.
+    /// Notified when no write is pending.
     settled: Arc<Notify>,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Sessions {
     pub(super) changes: tokio::sync::Mutex<mpsc::UnboundedReceiver<Id>>,
     /// Sessions that are being taken over.
     pub(super) taking: Mutex<Set<Id>>,
-    /// The bucket is being looked after.
+    /// Held while a task restores the bucket.
     pub(super) mending: tokio::sync::Mutex<()>,
 }
 
@@ -91,10 +91,10 @@ impl Sessions {
         }
     }
 
-    /// Replaces what was to be written.
+    /// Replaces the pending write.
     fn write(&self, pid: Id, entry: &mut Known, write: Write) {
         if entry.next.replace(write).is_none() && !entry.under_way {
-            // If its task has died, the next will find what there is.
+            // If the task of the writes has died, the next one finds this write.
             let _ = self.changed.send(pid);
         }
     }
@@ -103,7 +103,7 @@ impl Sessions {
         self.known.lock().get(pid).is_some_and(|known| known.lost.is_some() && !matches!(known.next, Some(Write::Delete)))
     }
 
-    /// Forgets the sessions that are too old.
+    /// Forgets sessions that are too old.
     pub(crate) fn sweep(&self, age: Duration) {
         let mut known = self.known.lock();
         for (pid, entry) in known.iter_mut() {
@@ -120,50 +120,50 @@ impl Sessions {
         lost.fold((0, 0), |(sessions, bytes), known| (sessions + 1, bytes + known.bytes))
     }
 
-    /// Waits until nothing of a session is to be written.
+    /// Waits until no write of a session is pending.
     pub(crate) async fn settled(&self, pid: &Id) {
         loop {
             let Some(settled) = self.known.lock().get(pid).map(|known| Arc::clone(&known.settled)) else { return };
-            let told = settled.notified();
-            tokio::pin!(told);
-            told.as_mut().enable();
+            let notified = settled.notified();
+            tokio::pin!(notified);
+            notified.as_mut().enable();
             if self.known.lock().get(pid).is_none_or(Known::is_settled) {
                 return;
             }
-            told.await;
+            notified.await;
         }
     }
 
-    /// The sessions of which something is to be written.
+    /// Returns the sessions with pending writes.
     pub(super) fn unsettled(&self) -> Vec<Id> {
         self.known.lock().iter().filter(|(_, known)| !known.is_settled()).map(|(pid, _)| *pid).collect()
     }
 
-    /// Waits until nothing of any session is to be written.
+    /// Waits until no write of any session is pending.
     pub(crate) async fn all_settled(&self) {
         while !self.known.lock().values().all(Known::is_settled) {
             tokio::time::sleep(NAP).await;
         }
     }
 
-    /// This node has written itself as the owner of a session.
+    /// Records that this node has written itself as the owner of a session.
     pub(super) fn note_takeover(&self, pid: Id, revision: u64) {
         self.known.lock().insert(pid, Known { revision: Some(revision), ..Known::default() });
     }
 
-    /// Where the socket of a session has been, which is saved with it from now on.
+    /// Sets the stays of a session's socket, which are saved with it from now on.
     pub(super) fn remember_stays(&self, pid: &Id, past: &[Stay]) {
         if let Some(known) = self.known.lock().get_mut(pid) {
             known.past = past.to_vec();
         }
     }
 
-    /// True while this node has a session: a socket of it lives here, or is about to.
+    /// Returns true while this node has a session: a socket of it lives here, or is about to.
     pub(super) fn has_living(&self, pid: &Id) -> bool {
         self.known.lock().get(pid).is_some_and(|known| known.lost.is_none())
     }
 
-    /// Returns what is to be written now.
+    /// Returns the pending write of a session.
     pub(super) fn begin_write(&self, pid: &Id) -> Option<(Write, Option<u64>)> {
         let mut known = self.known.lock();
         let entry = known.get_mut(pid)?;
@@ -194,7 +194,7 @@ impl Sessions {
         more
     }
 
-    /// The sessions of this node that are persisted.
+    /// Returns the sessions of this node that are persisted.
     pub(super) fn persisted(&self) -> Vec<Id> {
         self.known.lock().iter().filter(|(_, known)| known.revision.is_some()).map(|(pid, _)| *pid).collect()
     }
@@ -203,7 +203,7 @@ impl Sessions {
         self.known.lock().contains_key(pid)
     }
 
-    /// The session is another node's.
+    /// Forgets a session that another node has.
     pub(super) fn remove(&self, pid: &Id) {
         self.known.lock().remove(pid);
     }
@@ -216,14 +216,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn saved_session_tells_how_long_it_was_lost() {
+    fn saved_session_has_the_time_since_its_loss() {
         let (sessions, me) = (Sessions::default(), Publisher { tag: NodeTag::random(), epoch: 1 });
         let pid = IdSource::new(me.tag).draw();
         let ago = Duration::from_secs(7);
         let session =
             SavedSession { lost: Instant::now().checked_sub(ago), ..SessionRecord::example(Some(0)).into_session(pid, vec![], ago) };
         assert!(sessions.save(&session, me, Epoch::of(1), None, 1 << 20, 0));
-        let Some((Write::Put(bytes, _), _)) = sessions.begin_write(&pid) else { panic!("nothing is to be written") };
+        let Some((Write::Put(bytes, _), _)) = sessions.begin_write(&pid) else { panic!("no write is pending") };
         let lost = wire::decode_value::<SessionRecord>(&bytes).unwrap().lost.unwrap();
         assert!((7_000..60_000).contains(&lost), "{lost}");
     }

@@ -15,7 +15,8 @@ use super::offset::Epoch;
 use super::options::{DUPLICATES, JetStreamOptions};
 use crate::nats::error::NatsError;
 
-/// The time that the server has to confirm a message. An election takes longer: the message is published again then.
+/// The time that the server has to confirm a message. An election takes longer, and the message is then published
+/// again.
 const ACK: Duration = Duration::from_secs(2);
 /// The timeout of one request.
 const REQUEST: Duration = Duration::from_secs(3);
@@ -27,7 +28,7 @@ const SILENCE: Duration = Duration::from_secs(5);
 /// The age at which a session that is not refreshed is dropped, at least.
 const SESSION_AGE: Duration = Duration::from_secs(600);
 
-/// The key of the bucket whose writing shows the server's time. It is the id of no session.
+/// The key whose write shows the server's time. No session has it as its id.
 const CLOCK: &str = "clock";
 
 /// An error of a request to the server.
@@ -66,7 +67,7 @@ impl Range {
 #[derive(Debug)]
 pub(crate) struct StoredValue {
     pub(crate) revision: u64,
-    /// When it was written by the clock of the server, in milliseconds since the Unix epoch.
+    /// The time of the write by the server's clock, in milliseconds since the Unix epoch.
     pub(crate) written: i128,
     /// `None` if it was deleted.
     pub(crate) value: Option<Bytes>,
@@ -79,7 +80,7 @@ pub(crate) struct Subjects {
     pub(crate) all: String,
     /// The subject on which the server republishes them once they are persisted.
     pub(crate) live: String,
-    /// The subject of messages that the server refuses to persist, for nodes that are there.
+    /// The subject of messages that the server refuses to persist, for connected nodes.
     pub(crate) unkept: String,
     /// The prefix of the subjects for the own sockets of a node.
     own: String,
@@ -97,7 +98,7 @@ impl Subjects {
     }
 }
 
-/// The begin of a read from the stream.
+/// The start of a read from the stream.
 pub(crate) enum From {
     Sequence(u64),
     Age(Duration),
@@ -107,14 +108,14 @@ impl Store {
     /// Opens the stream and the bucket, or creates them.
     pub(crate) async fn open(client: &Client, cluster: &str, options: &JetStreamOptions) -> Result<Self, NatsError> {
         let context = ContextBuilder::new().timeout(REQUEST).ack_timeout(ACK).build(client.clone());
-        let (begun, mut told) = (std::time::Instant::now(), false);
+        let (begun, mut logged) = (std::time::Instant::now(), false);
         loop {
             match Self::try_open(&context, cluster, options, begun.elapsed() > START / 2).await {
                 Ok(store) => return Ok(store),
-                // The servers of a cluster that was just started have to find their leader first.
+                // The servers of a new cluster first have to elect their leader.
                 Err(error) if begun.elapsed() < START => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(target: "sociable::recovery", %error, "JetStream is not ready; is it enabled (`nats-server -js`)?");
+                    if !std::mem::replace(&mut logged, true) {
+                        tracing::warn!(target: "sociable::recovery", %error, "JetStream is not ready; enable it (`nats-server -js`)");
                     }
                     tokio::time::sleep(PAUSE).await;
                 }
@@ -128,18 +129,16 @@ impl Store {
         let stream = open_stream(context, cluster, &subjects, options, patient).await?;
         let info = stream.get_info().await?;
         if info.config.republish.as_ref().is_none_or(|republish| republish.destination != subjects.live) {
-            return Err(
-                format!("the stream {} does not send on what it keeps: delete it, or let this process make it", info.config.name).into()
-            );
+            return Err(format!("stream {} does not republish its messages; delete it, so that a node creates it", info.config.name).into());
         }
         let sessions = open_bucket(context, cluster, options, info.config.num_replicas).await?;
         let epoch = Epoch::of(info.created.unix_timestamp_nanos());
         Ok(Self { context: context.clone(), stream, sessions, epoch, last: info.state.last_sequence, subjects })
     }
 
-    /// Raises the ages of events and sessions to these, and sets the room of each.
+    /// Raises the ages of events and sessions to these, and sets the bounds of both in bytes.
     pub(crate) async fn adjust(&self, events: Duration, sessions: Duration, options: &JetStreamOptions) -> Result<(), StoreError> {
-        // Sessions first: what they had too much makes room.
+        // The sessions come first: a lower bound of theirs makes room.
         let streams = [(&self.sessions.stream, sessions, options.sessions_bytes), (&self.stream, events, options.max_bytes)];
         for (stream, age, max_bytes) in streams {
             let config = stream.get_info().await?.config;
@@ -195,8 +194,8 @@ impl Store {
         }
     }
 
-    /// Returns the time of the server that writes sessions, in milliseconds since the Unix epoch. It is read off a value written just now: servers
-    /// before 2.10 show it nowhere else.
+    /// Returns the time of the server that writes sessions, in milliseconds since the Unix epoch. The time is read from
+    /// a value written just now: servers before 2.10 show it nowhere else.
     pub(crate) async fn now(&self) -> Result<i128, StoreError> {
         self.sessions.put(CLOCK, Bytes::new()).await?;
         let written = self.sessions.stream.get_last_raw_message_by_subject(&format!("{}{CLOCK}", self.sessions.prefix)).await?;
@@ -221,7 +220,7 @@ impl Store {
     pub(crate) async fn read(&self, subject: &str, from: From, mut each: impl FnMut(u64, Bytes)) -> Result<(), StoreError> {
         let deliver_policy = match from {
             From::Sequence(start_sequence) => DeliverPolicy::ByStartSequence { start_sequence: start_sequence.max(1) },
-            // By the server's clock. A message that is too old by the time of the last one is too old by now.
+            // Ages count by the server's clock. A message too old at the time of the last one is too old now.
             From::Age(age) => {
                 let state = self.stream.get_info().await?.state;
                 match state.last_timestamp.checked_sub(age.try_into()?).filter(|_| state.messages > 0) {
@@ -236,21 +235,21 @@ impl Store {
         if pending > 0 {
             let mut messages = consumer.messages().await?;
             while pending > 0 {
-                let next = tokio::time::timeout(SILENCE, messages.next()).await.map_err(|_| "the stream is silent while it is read")?;
-                let message = next.ok_or("the stream ended while it was read")??;
+                let next = tokio::time::timeout(SILENCE, messages.next()).await.map_err(|_| "reading the stream timed out")?;
+                let message = next.ok_or("the stream ended during the read")??;
                 let info = message.info()?;
                 let sequence = info.stream_sequence;
                 pending = info.pending;
                 each(sequence, message.message.payload);
             }
         }
-        // If that fails, it goes by itself after a while.
+        // If this fails, the server removes the consumer after a while.
         drop(self.stream.delete_consumer(&name).await);
         Ok(())
     }
 }
 
-/// Opens the stream of events, or creates it. If `patient`, servers that have not found each other are no longer waited for.
+/// Opens the stream of events, or creates it. If `patient`, the wait for servers to find each other is over.
 async fn open_stream(
     context: &Context,
     cluster: &str,
@@ -274,7 +273,7 @@ async fn open_stream(
         ..Config::default()
     };
     loop {
-        // Creating a stream that exists reserves its room once more, which may be lacking.
+        // Creating an existing stream reserves its room once more, which may be lacking.
         if let Some(stream) = known(context, &name).await? {
             return Ok(stream);
         }
@@ -297,7 +296,7 @@ async fn open_stream(
 /// Opens the bucket of sessions, or creates it.
 async fn open_bucket(context: &Context, cluster: &str, options: &JetStreamOptions, replicas: usize) -> Result<kv::Store, StoreError> {
     let bucket = format!("sociable-{cluster}-sessions");
-    // The client's own way asks for the limits of the account, and does not understand the answer of servers before 2.10.
+    // The client's own call asks for the limits of the account, and fails on the answer of servers before 2.10.
     let config = Config {
         name: format!("KV_{bucket}"),
         description: Some("Sessions of a Sociable cluster".into()),
@@ -305,7 +304,7 @@ async fn open_bucket(context: &Context, cluster: &str, options: &JetStreamOption
         max_messages_per_subject: 1,
         max_age: SESSION_AGE,
         max_bytes: options.sessions_bytes,
-        // A session or its end can always be written: the session written longest ago is dropped.
+        // Writes of sessions always succeed: the bucket drops the session written longest ago.
         discard: DiscardPolicy::Old,
         storage: options.storage(),
         num_replicas: replicas,

@@ -1,4 +1,5 @@
-//! The takeover of a session from another node. That node is asked to give it up, and the events that the client may have missed are read.
+//! The takeover of a session from another node. The other node is asked to give up the session, and the client's missed
+//! events are read.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -24,9 +25,9 @@ use crate::nats::wire::{self, Record};
 
 /// The pause after a failure.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Positions that a client has shown and that are remembered. They matter for seconds.
+/// The most remembered positions that a client has shown. They matter for seconds.
 const MAX_SHOWN: usize = 2 * MAX_BESIDES;
-/// Sessions that are given up at the same time.
+/// The most sessions that are given up at the same time.
 const GIVING_UP: usize = 20_000;
 /// The time that the owner has to give a session up. Milliseconds are enough, except while the servers elect a leader, or the owner is frozen.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -38,13 +39,12 @@ const STILL: &[u8] = b"still";
 const DEADLINE: Duration = Duration::from_secs(12);
 /// The time that a persisted message may be under way before it is read from the stream.
 const UNDER_WAY: Duration = Duration::from_millis(200);
-/// Nodes whose last read is remembered.
+/// The most nodes whose last read is remembered.
 const MAX_READ: usize = 1024;
-/// Stays of a session whose events its client may not have: private events of those nodes may have to be sent again. A session with more is
-/// not recovered.
+/// The most stays of a session whose private events its client may lack. A session with more is not recovered.
 const MAX_PAST: usize = 16;
 
-/// Takes a session over whose client has come to this node. `seen` are the positions that the client shows.
+/// Takes over a session whose client has come to this node. `seen` are the positions that the client shows.
 pub(super) async fn take_over(
     state: &StreamState,
     context: &NatsContext,
@@ -74,13 +74,13 @@ struct Takeover<'a> {
     state: &'a StreamState,
     context: &'a NatsContext,
     pid: Id,
-    /// True if its owner was asked to give it up.
+    /// True if the session's owner was asked to give it up.
     asked: bool,
-    /// The first owner that was seen.
+    /// The first owner that was read.
     owner: Option<(NodeTag, u64)>,
     /// True if a write was tried whose outcome is unknown.
     tried: bool,
-    /// The time since its loss, or its last refresh.
+    /// The time since the session's loss, or its last refresh.
     away: Duration,
 }
 
@@ -90,9 +90,9 @@ impl Takeover<'_> {
         loop {
             match self.try_claim(namespace, seen).await {
                 Ok(Some(taken)) => return taken,
-                // The record has changed: try again.
+                // The record has changed, so the takeover is tried again.
                 Ok(None) => {}
-                // A server without room writes no new owner: the client begins anew at once.
+                // A full server writes no new owner. The client gets a new session at once.
                 Err(error) if is_full(&*error) => {
                     self.state.queue.note_refusal(&*error);
                     return None;
@@ -105,7 +105,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Returns the outcome, `None` if it has to be tried again.
+    /// Returns the outcome, `None` if the takeover has to be tried again.
     async fn try_claim(&mut self, namespace: &str, seen: &[Position]) -> Result<Option<Option<SavedSession>>, StoreError> {
         let (state, pid) = (self.state, self.pid);
         let (mut record, stored) = match load_session(state, &pid).await? {
@@ -122,7 +122,7 @@ impl Takeover<'_> {
             // The earlier write succeeded, though its answer was lost.
             return Ok(Some(self.finish(*record, stored.revision).await));
         }
-        // Another was faster, or has it here.
+        // Another node was faster, or the session is in use here.
         let has_it = is_mine && record.lost.is_none() && state.sessions.has_living(&pid);
         if has_it || *self.owner.get_or_insert(owner) != owner {
             return Ok(Some(None));
@@ -131,16 +131,16 @@ impl Takeover<'_> {
             return Ok(None);
         }
         self.away = record.away(stored.written, state.server_time().await?);
-        // If nobody noticed its loss, it lived at its last refresh.
+        // A session without a noticed loss was alive at its last refresh.
         let refresh = if record.lost.is_some() { Duration::ZERO } else { state.refresh() };
         if self.away > state.limits.session_age.saturating_add(refresh) {
             return Ok(Some(None));
         }
-        // Private events of its owner from now on are not for it.
+        // Later private events of the owner are not for the session.
         let to = record.left.take().unwrap_or(u64::MAX);
         match record.past.last_mut().filter(|(tag, ..)| *tag == record.owner) {
             Some(stay) => stay.2 = to,
-            // It was there from the beginning.
+            // The socket was there from the beginning.
             None => record.past.push((record.owner, 0, to)),
         }
         if record.past.len() >= MAX_PAST {
@@ -166,7 +166,8 @@ impl Takeover<'_> {
         }
     }
 
-    /// Asks the owner once to give it up. Returns true if it did, or if it still persists events: then it is asked again.
+    /// Asks the owner once to give up the session. Returns true if it did, or if it still persists events: then the
+    /// owner is asked again.
     async fn give_up(&mut self, owner: NodeTag) -> bool {
         if std::mem::replace(&mut self.asked, true) {
             return false;
@@ -181,7 +182,7 @@ impl Takeover<'_> {
         }
     }
 
-    /// Reads all that the session may have missed, now that this node owns it.
+    /// Reads all events that the session may have missed, now that this node owns it.
     async fn finish(&self, mut record: SessionRecord, revision: u64) -> Option<SavedSession> {
         let (state, pid) = (self.state, self.pid);
         let past: Vec<NodeTag> = record.past.iter().map(|(tag, ..)| *tag).collect();
@@ -190,7 +191,7 @@ impl Takeover<'_> {
             tracing::debug!(target: "sociable::recovery", %error, "reading missed events failed; retrying");
             tokio::time::sleep(PAUSE).await;
         }
-        // A dead or frozen owner could not name its last event: private events from now on are not for the session.
+        // A dead or frozen owner could not name its last event. Private events from now on are not for the session.
         let before = record.past.len().saturating_sub(1);
         for (tag, _, to) in record.past[..before].iter_mut().filter(|(.., to)| *to == u64::MAX) {
             *to = state.log.lock().last_private_of(*tag);
@@ -204,13 +205,13 @@ impl Takeover<'_> {
 
 /// The answer of the owner of a session.
 enum Answer {
-    /// All its events for the session are in the stream.
+    /// All events of the owner for the session are in the stream.
     GivenUp,
-    /// It has given the session up, but its events are not persisted yet.
+    /// The owner has given the session up, but its events are not persisted yet.
     Still,
 }
 
-/// Asks the owner of a session to give it up. `None` if it is dead, or does not answer.
+/// Asks the owner of a session to give it up. Returns `None` if the owner is dead, or does not answer.
 async fn ask_to_give_up(state: &StreamState, context: &NatsContext, owner: NodeTag, pid: &Id) -> Option<Answer> {
     if owner == state.me.tag {
         return None;
@@ -221,7 +222,7 @@ async fn ask_to_give_up(state: &StreamState, context: &NatsContext, owner: NodeT
     Some(if answer.payload == STILL { Answer::Still } else { Answer::GivenUp })
 }
 
-/// Gives sessions up whose clients have come to other nodes.
+/// Gives up sessions whose clients have come to other nodes.
 pub(super) async fn give_up(state: Arc<StreamState>, context: Arc<NatsContext>, client: Client) {
     let giving = Arc::new(Semaphore::new(GIVING_UP));
     loop {
@@ -235,7 +236,7 @@ pub(super) async fn give_up(state: Arc<StreamState>, context: Arc<NatsContext>, 
                 context.counters.malformed.increment();
                 continue;
             };
-            // The asking node waits only for so long anyway.
+            // The asking node waits no longer than this.
             let Ok(permit) = Arc::clone(&giving).try_acquire_owned() else {
                 context.counters.unanswered.increment();
                 continue;
@@ -270,7 +271,7 @@ async fn catch_up(state: &StreamState, context: &NatsContext, past: &[NodeTag]) 
         let for_all = store.last_of(&store.subjects.all).await?;
         let come = |(): &()| state.log.lock().sequence() >= for_all;
         let mut moved = state.moved.subscribe();
-        // Most messages come by themselves at once.
+        // Most messages arrive without a read.
         if tokio::time::timeout(UNDER_WAY, moved.wait_for(come)).await.is_err() {
             state.wake.notify_one();
             moved.wait_for(come).await?;
@@ -319,14 +320,14 @@ async fn read_private(state: &StreamState, context: &NatsContext, tag: NodeTag) 
         if !understood {
             context.counters.malformed.increment();
             context.counters.gaps.increment();
-            log.private_begins_behind(tag, sequence);
+            log.mark_private_missing_up_to(tag, sequence);
         }
     });
     reading.await?;
     // Messages that were dropped, if only while they were read, are missing here.
     let lacks = store.range().await?.lacks(age);
     if lacks > read {
-        state.log.lock().private_begins_behind(tag, lacks);
+        state.log.lock().mark_private_missing_up_to(tag, lacks);
     }
     Ok(())
 }

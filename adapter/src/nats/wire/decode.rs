@@ -12,9 +12,9 @@ use crate::message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo,
 /// Bytes from the bus that are not understood. They are counted and skipped.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub(crate) enum WireError {
-    #[error("a record of the unknown kind {0}")]
+    #[error("unknown kind of record {0}")]
     Kind(u8),
-    #[error("it ends too early")]
+    #[error("record ends too early")]
     Short,
     #[error("malformed {0}")]
     Malformed(&'static str),
@@ -148,7 +148,7 @@ impl<'a> Reader<'a> {
         }
         let body = self.length().and_then(|length| self.bytes(length));
         if body.is_err() {
-            // The begin of the next is unknown.
+            // The start of the next record is unknown.
             self.0 = &[];
         }
         Some(body.and_then(|body| Reader(body).decode_record()))

@@ -1,4 +1,4 @@
-//! Records as bytes, each with room for the head of an envelope in front: one that travels alone is not copied.
+//! Records as bytes, each with room for the head of an envelope in front. A record that travels alone is not copied.
 
 use bytes::BufMut;
 use bytestring::ByteString;
@@ -110,7 +110,8 @@ pub(crate) fn encode_refused(id: u64) -> Vec<u8> {
     record(kind::REFUSED, 8, |out| out.put_u64(id))
 }
 
-/// Returns the records of an answer: several where one would be longer than `limit` and can be split. One that can't be is returned as it is.
+/// Returns the records of an answer: several where one would be longer than `limit` and can be split. An answer that
+/// can't be split is returned whole.
 pub(crate) fn encode_answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u8>> {
     match answer {
         Answer::Clients(ids) => {
@@ -141,7 +142,7 @@ pub(crate) fn encode_answer(id: u64, answer: &Answer, limit: usize) -> Vec<Vec<u
                     out.put_u64(id);
                     let mut args = Args::builder(Encoding::Json);
                     for socket in part {
-                        // Its data and auth are values, which can always be written.
+                        // The data and auth of a socket are values, which always encode.
                         drop(args.push(socket));
                     }
                     put_ack(out, &args.finish());

@@ -52,7 +52,7 @@ pub(crate) enum Record {
     Lost,
     /// A question with its number.
     Request(u64, Request),
-    /// Nobody waits for the answers to this question any more.
+    /// The asker has stopped waiting for the answers to this question.
     Cancel(u64),
     /// An answer to this question.
     Answer(u64, Answer),
@@ -77,9 +77,9 @@ impl Record {
 /// An event of the shared history, as its node encoded it.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PersistedEvent {
-    /// Its number there.
+    /// The event's number at that process.
     pub(crate) number: u64,
-    /// The begin of its offset in the frames, if it has one.
+    /// The start of the offset in the frames, if there is one.
     pub(crate) at: Option<usize>,
     pub(crate) namespace: ByteString,
     pub(crate) target: Target,

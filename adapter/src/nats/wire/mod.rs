@@ -1,8 +1,10 @@
-//! Envelopes and records of the bus, as bytes. `docs/wire-format.md` describes it for other languages.
+//! Envelopes and records of the bus, as bytes. `docs/wire-format.md` describes the format for other languages.
 //!
-//! An envelope names its publisher, and its place among those of the publisher. A record is one message, question or answer. Names and
-//! arguments of events travel as the packets that a client would get, so that the parsers check them when they come. Decoded records share no
-//! buffer with the envelope: the client reads into blocks of 64 KiB, which one small event in an outbox would hold.
+//! An envelope names its publisher, and its number among those of the publisher. A record is one message, question or
+//! answer. Names and arguments of events are encoded as packets for clients, so their parsers check them on arrival.
+//!
+//! Decoded records share no buffer with the envelope. The client reads into blocks of 64 KiB, and one small event in an
+//! outbox would hold a block.
 //!
 //! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back. `traces`: the trace contexts of records.
 

@@ -22,12 +22,12 @@ fn written(origin: &Origin<'_>) -> String {
     String::from_utf8(out).unwrap()
 }
 
-/// The client that this chain of `X-Forwarded-For` has, if a trusted peer tells it.
+/// Returns the client of this chain of `X-Forwarded-For` from a trusted peer.
 fn client(chain: &str) -> String {
     read(ForwardedHeader::XForwarded, "10.0.0.1", &[("X-Forwarded-For", chain)]).client().to_string()
 }
 
-/// The same of `Forwarded`.
+/// Returns the same for `Forwarded`.
 fn client_of(elements: &str) -> String {
     read(ForwardedHeader::Forwarded, "10.0.0.1", &[("forwarded", elements)]).client().to_string()
 }
@@ -111,7 +111,7 @@ fn trusted_peer_is_appended_to_its_chain() {
         ("X-Forwarded-For", "fd00::1"),
         ("X-Forwarded-Proto", "https"),
         ("X-Forwarded-Host", "chat.example"),
-        // It passes on what its client sent.
+        // The proxy passes on a field of its client.
         ("Forwarded", "for=203.0.113.1"),
     ];
     let origin = read(ForwardedHeader::XForwarded, "10.0.0.1", &fields);
@@ -145,7 +145,7 @@ fn client_is_the_last_untrusted_address() {
     assert_eq!(client("198.51.100.7, 192.0.2.9"), "192.0.2.9");
     assert_eq!(client("198.51.100.7, 192.0.2.9, 10.1.1.1,10.2.2.2"), "192.0.2.9");
     assert_eq!(client("2001:db8::1"), "2001:db8::1");
-    // All are ours: it came from within.
+    // All addresses are trusted, so the client is an internal one.
     assert_eq!(client("10.3.3.3, fd00::2"), "10.3.3.3");
     assert_eq!(client(""), "10.0.0.1");
     assert_eq!(client(" , ,"), "10.0.0.1");
@@ -165,7 +165,7 @@ fn address_is_read_with_port_and_brackets() {
 }
 
 #[test]
-fn chain_ends_at_what_is_no_address() {
+fn chain_ends_at_an_invalid_address() {
     for garbage in ["unknown", "_hidden", "1.2.3", "[192.0.2.1]", "fe80::1%eth0", "\u{e9}", "192.0.2.1 192.0.2.2", "\"192.0.2.1\""] {
         assert_eq!(client(&format!("198.51.100.7, {garbage}")), "10.0.0.1", "{garbage}");
         assert_eq!(client(&format!("198.51.100.7, {garbage}, 10.2.2.2")), "10.2.2.2", "{garbage}");
@@ -181,7 +181,7 @@ fn scheme_and_host_are_those_of_the_client() {
         let fields = [("X-Forwarded-For", chain), ("X-Forwarded-Proto", proto)];
         read(ForwardedHeader::XForwarded, "10.0.0.1", &fields).is_secure()
     };
-    // One for each hop; one for all; nonsense, which leaves what is seen.
+    // One value for each hop, one for all, and an invalid one, which changes nothing.
     assert!(of("192.0.2.9, 10.2.2.2", "https, http"));
     assert!(!of("192.0.2.9, 10.2.2.2", "http, https"));
     assert!(!of("198.51.100.7, 192.0.2.9", "https, http"));
@@ -236,7 +236,7 @@ fn long_chain_is_cut_at_its_beginning() {
 }
 
 proptest! {
-    /// Whatever comes, four lines at most go out, of visible characters; and only a trusted peer's word counts.
+    /// Any input gives at most four lines of visible characters, and only a trusted peer's claims count.
     #[test]
     fn head_is_written_whatever_fields_arrive(
         lines in proptest::collection::vec((0..4_usize, prop_oneof![

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sociable_protocol::NodeTag;
 
-/// After so many probes without an answer an address is told of that never gave one: a node may be starting still.
+/// The probes without an answer after which an address that never answered is logged: a node may still be starting.
 const NEVER_REACHED: u32 = 5;
 
 /// An address is probed out of turn no more often than this, whatever is announced.
@@ -17,22 +17,22 @@ pub(super) struct Endpoint {
     good: u32,
     bad: u32,
     well: bool,
-    /// When somebody last answered.
+    /// The time of the last answer.
     reached: Option<Instant>,
-    /// The tag of the node that last answered, if it told one.
+    /// The tag of the node that last answered, if the answer had one.
     tag: Option<NodeTag>,
-    /// Why nobody answers.
+    /// The error of the last probe.
     trouble: Option<String>,
-    /// The log says already that it tells no tag.
+    /// True once the log has the missing tag.
     untagged: bool,
-    /// When it was last to be probed out of turn.
+    /// The time of the last probe out of turn.
     probed_early: Option<Instant>,
 }
 
 impl Endpoint {
-    /// Takes an answer. True if it tells no tag, for the first time.
+    /// Records an answer. Returns true for the first answer without a tag.
     pub(super) fn on_answer(&mut self, who: Option<NodeTag>, rise: u32, now: Instant) -> bool {
-        // Of one that was never seen here there is nothing bad to be forgotten.
+        // A node that is new at this address has no earlier failures.
         let new = self.reached.is_none() || who.is_some() && who != self.tag;
         (self.good, self.bad) = (self.good.saturating_add(1), 0);
         self.well |= new || self.good >= rise;
@@ -42,7 +42,7 @@ impl Endpoint {
         news
     }
 
-    /// Takes a failed probe. True if none was ever answered, and it is time to log that.
+    /// Takes a failed probe. Returns true if no probe was ever answered, and the log must have it.
     pub(super) fn on_failure(&mut self, trouble: &str, fall: u32) -> bool {
         (self.good, self.bad) = (0, self.bad.saturating_add(1));
         self.well &= self.bad < fall;
@@ -50,7 +50,7 @@ impl Endpoint {
         self.reached.is_none() && self.bad == NEVER_REACHED
     }
 
-    /// True if it may be probed out of turn now. It counts as done.
+    /// Returns true if a probe out of turn is allowed now, and records it.
     pub(super) fn may_probe_now(&mut self, now: Instant) -> bool {
         let may = self.probed_early.is_none_or(|before| now.duration_since(before) >= EARLY_PROBE_PAUSE);
         if may {
@@ -59,7 +59,7 @@ impl Endpoint {
         may
     }
 
-    /// True if requests may be sent there.
+    /// Returns true if requests may be sent to the address.
     pub(super) fn is_well(&self) -> bool {
         self.well
     }
@@ -77,7 +77,7 @@ impl Endpoint {
         self.tag == Some(tag)
     }
 
-    /// True if who answers does not tell its tag.
+    /// Returns true if answers have no tag.
     pub(super) fn is_untagged(&self) -> bool {
         self.untagged
     }

@@ -1,19 +1,20 @@
-//! The evaluation: where each node is, which nodes are gone, which addresses are probed, and the table.
+//! The evaluation: the address of each node, the removal of dead nodes, the addresses to probe, and the table.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sociable_protocol::NodeTag;
+use sociable_protocol::maps::{Map, Set};
 
 use super::endpoint::Endpoint;
 use super::process::Process;
 use super::state::{FAREWELL, Registry};
 use super::verdict::{HealthSignals, IgnoredSignals, Reachability, Verdict, Why, ignored};
-use crate::maps::{Map, Set};
 use crate::table::{Node, State, Table};
 
-/// A longer pause between two evaluations means that this process was stopped, or starved: then silence is its own fault, and nobody's death.
+/// A longer pause between two evaluations means that this process was suspended or starved. The silence is then no sign
+/// of dead nodes.
 const PAUSE: Duration = Duration::from_secs(2);
 
 impl Registry {
@@ -34,13 +35,13 @@ impl Registry {
     fn forgive_pause(&mut self, now: Instant) {
         let pause = self.evaluated.replace(now).map_or(Duration::ZERO, |before| now.duration_since(before));
         if pause > PAUSE {
-            tracing::warn!(target: "sociable::balancer", ?pause, "this process was stopped or starved; the nodes are not blamed for the silence");
+            tracing::warn!(target: "sociable::balancer", ?pause, "process was suspended or starved; ignoring the silence of the nodes");
             self.processes.values_mut().for_each(|process| process.forgive_pause(pause));
             self.sources.forgive_pause(pause);
         }
     }
 
-    /// Finds where each process is best reached. Gives all addresses at which each answered.
+    /// Finds the best address of each process. Returns all addresses at which each answered.
     fn locate_processes(&mut self) -> Map<NodeTag, Vec<SocketAddr>> {
         let mut answers: Map<NodeTag, Vec<SocketAddr>> = Map::default();
         for (address, endpoint) in &self.endpoints {
@@ -72,23 +73,23 @@ impl Registry {
         let dead = |process: &Process| !answers(process) && now.duration_since(process.alive) > self.rules.dead_after;
         let dead: Vec<_> = self.processes.iter().filter(|(_, process)| dead(process)).map(|(tag, _)| *tag).collect();
         for tag in dead {
-            self.counters.lost.increment();
-            self.remove(tag, "nothing was heard of it for too long");
+            self.counters.nodes_expired.increment();
+            self.remove(tag, "silent for too long");
         }
     }
 
-    fn somebody_is_heard(&self, now: Instant) -> bool {
+    fn any_is_heard(&self, now: Instant) -> bool {
         self.processes.values().any(|process| process.was_heard(self.rules.silence, now))
     }
 
-    /// True if the fault is on its side: it announced itself, and does not any more, while this process is connected and hears others.
+    /// Returns true if a node that announced itself has stopped, while this process is connected and others are heard.
     fn is_silent(&self, process: &Process, others: bool, now: Instant) -> bool {
         let up_since = self.sources.nats().and_then(|nats| nats.up_since);
         let Some((up_since, announced)) = up_since.zip(process.announced.as_ref()) else { return false };
         others && now.duration_since(announced.heard.max(up_since)) > self.rules.silence
     }
 
-    /// Keeps those addresses that matter: the listed ones, and those where nodes are or say to be.
+    /// Keeps the addresses that matter: listed ones, and those of known or announced nodes.
     fn update_endpoints(&mut self, listed: &Set<SocketAddr>) {
         let processes = &self.processes;
         let mut wanted: Set<SocketAddr> = Set::default();
@@ -111,17 +112,17 @@ impl Registry {
             }
         }
         if refused > self.refused {
-            self.counters.refused.add((refused - self.refused) as u64);
+            self.counters.entries_refused.add((refused - self.refused) as u64);
             tracing::error!(
                 target: "sociable::balancer", refused, most = self.rules.most_addresses,
-                "there are more addresses than are probed: nodes at those that are left out get nothing"
+                "too many addresses; nodes at the excess ones get no requests"
             );
         }
         self.refused = refused;
     }
 
     fn decide_verdicts(&mut self, listed: &Set<SocketAddr>, answers: &Map<NodeTag, Vec<SocketAddr>>, now: Instant) {
-        let others = self.somebody_is_heard(now);
+        let others = self.any_is_heard(now);
         let mut signals: Vec<_> = Vec::with_capacity(self.processes.len());
         for (tag, process) in &self.processes {
             let at = answers.get(tag).into_iter().flatten().chain(&process.address);
@@ -153,17 +154,17 @@ impl Registry {
         let before = std::mem::replace(&mut self.ignored, ignored);
         match (before.unreachable, ignored.unreachable) {
             (false, true) => {
-                self.counters.panics.increment();
-                tracing::error!(target: "sociable::balancer", "fewer than half of the nodes can be reached: new sessions are sent to the others too");
+                self.counters.panic_mode_activations.increment();
+                tracing::error!(target: "sociable::balancer", "fewer than half of the nodes reachable; placing new sessions on all");
             }
-            (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes can be reached again"),
+            (true, false) => tracing::info!(target: "sociable::balancer", "at least half of the nodes reachable again"),
             _ => {}
         }
         match (before.isolated, ignored.isolated) {
             (false, true) => {
-                tracing::warn!(target: "sociable::balancer", "no node is well and reaches the others: those that don't get new sessions too")
+                tracing::warn!(target: "sociable::balancer", "no node well and connected to the cluster; placing new sessions on cut-off nodes")
             }
-            (true, false) => tracing::info!(target: "sociable::balancer", "there are nodes that are well and reach the others"),
+            (true, false) => tracing::info!(target: "sociable::balancer", "nodes well and connected to the cluster again"),
             _ => {}
         }
     }
@@ -188,7 +189,7 @@ impl Registry {
         if table.nodes().len() == self.table.nodes().len() && table.nodes().iter().zip(self.table.nodes()).all(same) {
             return None;
         }
-        self.counters.tables.increment();
+        self.counters.table_updates.increment();
         self.table = Arc::new(table);
         Some(Arc::clone(&self.table))
     }
@@ -198,11 +199,11 @@ impl Registry {
 fn log_transition(tag: NodeTag, process: &Process, before: Option<Verdict>, verdict: Verdict) {
     let (node, address, state, why) = (process.name(), process.address, verdict.state, verdict.why);
     match before {
-        None => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "a node has come"),
+        None => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "node joined"),
         Some(before) if before.state == state => {}
         Some(_) if state == State::Unwell => {
-            tracing::warn!(target: "sociable::balancer", %tag, node, ?address, %why, "a node is unwell");
+            tracing::warn!(target: "sociable::balancer", %tag, node, ?address, %why, "node unwell");
         }
-        Some(_) => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "a node has changed"),
+        Some(_) => tracing::info!(target: "sociable::balancer", %tag, node, ?address, ?state, %why, "node state changed"),
     }
 }

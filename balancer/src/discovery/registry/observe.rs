@@ -70,9 +70,9 @@ impl Registry {
         }
     }
 
-    /// Removes a node that said goodbye.
+    /// Removes a node after its farewell.
     fn remove_with_farewell(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
-        self.remove(tag, "it has said goodbye");
+        self.remove(tag, "farewell");
         self.remember_farewell(tag, epoch, now);
     }
 
@@ -114,7 +114,7 @@ impl Registry {
                 self.counters.probe_failures.increment();
                 let error = error.to_string();
                 if endpoint.on_failure(&error, self.rules.fall) {
-                    tracing::warn!(target: "sociable::balancer", %address, error, "nobody has answered yet at an address where a node is to be");
+                    tracing::warn!(target: "sociable::balancer", %address, error, "node address has never answered a probe");
                 }
                 let leaving = before.filter(|_| was_well).and_then(|tag| Some((tag, self.processes.get(&tag)?.left_before(begun)?)));
                 if let Some((tag, epoch)) = leaving {
@@ -125,7 +125,7 @@ impl Registry {
                 if endpoint.on_answer(None, self.rules.rise, now) {
                     tracing::error!(
                         target: "sociable::balancer", %address,
-                        "a node does not tell its tag, by which its sessions are known: have it serve its `Health` as JSON where it is probed"
+                        "probe answer has no tag; serve the node's `Health` as JSON at the path of probes"
                     );
                 }
             }
@@ -143,25 +143,25 @@ impl Registry {
     fn refute_farewell(&self, tag: NodeTag) {
         self.counters.farewells_refuted.increment();
         let times = self.counters.farewells_refuted.get();
-        // The more there were the less often it is said.
+        // Logged at powers of two.
         if times.is_power_of_two() {
             tracing::warn!(
                 target: "sociable::balancer", %tag, times,
-                "a node was said to go, and serves: somebody else speaks in its name; who may publish to the announcements on NATS?"
+                "farewell of a node that serves was refuted; check who may publish announcements on NATS"
             );
         }
     }
 
-    /// Takes that another process answers where this one did.
+    /// Records that another process answers at this one's address.
     fn on_replaced(&mut self, tag: NodeTag, address: SocketAddr) {
         let elsewhere = self.endpoints.values().any(|endpoint| endpoint.tag() == Some(tag))
             || self.processes.get(&tag).is_some_and(|process| process.announced_at().iter().any(|at| *at != address));
         if !elsewhere {
-            self.remove(tag, "another process answers at its address");
+            self.remove(tag, "another process at its address");
         }
     }
 
-    /// Takes the health that a process told with its tag.
+    /// Records the health of a process, which includes its tag.
     fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         let tag = health.tag;
         if let Some(farewell) = self.farewells.get_mut(&tag) {
@@ -185,7 +185,7 @@ impl Registry {
 
     fn on_reported(&mut self, report: Report, now: Instant) {
         let (Report::ConnectFailed(tag) | Report::Refused(tag)) = report;
-        // The node may be gone already.
+        // The node may have been removed already.
         let Some(process) = self.processes.get_mut(&tag) else { return };
         match report {
             Report::ConnectFailed(_) => process.on_connect_failed(&self.rules, now),

@@ -1,4 +1,4 @@
-//! A node, and what it and others tell of it.
+//! A node, from its own and others' evidence.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,18 +11,18 @@ use super::verdict::{Reachability, Verdict};
 use crate::discovery::address::HostPort;
 use crate::table::{Limits, Load};
 
-/// How many addresses one announced name may stand for. What is more is left out.
+/// The most addresses of one announced name. Further ones are ignored.
 const MAX_ADDRESSES: usize = 8;
 /// The longest name that is kept, in characters.
 const MAX_NAME: usize = 128;
 
-/// A process that bears a tag.
+/// A process with a tag.
 #[derive(Debug)]
 pub(super) struct Process {
     name: String,
     pub(super) load: Arc<Load>,
     pub(super) since: Instant,
-    /// When it last spoke or answered.
+    /// The time of the node's last announcement or answer.
     pub(super) alive: Instant,
     pub(super) announced: Option<Announced>,
     /// The node drains, as it said last by any way.
@@ -34,13 +34,13 @@ pub(super) struct Process {
     full: bool,
     pub(super) cut_off: bool,
     pub(super) limits: Limits,
-    /// Where it was at the last evaluation.
+    /// The node's address at the last evaluation.
     pub(super) address: Option<SocketAddr>,
     /// And how it stood there.
     pub(super) reachability: Option<Reachability>,
     /// A probe has reached it.
     pub(super) was_reached: bool,
-    /// When connecting to it failed of late.
+    /// The times of recent failed connections to the node.
     connect_errors: Vec<Instant>,
     /// Since when that was too often.
     pub(super) connect_fails_since: Option<Instant>,
@@ -53,9 +53,9 @@ pub(super) struct Process {
 #[derive(Debug)]
 pub(super) struct Announced {
     epoch: u64,
-    /// When it spoke last.
+    /// The time of the last announcement.
     pub(super) heard: Instant,
-    /// Its address, as it said it.
+    /// The node's address, as announced.
     pub(super) address: Option<String>,
     /// The addresses that it resolves to.
     at: Vec<SocketAddr>,
@@ -85,7 +85,8 @@ impl Process {
         }
     }
 
-    /// Takes an announcement. Its state counts only while no probe reaches the node: others may speak in its name.
+    /// Records an announcement. The announced state counts only while no probe reaches the node: others may announce in
+    /// its name.
     pub(super) fn on_announcement(&mut self, announcement: &Announcement, now: Instant) {
         self.alive = now;
         self.set_name(&announcement.name);
@@ -97,14 +98,14 @@ impl Process {
         let before = self.announced.take().filter(|before| before.address == announcement.address);
         let at = match announcement.address.as_deref().and_then(|text| text.parse::<HostPort>().ok()?.socket_addr()) {
             Some(address) => vec![address],
-            // A name: what it stands for is told later, and may have been before.
+            // The name is not resolved yet. Until then the earlier addresses stay.
             None => before.map(|before| before.at).unwrap_or_default(),
         };
         let address = announcement.address.clone();
         self.announced = Some(Announced { epoch: announcement.epoch, heard: now, address, at });
     }
 
-    /// Takes the addresses of the announced name. True if they are new.
+    /// Records the addresses of the announced name. Returns true if they are new.
     pub(super) fn on_resolved(&mut self, announced: &str, mut addresses: Vec<SocketAddr>) -> bool {
         let Some(known) = self.announced.as_mut().filter(|known| known.address.as_deref() == Some(announced)) else { return false };
         addresses.truncate(MAX_ADDRESSES);
@@ -115,14 +116,14 @@ impl Process {
         news
     }
 
-    /// Takes the answer to a probe.
+    /// Records the health of an answer to a probe.
     pub(super) fn on_health(&mut self, health: &Health, begun: Instant, now: Instant) {
         self.alive = now;
         self.serves = !health.draining;
         self.leaving.take_if(|(_, said)| *said < begun);
         self.set_name(&health.name);
         self.draining = health.draining;
-        // A node that is full tells no more sessions than it has.
+        // The session count and its limit now show whether the node is full.
         self.full = false;
         self.cut_off = health.cut_off;
         self.limits = Limits {
@@ -154,44 +155,44 @@ impl Process {
         self.refuses_until = Some(until);
     }
 
-    /// True if it takes no session more.
+    /// Returns true if the node takes no more sessions.
     pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full
             || self.limits.max_sessions.is_some_and(|most| self.load.sessions() >= most)
             || self.refuses_until.is_some_and(|until| now < until)
     }
 
-    /// Its name, if it told one.
+    /// Returns the node's name, empty if unknown.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Where it said to be.
+    /// Returns the announced addresses.
     pub(super) fn announced_at(&self) -> &[SocketAddr] {
         self.announced.as_ref().map_or(&[], |announced| &announced.at)
     }
 
-    /// False if it announced itself as another start of a process.
+    /// Returns false if the node announced another epoch.
     pub(super) fn is_of(&self, epoch: u64) -> bool {
         self.announced.as_ref().is_none_or(|announced| announced.epoch == epoch)
     }
 
-    /// True if probes reach it and it serves: what is announced in its name is doubtful if it says otherwise.
+    /// Returns true if probes reach the node and it serves. A contrary announcement in its name is doubtful.
     pub(super) fn is_proven(&self) -> bool {
         self.serves && self.reachability == Some(Reachability::Reachable)
     }
 
-    /// The start of its process that was said to have left, if that was before a probe was begun.
+    /// Returns the epoch of a process whose farewell came before this probe started.
     pub(super) fn left_before(&self, begun: Instant) -> Option<u64> {
         self.leaving.filter(|(_, said)| *said < begun).map(|(epoch, _)| epoch)
     }
 
-    /// True if it spoke on NATS of late.
+    /// Returns true if the node announced itself on NATS recently.
     pub(super) fn was_heard(&self, silence: Duration, now: Instant) -> bool {
         self.announced.as_ref().is_some_and(|announced| now.duration_since(announced.heard) <= silence)
     }
 
-    /// Nobody could be heard for a while, which was not its fault.
+    /// Extends the deadlines by a pause in which no node could be heard.
     pub(super) fn forgive_pause(&mut self, pause: Duration) {
         self.alive += pause;
         if let Some(announced) = &mut self.announced {

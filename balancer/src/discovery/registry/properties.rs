@@ -1,4 +1,4 @@
-//! Whatever is seen, in whatever order.
+//! The registry's invariants under random observations.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -66,7 +66,7 @@ proptest! {
         let begin = |registry: &mut Registry| registry.set_sources(vec!["one".into(), "two".into()], Some("nats".into()));
         let mut sources = begin(&mut registry);
         let mut now = Instant::now();
-        // Who has said goodbye, and of which start.
+        // The tags that said farewell, each with its epoch.
         let mut left: BTreeMap<NodeTag, u64> = BTreeMap::new();
         let mut generation = 0;
         for step in steps {

@@ -1,4 +1,4 @@
-//! The rules: after how much of what a node is well, unwell or gone.
+//! The thresholds at which a node is well, unwell or dead.
 
 use std::time::Duration;
 
@@ -9,11 +9,13 @@ pub struct Rules {
     pub rise: u32,
     /// Bad probes in a row after which an address is unwell: 2 by default.
     pub fall: u32,
-    /// A node that announced itself is silent if it has not for so long: 10 s by default, while nodes speak every 5 s.
+    /// The time without an announcement after which a node is silent: 10 s by default. Nodes announce themselves every
+    /// 5 s.
     pub silence: Duration,
-    /// A node of which nothing was heard for so long, by no way, is gone: 10 s by default. Its sessions are answered as unknown then.
+    /// The time without any sign after which a node is removed: 10 s by default. The node's sessions are then answered
+    /// as unknown.
     pub dead_after: Duration,
-    /// For how long a node that answered 503 to a new session gets no other: 5 s by default.
+    /// The time for which a node gets no new session after it answered one with 503: 5 s by default.
     pub refused_for: Duration,
     /// Failures to connect within `connect_window` that make a node unwell until a probe reaches it: 3 by default.
     pub connect_errors: u32,
@@ -21,8 +23,8 @@ pub struct Rules {
     pub connect_window: Duration,
     /// True, by default, if new sessions are sent also to nodes that can't be reached while fewer than half can.
     pub panic: bool,
-    /// How many addresses are probed, and how many nodes known, at most: 4096 by default. What is more is refused and counted: those nodes get
-    /// nothing.
+    /// The most addresses that are probed, and the most known nodes: 4096 by default. Further ones are refused and
+    /// counted, and get no requests.
     pub most_addresses: usize,
 }
 

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use sociable_protocol::maps::{Map, Set};
+
 use crate::discovery::evidence::SourceId;
-use crate::maps::{Map, Set};
 
 #[derive(Debug)]
 pub(super) struct List {
@@ -16,7 +17,7 @@ pub(super) struct List {
     former: bool,
 }
 
-/// Where nodes announce themselves.
+/// NATS, where nodes announce themselves.
 #[derive(Debug)]
 pub(super) struct Nats {
     id: SourceId,
@@ -36,7 +37,7 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn replace(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
-        // One that never gave anything has nothing to keep.
+        // A list without addresses has nothing to keep.
         self.lists.retain(|_, list| !list.addresses.is_empty());
         self.lists.values_mut().for_each(|list| list.former = true);
         let lists = lists.into_iter().map(|label| {
@@ -61,11 +62,11 @@ impl Sources {
         SourceId::new(*next)
     }
 
-    /// A list gives its addresses. True if it could not, or not all of them.
+    /// A list gives its addresses. Returns true if it could not, or not all of them.
     pub(super) fn on_listed(&mut self, source: SourceId, mut addresses: Vec<SocketAddr>, mut trouble: Option<String>) -> bool {
         let Some(list) = self.lists.get_mut(&source).filter(|list| !list.former) else { return false };
         if addresses.is_empty() {
-            trouble.get_or_insert_with(|| "it names nobody".into());
+            trouble.get_or_insert_with(|| "no addresses".into());
         } else {
             addresses.sort_unstable();
             addresses.dedup();
@@ -74,9 +75,9 @@ impl Sources {
         let (label, kept) = (&list.label, list.addresses.len());
         match (&list.trouble, &trouble) {
             (None, Some(trouble)) => {
-                tracing::warn!(target: "sociable::balancer", source = label, trouble, kept, "a source does not say all, what it said last is kept");
+                tracing::warn!(target: "sociable::balancer", source = label, trouble, kept, "source of nodes incomplete; keeping its last addresses");
             }
-            (Some(_), None) => tracing::info!(target: "sociable::balancer", source = label, kept, "a source says all again"),
+            (Some(_), None) => tracing::info!(target: "sociable::balancer", source = label, kept, "source of nodes complete again"),
             _ => {}
         }
         list.trouble = trouble;
@@ -103,8 +104,8 @@ impl Sources {
         self.nats.as_mut().filter(|nats| nats.id == source && !nats.former)
     }
 
-    /// Forgets the sources before, when all of these have spoken: a list when it named somebody, NATS when everybody had the time to speak
-    /// there and somebody did.
+    /// Forgets the former sources once all new ones have reported. A list reports with its first address. NATS reports
+    /// when all nodes had time to announce themselves and one did.
     pub(super) fn settle(&mut self, silence: Duration, now: Instant) {
         let lists = self.lists.values().filter(|list| !list.former).all(|list| !list.addresses.is_empty());
         let spoken = |nats: &Nats| nats.former || nats.heard && nats.up_since.is_some_and(|since| now.duration_since(since) > silence);
@@ -114,14 +115,14 @@ impl Sources {
         }
     }
 
-    /// NATS was not heard for a while, which was nobody's fault.
+    /// Extends the time by a pause in which NATS could not be heard.
     pub(super) fn forgive_pause(&mut self, pause: Duration) {
         if let Some(since) = self.nats.as_mut().and_then(|nats| nats.up_since.as_mut()) {
             *since += pause;
         }
     }
 
-    /// All addresses that lists give.
+    /// Returns all addresses of the lists.
     pub(super) fn addresses(&self) -> Set<SocketAddr> {
         self.lists.values().flat_map(|list| &list.addresses).copied().collect()
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sociable_protocol::NodeTag;
+use sociable_protocol::maps::Map;
 
 use super::endpoint::Endpoint;
 use super::process::Process;
@@ -13,22 +14,21 @@ use super::sources::Sources;
 use super::verdict::IgnoredSignals;
 use crate::discovery::counters::DiscoveryCounters;
 use crate::discovery::evidence::SourceId;
-use crate::maps::Map;
 use crate::table::Table;
 
-/// For how long a goodbye is remembered after the tag was last seen: far longer than a process takes to end behind it.
+/// The time for which a farewell is remembered after the tag was last seen. A process ends long before.
 pub(super) const FAREWELL: Duration = Duration::from_secs(60);
-/// How many goodbyes are remembered. Beyond it the oldest is forgotten: an announcement that comes late would bring its node back.
+/// The most remembered farewells. Beyond it the oldest is forgotten, and a late announcement could restore its node.
 pub(super) const MAX_FAREWELLS: usize = 4096;
 
-/// A node that said goodbye.
+/// The farewell of a node.
 #[derive(Debug)]
 pub(super) struct Farewell {
     /// The start of the process that it is of.
     pub(super) epoch: u64,
-    /// When it was said.
+    /// The time of the farewell.
     pub(super) said: Instant,
-    /// When the tag was last seen.
+    /// The time when the tag was last seen.
     pub(super) seen: Instant,
 }
 
@@ -51,7 +51,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// One that knows of nobody.
+    /// Returns a registry without nodes.
     pub fn new(rules: Rules, counters: Arc<DiscoveryCounters>) -> Self {
         Self {
             rules,
@@ -73,8 +73,8 @@ impl Registry {
         self.rules = rules;
     }
 
-    /// Listens to other sources from now on: these lists, and NATS if it has a label. What those before named stays named until all of these have spoken.
-    /// Gives the ids of the lists, and that of NATS.
+    /// Replaces the sources: these lists, and NATS if it has a label. Addresses of the former sources stay until all
+    /// new ones have reported. Returns the ids of the lists, and that of NATS.
     pub fn set_sources(&mut self, lists: Vec<String>, nats: Option<String>) -> (Vec<SourceId>, Option<SourceId>) {
         self.sources.replace(lists, nats)
     }
@@ -83,17 +83,17 @@ impl Registry {
     pub(super) fn process_mut(&mut self, tag: NodeTag, now: Instant) -> Option<&mut Process> {
         if !self.processes.contains_key(&tag) {
             if self.processes.len() >= self.rules.most_addresses {
-                self.counters.refused.increment();
+                self.counters.entries_refused.increment();
                 return None;
             }
-            self.counters.came.increment();
+            self.counters.nodes_added.increment();
         }
         Some(self.processes.entry(tag).or_insert_with(|| Process::new(now)))
     }
 
     pub(super) fn remove(&mut self, tag: NodeTag, why: &'static str) {
         let Some(process) = self.processes.remove(&tag) else { return };
-        tracing::info!(target: "sociable::balancer", %tag, node = process.name(), why, "a node is gone");
+        tracing::info!(target: "sociable::balancer", %tag, node = process.name(), why, "node removed");
     }
 
     pub(super) fn remember_farewell(&mut self, tag: NodeTag, epoch: u64, now: Instant) {
@@ -105,7 +105,7 @@ impl Registry {
         self.farewells.insert(tag, Farewell { epoch, said: now, seen: now });
     }
 
-    /// All addresses that are to be probed.
+    /// Returns all addresses to probe.
     pub fn addresses(&self) -> impl ExactSizeIterator<Item = SocketAddr> {
         self.endpoints.keys().copied()
     }

@@ -18,7 +18,7 @@ pub(super) enum Reachability {
     Unprobed,
     /// The node announces the address, and no probe was ever answered.
     NeverReached,
-    /// Another node answers, or one that tells no tag.
+    /// Another node answers, or one without a tag.
     TakenOver,
 }
 
@@ -39,7 +39,7 @@ impl Reachability {
         self == Self::Reachable
     }
 
-    /// True if a probe of the address has told the tag: requests may be sent there.
+    /// Returns true if a probe of the address returned the tag, so that requests may go there.
     pub(super) fn is_proven(self) -> bool {
         self <= Self::Failing
     }
@@ -69,20 +69,20 @@ pub(super) enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Well => "it is well",
-            Self::HealthIgnored => "it is not well, but so few are that this is ignored",
-            Self::Draining => "it says that it takes no new sessions",
-            Self::Unnamed => "no source names it any more",
-            Self::Full => "it takes no more sessions",
-            Self::NoAddress => "it tells no address that can be used",
-            Self::Reachability(Reachability::Reachable) => "it answers",
-            Self::Reachability(Reachability::Failing) => "it does not answer any more",
-            Self::Reachability(Reachability::Unprobed) => "it was not probed yet",
-            Self::Reachability(Reachability::NeverReached) => "nobody answers at its address",
-            Self::Reachability(Reachability::TakenOver) => "who answers at its address does not tell its tag",
-            Self::ConnectFails => "connecting to it failed too often",
-            Self::CutOff => "it can't reach the other nodes",
-            Self::Silent => "it is not heard on NATS, though others are",
+            Self::Well => "well",
+            Self::HealthIgnored => "unwell, but ignored because too few nodes are well",
+            Self::Draining => "draining",
+            Self::Unnamed => "no source names it",
+            Self::Full => "full",
+            Self::NoAddress => "no usable address",
+            Self::Reachability(Reachability::Reachable) => "answers",
+            Self::Reachability(Reachability::Failing) => "no longer answers",
+            Self::Reachability(Reachability::Unprobed) => "not probed yet",
+            Self::Reachability(Reachability::NeverReached) => "its address has never answered",
+            Self::Reachability(Reachability::TakenOver) => "its address answers without its tag",
+            Self::ConnectFails => "connecting failed too often",
+            Self::CutOff => "cut off from the other nodes",
+            Self::Silent => "not heard on NATS, unlike other nodes",
         })
     }
 }
@@ -102,14 +102,14 @@ pub(super) struct HealthSignals {
 /// The signals that count against no node, since too many nodes show them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct IgnoredSignals {
-    /// Fewer than half can be reached: the fault is likely on this side.
+    /// True if fewer than half are reachable: the fault is likely on this side.
     pub(super) unreachable: bool,
-    /// There is no node that is not isolated: an island is better than nothing, and worse than anything else.
+    /// True if no node is well and connected to the others: an isolated node is better than none.
     pub(super) isolated: bool,
 }
 
 impl HealthSignals {
-    /// True if only its health matters.
+    /// Returns true if only the node's health matters.
     fn counts(&self) -> bool {
         self.leaving.is_none() && !self.full && self.was_reached
     }

@@ -11,14 +11,14 @@ use super::process::Process;
 use super::state::Registry;
 use crate::table::State;
 
-/// All that is known.
+/// An overview of the registry.
 #[derive(Clone, Debug, Serialize)]
 pub struct Overview {
     /// The generation of the table.
     pub generation: u64,
-    /// True if so few nodes can be reached that new sessions are sent to the others too.
+    /// True if so few nodes are reachable that new sessions go to the unreachable ones too.
     pub panicking: bool,
-    /// True if there is no node that is well and reaches the others, so that those that don't get new sessions.
+    /// True if no node is well and connected to the others, so that cut-off nodes get new sessions.
     pub all_cut_off: bool,
     /// All nodes, and all addresses where none was found.
     pub nodes: Vec<NodeView>,
@@ -29,19 +29,19 @@ pub struct Overview {
 /// A node, or an address where none was found.
 #[derive(Clone, Debug, Serialize)]
 pub struct NodeView {
-    /// Its tag; none if none was told.
+    /// The node's tag; `None` if unknown.
     pub tag: Option<NodeTag>,
-    /// Its name, if it told one.
+    /// The node's name, empty if unknown.
     pub name: String,
-    /// Where it is, if that is known.
+    /// The node's address, if known.
     pub address: Option<SocketAddr>,
-    /// What may be sent to the node; `None` if it has no tag.
+    /// The state of the node; `None` if it has no tag.
     pub state: Option<State>,
-    /// Why.
+    /// The reason of the state.
     pub why: String,
-    /// Its sessions.
+    /// The node's sessions.
     pub sessions: usize,
-    /// How many it takes at most, if it says.
+    /// The node's limit of sessions, if known.
     pub max_sessions: Option<usize>,
     /// Tunnels between this replica and the node.
     pub tunnels: usize,
@@ -58,9 +58,9 @@ pub struct NodeView {
 pub struct SourceView {
     /// The label of the source.
     pub source: String,
-    /// How many addresses it gives, or how many nodes were heard there.
+    /// The number of its addresses, or of nodes that announced themselves there.
     pub names: usize,
-    /// Why the source could not name all.
+    /// The reason why the source is incomplete.
     pub trouble: Option<String>,
 }
 
@@ -105,9 +105,9 @@ impl Registry {
     fn nobody(&self, address: SocketAddr, endpoint: &Endpoint, now: Instant) -> NodeView {
         let why = match endpoint.trouble() {
             Some(trouble) => trouble,
-            None if endpoint.is_untagged() => "who answers does not tell its tag",
-            None if endpoint.tag().is_some() => "who answers has said goodbye",
-            None => "it was not probed yet",
+            None if endpoint.is_untagged() => "answers without its tag",
+            None if endpoint.tag().is_some() => "answers after its farewell",
+            None => "not probed yet",
         };
         NodeView {
             tag: endpoint.tag(),

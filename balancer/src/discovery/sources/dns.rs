@@ -12,7 +12,7 @@ use super::resolver::{LastAnswers, Resolver};
 use crate::discovery::address::DnsTarget;
 use crate::discovery::evidence::{Observation, SourceId};
 
-/// How soon is asked again as long as there never was an answer.
+/// The pause between questions before the first answer.
 const IMPATIENT: Duration = Duration::from_secs(1);
 
 /// Looks it up, again and again.

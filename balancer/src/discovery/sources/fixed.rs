@@ -11,7 +11,7 @@ use super::resolver::{LastAnswers, Resolved, Resolver};
 use crate::discovery::address::HostPort;
 use crate::discovery::evidence::{Observation, SourceId};
 
-/// Tells where they are, again and again if there are names among them.
+/// Reports the configured addresses, and again periodically if there are names among them.
 pub(super) async fn run(
     source: SourceId,
     nodes: Vec<HostPort>,
@@ -32,7 +32,7 @@ pub(super) async fn run(
     }
 }
 
-/// The addresses of all of them. One that can't be had now is what it was last.
+/// The addresses of all of them. A name without an answer keeps its last addresses.
 pub(super) async fn resolve_all(nodes: &[HostPort], resolver: &Resolver, last: &mut LastAnswers) -> (Vec<SocketAddr>, Option<String>) {
     let (mut addresses, mut trouble) = (vec![], None);
     for node in nodes {

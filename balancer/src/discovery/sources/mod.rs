@@ -24,7 +24,7 @@ use super::counters::DiscoveryCounters;
 use super::evidence::Observation;
 use super::registry::Registry;
 
-/// How long a task that died is not begun anew.
+/// The pause before a dead task is restarted.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the sources of a configuration. They run until the returned set is dropped.
@@ -73,8 +73,8 @@ async fn restart_on_exit<F: Future<Output = ()> + Send + 'static>(
         let mut only = JoinSet::new();
         only.spawn(start());
         let died = matches!(only.join_next().await, Some(Err(error)) if error.is_panic());
-        counters.restarted.increment();
-        tracing::error!(target: "sociable::balancer", task, died, "a source of nodes has ended, and is begun anew");
+        counters.task_restarts.increment();
+        tracing::error!(target: "sociable::balancer", task, died, "source of nodes ended; restarting");
         time::sleep(PAUSE).await;
     }
 }

@@ -20,21 +20,21 @@ use crate::discovery::evidence::{Observation, SourceId};
 
 /// The longest announcement that is read.
 const MAX_ANNOUNCEMENT: usize = 16 << 10;
-/// How many announcements may wait to be read. What is more is dropped by the client: nodes speak again.
+/// The most unread announcements. The client drops further ones: nodes announce themselves again.
 const MAX_BEHIND: usize = 16_384;
-/// How many announced names are looked up at a time. What is more is put off until the node speaks again.
+/// The most concurrent lookups of announced names. Further ones wait for the node's next announcement.
 const MAX_LOOKUPS: usize = 256;
-/// How long after an attempt that failed for good another is made.
+/// The pause after a failed attempt.
 const PAUSE: Duration = Duration::from_secs(1);
-/// After so long without a link it is told that there is none.
+/// The time without a connection after which the log has it.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long after an error of the server that was logged none is.
+/// The pause in the log after a logged error of the server.
 const QUIET: Duration = Duration::from_secs(60);
 
 /// The role of the connection. Initial attempts are repeated: nodes may be known by other sources meanwhile.
 const ROLE: Role = Role { name: "balancer", subscription_capacity: MAX_BEHIND, retry_on_initial_connect: true };
 
-/// Why connecting can't even be begun.
+/// An error before connecting.
 #[derive(Debug, Error)]
 enum ConnectError {
     #[error(transparent)]
@@ -43,7 +43,7 @@ enum ConnectError {
     Subscribe(#[from] async_nats::SubscribeError),
 }
 
-/// Hears what nodes announce. That no server can be reached is no reason to end.
+/// Receives the announcements of nodes. An unreachable server is retried.
 pub(super) async fn run(
     source: SourceId,
     options: NatsConfig,
@@ -52,14 +52,14 @@ pub(super) async fn run(
     counters: Arc<DiscoveryCounters>,
 ) {
     let [subject, who] = ["members", "who"].map(|rest| format!("sociable.{}.{rest}", options.cluster));
-    let mut told = false;
+    let mut logged = false;
     loop {
         match Listener::connect(&options, &subject, &counters).await {
             Ok(listener) => return listener.run(source, who, resolver, observations, counters).await,
             // Files may come to be there.
-            Err(error) if !told => {
-                told = true;
-                tracing::error!(target: "sociable::balancer", %error, "nodes can't be heard on NATS; it is tried again and again");
+            Err(error) if !logged => {
+                logged = true;
+                tracing::error!(target: "sociable::balancer", %error, "receiving announcements on NATS failed; retrying");
             }
             Err(_) => {}
         }
@@ -72,7 +72,7 @@ struct Listener {
     client: Client,
     heard: Subscriber,
     is_up: watch::Receiver<bool>,
-    /// Why the last attempt to connect failed.
+    /// The error of the last attempt to connect.
     failure: Arc<Mutex<String>>,
 }
 
@@ -84,31 +84,31 @@ impl Listener {
         let fails = Arc::clone(&failure);
         let on_event = move |event| match event {
             LinkEvent::Up => {
-                tracing::info!(target: "sociable::balancer", "the link to NATS is up");
+                tracing::info!(target: "sociable::balancer", "NATS connection up");
                 up.send_replace(true);
             }
             LinkEvent::Down => {
-                counters.nats_disconnected.increment();
-                tracing::warn!(target: "sociable::balancer", "the link to NATS is down: the nodes that were heard are kept, and probes decide");
+                counters.nats_disconnects.increment();
+                tracing::warn!(target: "sociable::balancer", "NATS connection down; keeping known nodes, and probes decide");
                 up.send_replace(false);
             }
             LinkEvent::SlowConsumer => {
-                tracing::warn!(target: "sociable::balancer", "announcements were dropped since this process is too slow to take them");
+                tracing::warn!(target: "sociable::balancer", "slow consumer; announcements were dropped");
             }
             LinkEvent::Refused(event) if is_publish_violation(&event.to_string()) => {
-                tracing::debug!(target: "sociable::balancer", "this process may only listen: nodes are known when they have spoken");
+                tracing::debug!(target: "sociable::balancer", "no permission to ask for announcements; waiting for the next ones");
             }
             LinkEvent::Refused(event) => {
                 counters.nats_errors.increment();
                 if throttle.permits() {
-                    tracing::error!(target: "sociable::balancer", %event, "the NATS server refuses something; has this process the permissions that it needs?");
+                    tracing::error!(target: "sociable::balancer", %event, "refused by the NATS server; check the permissions of this process");
                 }
             }
             LinkEvent::Other(event) => {
                 if let Event::ClientError(error) = &event {
                     *fails.lock() = error.to_string();
                 }
-                tracing::debug!(target: "sociable::balancer", %event, "NATS");
+                tracing::debug!(target: "sociable::balancer", %event, "NATS client event");
             }
         };
         let client = options.connect(ROLE, on_event).await?;
@@ -146,7 +146,7 @@ impl Listener {
                     // The client has ended for good.
                     let Some(message) = message else { return };
                     let Some(announcement) = decode(&message.payload) else {
-                        counters.announcements_not_understood.increment();
+                        counters.announcements_malformed.increment();
                         continue;
                     };
                     counters.announcements.increment();
@@ -160,7 +160,7 @@ impl Listener {
                 () = &mut impatience, if patient => {
                     patient = false;
                     let error = self.failure.lock().clone();
-                    tracing::warn!(target: "sociable::balancer", error, "no NATS server lets this process in yet; it is tried again and again");
+                    tracing::warn!(target: "sociable::balancer", error, "connecting to NATS failed; retrying");
                     continue;
                 }
             };
@@ -190,20 +190,20 @@ fn resolve_address(
     };
     let Some(name) = announced.parse::<HostPort>().ok().filter(|name| name.socket_addr().is_none()) else { return };
     if lookups.len() >= MAX_LOOKUPS {
-        counters.lookups_put_off.increment();
+        counters.lookups_deferred.increment();
         return;
     }
     let resolver = Arc::clone(resolver);
     lookups.spawn(async move {
         let found = resolver.resolve(&name, &mut LastAnswers::default()).await;
         if let Some(failure) = found.failure {
-            tracing::debug!(target: "sociable::balancer", %tag, announced, %failure, "the name that a node announced can't be looked up");
+            tracing::debug!(target: "sociable::balancer", %tag, announced, %failure, "resolving an announced name failed");
         }
         (!found.all.is_empty()).then_some(Observation::Resolved { tag, announced, addresses: found.all })
     });
 }
 
-/// True if this process may not publish: all it ever publishes is a question that may be refused.
+/// Returns true if the server refused a publication. This process publishes only a question, which may be refused.
 fn is_publish_violation(error: &str) -> bool {
     error.to_ascii_lowercase().contains("permissions violation for publish")
 }

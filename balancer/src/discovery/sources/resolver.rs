@@ -1,4 +1,4 @@
-//! How names become addresses: by `/etc/hosts`, and by DNS.
+//! Resolution of names to addresses, by `/etc/hosts` and by DNS.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -10,27 +10,27 @@ use hickory_resolver::proto::op::Query;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use hickory_resolver::{Hosts, TokioResolver};
 use parking_lot::Mutex;
+use sociable_protocol::maps::{Map, Set};
 use thiserror::Error;
 
 use crate::discovery::address::{Host, HostPort};
-use crate::maps::{Map, Set};
 
-/// How long one try of a question may take. The system's configuration says how many tries there are.
+/// The timeout of one try of a question. The system's configuration says how many tries there are.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long `/etc/hosts` is not read again.
+/// The time for which `/etc/hosts` is not read again.
 const HOSTS_AGE: Duration = Duration::from_secs(1);
 
-/// Why a name can't be turned into addresses.
+/// An error of a name's resolution.
 #[derive(Debug, Error)]
 pub(super) enum NameError {
     /// DNS has no answer.
-    #[error("{name}: {error}")]
+    #[error("resolving {name} failed: {error}")]
     Dns { name: String, error: NetError },
     /// The name has no addresses.
-    #[error("{0}: there is no such name, or it has no addresses")]
+    #[error("resolving {0} failed: no such name, or no addresses")]
     Nothing(String),
     /// No servers are known.
-    #[error("{name}: {error}; the system's configuration of DNS can't be used, name servers in this one")]
+    #[error("resolving {name} failed: unusable DNS configuration of the system ({error}); configure name servers here")]
     NoServers { name: String, error: String },
 }
 
@@ -68,7 +68,7 @@ impl Resolver {
         Self { dns: resolver(servers), hosts: Mutex::default() }
     }
 
-    /// All addresses of a node now.
+    /// Returns all current addresses of a node.
     pub(super) async fn resolve(&self, node: &HostPort, last: &mut LastAnswers) -> Resolved<SocketAddr> {
         let Resolved { all, failure } = match node.host() {
             Host::Address(ip) => Resolved { all: vec![*ip], failure: None },
@@ -77,7 +77,7 @@ impl Resolver {
         Resolved { all: all.into_iter().map(|ip| SocketAddr::new(ip, node.port())).collect(), failure }
     }
 
-    /// All IPv4 and IPv6 addresses of a name. It is a failure if there are none: a name that stands for nodes does not stand for nothing.
+    /// Returns all IPv4 and IPv6 addresses of a name. A name without addresses is an error: it should resolve to nodes.
     async fn addresses(&self, name: &str, last: &mut LastAnswers) -> Resolved<IpAddr> {
         last.used.insert(name.to_owned());
         let by_file = self.in_hosts(name);
@@ -103,7 +103,7 @@ impl Resolver {
         Resolved { all, failure }
     }
 
-    /// All hosts that offer a service. Priorities and weights are not looked at: all nodes are equal.
+    /// Returns all hosts that offer a service. Priorities and weights are ignored: all nodes are equal.
     pub(super) async fn services(&self, name: &str) -> Result<Vec<HostPort>, NameError> {
         let records = self.ask(name, RecordType::SRV).await?;
         let services = records.iter().filter_map(|record| match record {
@@ -115,7 +115,7 @@ impl Resolver {
         if services.is_empty() { Err(NameError::Nothing(name.to_owned())) } else { Ok(services) }
     }
 
-    /// The answer to one question. That there are no such records is an answer, that there is no such name is none.
+    /// Returns the answer to one question. Missing records are an empty answer; a missing name is an error.
     async fn ask(&self, name: &str, kind: RecordType) -> Result<Vec<RData>, NameError> {
         let dns = self.dns.as_ref().map_err(|error| NameError::NoServers { name: name.to_owned(), error: error.to_string() })?;
         match dns.lookup(name, kind).await {
@@ -125,7 +125,7 @@ impl Resolver {
         }
     }
 
-    /// Returns the addresses in the hosts file. If it knows a name, no server is asked.
+    /// Returns the addresses in the hosts file. If it has the name, no server is asked.
     fn in_hosts(&self, name: &str) -> Vec<IpAddr> {
         let Ok(name) = Name::from_ascii(name) else { return vec![] };
         let mut hosts = self.hosts.lock();

@@ -13,7 +13,7 @@ use crate::http::refusal::Refusal;
 
 /// Reads the head of a request. `cookies` are its [`cookies`] joined, and `fields` is the memory for its fields.
 ///
-/// Names and values are those that HTTP/1.1 allows: the types don't hold others, so no line can begin within one.
+/// Names and values are valid in HTTP/1.1 too: their types exclude line ends.
 pub(super) fn read_request<'a>(
     parts: &'a request::Parts,
     has_body: bool,
@@ -37,7 +37,7 @@ pub(super) fn read_request<'a>(
     for (name, value) in &parts.headers {
         match name.as_str() {
             "host" | "cookie" => {}
-            // Frames tell what these would.
+            // HTTP/2 has frames instead of these fields.
             "connection" | "transfer-encoding" | "upgrade" | "keep-alive" | "proxy-connection" => return Err(Refusal::Ambiguous),
             // HTTP/2 needs no key. The node gets one of the balancer.
             "sec-websocket-key" if websocket => {}
@@ -81,9 +81,9 @@ fn websocket_key() -> WebSocketKey {
 /// Returns the host. A request may name it twice, but not differently.
 fn host(head: &request::Parts) -> Result<&[u8], Refusal> {
     let authority = head.uri.authority().map(|authority| authority.as_str().as_bytes());
-    let mut told = authority.into_iter().chain(head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes));
-    let host = told.next().ok_or(Refusal::Malformed)?;
-    if told.all(|other| other.eq_ignore_ascii_case(host)) { Ok(host) } else { Err(Refusal::Ambiguous) }
+    let mut hosts = authority.into_iter().chain(head.headers.get_all(header::HOST).iter().map(HeaderValue::as_bytes));
+    let host = hosts.next().ok_or(Refusal::Malformed)?;
+    if hosts.all(|other| other.eq_ignore_ascii_case(host)) { Ok(host) } else { Err(Refusal::Ambiguous) }
 }
 
 /// Returns the head of an answer. HTTP/2 has no fields of the connection, and no switch.
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn body_is_chunked_when_only_frames_tell_its_end() {
+    fn body_is_chunked_when_only_frames_mark_its_end() {
         let post = || http::Request::post("https://example.com/");
         let framing = |request, has_body| read(request, has_body).unwrap().body;
         assert_eq!(framing(post().body(()).unwrap(), true), Framing::Chunked);
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn head_is_refused_when_two_servers_could_read_it_differently() {
+    fn head_is_refused_when_ambiguous() {
         let refused = |request: http::request::Builder| read(request.body(()).unwrap(), true).unwrap_err();
         let get = || http::Request::get("https://example.com/");
         for name in ["connection", "transfer-encoding", "upgrade", "keep-alive", "proxy-connection"] {
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn refusal_tells_when_to_try_again() {
+    fn refusal_has_the_time_of_a_retry() {
         let (parts, body) = refusal(Refusal::NoNode, false, 3);
         assert_eq!(
             (parts.status.as_u16(), &parts.headers["retry-after"], body),

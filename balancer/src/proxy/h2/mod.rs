@@ -1,11 +1,13 @@
 //! HTTP/2 towards clients: each stream is a request, which goes to its node as HTTP/1.1.
 //!
-//! The frames are hyper's. The head of a request becomes the same `RequestHead` as one of HTTP/1.1, so one place decides what may pass. Then its
-//! stream is a [`Wire`] like the connection of a client of HTTP/1.1, and has the same [`Exchange`] with the node. What is
-//! read from it is the body in the framing that its head tells. What is written to it is the body of the answer, whose head hyper gets by itself.
+//! hyper handles the frames. The head of a request becomes the same `RequestHead` as one of HTTP/1.1, so one place
+//! decides what may pass. A stream is a [`Wire`], like the connection of a client with HTTP/1.1. The exchange with the
+//! node is the same [`Exchange`]. Reads give the body in the framing of its head. Writes give the body of the answer,
+//! whose head hyper gets separately.
 //!
-//! A stream has a task and a deadline of its own, which end as soon as the client gives it up. What hyper has not taken of an answer
-//! waits in its [`Reply`], at most [`PIECE`]; and there is as much again in hyper, and what one read of the node gave in the exchange.
+//! A stream has a task and a deadline of its own, which end as soon as the client resets it. Bytes that hyper has not
+//! taken wait in the stream's [`Reply`], at most [`PIECE`]. As many may wait in hyper, and one read of the node in the
+//! exchange.
 
 mod head;
 mod wire;
@@ -51,12 +53,12 @@ use crate::worker::deadlines::{Deadline, Status};
 
 /// The most streams of a connection at once. A browser that has more requests waits with them.
 const MAX_STREAMS: u32 = 128;
-/// The most streams that a client gave up and that were not yet looked at. Whoever has more is cut off.
+/// The most pending resets of streams. A client with more is disconnected.
 const MAX_RESETS: usize = 32;
 /// The bytes that a client may send ahead of the node: on a stream, and on all together.
 const STREAM_WINDOW: u32 = 64 * 1024;
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
-/// How often it is asked whether a client is still there, and how long it may take to say so.
+/// The interval of pings to a client, and the timeout of its answer.
 const PING: Duration = Duration::from_secs(20);
 
 /// Serves a connection until it ends.
@@ -78,7 +80,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, stream: TlsStream<TcpStream>, peer
                 Status::Expired if leaving => return Poll::Ready(()),
                 Status::Active if !client.worker.draining.get() => return Poll::Pending,
                 _ if leaving => return Poll::Pending,
-                // The streams that there are go on, and no more begin.
+                // Open streams continue, and no new ones start.
                 Status::Expired | Status::Draining | Status::Active => {
                     leaving = true;
                     client.deadline.extend(client.worker.state.options().write_timeout);
@@ -123,13 +125,13 @@ struct Client {
     worker: Rc<Worker>,
     peer: SocketAddr,
     deadline: Deadline,
-    /// How many streams are open.
+    /// The number of open streams.
     streams: Cell<usize>,
     _permit: Permit,
 }
 
 impl Client {
-    /// So long it may do nothing.
+    /// Sets the deadline of an idle connection.
     fn rest(&self) {
         self.deadline.extend(self.worker.state.options().keep_alive);
     }
@@ -139,16 +141,16 @@ impl Client {
 #[derive(Debug)]
 struct Open {
     client: Rc<Client>,
-    /// Whether there is room for it.
+    /// The stream's admission, or its refusal.
     admitted: Result<Admitted, Refusal>,
 }
 
-/// The permits of a stream that is let in.
+/// The permits of an admitted stream.
 #[derive(Debug)]
 struct Admitted {
-    /// Its connection to a node.
+    /// The descriptor of the stream's connection to a node.
     _held: Held,
-    /// None if it counts with its connection.
+    /// `None` if the stream counts with its connection.
     permit: Option<Permit>,
 }
 
@@ -173,8 +175,8 @@ impl Admitted {
     fn new(client: &Client) -> Result<Self, Refusal> {
         let (state, address) = (&client.worker.state, client.peer.ip());
         let held = state.descriptors.try_hold().ok_or(Refusal::Overloaded)?;
-        // The connection counts for its first stream, as a connection of HTTP/1.1 counts for its request. One of a trusted proxy does not count
-        // for the client of a stream.
+        // The connection counts for its first stream, as a connection of HTTP/1.1 counts for its request. A connection
+        // of a trusted proxy does not count for the client of a stream.
         let counted = client.streams.get() == 1 && !state.options().trusts(address);
         let permit = if counted { None } else { Some(Permit::for_stream(state, address)?) };
         Ok(Self { _held: held, permit })
@@ -192,7 +194,7 @@ impl Open {
         Self { client: Rc::clone(client), admitted: Admitted::new(client) }
     }
 
-    /// Sends a request to its node. The answer is there when its head is.
+    /// Sends a request to its node. The future ends with the head of the answer.
     fn answer(self, request: hyper::Request<Incoming>) -> impl Future<Output = io::Result<Response<Answer>>> {
         let reply = Rc::new(RefCell::new(Reply::default()));
         let answer = Answer(Rc::clone(&reply));
@@ -229,7 +231,7 @@ impl Open {
         let (status, by, switched) = tokio::select! {
             biased;
             end = self.forward(request, admitted, &mut wire) => end,
-            // The node learns at once that nobody waits for its answer.
+            // The node learns at once that the client has stopped waiting.
             () = poll_fn(|cx| reply.borrow_mut().poll_gone(cx)) => (0, "client_gone".into(), None),
         };
         if let Some(record) = record {
@@ -238,7 +240,7 @@ impl Open {
         let Some(Switched { node, stream, deadline, down }) = switched else { return };
         let limit = worker.state.options().write_timeout;
         if let Ok(Ok(upgraded)) = timeout(limit, upgraded).await {
-            worker.state.metrics.upgrades.inc();
+            worker.state.metrics.tunnels_opened.inc();
             let idle = worker.state.options().tunnel_idle(&node);
             let client = WebSocket { io: Box::new(TokioIo::new(upgraded)), _open: self };
             let tunnel = Tunnel::new(worker, client, stream, deadline, idle, (node.load.count_tunnel(), None));
@@ -291,7 +293,7 @@ impl Open {
                 return (status, by, None);
             }
             End::Broken => {
-                worker.state.metrics.broken.inc();
+                worker.state.metrics.responses_aborted.inc();
             }
             End::ClientGone => {}
         }
@@ -302,9 +304,9 @@ impl Open {
     fn refuse(&self, refusal: Refusal, websocket: bool, wire: &mut StreamWire) -> (u16, String, Option<Switched>) {
         let state = &self.client.worker.state;
         state.metrics.refused(refusal);
-        // Nothing was sent before, so that there is room for it.
+        // Nothing was sent before, so the answer fits.
         wire.reply.borrow_mut().refuse(refusal, websocket, state.retry_after());
-        (refusal.status().0, refusal.cause().into(), None)
+        (refusal.status().0, refusal.reason().into(), None)
     }
 }
 

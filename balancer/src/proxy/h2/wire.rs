@@ -1,4 +1,4 @@
-//! A stream as the wire of an exchange: its body is read from it, and an answer is written to it.
+//! A stream as the wire of an exchange, which reads its body and writes an answer.
 //!
 //! The task of the stream writes; hyper takes the answer, in a task of its own. Between them is a [`Reply`].
 
@@ -27,11 +27,11 @@ pub(super) struct Reply {
     head: Option<response::Parts>,
     /// The next of its body.
     piece: Bytes,
-    /// All of it was given.
+    /// True if the whole answer was passed to hyper.
     pub(super) whole: bool,
-    /// Nothing more is given.
+    /// True if the answer has ended.
     over: bool,
-    /// Nobody waits for it.
+    /// True if the client has stopped waiting.
     gone: bool,
     hyper: Option<Waker>,
     task: Option<Waker>,
@@ -121,7 +121,7 @@ impl Drop for Answer {
     }
 }
 
-/// A stream as the connection of a client that speaks HTTP/1.1 and has sent its head.
+/// A stream in the form of a client's HTTP/1.1 connection behind its head.
 #[derive(Debug)]
 pub(super) struct StreamWire {
     body: Incoming,
@@ -143,7 +143,7 @@ impl Wire for StreamWire {
     fn poll_read(&mut self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         while self.piece.is_empty() {
             if self.ended {
-                // Not that the client is gone: that is seen by its reply.
+                // The client's end is seen by its reply.
                 return Poll::Pending;
             }
             let mut framed = vec![];
@@ -173,7 +173,7 @@ impl Wire for StreamWire {
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let mut reply = self.reply.borrow_mut();
         if !reply.piece.is_empty() {
-            // Woken when there is room, and when nobody waits any more.
+            // The task wakes when there is room, and when the client stops waiting.
             return reply.poll_gone(cx).map(|()| Err(io::ErrorKind::BrokenPipe.into()));
         }
         let length = bytes.len().min(PIECE);

@@ -18,8 +18,6 @@ pub(crate) enum CheckError {
     Log(#[from] FilterError),
     #[error("proxy-protocol without trusted: give the networks of the proxies that send such headers")]
     NobodyTrusted,
-    #[error("listen is empty, and there is no tls-listen: give an address")]
-    Nowhere,
     #[error("{0} and {1} are both {2}: give each an address or a port of its own")]
     Twice(&'static str, &'static str, SocketAddr),
     #[error("handover is empty: give a path, or leave it out")]
@@ -44,14 +42,11 @@ impl Settings {
         self.pairs().map(drop)
     }
 
-    /// Checks that there is an address, and none twice.
+    /// Checks that no address is used twice.
     fn check_addresses(&self) -> Result<(), CheckError> {
         let served = self.plain().into_iter().map(|address| ("listen", address));
         let served = served.chain(self.tls_listen.iter().flatten().map(|address| ("tls-listen", *address)));
         let mut all: Vec<_> = served.collect();
-        if all.is_empty() {
-            return Err(CheckError::Nowhere);
-        }
         all.extend(self.admin_addr.map(|address| ("admin-addr", address)));
         for (at, (name, address)) in all.iter().enumerate() {
             if let Some((other, _)) = all[..at].iter().find(|(_, other)| conflict(*address, *other)) {

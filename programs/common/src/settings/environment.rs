@@ -11,8 +11,10 @@ const OFF: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
 /// The state of the variable of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variable {
-    /// There is none, or its value is empty: templates of containers set all that they know of.
+    /// There is none.
     Unset,
+    /// The value is empty, which counts as unset: templates of containers set all variables that they know.
+    Empty,
     /// The variable turns a switch off.
     Off,
     /// The variable gives a value.
@@ -24,7 +26,7 @@ impl Variable {
     pub(super) fn of(arg: &Arg) -> Self {
         match arg.get_env().and_then(env::var_os) {
             None => Self::Unset,
-            Some(value) if value.is_empty() => Self::Unset,
+            Some(value) if value.is_empty() => Self::Empty,
             Some(value) if is_switch(arg) && OFF.iter().any(|off| value.eq_ignore_ascii_case(off)) => Self::Off,
             Some(_) => Self::Set,
         }
@@ -36,7 +38,7 @@ pub(super) fn is_switch(arg: &Arg) -> bool {
     matches!(arg.get_action(), ArgAction::SetTrue)
 }
 
-/// Returns the command without the variables that give nothing. A switch that is off requires no other argument then.
-pub(super) fn without_unset(command: Command) -> Command {
-    command.mut_args(|arg| if Variable::of(&arg) == Variable::Set { arg } else { arg.env(Resettable::Reset) })
+/// Returns the command without the variables that give no value. A switch that is off requires no other argument then.
+pub(super) fn without_valueless(command: Command) -> Command {
+    command.mut_args(|arg| if matches!(Variable::of(&arg), Variable::Empty | Variable::Off) { arg.env(Resettable::Reset) } else { arg })
 }

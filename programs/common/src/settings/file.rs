@@ -89,6 +89,7 @@ fn argument(arg: &Arg, name: &str, value: &Spanned<DeValue<'_>>) -> Result<Optio
         DeValue::Boolean(on) if is_switch(arg) => return Ok(on.then(|| format!("--{name}"))),
         DeValue::Boolean(on) if is_optional => on.to_string(),
         _ if is_switch(arg) || is_optional => return Err((value.span(), "true or false")),
+        DeValue::Array(values) if values.is_empty() => return Err((value.span(), "an entry in the list")),
         DeValue::Array(values) if arg.get_value_delimiter().is_some() => {
             let texts =
                 values.iter().map(|value| plain(value).filter(|text| !text.contains(',')).ok_or((value.span(), "a text without a comma")));

@@ -93,11 +93,18 @@ fn file_error_names_the_place_and_a_remedy() {
     assert_eq!(fault("port = [1]"), "line 1, column 8: `port`: expected a text or a number");
     assert_eq!(fault("nodes = ['é', [7]]"), "line 1, column 15: `nodes`: expected a text without a comma");
     assert_eq!(fault("nodes = ['a,b']"), "line 1, column 10: `nodes`: expected a text without a comma");
+    assert_eq!(fault("nodes = []"), "line 1, column 9: `nodes`: expected an entry in the list");
     assert_eq!(fault("cluster = 1"), "line 1, column 11: `cluster`: expected true or false");
     assert_eq!(fault("access = 'yes'"), "line 1, column 10: `access`: expected true or false");
     assert_eq!(fault("format = 'loud'"), "line 1, column 10: `format`: expected `text` or `json`");
     assert_eq!(fault("bound = 2\nbound = 3"), "line 2, column 1: duplicate key");
     assert!(fault("port =").starts_with("line 1, column "));
+}
+
+#[test]
+fn help_names_the_variable_when_it_is_unset() {
+    let help = parse::<Flags>(vec!["program".into(), "--help".into()]).unwrap_err().to_string();
+    assert!(help.contains("[env: SOCIABLE_SETTINGS_TEST_CONFIG"), "{help}");
 }
 
 #[test]

@@ -1,35 +1,34 @@
-//! A scanner for JSON: it tells whether a text is JSON, and where its values begin and end, without building anything.
+//! A scanner that validates JSON and finds its values, without building anything.
 //!
-//! It holds to RFC 8259, as `JSON.parse` does: no comments, no trailing commas, no raw control characters in strings; lone
-//! surrogates in escapes pass. It does not recurse: what is open is kept as one bit a level, so that a nested text costs
-//! neither stack nor, up to 64 levels, memory.
+//! The grammar is that of RFC 8259, as in `JSON.parse`: no comments, trailing commas, or raw control characters in strings. Lone surrogates in
+//! escapes pass. The scanner does not recurse: each open level is one bit. So a nested text costs no stack and, up to 64 levels, no memory.
 
 use std::ops::Range;
 
-/// Why a text is refused.
+/// The reason why a text is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// It is not JSON, or not the JSON that was asked for.
+    /// The text is not JSON, or not of the required kind.
     Syntax,
-    /// It is nested more than allowed.
+    /// The text is nested deeper than allowed.
     Depth,
 }
 
-/// Is told what the scanner meets. The default is not to listen, which costs nothing.
+/// A listener for the scanner's findings. The default ignores them at no cost.
 pub(crate) trait Listener {
-    /// An object or array begins.
+    /// Handles the start of an object or array.
     fn open(&mut self) {}
-    /// A key, as it is written between its quotes.
+    /// Handles a key, as written between its quotes.
     fn key(&mut self, _raw: &[u8]) {}
-    /// A string, number or literal, as it is written.
+    /// Handles a string, number or literal, as written.
     fn scalar(&mut self, _raw: &[u8]) {}
-    /// The object or array that began last ends.
+    /// Handles the end of the innermost object or array.
     fn close(&mut self) {}
 }
 
 impl Listener for () {}
 
-/// What the array is that a text holds.
+/// The array in a text.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Array {
     /// The first element.
@@ -38,7 +37,7 @@ pub(crate) struct Array {
     pub(crate) all: Range<usize>,
     /// From the beginning of the second element to the end of the last.
     pub(crate) rest: Range<usize>,
-    /// How many there are.
+    /// The number of elements.
     pub(crate) count: usize,
 }
 
@@ -76,7 +75,7 @@ pub(crate) fn array(text: &[u8], max_depth: usize, listener: &mut impl Listener)
     Ok(array)
 }
 
-/// Scans a text that has to be one value, and gives where it is without the whitespace around it.
+/// Scans a text that has to be one value. Returns its range without the whitespace around it.
 pub(crate) fn scan_value(text: &[u8], max_depth: usize) -> Result<Range<usize>, Fault> {
     let mut scanner = Scanner { text, at: 0 };
     let value = scanner.value(max_depth, &mut ())?;
@@ -84,7 +83,7 @@ pub(crate) fn scan_value(text: &[u8], max_depth: usize) -> Result<Range<usize>, 
     Ok(value)
 }
 
-/// Scans the next of several values separated by commas, from `at` on. Gives where it is, and where to go on.
+/// Scans the next of several values separated by commas, from `at` on. Returns its range, and where to continue.
 pub(crate) fn next(text: &[u8], at: usize) -> Option<(Range<usize>, usize)> {
     let mut scanner = Scanner { text, at };
     let value = scanner.value(usize::MAX, &mut ()).ok()?;
@@ -99,14 +98,14 @@ struct Scanner<'a> {
 }
 
 impl Scanner<'_> {
-    /// One value, with whitespace before it.
+    /// Scans one value, with whitespace before it.
     #[inline]
     fn value(&mut self, max_depth: usize, listener: &mut impl Listener) -> Result<Range<usize>, Fault> {
         let mut open = Open::default();
         self.whitespace();
         let start = self.at;
         loop {
-            // Here a value begins.
+            // A value begins here.
             self.whitespace();
             let begin = self.at;
             match self.next() {
@@ -139,7 +138,7 @@ impl Scanner<'_> {
                     listener.scalar(&self.text[begin..self.at]);
                 }
             }
-            // Here one has ended, and with it perhaps some that it is in.
+            // A value has ended here, and perhaps some of those around it.
             loop {
                 let Some(object) = open.last() else { return Ok(start..self.at) };
                 self.whitespace();
@@ -160,7 +159,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A key and the colon behind it.
+    /// Scans a key and the colon after it.
     fn key(&mut self, listener: &mut impl Listener) -> Result<(), Fault> {
         self.expect(b'"')?;
         let begin = self.at;
@@ -170,7 +169,7 @@ impl Scanner<'_> {
         self.expect(b':')
     }
 
-    /// The rest of a string whose first quote has been taken.
+    /// Scans the rest of a string after its first quote.
     #[inline]
     fn string(&mut self) -> Result<(), Fault> {
         loop {
@@ -193,7 +192,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// The rest of a number whose first character, at `begin`, has been taken.
+    /// Scans the rest of a number whose first character is at `begin`.
     fn number(&mut self, begin: usize) -> Result<(), Fault> {
         let first = match self.text[begin] {
             b'-' => self.next(),
@@ -265,15 +264,14 @@ impl Scanner<'_> {
         if self.accept(byte) { Ok(()) } else { Err(Fault::Syntax) }
     }
 
-    /// Nothing but whitespace may follow.
+    /// Requires that only whitespace follows.
     fn end(&mut self) -> Result<(), Fault> {
         self.whitespace();
         if self.at == self.text.len() { Ok(()) } else { Err(Fault::Syntax) }
     }
 }
 
-/// How many bytes at the front of `text` need no attention in a string: no quote, backslash or control character. Looks at
-/// eight bytes at a time.
+/// Returns how many bytes at the front of `text` are ordinary in a string: no quote, backslash or control character. Reads eight bytes at a time.
 #[inline]
 fn plain(text: &[u8]) -> usize {
     const LOW: u64 = u64::from_ne_bytes([0x01; 8]);
@@ -294,7 +292,7 @@ fn plain(text: &[u8]) -> usize {
     length + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 
-/// What is open around a value: one bit a level, set for an object. The innermost 64 levels need no memory.
+/// The open levels around a value: one bit each, set for an object. The innermost 64 need no memory.
 #[derive(Default)]
 struct Open {
     innermost: u64,

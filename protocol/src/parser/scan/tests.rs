@@ -7,7 +7,7 @@ fn verdicts(text: &str) -> (bool, bool) {
 }
 
 #[test]
-fn the_grammar_is_that_of_rfc_8259() {
+fn grammar_is_that_of_rfc_8259() {
     let good =
         ["0", "-0", "1.5e+3", "1E9", "[]", "{}", " [ 1 , {\"a\" : [ ] } ]\t\r\n", "\"\\ud800\\n\"", "\"\u{7f}é🦀\"", "true", "1e999"];
     for text in good {
@@ -60,7 +60,7 @@ fn the_grammar_is_that_of_rfc_8259() {
 }
 
 #[test]
-fn depth_is_bounded_at_any_depth() {
+fn depth_limit_applies_at_any_depth() {
     for depth in [1, 2, 63, 64, 65, 128, 129, 1_000, 100_000] {
         let arrays = "[".repeat(depth) + &"]".repeat(depth);
         let objects = "{\"a\":".repeat(depth) + "[1]" + &"}".repeat(depth);
@@ -106,12 +106,12 @@ fn json() -> impl Strategy<Value = serde_json::Value> {
     })
 }
 
-/// Where, by what, and in place of how many characters.
+/// Returns a change: its position, the inserted character, and the number of removed ones.
 fn change() -> impl Strategy<Value = (prop::sample::Index, char, usize)> {
     (any::<prop::sample::Index>(), any::<char>(), 0usize..3)
 }
 
-/// Bytes that need attention in a string, and their neighbours.
+/// Returns bytes with a special meaning in a string, and their neighbours.
 fn specials() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(prop_oneof![Just(b'a'), Just(0x80), Just(0x21), Just(0xff), any::<u8>()], 0..40)
 }
@@ -126,13 +126,13 @@ proptest! {
     }
 
     #[test]
-    fn the_verdict_is_that_of_serde_json(text in "[\\[\\]{}:,\"\\\\0-9eE.+\\-tfnrulasu \\n\\x01é]{0,24}") {
+    fn verdict_is_that_of_serde_json(text in "[\\[\\]{}:,\"\\\\0-9eE.+\\-tfnrulasu \\n\\x01é]{0,24}") {
         let (ours, theirs) = verdicts(&text);
         prop_assert_eq!(ours, theirs, "{:?}", text);
     }
 
     #[test]
-    fn the_verdict_on_mutated_json_is_that_of_serde_json(value in json(), (at, by, cut) in change()) {
+    fn verdict_on_mutated_json_is_that_of_serde_json(value in json(), (at, by, cut) in change()) {
         let mut text: Vec<char> = value.to_string().chars().collect();
         let at = at.index(text.len());
         text.splice(at..(at + cut).min(text.len()), [by]);

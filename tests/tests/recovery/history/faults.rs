@@ -2,9 +2,9 @@
 
 use super::*;
 
-/// A node that lives, but can't keep what it sent, is not taken for dead: what it said to one client alone is not lost.
+/// A living node that can't persist its events is not taken for dead. The node's private events are not lost.
 #[tokio::test]
-async fn a_node_that_still_tries_to_keep_events_is_waited_for() {
+async fn takeover_waits_while_the_owner_persists_events() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = served(&a).await;
@@ -29,7 +29,7 @@ async fn a_node_that_still_tries_to_keep_events_is_waited_for() {
     assert_eq!(numbers(&back, 2).await, [2]);
 }
 
-/// What a node has confirmed survives it.
+/// Confirmed events survive their node.
 #[tokio::test]
 async fn flushed_events_are_persisted() {
     let mut nats = Nats::keeping();
@@ -50,7 +50,7 @@ async fn flushed_events_are_persisted() {
 
 /// While nothing can be kept, events wait; they come when it can, once and in order.
 #[tokio::test]
-async fn events_during_a_nats_outage_come_later_once_in_order() {
+async fn events_of_a_nats_outage_arrive_once_in_order() {
     let mut nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let (near, far) = (a.server.connect().await.unwrap(), b.server.connect().await.unwrap());
@@ -74,7 +74,7 @@ async fn events_during_a_nats_outage_come_later_once_in_order() {
     assert_eq!(a.adapter.stats().not_kept, 0);
 }
 
-/// The stream was deleted: who could come back can't any more, and is told so.
+/// After the stream was deleted, disconnected clients get new sessions.
 #[tokio::test]
 async fn recovery_is_refused_without_history() {
     let nats = Nats::keeping();
@@ -86,16 +86,17 @@ async fn recovery_is_refused_without_history() {
     let lost = lose(&a, client).await;
     let server = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(server).delete_stream("sociable-sociable").await.unwrap();
-    // Who is connected begins anew.
+    // Connected clients get new sessions.
     other.disconnected().await.unwrap();
     let client = b.server.client().recover(lost).connect().await.unwrap();
     assert!(!client.recovered());
-    eventually("all is well again", || a.io.is_connected()).await;
+    eventually("the node is connected again", || a.io.is_connected()).await;
     a.io.emit("n", 2).unwrap();
     assert_eq!(numbers(&client, 2).await, [2]);
 }
 
-/// What could not be kept in time is lost for the other nodes: those who were there are told so, and those who were away.
+/// Events that are not persisted in time are lost for the other nodes. Their connected clients are closed, and
+/// disconnected ones are not recovered.
 #[tokio::test]
 async fn sessions_are_closed_when_an_event_is_not_persisted() {
     let mut nats = Nats::keeping();
@@ -123,14 +124,14 @@ async fn sessions_are_closed_when_an_event_is_not_persisted() {
     a.io.emit("n", 4).unwrap();
     far.disconnected().await.unwrap();
     let away = b.server.client().recover(lost).connect().await.unwrap();
-    assert!(!away.recovered(), "it would miss something");
+    assert!(!away.recovered(), "the client would miss an event");
     let near = b.server.client().recover(near_lost).connect().await.unwrap();
-    assert!(!near.recovered(), "what was said to it alone is not kept");
+    assert!(!near.recovered(), "the client's own event was not persisted");
 }
 
-/// The places of the stream begin anew; what was known of the one before must not hide what comes.
+/// A new stream starts its places again. Positions of the former stream must not hide new events.
 #[tokio::test]
-async fn in_a_stream_that_was_made_anew_all_is_kept_as_before() {
+async fn recovery_works_after_the_stream_was_recreated() {
     let nats = Nats::keeping();
     let [a, b, c] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -142,11 +143,11 @@ async fn in_a_stream_that_was_made_anew_all_is_kept_as_before() {
     async_nats::jetstream::new(server).delete_stream("sociable-sociable").await.unwrap();
     client.disconnected().await.unwrap();
     let others = [b.server.connect().await.unwrap(), c.server.connect().await.unwrap()];
-    eventually("it is gone", || a.io.socket_count() == 0).await;
+    eventually("the socket has left", || a.io.socket_count() == 0).await;
     let client = a.server.connect().await.unwrap();
     // Each node has found out when what it sends reaches the others.
     for (member, n) in [(&a, 51), (&b, 52), (&c, 53)] {
-        eventually("it is a member of the new stream", || member.io.emit("n", n).is_ok()).await;
+        eventually("the node uses the new stream", || member.io.emit("n", n).is_ok()).await;
     }
     numbers(&client, 53).await;
     let lost = lose(&a, client).await;
@@ -161,7 +162,7 @@ async fn in_a_stream_that_was_made_anew_all_is_kept_as_before() {
 }
 
 #[tokio::test]
-async fn a_burst_of_an_emitter_comes_whole() {
+async fn burst_of_an_emitter_arrives_whole() {
     let mut nats = Nats::keeping();
     let [a] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -175,7 +176,7 @@ async fn a_burst_of_an_emitter_comes_whole() {
     assert_eq!(a.adapter.stats().malformed, 0);
 }
 
-/// What the client's session is kept on is away for a while when it comes back.
+/// The store of the client's session is unreachable for a while at its return.
 #[tokio::test]
 async fn recovery_waits_while_the_store_is_unreachable() {
     let mut nats = Nats::keeping();
@@ -183,7 +184,7 @@ async fn recovery_waits_while_the_store_is_unreachable() {
     let client = served(&a).await;
     let lost = lose(&a, client).await;
     let saved = a.adapter.stats().sessions_saved;
-    eventually("it is saved as lost", || a.adapter.stats().sessions_saved >= saved.max(1)).await;
+    eventually("the session is saved as lost", || a.adapter.stats().sessions_saved >= saved.max(1)).await;
     a.io.flushed().await.unwrap();
     nats.kill();
     eventually("the link is down", || !b.io.is_connected()).await;
@@ -194,9 +195,9 @@ async fn recovery_waits_while_the_store_is_unreachable() {
     assert!(back.await.unwrap().unwrap().recovered());
 }
 
-/// Only the server says where messages stand; but whoever may publish could try.
+/// The server alone assigns places, but any client of NATS can forge them.
 #[tokio::test]
-async fn a_message_that_was_never_kept_deafens_nobody() {
+async fn forged_persisted_message_blocks_no_events() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = b.server.connect().await.unwrap();
@@ -218,13 +219,13 @@ async fn a_message_that_was_never_kept_deafens_nobody() {
 }
 
 #[tokio::test]
-async fn a_bucket_that_was_deleted_is_made_anew() {
+async fn deleted_bucket_is_recreated() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let server = async_nats::connect(nats.url()).await.unwrap();
     async_nats::jetstream::new(server).delete_stream("KV_sociable-sociable-sessions").await.unwrap();
     let client = served(&a).await;
-    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    eventually("the session is saved", || a.adapter.stats().sessions_saved > 0).await;
     let lost = client.drop_connection();
     let back = b.server.client().recover(lost).connect().await.unwrap();
     assert!(back.recovered());

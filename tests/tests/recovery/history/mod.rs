@@ -1,4 +1,5 @@
-//! Nodes that share their history by JetStream: clients come back to other nodes, with all that they missed, once and in order.
+//! Nodes that share their history by JetStream. Clients recover on other nodes, with all missed events, once and in
+//! order.
 
 mod faults;
 mod nodes;
@@ -95,7 +96,7 @@ async fn lose(member: &Member, client: TestClient) -> LostClient {
     lost
 }
 
-/// So many numbers.
+/// Returns so many numbers.
 async fn some(client: &TestClient, count: usize) -> Vec<u64> {
     let mut numbers = vec![];
     while numbers.len() < count {

@@ -13,9 +13,9 @@ async fn nats_adapter_passes_the_conformance_checks_with_jetstream() {
     within("the checks", check_all(connect)).await;
 }
 
-/// Events go on while a node that comes reads what was before.
+/// Events continue while a joining node reads the earlier ones.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_node_that_comes_misses_nothing_of_what_goes_on() {
+async fn joining_node_misses_no_event() {
     let nats = Nats::keeping();
     let [a] = cluster(&nats).await;
     for _ in 0..300 {
@@ -41,11 +41,11 @@ async fn nodes_start_where_there_is_room_for_one_history() {
     let nats = Nats::with(r#"jetstream { store_dir: "STORE", max_file_store: 1700MB }"#);
     let (a, b) = (start(options(&nats)).await, start(options(&nats)).await);
     eventually("the nodes know each other", || [&a, &b].iter().all(|member| member.adapter.members().len() == 1)).await;
-    assert_eq!([&a, &b].map(|member| member.adapter.stats().disagreeing), [0, 0], "nobody was judged before it had a history");
+    assert_eq!([&a, &b].map(|member| member.adapter.stats().disagreeing), [0, 0], "no node was compared before it had a history");
 }
 
 #[tokio::test]
-async fn a_node_needs_no_more_than_the_guide_says() {
+async fn node_works_with_the_permissions_of_the_guide() {
     let nats = Nats::with(
         r#"jetstream { store_dir: "STORE", max_file_store: 64GB }
         authorization { users: [ { user: node, password: p, permissions: {
@@ -66,12 +66,12 @@ async fn a_node_needs_no_more_than_the_guide_says() {
 }
 
 #[tokio::test]
-async fn nodes_that_do_not_agree_on_the_history_are_told() {
+async fn nodes_that_disagree_on_the_history_are_logged() {
     let nats = Nats::keeping();
     let [a] = cluster(&nats).await;
     let b = start(NatsOptions::new(nats.url())).await;
     eventually("both are told", || [&a, &b].iter().all(|member| member.adapter.stats().disagreeing == 1)).await;
     let emitter = Emitter::connect(NatsOptions::new(nats.url())).await.unwrap();
     emitter.emit("n", &1).unwrap();
-    eventually("it is counted", || a.adapter.stats().not_for_history == 1).await;
+    eventually("the foreign event is counted", || a.adapter.stats().not_for_history == 1).await;
 }

@@ -1,9 +1,9 @@
-//! Clients that come back to another node, with all that they missed.
+//! Clients that recover on another node, with all missed events.
 
 use super::*;
 
 #[tokio::test]
-async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
+async fn client_recovers_on_another_node_with_missed_events() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = a.server.connect().await.unwrap();
@@ -22,7 +22,7 @@ async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
     let client = b.server.client().recover(lost).connect().await.unwrap();
     assert_eq!((client.recovered(), client.id()), (true, &*id));
     let missed = some(&client, 4).await;
-    // Of each node in its order.
+    // The events of each node come in order.
     assert_eq!(missed.iter().copied().filter(|n| [2, 5].contains(n)).collect::<Vec<_>>(), [2, 5]);
     assert_eq!(missed.iter().copied().filter(|n| [3, 6].contains(n)).collect::<Vec<_>>(), [3, 6]);
     let sockets = a.io.to("red").fetch_sockets().await.unwrap();
@@ -42,7 +42,7 @@ async fn a_client_comes_back_to_another_node_with_all_that_it_missed() {
     assert!(client.pending().is_empty());
 }
 
-/// What a node says to its own socket alone is kept for its return, too, and not doubled.
+/// An event of a node for its own socket is persisted for the socket's return, and is not doubled.
 #[tokio::test]
 async fn event_for_one_client_survives_its_node() {
     let nats = Nats::keeping();
@@ -85,14 +85,15 @@ async fn events_of_left_rooms_come_after_a_return() {
     let client = b.server.client().recover(lost.clone()).connect().await.unwrap();
     assert!(client.recovered());
     assert_eq!(numbers(&client, 4).await, [2, 4]);
-    // It is lost again in the midst of it, and comes to the first node.
+    // The client is lost again during the replay, and returns to the first node.
     let client = a.server.client().recover(lost).connect().await.unwrap();
     assert!(client.recovered());
     assert_eq!(numbers(&client, 4).await, [2, 4]);
     assert!(a.io.to("red").fetch_sockets().await.unwrap().is_empty());
 }
 
-/// Comes back until it is let in. A client whose session another takes meanwhile loses its connection, and comes back as somebody new.
+/// Reconnects until the client is accepted. A client whose session another takes meanwhile loses its connection, and
+/// returns with a new session.
 async fn come_back(member: &Member, lost: &LostClient) -> TestClient {
     for _ in 0..5 {
         if let Ok(client) = member.server.client().recover(lost.clone()).connect().await {
@@ -111,13 +112,13 @@ async fn one_of_two_clients_recovers_the_same_session() {
         let lost = lose(&a, client).await;
         let claim = async |member: &Member| come_back(member, &lost).await;
         let (first, second) = tokio::join!(claim(&b), claim(&c));
-        // One may have it after the other, if it comes when the other is there: then that one's connection is ended.
+        // The second client may take the session from the first, whose connection is then closed.
         assert!(first.recovered() || second.recovered());
         let both = first.recovered() && second.recovered();
-        eventually("nobody is there twice", || b.io.socket_count() + c.io.socket_count() == if both { 1 } else { 2 }).await;
+        eventually("no session lives twice", || b.io.socket_count() + c.io.socket_count() == if both { 1 } else { 2 }).await;
         first.disconnect();
         second.disconnect();
-        eventually("all are gone", || b.io.socket_count() + c.io.socket_count() == 0).await;
+        eventually("all sockets have left", || b.io.socket_count() + c.io.socket_count() == 0).await;
     }
 }
 
@@ -132,12 +133,12 @@ async fn one_of_two_clients_recovers_the_same_session_on_one_node() {
         let (first, second) = tokio::join!(claim(&b), claim(&b));
         assert!(first.recovered() || second.recovered());
         if first.recovered() && second.recovered() {
-            // One after the other.
-            eventually("one is left", || b.io.socket_count() == 1).await;
+            // The sessions are taken one after the other.
+            eventually("one socket is left", || b.io.socket_count() == 1).await;
         }
         first.disconnect();
         second.disconnect();
-        eventually("all are gone", || b.io.socket_count() == 0).await;
+        eventually("all sockets have left", || b.io.socket_count() == 0).await;
     }
 }
 

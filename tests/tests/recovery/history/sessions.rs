@@ -10,7 +10,7 @@ async fn oversized_session_is_not_restored_from_an_old_state() {
     client.emit_with_ack("name", "Ann").await.unwrap();
     a.io.emit("n", 1).unwrap();
     numbers(&client, 1).await;
-    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    eventually("the session is saved", || a.adapter.stats().sessions_saved > 0).await;
     client.emit_with_ack("name", "x".repeat(900_000)).await.unwrap();
     client.emit_with_ack("join", "x".repeat(900_000)).await.unwrap();
     let lost = lose(&a, client).await;
@@ -20,12 +20,12 @@ async fn oversized_session_is_not_restored_from_an_old_state() {
 
 /// Another node took the session while this one was frozen, and the client has left for good there.
 #[tokio::test]
-async fn a_session_that_ended_elsewhere_is_not_brought_back_to_life() {
+async fn session_is_not_recovered_when_it_ended_elsewhere() {
     let nats = Nats::keeping();
     let [a, b] = cluster(&nats).await;
     let client = served(&a).await;
     let lost = client.as_lost();
-    eventually("it is saved", || a.adapter.stats().sessions_saved > 0).await;
+    eventually("the session is saved", || a.adapter.stats().sessions_saved > 0).await;
     let server = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let bucket = server.get_key_value("sociable-sociable-sessions").await.unwrap();
     let keys: Vec<String> = bucket.keys().await.unwrap().try_collect().await.unwrap();
@@ -80,7 +80,7 @@ async fn flushed_socket_state_is_persisted() {
         let kept = bucket.get(&keys[0]).await.unwrap().unwrap();
         assert!(kept.windows(3).any(|bytes| bytes == b"red") && kept.windows(3).any(|bytes| bytes == b"Ann"));
         client.disconnect();
-        eventually("it is forgotten", || a.io.recovery_usage().sessions == 0 && a.io.socket_count() == 0).await;
+        eventually("the session is forgotten", || a.io.recovery_usage().sessions == 0 && a.io.socket_count() == 0).await;
         a.io.flushed().await.unwrap();
     }
     drop(b);

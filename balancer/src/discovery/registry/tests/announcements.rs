@@ -6,10 +6,10 @@ use super::*;
 fn announced_node_counts_when_probe_confirms_its_tag() {
     let mut world = World::new(0, true);
     world.announce("claim", "aaaa", json!({ "address": at(1) }));
-    assert_eq!(world.states(), [], "it only wants to be one");
+    assert_eq!(world.states(), [], "no probe has confirmed the node");
     world.announce("hello", "aaaa", json!({ "address": at(1), "sessions": 3, "name": "first" }));
     assert_eq!(world.states(), [], "anybody could have said it");
-    assert_eq!(world.why("aaaa"), "it was not probed yet");
+    assert_eq!(world.why("aaaa"), "not probed yet");
     assert_eq!(world.registry.drain_urgent(), [at(1)]);
     assert_eq!(world.registry.addresses().collect::<Vec<_>>(), [at(1)]);
     world.probe(at(1));
@@ -23,17 +23,17 @@ fn announced_node_counts_when_probe_confirms_its_tag() {
     assert_eq!((node.state, node.load.sessions()), (Ready, 4));
     world.announce("alive", "aaaa", json!({ "address": at(1), "sessions": 5 }));
     assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().load.sessions(), 4, "its probes tell how many it has");
-    assert_eq!(world.registry.drain_urgent(), [], "it is known there");
+    assert_eq!(world.registry.drain_urgent(), [], "the address is known");
 }
 
 #[test]
-fn announced_address_is_unused_when_it_tells_no_tag() {
+fn announced_address_is_unused_without_its_tag() {
     let mut world = World::new(0, true);
     world.answers.insert(at(1), None);
     world.speak("aaaa", json!({ "address": at(1) }));
     world.pass(secs(30));
     assert_eq!(world.states(), []);
-    assert!(world.why("aaaa").contains("does not tell its tag"), "{}", world.why("aaaa"));
+    assert!(world.why("aaaa").contains("without its tag"), "{}", world.why("aaaa"));
 }
 
 #[test]
@@ -41,11 +41,11 @@ fn announced_name_counts_when_it_is_resolved() {
     let mut world = World::new(0, true);
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.speak("aaaa", json!({ "address": "first:3000" }));
-    assert_eq!(world.states(), [], "nobody can be sent there");
-    assert_eq!(world.why("aaaa"), "it tells no address that can be used");
+    assert_eq!(world.states(), [], "the name is not resolved");
+    assert_eq!(world.why("aaaa"), "no usable address");
     let located = |announced: &str, addresses| Observation::Resolved { tag: tag("aaaa"), announced: announced.into(), addresses };
     world.observe(located("before:3000", vec![at(7)]));
-    assert_eq!(world.states(), [], "that is not its name");
+    assert_eq!(world.states(), [], "the name is another's");
     world.observe(located("first:3000", vec![at(1)]));
     assert_eq!(world.registry.drain_urgent(), [at(1)]);
     world.pass(secs(6));
@@ -60,7 +60,7 @@ fn process_is_replaced_when_its_epoch_changes() {
     world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(1) }));
     let after = Arc::clone(world.registry.table().owner(tag("aaaa")).unwrap());
     assert!(Arc::ptr_eq(&before.load, &after.load), "its probes say that it serves");
-    // It does not answer any more: the tag may be that of another.
+    // The node does not answer any more, so the tag may be another's.
     let answer = world.answers.remove(&at(1)).unwrap();
     world.probe(at(1));
     world.probe(at(1));
@@ -80,7 +80,7 @@ fn silent_node_gets_no_sessions_when_others_are_heard() {
     assert_eq!(world.states(), [("aaaa", Unwell), ("bbbb", Ready), ("cccc", Ready)]);
     assert!(world.why("aaaa").contains("not heard"));
     world.pass(secs(60));
-    assert_eq!(world.state("aaaa"), Some(Unwell), "it answers, so that its sessions are sent there");
+    assert_eq!(world.state("aaaa"), Some(Unwell), "the node answers, so its sessions are routed there");
     world.speak("aaaa", json!({ "address": at(1) }));
     assert_eq!(world.state("aaaa"), Some(Ready));
 }
@@ -90,14 +90,14 @@ fn silence_is_ignored_when_nats_is_down_or_mute() {
     let mut world = World::of_three_speakers();
     world.speakers.clear();
     world.pass(secs(60));
-    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "nobody is heard");
-    assert_eq!(world.why("aaaa"), "it is well");
+    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "no node is heard");
+    assert_eq!(world.why("aaaa"), "well");
     let mut world = World::of_three_speakers();
     world.link(false);
     world.speakers.clear();
     world.pass(secs(60));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "NATS is down");
-    // It is up again: all have time to speak.
+    // NATS is up again, and all nodes have time to announce themselves.
     world.link(true);
     world.speak("aaaa", json!({ "address": at(1) }));
     assert_eq!(world.state("bbbb"), Some(Ready));

@@ -13,7 +13,7 @@ fn forged_farewell_removes_no_serving_node() {
         assert_eq!(world.state("aaaa"), Some(Ready));
     }
     assert_eq!(world.counters.farewells_refuted.get(), 5);
-    assert!(Arc::ptr_eq(&before.load, &world.registry.table().owner(tag("aaaa")).unwrap().load), "what it has is known");
+    assert!(Arc::ptr_eq(&before.load, &world.registry.table().owner(tag("aaaa")).unwrap().load), "the node's load is kept");
     // Nor with another epoch, nor in the name of one that is announced there too.
     world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(9) }));
     world.announce("bye", "aaaa", json!({ "epoch": 2 }));
@@ -85,7 +85,7 @@ fn removed_node_returns_when_it_serves() {
     world.announce("hello", "aaaa", json!({ "address": at(1) }));
     world.probe(at(1));
     assert_eq!(world.state("aaaa"), Some(Ready));
-    // It answers at an address that a list names.
+    // The node answers at an address of a list.
     let mut world = World::new(1, true);
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.list(0, &[1]);
@@ -102,10 +102,10 @@ fn node_stays_removed_after_its_farewell() {
     world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
     world.probe(at(1));
     world.announce("bye", "aaaa", json!({ "epoch": 2 }));
-    assert_eq!(world.state("aaaa"), Some(Draining), "that was another process");
+    assert_eq!(world.state("aaaa"), Some(Draining), "the former process was another one");
     world.announce("bye", "aaaa", json!({}));
     assert_eq!(world.state("aaaa"), None);
-    // What was said before comes late, and its process takes its time to end.
+    // An earlier announcement comes late, and the process takes time to end.
     world.announce("alive", "aaaa", json!({ "address": at(1) }));
     world.pass(secs(1));
     assert_eq!(world.state("aaaa"), None);
@@ -118,7 +118,7 @@ fn node_stays_removed_after_its_farewell() {
     world.answers.insert(at(1), Some(health("aaaa", json!({ "draining": true }))));
     world.announce("bye", "aaaa", json!({}));
     world.pass(2 * FAREWELL);
-    assert_eq!(world.state("aaaa"), None, "it answers all the time");
+    assert_eq!(world.state("aaaa"), None, "the draining node still answers");
     // Another process that drew the same tag.
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.announce("hello", "aaaa", json!({ "epoch": 2, "address": at(1) }));

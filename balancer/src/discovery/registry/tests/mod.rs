@@ -46,7 +46,7 @@ struct World {
     counters: Arc<DiscoveryCounters>,
     now: Instant,
     steps: u64,
-    /// The answers by address; elsewhere nobody answers.
+    /// The answers by address. Other addresses do not answer.
     answers: BTreeMap<SocketAddr, Option<Health>>,
     /// The nodes that announce themselves every 5 s.
     speakers: BTreeMap<NodeTag, serde_json::Value>,

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn address_becomes_node_when_probe_tells_its_tag() {
+fn address_becomes_a_node_when_a_probe_has_its_tag() {
     let mut world = World::new(1, false);
     world.list(0, &[1]);
     assert_eq!(world.states(), []);
@@ -18,7 +18,7 @@ fn address_becomes_node_when_probe_tells_its_tag() {
 }
 
 #[test]
-fn endpoint_is_shown_and_unused_when_it_tells_no_tag() {
+fn endpoint_is_shown_and_unused_without_a_tag() {
     let mut world = World::new(1, false);
     world.answers.insert(at(1), None);
     world.list(0, &[1]);
@@ -53,15 +53,15 @@ fn node_is_unwell_then_removed_when_nothing_is_heard() {
     assert_eq!(world.state("aaaa"), Some(Unwell));
     world.pass(secs(2));
     assert_eq!(world.states(), [("bbbb", Ready), ("cccc", Ready)]);
-    assert_eq!(world.counters.lost.get(), 1);
-    // The list still names it: it is probed, and comes back.
+    assert_eq!(world.counters.nodes_expired.get(), 1);
+    // The list still has the address, so it is probed and the node returns.
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.pass(secs(2));
     assert_eq!(world.state("aaaa"), Some(Ready));
 }
 
 #[test]
-fn process_is_replaced_when_address_tells_another_tag() {
+fn process_is_replaced_when_its_address_has_another_tag() {
     let mut world = World::of_three();
     world.answers.insert(at(1), Some(health("dddd", json!({}))));
     world.probe(at(1));
@@ -71,21 +71,21 @@ fn process_is_replaced_when_address_tells_another_tag() {
 #[test]
 fn node_stays_when_another_takes_one_of_its_addresses() {
     let mut world = World::of_three_speakers();
-    // It has moved, and said so.
+    // The node has moved, and announced it.
     world.answers.insert(at(4), Some(health("aaaa", json!({}))));
     world.answers.insert(at(1), Some(health("dddd", json!({}))));
     world.speak("aaaa", json!({ "address": at(4) }));
     world.probe(at(1));
-    assert_eq!(world.state("aaaa"), None, "nobody has reached it there");
+    assert_eq!(world.state("aaaa"), None, "no probe reached the node there");
     world.pass(secs(1));
     assert_eq!((world.state("aaaa"), world.state("dddd")), (Some(Ready), Some(Draining)), "no source names the other");
-    // It answers at two addresses, as one with IPv4 and IPv6 does.
+    // The node answers at two addresses, as one with IPv4 and IPv6 does.
     let mut world = World::of_three();
     world.answers.insert(at(4), Some(health("aaaa", json!({}))));
     world.list(0, &[1, 2, 3, 4]);
     world.pass(secs(1));
     assert_eq!(world.states().len(), 3, "no tag twice");
-    assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().address, at(1), "it stays where it was");
+    assert_eq!(world.registry.table().owner(tag("aaaa")).unwrap().address, at(1), "the node keeps its address");
     world.answers.remove(&at(1));
     world.pass(secs(2));
     let node = world.registry.table().owner(tag("aaaa")).unwrap();

@@ -46,7 +46,7 @@ fn former_sources_count_until_all_new_ones_spoke() {
     world.list(1, &[]);
     world.speak("cccc", json!({ "address": at(3) }));
     world.pass(secs(20));
-    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "one has not spoken");
+    assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "one source has not reported");
     world.list(1, &[2]);
     assert_eq!(world.states(), [("aaaa", Draining), ("bbbb", Ready), ("cccc", Ready)]);
     // And away from NATS again.
@@ -59,7 +59,7 @@ fn former_sources_count_until_all_new_ones_spoke() {
 }
 
 #[test]
-fn registry_bounds_all_that_it_keeps() {
+fn registry_bounds_its_memory() {
     let mut world = World::with(Rules { most_addresses: 2, ..Rules::default() }, 1, true);
     for host in 1..=4 {
         world.answers.insert(at(host), Some(health(["aaaa", "bbbb", "cccc", "dddd"][usize::from(host) - 1], json!({}))));
@@ -67,10 +67,10 @@ fn registry_bounds_all_that_it_keeps() {
     world.list(0, &[1, 2, 3]);
     world.pass(secs(2));
     assert_eq!((world.states().len(), world.registry.addresses().len()), (2, 2));
-    assert_eq!(world.counters.refused.get(), 1);
+    assert_eq!(world.counters.entries_refused.get(), 1);
     world.announce("hello", "eeee", json!({ "address": at(4) }));
     assert_eq!((world.states().len(), world.registry.addresses().len()), (2, 2));
-    assert_eq!(world.counters.refused.get(), 2);
+    assert_eq!(world.counters.entries_refused.get(), 2);
     for n in 0..MAX_FAREWELLS + 5 {
         let tag = format!("{n:04x}");
         world.announce("bye", &tag, json!({}));

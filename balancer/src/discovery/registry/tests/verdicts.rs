@@ -16,7 +16,7 @@ fn draining_node_keeps_sessions_until_it_is_removed() {
     world.silence("aaaa");
     world.pass(secs(16));
     assert_eq!(world.state("aaaa"), None);
-    // A probe tells it too.
+    // A probe reports the drain too.
     world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true }))));
     world.probe(at(2));
     assert_eq!(world.state("bbbb"), Some(Draining));
@@ -35,14 +35,14 @@ fn cut_off_nodes_get_no_sessions_unless_all_are() {
     world.probe_all();
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "NATS is down for all");
     assert!(world.registry.overview(world.now).all_cut_off);
-    // One that can't be reached has nothing by that.
+    // An unreachable node gets no sessions by this rule.
     world.answers.remove(&at(1));
     world.pass(secs(2));
     assert_eq!(world.states(), [("aaaa", Unwell), ("bbbb", Ready), ("cccc", Ready)]);
 }
 
 #[test]
-fn node_is_full_when_it_says_so_or_refuses() {
+fn node_is_full_when_announced_or_refusing() {
     let mut world = World::of_three();
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 9, "max_sessions": 10 }))));
     world.probe(at(1));
@@ -61,12 +61,12 @@ fn node_is_full_when_it_says_so_or_refuses() {
 }
 
 #[test]
-fn node_is_full_when_its_probe_says_so() {
+fn node_is_full_when_its_probe_reports_it() {
     let mut world = World::of_three_speakers();
     world.registry.drain_urgent();
     world.answers.insert(at(1), Some(health("aaaa", json!({ "sessions": 3, "max_sessions": 3 }))));
     world.speak("aaaa", json!({ "address": at(1), "full": true }));
-    assert_eq!(world.registry.drain_urgent(), [at(1)], "it is asked at once");
+    assert_eq!(world.registry.drain_urgent(), [at(1)], "the node is probed at once");
     world.probe(at(1));
     assert_eq!(world.states(), [("aaaa", Full), ("bbbb", Ready), ("cccc", Ready)]);
     world.speak("aaaa", json!({ "address": at(1) }));
@@ -89,14 +89,14 @@ fn health_is_ignored_when_fewer_than_half_are_well() {
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)]);
     assert!(world.registry.overview(world.now).panicking);
     assert!(world.why("aaaa").contains("ignored"));
-    assert_eq!(world.counters.panics.get(), 1);
-    // Who is leaving or full gets nothing by this, and does not count.
+    assert_eq!(world.counters.panic_mode_activations.get(), 1);
+    // Draining and full nodes do not count, and get nothing by this rule.
     world.answers = rest;
     world.answers.insert(at(2), Some(health("bbbb", json!({ "draining": true, "cut_off": true }))));
     world.answers.insert(at(3), Some(health("cccc", json!({ "sessions": 1, "max_sessions": 1 }))));
     world.pass(secs(2));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Draining), ("cccc", Full)]);
-    // It can be turned off.
+    // The rule can be turned off.
     let mut world = World::with(Rules { panic: false, ..Rules::default() }, 1, false);
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.list(0, &[1]);
@@ -109,7 +109,7 @@ fn health_is_ignored_when_fewer_than_half_are_well() {
 #[test]
 fn table_is_published_only_when_it_changed() {
     let mut world = World::of_three_speakers();
-    let (generation, tables) = (world.registry.table().generation(), world.counters.tables.get());
+    let (generation, tables) = (world.registry.table().generation(), world.counters.table_updates.get());
     world.pass(secs(60));
     assert_eq!(world.registry.table().generation(), generation);
     world.announce("bye", "aaaa", json!({}));
@@ -117,7 +117,7 @@ fn table_is_published_only_when_it_changed() {
     world.answers.remove(&at(1));
     world.probe(at(1));
     assert_eq!(world.registry.table().generation(), generation + 1);
-    assert_eq!(world.counters.tables.get(), tables + 1);
+    assert_eq!(world.counters.table_updates.get(), tables + 1);
 }
 
 #[test]

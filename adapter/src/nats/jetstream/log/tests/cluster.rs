@@ -25,7 +25,7 @@ enum Call {
 #[derive(Default)]
 struct Thread {
     inbox: VecDeque<Call>,
-    /// How far it has got.
+    /// The position that the thread has reached.
     cursor: Position,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Node {
     waiting: VecDeque<(bool, Arc<Entry>)>,
     /// A message that is under way to the stream.
     under_way: Option<Message>,
-    /// Messages of the stream that it has looked at.
+    /// The number of messages of the stream that the node has consumed.
     taken: usize,
     threads: [Thread; THREADS],
     pub(super) alive: bool,
@@ -49,30 +49,30 @@ impl Node {
 
 pub(super) struct Client {
     id: Id,
-    /// The position at which it joined the room, if it is there.
+    /// The position of the client's joining of the room, if it is there.
     joined: Option<Position>,
     left_rooms: LeftRooms,
-    /// Where it is, as that node knows it, and on which thread.
+    /// The node and thread that the client is connected to, as that node sees it.
     at: Option<usize>,
     thread: usize,
     past: BTreeSet<usize>,
-    /// Who has its session, and up to which event it was there.
+    /// The node that has the session, and the last event of its stay there.
     owner: (usize, u64),
     cut: bool,
     stalled: bool,
     sent: Option<Position>,
-    /// How far it had got when it did not take an event any more.
+    /// The position of the client when it stopped reading.
     refused: Option<Position>,
     served: Position,
     shown: Vec<Position>,
     saved: SavedSession,
     offset: Option<String>,
     pub(super) heard: Vec<(NodeTag, u64)>,
-    /// Events that a thread of its node has passed while it was there, or that were told to it when it came back.
+    /// Events that a thread of its node passed during its stay, or that it got on its return.
     offered: BTreeSet<(NodeTag, u64)>,
     /// Private events that were sent while it was on their node.
     pub(super) private: BTreeSet<(NodeTag, u64)>,
-    /// What it has to hear.
+    /// The events that the client must get.
     pub(super) due: BTreeSet<(NodeTag, u64)>,
 }
 
@@ -84,7 +84,7 @@ impl Client {
         self.due.insert(event);
     }
 
-    /// An event for all nodes has come to where the client is. It is for the client if that is in the room now.
+    /// Offers an event for all nodes to the client. The event is for the client if the client is in the room now.
     fn offer(&mut self, entry: &Entry) {
         let due = (entry.publisher, entry.number);
         let is_for_it = entry.target.rooms.is_empty() || self.joined.is_some();
@@ -267,7 +267,8 @@ impl Cluster {
         }
         let messages = messages.into_iter().filter(|message| !message.events.is_empty());
         for (at, message) in messages.enumerate() {
-            // Both are given to the server at once, that for all first: only what has to be tried again is overtaken.
+            // Both messages are sent to the server at once, that for all first. Only a retried message can be
+            // overtaken.
             if at == 1 && other_later && !own_first { self.nodes[node].under_way = Some(message) } else { self.place(message) }
         }
     }
@@ -310,7 +311,7 @@ impl Cluster {
         Some(client.served.later(node.threads[client.thread].cursor))
     }
 
-    /// The node of a client lets it go. It is saved as lost when what was sent to it before is in the stream.
+    /// The client's node ends the session. The session is saved as lost when its earlier events are in the stream.
     fn disconnect(&mut self, client: usize) {
         if let Some(node) = self.clients[client].at {
             self.flush(node);
@@ -329,7 +330,7 @@ impl Cluster {
             let under_way = node.under_way.iter().flat_map(|message| &message.events);
             for entry in node.waiting.iter().map(|(_, entry)| entry).chain(under_way) {
                 let event = (entry.publisher, entry.number);
-                // What the node had to say to the client alone it says to somebody who is not there any more.
+                // The frozen node's unpublished events go to a connection that the client has left.
                 if !client.heard.contains(&event) && client.due.remove(&event) {
                     client.offered.remove(&event);
                 }
@@ -345,7 +346,7 @@ impl Cluster {
             self.disconnect(client);
         }
         self.retract_unpublished(client);
-        // Whoever had it has published what was sent to it.
+        // Every former node has published its events for the client.
         for past in self.clients[client].past.clone() {
             self.flush(past);
         }
@@ -406,7 +407,7 @@ impl Cluster {
         }
         (self.nodes[node].alive, self.nodes[node].frozen) = (false, false);
         self.nodes[node].threads = Default::default();
-        // What it had not published nobody else will hear.
+        // The node's unpublished events are lost for all.
         let under_way = self.nodes[node].under_way.take().map_or(vec![], |message| message.events);
         let waiting = std::mem::take(&mut self.nodes[node].waiting);
         for entry in waiting.into_iter().map(|(_, entry)| entry).chain(under_way) {

@@ -1,6 +1,8 @@
-//! A cluster in miniature, without a server: nodes send, publish and take in any order, and nodes die. Each node has two threads, with an inbox and a
-//! cursor each. Clients lose what is on its way to them, do not read, and come back anywhere, also in the midst of what they are told again. Each
-//! client gets each event for it once, those of one publisher in their order.
+//! A cluster in miniature, without a server. Nodes send, publish and consume in any order, and nodes die. Each node has
+//! two threads, each with an inbox and a cursor.
+//!
+//! Clients lose events in transit, stop reading, and return to any node, even during a replay. Each client gets each of
+//! its events once, those of one publisher in their order.
 
 mod cluster;
 mod operations;
@@ -19,7 +21,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(2000))]
 
     #[test]
-    fn clients_hear_each_event_once_and_in_order(ops in prop::collection::vec(op(), 0..120)) {
+    fn clients_get_each_event_once_and_in_order(ops in prop::collection::vec(op(), 0..120)) {
         let mut cluster = Cluster::new();
         ops.iter().for_each(|op| cluster.act(op));
         cluster.nodes.iter_mut().for_each(|node| node.frozen = false);
@@ -68,7 +70,7 @@ fn append(log: &mut StreamLog, reach: Reach) -> Arc<Entry> {
     entry
 }
 
-/// What is for all and what is for a node's own sockets is published at the same time: neither waits for the other.
+/// Messages for all and messages for a node's own sockets are published without waiting for each other.
 #[test]
 fn log_finds_an_event_placed_behind_later_ones() {
     let (mine, other) = (NodeTag::random(), NodeTag::random());
@@ -91,7 +93,7 @@ fn lost_event_blocks_only_sessions_that_missed_it() {
     log.advance_to(10);
     log.note_own_loss(lost.number);
     let at = |place| Position { tag: Some(other), own: 0, place };
-    assert!(log.missed(&session(other, at(0), at(place_in(10, 0))), &[], &LIMITS).is_none(), "who was away has a hole");
+    assert!(log.missed(&session(other, at(0), at(place_in(10, 0))), &[], &LIMITS).is_none(), "the disconnected session has a gap");
     log.advance_to(20);
     let later = session(other, at(0), at(place_behind(20)));
     assert_eq!(log.missed(&later, &[], &LIMITS).unwrap().entries.len(), 0);

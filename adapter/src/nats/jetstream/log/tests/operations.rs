@@ -20,27 +20,27 @@ pub(super) enum Op {
     Unicast { client: usize, thread: usize },
     /// A thread of a node sends an event to the node's own clients alone.
     Local { node: usize, thread: usize },
-    /// A thread does so much of what waits in its inbox.
+    /// A thread handles so many calls of its inbox.
     Work { node: usize, thread: usize, count: usize },
     /// A client does not read: it is put out at the next event for it.
     Stall { client: usize },
-    /// What waits on a node is published, so much of it: that for all first, or that for its own sockets, or only one of them for now.
+    /// A node publishes so many waiting messages of both kinds, in either order, or only of one kind.
     Publish { node: usize, count: usize, own_first: bool, other_later: bool },
-    /// A node takes so many messages.
+    /// A node consumes so many messages.
     Consume { node: usize, count: usize },
     /// From now on nothing reaches a client.
     Cut { client: usize },
-    /// Its node notices that.
+    /// The client's node notices the loss.
     Disconnect { client: usize },
     /// A client joins the room, or leaves it.
     Move { client: usize },
-    /// A client comes back to a thread of a node, and gets so much of what it is told again before its connection is cut anew.
+    /// A client returns to a thread of a node, and is cut off again after so many missed events.
     Return { client: usize, node: usize, thread: usize, gets: usize },
     /// Sessions are saved while they live.
     Refresh { client: usize },
     /// A node dies.
     Kill { node: usize },
-    /// A node does nothing for a while, or goes on.
+    /// A node freezes, or resumes.
     Freeze { node: usize },
 }
 
