@@ -12,7 +12,7 @@
 //!
 //! * `examples/lanes.rs`: subjects of NATS. `examples/rooms.rs`: a cluster as its rooms grow. They start what they measure.
 //!
-//! This library holds what they share; `process.rs` is for the examples.
+//! This library holds what they share; `process.rs` is for the examples. The load generator is a package of its own, `sociable-load`.
 
 pub mod process;
 

@@ -14,6 +14,7 @@ const NODES = 2;
 const DEPLOY = fileURLToPath(new URL("../../deploy", import.meta.url));
 const DASHBOARD = JSON.parse(readFileSync(path.join(DEPLOY, "grafana/dashboards/sociable.json"), "utf8"));
 const ALERTS = readFileSync(path.join(DEPLOY, "prometheus/alerts.yml"), "utf8");
+const GUIDE = readFileSync(fileURLToPath(new URL("../../docs/guide/metrics.md", import.meta.url)), "utf8");
 const place = scratch("monitoring");
 
 class Balancer extends Server {
@@ -81,6 +82,26 @@ test("promtool finds nothing in the metrics of node and balancer", async () => {
     assert.ok(text.length > 5_000, text);
     assert.deepEqual(promtool(["check", "metrics"], text), { status: 0, output: "" }, target);
   }
+});
+
+test("the guide has every metric, and no other", async () => {
+  const exported = new Set();
+  for (const target of [...targets.node, ...targets.balancer]) {
+    const { text } = await request(`http://${target}/metrics`);
+    for (const [, name] of text.matchAll(/^# TYPE (\S+)/gm)) exported.add(name);
+  }
+  // Each table begins with the names. The texts before say what they begin with.
+  const documented = new Set();
+  let prefix = "";
+  for (const line of GUIDE.split("\n")) {
+    if (/^##? /.test(line)) prefix = "";
+    prefix = /(?:begins|goes on) with `([a-z_]+)`/.exec(line)?.[1].replace(/^discovery_$/, "sociable_balancer_discovery_") ?? prefix;
+    const [, names, type] = /^\| (`[a-z_`, ]+`) \| (counter|gauge|histogram)/.exec(line) ?? [];
+    if (type) for (const [, name] of names.matchAll(/`([a-z_]+)`/g)) documented.add(/^(sociable|process)_/.test(name) ? name : prefix + name);
+  }
+  // It is there while a balancer drains.
+  documented.delete("sociable_balancer_drain_deadline_timestamp_seconds");
+  assert.deepEqual([...documented].sort(), [...exported].sort());
 });
 
 test("promtool finds nothing in alerts and settings", () => {

@@ -9,8 +9,10 @@ pub(crate) fn run(report: &mut Report) {
     tidy::run(report);
     tree::check(report);
     report.check("formatting", &mut cargo(&["fmt", "--all", "--check"]));
-    let foreign = ["--manifest-path", "tests/rust_socketio/Cargo.toml"];
-    report.check("formatting of tests/rust_socketio", cargo(&["fmt", "--check"]).args(foreign));
+    for folder in ["tests/rust_socketio", "bench/peers/socketioxide"] {
+        let manifest = format!("{folder}/Cargo.toml");
+        report.check(&format!("formatting of {folder}"), cargo(&["fmt", "--check", "--manifest-path"]).arg(manifest));
+    }
     report.check("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]));
     let mut doc = cargo(&["doc", "--no-deps", "--workspace", "--all-features"]);
     report.check("rustdoc", doc.env("RUSTDOCFLAGS", "-D warnings"));

@@ -10,11 +10,13 @@
 //! - `reference`: the page and the files of settings, from `--help`
 //! - `book`: the documentation as a book
 //! - `fuzz`: generated inputs for the decoders
+//! - `bench`: servers measured side by side, the tables and the chart
 //! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
 //! - `tools`: finds or installs Node, Chromium, Python and NATS servers
 //! - `workspace`: paths
 
+mod bench;
 mod book;
 mod ci;
 mod clients;
@@ -64,6 +66,10 @@ enum Chore {
     /// Write the reference of all settings from `--help`: docs/configuration.md and a file of settings for each
     /// program.
     Reference,
+    /// Measure Sociable and its peers side by side, and print the tables of bench/RESULTS.md.
+    Bench(bench::Options),
+    /// Write the tables of bench/RESULTS.md and the chart docs/speed.svg from the recorded runs.
+    Chart,
     /// Write docs/ as a book to target/book, by mdBook.
     Book,
     /// Render and check the manifests for Kubernetes, and stop real processes by them.
@@ -99,6 +105,8 @@ fn main() -> ExitCode {
         Chore::Ci => ci::run(&mut report),
         Chore::Tidy => tidy::run(&mut report),
         Chore::Reference => reference::write(&mut report),
+        Chore::Bench(options) => bench::run(&mut report, &options),
+        Chore::Chart => bench::write_pages(&mut report),
         Chore::Book => book::build(&mut report),
         Chore::K8sTest => k8s::run(&mut report),
         Chore::Jitter { minutes, seed } => test::jitter(&mut report, minutes, seed),

@@ -1,5 +1,6 @@
 //! `cargo xtask tidy`: the rules of the house that no compiler checks.
 
+mod bench;
 mod book;
 mod cycles;
 mod hashes;
@@ -33,7 +34,7 @@ impl Complaint {
 /// A rule: from a file's path in the repository and its text to complaints.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 13] = [
+const RULES: [(&str, Rule); 14] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
@@ -47,6 +48,7 @@ const RULES: [(&str, Rule); 13] = [
     ("ids of sessions are shortened in logs", logs::shortened),
     ("links lead somewhere", links::lead_somewhere),
     ("all pages are in the book", book::complete),
+    ("tables and chart follow from the runs", bench::follows),
 ];
 
 /// Checks every text file of the repository. Each rule counts as one test.

@@ -1,0 +1,328 @@
+//! The event loop of all clients, on one thread.
+//!
+//! One thread, and one read for a ready socket, keep the generator cheaper than the servers that it measures.
+
+mod address;
+mod connection;
+
+use std::io::{self, Read};
+use std::mem;
+use std::net::{Ipv4Addr, Shutdown};
+use std::time::{Duration, Instant};
+
+use memchr::memmem;
+use mio::{Events, Interest, Poll, Token};
+
+pub use self::address::{Address, AddressError};
+use self::connection::{Connection, State};
+use crate::{RunError, frame, http, limits};
+
+/// The events of one turn of the loop.
+const EVENTS: usize = 4_096;
+
+/// The bytes of one read.
+const READ: usize = 256 << 10;
+
+/// The longest wait for events, so that the conditions of the loop are looked at.
+const TURN: Duration = Duration::from_millis(20);
+
+/// The reactions of a scenario to the messages of servers.
+pub(crate) trait Scenario {
+    /// A Socket.IO packet, without the `4` of Engine.IO.
+    fn on_text(&mut self, _net: &mut Net, _connection: usize, _packet: &[u8]) {}
+
+    /// A binary attachment.
+    fn on_binary(&mut self, _net: &mut Net, _connection: usize, _data: &[u8]) {}
+
+    /// A response on a connection of [`Net::open_http`].
+    fn on_response(&mut self, _net: &mut Net, _connection: usize, _response: &http::Response) {}
+}
+
+/// A scenario that ignores all messages.
+pub(crate) struct Ignore;
+
+impl Scenario for Ignore {}
+
+/// All connections of a run.
+pub(crate) struct Net {
+    poll: Poll,
+    events: Events,
+    connections: Vec<Connection>,
+    buffer: Vec<u8>,
+    /// The connections with output that was added in this step.
+    to_write: Vec<usize>,
+    started: Instant,
+    sources: u8,
+    /// The connections in the namespace `/`.
+    ready: usize,
+    pub(crate) disconnects: u64,
+    pub(crate) protocol_errors: u64,
+    pub(crate) last_error: Option<String>,
+}
+
+impl Net {
+    pub(crate) fn new(sources: u8) -> io::Result<Self> {
+        // Each client needs a descriptor. With fewer the run fails later, and says why.
+        let _ = rlimit::increase_nofile_limit(u64::MAX);
+        Ok(Self {
+            poll: Poll::new()?,
+            events: Events::with_capacity(EVENTS),
+            connections: vec![],
+            buffer: vec![0; READ],
+            to_write: vec![],
+            started: Instant::now(),
+            sources,
+            ready: 0,
+            disconnects: 0,
+            protocol_errors: 0,
+            last_error: None,
+        })
+    }
+
+    /// Returns the nanoseconds since the run began.
+    #[inline]
+    pub(crate) fn now(&self) -> u64 {
+        self.started.elapsed().as_nanos() as u64
+    }
+
+    /// Returns whether the run has had all of its time.
+    pub(crate) fn is_over(&self) -> bool {
+        self.started.elapsed() >= limits::RUN
+    }
+
+    fn open(&mut self, server: &Address, is_http: bool, output: Vec<u8>) -> io::Result<usize> {
+        let at = self.connections.len();
+        // Both connections of a polling client have one source address.
+        let client = if is_http { at / 2 } else { at };
+        let source = Ipv4Addr::new(127, 0, 0, 1 + (client % usize::from(self.sources)) as u8);
+        let mut connection = Connection::start(server, (self.sources > 1).then_some(source), is_http, output)?;
+        self.poll.registry().register(&mut connection.stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
+        self.connections.push(connection);
+        Ok(at)
+    }
+
+    fn open_websocket(&mut self, server: &Address) -> io::Result<usize> {
+        let request = format!(
+            "GET {}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+             Sec-WebSocket-Key: c29jaWFibGUtbG9hZC1rZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+            server.path(),
+            server.socket()
+        );
+        self.open(server, false, request.into_bytes())
+    }
+
+    /// Opens a connection for HTTP requests.
+    pub(crate) fn open_http(&mut self, server: &Address) -> io::Result<usize> {
+        self.open(server, true, vec![])
+    }
+
+    /// Opens a WebSocket for each client, and waits until all are in the namespace `/`.
+    pub(crate) fn connect(&mut self, servers: &[Address], clients: usize, handshakes: usize) -> Result<(), RunError> {
+        let begun = Instant::now();
+        while self.ready < clients {
+            while self.connections.len() < clients && self.connections.len() - self.ready < handshakes {
+                self.open_websocket(&servers[self.connections.len() % servers.len()])?;
+            }
+            self.turn(&mut Ignore, TURN);
+            if self.disconnects > 0 {
+                return Err(RunError::Disconnected(self.last_error.take().unwrap_or_default()));
+            }
+            if begun.elapsed() > limits::CONNECTING {
+                let seconds = limits::CONNECTING.as_secs();
+                return Err(RunError::Incomplete { done: self.ready, wanted: clients, what: "connected", seconds });
+            }
+        }
+        Ok(())
+    }
+
+    fn list(&mut self, at: usize) {
+        let connection = &mut self.connections[at];
+        if !connection.is_listed {
+            connection.is_listed = true;
+            self.to_write.push(at);
+        }
+    }
+
+    /// Adds bytes to the output of a connection. They leave at the end of the step.
+    #[inline]
+    pub(crate) fn send_bytes(&mut self, at: usize, bytes: &[u8]) {
+        self.connections[at].output.extend_from_slice(bytes);
+        self.list(at);
+    }
+
+    /// Adds a frame to the output of a connection.
+    pub(crate) fn send_frame(&mut self, at: usize, opcode: u8, payload: &[u8]) {
+        frame::encode(&mut self.connections[at].output, opcode, payload);
+        self.list(at);
+    }
+
+    /// Writes the output of this step.
+    pub(crate) fn flush(&mut self) {
+        while let Some(at) = self.to_write.pop() {
+            self.connections[at].is_listed = false;
+            self.write(at);
+        }
+    }
+
+    fn write(&mut self, at: usize) {
+        if let Err(error) = self.connections[at].write() {
+            self.close(at, format!("write: {error}"));
+        }
+    }
+
+    fn close(&mut self, at: usize, why: impl Into<String>) {
+        let connection = &mut self.connections[at];
+        if connection.state == State::Closed {
+            return;
+        }
+        connection.state = State::Closed;
+        connection.output.clear();
+        // The socket may be closed already.
+        let _ = self.poll.registry().deregister(&mut connection.stream);
+        let _ = connection.stream.shutdown(Shutdown::Both);
+        self.disconnects += 1;
+        self.last_error = Some(why.into());
+    }
+
+    fn protocol_error(&mut self, why: String) {
+        self.protocol_errors += 1;
+        self.last_error = Some(why);
+    }
+
+    /// Waits for events, at most for `timeout`, and handles them.
+    pub(crate) fn turn(&mut self, scenario: &mut impl Scenario, timeout: Duration) {
+        self.flush();
+        let mut events = mem::replace(&mut self.events, Events::with_capacity(0));
+        if let Err(error) = self.poll.poll(&mut events, Some(timeout))
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            self.protocol_error(format!("poll: {error}"));
+        }
+        for event in &events {
+            let Token(at) = event.token();
+            if self.connections[at].state == State::Closed {
+                continue;
+            }
+            if event.is_writable() && !self.connections[at].output.is_empty() {
+                self.write(at);
+            }
+            if event.is_readable() || event.is_read_closed() || event.is_error() {
+                self.read(scenario, at);
+            }
+            self.flush();
+        }
+        self.events = events;
+    }
+
+    /// Turns the loop until `done` says so, or `limit` has passed.
+    pub(crate) fn run<S: Scenario>(&mut self, scenario: &mut S, limit: Duration, done: impl Fn(&S) -> bool) {
+        let end = Instant::now() + limit;
+        while !done(scenario) && !self.is_over() {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.turn(scenario, left.min(TURN));
+        }
+    }
+
+    fn read(&mut self, scenario: &mut impl Scenario, at: usize) {
+        let mut buffer = mem::take(&mut self.buffer);
+        // A server that sends faster than its messages are read would hold the loop here.
+        while self.connections[at].state != State::Closed && !self.is_over() {
+            match self.connections[at].stream.read(&mut buffer) {
+                Ok(0) => self.close(at, "closed by the server"),
+                Ok(count) => {
+                    self.take_in(scenario, at, &buffer[..count]);
+                    // A short read has emptied the socket. The next bytes raise an event.
+                    if count < buffer.len() {
+                        break;
+                    }
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => self.close(at, format!("read: {error}")),
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    /// Handles new bytes, together with those that wait for them.
+    fn take_in(&mut self, scenario: &mut impl Scenario, at: usize, bytes: &[u8]) {
+        if self.connections[at].input.is_empty() {
+            let used = self.decode(scenario, at, bytes);
+            self.connections[at].input.extend_from_slice(&bytes[used..]);
+            return;
+        }
+        let mut input = mem::take(&mut self.connections[at].input);
+        input.extend_from_slice(bytes);
+        let used = self.decode(scenario, at, &input);
+        input.drain(..used);
+        if input.len() > limits::INPUT {
+            self.close(at, "a message of the server is too long");
+        } else if !input.is_empty() {
+            self.connections[at].input = input;
+        }
+    }
+
+    /// Handles every whole message, and returns the bytes that they took.
+    fn decode(&mut self, scenario: &mut impl Scenario, at: usize, input: &[u8]) -> usize {
+        let mut used = 0;
+        if self.connections[at].is_http {
+            while let Some(response) = http::decode(&input[used..]) {
+                used += response.length;
+                scenario.on_response(self, at, &response);
+            }
+            return used;
+        }
+        if self.connections[at].state == State::Upgrading {
+            let Some(end) = memmem::find(input, b"\r\n\r\n") else { return 0 };
+            if !input.starts_with(b"HTTP/1.1 101") {
+                let line = input.split(|&byte| byte == b'\r').next().unwrap_or_default();
+                self.close(at, format!("no upgrade: {}", String::from_utf8_lossy(line)));
+                return input.len();
+            }
+            self.connections[at].state = State::Joining;
+            used = end + 4;
+        }
+        while let Some(frame) = frame::decode(&input[used..]) {
+            used += frame.length;
+            match frame.opcode {
+                frame::TEXT if frame.is_final => self.on_packet(scenario, at, frame.payload),
+                frame::BINARY if frame.is_final => scenario.on_binary(self, at, frame.payload),
+                frame::PING => self.send_frame(at, frame::PONG, frame.payload),
+                frame::PONG => {}
+                frame::CLOSE => self.close(at, "WebSocket close frame"),
+                opcode => self.protocol_error(format!("frame of opcode {opcode}, final: {}", frame.is_final)),
+            }
+            if self.connections[at].state == State::Closed {
+                return input.len();
+            }
+        }
+        used
+    }
+
+    #[inline]
+    fn on_packet(&mut self, scenario: &mut impl Scenario, at: usize, packet: &[u8]) {
+        match packet {
+            [b'4', packet @ ..] if self.connections[at].state == State::Ready => scenario.on_text(self, at, packet),
+            [b'4', b'0', ..] => {
+                self.connections[at].state = State::Ready;
+                self.ready += 1;
+            }
+            [b'0', ..] => self.send_frame(at, frame::TEXT, b"40"),
+            [b'2', ..] => self.send_frame(at, frame::TEXT, b"3"),
+            [b'1', ..] => self.close(at, "Engine.IO close packet"),
+            [b'6', ..] => {}
+            other => self.protocol_error(format!("packet {:?}", String::from_utf8_lossy(&other[..other.len().min(80)]))),
+        }
+    }
+
+    /// Closes all connections.
+    pub(crate) fn close_all(&mut self) {
+        for connection in self.connections.drain(..) {
+            // A connection that the server has closed needs nothing.
+            let _ = connection.stream.shutdown(Shutdown::Both);
+        }
+    }
+}
