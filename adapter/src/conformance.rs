@@ -22,7 +22,7 @@ use std::time::Duration;
 use bytestring::ByteString;
 use futures_util::stream::{BoxStream, StreamExt, empty, iter, pending};
 use parking_lot::Mutex;
-use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, Value};
+use sociable_protocol::{Args, Encoding, Frames, Id, IdSource, NodeTag, TraceContext, Value};
 
 use crate::{Adapter, Answer, Ask, Entry, Message, Node, Operation, Request, SocketInfo, Target};
 
@@ -73,10 +73,11 @@ impl Node for Recorder {
         }
     }
 
-    fn deliver_persisted(&self, entry: &Arc<Entry>) {
+    fn deliver_persisted(&self, entry: &Arc<Entry>, trace: Option<&TraceContext>) {
         let event = || Operation::Emit { frames: entry.frames.clone(), volatile: false, compress: entry.compress };
         let operation = entry.order.clone().unwrap_or_else(event);
-        self.deliver(Message { namespace: entry.namespace.clone(), target: entry.target.clone(), operation });
+        let trace = trace.cloned().map(Box::new);
+        self.deliver(Message { namespace: entry.namespace.clone(), target: entry.target.clone(), operation, trace });
     }
 
     fn session_count(&self) -> usize {
@@ -113,7 +114,7 @@ impl<A: Adapter> Peer<A> {
     }
 
     async fn asks(&self, ask: Ask) -> Vec<Answer> {
-        let answers = self.adapter.request(Request { namespace: "/".into(), ask }).collect::<Vec<_>>();
+        let answers = self.adapter.request(Request { namespace: "/".into(), ask, trace: None }).collect::<Vec<_>>();
         within("the answers end", answers).await
     }
 }
@@ -157,7 +158,7 @@ pub async fn check_all<A: Adapter, F: Future<Output = Peer<A>>>(connect: impl Fn
 }
 
 fn message(target: Target, operation: Operation) -> Message {
-    Message { namespace: "/odd, name?".into(), target, operation }
+    Message { namespace: "/odd, name?".into(), target, operation, trace: None }
 }
 
 fn emit(n: usize) -> Operation {
@@ -176,7 +177,8 @@ async fn check_delivery_and_order<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
         message(Target { rooms: vec!["a".into(), "b".into()], except: vec!["c".into()] }, Operation::Disconnect { close: true }),
         message(Target::default(), Operation::ServerEvent { name: "note".into(), args }),
     ];
-    sent.extend((0..500).map(|n| message(room("red"), emit(n))));
+    let traced = |n| TraceContext::new([7; 16], [1; 8], true).filter(|_| n % 10 == 0).map(Box::new);
+    sent.extend((0..500).map(|n| Message { trace: traced(n), ..message(room("red"), emit(n)) }));
     for message in &sent {
         a.adapter.publish(message.clone()).expect("the message is queued");
     }
@@ -225,7 +227,7 @@ async fn check_adopted_ids<A: Adapter>(a: &Peer<A>, b: &Peer<A>) {
 
 async fn check_leave_ends_questions<A: Adapter>(a: Peer<A>, b: Peer<A>) {
     let ask = Ask::Ack { target: Target::default(), name: "for ever".into(), args: Args::empty(Encoding::Json), compress: true };
-    let mut answers = a.adapter.request(Request { namespace: ByteString::from_static("/"), ask });
+    let mut answers = a.adapter.request(Request { namespace: ByteString::from_static("/"), ask, trace: None });
     let [first, second] = b.node.clients;
     loop {
         match within("an acknowledgement", answers.next()).await {

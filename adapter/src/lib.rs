@@ -38,7 +38,7 @@ use std::sync::Arc;
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::BoxStream;
-use sociable_protocol::{Frames, Id, NodeTag};
+use sociable_protocol::{Frames, Id, NodeTag, TraceContext};
 use thiserror::Error;
 
 pub use history::{
@@ -183,9 +183,9 @@ pub trait Node: Send + Sync + 'static {
     fn answer(&self, request: Request) -> BoxStream<'static, Answer>;
 
     /// Delivers an event that came by a [shared](History::is_shared) history, or carries out an order. Calls come in
-    /// the order of the history.
-    fn deliver_persisted(&self, entry: &Arc<Entry>) {
-        let _ = entry;
+    /// the order of the history. `trace` is the span that sent it.
+    fn deliver_persisted(&self, entry: &Arc<Entry>, trace: Option<&TraceContext>) {
+        let _ = (entry, trace);
     }
 
     /// Returns the packet of an event with an offset behind its arguments, for events of processes without sockets.

@@ -2,7 +2,7 @@
 
 use bytestring::ByteString;
 use serde::{Deserialize, Serialize};
-use sociable_protocol::{Args, Frames, Id, Value};
+use sociable_protocol::{Args, Frames, Id, TraceContext, Value};
 
 use crate::AdapterError;
 
@@ -64,6 +64,8 @@ pub struct Message {
     pub target: Target,
     /// The operation.
     pub operation: Operation,
+    /// The span that sent it, if it is traced. An adapter may lose it, but not the message.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// An operation on sockets, or an event for the application.
@@ -110,6 +112,8 @@ pub struct Request {
     pub namespace: ByteString,
     /// The question.
     pub ask: Ask,
+    /// The span that asks, if it is traced.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 /// A question.

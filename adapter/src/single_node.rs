@@ -40,10 +40,10 @@ mod tests {
     #[test]
     fn single_node_adapter_ends_answers_at_once() {
         let ask = Ask::Sockets { target: Target::default() };
-        let request = Request { namespace: "/".into(), ask };
+        let request = Request { namespace: "/".into(), ask, trace: None };
         assert_eq!(SingleNodeAdapter.request(request).collect::<Vec<_>>().now_or_never(), Some(vec![]));
         assert_eq!(SingleNodeAdapter.server_count().now_or_never(), Some(1));
         let operation = crate::Operation::ServerEvent { name: "note".into(), args: sociable_protocol::Args::empty(Encoding::Json) };
-        assert_eq!(SingleNodeAdapter.publish(Message { namespace: "/".into(), target: Target::default(), operation }), Ok(()));
+        assert_eq!(SingleNodeAdapter.publish(Message { namespace: "/".into(), target: Target::default(), operation, trace: None }), Ok(()));
     }
 }

@@ -205,6 +205,6 @@ impl BroadcastOperator {
     }
 
     fn broadcast(self, operation: Operation) -> Result<(), EmitError> {
-        self.namespace.broadcast(self.target, operation, self.flags.local)
+        self.namespace.broadcast(self.target, operation, self.flags.local, None)
     }
 }

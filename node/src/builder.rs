@@ -25,6 +25,7 @@ use crate::recovery::options::Recovery;
 use crate::recovery::registry::Recoveries;
 use crate::server::Server;
 use crate::server_state::ServerState;
+use crate::spans::TracePropagator;
 use crate::thread::private_rooms::PrivateRooms;
 
 /// A builder of a [`Server`]. The defaults are those of the JavaScript server, unless an option says otherwise.
@@ -42,6 +43,7 @@ pub struct ServerBuilder {
     dynamic: NamespaceLimits,
     max_private_rooms: usize,
     answer_errors: bool,
+    propagator: Option<Arc<dyn TracePropagator>>,
     client_files: Option<PathBuf>,
     states: ByType<Arc<dyn Any + Send + Sync>>,
 }
@@ -74,6 +76,7 @@ impl ServerBuilder {
             dynamic: NamespaceLimits::default(),
             max_private_rooms: 0,
             answer_errors: false,
+            propagator: None,
             client_files: None,
             states: ByType::default(),
         }
@@ -224,6 +227,13 @@ impl ServerBuilder {
         self
     }
 
+    /// Sets the tie between spans and those of other processes: none by default. The request of a handshake may name a span (`traceparent`), and
+    /// events between nodes bring one.
+    pub fn trace_propagator(mut self, propagator: impl TracePropagator) -> Self {
+        self.propagator = Some(Arc::new(propagator));
+        self
+    }
+
     /// Registers state that handlers take as [`State<T>`](crate::State). A second value of the same type replaces the first.
     pub fn state<T: Send + Sync + 'static>(mut self, state: T) -> Self {
         self.states.insert(TypeId::of::<T>(), Arc::new(state));
@@ -272,6 +282,7 @@ impl ServerBuilder {
                 private_rooms: PrivateRooms::new(self.max_private_rooms),
                 max_away,
                 answer_errors: self.answer_errors,
+                propagator: self.propagator,
                 client_files: files.map(Arc::new),
                 no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),
                 states: self.states,

@@ -13,16 +13,19 @@ use sociable_engine::{CloseReason, Connection, Session};
 use sociable_protocol::maps::Set;
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, DecodeError, Decoder, Frames, Packet, Value};
+use tracing::{Instrument, Span};
 
 use crate::ack::Ack;
 use crate::handler::run::{run, spawn_rest};
 use crate::handler::{ConnectContext, EventContext, Failure};
+use crate::namespace::Namespace;
 use crate::namespace_limits::Made;
 use crate::reason::DisconnectReason;
 use crate::recovery::registry::Claimed;
 use crate::server_state::{NoEntry, ServerState};
 use crate::socket::SocketError;
 use crate::socket_state::Stage;
+use crate::spans;
 use crate::stats::Count;
 use crate::thread::ThreadState;
 use crate::thread::socket::{Connected, LocalSocket};
@@ -237,14 +240,34 @@ impl Client {
             NoEntry::Invalid => Failure::new(INVALID_NAMESPACE),
             NoEntry::TooMany => Failure::new(TOO_MANY_NAMESPACES),
         })?;
+        if !spans::are_on() {
+            return self.admit(server, &namespace, auth, &connecting).await;
+        }
+        let span = namespace.spans().connecting(self.session.handshake());
+        let admitted = self.admit(server, &namespace, auth, &connecting).boxed_local().instrument(span.clone()).await;
+        if let Err(failure) = &admitted {
+            spans::note_refusal(&span, failure.message());
+        }
+        admitted
+    }
+
+    /// Asks the middleware of a namespace, and makes the client a socket of it.
+    async fn admit(
+        &self,
+        server: &Arc<ServerState>,
+        namespace: &Namespace,
+        auth: Args,
+        connecting: &Connecting<'_>,
+    ) -> Result<(), Failure> {
         let recoveries = namespace.recoveries().filter(|_| !self.is_old());
         let mut claimed = match recoveries {
-            Some(recoveries) => recoveries.claim(&namespace, &auth).await,
+            Some(recoveries) => recoveries.claim(namespace, &auth).await,
             None => None,
         };
         let back = claimed.as_ref().and_then(Claimed::session);
-        let socket = self.thread.add(&self.session, self.this.clone(), &namespace, auth, back);
+        let socket = self.thread.add(&self.session, self.this.clone(), namespace, auth, back);
         let _undo = Abandoned(&socket);
+        Span::current().record("messaging.client.id", tracing::field::display(socket.shared.id.shortened()));
         let asked = claimed.is_none() || recoveries.is_some_and(|recoveries| !recoveries.skip_middlewares);
         let known = if asked { ask_middleware(&socket, claimed.as_mut()).await? } else { Set::default() };
         // The client may have disconnected meanwhile.
@@ -274,8 +297,8 @@ impl Client {
             // A listener of rooms has disconnected the socket.
             return Ok(());
         }
-        let _ = self.session.send(server.connect_frames(&namespace, &socket.shared, self.is_old()), true);
-        tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(name), id = %socket.shared.id.shortened(), "socket connected");
+        let _ = self.session.send(server.connect_frames(namespace, &socket.shared, self.is_old()), true);
+        tracing::debug!(target: "sociable::namespace", namespace = %trace::plain(namespace.name()), id = %socket.shared.id.shortened(), "socket connected");
         run_connect_handlers(&socket);
         Ok(())
     }
@@ -347,16 +370,20 @@ fn run_connect_handlers(socket: &Rc<LocalSocket>) {
     let context = ConnectContext { socket: socket.socket() };
     for handler in socket.setup().connect.clone() {
         let this = Rc::clone(socket);
-        run(
-            &socket.session,
-            || handler(&context),
-            move |ended| {
-                if let Err(error) = ended {
-                    this.thread.count(Count::HandlerErrors);
-                    this.notify_error(&SocketError::handler(&ByteString::from_static("connect"), error));
-                }
-            },
-        );
+        let within = || {
+            if spans::are_on() {
+                let span = socket.shared.namespace.spans().processing_connection(&socket.shared.id);
+                spans::run_within(span, || handler(&context))
+            } else {
+                handler(&context)
+            }
+        };
+        run(&socket.session, within, move |ended| {
+            if let Err(error) = ended {
+                this.thread.count(Count::HandlerErrors);
+                this.notify_error(&SocketError::handler(&ByteString::from_static("connect"), error));
+            }
+        });
     }
 }
 

@@ -36,7 +36,7 @@
 //! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: the state that threads share. `namespace_limits.rs`: the limits on namespaces that
 //!   clients create. `client_files.rs`: the files of the official client.
 //! * `cluster/`: the operations across threads and nodes. `recovery/`: the return of disconnected clients.
-//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`: counters, metrics, the report on actors, and logs.
+//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the report on actors, logs, and spans.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Features
@@ -78,6 +78,7 @@ mod server;
 mod server_state;
 mod socket;
 mod socket_state;
+mod spans;
 mod stats;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -96,7 +97,7 @@ pub use sociable_engine::{
 };
 /// The encoded arguments of an event or acknowledgement, as they were received.
 pub use sociable_protocol::Args as RawArgs;
-pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, Value};
+pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, TraceContext, Value};
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
 pub use self::actors::{ActorDeath, ActorKindReport, Actors, NamespaceActors, WorkerActors};
@@ -115,6 +116,7 @@ pub use self::recovery::options::Recovery;
 pub use self::remote_socket::{FetchError, RemoteSocket};
 pub use self::server::Server;
 pub use self::socket::{Socket, SocketEmitter, SocketError};
+pub use self::spans::TracePropagator;
 pub use self::stats::Stats;
 #[cfg(feature = "metrics")]
 pub use sociable_metrics::MetricsFormat;

@@ -248,7 +248,8 @@ impl Namespace {
     /// The name is reserved, the arguments cannot be encoded, or the other nodes cannot be reached.
     pub fn server_side_emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         let (name, args) = self.server_event(event, args)?;
-        self.publish(|| (Target::default(), Operation::ServerEvent { name, args }))
+        let (_span, trace) = self.sending(event, true);
+        self.publish(trace, || (Target::default(), Operation::ServerEvent { name, args }))
     }
 
     /// Sends an event to the application on all other servers of the cluster, and collects their acknowledgements.

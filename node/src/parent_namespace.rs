@@ -86,6 +86,14 @@ impl ParentNamespace {
         &self.0.setup
     }
 
+    /// Returns the pattern, unless a function chooses.
+    pub(crate) fn pattern(&self) -> Option<&str> {
+        match &self.0.matcher {
+            Matcher::Pattern(pattern) => Some(pattern.as_str()),
+            Matcher::Function(_) => None,
+        }
+    }
+
     /// Returns whether the name alone decides that the namespace matches.
     pub(crate) fn matches_name(&self, name: &str) -> bool {
         matches!(&self.0.matcher, Matcher::Pattern(pattern) if pattern.is_match(name))

@@ -22,6 +22,7 @@ use crate::namespace_limits::{Charge, Made, NamespaceLimits};
 use crate::parent_namespace::ParentNamespace;
 use crate::recovery::registry::Recoveries;
 use crate::socket_state::SocketState;
+use crate::spans::TracePropagator;
 use crate::stats::{AllCounters, Count};
 use crate::thread::count_on;
 use crate::thread::private_rooms::PrivateRooms;
@@ -48,6 +49,8 @@ pub(crate) struct ServerState {
     /// The time for which a disconnected client may return, if recovery is on.
     pub(crate) max_away: Option<Duration>,
     pub(crate) answer_errors: bool,
+    /// Ties spans to those of other processes.
+    pub(crate) propagator: Option<Arc<dyn TracePropagator>>,
     pub(crate) client_files: Option<Arc<ServedFiles>>,
     /// The `auth` payload of clients that send none.
     pub(crate) no_auth: Args,

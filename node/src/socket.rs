@@ -476,7 +476,7 @@ impl Socket {
             recovery.void.store(true, Ordering::Release);
         }
         let target = Target { rooms: vec![self.0.id.as_str().into()], except: vec![] };
-        if let Err(error) = self.0.namespace.broadcast(target, operation, !recoveries.history.is_shared()) {
+        if let Err(error) = self.0.namespace.broadcast(target, operation, !recoveries.history.is_shared(), None) {
             tracing::warn!(target: "sociable::recovery", id = %self.0.id.shortened(), %error, "order for a disconnected client not kept");
         }
     }

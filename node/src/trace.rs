@@ -3,15 +3,10 @@
 //! The content of a packet is never logged, because it holds private texts and tokens. Every packet passes here. So each event is a function of its
 //! own, behind a check of one load while the level is off.
 
-use std::fmt;
-
-use futures_util::FutureExt;
-use futures_util::future::LocalBoxFuture;
 use sociable_adapter::{Message, Operation, Room, Target};
 use sociable_protocol::log::shortened;
 use sociable_protocol::{Body, Frames, Id, Packet};
-use tracing::field::{self, Empty};
-use tracing::{Instrument, Level, Span, debug, debug_span, enabled, trace};
+use tracing::{Level, debug, enabled, trace};
 
 pub(crate) use sociable_protocol::log::plain;
 
@@ -22,34 +17,6 @@ macro_rules! only_if_on {
             $call;
         }
     };
-}
-
-/// Returns the span of an event's handling, for those who collect traces. Nothing for all others.
-#[inline]
-pub(crate) fn handling(id: Id, namespace: &str, event: &str) -> Span {
-    debug_span!(
-        target: "sociable::span", "event", otel.name = %plain(event), otel.kind = "server", otel.status_code = Empty,
-        otel.status_description = Empty, namespace = %plain(namespace), id = %id.shortened()
-    )
-}
-
-/// Runs a handler within its span.
-pub(crate) fn handled<E, F>(span: Span, handle: impl FnOnce() -> F) -> LocalBoxFuture<'static, Result<(), E>>
-where
-    E: fmt::Debug + 'static,
-    F: Future<Output = Result<(), E>> + 'static,
-{
-    let future = span.in_scope(handle);
-    let noted = async move {
-        let result = future.await;
-        if let Err(error) = &result {
-            let span = Span::current();
-            span.record("otel.status_code", "ERROR");
-            span.record("otel.status_description", field::debug(error));
-        }
-        result
-    };
-    noted.instrument(span).boxed_local()
 }
 
 /// Returns the kind of a packet, without its content.
@@ -180,7 +147,7 @@ mod tests {
     fn messages_between_nodes_are_logged_without_content() {
         let args = Args::encode(Encoding::Json, &["a secret"]).unwrap();
         let operation = Operation::ServerEvent { name: "note".into(), args };
-        let message = Message { namespace: "/chat".into(), target: Target::default(), operation };
+        let message = Message { namespace: "/chat".into(), target: Target::default(), operation, trace: None };
         let log = logged(|| {
             published(&message.namespace, &message.target, &message.operation);
             delivered(&message);

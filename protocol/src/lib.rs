@@ -14,6 +14,7 @@
 //! * [`health`], [`Announcement`]: the reports of nodes to balancers and to each other.
 //! * [`query`]: the query of a request, as node and balancer read it.
 //! * [`log`]: the forms of foreign names and ids in logs.
+//! * [`TraceContext`]: a span as other processes name it.
 //! * [`maps`]: hash maps, by the origin of their keys. [`Latency`]: a histogram of durations.
 //!
 //! # Rules of this crate
@@ -44,6 +45,7 @@ mod msgpack;
 pub mod packet;
 pub mod parser;
 pub mod query;
+pub mod trace_context;
 pub mod value;
 pub mod websocket;
 
@@ -54,6 +56,7 @@ pub use id::{Id, IdError, IdSource, NodeTag};
 pub use latency::{Latency, Times};
 pub use packet::{Body, Packet};
 pub use parser::{DecodeError, Decoder, JsonParser, Limits, MsgPackParser, Parser};
+pub use trace_context::TraceContext;
 pub use value::Value;
 pub use websocket::{Frames, FramesBuilder};
 

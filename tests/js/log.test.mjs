@@ -1,6 +1,7 @@
 // The log of `sociable-node` while it runs: its filter by the administration and by signals.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import net from "node:net";
 import { connect, freePort, freshNode, request, until, within } from "./lib.mjs";
 
@@ -73,6 +74,29 @@ describe("the administration", () => {
   test("is served on no other address", async (t) => {
     const node = await quietNode(t);
     assert.equal((await request(node.url + "/log")).status, 404);
+  });
+});
+
+describe("RUST_LOG", () => {
+  const set = (t, filter) => {
+    process.env.RUST_LOG = filter;
+    t.after(() => delete process.env.RUST_LOG);
+  };
+
+  test("has the filter where no setting has one", async (t) => {
+    set(t, "error,sociable::room=debug");
+    const port = await freePort();
+    const admin = ["--admin-addr", `127.0.0.1:${port}`];
+    await freshNode(t, ...admin);
+    assert.equal(await filterOf({ log: `http://127.0.0.1:${port}/log` }), "error,sociable::room=debug");
+    assert.equal(await filterOf(await quietNode(t)), "warn");
+  });
+
+  test("is refused with a remedy if it is no filter", (t) => {
+    set(t, "sociable=loud");
+    const { status, stderr } = spawnSync(process.env.NODE_BIN, ["--check"], { encoding: "utf8" });
+    assert.ok(status !== 0 && /^RUST_LOG: .*unset it/.test(stderr), stderr);
+    assert.equal(spawnSync(process.env.NODE_BIN, ["--check", "--log", "warn"]).status, 0);
   });
 });
 

@@ -44,7 +44,7 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 12] = [
+const APART: [&str; 13] = [
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
@@ -57,6 +57,7 @@ const APART: [&str; 12] = [
     "offsets.test.mjs",
     "proxies.test.mjs",
     "rolling.test.mjs",
+    "traces.test.mjs",
 ];
 
 /// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
@@ -120,6 +121,17 @@ pub(crate) fn proxies(report: &mut Report) {
     match tools::ensure_program("nginx").and_then(|nginx| Ok((nginx, tools::ensure_program("haproxy")?))) {
         Ok((nginx, haproxy)) => node_test(report, NAME, &["proxies.test.mjs"], |command| {
             command.env("NGINX", nginx).env("HAPROXY", haproxy).env("SOCIABLE_BALANCER", workspace::balancer_binary());
+        }),
+        Err(why) => report.skip(NAME, &why),
+    }
+}
+
+/// Traces of one node and of several, as a collector gets them by HTTP and HTTPS.
+pub(crate) fn traces(report: &mut Report) {
+    const NAME: &str = "traces";
+    match tools::ensure_openssl_program().and_then(|()| tools::ensure_nats()) {
+        Ok(nats) => node_test(report, NAME, &["traces.test.mjs"], |command| {
+            command.env("NATS_SERVER", &nats.program);
         }),
         Err(why) => report.skip(NAME, &why),
     }

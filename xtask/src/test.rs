@@ -79,6 +79,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::differential(report);
             js::interop(report);
             js::emitters(report);
+            js::traces(report);
             js::balancer(report);
             js::proxies(report);
         }

@@ -47,7 +47,8 @@ impl Bench {
             Frames::text(&"x".repeat(length))
         };
         let target = Target { rooms, except: vec![] };
-        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write: &mut write };
+        let event =
+            NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write: &mut write, trace: None };
         self.history.append(event, &mut |_| {}).unwrap();
         offset
     }
@@ -98,7 +99,7 @@ fn event_for_several_rooms_is_missed_once() {
         let named = |names: &[&str]| names.iter().map(|room| ByteString::from(*room)).collect();
         let target = Target { rooms: named(rooms), except: named(except) };
         let write = &mut |_: &str| Frames::text("x");
-        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write };
+        let event = NewEvent { namespace: &"/".into(), target, compress: true, reach: &|| Reach::Everywhere, write, trace: None };
         bench.history.append(event, &mut |_| {}).unwrap();
     };
     send(&["red", "blue", "red"], &[]);
@@ -222,7 +223,7 @@ fn history_drops_what_is_too_old() {
 /// Orders something of the sessions in a room, or with this id.
 fn order(bench: &Bench, room: &str, operation: Operation) {
     let target = Target { rooms: vec![room.into()], except: vec![] };
-    bench.history.append_order(Message { namespace: "/".into(), target, operation }, &mut |_| {}).unwrap();
+    bench.history.append_order(Message { namespace: "/".into(), target, operation, trace: None }, &mut |_| {}).unwrap();
 }
 
 fn rooms(names: &[&str]) -> Vec<ByteString> {

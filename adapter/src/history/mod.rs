@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
-use sociable_protocol::{Frames, Id, NodeTag, Value};
+use sociable_protocol::{Frames, Id, NodeTag, TraceContext, Value};
 
 use crate::AdapterError;
 use crate::message::{Message, Operation, Room, Target};
@@ -87,7 +87,7 @@ impl Entry {
 
     /// Returns an order that this node is about to carry out.
     pub(crate) fn order(order: Message, number: u64, reached: Position, shared: bool) -> Self {
-        let Message { namespace, target, operation } = order;
+        let Message { namespace, target, operation, .. } = order;
         let entry = Self::new(namespace, target, Frames::text(""), false, number, reached, shared);
         Self { order: Some(operation), ..entry }
     }
@@ -138,6 +138,8 @@ pub struct NewEvent<'a> {
     pub reach: &'a dyn Fn() -> Reach,
     /// Returns the packet with the offset that clients are shown.
     pub write: &'a mut dyn FnMut(&str) -> Frames,
+    /// The span that sends it, if it is traced. A shared history brings it to the other nodes.
+    pub trace: Option<Box<TraceContext>>,
 }
 
 impl Debug for NewEvent<'_> {

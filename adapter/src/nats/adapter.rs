@@ -11,6 +11,7 @@ use futures_util::stream::BoxStream;
 use sociable_protocol::{Id, NodeTag};
 use tokio::sync::{mpsc, oneshot};
 
+use super::bounded_queue::OutboundRecord;
 use super::context::NatsContext;
 use super::error::NatsError;
 use super::jetstream::history::StreamHistory;
@@ -122,7 +123,7 @@ impl Adapter for NatsAdapter {
         drop(self.commands.send(Command::Start(node)));
     }
 
-    fn publish(&self, message: Message) -> Result<(), AdapterError> {
+    fn publish(&self, mut message: Message) -> Result<(), AdapterError> {
         if matches!(message.operation, Operation::Emit { volatile: true, .. }) && !self.context.can_send_at_once() {
             self.context.counters.volatile_dropped.increment();
             return Ok(());
@@ -136,10 +137,11 @@ impl Adapter for NatsAdapter {
             (_, Route::Socket(id)) if !self.context.is_owned(&id) => Route::All,
             (_, route) => route,
         };
-        self.context.push(route, wire::encode_message(&message))
+        let trace = message.trace.take();
+        self.context.push(route, OutboundRecord { bytes: wire::encode_message(&message), trace })
     }
 
-    fn request(&self, request: Request) -> BoxStream<'static, Answer> {
+    fn request(&self, mut request: Request) -> BoxStream<'static, Answer> {
         let context = Arc::clone(&self.context);
         // The members stay locked until the question is open. A later leave then ends the wait for that node.
         let members = context.members.lock();
@@ -157,8 +159,12 @@ impl Adapter for NatsAdapter {
         };
         let (id, answers) = context.questions.open(nodes, ended);
         drop(members);
-        if !nobody && let Err(error) = context.push(route, wire::encode_request(id, &request)) {
-            context.questions.withdraw(id, error);
+        if !nobody {
+            let trace = request.trace.take();
+            let record = OutboundRecord { bytes: wire::encode_request(id, &request), trace };
+            if let Err(error) = context.push(route, record) {
+                context.questions.withdraw(id, error);
+            }
         }
         answers
     }

@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use sociable_protocol::TraceContext;
+
 use super::stats::Counters;
 use super::wire::HEAD;
 use crate::AdapterError;
@@ -17,11 +19,25 @@ pub(crate) struct BoundedQueue<T> {
     overhead: usize,
 }
 
+/// A record that `wire` wrote, and the span that sent it.
+#[derive(Debug)]
+pub(crate) struct OutboundRecord {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) trace: Option<Box<TraceContext>>,
+}
+
+impl From<Vec<u8>> for OutboundRecord {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { bytes, trace: None }
+    }
+}
+
 /// A record that waits, and its receivers.
 #[derive(Debug)]
 pub(crate) struct QueuedRecord<T> {
     pub(crate) to: T,
     pub(crate) record: Vec<u8>,
+    pub(crate) trace: Option<Box<TraceContext>>,
     pub(crate) since: Instant,
 }
 
@@ -30,14 +46,21 @@ impl<T> BoundedQueue<T> {
         Self { records: VecDeque::new(), bytes: 0, limit, overhead }
     }
 
-    /// Queues a record that `wire` wrote. `longest` is the most bytes that a record may have besides the head of its envelope.
-    pub(crate) fn push(&mut self, to: T, record: Vec<u8>, longest: usize, counters: &Counters) -> Result<(), AdapterError> {
+    /// Queues a record. `longest` is the most bytes that a record may have besides the head of its envelope.
+    pub(crate) fn push(
+        &mut self,
+        to: T,
+        record: impl Into<OutboundRecord>,
+        longest: usize,
+        counters: &Counters,
+    ) -> Result<(), AdapterError> {
+        let OutboundRecord { bytes: record, trace } = record.into();
         let bytes = record.len() - HEAD;
         if bytes > longest {
             counters.too_large.increment();
             return Err(AdapterError::TooLarge { bytes, limit: longest });
         }
-        let queued = QueuedRecord { to, record, since: Instant::now() };
+        let queued = QueuedRecord { to, record, trace, since: Instant::now() };
         let cost = self.cost(&queued);
         if self.bytes + cost > self.limit {
             counters.refused.increment();
@@ -55,7 +78,7 @@ impl<T> BoundedQueue<T> {
 
     /// Returns the bytes that a record counts for.
     pub(crate) fn cost(&self, queued: &QueuedRecord<T>) -> usize {
-        queued.record.capacity() + self.overhead
+        queued.record.capacity() + self.overhead + queued.trace.as_ref().map_or(0, |trace| trace.cost())
     }
 
     /// Makes room for more: records of these bytes left the queue.

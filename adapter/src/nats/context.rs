@@ -12,6 +12,7 @@ use tokio::sync::Notify;
 
 use super::adopted::AdoptedIds;
 use super::answering::Answering;
+use super::bounded_queue::OutboundRecord;
 use super::gaps::Gaps;
 use super::jetstream::state::StreamState;
 use super::jetstream::store::Store;
@@ -90,8 +91,8 @@ impl NatsContext {
         self.subject(&format!("one.{tag}.{receiver}"))
     }
 
-    /// Queues a record that `wire` wrote.
-    pub(crate) fn push(&self, route: Route, record: Vec<u8>) -> Result<(), AdapterError> {
+    /// Queues a record.
+    pub(crate) fn push(&self, route: Route, record: impl Into<OutboundRecord>) -> Result<(), AdapterError> {
         if self.closed.load(Ordering::Relaxed) {
             return Err(AdapterError::Unreachable("this process has left the cluster".into()));
         }

@@ -3,7 +3,7 @@
 use bytestring::ByteString;
 use serde::Serialize;
 use sociable_protocol::websocket::Frames;
-use sociable_protocol::{Args, Body, EncodeError, Encoding, JsonParser, MsgPackParser, Packet, Parser};
+use sociable_protocol::{Args, Body, EncodeError, Encoding, JsonParser, MsgPackParser, Packet, Parser, TraceContext};
 use thiserror::Error;
 
 use super::adapter::NatsAdapter;
@@ -46,6 +46,7 @@ pub struct Emitter {
     encoding: Encoding,
     volatile: bool,
     compress: bool,
+    trace: Option<Box<TraceContext>>,
 }
 
 impl Emitter {
@@ -62,6 +63,7 @@ impl Emitter {
             encoding: Encoding::Json,
             volatile: false,
             compress: true,
+            trace: None,
         })
     }
 
@@ -105,6 +107,12 @@ impl Emitter {
     #[must_use]
     pub fn compress(&self, compress: bool) -> Self {
         Self { compress, ..self.clone() }
+    }
+
+    /// The span that sends the next events: spans of the nodes are its children, if it is sampled.
+    #[must_use]
+    pub fn traced(&self, span: TraceContext) -> Self {
+        Self { trace: Some(Box::new(span)), ..self.clone() }
     }
 
     /// Sends an event with one argument, or with those of a [`Args`].
@@ -168,7 +176,7 @@ impl Emitter {
 
     fn publish(&self, operation: Operation) -> Result<(), EmitterError> {
         let (namespace, target) = (self.namespace.clone(), self.target.clone());
-        Ok(self.adapter.publish(Message { namespace, target, operation })?)
+        Ok(self.adapter.publish(Message { namespace, target, operation, trace: self.trace.clone() })?)
     }
 
     /// Sends the waiting records, for at most 3 s, and closes the connection. Events of clones are refused afterwards.

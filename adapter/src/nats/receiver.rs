@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
-use async_nats::{Client, SubscribeError};
+use async_nats::{Client, Message, SubscribeError};
 use bytes::Bytes;
 use futures_util::stream::{BoxStream, SelectAll};
 use futures_util::{FutureExt, StreamExt};
@@ -16,7 +16,7 @@ use super::context::NatsContext;
 use super::dispatch::{count_malformed, dispatch_record};
 use super::gaps::{FOR_ADOPTED, FOR_ALL, FOR_ME};
 use super::order::{Arrival, in_order};
-use super::wire::{self, Head, Reader};
+use super::wire::{self, Head, Reader, Traces};
 
 /// The envelopes after which others get their turn on this thread.
 const TURN: usize = 64;
@@ -43,7 +43,7 @@ pub(super) async fn run(context: Arc<NatsContext>, client: Client, listening: Op
 struct Receiver<'a> {
     context: &'a Arc<NatsContext>,
     client: &'a Client,
-    subscriptions: SelectAll<BoxStream<'static, (usize, Bytes)>>,
+    subscriptions: SelectAll<BoxStream<'static, (usize, Envelope)>>,
     /// The adopted ids that are subscribed to. The subscription ends with its sender.
     adopted: Map<Id, oneshot::Sender<()>>,
     backlog: Backlog,
@@ -54,8 +54,8 @@ impl<'a> Receiver<'a> {
         let for_all = client.subscribe(context.subject("all")).await?;
         let for_me = client.subscribe(context.unicast_subject(context.me().tag, ">")).await?;
         let mut subscriptions = SelectAll::new();
-        subscriptions.push(for_all.map(|message| (FOR_ALL, message.payload)).boxed());
-        subscriptions.push(for_me.map(|message| (FOR_ME, message.payload)).boxed());
+        subscriptions.push(for_all.map(|message| (FOR_ALL, message.into())).boxed());
+        subscriptions.push(for_me.map(|message| (FOR_ME, message.into())).boxed());
         context.adopted.mark_all_changed();
         let mut receiver = Self { context, client, subscriptions, adopted: Map::default(), backlog: Backlog::default() };
         receiver.follow_adoptions().await;
@@ -81,7 +81,7 @@ impl<'a> Receiver<'a> {
             }
             // The backlog is older.
             self.backlog.extend(in_order(heap));
-            while self.backlog.turn(|arrival| open(self.context, &arrival)) {}
+            while self.backlog.turn(|arrival| open(self.context, arrival)) {}
             tokio::task::yield_now().await;
         }
     }
@@ -96,7 +96,7 @@ impl<'a> Receiver<'a> {
                     Ok(subscriber) => {
                         let (keep, gone) = oneshot::channel();
                         let subscription = FOR_ADOPTED + id.shard(usize::MAX - FOR_ADOPTED);
-                        self.subscriptions.push(subscriber.map(move |message| (subscription, message.payload)).take_until(gone).boxed());
+                        self.subscriptions.push(subscriber.map(move |message| (subscription, message.into())).take_until(gone).boxed());
                         entry.insert(keep);
                     }
                     Err(error) => {
@@ -109,15 +109,35 @@ impl<'a> Receiver<'a> {
     }
 
     /// Reads the head of an envelope. Returns `None` for an own one.
-    fn read_head(&self, (subscription, payload): (usize, Bytes), heap: &mut Vec<Arrival<Bytes>>) {
+    fn read_head(&self, (subscription, envelope): (usize, Envelope), heap: &mut Vec<Arrival<Envelope>>) {
         self.context.counters.received.increment();
-        match Head::read(&mut Reader::new(&payload)) {
+        match Head::read(&mut Reader::new(&envelope.payload)) {
             // The server returns no message on its own connection, but another connection of this process may have sent
             // it.
             Ok(head) if head.publisher == self.context.me() => {}
-            Ok(head) => heap.push(Arrival { subscription, head, rest: payload }),
+            Ok(head) => heap.push(Arrival { subscription, head, rest: envelope }),
             Err(error) => count_malformed(self.context, &error),
         }
+    }
+}
+
+/// An envelope that came.
+#[derive(Debug)]
+struct Envelope {
+    payload: Bytes,
+    traces: Traces,
+}
+
+impl Envelope {
+    /// Returns the memory that it takes while it waits.
+    fn cost(&self) -> usize {
+        self.payload.len() + self.traces.cost() + OVERHEAD
+    }
+}
+
+impl From<Message> for Envelope {
+    fn from(message: Message) -> Self {
+        Self { traces: Traces::read(message.headers.as_ref()), payload: message.payload }
     }
 }
 
@@ -128,21 +148,21 @@ impl<'a> Receiver<'a> {
 /// read.
 #[derive(Debug, Default)]
 struct Backlog {
-    envelopes: VecDeque<Arrival<Bytes>>,
+    envelopes: VecDeque<Arrival<Envelope>>,
     bytes: usize,
 }
 
 impl Backlog {
-    fn extend(&mut self, arrivals: Vec<Arrival<Bytes>>) {
-        self.bytes += arrivals.iter().map(|arrival| arrival.rest.len() + OVERHEAD).sum::<usize>();
+    fn extend(&mut self, arrivals: Vec<Arrival<Envelope>>) {
+        self.bytes += arrivals.iter().map(|arrival| arrival.rest.cost()).sum::<usize>();
         self.envelopes.extend(arrivals);
     }
 
     /// Handles a part of the backlog. Returns true if the rest is so long that it must go first.
-    fn turn(&mut self, mut each: impl FnMut(Arrival<Bytes>)) -> bool {
+    fn turn(&mut self, mut each: impl FnMut(Arrival<Envelope>)) -> bool {
         for _ in 0..TURN {
             let Some(arrival) = self.envelopes.pop_front() else { break };
-            self.bytes -= arrival.rest.len() + OVERHEAD;
+            self.bytes -= arrival.rest.cost();
             each(arrival);
         }
         self.bytes > MAX_BACKLOG
@@ -150,7 +170,7 @@ impl Backlog {
 }
 
 /// Carries out the records of an envelope.
-fn open(context: &Arc<NatsContext>, arrival: &Arrival<Bytes>) {
+fn open(context: &Arc<NatsContext>, arrival: Arrival<Envelope>) {
     let mut lost = context.gaps.observe(&arrival.head, arrival.subscription, &context.counters);
     if !dispatch_records(context, arrival) {
         // Records that can't be decoded are as lost as if they had not come.
@@ -163,16 +183,17 @@ fn open(context: &Arc<NatsContext>, arrival: &Arrival<Bytes>) {
 }
 
 /// Carries out the records of an envelope. Returns false if some can't be decoded.
-fn dispatch_records(context: &Arc<NatsContext>, arrival: &Arrival<Bytes>) -> bool {
+fn dispatch_records(context: &Arc<NatsContext>, mut arrival: Arrival<Envelope>) -> bool {
     let Some(node) = context.node.get() else { return true };
-    let Some(mut reader) = wire::records(&arrival.rest) else {
+    let Some(mut reader) = wire::records(&arrival.rest.payload) else {
         count_malformed(context, &"an envelope of another version");
         return false;
     };
     let (from, mut understood) = (arrival.head.publisher, true);
     while let Some(record) = reader.record() {
+        let trace = arrival.rest.traces.next();
         match record {
-            Ok(record) => dispatch_record(context, node, from, record),
+            Ok(record) => dispatch_record(context, node, from, record.traced(trace)),
             Err(error) => {
                 count_malformed(context, &error);
                 understood = false;
@@ -196,7 +217,11 @@ mod tests {
     #[test]
     fn backlog_is_worked_off_alone_while_it_is_too_long() {
         let publisher = Publisher { tag: NodeTag::random(), epoch: 1 };
-        let arrival = |n| Arrival { subscription: FOR_ALL, head: head(publisher, n), rest: Bytes::from(vec![0; 1 << 20]) };
+        let arrival = |n| Arrival {
+            subscription: FOR_ALL,
+            head: head(publisher, n),
+            rest: Envelope { payload: vec![0; 1 << 20].into(), traces: Traces::default() },
+        };
         let (mut backlog, mut done) = (Backlog::default(), vec![]);
         backlog.extend((0..3 * TURN as u64).map(arrival).collect());
         assert!(backlog.turn(|arrival| done.push(arrival.head.order)));

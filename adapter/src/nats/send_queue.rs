@@ -3,17 +3,18 @@
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use sociable_protocol::NodeTag;
 use sociable_protocol::maps::{Map, Set};
 use tokio::sync::Notify;
 
-use super::bounded_queue::BoundedQueue;
+use super::bounded_queue::{BoundedQueue, OutboundRecord};
 use super::members::MAX_MEMBERS;
 use super::route::Route;
 use super::stats::Counters;
-use super::wire::{HEAD, Head, Publisher, VERSIONS};
+use super::wire::{HEAD, Head, PackedTraces, Publisher, VERSIONS};
 use crate::AdapterError;
 
 /// The length up to which waiting records share one envelope. The bus pays more for a message than for its bytes.
@@ -89,8 +90,8 @@ impl SendQueue {
         self.max_payload.load(Ordering::Relaxed).saturating_sub(HEAD)
     }
 
-    /// Queues a record that `wire` wrote.
-    pub(crate) fn push(&self, route: Route, record: Vec<u8>, counters: &Counters) -> Result<(), AdapterError> {
+    /// Queues a record.
+    pub(crate) fn push(&self, route: Route, record: impl Into<OutboundRecord>, counters: &Counters) -> Result<(), AdapterError> {
         let longest = self.max_record();
         self.queue.lock().records.push(route, record, longest, counters)?;
         self.wake.notify_one();
@@ -154,15 +155,19 @@ impl SendQueue {
         counters.late.add(late);
     }
 
-    /// Packs consecutive records for one route.
-    pub(crate) fn pack(&self, publisher: Publisher) -> Option<(Route, Bytes)> {
+    /// Packs consecutive records for one route. The headers hold their trace contexts.
+    pub(crate) fn pack(&self, publisher: Publisher) -> Option<(Route, Bytes, Option<HeaderMap>)> {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         let first = queue.records.pop_if(|_| true)?;
         let (route, mut envelope) = (first.to, first.record);
-        let most = ENVELOPE.min(self.max_payload.load(Ordering::Relaxed));
+        let mut traces = PackedTraces::default();
+        traces.push(first.trace);
+        let longest = self.max_payload.load(Ordering::Relaxed);
+        let most = ENVELOPE.min(longest);
         while let Some(next) = queue.records.pop_if(|next| next.to == route && envelope.len() + next.record.len() - HEAD <= most) {
             envelope.extend_from_slice(&next.record[HEAD..]);
+            traces.push(next.trace);
         }
         queue.order += 1;
         let sequence = queue.sent(route.tag()).map_or(0, |sent| {
@@ -172,7 +177,8 @@ impl SendQueue {
         if let Some(head) = envelope.first_chunk_mut() {
             Head { publisher, order: queue.order, sequence }.write(self.version(), head);
         }
-        Some((route, envelope.into()))
+        let headers = traces.into_headers(longest.saturating_sub(envelope.len()));
+        Some((route, envelope.into(), headers))
     }
 }
 
@@ -200,7 +206,8 @@ mod tests {
             queue.push(route, wire::encode_end(id), &counters).unwrap();
         }
         let mut packed = vec![];
-        while let Some((route, envelope)) = queue.pack(me) {
+        while let Some((route, envelope, headers)) = queue.pack(me) {
+            assert_eq!(headers, None);
             let (head, records) = read(&envelope);
             assert_eq!(head.publisher, me);
             packed.push((route, head.order, head.sequence, records.len()));
@@ -243,7 +250,7 @@ mod tests {
         assert_eq!(counters.late.get(), 2);
         for (route, sequence) in [(Route::All, 2), (Route::Node(slow), 2), (Route::Node(other), 1)] {
             queue.push(route, wire::encode_end(2), &counters).unwrap();
-            let (_, envelope) = queue.pack(me).unwrap();
+            let (_, envelope, _) = queue.pack(me).unwrap();
             assert_eq!(read(&envelope).0.sequence, sequence, "{route:?}");
         }
     }

@@ -23,13 +23,19 @@ pub(super) async fn run(context: Arc<NatsContext>, client: Client) {
             continue;
         }
         queue.set_max_payload(client.max_payload());
-        let Some((route, envelope)) = queue.pack(me) else { continue };
+        let Some((route, envelope, headers)) = queue.pack(me) else { continue };
         let subject = match route {
             Route::All | Route::Stream => all.clone(),
             Route::Node(tag) => context.unicast_subject(tag, "node").into(),
             Route::Socket(id) => context.unicast_subject(id.tag(), id.as_str()).into(),
         };
-        match tokio::time::timeout(context.options.publish_deadline, client.publish(subject, envelope)).await {
+        let publish = async {
+            match headers {
+                None => client.publish(subject, envelope).await,
+                Some(headers) => client.publish_with_headers(subject, headers, envelope).await,
+            }
+        };
+        match tokio::time::timeout(context.options.publish_deadline, publish).await {
             Ok(Ok(())) => context.counters.sent.increment(),
             // The receivers see a gap.
             Ok(Err(error)) => {

@@ -46,7 +46,8 @@ impl Namespace {
         };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Ack { target: target.clone(), name: name.clone(), args: args.clone(), compress: flags.compress };
-            server.cluster().request(Request { namespace: self.name().clone(), ask })
+            let (_span, trace) = self.sending(&name, false);
+            server.cluster().request(Request { namespace: self.name().clone(), ask, trace })
         });
         let id = self.next_ack_id();
         let frames = self.event_frames(&name, args, Some(id));

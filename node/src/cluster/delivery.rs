@@ -4,17 +4,27 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sociable_adapter::{Message, Operation, Room, Target};
+use sociable_protocol::TraceContext;
+use tracing::Span;
 
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
+use crate::parent_namespace::ParentNamespace;
 use crate::recovery::registry::Recoveries;
+use crate::spans::{self, NamespaceSpans};
 use crate::thread::socket::carry_out;
 use crate::thread::{ThreadState, on_thread};
 use crate::trace;
 
 impl Namespace {
-    /// Performs an operation on sockets of all nodes.
-    pub(crate) fn broadcast(&self, target: Target, operation: Operation, local: bool) -> Result<(), EmitError> {
+    /// Performs an operation on sockets of all nodes. `trace` is the span that sends it.
+    pub(crate) fn broadcast(
+        &self,
+        target: Target,
+        operation: Operation,
+        local: bool,
+        trace: Option<Box<TraceContext>>,
+    ) -> Result<(), EmitError> {
         // Operations that concern disconnected clients too have a position in the history. A shared history also carries them to the other nodes.
         let is_kept = |recoveries: &&Arc<Recoveries>| operation.is_order() && !(local && recoveries.history.is_shared());
         let kept = self.recoveries().filter(is_kept).cloned();
@@ -22,7 +32,7 @@ impl Namespace {
         if shared {
             trace::published(self.name(), &target, &operation);
         }
-        let published = if local || shared { Ok(()) } else { self.publish(|| (target.clone(), operation.clone())) };
+        let published = if local || shared { Ok(()) } else { self.publish(trace, || (target.clone(), operation.clone())) };
         let done = match kept {
             Some(recoveries) => self.order(&recoveries, target, operation),
             None => self.broadcast_local(target, operation),
@@ -31,18 +41,45 @@ impl Namespace {
     }
 
     /// Publishes an operation to the other nodes, if there can be any. All messages to them go through here.
-    pub(crate) fn publish(&self, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
+    pub(crate) fn publish(&self, trace: Option<Box<TraceContext>>, message: impl FnOnce() -> (Target, Operation)) -> Result<(), EmitError> {
         let Some(server) = self.server_state().filter(|server| !server.alone) else { return Ok(()) };
         let (target, operation) = message();
         trace::published(self.name(), &target, &operation);
-        let message = Message { namespace: self.name().clone(), target, operation };
+        let message = Message { namespace: self.name().clone(), target, operation, trace };
         Ok(server.cluster().publish(message)?)
+    }
+
+    /// Returns the spans of this namespace.
+    pub(crate) fn spans(&self) -> NamespaceSpans<'_> {
+        let template = self.parent().and_then(ParentNamespace::pattern);
+        let propagator = self.server_state().and_then(|server| server.propagator.clone());
+        NamespaceSpans { name: self.name(), is_dynamic: self.parent().is_some(), template, propagator }
+    }
+
+    /// Opens the span of an event that is sent to the other nodes, if there can be any. Returns the context that travels with it. With
+    /// `starts_spans` the receivers open spans for each such event.
+    #[inline]
+    pub(crate) fn sending(&self, event: &str, starts_spans: bool) -> (Span, Option<Box<TraceContext>>) {
+        if spans::are_on() && self.server_state().is_some_and(|server| !server.alone) {
+            self.spans().sending(event, starts_spans)
+        } else {
+            (Span::none(), None)
+        }
+    }
+
+    /// Opens the span of an event of another node that goes to the sockets of this one. Only a traced event has a span.
+    #[inline]
+    pub(crate) fn delivering(&self, parent: Option<&TraceContext>) -> Span {
+        match parent {
+            Some(parent) if spans::are_on() => self.spans().delivering(parent),
+            _ => Span::none(),
+        }
     }
 
     /// Makes sockets of this node join, leave or disconnect, and disconnected clients when they return.
     pub(crate) fn order(&self, recoveries: &Recoveries, target: Target, operation: Operation) -> Result<(), EmitError> {
         let joining = matches!(operation, Operation::Join(_)).then(|| self.join_under_way());
-        let order = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone() };
+        let order = Message { namespace: self.name().clone(), target: target.clone(), operation: operation.clone(), trace: None };
         let kept = self.set_out(&target, joining, |deliver| recoveries.history.append_order(order, deliver));
         match kept {
             // Connected sockets obey even so.

@@ -24,7 +24,7 @@ impl Namespace {
         let Some(server) = self.server_state() else { return ready(Ok(vec![])).boxed() };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Sockets { target: target.clone() };
-            server.cluster().request(Request { namespace: self.name().clone(), ask })
+            server.cluster().request(Request { namespace: self.name().clone(), ask, trace: None })
         });
         let (answers, answered) = mpsc::unbounded_channel();
         let reports = self.report_sockets(target, answers);

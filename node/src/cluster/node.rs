@@ -8,8 +8,9 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt, empty, unfold};
 use sociable_adapter::{Answer, Ask, Entry, Message, Node, Operation, Position, Request};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Frames, Id};
+use sociable_protocol::{Frames, Id, TraceContext};
 use tokio::sync::{mpsc, oneshot};
+use tracing::Span;
 
 use crate::ack::Ack;
 use crate::broadcast::Flags;
@@ -36,8 +37,12 @@ impl Node for ClusterNode {
     fn deliver(&self, message: Message) {
         trace::delivered(&message);
         let Some(namespace) = self.namespace(&message.namespace) else { return };
+        let parent = message.trace;
+        if let Operation::ServerEvent { name, args } = message.operation {
+            return namespace.handle_server_event(name, args, None, parent);
+        }
+        let _span = namespace.delivering(parent.as_deref()).entered();
         match message.operation {
-            Operation::ServerEvent { name, args } => namespace.handle_server_event(name, args, None),
             // The event may be for disconnected clients.
             Operation::Emit { frames, volatile: false, compress } if let Some(recoveries) = namespace.own_history() => {
                 drop(namespace.persist_remote(recoveries, message.target, &frames, compress));
@@ -61,8 +66,10 @@ impl Node for ClusterNode {
     fn answer(&self, request: Request) -> BoxStream<'static, Answer> {
         let Some(namespace) = self.namespace(&request.namespace) else { return empty().boxed() };
         let (answers, answered) = mpsc::unbounded_channel();
+        let parent = request.trace;
         match request.ask {
             Ask::Ack { target, name, args, compress } => {
+                let _span = namespace.delivering(parent.as_deref()).entered();
                 let flags = Flags { local: true, compress, ..Flags::default() };
                 namespace.relay_acks(target, flags, &name, args)
             }
@@ -73,16 +80,18 @@ impl Node for ClusterNode {
             Ask::ServerEvent { name, args } => {
                 let (sender, receiver) = oneshot::channel();
                 let ack = Ack::to_server(sender, namespace.encoding());
-                namespace.handle_server_event(name, args, Some(ack));
+                namespace.handle_server_event(name, args, Some(ack), parent);
                 receiver.into_stream().filter_map(|args| ready(args.ok().map(Answer::ServerAck))).boxed()
             }
         }
     }
 
-    fn deliver_persisted(&self, entry: &Arc<Entry>) {
+    fn deliver_persisted(&self, entry: &Arc<Entry>, trace: Option<&TraceContext>) {
         let Some(server) = self.0.upgrade() else { return };
         let joins = matches!(entry.order, Some(Operation::Join(_)));
-        let joining = self.namespace(&entry.namespace).filter(|_| joins).map(|namespace| namespace.join_under_way());
+        let namespace = (joins || trace.is_some()).then(|| self.namespace(&entry.namespace)).flatten();
+        let _span = namespace.as_ref().map_or_else(Span::none, |namespace| namespace.delivering(trace)).entered();
+        let joining = namespace.filter(|_| joins).map(|namespace| namespace.join_under_way());
         for worker in server.engine().workers().iter() {
             let (bytes, entry, joining) = (entry.frames.len(), Arc::clone(entry), joining.clone());
             let deliver = move |thread: &Rc<ThreadState>| {

@@ -4,7 +4,7 @@ use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::StreamExt;
 use sociable_adapter::{Answer, Ask, Request};
-use sociable_protocol::Args;
+use sociable_protocol::{Args, TraceContext};
 
 use crate::ack::Ack;
 use crate::cluster::questions::{AskedNodes, ServerAckError};
@@ -12,6 +12,7 @@ use crate::emit::EmitError;
 use crate::handler::ServerEventContext;
 use crate::handler::context::event_cost;
 use crate::namespace::Namespace;
+use crate::spans;
 use crate::trace;
 
 impl Namespace {
@@ -24,7 +25,9 @@ impl Namespace {
             Err(error) => return ready(Err(ServerAckError { responses: vec![], missing: vec![], error: Some(error) })).boxed(),
         };
         let Some(server) = self.server_state() else { return ready(Ok(vec![])).boxed() };
-        let mut answers = server.cluster().request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args } });
+        let (span, trace) = self.sending(&name, true);
+        let mut answers = server.cluster().request(Request { namespace: self.name().clone(), ask: Ask::ServerEvent { name, args }, trace });
+        drop(span);
         let timeout = server.request_timeout;
         async move {
             let (mut responses, mut asked) = (vec![], AskedNodes::default());
@@ -46,7 +49,7 @@ impl Namespace {
     }
 
     /// Calls the handlers of an event of another server, on a worker thread of this one.
-    pub(crate) fn handle_server_event(&self, name: ByteString, args: Args, ack: Option<Ack>) {
+    pub(crate) fn handle_server_event(&self, name: ByteString, args: Args, ack: Option<Ack>, parent: Option<Box<TraceContext>>) {
         let context = ServerEventContext { namespace: self.clone(), name, args, ack };
         let Some(handlers) = self.handlers().server_events.get(&context.name).cloned() else { return };
         let bytes = event_cost(&context.name, &context.args);
@@ -54,8 +57,14 @@ impl Namespace {
         let _ = self.engine().run_on(0, bytes, move |_| {
             for handler in handlers {
                 let (context, name) = (context.clone(), context.name.clone());
+                let span = spans::are_on().then(|| context.namespace.spans().processing_server_event(&name, parent.as_deref()));
                 actix_rt::spawn(async move {
-                    if let Err(error) = handler(&context).await {
+                    let run = || handler(&context);
+                    let ended = match span {
+                        Some(span) => spans::run_within(span, run).await,
+                        None => run().await,
+                    };
+                    if let Err(error) = ended {
                         tracing::debug!(target: "sociable::handler", event = %trace::plain(&name), ?error, "server event not handled");
                     }
                 });

@@ -13,6 +13,7 @@ use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 pub use self::context::{ConnectContext, DisconnectContext, EventContext, HasEvent, HasNamespace, HasSocket, ServerEventContext};
 pub use self::extract::{Args, Auth, Data, EventName, Extract, State, Valid, Validate};
 pub use self::outcome::{Failure, Outcome};
+use crate::spans::Fault;
 
 /// An async function that handles an event, a connection or a disconnection: the context `C`.
 ///
@@ -92,6 +93,23 @@ pub enum ExtractError {
     /// [`Valid`] refused an argument that fits.
     #[error("{}", .0.message())]
     Refused(Failure),
+}
+
+impl Fault for HandlerError {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "handler_error",
+            Self::Arguments(ExtractError::NoState(_) | ExtractError::NoServer) => "no_state",
+            Self::Arguments(_) => "invalid_arguments",
+        }
+    }
+
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Failed(failure) => Some(failure.message()),
+            Self::Arguments(_) => None,
+        }
+    }
 }
 
 impl HandlerError {

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 
 use bytestring::ByteString;
 use sociable_adapter::{AdapterError, Entry, NewEvent, Operation, Position, Reach, Target};
-use sociable_protocol::{Args, Frames};
+use sociable_protocol::{Args, Frames, TraceContext};
+use tracing::Span;
 
 use crate::broadcast::Flags;
 use crate::emit::EmitError;
@@ -20,21 +21,24 @@ impl Namespace {
     /// Sends an event to sockets. With recovery, disconnected clients get it when they return.
     pub(crate) fn send_event(&self, target: Target, name: &str, args: Args, flags: Flags) -> Result<(), EmitError> {
         let Flags { volatile, compress, local, .. } = flags;
+        let (_span, trace) = if local { (Span::none(), None) } else { self.sending(name, false) };
         let Some(recoveries) = self.recoveries().filter(|_| !volatile).cloned() else {
             let frames = self.event_frames(name, args, None);
-            return self.broadcast(target, Operation::Emit { frames, volatile, compress }, local);
+            return self.broadcast(target, Operation::Emit { frames, volatile, compress }, local, trace);
         };
         let reach = || if local { Reach::Here } else { Reach::Everywhere };
-        self.send_persisted(&recoveries, target.clone(), name, &args, compress, &reach)?;
         // A shared history delivers the event to the other nodes.
+        let shared = recoveries.history.is_shared();
+        let (by_history, by_message) = if shared { (trace, None) } else { (None, trace) };
+        self.send_persisted(&recoveries, target.clone(), (name, &args), compress, &reach, by_history)?;
         if local {
             return Ok(());
         }
-        if recoveries.history.is_shared() {
+        if shared {
             trace::published_event(self.name(), &target, args.encoded_len());
             return Ok(());
         }
-        self.publish(|| {
+        self.publish(by_message, || {
             let frames = self.event_frames(name, args, None);
             (target, Operation::Emit { frames, volatile, compress })
         })
@@ -53,23 +57,23 @@ impl Namespace {
         // With a shared history, a disconnected client may return to another node.
         let stays = || socket.is_connected() && !socket.0.recovery.as_ref().is_some_and(|recovery| recovery.leaves.load(Ordering::Acquire));
         let reach = || if stays() || !recoveries.history.is_shared() { Reach::Here } else { Reach::Everywhere };
-        self.send_persisted(recoveries, target, name, args, compress, &reach)
+        self.send_persisted(recoveries, target, (name, args), compress, &reach, None)
     }
 
     /// Appends another node's event to this node's own history, and delivers it.
     pub(crate) fn persist_remote(&self, recoveries: &Recoveries, target: Target, frames: &Frames, compress: bool) -> Result<(), EmitError> {
         let mut write = |offset: &str| self.with_offset_of(self.name(), frames, offset);
-        self.persist(recoveries, target, compress, &|| Reach::Here, &mut write)
+        self.persist(recoveries, target, compress, &|| Reach::Here, &mut write, None)
     }
 
     fn send_persisted(
         &self,
         recoveries: &Recoveries,
         target: Target,
-        name: &str,
-        args: &Args,
+        (name, args): (&str, &Args),
         compress: bool,
         reach: &dyn Fn() -> Reach,
+        trace: Option<Box<TraceContext>>,
     ) -> Result<(), EmitError> {
         let mut write = |offset: &str| {
             let mut with_offset = Args::builder(args.encoding());
@@ -77,7 +81,7 @@ impl Namespace {
             let written = with_offset.append(args).is_ok_and(|args| args.push(offset).is_ok());
             self.event_frames(name, if written { with_offset.finish() } else { args.clone() }, None)
         };
-        self.persist(recoveries, target, compress, reach, &mut write)
+        self.persist(recoveries, target, compress, reach, &mut write, trace)
     }
 
     /// Appends an event to the history and delivers it. `write` returns the frames with the offset of its position.
@@ -88,9 +92,10 @@ impl Namespace {
         compress: bool,
         reach: &dyn Fn() -> Reach,
         write: &mut dyn FnMut(&str) -> Frames,
+        trace: Option<Box<TraceContext>>,
     ) -> Result<(), EmitError> {
         let receivers = target.clone();
-        let event = NewEvent { namespace: self.name(), target, compress, reach, write };
+        let event = NewEvent { namespace: self.name(), target, compress, reach, write, trace };
         self.set_out(&receivers, None, |deliver| recoveries.history.append(event, deliver))
     }
 

@@ -9,6 +9,7 @@ use crate::ack::Ack;
 use crate::handler::run::{HANDLER_COST, Started, notify, poll_once, spawn_rest};
 use crate::handler::{Erased, EventContext, HandlerError};
 use crate::socket::SocketError;
+use crate::spans;
 use crate::stats::Count;
 use crate::thread::socket::LocalSocket;
 use crate::thread::socket_actor::{Event, Hold, NextEvent, Plan};
@@ -93,9 +94,12 @@ impl LocalSocket {
             counters.increment(Count::EventsUnheard);
         }
         for handler in shared.into_iter().flatten().chain(&own) {
-            let span = trace::handling(self.shared.id, self.shared.namespace.name(), &context.name);
-            let begun =
-                poll_once(&self.session, || if span.is_disabled() { handler(context) } else { trace::handled(span, || handler(context)) });
+            let begun = if spans::are_on() {
+                let span = self.shared.namespace.spans().processing(&self.shared.id, &context.name, self.session.handshake());
+                poll_once(&self.session, || spans::run_within(span, || handler(context)))
+            } else {
+                poll_once(&self.session, || handler(context))
+            };
             match begun {
                 Started::Panicked => {}
                 Started::Ended(Ok(())) => counters.increment(Count::EventsHandled),

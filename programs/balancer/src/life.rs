@@ -13,7 +13,7 @@ use sociable_balancer_core::{
     Admin, Balancer, Discovery, DiscoveryConfig, DiscoveryError, Handle, Handover, HandoverError, HandoverServer, Options, OptionsError,
     Tables, Tls, TlsError, take_over,
 };
-use sociable_program::log::Filter;
+use sociable_program::log::{Filter, FilterError};
 use sociable_program::settings::{self, SettingsError};
 use sociable_program::signals::{LogSignals, StopSignals};
 use thiserror::Error;
@@ -262,7 +262,7 @@ fn reload(args: &[OsString], started: &Settings, filter: &Filter, running: &Hand
         }
         running.reload(options)?;
         discovery.reload(config)?;
-        filter.choose(&log).map_err(CheckError::from)?;
+        filter.choose(&log).map_err(FilterError::Setting).map_err(CheckError::from)?;
         Ok::<_, LifeError>(started.settled(&settings))
     })();
     match reloaded {

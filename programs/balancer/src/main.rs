@@ -38,9 +38,9 @@ fn main() -> ExitCode {
             None => fail("no admin-addr is set, so the balancer cannot be probed"),
         };
     }
-    let (filter, _writer) = match log::start(&filter, settings.log_format.unwrap_or_default(), None) {
+    let (filter, _writer) = match log::start(Some(&filter), settings.log_format.unwrap_or_default(), None) {
         Ok(started) => started,
-        Err(error) => return fail(&format!("log: {error}")),
+        Err(error) => return fail(&error.to_string()),
     };
     panics::log_panics();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Args, Parser};
 use ipnet::IpNet;
 use sociable_balancer_core::{Affinity, DiscoveryConfig, DiscoveryError, NatsSource, Options, Pair};
-use sociable_program::log::{self, Format};
+use sociable_program::log::{self, FilterError, Format};
 use sociable_program::nats::NatsFlags;
 
 pub(crate) use self::check::CheckError;
@@ -203,7 +203,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "SOCIABLE_BALANCER_ACCESS_LOG", num_args = 0..=1, default_missing_value = "true")]
     pub(crate) access_log: Option<bool>,
 
-    /// Filter of the log, such as `warn` or `info,sociable::balancer=debug`: `info` by default
+    /// Filter of the log, e.g. `warn` or `info,sociable::balancer=debug`; `RUST_LOG` if unset, else `info`
     #[arg(long, env = "SOCIABLE_BALANCER_LOG", value_name = "FILTER")]
     pub(crate) log: Option<String>,
 
@@ -232,11 +232,11 @@ impl Settings {
 
     /// Returns the filter of the log.
     pub(crate) fn filter(&self) -> Result<String, CheckError> {
-        let filter = self.log.as_deref().unwrap_or("info");
+        let filter = log::chosen(self.log.as_deref())?;
         // Requests are many, so they have a switch of their own.
         let access = if self.access_log == Some(true) { "info" } else { "off" };
         let filter = format!("{filter},sociable::access={access}");
-        log::parse(&filter)?;
+        log::parse(&filter).map_err(FilterError::Setting)?;
         Ok(filter)
     }
 

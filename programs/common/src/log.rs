@@ -2,6 +2,7 @@
 //!
 //! A reader that is slow or stops costs lines, never the service: the queue of lines is bounded.
 
+use std::env;
 use std::fmt;
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use parking_lot::Mutex;
 use sociable_protocol::log::escaped;
+use thiserror::Error;
 use tracing::field::Field;
 use tracing::{Level, Metadata};
 use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
@@ -24,6 +26,9 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry};
 const MAX_WAITING: usize = 8 * 1024;
 /// The interval between two reports of dropped lines.
 const INTERVAL: Duration = Duration::from_secs(60);
+
+/// The filter where none is set.
+const DEFAULT: &str = "info";
 
 /// The target of lines about the log itself.
 const TARGET: &str = "sociable::log";
@@ -74,6 +79,34 @@ pub fn parse(text: &str) -> Result<EnvFilter, ParseError> {
     EnvFilter::builder().parse(text)
 }
 
+/// A filter that can't be parsed.
+#[derive(Debug, Error)]
+pub enum FilterError {
+    /// The filter of the settings.
+    #[error("log: {0}")]
+    Setting(ParseError),
+    /// The filter of the environment.
+    #[error("RUST_LOG: {0}. Write a filter such as info, or unset it")]
+    Environment(ParseError),
+}
+
+/// Returns the filter that holds: that of the settings, else that of `RUST_LOG`, else `info`.
+///
+/// # Errors
+///
+/// `RUST_LOG` is no filter.
+pub fn chosen(set: Option<&str>) -> Result<String, FilterError> {
+    choose(set, env::var("RUST_LOG").ok())
+}
+
+fn choose(set: Option<&str>, rust_log: Option<String>) -> Result<String, FilterError> {
+    match (set, rust_log.filter(|filter| !filter.trim().is_empty())) {
+        (Some(set), _) => Ok(set.to_owned()),
+        (None, Some(filter)) => parse(&filter).map(|_| filter).map_err(FilterError::Environment),
+        (None, None) => Ok(DEFAULT.to_owned()),
+    }
+}
+
 /// Writes a field of an event, escaped: no text from outside begins a line or reaches a terminal as a command.
 fn write_field(writer: &mut format::Writer<'_>, field: &Field, value: &dyn fmt::Debug) -> fmt::Result {
     let text = format!("{value:?}");
@@ -89,18 +122,20 @@ fn shows_no_secret(metadata: &Metadata<'_>) -> bool {
 }
 
 /// Starts the log of this process, with a subscriber for traces if there is one. Lines that wait are written when the guard is dropped.
+/// Without a filter that of `RUST_LOG` holds, else `info`.
 ///
 /// # Errors
 ///
-/// The text is no filter.
+/// The filter can't be parsed.
 ///
 /// # Panics
 ///
 /// The process has a subscriber of `tracing` already.
-pub fn start(filter: &str, format: Format, traces: Option<BoxedLayer>) -> Result<(Filter, WorkerGuard), ParseError> {
+pub fn start(filter: Option<&str>, format: Format, traces: Option<BoxedLayer>) -> Result<(Filter, WorkerGuard), FilterError> {
+    let filter = &*chosen(filter)?;
     let (writer, guard) = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(MAX_WAITING).finish(io::stderr());
     let dropped = writer.error_counter();
-    let (layer, handle) = Layer::new(parse(filter)?);
+    let (layer, handle) = Layer::new(parse(filter).map_err(FilterError::Setting)?);
     let layer = layer.and(filter_fn(shows_no_secret).with_max_level_hint(LevelFilter::TRACE));
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(io::stderr().is_terminal());
     let lines: BoxedLayer = match format {
@@ -159,5 +194,25 @@ impl Filter {
             texts.current = text;
             tracing::info!(target: TARGET, filter = texts.current, "log filter changed");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rust_log_holds_where_no_filter_is_set() {
+        for (set, rust_log, holds) in [
+            (Some("warn"), Some("debug"), "warn"),
+            (None, Some("debug,sociable=trace"), "debug,sociable=trace"),
+            (None, Some(" "), "info"),
+            (None, None, "info"),
+        ] {
+            assert_eq!(choose(set, rust_log.map(Into::into)).unwrap(), holds, "{set:?} {rust_log:?}");
+        }
+        let error = choose(None, Some("sociable=loud".into())).unwrap_err();
+        assert!(error.to_string().starts_with("RUST_LOG: "), "{error}");
+        assert!(choose(Some("warn"), Some("sociable=loud".into())).is_ok());
     }
 }

@@ -138,21 +138,21 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_SHUTDOWN_TIMEOUT", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) shutdown_timeout: u64,
 
-    /// Filter of the log, such as `warn` or `info,sociable::parser=debug`
-    #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", default_value = "info", value_parser = filter)]
-    pub(crate) log: String,
+    /// Filter of the log, e.g. `warn` or `info,sociable::parser=debug`; `RUST_LOG` if unset, else `info`
+    #[arg(long, env = "SOCIABLE_LOG", value_name = "FILTER", value_parser = filter)]
+    pub(crate) log: Option<String>,
 
     /// Format of the log: for people, or a line of JSON for each event
     #[arg(long, env = "SOCIABLE_LOG_FORMAT", value_name = "FORMAT", value_enum, default_value_t = Format::Text)]
     pub(crate) log_format: Format,
 
-    /// A collector of OpenTelemetry that gets traces by OTLP over HTTP without TLS, such as http://127.0.0.1:4318; no traces if not given. Needs a build with the feature `otel`
+    /// Collector of traces by OTLP over HTTP, such as http://127.0.0.1:4318; `OTEL_EXPORTER_OTLP_ENDPOINT` if unset, else off. Needs the feature `otel`
     #[arg(long, env = "SOCIABLE_OTLP_ENDPOINT", value_name = "URL", value_parser = collector)]
     pub(crate) otlp_endpoint: Option<String>,
 
-    /// Which share of all traces is sent, from 0 to 1
-    #[arg(long, env = "SOCIABLE_OTLP_SHARE", value_name = "FACTOR", default_value_t = 1.0, value_parser = share)]
-    pub(crate) otlp_share: f64,
+    /// Share of all traces that is sent, from 0 to 1; `OTEL_TRACES_SAMPLER` if unset, else 1
+    #[arg(long, env = "SOCIABLE_OTLP_SHARE", value_name = "FACTOR", value_parser = share)]
+    pub(crate) otlp_share: Option<f64>,
 
     /// Address of the administration (/metrics, /healthz, /readyz, /actors, /log), such as 127.0.0.1:3001; off if unset. It has no authentication
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
@@ -249,14 +249,11 @@ fn share(text: &str) -> Result<f64, String> {
     text.parse().ok().filter(|share| (0.0..=1.0).contains(share)).ok_or_else(|| "expected a number from 0 to 1".into())
 }
 
-/// Checks the address of a collector: exporters tell of what they can't reach late, and only in the log.
-fn collector(text: &str) -> Result<String, &'static str> {
-    let uri = text.parse::<Uri>().map_err(|_| "it is no address: write http://HOST:PORT")?;
-    match (uri.scheme_str(), uri.host()) {
-        (Some("http"), Some(host)) if !host.is_empty() => Ok(text.into()),
-        (Some("https"), _) => Err("traces go out without TLS: have a collector beside the node pass them on"),
-        _ => Err("write http://HOST:PORT"),
-    }
+/// Checks the address of a collector: exporters report what they cannot reach late, and only in the log.
+pub(crate) fn collector(text: &str) -> Result<String, &'static str> {
+    let uri = text.parse::<Uri>().ok();
+    let is_http = |uri: &Uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some_and(|host| !host.is_empty());
+    if uri.is_some_and(|uri| is_http(&uri)) { Ok(text.into()) } else { Err("expected http://HOST:PORT or https://HOST:PORT") }
 }
 
 /// Checks a filter, so that a wrong one is reported like every other wrong flag.
@@ -294,9 +291,9 @@ mod tests {
     }
 
     #[test]
-    fn a_collector_is_asked_by_http() {
-        assert!(collector("http://127.0.0.1:4318").is_ok() && collector("http://collector/").is_ok());
-        for wrong in ["https://collector:4318", "collector:4318", "collector", "", "ftp://collector", "http://"] {
+    fn collector_is_an_address_of_http_or_https() {
+        assert!(collector("http://127.0.0.1:4318").is_ok() && collector("https://collector/").is_ok());
+        for wrong in ["collector:4318", "collector", "", "ftp://collector", "http://"] {
             assert!(collector(wrong).is_err(), "{wrong}");
         }
     }

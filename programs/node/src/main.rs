@@ -24,8 +24,10 @@ use std::time::Duration;
 
 use actix_web::App;
 use futures_util::FutureExt;
+#[cfg(not(feature = "otel"))]
+use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
-use sociable_program::log::{self, Filter};
+use sociable_program::log::{self, Filter, FilterError};
 use sociable_program::signals::{LogSignals, StopSignals};
 use sociable_program::{panics, probe, settings};
 use thiserror::Error;
@@ -34,7 +36,7 @@ use tracing_subscriber::Layer;
 use self::flags::Flags;
 use self::page::Page;
 #[cfg(feature = "otel")]
-use self::traces::Traces;
+use self::traces::{Traces, TracesError};
 
 #[derive(Debug, Error)]
 enum StartError {
@@ -49,11 +51,13 @@ enum StartError {
     #[error("cannot listen on {host}:{port}: {error}. Choose a --host of this machine.")]
     Listen { host: String, port: u16, error: io::Error },
     #[cfg(feature = "otel")]
-    #[error("cannot send traces: {0}. Name a collector with --otlp-endpoint, such as http://127.0.0.1:4318.")]
-    Traces(String),
+    #[error("cannot send traces: {0}.")]
+    Traces(#[from] TracesError),
     #[cfg(not(feature = "otel"))]
     #[error("this build has no OpenTelemetry. Build with `--features otel`, or leave --otlp-endpoint out.")]
     NoTraces,
+    #[error("{0}.")]
+    Log(#[from] FilterError),
     #[error("--admin-addr is the address of the clients. Give it another port.")]
     SameAddress,
     #[error("cannot serve: {0}.")]
@@ -80,18 +84,17 @@ async fn main() -> ExitCode {
         Ok(traces) => traces,
         Err(error) => return fail(&error.to_string()),
     };
-    let (filter, _writer) = match log::start(&flags.log, flags.log_format, traces.as_ref().map(Traces::layer).map(Layer::boxed)) {
+    let (filter, _writer) = match log::start(flags.log.as_deref(), flags.log_format, traces.as_ref().map(Traces::layer).map(Layer::boxed)) {
         Ok(started) => started,
-        Err(error) => return fail(&format!("log: {error}")),
+        Err(error) => return fail(&error.to_string()),
     };
     panics::log_panics();
-    ended(serve(flags, filter).await)
+    ended(serve(flags, filter, traces.as_ref()).await)
 }
 
 #[cfg(feature = "otel")]
 fn traces(flags: &Flags) -> Result<Option<Traces>, StartError> {
-    let to = |endpoint: &String| Traces::to(endpoint, flags.node_name(), flags.otlp_share);
-    flags.otlp_endpoint.as_ref().map(to).transpose().map_err(|error| StartError::Traces(error.to_string()))
+    Ok(Traces::start(flags)?)
 }
 
 #[cfg(not(feature = "otel"))]
@@ -111,6 +114,10 @@ impl Traces {
     fn layer(&self) -> tracing_subscriber::layer::Identity {
         match *self {}
     }
+
+    fn tie(&self, _: ServerBuilder) -> ServerBuilder {
+        match *self {}
+    }
 }
 
 fn ended(result: Result<(), StartError>) -> ExitCode {
@@ -126,6 +133,7 @@ fn fail(error: &str) -> ExitCode {
 /// Checks all settings that can be checked without serving.
 fn check(flags: &Flags) -> Result<(), StartError> {
     flags.builder().build()?;
+    log::chosen(flags.log.as_deref())?;
     traces(flags)?;
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
         options.check()?;
@@ -136,7 +144,7 @@ fn check(flags: &Flags) -> Result<(), StartError> {
     }
 }
 
-async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
+async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
     actix_web::rt::spawn(filter.clone().report_dropped_lines());
     actix_web::rt::spawn(LogSignals::new().map_err(StartError::Serve)?.follow(filter.clone()));
     hangup::ignore().map_err(StartError::Serve)?;
@@ -150,10 +158,13 @@ async fn serve(flags: Flags, filter: Filter) -> Result<(), StartError> {
             return Ok(());
         }
     };
-    let builder = match adapter {
-        Some(adapter) => flags.builder().adapter(adapter),
-        None => flags.builder(),
-    };
+    let mut builder = flags.builder();
+    if let Some(traces) = traces {
+        builder = traces.tie(builder);
+    }
+    if let Some(adapter) = adapter {
+        builder = builder.adapter(adapter);
+    }
     let io = builder.build()?;
     demo::set_up(&io);
     figures::start(&io, name.clone());

@@ -153,7 +153,7 @@ async fn node_refuses_questions_when_it_has_too_many() {
     let (a, b) = (NatsAdapter::connect(options(&nats, "a")).await.unwrap(), NatsAdapter::connect(options(&nats, "b")).await.unwrap());
     let _kept = (HeldUp::start(&a), HeldUp::start(&b));
     eventually("the nodes know each other", || a.members().len() == 1 && b.members().len() == 1).await;
-    let ask = || a.request(Request { namespace: "/".into(), ask: Ask::Sockets { target: Target::default() } });
+    let ask = || a.request(Request { namespace: "/".into(), ask: Ask::Sockets { target: Target::default() }, trace: None });
     let waiting: Vec<_> = (0..10_000).map(|_| ask()).collect();
     let answers = within("the question is refused", ask().collect::<Vec<_>>()).await;
     assert_eq!(answers, [Answer::Asked(vec!["b".into()]), Answer::Lost("b".into())]);

@@ -396,7 +396,7 @@ mod elsewhere {
             let inbound = others.0.get().unwrap();
             for _ in 0..100 {
                 let (target, operation) = (Target::default(), operation.clone());
-                inbound.deliver(Message { namespace: "/".into(), target, operation });
+                inbound.deliver(Message { namespace: "/".into(), target, operation, trace: None });
             }
             assert!(io.stats().inbox_full > 30);
             go_on.send(()).unwrap();

@@ -22,9 +22,11 @@ const APART: [&str; 3] = ["tls-listen", "nats-token", "nats-nkey"];
 
 /// Examples of values by their placeholders, where the help has none. Other placeholders are examples themselves, such
 /// as PASSWORD.
-const EXAMPLES: [(&str, &str); 10] = [
+const EXAMPLES: [(&str, &str); 12] = [
     ("ADDRESS", "127.0.0.1:3000"),
     ("ADDRESSES", "127.0.0.1:8080"),
+    ("FACTOR", "0.01"),
+    ("FILTER", "info"),
     ("FORMAT", "text"),
     ("KEY", "address"),
     ("N", "3"),

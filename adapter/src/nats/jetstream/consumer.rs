@@ -8,6 +8,7 @@ use async_nats::header::{NATS_LAST_SEQUENCE, NATS_SEQUENCE};
 use async_nats::{Client, HeaderMap, HeaderName, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use sociable_protocol::TraceContext;
 use tokio::time::MissedTickBehavior;
 
 use super::log::{Follows, PER_MESSAGE, StreamLog, Unpersisted, place_in};
@@ -15,7 +16,7 @@ use super::state::StreamState;
 use super::store::{From, Range, Store, StoreError};
 use crate::nats::context::NatsContext;
 use crate::nats::dispatch::dispatch_record;
-use crate::nats::wire::{self, HEAD, Head, PersistedEvent, Reader, Record};
+use crate::nats::wire::{self, HEAD, Head, PersistedEvent, Reader, Record, Traces};
 use crate::{Entry, Message, Operation};
 
 /// The interval of the search for missing messages.
@@ -111,7 +112,7 @@ impl StreamConsumer<'_> {
         let (last, age) = (store.range().await?.last, self.state.max_age());
         let read = store.read(&store.subjects.all, From::Age(age), |sequence, payload| {
             // Messages that are published meanwhile are delivered to sockets that are here meanwhile.
-            self.consume_message(sequence, &payload, sequence > last);
+            self.consume_message(sequence, &payload, Traces::default(), sequence > last);
         });
         read.await?;
         // Messages that were dropped, if only while they were read, are missing here.
@@ -147,7 +148,7 @@ impl StreamConsumer<'_> {
         while self.context.node.get().is_some_and(|node| !node.keeps_up()) && begun.elapsed() < PATIENCE {
             tokio::time::sleep(NAP).await;
         }
-        self.consume_message(sequence, payload, true);
+        self.consume_message(sequence, payload, Traces::read(headers), true);
         Ok(())
     }
 
@@ -192,7 +193,12 @@ impl StreamConsumer<'_> {
         while let Some(record) = reader.record() {
             let what = match record {
                 Ok(Record::Persisted(event)) => Unpersisted::Event(event),
-                Ok(Record::Message(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
+                Ok(Record::Message(Message {
+                    namespace,
+                    target,
+                    operation: Operation::Emit { frames, volatile: false, compress },
+                    ..
+                })) => {
                     let frames = node.write_offset(&namespace, &frames, &log.offset(&log.next_position().1));
                     Unpersisted::Event(PersistedEvent { number: 0, at: None, namespace, target, compress, frames: frames.into_bytes() })
                 }
@@ -212,7 +218,7 @@ impl StreamConsumer<'_> {
             };
             hole = true;
             match log.append_unpersisted(what) {
-                Some(entry) => node.deliver_persisted(&entry),
+                Some(entry) => node.deliver_persisted(&entry, None),
                 None => whole = false,
             }
         }
@@ -275,7 +281,9 @@ impl StreamConsumer<'_> {
         self.context.counters.resynced.increment();
         tracing::info!(target: "sociable::recovery", behind = known, "missing messages; reading them from the stream");
         store
-            .read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| self.consume_message(sequence, &payload, true))
+            .read(&store.subjects.all, From::Sequence(known + 1), |sequence, payload| {
+                self.consume_message(sequence, &payload, Traces::default(), true)
+            })
             .await?;
         let first = store.range().await?.first;
         if first > known + 1 {
@@ -299,7 +307,11 @@ impl StreamConsumer<'_> {
             }
         }
         self.note_loss();
-        store.read(&store.subjects.all, From::Sequence(first), |sequence, payload| self.consume_message(sequence, &payload, true)).await
+        store
+            .read(&store.subjects.all, From::Sequence(first), |sequence, payload| {
+                self.consume_message(sequence, &payload, Traces::default(), true)
+            })
+            .await
     }
 
     /// Notes that events are lost for good.
@@ -311,7 +323,7 @@ impl StreamConsumer<'_> {
     }
 
     /// Adds a message to the log. A `live` one is delivered too; the others are older than this node.
-    fn consume_message(&self, sequence: u64, payload: &Bytes, live: bool) {
+    fn consume_message(&self, sequence: u64, payload: &Bytes, traces: Traces, live: bool) {
         let (state, context) = (self.state, self.context);
         let mut log = state.log.lock();
         if sequence <= log.sequence() {
@@ -332,7 +344,7 @@ impl StreamConsumer<'_> {
                     }
                     true
                 } else {
-                    follows == Follows::Again || self.consume_records(&mut log, &head, follows, sequence, payload, live)
+                    follows == Follows::Again || self.consume_records(&mut log, &head, follows, sequence, (payload, traces), live)
                 }
             }
             Err(_) => {
@@ -352,7 +364,15 @@ impl StreamConsumer<'_> {
     }
 
     /// Adds the records of a message to the log. Returns false if some are not understood, or its publisher has lost something.
-    fn consume_records(&self, log: &mut StreamLog, head: &Head, follows: Follows, sequence: u64, payload: &Bytes, live: bool) -> bool {
+    fn consume_records(
+        &self,
+        log: &mut StreamLog,
+        head: &Head,
+        follows: Follows,
+        sequence: u64,
+        (payload, mut traces): (&Bytes, Traces),
+        live: bool,
+    ) -> bool {
         let (state, context) = (self.state, self.context);
         let Some(node) = context.node.get() else { return true };
         let Some(mut reader) = wire::records(payload) else {
@@ -360,9 +380,9 @@ impl StreamConsumer<'_> {
             return false;
         };
         let (mut at, mut whole) = (0, true);
-        let keep = |entry: Option<Arc<Entry>>| {
+        let keep = |entry: Option<Arc<Entry>>, trace: Option<Box<TraceContext>>| {
             if let Some(entry) = entry.as_ref().filter(|_| live) {
-                node.deliver_persisted(entry);
+                node.deliver_persisted(entry, trace.as_deref());
             }
             entry.is_some()
         };
@@ -372,27 +392,32 @@ impl StreamConsumer<'_> {
                 whole = false;
                 break;
             }
-            let (place, publisher) = (place_in(sequence, at), head.publisher.tag);
+            let (place, publisher, trace) = (place_in(sequence, at), head.publisher.tag, traces.next());
             let understood = match record {
                 Ok(Record::Persisted(event)) => {
                     at += 1;
-                    keep(log.append_remote(publisher, place, event, &state.limits))
+                    keep(log.append_remote(publisher, place, event, &state.limits), trace)
                 }
                 // The publisher has no sockets, so the event has no offset.
-                Ok(Record::Message(Message { namespace, target, operation: Operation::Emit { frames, volatile: false, compress } })) => {
+                Ok(Record::Message(Message {
+                    namespace,
+                    target,
+                    operation: Operation::Emit { frames, volatile: false, compress },
+                    ..
+                })) => {
                     at += 1;
                     let frames = node.write_offset(&namespace, &frames, &log.offset(&log.reached(place)));
                     let number = place_in(head.order, at);
                     let event = PersistedEvent { number, at: None, namespace, target, compress, frames: frames.into_bytes() };
-                    keep(log.append_remote(publisher, place, event, &state.limits))
+                    keep(log.append_remote(publisher, place, event, &state.limits), trace)
                 }
                 Ok(Record::Order(number, order)) => {
                     at += 1;
-                    keep(Some(log.append_remote_order(publisher, place, Some(number), order, &state.limits)))
+                    keep(Some(log.append_remote_order(publisher, place, Some(number), order, &state.limits)), trace)
                 }
                 Ok(Record::Message(order)) if order.operation.is_order() => {
                     at += 1;
-                    keep(Some(log.append_remote_order(publisher, place, None, order, &state.limits)))
+                    keep(Some(log.append_remote_order(publisher, place, None, order, &state.limits)), trace)
                 }
                 // If all unpersisted messages came, connected sockets lack nothing. Disconnected sessions may.
                 Ok(Record::Lost) => {
@@ -402,7 +427,7 @@ impl StreamConsumer<'_> {
                 }
                 Ok(record) => {
                     if live {
-                        dispatch_record(context, node, head.publisher, record);
+                        dispatch_record(context, node, head.publisher, record.traced(trace));
                     }
                     true
                 }

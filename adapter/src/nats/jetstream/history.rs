@@ -15,6 +15,7 @@ use super::publish_queue::StreamSubject;
 use super::state::StreamState;
 use super::takeover::take_over;
 use crate::history::Position;
+use crate::nats::bounded_queue::OutboundRecord;
 use crate::nats::context::NatsContext;
 use crate::nats::wire;
 use crate::{AdapterError, Entry, History, Message, Missed, NewEvent, Reach, SavedSession, Usage};
@@ -34,7 +35,7 @@ impl fmt::Debug for StreamHistory {
 /// An entry, its record, and the subject that it is published on.
 struct Appended {
     entry: Entry,
-    record: Vec<u8>,
+    record: OutboundRecord,
     subject: StreamSubject,
 }
 
@@ -66,7 +67,7 @@ impl StreamHistory {
 
 impl History for StreamHistory {
     fn append(&self, event: NewEvent<'_>, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
-        let NewEvent { namespace, target, compress, reach, write } = event;
+        let NewEvent { namespace, target, compress, reach, write, trace } = event;
         let append = |log: &StreamLog| {
             let reach = reach();
             let (number, reached) = log.next_position();
@@ -78,7 +79,7 @@ impl History for StreamHistory {
             if let Some(at) = at {
                 bytes[at..at + WIDTH].copy_from_slice(log.offset(&reached).as_bytes());
             }
-            let record = wire::encode_persisted(number, at, namespace, &target, compress, &bytes);
+            let record = OutboundRecord { bytes: wire::encode_persisted(number, at, namespace, &target, compress, &bytes), trace };
             let Some(frames) = Frames::read(bytes.into()) else {
                 return Err(AdapterError::Unreachable("encoding the packet failed".into()));
             };
@@ -95,7 +96,7 @@ impl History for StreamHistory {
     fn append_order(&self, order: Message, deliver: &mut dyn FnMut(&Arc<Entry>)) -> Result<(), AdapterError> {
         let append = |log: &StreamLog| {
             let (number, reached) = log.next_position();
-            let record = wire::encode_order(number, &order);
+            let record = wire::encode_order(number, &order).into();
             Ok(Appended { entry: Entry::order(order, number, reached, true), record, subject: StreamSubject::All })
         };
         self.append_with(append, deliver)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use async_nats::HeaderMap;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
@@ -12,9 +13,9 @@ use sociable_protocol::maps::Numbered;
 use tokio::sync::{Notify, watch};
 
 use super::log::{PER_MESSAGE, place_in};
-use crate::nats::bounded_queue::{BoundedQueue, QueuedRecord};
+use crate::nats::bounded_queue::{BoundedQueue, OutboundRecord, QueuedRecord};
 use crate::nats::stats::Counters;
-use crate::nats::wire::{self, HEAD, Head, Publisher};
+use crate::nats::wire::{self, HEAD, Head, PackedTraces, Publisher};
 use crate::{AdapterError, Entry};
 
 /// Records that wait together travel in one message up to this length.
@@ -85,6 +86,8 @@ pub(super) struct StreamMessage {
     pub(super) subject: StreamSubject,
     pub(super) order: u64,
     pub(super) payload: Bytes,
+    /// The trace contexts of its records.
+    pub(super) headers: Option<HeaderMap>,
     pub(super) since: Instant,
     pub(super) records: u64,
     cost: usize,
@@ -104,11 +107,11 @@ impl PublishQueue {
         }
     }
 
-    /// Queues a record that `wire` wrote.
+    /// Queues a record.
     pub(crate) fn push(
         &self,
         subject: StreamSubject,
-        record: Vec<u8>,
+        record: impl Into<OutboundRecord>,
         entry: Option<Arc<Entry>>,
         longest: usize,
         counters: &Counters,
@@ -195,7 +198,15 @@ impl PublishQueue {
         let mut payload = [0; HEAD];
         Head { publisher, order: waiting.order, sequence: waiting.to_all }.write(version, &mut payload);
         let payload = Bytes::copy_from_slice(&payload);
-        StreamMessage { subject: StreamSubject::All, order: waiting.order, payload, since: Instant::now(), records: 0, cost: 0 }
+        StreamMessage {
+            subject: StreamSubject::All,
+            order: waiting.order,
+            payload,
+            headers: None,
+            since: Instant::now(),
+            records: 0,
+            cost: 0,
+        }
     }
 
     /// Ends the messages in flight, which have these outcomes. Until now they counted for the bound.
@@ -224,26 +235,27 @@ impl PublishQueue {
     fn pack(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<StreamMessage> {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
-        let longest = MESSAGE.min(longest + HEAD);
+        let (most, longest) = (MESSAGE.min(longest + HEAD), longest + HEAD);
         let mut packing = [StreamSubject::All, StreamSubject::Own].map(Packing::new);
         // A loss notice alone is no reason to ask a server that refuses.
         if (!waiting.records.is_empty() || !self.is_refused()) && std::mem::take(&mut waiting.lost) {
             // The notice comes before later records.
             packing[0].payload = wire::encode_lost();
+            packing[0].traces.push(None);
         }
         while let Some(next) = waiting.records.front() {
             let packing = &mut packing[usize::from(next.to.0 == StreamSubject::Own)];
-            let fits = packing.fits(&next.record, longest);
+            let fits = packing.fits(&next.record, most);
             let Some(record) = fits.then(|| waiting.records.pop()).flatten() else { break };
             packing.add(waiting.records.cost(&record), record);
         }
         let packed = packing.into_iter().filter(|packing| !packing.payload.is_empty());
-        packed.map(|packed| self.seal(waiting, packed, publisher, version)).collect()
+        packed.map(|packed| self.seal(waiting, packed, publisher, version, longest)).collect()
     }
 
     /// Numbers a message, and remembers its events until its place is known.
-    fn seal(&self, waiting: &mut Waiting, packed: Packing, publisher: Publisher, version: u8) -> StreamMessage {
-        let Packing { subject, mut payload, entries, records, cost, since, .. } = packed;
+    fn seal(&self, waiting: &mut Waiting, packed: Packing, publisher: Publisher, version: u8, longest: usize) -> StreamMessage {
+        let Packing { subject, mut payload, traces, entries, records, cost, since, .. } = packed;
         waiting.order += 1;
         let order = waiting.order;
         let sequence = match subject {
@@ -257,7 +269,8 @@ impl PublishQueue {
             Head { publisher, order, sequence }.write(version, head);
         }
         self.unplaced.lock().insert(order, entries);
-        StreamMessage { subject, order, payload: payload.into(), since, records, cost }
+        let headers = traces.into_headers(longest.saturating_sub(payload.len()));
+        StreamMessage { subject, order, payload: payload.into(), headers, since, records, cost }
     }
 }
 
@@ -265,6 +278,7 @@ impl PublishQueue {
 struct Packing {
     subject: StreamSubject,
     payload: Vec<u8>,
+    traces: PackedTraces,
     entries: Vec<Arc<Entry>>,
     records: u64,
     cost: usize,
@@ -274,7 +288,16 @@ struct Packing {
 
 impl Packing {
     fn new(subject: StreamSubject) -> Self {
-        Self { subject, payload: vec![], entries: vec![], records: 0, cost: 0, since: Instant::now(), has_order: false }
+        Self {
+            subject,
+            payload: vec![],
+            traces: PackedTraces::default(),
+            entries: vec![],
+            records: 0,
+            cost: 0,
+            since: Instant::now(),
+            has_order: false,
+        }
     }
 
     /// Returns true if a record may travel in this message. The first may exceed the length of a packed message.
@@ -286,7 +309,7 @@ impl Packing {
     }
 
     fn add(&mut self, cost: usize, queued: QueuedRecord<Addressed>) {
-        let QueuedRecord { to: (_, entry), record, since } = queued;
+        let QueuedRecord { to: (_, entry), record, trace, since } = queued;
         self.cost += cost;
         self.has_order |= wire::is_order(&record);
         if self.records == 0 {
@@ -297,6 +320,7 @@ impl Packing {
         } else {
             self.payload.extend_from_slice(&record[HEAD..]);
         }
+        self.traces.push(trace);
         self.entries.extend(entry);
         self.records += 1;
     }

@@ -106,7 +106,11 @@ impl StreamPublisher<'_> {
         };
         // The server persists a repeated message once.
         let id = format!("{}.{}.{}", me.tag, me.epoch, message.order);
-        let publish = PublishMessage::build().payload(message.payload.clone()).message_id(id);
+        let mut publish = PublishMessage::build().payload(message.payload.clone());
+        if let Some(headers) = &message.headers {
+            publish = publish.headers(headers.clone());
+        }
+        let publish = publish.message_id(id);
         let confirmed = store.context.send_publish(subject, publish).await?.await?;
         Ok(confirmed.sequence)
     }

@@ -14,6 +14,7 @@ use super::offset::WIDTH;
 use super::publish_queue::{PublishQueue, StreamSubject};
 use super::sessions::Sessions;
 use super::store::{Store, StoreError};
+use crate::nats::bounded_queue::OutboundRecord;
 use crate::nats::options::NatsOptions;
 use crate::nats::stats::Counters;
 use crate::nats::wire::Publisher;
@@ -114,7 +115,7 @@ impl StreamState {
     }
 
     /// Queues a record for all nodes that is no event of the history, in order with the events.
-    pub(crate) fn push_record(&self, record: Vec<u8>, limit: usize, counters: &Counters) -> Result<(), AdapterError> {
+    pub(crate) fn push_record(&self, record: impl Into<OutboundRecord>, limit: usize, counters: &Counters) -> Result<(), AdapterError> {
         // The lock keeps other records from between an event's number and its record.
         let _log = self.log.lock();
         self.queue.push(StreamSubject::All, record, None, limit, counters)

@@ -155,8 +155,8 @@ impl<'a> Reader<'a> {
     }
 
     fn decode_record(&mut self) -> Result<Record, WireError> {
-        let message = |namespace, target, operation| Ok(Record::Message(Message { namespace, target, operation }));
-        let request = |id, namespace, ask| Ok(Record::Request(id, Request { namespace, ask }));
+        let message = |namespace, target, operation| Ok(Record::Message(Message { namespace, target, operation, trace: None }));
+        let request = |id, namespace, ask| Ok(Record::Request(id, Request { namespace, ask, trace: None }));
         match self.u8()? {
             kind::EMIT => {
                 let (namespace, target, flags) = (self.text()?, self.target()?, self.u8()?);
@@ -170,7 +170,7 @@ impl<'a> Reader<'a> {
                     kind::LEAVE => Operation::Leave(self.rooms()?),
                     _ => Operation::Disconnect { close: self.u8()? != 0 },
                 };
-                let message = Message { namespace, target, operation };
+                let message = Message { namespace, target, operation, trace: None };
                 // A process that has no sockets does not number what it orders.
                 Ok(match self.u64() {
                     Ok(number) => Record::Order(number, message),

@@ -20,7 +20,7 @@ impl Head {
 
 /// Returns the record of a message.
 pub(crate) fn encode_message(message: &Message) -> Vec<u8> {
-    let Message { namespace, target, operation } = message;
+    let Message { namespace, target, operation, .. } = message;
     let length = if let Operation::Emit { frames, .. } = operation { frames.len() } else { 64 };
     match operation {
         Operation::Emit { frames, volatile, compress } => record(kind::EMIT, length + 64, |out| {
@@ -78,7 +78,7 @@ pub(crate) fn encode_value(value: &impl serde::Serialize) -> Option<Vec<u8>> {
 }
 
 pub(crate) fn encode_request(id: u64, request: &Request) -> Vec<u8> {
-    let Request { namespace, ask } = request;
+    let Request { namespace, ask, .. } = request;
     match ask {
         Ask::Ack { target, name, args, compress } => record(kind::ASK_ACK, 128, |out| {
             out.put_u64(id);

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use bytestring::ByteString;
-use sociable_protocol::NodeTag;
 use sociable_protocol::parser::Limits;
+use sociable_protocol::{NodeTag, TraceContext};
 
 use crate::message::{Answer, Message, Request, Target};
 
@@ -60,6 +60,18 @@ pub(crate) enum Record {
     End(u64),
     /// This question is not answered, or not wholly.
     Refused(u64),
+}
+
+impl Record {
+    /// Returns the record with its trace context. Kinds that start no span drop it.
+    pub(crate) fn traced(mut self, trace: Option<Box<TraceContext>>) -> Self {
+        match &mut self {
+            Self::Message(message) | Self::Order(_, message) => message.trace = trace,
+            Self::Request(_, request) => request.trace = trace,
+            _ => {}
+        }
+        self
+    }
 }
 
 /// An event of the shared history, as its node encoded it.

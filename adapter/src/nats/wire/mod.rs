@@ -6,13 +6,14 @@
 //! Decoded records share no buffer with the envelope. The client reads into blocks of 64 KiB, and one small event in an
 //! outbox would hold a block.
 //!
-//! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back.
+//! * `format`: the parts of the format. `encode`, `decode`: records to bytes and back. `traces`: the trace contexts of records.
 
 mod decode;
 mod encode;
 mod format;
 #[cfg(test)]
 mod tests;
+mod traces;
 
 pub(crate) use self::decode::{Reader, decode_value, records};
 pub(crate) use self::encode::{
@@ -20,3 +21,4 @@ pub(crate) use self::encode::{
     encode_value, is_order,
 };
 pub(crate) use self::format::{HEAD, Head, PersistedEvent, Publisher, Record, VERSIONS, common_version};
+pub(crate) use self::traces::{PackedTraces, Traces};

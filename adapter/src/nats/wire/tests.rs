@@ -40,7 +40,7 @@ fn messages_survive_a_round_trip() {
     ];
     for operation in operations {
         let target = if matches!(operation, Operation::ServerEvent { .. }) { Target::default() } else { target() };
-        let message = Message { namespace: "/odd-a,b?c".into(), target, operation };
+        let message = Message { namespace: "/odd-a,b?c".into(), target, operation, trace: None };
         assert_eq!(read(&encode_message(&message)), Record::Message(message));
     }
 }
@@ -70,7 +70,7 @@ fn questions_survive_a_round_trip() {
         Ask::ServerEvent { name: "who".into(), args: args(Encoding::MsgPack) },
     ];
     for ask in asks {
-        let request = Request { namespace: "/chat".into(), ask };
+        let request = Request { namespace: "/chat".into(), ask, trace: None };
         assert_eq!(read(&encode_request(7, &request)), Record::Request(7, request));
     }
     assert_eq!(read(&encode_cancel(u64::MAX)), Record::Cancel(u64::MAX));
@@ -169,6 +169,7 @@ fn order_has_its_number_behind_what_older_nodes_read() {
         namespace: "/".into(),
         target: Target { rooms: vec!["red".into()], except: vec!["blue".into()] },
         operation: Operation::Leave(vec!["green".into()]),
+        trace: None,
     };
     let read = |record: &[u8]| Reader::new(&record[HEAD..]).record();
     let numbered = encode_order(7, &message);

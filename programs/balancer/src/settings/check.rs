@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
+use sociable_program::log::FilterError;
 use thiserror::Error;
-use tracing_subscriber::filter::ParseError;
 
 use super::Settings;
 
@@ -14,8 +14,8 @@ pub(crate) enum CheckError {
     Pairs { certificates: usize, keys: usize },
     #[error("{0} without {1}: give both, or neither")]
     Alone(&'static str, &'static str),
-    #[error("log: {0}")]
-    Log(#[from] ParseError),
+    #[error(transparent)]
+    Log(#[from] FilterError),
     #[error("proxy-protocol without trusted: give the networks of the proxies that send such headers")]
     NobodyTrusted,
     #[error("{0} and {1} are both {2}: give each an address or a port of its own")]
