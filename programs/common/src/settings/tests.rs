@@ -103,7 +103,8 @@ fn file_error_names_the_place_and_a_remedy() {
 
 #[test]
 fn help_names_the_variable_when_it_is_unset() {
-    let help = parse::<Flags>(vec!["program".into(), "--help".into()]).unwrap_err().to_string();
+    let Err(SettingsError::Arguments(help)) = parse::<Flags>(vec!["program".into(), "--help".into()]) else { panic!("no help") };
+    let help = help.to_string();
     assert!(help.contains("[env: SOCIABLE_SETTINGS_TEST_CONFIG"), "{help}");
 }
 
