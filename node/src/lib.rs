@@ -1,10 +1,10 @@
-//! Sociable: a Socket.IO server for actix-web that is a cluster from the start.
+//! A Socket.IO server for actix-web, alone or as a cluster over NATS.
 //!
-//! Sockets, rooms and namespaces are actors. Every Socket.IO client connects unchanged, whatever its language.
+//! Sockets, rooms and namespaces are actors. The Socket.IO clients of any language connect unchanged.
 //!
 //! ```no_run
 //! use actix_web::App;
-//! use sociable::{Ack, Data, Server, Socket};
+//! use sociable::{Ack, Args, Data, Server, Socket};
 //!
 //! #[actix_web::main]
 //! async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -13,7 +13,7 @@
 //!         socket.join(room);
 //!         ack.send(()).ok();
 //!     });
-//!     io.on("say", async |socket: Socket, sociable::Args((room, text)): sociable::Args<(String, String)>| {
+//!     io.on("say", async |socket: Socket, Args((room, text)): Args<(String, String)>| {
 //!         socket.to(room).emit("said", &text).ok();
 //!     });
 //!
@@ -24,7 +24,10 @@
 //! }
 //! ```
 //!
-//! # Layout
+//! Start with [`Server::builder`], [`Server::on`] and [`Socket`]. [`handler`] lists the arguments that a handler can take. The repository has a
+//! guide for each concept in `docs/guide`.
+//!
+//! # Layout of the source
 //!
 //! Below lies `sociable-engine`: sessions, transports, HTTP and worker threads. This crate follows a packet inwards:
 //!

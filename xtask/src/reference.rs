@@ -18,12 +18,11 @@ const PAGE: &str = "docs/configuration.md";
 
 const HEAD: &str = "# Configuration
 
-All settings of the programs, as `--help` tells them. Each may be given by a flag, by a variable of the environment, or by a key in a file (TOML)
-that `--config` names: the first that has it wins, in this order. `--check` tells the first thing that is wrong with them, and ends; `--probe` asks the
-process that runs with them whether it is well. Files to begin with, in which every setting stands as a comment: [sociable-node.toml](sociable-node.toml),
-[sociable-balancer.toml](sociable-balancer.toml).
+This page lists all settings of the programs, as `--help` prints them. Each setting is a flag, an environment variable, and a key of the file (TOML) that
+`--config` names. A flag overrides the environment, and the environment overrides the file. `--check` prints the first fault and exits. `--probe` exits with 0 if the
+running process is healthy. Sample files have each setting as a comment: [sociable-node.toml](sociable-node.toml), [sociable-balancer.toml](sociable-balancer.toml).
 
-This page is made by `cargo xtask reference`.
+`cargo xtask reference` writes this page.
 ";
 
 /// A setting, from `--help`.

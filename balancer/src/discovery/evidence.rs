@@ -99,7 +99,7 @@ pub enum ProbeError {
     #[error("the answer is no HTTP/1.1: {0}")]
     Http(#[source] hyper::Error),
     /// The status is an error, and the answer has no health.
-    #[error("the answer has status {0}")]
+    #[error("GET /healthz has status {0}: the node needs this route")]
     Status(StatusCode),
     /// The answer is too long, or broke off.
     #[error("reading the answer failed: {0}")]

@@ -1,7 +1,7 @@
 //! A small chat: a name for login, three rooms, their last messages, and who is typing.
 //!
 //! ```text
-//! cargo run --example chat
+//! cargo run -p sociable --example chat
 //! ```
 //!
 //! Then open <http://127.0.0.1:3000> in two tabs. The server is a plain actix-web `HttpServer`.

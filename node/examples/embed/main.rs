@@ -13,7 +13,7 @@
 //! The app keeps its routes, its state, its middleware, and its own WebSocket.
 //!
 //! ```text
-//! cargo run --example embed
+//! cargo run -p sociable --example embed
 //! curl -i -d name=Ada http://127.0.0.1:3000/login
 //! ```
 

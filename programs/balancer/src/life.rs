@@ -243,7 +243,7 @@ async fn first_nodes(tables: &Tables) {
         sleep(Duration::from_millis(50)).await;
     }
     match last.0 {
-        0 => tracing::warn!(target: "sociable::balancer", "no node found yet; refusing new sessions until there is one"),
+        0 => tracing::warn!(target: "sociable::balancer", "no usable node yet; refusing new sessions until there is one"),
         nodes => tracing::info!(target: "sociable::balancer", nodes, "discovery not settled; starting with known nodes"),
     }
 }

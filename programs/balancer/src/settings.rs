@@ -127,7 +127,7 @@ pub(crate) struct Settings {
     #[arg(long, env = "SOCIABLE_BALANCER_MIN_BODY_RATE", value_name = "BYTES")]
     pub(crate) min_body_rate: Option<u64>,
 
-    /// Seconds that a closed connection goes on reading from a client that still sends, so that the client gets its answer: 10 by default
+    /// Seconds that a closing connection goes on reading from a client that still sends, so that the client gets its answer: 10 by default
     #[arg(long, env = "SOCIABLE_BALANCER_LINGER", value_name = "S")]
     pub(crate) linger: Option<u64>,
 

@@ -66,7 +66,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
     max_outbox: usize,
 
-    /// Send buffers of all sessions together. A slow client that holds a sixteenth of the rest is disconnected
+    /// Send buffers of all sessions together. A slow client that holds a sixteenth of the free budget is disconnected
     #[arg(long, env = "SOCIABLE_MAX_UNREAD", value_name = "BYTES", default_value_t = 1 << 30)]
     max_unread: usize,
 
@@ -98,7 +98,7 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_MAX_CONNECTIONS", value_name = "N", value_parser = RangedU64ValueParser::<usize>::new().range(1..))]
     pub(crate) max_connections: Option<usize>,
 
-    /// Seconds that a closed connection goes on reading from a client that still sends, so that the client gets its answer
+    /// Seconds that a closing connection goes on reading from a client that still sends, so that the client gets its answer
     #[arg(long, env = "SOCIABLE_LINGER", value_name = "S", default_value_t = 10, value_parser = within(DAY_SECS))]
     pub(crate) linger: u64,
 

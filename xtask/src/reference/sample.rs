@@ -40,7 +40,7 @@ const EXAMPLES: [(&str, &str); 12] = [
 /// The file.
 pub(super) fn text(program: &str, settings: &[Setting]) -> String {
     let mut text = format!(
-        "# The settings of {program}: what is taken out of its comment holds, unless a flag or the environment says otherwise.\n# `{program} --config FILE --check` tells what is wrong with a file. This one is made by `cargo xtask reference`.\n"
+        "# Settings of {program}. Each is a comment: remove the # to set it. Flags and the environment override this file.\n# `{program} --config FILE --check` prints the first fault. `cargo xtask reference` writes this file.\n"
     );
     for setting in settings.iter().filter(|setting| !FLAGS_ONLY.contains(&&*setting.name)) {
         write!(text, "\n# {}\n#{} = {}\n", setting.help, setting.name, value(setting)).unwrap_or_default();

@@ -69,12 +69,12 @@ pub(super) enum Why {
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Well => "well",
+            Self::Well => "healthy",
             Self::HealthIgnored => "unwell, but ignored because too few nodes are well",
             Self::Draining => "draining",
             Self::Unnamed => "no source names it",
             Self::Full => "full",
-            Self::NoAddress => "no usable address",
+            Self::NoAddress => "no usable address: set NatsOptions::address or --advertise",
             Self::Reachability(Reachability::Reachable) => "answers",
             Self::Reachability(Reachability::Failing) => "no longer answers",
             Self::Reachability(Reachability::Unprobed) => "not probed yet",

@@ -42,7 +42,7 @@ fn announced_name_counts_when_it_is_resolved() {
     world.answers.insert(at(1), Some(health("aaaa", json!({}))));
     world.speak("aaaa", json!({ "address": "first:3000" }));
     assert_eq!(world.states(), [], "the name is not resolved");
-    assert_eq!(world.why("aaaa"), "no usable address");
+    assert_eq!(world.why("aaaa"), "no usable address: set NatsOptions::address or --advertise");
     let located = |announced: &str, addresses| Observation::Resolved { tag: tag("aaaa"), announced: announced.into(), addresses };
     world.observe(located("before:3000", vec![at(7)]));
     assert_eq!(world.states(), [], "the name is another's");
@@ -91,7 +91,7 @@ fn silence_is_ignored_when_nats_is_down_or_mute() {
     world.speakers.clear();
     world.pass(secs(60));
     assert_eq!(world.states(), [("aaaa", Ready), ("bbbb", Ready), ("cccc", Ready)], "no node is heard");
-    assert_eq!(world.why("aaaa"), "well");
+    assert_eq!(world.why("aaaa"), "healthy");
     let mut world = World::of_three_speakers();
     world.link(false);
     world.speakers.clear();
