@@ -199,11 +199,15 @@ impl Registry {
 fn log_transition(tag: NodeTag, process: &Process, before: Option<Verdict>, verdict: Verdict) {
     let (node, address, state, why) = (process.name(), process.address, verdict.state, verdict.why);
     match before {
-        None => tracing::info!(target: "sociable::balancer", %tag, node, address = address.map(tracing::field::display), ?state, %why, "node joined"),
+        None => {
+            tracing::info!(target: "sociable::balancer", %tag, node, address = address.map(tracing::field::display), ?state, %why, "node joined")
+        }
         Some(before) if before.state == state => {}
         Some(_) if state == State::Unwell => {
             tracing::warn!(target: "sociable::balancer", %tag, node, address = address.map(tracing::field::display), %why, "node unwell");
         }
-        Some(_) => tracing::info!(target: "sociable::balancer", %tag, node, address = address.map(tracing::field::display), ?state, %why, "node state changed"),
+        Some(_) => {
+            tracing::info!(target: "sociable::balancer", %tag, node, address = address.map(tracing::field::display), ?state, %why, "node state changed")
+        }
     }
 }
