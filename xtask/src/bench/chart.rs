@@ -37,6 +37,7 @@ const LONGEST: f64 = 220.0;
 
 const STYLE: &str = "\
   text { font: 12px system-ui, -apple-system, 'Segoe UI', Roboto, 'DejaVu Sans', sans-serif; fill: #1f2328; }
+  .page { fill: #fff; }
   .title { font-size: 17px; font-weight: 600; }
   .panel { font-size: 12.5px; font-weight: 600; }
   .name { text-anchor: end; }
@@ -46,6 +47,7 @@ const STYLE: &str = "\
   .base { fill: #c4cbd3; }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3; }
+    .page { fill: #0d1117; }
     .small { fill: #9198a1; }
     .ours { fill: #4493f8; }
     .other { fill: #7d8590; }
@@ -69,6 +71,7 @@ pub(super) fn draw(record: &Record) -> String {
     let _ = writeln!(svg, "<title id=\"title\">CPU time and memory of Socket.IO servers</title>");
     let _ = writeln!(svg, "<desc id=\"description\">{}</desc>", escaped(&description(record, &peers)));
     let _ = writeln!(svg, "<style>\n{STYLE}</style>");
+    let _ = writeln!(svg, "<rect class=\"page\" width=\"{WIDTH}\" height=\"{height}\" rx=\"8\"/>");
     text(&mut svg, MARGIN, 28, "title", "Server CPU and memory: shorter is better");
     let place = if session.is_pinned { " on one core" } else { "" };
     let middle = format!("Medians; rounds: {}, all servers in turns{place}.", session.rounds);
