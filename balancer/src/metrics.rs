@@ -1,4 +1,4 @@
-//! What is counted.
+//! The counters of a balancer.
 
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ use sociable_metrics::encode;
 use crate::http::refusal::Refusal;
 use crate::http::request::RequestKind;
 
-/// What requests are for, by the names in metrics.
+/// The kinds of requests, by their names in metrics.
 const KINDS: [(RequestKind, &str); 5] = [
     (RequestKind::Handshake, "handshake"),
     (RequestKind::Poll, "poll"),

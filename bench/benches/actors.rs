@@ -106,7 +106,7 @@ fn same_thread(criterion: &mut Criterion, system: &SystemRunner) {
     group.finish();
 }
 
-/// What calls find on the other thread.
+/// The state on the other thread that calls find.
 struct Worker {
     state: ActorCell<State>,
     handled: Arc<AtomicU64>,

@@ -1,4 +1,4 @@
-//! What an actor takes of memory, and what a message to one allocates.
+//! The memory of an actor, and the allocations of a message to one.
 //!
 //! Counted, not timed: bytes as they were asked of the allocator, without what it adds.
 

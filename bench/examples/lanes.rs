@@ -71,7 +71,7 @@ impl Case {
         }
     }
 
-    /// What a node listens to.
+    /// The subjects that a node subscribes to.
     fn subjects(self, node: usize) -> HashSet<String> {
         match self.scheme {
             Scheme::OneLane => HashSet::from([self.subject(0)]),
@@ -91,7 +91,7 @@ fn lane(room: usize) -> u64 {
     (hasher.finish() >> 32) % LANES
 }
 
-/// What all threads of a case share.
+/// The state that all threads of a case share.
 #[derive(Default)]
 struct Counts {
     /// Records, each for a room.
@@ -182,7 +182,7 @@ async fn sends(client: Client, case: Case, node: usize, readers: BTreeMap<String
     let mut order = 0;
     while !counts.stop.load(Relaxed) {
         for _ in 0..64 {
-            // What waits is put into one envelope for each lane, in the order in which it came.
+            // Waiting records go into one envelope for each lane, in their order.
             let mut waiting: Vec<(&str, Vec<usize>)> = vec![];
             for room in std::iter::repeat_with(&mut random).take(case.batch) {
                 match waiting.iter_mut().find(|(subject, _)| *subject == subjects[room]) {
@@ -210,7 +210,7 @@ async fn round_trip(client: &Client) {
     client.request("nobody", "".into()).await.expect_err("nobody listens, and the server says so");
 }
 
-/// What a case took, in microseconds of CPU for each record.
+/// The cost of a case, in microseconds of CPU for each record.
 #[derive(Clone, Copy)]
 struct Figures {
     /// Of one node.

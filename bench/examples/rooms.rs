@@ -1,4 +1,4 @@
-//! What a delivery costs the nodes of a cluster as nodes and rooms grow, and nothing else does.
+//! The cost of a delivery for the nodes of a cluster, as nodes and rooms grow and all else stays.
 //!
 //! ```text
 //! cargo build --release -p sociable --example bench
@@ -9,7 +9,7 @@
 //!
 //! 200 clients are spread over the nodes, and each room has 20 of them, on all nodes: with 10 rooms a client is in one, with 10,000 in a thousand. They send
 //! broadcasts to random rooms of theirs: as fast as 64 under way at a time go, and then 200 a second. The nodes have one core; NATS the other, and the clients too (`taskset -c 1`).
-//! What is sent, and by whom, is the same for every number of rooms but for the rooms. A run takes five minutes.
+//! Senders and events are the same for every number of rooms. A run takes five minutes.
 //! With `histories` it is measured what it costs that clients can come back: to the node that they left, or to any.
 #![allow(clippy::unwrap_used, reason = "a measurement that fails is none")]
 
@@ -68,7 +68,7 @@ async fn answers(stream: &mut Stream, prefix: &str, mut count: usize) {
     }
 }
 
-/// What the clients have done and heard.
+/// The events that the clients sent and received.
 #[derive(Default)]
 struct State {
     /// For each broadcast how many have not got it yet.
@@ -171,7 +171,7 @@ impl Load {
     }
 }
 
-/// What clients can come back to, with the variable that has the server do it.
+/// The kinds of history, each with the variable that enables it in the server.
 const HISTORIES: [(&str, Option<&str>); 3] = [("nothing", None), ("its node", Some("RECOVERY")), ("any node", Some("JETSTREAM"))];
 
 /// A node, and its port.
@@ -243,7 +243,7 @@ fn shown(figures: Vec<f64>) -> String {
     format!("{:.2} ({low:.2}–{high:.2})", median(figures))
 }
 
-/// What it costs that clients can come back.
+/// The cost of recovery.
 async fn histories(server: &str) {
     const NODES: usize = 2;
     println!("{}, {NODES} nodes, CPU in µs for each delivery, lowest and highest in brackets\n", Nats::version());

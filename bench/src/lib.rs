@@ -36,7 +36,7 @@ pub fn criterion() -> Criterion {
 pub struct State {
     /// Makes room for a niche, as a real state has one.
     pub list: Vec<u64>,
-    /// What has been added up.
+    /// The sum.
     pub total: u64,
     /// The rest.
     pub padding: [u64; 4],

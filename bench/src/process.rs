@@ -53,7 +53,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended already.
+        // The process may have ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
@@ -70,7 +70,7 @@ pub struct Nats {
 
 impl Drop for Nats {
     fn drop(&mut self) {
-        // What it still writes is left where temporary files are.
+        // Files that it still writes stay in the temporary folder.
         let _ = fs::remove_dir_all(&self.folder);
     }
 }
@@ -105,7 +105,7 @@ impl Nats {
 pub fn pinned(program: OsString, cores: Option<&str>) -> Command {
     let Some(cores) = cores else { return Command::new(program) };
     let mut command = Command::new("taskset");
-    // It becomes the program: the number stays.
+    // The shell becomes the program, so the process id stays.
     command.args(["--cpu-list", cores]).arg(program);
     command
 }

@@ -79,7 +79,7 @@ crate::counters! {
     EngineStats {
         /// Sessions open now.
         sessions: u64,
-        /// Those of them that are carried by a WebSocket.
+        /// The open sessions whose transport is WebSocket.
         websockets: u64,
     }
     /// Sessions opened.

@@ -41,7 +41,7 @@ pub struct EngineState {
     /// The number of workers that own sessions. Fixed by the first session, because ids lead to workers by it.
     shards: OnceLock<usize>,
     sessions: AtomicUsize,
-    /// Those of them that are carried by a WebSocket.
+    /// The open sessions whose transport is WebSocket.
     websockets: AtomicUsize,
     /// The budgets of all sessions together.
     pub(crate) memory: Memory,

@@ -54,7 +54,7 @@ impl Traces {
         let variables = Variables::of_process();
         let Some(endpoint) = variables.endpoint(flags.otlp_endpoint.as_deref())? else { return Ok(None) };
         variables.check()?;
-        // It speaks HTTP by itself, but not TLS.
+        // The exporter speaks HTTP without a client, but not TLS.
         let client = client::client(&endpoint, &variables)?;
         let exporter = SpanExporter::builder()
             .with_http()

@@ -11,7 +11,7 @@ const OFF: [&str; 6] = ["0", "f", "false", "n", "no", "off"];
 /// The state of the variable of an argument.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Variable {
-    /// There is none.
+    /// The variable does not exist.
     Unset,
     /// The value is empty, which counts as unset: templates of containers set all variables that they know.
     Empty,

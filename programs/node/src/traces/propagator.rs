@@ -19,7 +19,7 @@ impl TracePropagator for OpenTelemetry {
     }
 
     fn set_parent(&self, span: &Span, parent: &TraceContext) {
-        // It fails for spans that have no subscriber alone.
+        // The call fails for spans without a subscriber.
         drop(span.set_parent(Context::new().with_remote_span_context(remote(parent))));
     }
 
