@@ -53,7 +53,7 @@ test("node stops while it waits for its cluster", async () => {
   const ended = once(child, "exit");
   let output = "";
   child.stderr.setEncoding("utf8").on("data", (text) => { output += text; });
-  await until(() => output.includes("not there yet"), "the node waits for NATS");
+  await until(() => output.includes("cannot reach the cluster yet"), "the node waits for NATS");
   child.kill("SIGTERM");
   assert.deepEqual(await within(ended, "the node ends"), [0, null]);
   assert.match(output, /stopped before serving/);

@@ -65,7 +65,7 @@ describe("a file of settings", () => {
       ['nats = "nats://127.0.0.1"\nnats-ca = "/nowhere/ca.pem"', "/nowhere/ca.pem"],
       ['nats = "nats://127.0.0.1"\nnats-credentials = "/nowhere/node.creds"', "/nowhere/node.creds"],
       ['nats = "nats://127.0.0.1"\nnats-nkey = "SUCH"', "nkey"],
-      ['otlp-endpoint = "https://collector:4318"', "without TLS"],
+      ['otlp-endpoint = "ftp://collector"', "line 1, column 17: `otlp-endpoint`"],
     ]) {
       const { status, text: said } = check(text);
       assert.notEqual(status, 0, text);

@@ -91,7 +91,7 @@ test("handover refuses no connection and keeps websockets", async (t) => {
   for (let n = 0; n < 2; n++) {
     const next = await Balancer.start([...here.list, "--handover", socket], former.port);
     t.after(() => next.stop("SIGKILL"));
-    await until(() => former.output.includes("leaving"), "the one before leaves");
+    await until(() => former.output.includes("draining connections="), "the one before leaves");
     await asking.more(10);
     await assertTalks(raw, n);
     former = next;
@@ -167,7 +167,7 @@ test("idle balancer stops at once; a second signal ends a drain", async (t) => {
   const raw = await rawClient(t, here);
   assert.deepEqual(await empty.stop(), { code: 0, signal: null });
   here.balancer.child.kill("SIGTERM");
-  await until(() => here.balancer.output.includes("leaving"), "the balancer leaves");
+  await until(() => here.balancer.output.includes("draining connections="), "the balancer leaves");
   await assertTalks(raw, "still here");
   assert.deepEqual(await here.balancer.stop("SIGINT"), { code: 0, signal: null });
   await raw.gone();
