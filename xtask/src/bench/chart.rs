@@ -159,7 +159,7 @@ mod tests {
     fn chart_has_a_bar_for_each_figure() {
         let svg = draw(&record());
         // Echo, polling, connect and memory; the loop has no polling.
-        assert_eq!(svg.matches("<rect").count(), 7);
+        assert_eq!(svg.matches("<rect").count(), 1 + 7, "the background and the bars");
         assert!(svg.contains(">2.00<") && svg.contains(">2,211<"), "{svg}");
         assert!(svg.contains(&format!("width=\"{LONGEST:.1}\"")), "the highest figure has the longest bar");
         assert_eq!(svg, draw(&record()), "the same record gives the same chart");
