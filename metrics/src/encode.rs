@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
@@ -37,11 +37,8 @@ pub fn counters<'a>(
     label: &str,
     samples: impl IntoIterator<Item = (&'a str, u64)>,
 ) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (value, count) in samples {
-        ConstCounter::new(count).encode(family.encode_family(&[(label, value)])?)?;
-    }
-    Ok(())
+    let samples = samples.into_iter().map(|(value, count)| (value, ConstCounter::new(count)));
+    family(encoder.encode_descriptor(name, help, None, MetricType::Counter)?, label, samples)
 }
 
 /// Writes a gauge with a sample for each value of a label.
@@ -56,9 +53,14 @@ pub fn gauges<'a>(
     label: &str,
     samples: impl IntoIterator<Item = (&'a str, u64)>,
 ) -> fmt::Result {
-    let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (value, amount) in samples {
-        ConstGauge::new(amount).encode(family.encode_family(&[(label, value)])?)?;
+    let samples = samples.into_iter().map(|(value, amount)| (value, ConstGauge::new(amount)));
+    family(encoder.encode_descriptor(name, help, None, MetricType::Gauge)?, label, samples)
+}
+
+/// Writes the samples of a metric, each with its value of the label.
+fn family<'a>(mut encoder: MetricEncoder<'_>, label: &str, samples: impl Iterator<Item = (&'a str, impl EncodeMetric)>) -> fmt::Result {
+    for (value, metric) in samples {
+        metric.encode(encoder.encode_family(&[(label, value)])?)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ const fn single(name: &'static str, help: &'static str, parts: &'static [(&'stat
     Counter { name, help, label: "", parts }
 }
 
-const COUNTERS: [Counter; 21] = [
+const COUNTERS: [Counter; 22] = [
     single("envelopes_sent", "Envelopes sent to other nodes. Each holds one or more records.", &[("", "sent")]),
     single("envelopes_received", "Envelopes received from other nodes.", &[("", "received")]),
     single("envelopes_unsent", "Envelopes that the connection to NATS failed to send.", &[("", "unsent")]),
@@ -54,6 +54,7 @@ const COUNTERS: [Counter; 21] = [
     single("incompatible_nodes", "Nodes seen with another JetStream setting or wire format.", &[("", "disagreeing")]),
     single("forged_announcements", "Announcements in the name of this node that another process sent.", &[("", "spoken_for")]),
     single("events_outside_history", "Events that an emitter sent past the shared history.", &[("", "not_for_history")]),
+    single("trace_contexts_dropped", "Trace contexts left out because they exceed the bound of an envelope.", &[("", "traces_left_out")]),
     single("task_restarts", "Restarts of tasks of the adapter that died.", &[("", "restarted")]),
 ];
 

@@ -156,7 +156,7 @@ impl SendQueue {
     }
 
     /// Packs consecutive records for one route. The headers hold their trace contexts.
-    pub(crate) fn pack(&self, publisher: Publisher) -> Option<(Route, Bytes, Option<HeaderMap>)> {
+    pub(crate) fn pack(&self, publisher: Publisher, counters: &Counters) -> Option<(Route, Bytes, Option<HeaderMap>)> {
         let mut queue = self.queue.lock();
         let queue = &mut *queue;
         let first = queue.records.pop_if(|_| true)?;
@@ -177,7 +177,7 @@ impl SendQueue {
         if let Some(head) = envelope.first_chunk_mut() {
             Head { publisher, order: queue.order, sequence }.write(self.version(), head);
         }
-        let headers = traces.into_headers(longest.saturating_sub(envelope.len()));
+        let headers = traces.into_headers(longest.saturating_sub(envelope.len()), counters);
         Some((route, envelope.into(), headers))
     }
 }
@@ -206,7 +206,7 @@ mod tests {
             queue.push(route, wire::encode_end(id), &counters).unwrap();
         }
         let mut packed = vec![];
-        while let Some((route, envelope, headers)) = queue.pack(me) {
+        while let Some((route, envelope, headers)) = queue.pack(me, &Counters::default()) {
             assert_eq!(headers, None);
             let (head, records) = read(&envelope);
             assert_eq!(head.publisher, me);
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(counters.late.get(), 2);
         for (route, sequence) in [(Route::All, 2), (Route::Node(slow), 2), (Route::Node(other), 1)] {
             queue.push(route, wire::encode_end(2), &counters).unwrap();
-            let (_, envelope, _) = queue.pack(me).unwrap();
+            let (_, envelope, _) = queue.pack(me, &Counters::default()).unwrap();
             assert_eq!(read(&envelope).0.sequence, sequence, "{route:?}");
         }
     }

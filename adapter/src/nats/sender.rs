@@ -23,7 +23,7 @@ pub(super) async fn run(context: Arc<NatsContext>, client: Client) {
             continue;
         }
         queue.set_max_payload(client.max_payload());
-        let Some((route, envelope, headers)) = queue.pack(me) else { continue };
+        let Some((route, envelope, headers)) = queue.pack(me, &context.counters) else { continue };
         let subject = match route {
             Route::All | Route::Stream => all.clone(),
             Route::Node(tag) => context.unicast_subject(tag, "node").into(),

@@ -108,6 +108,8 @@ counters! {
     spoken_for,
     /// Events that a process sent to this node outside the shared history. Disconnected clients do not get them.
     not_for_history,
+    /// Trace contexts that were left out because they exceed the bound of an envelope.
+    traces_left_out,
     /// Tasks of the adapter that died and were restarted.
     restarted,
 }

@@ -174,10 +174,10 @@ impl PublishQueue {
     }
 
     /// Returns the messages to publish now.
-    pub(super) fn next_messages(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<Arc<StreamMessage>> {
+    pub(super) fn next_messages(&self, publisher: Publisher, version: u8, longest: usize, counters: &Counters) -> Vec<Arc<StreamMessage>> {
         let mut in_flight = self.in_flight.lock();
         if in_flight.is_empty() {
-            *in_flight = self.pack(publisher, version, longest).into_iter().map(Arc::new).collect();
+            *in_flight = self.pack(publisher, version, longest, counters).into_iter().map(Arc::new).collect();
         }
         in_flight.clone()
     }
@@ -232,7 +232,7 @@ impl PublishQueue {
     }
 
     /// Packs the waiting records: one message for each subject.
-    fn pack(&self, publisher: Publisher, version: u8, longest: usize) -> Vec<StreamMessage> {
+    fn pack(&self, publisher: Publisher, version: u8, longest: usize, counters: &Counters) -> Vec<StreamMessage> {
         let mut waiting = self.waiting.lock();
         let waiting = &mut *waiting;
         let (most, longest) = (MESSAGE.min(longest + HEAD), longest + HEAD);
@@ -250,12 +250,18 @@ impl PublishQueue {
             packing.add(waiting.records.cost(&record), record);
         }
         let packed = packing.into_iter().filter(|packing| !packing.payload.is_empty());
-        packed.map(|packed| self.seal(waiting, packed, publisher, version, longest)).collect()
+        let room = |packed: &Packing| longest.saturating_sub(packed.payload.len());
+        packed
+            .map(|mut packed| {
+                let headers = std::mem::take(&mut packed.traces).into_headers(room(&packed), counters);
+                self.seal(waiting, packed, headers, publisher, version)
+            })
+            .collect()
     }
 
     /// Numbers a message, and remembers its events until its place is known.
-    fn seal(&self, waiting: &mut Waiting, packed: Packing, publisher: Publisher, version: u8, longest: usize) -> StreamMessage {
-        let Packing { subject, mut payload, traces, entries, records, cost, since, .. } = packed;
+    fn seal(&self, waiting: &mut Waiting, packed: Packing, headers: Option<HeaderMap>, publisher: Publisher, version: u8) -> StreamMessage {
+        let Packing { subject, mut payload, entries, records, cost, since, .. } = packed;
         waiting.order += 1;
         let order = waiting.order;
         let sequence = match subject {
@@ -269,7 +275,6 @@ impl PublishQueue {
             Head { publisher, order, sequence }.write(version, head);
         }
         self.unplaced.lock().insert(order, entries);
-        let headers = traces.into_headers(longest.saturating_sub(payload.len()));
         StreamMessage { subject, order, payload: payload.into(), headers, since, records, cost }
     }
 }
@@ -350,13 +355,13 @@ mod tests {
         for (subject, id) in [(StreamSubject::All, 1), (StreamSubject::Own, 2), (StreamSubject::All, 3)] {
             queue.push(subject, wire::encode_end(id), None, 1000, &counters).unwrap();
         }
-        let messages = queue.next_messages(ME(), 1, 1000);
+        let messages = queue.next_messages(ME(), 1, 1000, &Counters::default());
         let packed: Vec<_> = messages.iter().map(|message| (message.subject, message.order, message.records)).collect();
         assert_eq!(packed, [(StreamSubject::All, 1, 2), (StreamSubject::Own, 2, 1)]);
-        assert_eq!(queue.next_messages(ME(), 1, 1000).len(), 2, "messages are in flight until they are finished");
+        assert_eq!(queue.next_messages(ME(), 1, 1000, &Counters::default()).len(), 2, "messages are in flight until they are finished");
         queue.finish(&messages, &[Outcome::Persisted, Outcome::Lost]);
         assert_eq!(queue.waiting.lock().records.bytes(), 0);
-        assert!(queue.next_messages(ME(), 1, 1000).is_empty());
+        assert!(queue.next_messages(ME(), 1, 1000, &Counters::default()).is_empty());
         assert!(queue.flushed(3).now_or_never().unwrap().is_ok(), "earlier losses are not reported again");
     }
 
@@ -365,7 +370,7 @@ mod tests {
         let (queue, counters) = queue();
         queue.push(StreamSubject::All, wire::encode_end(1), None, 1000, &counters).unwrap();
         let flushed = queue.flushed(queue.pushed());
-        let messages = queue.next_messages(ME(), 1, 1000);
+        let messages = queue.next_messages(ME(), 1, 1000, &Counters::default());
         queue.finish(&messages, &[Outcome::Refused]);
         assert!(flushed.now_or_never().unwrap().is_err());
     }
@@ -375,7 +380,7 @@ mod tests {
         let (queue, counters) = queue();
         queue.note_loss();
         queue.push(StreamSubject::All, wire::encode_end(1), None, 1000, &counters).unwrap();
-        let messages = queue.next_messages(ME(), 1, 1000);
+        let messages = queue.next_messages(ME(), 1, 1000, &Counters::default());
         assert_eq!(records(&messages[0]), [Record::Lost, Record::End(1)]);
         assert_eq!(Head::read(&mut Reader::new(&messages[0].payload)).unwrap().sequence, 1);
     }
@@ -384,12 +389,12 @@ mod tests {
     fn queue_probes_a_server_that_refuses() {
         let (queue, _) = queue();
         queue.probe(ME(), 1);
-        assert!(queue.next_messages(ME(), 1, 1000).is_empty());
+        assert!(queue.next_messages(ME(), 1, 1000, &Counters::default()).is_empty());
         queue.note_refusal(&std::io::Error::other("full"));
         queue.note_loss();
-        assert!(queue.next_messages(ME(), 1, 1000).is_empty(), "a loss alone is no reason to ask");
+        assert!(queue.next_messages(ME(), 1, 1000, &Counters::default()).is_empty(), "a loss alone is no reason to ask");
         queue.probe(ME(), 1);
-        assert_eq!(queue.next_messages(ME(), 1, 1000)[0].payload.len(), HEAD);
+        assert_eq!(queue.next_messages(ME(), 1, 1000, &Counters::default())[0].payload.len(), HEAD);
         queue.note_acceptance();
         assert!(!queue.is_refused());
     }

@@ -32,7 +32,7 @@ impl StreamPublisher<'_> {
     async fn run(&self) {
         let (queue, me) = (&self.state.queue, self.state.me);
         loop {
-            let messages = queue.next_messages(me, self.version(), self.context.send_queue.max_record());
+            let messages = queue.next_messages(me, self.version(), self.context.send_queue.max_record(), &self.context.counters);
             if messages.is_empty() {
                 if queue.is_refused() {
                     if tokio::time::timeout(PROBE, queue.wake.notified()).await.is_err() {

@@ -5,6 +5,8 @@ use std::collections::VecDeque;
 use async_nats::{HeaderMap, HeaderName, HeaderValue};
 use sociable_protocol::TraceContext;
 
+use crate::nats::stats::Counters;
+
 /// The name of the header: one line for each record with a context, `NUMBER TRACEPARENT TRACESTATE`.
 const NAME: &str = "Sociable-Trace";
 /// The most bytes of the header in one envelope: a stream takes 64 KiB of all headers. Further contexts are left out.
@@ -19,6 +21,7 @@ pub(crate) struct PackedTraces {
     records: usize,
     lines: Vec<String>,
     bytes: usize,
+    left_out: u64,
 }
 
 impl PackedTraces {
@@ -30,14 +33,21 @@ impl PackedTraces {
             if self.bytes + bytes <= MAX_BYTES {
                 self.bytes += bytes;
                 self.lines.push(line);
+            } else {
+                self.left_out += 1;
             }
         }
         self.records += 1;
     }
 
-    /// Returns the header, if there is one and a message has `room` for it besides its payload.
-    pub(crate) fn into_headers(self, room: usize) -> Option<HeaderMap> {
-        if self.lines.is_empty() || self.bytes + RESERVED > room {
+    /// Returns the header, if there is one and a message has `room` for it besides its payload. Contexts that are left out are counted.
+    pub(crate) fn into_headers(self, room: usize, counters: &Counters) -> Option<HeaderMap> {
+        let fits = self.bytes + RESERVED <= room;
+        let left_out = self.left_out + if fits { 0 } else { self.lines.len() as u64 };
+        if left_out > 0 {
+            counters.traces_left_out.add(left_out);
+        }
+        if self.lines.is_empty() || !fits {
             return None;
         }
         let mut headers = HeaderMap::new();
@@ -118,7 +128,7 @@ mod tests {
         let records = [None, context(1, ""), context(2, "a=1, b=2"), None, context(3, "")];
         let mut packed = PackedTraces::default();
         records.iter().cloned().for_each(|record| packed.push(record));
-        let mut read = Traces::read(packed.into_headers(ROOM).as_ref());
+        let mut read = Traces::read(packed.into_headers(ROOM, &Counters::default()).as_ref());
         assert!(read.cost() > 0);
         for record in records {
             assert_eq!(read.next(), record);
@@ -130,7 +140,7 @@ mod tests {
     fn envelope_without_contexts_has_no_header() {
         let mut packed = PackedTraces::default();
         packed.push(None);
-        assert_eq!(packed.into_headers(ROOM), None);
+        assert_eq!(packed.into_headers(ROOM, &Counters::default()), None);
         assert_eq!(Traces::read(None).next(), None);
     }
 
@@ -139,7 +149,15 @@ mod tests {
         let mut packed = PackedTraces::default();
         (0..4000).for_each(|_| packed.push(context(1, &format!("a={}", "x".repeat(500)))));
         assert!((1..=MAX_BYTES).contains(&packed.bytes));
-        assert_eq!(PackedTraces { bytes: 100, lines: vec![String::new()], records: 1 }.into_headers(200), None);
+        let (counters, kept) = (Counters::default(), packed.lines.len());
+        assert!(packed.into_headers(ROOM, &counters).is_some());
+        assert_eq!(counters.traces_left_out.get(), 4000 - kept as u64);
+
+        let mut packed = PackedTraces::default();
+        packed.push(context(1, ""));
+        let counters = Counters::default();
+        assert_eq!(packed.into_headers(RESERVED, &counters), None);
+        assert_eq!(counters.traces_left_out.get(), 1);
     }
 
     #[test]
