@@ -5,8 +5,16 @@ use crate::rust::cargo;
 use crate::{book, compose, deny, features, js, package, rust, tally, test, tidy, tools, tree};
 
 /// The node and the libraries that it is made of.
-const PORTABLE: [&str; 7] =
-    ["sociable-protocol", "sociable-engine", "sociable-metrics", "sociable-nats", "sociable-adapter", "sociable", "sociable-node"];
+const PORTABLE: [&str; 8] = [
+    "sociable-protocol",
+    "sociable-engine",
+    "sociable-metrics",
+    "sociable-nats",
+    "sociable-adapter",
+    "sociable",
+    "sociable-gateway",
+    "sociable-node",
+];
 
 /// The checks, the quickest first, then the tests. Each runs even if one before it failed: one run shows all there is to mend.
 pub(crate) fn run(report: &mut Report) {

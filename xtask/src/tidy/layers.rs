@@ -6,16 +6,17 @@ use super::Complaint;
 use super::manifest::table;
 
 /// The crates of the workspace, each with those that its `[dependencies]` may name.
-const DEPENDENCIES: [(&str, &[&str]); 11] = [
+const DEPENDENCIES: [(&str, &[&str]); 12] = [
     ("protocol", &[]),
     ("metrics", &[]),
     ("nats", &[]),
     ("engine", &["sociable-protocol"]),
     ("adapter", &["sociable-protocol", "sociable-nats"]),
     ("node", &["sociable-protocol", "sociable-engine", "sociable-metrics", "sociable-adapter"]),
+    ("gateway", &["sociable", "sociable-nats"]),
     ("balancer", &["sociable-protocol", "sociable-metrics", "sociable-nats"]),
     ("programs/common", &["sociable-protocol", "sociable-nats"]),
-    ("programs/node", &["sociable", "sociable-program"]),
+    ("programs/node", &["sociable", "sociable-gateway", "sociable-program"]),
     ("programs/balancer", &["sociable-balancer-core", "sociable-program"]),
     ("programs/emit", &["sociable-protocol", "sociable-adapter", "sociable-program"]),
 ];

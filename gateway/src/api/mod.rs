@@ -1,0 +1,1 @@
+//! The API: the operations that a backend asks for, and the ways to ask.

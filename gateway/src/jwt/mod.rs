@@ -1,0 +1,1 @@
+//! Tokens: connections of clients that prove their claims.

@@ -1,0 +1,1 @@
+//! Webhooks: requests to backends about connections and events.
