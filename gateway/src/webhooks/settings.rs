@@ -294,11 +294,6 @@ impl NamespaceHooks {
         }
         Ok(())
     }
-
-    /// Returns the target of an event, if it has one.
-    pub(super) fn target_of(&self, event: &str) -> Option<&Target> {
-        self.events.get(event).or_else(|| self.events.get(EVERY_OTHER))
-    }
 }
 
 fn millis<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
@@ -356,14 +351,6 @@ mod tests {
         }
         let batched = format!(r#"{{"disconnected":{{{url},"batch":true}},"events":{{"*":{{{url},"batch":true}}}}}}"#);
         assert!(serde_json::from_str::<NamespaceHooks>(&batched).unwrap().check().is_ok());
-    }
-
-    #[test]
-    fn event_without_its_own_target_goes_to_the_star() {
-        let hooks: NamespaceHooks = serde_json::from_str(r#"{"events":{"say":"http://a/","*":"http://b/"}}"#).unwrap();
-        let url = |event| hooks.target_of(event).map(|target| target.url.name());
-        assert_eq!((url("say").as_deref(), url("other").as_deref()), (Some("http://a/"), Some("http://b/")));
-        assert!(NamespaceHooks::default().target_of("say").is_none());
     }
 
     #[test]
