@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! Start with [`Server::builder`], [`Server::on`] and [`Socket`]. [`handler`] lists the arguments that a handler can take. The repository has a
+//! Start with [`Server::builder`], [`Server::on`](Namespace::on) and [`Socket`]. [`handler`] lists the arguments that a handler can take. The repository has a
 //! guide for each concept in `docs/guide`.
 //!
 //! # Layout of the source

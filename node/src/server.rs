@@ -62,6 +62,24 @@ impl Server {
         self.inner.of(name)
     }
 
+    /// Returns the namespace of this name, and does not create it. `None` if no namespace can have the name. A missing leading slash is added.
+    ///
+    /// The namespaces of a pattern may exist on other nodes alone. For the name of such a namespace, a handle is returned that reaches the sockets
+    /// of the whole cluster. The handle adds nothing to this node, so names may come from outside. Take a new one for each use. A function of
+    /// [`of_dynamic`](Self::of_dynamic) may accept any name.
+    ///
+    /// ```
+    /// let io = sociable::Server::builder().build()?;
+    /// io.of_pattern(regex::Regex::new(r"^/document-\d+$")?);
+    /// assert!(io.find("/document-7").is_some() && io.find("/picture-7").is_none());
+    /// assert_eq!(io.namespaces().len(), 1, "only the main namespace");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn find(&self, name: &str) -> Option<Namespace> {
+        let name = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
+        self.inner.find(name)
+    }
+
     /// Returns the namespaces whose names match a pattern. Each is created when the first client asks for it.
     ///
     /// ```
@@ -179,6 +197,11 @@ impl Server {
     /// Events are then delivered without being persisted, and a client that loses its connection cannot be recovered.
     pub fn is_keeping(&self) -> bool {
         self.inner.adapter.persists()
+    }
+
+    /// Returns whether the nodes share their history, as with JetStream. [`flushed`](Self::flushed) is then a promise.
+    pub fn shares_history(&self) -> bool {
+        self.inner.recoveries.as_ref().is_some_and(|recoveries| recoveries.history.is_shared())
     }
 
     /// Returns the report that load balancers poll, for instance as `GET /healthz`. The application may add a name.
