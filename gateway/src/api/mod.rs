@@ -1,1 +1,6 @@
-//! The API: the operations that a backend asks for, and the ways to ask.
+//! The API by which backends send events and move sockets.
+
+pub mod idempotency;
+#[cfg(feature = "nats")]
+pub mod link;
+pub mod peers;
