@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use sociable_adapter::Member;
 use sociable_engine::{EngineService, Serve};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, Health};
+use sociable_protocol::{Args, Health, NodeTag};
 
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
@@ -185,6 +186,18 @@ impl Server {
         self.inner.cluster().server_count().await
     }
 
+    /// Returns the other living nodes, as far as this one knows.
+    ///
+    /// A node that was killed is listed until its silence is noticed.
+    pub fn other_nodes(&self) -> Vec<Member> {
+        self.inner.cluster().other_nodes()
+    }
+
+    /// Returns the tag of this node, the first part of all its ids.
+    pub fn tag(&self) -> NodeTag {
+        self.inner.engine().tag()
+    }
+
     /// Returns whether the other nodes can be reached, as far as this node has noticed.
     ///
     /// While they cannot, the node still serves its own clients. The load balancer decides whether it gets new ones.
@@ -243,6 +256,12 @@ impl Server {
     /// Some changes could not be persisted in time, and do not reach other nodes.
     pub async fn flushed(&self) -> Result<(), EmitError> {
         self.inner.flushed().await
+    }
+
+    /// Returns the namespace of this name, if it exists on this node. A missing leading slash is added.
+    pub fn namespace(&self, name: &str) -> Option<Namespace> {
+        let namespaces = self.inner.namespaces.read();
+        if name.starts_with('/') { namespaces.get(name).cloned() } else { namespaces.get(format!("/{name}").as_str()).cloned() }
     }
 
     /// Returns the namespaces of this node.

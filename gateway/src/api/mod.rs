@@ -8,14 +8,20 @@
 //! * `exchange.rs`: one request and its answer, on any transport. `format.rs`: JSON and MessagePack.
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
+//! * [`idempotency`]: keys by which a repeated request does nothing twice. [`peers`]: questions to all nodes.
+//! * `link.rs`: the connection to the NATS servers.
 
 mod exchange;
 mod format;
 mod http;
+pub mod idempotency;
 mod keys;
 mod limits;
+#[cfg(feature = "nats")]
+pub mod link;
 mod model;
 mod operations;
+pub mod peers;
 pub mod problem;
 mod query;
 mod routes;
