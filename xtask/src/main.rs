@@ -4,6 +4,7 @@
 //! - `test`: the parts and their order
 //! - `rust`, `js`, `clients`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
+//! - `starters`: the projects in `examples/`
 //! - `ci`: the checks before the tests
 //! - `features`: each feature of a package alone
 //! - `deny`: the rules for dependencies
@@ -39,6 +40,7 @@ mod reference;
 mod release;
 mod report;
 mod rust;
+mod starters;
 mod suites;
 mod tally;
 mod test;
