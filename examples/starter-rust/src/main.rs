@@ -31,6 +31,7 @@ fn probe(settings: &Settings) -> Result<(), Box<dyn Error>> {
 
 async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     tracing_subscriber::fmt().with_ansi(io::stdout().is_terminal()).with_env_filter(EnvFilter::try_new(&settings.log)?).init();
+    settings.check()?;
     let logins = settings.logins()?;
     // The first process of a container gets no signal that it does not listen for.
     let mut stop = signal(SignalKind::terminate())?;

@@ -82,7 +82,7 @@ pub struct Settings {
     pub node_name: String,
 
     /// Persist events and sessions with JetStream; set it on all nodes alike
-    #[arg(long, env = "SOCIABLE_JETSTREAM", value_parser = BoolishValueParser::new(), requires_all = ["nats", "recovery"])]
+    #[arg(long, env = "SOCIABLE_JETSTREAM", value_parser = BoolishValueParser::new())]
     jetstream: bool,
 
     /// Seconds a disconnected client can resume its session; off if unset
@@ -114,26 +114,37 @@ pub struct Settings {
     pub log: String,
 }
 
-/// The reason why the settings are no logins.
-#[derive(Clone, Copy, Debug, thiserror::Error)]
-pub enum KeyError {
+/// The reason why settings do not fit together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
     #[error("the nodes of a cluster need one key: set STARTER_KEY to the output of `openssl rand -hex 64`")]
-    Missing,
+    NoKey,
     #[error("STARTER_KEY has less than {KEY_LENGTH} characters: set it to the output of `openssl rand -hex 64`")]
-    Short,
+    ShortKey,
+    #[error("JetStream needs a cluster and recovery: set SOCIABLE_NATS and SOCIABLE_RECOVERY too")]
+    JetStream,
 }
 
 impl Settings {
+    /// Checks what one setting requires of others.
+    ///
+    /// # Errors
+    ///
+    /// JetStream is on without NATS or recovery.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        if self.jetstream && (self.nats.is_none() || self.recovery.is_none()) { Err(SettingsError::JetStream) } else { Ok(()) }
+    }
+
     /// Returns the logins, which sign by the key.
     ///
     /// # Errors
     ///
     /// The key is too short, or there is none in a cluster.
-    pub fn logins(&self) -> Result<Logins, KeyError> {
+    pub fn logins(&self) -> Result<Logins, SettingsError> {
         let key = match &self.key {
-            Some(key) if key.len() < KEY_LENGTH => return Err(KeyError::Short),
-            Some(key) => Key::try_from(key.as_bytes()).map_err(|_| KeyError::Short)?,
-            None if self.nats.is_some() => return Err(KeyError::Missing),
+            Some(key) if key.len() < KEY_LENGTH => return Err(SettingsError::ShortKey),
+            Some(key) => Key::try_from(key.as_bytes()).map_err(|_| SettingsError::ShortKey)?,
+            None if self.nats.is_some() => return Err(SettingsError::NoKey),
             None => Key::generate(),
         };
         Ok(Logins::new(key, Duration::from_secs(self.login_hours * 3600)).secure(self.secure_cookie))
@@ -204,15 +215,15 @@ mod tests {
     #[test]
     fn cluster_is_refused_without_a_key() {
         assert!(settings(&[]).logins().is_ok());
-        assert!(matches!(settings(&["--nats", "nats://127.0.0.1"]).logins(), Err(KeyError::Missing)));
-        assert!(matches!(settings(&["--key", "short"]).logins(), Err(KeyError::Short)));
+        assert!(matches!(settings(&["--nats", "nats://127.0.0.1"]).logins(), Err(SettingsError::NoKey)));
+        assert!(matches!(settings(&["--key", "short"]).logins(), Err(SettingsError::ShortKey)));
         assert!(settings(&["--nats", "nats://127.0.0.1", "--key", &"k".repeat(KEY_LENGTH)]).logins().is_ok());
     }
 
     #[test]
     fn jetstream_is_refused_without_recovery() {
-        let jetstream = ["starter", "--nats", "nats://127.0.0.1", "--jetstream"];
-        assert!(Settings::try_parse_from(jetstream).is_err());
-        assert!(Settings::try_parse_from([&jetstream[..], &["--recovery", "120"]].concat()).is_ok());
+        let jetstream = ["--nats", "nats://127.0.0.1", "--jetstream"];
+        assert_eq!(settings(&jetstream).check(), Err(SettingsError::JetStream));
+        assert_eq!(settings(&[&jetstream[..], &["--recovery", "120"]].concat()).check(), Ok(()));
     }
 }
