@@ -7,10 +7,16 @@
 //! * `chat.rs`: the namespace `/chat`, its rooms and events.
 //! * `routes.rs`: the HTTP routes of users. `problem.rs`: their errors.
 //! * `text.rs`: names and messages, checked while they are decoded.
-//! * `operations.rs`: health, readiness and metrics.
+//! * `operations.rs`: health, readiness and metrics. `api.rs`: the API for other programs.
+//!
+//! | feature | default | |
+//! |---|---|---|
+//! | `api` | yes | The HTTP API of the cluster, for programs in other languages. |
 //!
 //! No node has state of its own: a token is valid on every node, and rooms span the cluster. So clients may come to any node.
 
+#[cfg(feature = "api")]
+pub mod api;
 pub mod chat;
 pub mod login;
 pub mod operations;

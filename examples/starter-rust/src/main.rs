@@ -43,6 +43,10 @@ async fn serve(settings: Settings) -> Result<(), Box<dyn Error>> {
     if let Some(address) = settings.admin_addr {
         rt::spawn(application.operations.serve(address)?);
     }
+    #[cfg(feature = "api")]
+    if let Some((address, file)) = settings.api_addr.zip(settings.api_keys.as_deref()) {
+        rt::spawn(starter::api::serve(&application.io, address, starter::api::keys(file)?)?);
+    }
     let server = application.io.clone();
     let app = move || App::new().configure(|app| application.configure(app));
     let mut server =

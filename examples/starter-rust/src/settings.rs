@@ -37,6 +37,16 @@ pub struct Settings {
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR")]
     pub admin_addr: Option<std::net::SocketAddr>,
 
+    /// Address of the HTTP API for other programs; off if unset. It has no TLS
+    #[cfg(feature = "api")]
+    #[arg(long, env = "SOCIABLE_API_ADDR", requires = "api_keys")]
+    pub api_addr: Option<std::net::SocketAddr>,
+
+    /// File with the keys of the API (TOML)
+    #[cfg(feature = "api")]
+    #[arg(long, env = "SOCIABLE_API_KEYS", requires = "api_addr")]
+    pub api_keys: Option<PathBuf>,
+
     /// Worker threads; one per core if unset
     #[arg(long, env = "SOCIABLE_WORKERS", value_parser = clap::value_parser!(u16).range(1..))]
     pub workers: Option<u16>,

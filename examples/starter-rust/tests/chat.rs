@@ -199,6 +199,27 @@ async fn announcement_of_a_route_reaches_the_room() -> Outcome {
     Ok(())
 }
 
+#[cfg(feature = "api")]
+#[actix_web::test]
+async fn event_of_the_api_reaches_the_room() -> Outcome {
+    use sociable_gateway::api::{Api, Keys};
+
+    let application = application();
+    let server = serve(&application);
+    let bob = member(&application, &server, "Bob", "red").await?;
+    let key = "a secret of 32 characters or more";
+    let keys = json!({ "keys": { "shop": { "secret": key, "operations": ["emit"], "namespaces": ["/chat"] } } });
+    let api = Api::builder(&application.io, Keys::new(serde_json::from_value(keys)?)?).build();
+    let app = init_service(App::new().service(api.service())).await;
+    let event = json!({ "namespace": "/chat", "rooms": ["room:red"], "event": "sold", "args": ["tea"] });
+    for (key, status) in [("another", StatusCode::UNAUTHORIZED), (key, StatusCode::OK)] {
+        let emit = TestRequest::post().uri("/api/v1/emit").insert_header((AUTHORIZATION, format!("Bearer {key}"))).set_json(&event);
+        assert_eq!(call_service(&app, emit.to_request()).await.status(), status);
+    }
+    assert_eq!(bob.expect("sold").await?.data::<String>()?, "tea");
+    Ok(())
+}
+
 #[actix_web::test]
 async fn health_reports_the_node_until_it_drains() -> Outcome {
     let application = application();
