@@ -10,7 +10,9 @@ use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use sociable::{Cors, Recovery, Server, ServerBuilder};
 use sociable_program::log::{self, Format};
 
+use crate::api::ApiFlags;
 use crate::cluster::ClusterFlags;
+use crate::namespaces::Demo;
 
 /// Seconds of the drain of a node with others. Kubernetes kills a container after 30 s, and the stop behind the drain takes up to 10.
 const DRAIN_SECS: u64 = 10;
@@ -126,6 +128,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_ALLOW_EIO3", value_parser = BoolishValueParser::new())]
     allow_eio3: bool,
 
+    /// Namespace of the demonstration and of its page on `/`; `off` switches both off
+    #[arg(long, env = "SOCIABLE_DEMO", value_name = "NAMESPACE", default_value = "/")]
+    pub(crate) demo: Demo,
+
     /// Folder with the files of the official client to serve: `dist` of the npm package socket.io-client
     #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]
     serve_client: Option<PathBuf>,
@@ -161,6 +167,9 @@ pub(crate) struct Flags {
     /// Name of this node in logs and on the page; the host name if unset
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) api: ApiFlags,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterFlags,
