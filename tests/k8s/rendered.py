@@ -22,8 +22,8 @@ OVERLAYS = list(FOLDERS)
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 #: Those that bring a way in: there is one of them at most.
 WAYS_IN = {"load-balancer", "ingress", "gateway"}
-#: Components for `sociable-node`, whose settings no program of your own has.
-NOT_FOR = {"starter-rust": {"backend", "tracing"}}
+#: Components that an overlay is not rendered with: those whose settings `sociable-node` alone has, and those that another variant shows.
+NOT_FOR = {"starter-rust": {"backend", "tracing"}, "backend": set(COMPONENTS), "dev": {"backend"}}
 
 
 def included(overlay):

@@ -64,11 +64,12 @@ pub(crate) fn ensure_python() -> Result<(), String> {
     }
     ensure_debian()?;
     println!("\n=== making {PYTHON}: no registry has it");
-    // The Python of Debian, which is older. The starter needs 3.11. As in the image of the registry, pip may install for all.
+    // With the Python of Debian, in an environment: `pip` refuses to install beside packages of the system.
     let dockerfile = format!(
         "FROM {DEBIAN}\n\
-         RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-pip && rm -rf /var/lib/apt/lists/* \\\n\
-         \x20   && rm /usr/lib/python3*/EXTERNALLY-MANAGED && ln -s python3 /usr/bin/python\n"
+         RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/* \\\n\
+         \x20   && python3 -m venv /usr/local/python\n\
+         ENV PATH=/usr/local/python/bin:$PATH PIP_CERT={CERTIFICATES}\n"
     );
     build(PYTHON, &context("python")?, &dockerfile)
 }
