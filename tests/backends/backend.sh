@@ -51,7 +51,7 @@ call() {
 
 is_signed || answer '401 Unauthorized' '{}'
 if [ "$type" = io.sociable.connect ]; then
-    answer '200 OK' "$(printf %s "$body" | jq -c 'if .auth.name? then {allow: true, data: {name: .auth.name}, join: ["everyone"]}
+    answer '200 OK' "$(printf %s "$body" | jq -c 'if (.auth.name? // "") != "" then {allow: true, data: {name: .auth.name}, join: ["everyone"]}
         else {allow: false, error: {message: "send a name", data: {backend: "curl"}}} end')"
 fi
 namespace=$(printf %s "$body" | jq -r .namespace)

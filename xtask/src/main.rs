@@ -2,7 +2,7 @@
 //!
 //! Layout, in reading order:
 //! - `test`: the parts and their order
-//! - `rust`, `js`, `clients`, `suites`: the parts
+//! - `rust`, `js`, `clients`, `backends`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
 //! - `ci`: the checks before the tests
 //! - `features`: each feature of a package alone
@@ -22,6 +22,7 @@
 //! - `workspace`: paths
 //! - `packages`: the packages of the workspace
 
+mod backends;
 mod bench;
 mod book;
 mod ci;
