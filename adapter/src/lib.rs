@@ -72,6 +72,15 @@ pub enum AdapterError {
     },
 }
 
+/// A living node of a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// The first part of all ids of the node. A node that restarts gets another tag.
+    pub tag: NodeTag,
+    /// The name of the node, for people. Names may repeat.
+    pub name: ByteString,
+}
+
 /// Counts and latencies of an adapter since its start, for exporters.
 #[derive(Clone, Debug, Default)]
 pub struct MetricsSnapshot {
@@ -151,6 +160,11 @@ pub trait Adapter: Send + Sync + Debug + 'static {
 
     /// Returns the number of living nodes, this one included.
     fn server_count(&self) -> BoxFuture<'static, usize>;
+
+    /// Returns the other living nodes, as far as this one knows. The default has none.
+    fn other_nodes(&self) -> Vec<Member> {
+        vec![]
+    }
 
     /// Returns counts and latencies since the start. The default has none.
     fn metrics(&self) -> MetricsSnapshot {

@@ -30,7 +30,6 @@ pub struct EmitEvent {
     pub event: String,
     /// The arguments of the event. A binary value is `{"$binary":"<Base64>"}`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[cfg_attr(feature = "api", schema(value_type = Vec<Object>))]
     pub args: Vec<Json>,
     /// Whether the event is dropped for clients that cannot get it at once.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

@@ -2,6 +2,8 @@
 //!
 //! JSON has no binary values. A binary value is an object with the one key `$binary`, whose value is Base64 (RFC 4648, section 4):
 //! `{"$binary":"AQID"}`. An object of a client that looks like this gets one more `$`: `{"$$binary":…}`. Reading takes that `$` off.
+//!
+//! Formats that have binary values, such as MessagePack, write them as such. Reading takes both forms.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -79,12 +81,24 @@ fn is_escaped(key: &str) -> bool {
     key.strip_prefix('$').is_some_and(|rest| rest.trim_start_matches('$') == "binary" && rest.starts_with('$'))
 }
 
+#[cfg(feature = "api")]
+impl utoipa::PartialSchema for Json {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        utoipa::openapi::ObjectBuilder::new().schema_type(utoipa::openapi::schema::SchemaType::AnyValue).into()
+    }
+}
+
+/// Any value.
+#[cfg(feature = "api")]
+impl utoipa::ToSchema for Json {}
+
 /// A value that is written with the forms of binary values.
 struct Written<'a>(&'a Value);
 
 impl Serialize for Written<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match self.0 {
+            Value::Binary(bytes) if !serializer.is_human_readable() => serializer.serialize_bytes(bytes),
             Value::Binary(bytes) => {
                 let mut map = serializer.serialize_map(Some(1))?;
                 map.serialize_entry(BINARY, &BASE64_STANDARD.encode(bytes))?;

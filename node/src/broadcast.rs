@@ -177,6 +177,20 @@ impl BroadcastOperator {
         self.namespace.fetch(self.target, self.flags)
     }
 
+    /// Returns the number of the sockets on this node.
+    ///
+    /// No socket is copied for it: each worker thread counts its own.
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server) {
+    /// let listening = io.to("red").except("muted").local_count().await;
+    /// # let _ = listening;
+    /// # }
+    /// ```
+    pub async fn local_count(self) -> usize {
+        self.namespace.count_local(self.target).await
+    }
+
     /// Makes the sockets join rooms.
     ///
     /// # Errors

@@ -24,7 +24,7 @@
 //! }
 //! ```
 //!
-//! Start with [`Server::builder`], [`Server::on`] and [`Socket`]. [`handler`] lists the arguments that a handler can take. The repository has a
+//! Start with [`Server::builder`], [`Server::on`](Namespace::on) and [`Socket`]. [`handler`] lists the arguments that a handler can take. The repository has a
 //! guide for each concept in `docs/guide`.
 //!
 //! # Layout of the source
@@ -88,7 +88,7 @@ pub mod testing;
 mod thread;
 mod trace;
 
-pub use sociable_adapter::{self as adapter, Room};
+pub use sociable_adapter::{self as adapter, Member, Room};
 
 #[cfg(feature = "nats")]
 pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
@@ -100,7 +100,7 @@ pub use sociable_engine::{
 };
 /// The encoded arguments of an event or acknowledgement, as they were received.
 pub use sociable_protocol::Args as RawArgs;
-pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, Parser, TraceContext, Value};
+pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackParser, NodeTag, Parser, TraceContext, Value};
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
 pub use self::actors::{ActorDeath, ActorKindReport, Actors, NamespaceActors, WorkerActors};

@@ -1,6 +1,5 @@
 //! Namespaces: the state that all threads share.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering, fence};
 use std::sync::{Arc, Weak};
@@ -14,7 +13,6 @@ use sociable_engine::layer::{EngineState, after};
 use sociable_protocol::maps::Map;
 use sociable_protocol::websocket::Payload;
 use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use crate::ack::{AckReply, BroadcastAckError};
@@ -30,7 +28,6 @@ use crate::server::Server;
 use crate::server_state::ServerState;
 use crate::stats::{AllCounters, Count};
 use crate::thread::count_on;
-use crate::thread::namespace_actor::NamespaceActor;
 use crate::trace;
 
 /// A namespace. Clones are cheap and share the same namespace.
@@ -269,26 +266,6 @@ impl Namespace {
             return Err(EmitError::Reserved(event.to_owned()));
         }
         Ok((event.into(), args.into_args(self.encoding())?))
-    }
-
-    /// Returns the rooms of this node with their numbers of sockets, including the room of each socket's id.
-    pub async fn local_rooms(&self) -> HashMap<Room, usize> {
-        let (sender, mut receiver) = mpsc::unbounded_channel();
-        let namespace = self.clone();
-        let mut reports = self.on_workers(None, 0, move |local| {
-            let rooms = local.known(namespace.name()).and_then(|part| part.read(NamespaceActor::sizes));
-            drop(sender.send(rooms.unwrap_or_default()));
-        });
-        let mut rooms = HashMap::new();
-        while reports > 0 {
-            // A worker that ends meanwhile drops its sender.
-            let Some(sizes) = receiver.recv().await else { break };
-            reports -= 1;
-            for (room, size) in sizes {
-                *rooms.entry(room).or_default() += size;
-            }
-        }
-        rooms
     }
 
     pub(crate) fn setup(&self) -> &HandlerRegistry {

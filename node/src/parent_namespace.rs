@@ -99,6 +99,14 @@ impl ParentNamespace {
         matches!(&self.0.matcher, Matcher::Pattern(pattern) if pattern.is_match(name))
     }
 
+    /// Returns whether a namespace of this name may be created for a client.
+    pub(crate) fn may_match(&self, name: &str) -> bool {
+        match &self.0.matcher {
+            Matcher::Pattern(pattern) => pattern.is_match(name),
+            Matcher::Function(_) => true,
+        }
+    }
+
     pub(crate) async fn matches(&self, name: &ByteString, auth: &Args) -> bool {
         match &self.0.matcher {
             Matcher::Pattern(pattern) => pattern.is_match(name),

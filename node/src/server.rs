@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytestring::ByteString;
+use sociable_adapter::Member;
 use sociable_engine::{EngineService, Serve};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, Health};
+use sociable_protocol::{Args, Health, NodeTag};
 
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
@@ -60,6 +61,24 @@ impl Server {
     pub fn of(&self, name: &str) -> Namespace {
         let name = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
         self.inner.of(name)
+    }
+
+    /// Returns the namespace of this name, and does not create it. `None` if no namespace can have the name. A missing leading slash is added.
+    ///
+    /// The namespaces of a pattern may exist on other nodes alone. For the name of such a namespace, a handle is returned that reaches the sockets
+    /// of the whole cluster. The handle adds nothing to this node, so names may come from outside. Take a new one for each use. A function of
+    /// [`of_dynamic`](Self::of_dynamic) may accept any name.
+    ///
+    /// ```
+    /// let io = sociable::Server::builder().build()?;
+    /// io.of_pattern(regex::Regex::new(r"^/document-\d+$")?);
+    /// assert!(io.find("/document-7").is_some() && io.find("/picture-7").is_none());
+    /// assert_eq!(io.namespaces().len(), 1, "only the main namespace");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn find(&self, name: &str) -> Option<Namespace> {
+        let name = if name.starts_with('/') { name.into() } else { format!("/{name}").into() };
+        self.inner.find(name)
     }
 
     /// Returns the namespaces whose names match a pattern. Each is created when the first client asks for it.
@@ -167,6 +186,18 @@ impl Server {
         self.inner.cluster().server_count().await
     }
 
+    /// Returns the other living nodes, as far as this one knows.
+    ///
+    /// A node that was killed is listed until its silence is noticed.
+    pub fn other_nodes(&self) -> Vec<Member> {
+        self.inner.cluster().other_nodes()
+    }
+
+    /// Returns the tag of this node, the first part of all its ids.
+    pub fn tag(&self) -> NodeTag {
+        self.inner.engine().tag()
+    }
+
     /// Returns whether the other nodes can be reached, as far as this node has noticed.
     ///
     /// While they cannot, the node still serves its own clients. The load balancer decides whether it gets new ones.
@@ -179,6 +210,11 @@ impl Server {
     /// Events are then delivered without being persisted, and a client that loses its connection cannot be recovered.
     pub fn is_keeping(&self) -> bool {
         self.inner.adapter.persists()
+    }
+
+    /// Returns whether the nodes share their history, as with JetStream. [`flushed`](Self::flushed) is then a promise.
+    pub fn shares_history(&self) -> bool {
+        self.inner.recoveries.as_ref().is_some_and(|recoveries| recoveries.history.is_shared())
     }
 
     /// Returns the report that load balancers poll, for instance as `GET /healthz`. The application may add a name.
@@ -220,6 +256,12 @@ impl Server {
     /// Some changes could not be persisted in time, and do not reach other nodes.
     pub async fn flushed(&self) -> Result<(), EmitError> {
         self.inner.flushed().await
+    }
+
+    /// Returns the namespace of this name, if it exists on this node. A missing leading slash is added.
+    pub fn namespace(&self, name: &str) -> Option<Namespace> {
+        let namespaces = self.inner.namespaces.read();
+        if name.starts_with('/') { namespaces.get(name).cloned() } else { namespaces.get(format!("/{name}").as_str()).cloned() }
     }
 
     /// Returns the namespaces of this node.

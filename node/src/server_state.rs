@@ -119,6 +119,15 @@ impl ServerState {
         self.create(self.namespaces.write(), &name, parent, None)
     }
 
+    /// Returns the namespace, or a handle for one that may exist on other nodes. `None` if no namespace can have the name.
+    pub(crate) fn find(&self, name: ByteString) -> Option<Namespace> {
+        if let Some(known) = self.namespaces.read().get(&name) {
+            return Some(known.clone());
+        }
+        let parent = self.parents.read().iter().find(|parent| parent.may_match(&name)).cloned()?;
+        Some(Namespace::new(self, name, Some(parent), None))
+    }
+
     /// Returns the namespace, and creates it if it does not exist.
     fn create(
         &self,

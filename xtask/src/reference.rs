@@ -1,8 +1,9 @@
 //! `cargo xtask reference`: the settings of the programs, from their `--help`. The command writes
 //! `docs/configuration.md`, and a file of settings for each program, in which every setting is a comment. Tests compare
-//! these files with the programs.
+//! these files with the programs. Tables of a file have no flags: an example of them lies beside the program.
 
 mod sample;
+mod tables;
 
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
@@ -42,14 +43,23 @@ struct Program {
     path: PathBuf,
     /// True if the program reads a file of settings.
     file: bool,
+    /// The example of the tables of that file.
+    tables: Option<&'static str>,
 }
 
 fn programs() -> [Program; 3] {
     [
-        Program { name: "sociable-node", path: workspace::node_binary(), file: true },
-        Program { name: "sociable-balancer", path: workspace::balancer_binary(), file: true },
-        Program { name: "sociable-emit", path: workspace::emit_binary(), file: false },
+        Program { name: "sociable-node", path: workspace::node_binary(), file: true, tables: None },
+        Program { name: "sociable-balancer", path: workspace::balancer_binary(), file: true, tables: None },
+        Program { name: "sociable-emit", path: workspace::emit_binary(), file: false, tables: None },
     ]
+}
+
+impl Program {
+    /// Returns the example of the tables; empty without tables.
+    fn tables(&self) -> io::Result<String> {
+        self.tables.map_or(Ok(String::new()), |path| fs::read_to_string(workspace::root().join(path)))
+    }
 }
 
 /// Writes the files.
@@ -86,14 +96,17 @@ pub(crate) fn check(report: &mut Report) {
 /// Returns all files with their contents.
 fn files() -> io::Result<Vec<(String, String)>> {
     let (mut page, mut files) = (HEAD.to_owned(), vec![]);
-    for Program { name, path, file } in programs() {
-        let settings = read(&help(&path)?);
+    for program in programs() {
+        let Program { name, path, file, .. } = &program;
+        let settings = read(&help(path)?);
         if settings.is_empty() {
             return Err(io::Error::other(format!("{name} --help lists no settings")));
         }
+        let tables = program.tables()?;
         page += &table(name, &settings);
-        if file {
-            files.push((format!("docs/{name}.toml"), sample::text(name, &settings)));
+        page += &tables::section(name, &tables);
+        if *file {
+            files.push((format!("docs/{name}.toml"), sample::text(name, &settings) + &tables::commented(&tables)));
         }
     }
     files.push((PAGE.to_owned(), page));

@@ -212,6 +212,10 @@ impl Adapter for NatsAdapter {
         ready(self.context.members.lock().len() + 1).boxed()
     }
 
+    fn other_nodes(&self) -> Vec<crate::Member> {
+        self.context.members.lock().iter().map(|(tag, member)| crate::Member { tag, name: member.name.clone() }).collect()
+    }
+
     fn close(&self) -> BoxFuture<'static, ()> {
         let (done, is_done) = oneshot::channel();
         self.context.closed.store(true, Ordering::Relaxed);

@@ -1,1 +1,113 @@
-//! The API: the operations that a backend asks for, and the ways to ask.
+//! The API for backends: events to sockets, rooms, and questions about the cluster.
+//!
+//! Any node answers for the whole cluster. A request names its key as a bearer token. Errors are [problems](problem).
+//!
+//! # Layout of the source
+//!
+//! * `routes.rs`: the names of the operations. `model.rs`: their requests and answers. `operations.rs`: the operations themselves.
+//! * `exchange.rs`: one request and its answer, on any transport. `format.rs`: JSON and MessagePack.
+//! * `http.rs`, `query.rs`: the API over HTTP.
+//! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
+//! * [`idempotency`]: keys by which a repeated request does nothing twice. [`peers`]: questions to all nodes.
+//! * `link.rs`: the connection to the NATS servers.
+
+mod exchange;
+mod format;
+mod http;
+pub mod idempotency;
+mod keys;
+mod limits;
+#[cfg(feature = "nats")]
+pub mod link;
+mod model;
+mod operations;
+pub mod peers;
+pub mod problem;
+mod query;
+mod routes;
+mod scope;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use sociable::Server;
+
+pub use self::format::Format;
+pub use self::http::PATH;
+pub use self::keys::{KeyFile, Keys, KeysError};
+pub use self::limits::Limits;
+pub use self::model::{
+    Answer, Answers, Batch, Disconnect, Done, Emit, EmitWithAck, Emitted, Join, Leave, MissingAnswers, MissingNodes, Operation, Outcome,
+    SocketList, SocketReport, Sockets,
+};
+pub use self::routes::Route;
+
+/// The API of a server. Clones share the same API.
+#[derive(Clone)]
+pub struct Api(Arc<Inner>);
+
+struct Inner {
+    server: Server,
+    keys: Keys,
+    limits: Limits,
+    counts: Mutex<BTreeMap<(Route, u16), u64>>,
+}
+
+impl fmt::Debug for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Api").field("keys", &self.0.keys).field("limits", &self.0.limits).finish_non_exhaustive()
+    }
+}
+
+/// The options of an API.
+#[derive(Clone, Debug)]
+#[must_use = "it does nothing by itself: call `build`"]
+pub struct ApiBuilder {
+    server: Server,
+    keys: Keys,
+    limits: Limits,
+}
+
+impl Api {
+    /// Returns the builder of the API of a server, with these keys.
+    pub fn builder(server: &Server, keys: Keys) -> ApiBuilder {
+        ApiBuilder { server: server.clone(), keys, limits: Limits::default() }
+    }
+
+    /// Returns the number of answers since the start, by operation and status code. Each operation of a batch counts too.
+    pub fn counts(&self) -> BTreeMap<(Route, u16), u64> {
+        self.0.counts.lock().clone()
+    }
+
+    pub(crate) fn server(&self) -> &Server {
+        &self.0.server
+    }
+
+    pub(crate) fn keys(&self) -> &Keys {
+        &self.0.keys
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.0.limits
+    }
+
+    pub(crate) fn count(&self, route: Route, status: u16) {
+        *self.0.counts.lock().entry((route, status)).or_default() += 1;
+    }
+}
+
+impl ApiBuilder {
+    /// Sets the limits.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Returns the API.
+    pub fn build(self) -> Api {
+        let Self { server, keys, limits } = self;
+        Api(Arc::new(Inner { server, keys, limits, counts: Mutex::default() }))
+    }
+}

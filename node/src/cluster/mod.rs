@@ -7,3 +7,4 @@ pub(crate) mod hooks;
 pub(crate) mod node;
 pub(crate) mod questions;
 pub(crate) mod server_events;
+mod sizes;

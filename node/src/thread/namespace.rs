@@ -16,7 +16,7 @@ use crate::handler::run::notify;
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::thread::ThreadState;
-use crate::thread::namespace_actor::{Change, DeadRoom, Find, Moved, NamespaceActor, Rebuild};
+use crate::thread::namespace_actor::{Change, Count, DeadRoom, Find, Moved, NamespaceActor, Rebuild};
 use crate::thread::room::RoomActor;
 use crate::thread::socket::LocalSocket;
 use crate::thread::socket_actor::SocketActor;
@@ -85,6 +85,13 @@ impl LocalNamespace {
         let (found, dead) = self.send(Find(target)).unwrap_or_default();
         self.supervise_rooms(dead);
         found
+    }
+
+    /// Returns the number of sockets of a target.
+    pub(crate) fn count(&self, target: &Target) -> usize {
+        let (count, dead) = self.send(Count(target)).unwrap_or_default();
+        self.supervise_rooms(dead);
+        count
     }
 
     /// Sends a message by which a socket joins or leaves rooms. Returns the changed rooms.

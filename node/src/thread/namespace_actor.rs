@@ -9,7 +9,7 @@ use sociable_protocol::maps::{Map, Set};
 
 use crate::thread::fan_out::FanOut;
 use crate::thread::private_rooms::{acquire, is_of_another, refuse, release};
-use crate::thread::room::{Admit, Dismiss, Exclude, RoomActor, Select};
+use crate::thread::room::{Admit, Dismiss, Exclude, RoomActor, Select, Tally};
 use crate::thread::socket::LocalSocket;
 
 /// The sockets of a namespace on this thread, and the rooms that they have joined.
@@ -73,6 +73,12 @@ impl NamespaceActor {
     pub(crate) fn sizes(&self) -> Vec<(Room, usize)> {
         let own = self.sockets.keys().map(|id| (Room::from(id.as_str()), 1));
         self.rooms.iter().map(|(name, room)| (name.clone(), room.read(RoomActor::len).unwrap_or(0))).chain(own).collect()
+    }
+
+    /// Returns the rooms whose names begin with a prefix, with their numbers of members. The rooms of the sockets' own ids are left out.
+    pub(crate) fn sizes_of(&self, prefix: &str) -> Vec<(Room, usize)> {
+        let named = self.rooms.iter().filter(|(name, _)| name.starts_with(prefix));
+        named.map(|(name, room)| (name.clone(), room.read(RoomActor::len).unwrap_or(0))).collect()
     }
 
     /// Returns the names of the rooms, without those of the sockets' own ids.
@@ -276,6 +282,33 @@ impl Handle<Find<'_>> for NamespaceActor {
             found.extend(self.owner(name).filter(|socket| socket.visit(visit)).cloned());
         }
         (found, dead)
+    }
+}
+
+/// The message that counts the sockets of a target, each once.
+pub(super) struct Count<'a>(pub(super) &'a Target);
+
+impl Handle<Count<'_>> for NamespaceActor {
+    type Effect = (usize, Vec<DeadRoom>);
+
+    fn handle(&mut self, Count(target): Count<'_>) -> Self::Effect {
+        if target.rooms.is_empty() && target.except.is_empty() {
+            return (self.sockets.len(), vec![]);
+        }
+        let (mut count, mut dead) = (0, vec![]);
+        let visit = self.begin_visit(target, &mut dead);
+        if target.rooms.is_empty() {
+            count += self.sockets.values().filter(|socket| socket.visit(visit)).count();
+        }
+        for name in &target.rooms {
+            match self.rooms.get(name).map(|room| room.send(Tally(visit))) {
+                Some(Outcome::Done(members)) => count += members,
+                Some(Outcome::Died(death)) => dead.push(DeadRoom { name: name.clone(), cause: death.cause }),
+                Some(Outcome::Ended) | None => {}
+            }
+            count += self.owner(name).filter(|socket| socket.visit(visit)).into_iter().count();
+        }
+        (count, dead)
     }
 }
 

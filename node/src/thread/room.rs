@@ -97,6 +97,17 @@ impl Handle<Select<'_>> for RoomActor {
     }
 }
 
+/// The message that counts the members that a walk has not visited yet.
+pub(super) struct Tally(pub(super) u64);
+
+impl Handle<Tally> for RoomActor {
+    type Effect = usize;
+
+    fn handle(&mut self, Tally(visit): Tally) -> usize {
+        self.members.values().filter(|socket| socket.visit(visit)).count()
+    }
+}
+
 /// Delivers a broadcast to the members.
 impl Handle<&mut FanOut<'_>> for RoomActor {
     type Effect = ();

@@ -71,6 +71,8 @@ async fn server_acks_end_when_a_node_leaves() {
     let names: BTreeSet<_> = answers.iter().map(|args| args.decode::<String>(0).unwrap()).collect();
     assert_eq!(names, BTreeSet::from(["b", "c"].map(str::to_owned)));
     assert_eq!(a.io.server_count().await, 3);
+    let others: BTreeSet<_> = a.io.other_nodes().into_iter().map(|node| (node.name.to_string(), node.tag)).collect();
+    assert_eq!(others, BTreeSet::from([("node-1".to_owned(), b.io.tag()), ("node-2".to_owned(), c.io.tag())]));
 
     // Node `c` gets the question and never answers, and no timeout ends it.
     let (asked, held) = (Arc::new(AtomicUsize::new(0)), Arc::new(parking_lot::Mutex::new(vec![])));

@@ -247,6 +247,13 @@ async fn room_is_counted_over_all_threads() {
     }
     let rooms = io.local_rooms().await;
     assert_eq!((rooms.len(), rooms["shared"]), (9, 8));
+    assert_eq!((io.to("shared").local_count().await, io.local().local_count().await), (8, 8));
+    let (own, other) = (clients[0].id().to_owned(), clients[1].id().to_owned());
+    assert_eq!(io.to(&*own).to("shared").except(&*other).local_count().await, 7);
+    assert_eq!((io.to([&*own, "none"]).local_count().await, io.except("shared").local_count().await), (1, 0));
+    let named = async |prefix| io.local_rooms_with_prefix(prefix).await.into_keys().collect::<Vec<_>>();
+    assert_eq!((named("").await, named("sh").await, named("x").await.len()), (vec!["shared".into()], vec!["shared".into()], 0));
+    assert!(io.namespace("/none").is_none() && io.namespace("").is_some());
     for client in &mut clients {
         client.ask("leave", json!([["shared"]])).await;
     }

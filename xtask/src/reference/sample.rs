@@ -83,7 +83,7 @@ fn such_as(help: &str) -> Option<&str> {
 /// Checks the uncommented sample with the program. The program accepts settings that need no others, and the keys and
 /// types of the rest.
 pub(super) fn check(program: &Program, settings: &[Setting]) -> io::Result<Tally> {
-    let text = text(program.name, settings);
+    let (text, tables) = (text(program.name, settings), program.tables()?);
     let stands_alone = |name: &str| {
         let on_disk = |setting: &Setting| setting.value.as_deref().is_some_and(|kind| ON_DISK.contains(&kind));
         !APART.contains(&name) && !settings.iter().any(|setting| setting.name == name && on_disk(setting))
@@ -91,7 +91,8 @@ pub(super) fn check(program: &Program, settings: &[Setting]) -> io::Result<Tally
     let mut tally = Tally::default();
     for (file, about_all) in [(without_comments(&text, stands_alone), true), (without_comments(&text, |_| true), false)] {
         let path = workspace::target().join(format!("{}-check.toml", program.name));
-        fs::write(&path, file)?;
+        // Tables come behind all other keys. Their example is whole.
+        fs::write(&path, file + &tables)?;
         let output = Command::new(&program.path).arg("--check").arg("--config").arg(&path).env_clear().output()?;
         fs::remove_file(&path)?;
         let said = String::from_utf8_lossy(&output.stderr);

@@ -1,63 +1,38 @@
-//! The file with settings: each flag without its dashes is a key of it.
+//! The file with settings: each flag without its dashes is a key of it. All other keys are tables.
 //!
 //! An error names the place and the remedy. No value of a secret setting is shown.
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
 use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::builder::Resettable;
 use clap::error::ErrorKind;
 use clap::{Arg, Command};
-use thiserror::Error;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::environment::is_switch;
+use super::fault::{FileError, Mistake};
+use super::tables::{self, Tables};
 
 /// Arguments of one start, which are no settings.
 const NO_SETTINGS: [&str; 5] = ["config", "check", "probe", "help", "version"];
 
-/// Why a file can't be used.
-#[derive(Debug, Error)]
-pub enum FileError {
-    /// The file can't be read.
-    #[error("{}: {error}", .path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        error: io::Error,
-    },
-    /// The text has a fault.
-    #[error("{}, {mistake}", .path.display())]
-    Parse {
-        /// The file.
-        path: PathBuf,
-        /// The fault.
-        mistake: Mistake,
-    },
-}
-
-/// A fault of a file and its place. Lines and columns are counted from 1.
-#[derive(Debug, Error, PartialEq, Eq)]
-#[error("line {line}, column {column}: {cause}")]
-pub struct Mistake {
-    line: usize,
-    column: usize,
-    cause: String,
-}
-
-/// Returns the arguments that stand for the keys of a file, except for those that are given elsewhere.
-pub(super) fn arguments(command: &Command, path: &Path, is_given: impl Fn(&Arg) -> bool) -> Result<Vec<OsString>, FileError> {
+/// Returns the arguments that stand for the keys of a file, except for those that are given elsewhere, and its tables.
+pub(super) fn read<T>(command: &Command, path: &Path, is_given: impl Fn(&Arg) -> bool) -> Result<(Vec<OsString>, Tables<T>), FileError>
+where
+    T: DeserializeOwned,
+{
     let text = fs::read_to_string(path).map_err(|error| FileError::Read { path: path.into(), error })?;
-    parse(command, &text, is_given).map_err(|mistake| FileError::Parse { path: path.into(), mistake })
+    let (arguments, tables) = parse(command, &text, is_given).map_err(|mistake| FileError::Parse { path: path.into(), mistake })?;
+    Ok((arguments, Tables::new(tables, path.into(), text)))
 }
 
-/// Returns the arguments that stand for the keys of a text.
-pub(super) fn parse(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bool) -> Result<Vec<OsString>, Mistake> {
+/// Returns the arguments that stand for the keys of a text, and its tables.
+fn parse<T: DeserializeOwned>(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bool) -> Result<(Vec<OsString>, T), Mistake> {
     let table = DeTable::parse(text).map_err(|error| {
         // The message is about TOML, and quotes nothing of the text.
         let start = error.span().map_or(0, |span| span.start);
@@ -65,11 +40,16 @@ pub(super) fn parse(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bo
     })?;
     // Faults of the environment are no faults of the file.
     let alone = command.clone().mut_args(|arg| arg.env(Resettable::Reset));
-    let mut arguments = vec![];
+    let find = |name: &str| alone.get_arguments().find(|arg| arg.get_long() == Some(name) && !NO_SETTINGS.contains(&name));
+    let (mut arguments, tables) = (vec![], tables::keys::<T>());
     for (key, value) in table.get_ref() {
         let name = key.get_ref().as_ref();
-        let known = alone.get_arguments().find(|arg| arg.get_long() == Some(name) && !NO_SETTINGS.contains(&name));
-        let Some(arg) = known else { return Err(Mistake::new(text, key.span().start, format!("`{name}` is no setting"))) };
+        let Some(arg) = find(name) else {
+            if tables.contains(&name) {
+                continue;
+            }
+            return Err(Mistake::new(text, key.span().start, format!("`{name}` is no setting")));
+        };
         if is_given(arg) {
             continue;
         }
@@ -79,7 +59,9 @@ pub(super) fn parse(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bo
             arguments.push(argument.into());
         }
     }
-    Ok(arguments)
+    let span = table.span();
+    let rest = table.into_inner().into_iter().filter(|(key, _)| find(key.get_ref()).is_none()).collect();
+    Ok((arguments, tables::read(text, Spanned::new(span, rest))?))
 }
 
 /// Returns a key and its value as an argument; none for a switch that is off. The error is the place and the kind of the expected value.
@@ -122,13 +104,5 @@ fn check(command: &Command, arg: &Arg, argument: &str) -> Result<(), String> {
             Err(if possible.is_empty() { "a value is missing".into() } else { format!("expected {}", possible.join(" or ")) })
         }
         _ => Err(std::error::Error::source(&error).map_or_else(|| "the value can't be used".into(), ToString::to_string)),
-    }
-}
-
-impl Mistake {
-    fn new(text: &str, at: usize, cause: String) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let line = before.rsplit('\n').next().unwrap_or_default();
-        Self { line: 1 + before.matches('\n').count(), column: 1 + line.chars().count(), cause }
     }
 }

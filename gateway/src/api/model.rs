@@ -1,0 +1,279 @@
+//! Requests and responses of the operations.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::emit::EmitEvent;
+use crate::json::Json;
+
+/// The namespace of requests that name none.
+pub(crate) fn main_namespace() -> String {
+    "/".into()
+}
+
+fn default_limit() -> usize {
+    1000
+}
+
+/// The request of `emit`: an event for sockets.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Emit {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms whose sockets get the event. A socket id is a room too. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets do not get the event.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The name of the event.
+    pub event: String,
+    /// The arguments of the event. A binary value is `{"$binary":"<Base64>"}`.
+    #[serde(default)]
+    pub args: Vec<Json>,
+    /// Whether the event is dropped for clients that cannot get it at once.
+    #[serde(default)]
+    pub volatile: bool,
+    /// Whether the answer waits until the event is persisted. The cluster needs JetStream for that.
+    #[serde(default)]
+    pub durable: bool,
+}
+
+/// The request of `emit-with-ack`: an event for sockets that acknowledge it.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EmitWithAck {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms whose sockets get the event. A socket id is a room too. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets do not get the event.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The name of the event.
+    pub event: String,
+    /// The arguments of the event. A binary value is `{"$binary":"<Base64>"}`.
+    #[serde(default)]
+    pub args: Vec<Json>,
+    /// The deadline for the acknowledgements, in milliseconds.
+    #[serde(default = "default_timeout")]
+    #[schema(minimum = 1)]
+    pub timeout_ms: u64,
+}
+
+fn default_timeout() -> u64 {
+    5000
+}
+
+/// The request of `join`: sockets join rooms.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Join {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets are left out.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The rooms to join.
+    pub join: Vec<String>,
+}
+
+/// The request of `leave`: sockets leave rooms.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Leave {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets are left out.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The rooms to leave.
+    pub leave: Vec<String>,
+}
+
+/// The request of `disconnect`: sockets leave the namespace.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Disconnect {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets are left out.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// Whether the connections are closed too, with the sockets of other namespaces on them.
+    #[serde(default)]
+    pub close: bool,
+}
+
+/// The request of `sockets`: a list of sockets.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Sockets {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms of the sockets. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets are left out.
+    #[serde(default)]
+    pub except: Vec<String>,
+    /// The most sockets in the answer.
+    #[serde(default = "default_limit")]
+    #[schema(minimum = 1)]
+    pub limit: usize,
+    /// Whether the answer has the `auth` payloads of the clients.
+    #[serde(default)]
+    pub auth: bool,
+}
+
+impl Default for Sockets {
+    fn default() -> Self {
+        Self { namespace: main_namespace(), rooms: vec![], except: vec![], limit: default_limit(), auth: false }
+    }
+}
+
+/// The answer of `emit`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct Emitted {
+    /// Whether the event is persisted.
+    pub durable: bool,
+}
+
+/// The answer of operations that have nothing to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct Done {}
+
+/// The answer of `emit-with-ack`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Answers {
+    /// The acknowledgements that arrived.
+    pub answers: Vec<Answer>,
+    /// The sockets and nodes that did not answer.
+    pub missing: MissingAnswers,
+    /// Whether the deadline passed.
+    pub timed_out: bool,
+}
+
+/// The acknowledgement of a socket.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct Answer {
+    /// The id of the socket.
+    pub socket: String,
+    /// The arguments of the acknowledgement. A binary value is `{"$binary":"<Base64>"}`.
+    pub args: Vec<Json>,
+}
+
+/// The sockets that did not answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MissingAnswers {
+    /// The ids of the sockets that did not answer.
+    pub sockets: Vec<String>,
+}
+
+/// The answer of `sockets`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct SocketList {
+    /// The sockets.
+    pub sockets: Vec<SocketReport>,
+    /// The nodes that did not answer.
+    pub missing: MissingNodes,
+    /// Whether there are more sockets than the limit.
+    pub truncated: bool,
+}
+
+/// A socket of a client.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct SocketReport {
+    /// The id.
+    pub id: String,
+    /// The rooms, with that of the id.
+    pub rooms: Vec<String>,
+    /// The data that the application attached.
+    pub data: Json,
+    /// The `auth` payload of the client, if the request asks for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(required = false)]
+    pub auth: Option<Json>,
+    /// The address of the client, as its node sees it.
+    pub address: String,
+    /// When the session was opened, in milliseconds since the Unix epoch.
+    pub issued: u64,
+}
+
+/// The nodes that did not answer.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+pub struct MissingNodes {
+    /// The names of the nodes that did not answer.
+    pub nodes: Vec<String>,
+}
+
+/// The request of `batch`: operations that run one after the other.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Batch {
+    /// The operations, in the order in which they run.
+    pub operations: Vec<Operation>,
+}
+
+/// An operation with its arguments, as a batch has it.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(tag = "operation", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Operation {
+    /// Sends an event.
+    Emit(Emit),
+    /// Sends an event, and collects its acknowledgements.
+    EmitWithAck(EmitWithAck),
+    /// Makes sockets join rooms.
+    Join(Join),
+    /// Makes sockets leave rooms.
+    Leave(Leave),
+    /// Disconnects sockets.
+    Disconnect(Disconnect),
+    /// Lists sockets.
+    Sockets(Sockets),
+}
+
+/// The answer of an operation.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Outcome {
+    /// That of `emit`.
+    Emitted(Emitted),
+    /// That of `emit-with-ack`.
+    Answers(Answers),
+    /// That of `sockets`.
+    Sockets(SocketList),
+    /// That of `join`, `leave` and `disconnect`.
+    Done(Done),
+}
+
+impl From<EmitWithAck> for EmitEvent {
+    fn from(EmitWithAck { namespace: _, rooms, except, event, args, timeout_ms: _ }: EmitWithAck) -> Self {
+        Self { rooms, except, event, args, volatile: false }
+    }
+}
+
+impl From<Emit> for EmitEvent {
+    fn from(Emit { namespace: _, rooms, except, event, args, volatile, durable: _ }: Emit) -> Self {
+        Self { rooms, except, event, args, volatile }
+    }
+}
