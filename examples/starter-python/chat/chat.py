@@ -65,5 +65,5 @@ class Chat:
 
 
 def refuse(message: str) -> Answer:
-    """Return an acknowledgement with an error, in the form that the cluster has for its own."""
-    return Answer(ack=[{"error": {"message": message}}])
+    """Return an error as the acknowledgement of an event."""
+    return Answer(error=Fault(message=message))

@@ -55,7 +55,7 @@ class Emit(BaseModel):
 
 
 class Fault(BaseModel):
-    """The error that a refused client gets."""
+    """The error that a client gets."""
 
     message: str
     data: dict[str, Any] = {}
