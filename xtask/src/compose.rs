@@ -1,14 +1,12 @@
 //! `cargo xtask compose-test`: the images, and docker-compose.yml as it stands, by both generations of Compose.
 //!
 //! * `engine`: finds a Docker engine and both Composes, or installs and starts them.
-//! * `starter_python`: the Python starter on the images, by its own file.
 //! * `bases`: the images that others are made from, made here where no registry has them.
 //!
 //! The clients are in `tests/js/*.drill.mjs`.
 
 mod bases;
 mod engine;
-mod starter_python;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -48,7 +46,6 @@ pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
         return report.skip(NAME, &why);
     }
     let prometheus = bases::ensure_prometheus();
-    let python = bases::ensure_python();
     for compose in [engine.compose_v1(), engine.compose_v2()] {
         match compose {
             Ok(compose) => {
@@ -60,10 +57,6 @@ pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
                         Err(why) => report.skip("Prometheus", why),
                     }
                     stack.drill(report, "cluster", "cluster");
-                    match &python {
-                        Ok(()) => starter_python::drill(report, &stack.compose),
-                        Err(why) => report.skip("Python starter", why),
-                    }
                 }
             }
             Err(why) => report.skip(NAME, &why),
