@@ -9,6 +9,7 @@ use futures_util::StreamExt;
 
 use super::Api;
 use super::exchange::{Head, Reply};
+use super::limits::Limits;
 use super::problem::{Problem, ProblemKind};
 use super::query;
 use super::routes::Route;
@@ -31,9 +32,13 @@ impl Api {
     /// # Ok::<(), sociable::ConfigError>(())
     /// ```
     pub fn service(&self) -> Scope {
-        let unknown = || ready(respond(Reply::from(&unknown_path())));
         let routes = Route::ALL.iter().map(|route| self.resource(*route));
-        routes.fold(web::scope(PATH), Scope::service).default_service(web::to(unknown))
+        routes.fold(web::scope(PATH), Scope::service).default_service(Self::unknown())
+    }
+
+    /// Returns the answer to unknown paths, a problem: the default service of an `App` that has the API alone.
+    pub fn unknown() -> actix_web::Route {
+        web::to(|| ready(respond(Reply::from(&unknown_path()))))
     }
 
     fn resource(&self, route: Route) -> Resource {
@@ -62,7 +67,7 @@ impl Api {
         let reply = if route.is_read() {
             self.answer_operation(&admitted, head, query::operation(route, request.query_string())).await
         } else {
-            let body = read(request, body, self.limits().max_body).await;
+            let body = read(request, body, self.limits()).await;
             self.answer(&admitted, head, body).await
         };
         respond(reply)
@@ -70,7 +75,7 @@ impl Api {
 }
 
 fn unknown_path() -> Problem {
-    Problem::new(ProblemKind::NotFound, format!("the API has no such path: read {PATH}/openapi.json"))
+    Problem::new(ProblemKind::NotFound, "the API has no such path: check it, also its version")
 }
 
 /// Returns the value of a header that is text.
@@ -84,8 +89,17 @@ fn accept(request: &HttpRequest) -> Option<String> {
     if values.is_empty() { None } else { Some(values.join(",")) }
 }
 
+/// Reads a body within the limits.
+async fn read(request: &HttpRequest, body: web::Payload, limits: &Limits) -> Result<Bytes, Problem> {
+    let late = |_| {
+        let detail = format!("the body did not arrive in {} s: send it faster", limits.body_timeout.as_secs_f32());
+        Problem::new(ProblemKind::Timeout, detail)
+    };
+    tokio::time::timeout(limits.body_timeout, collect(request, body, limits.max_body)).await.map_err(late)?
+}
+
 /// Reads a body up to the limit.
-async fn read(request: &HttpRequest, mut body: web::Payload, most: usize) -> Result<Bytes, Problem> {
+async fn collect(request: &HttpRequest, mut body: web::Payload, most: usize) -> Result<Bytes, Problem> {
     let encoding = text(request, header::CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"));
     if encoding.is_some() {
         let detail = "the API reads no compressed bodies: leave `Content-Encoding` out";

@@ -19,6 +19,7 @@ use super::problem::{Problem, ProblemKind};
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
     pub(crate) max_body: usize,
+    pub(crate) body_timeout: Duration,
     pub(crate) max_batch: usize,
     pub(crate) max_rooms: usize,
     pub(crate) max_args: usize,
@@ -33,6 +34,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_body: 1_000_000,
+            body_timeout: Duration::from_secs(30),
             max_batch: 100,
             max_rooms: 1000,
             max_args: 100,
@@ -50,6 +52,13 @@ impl Limits {
     #[must_use]
     pub fn max_body(mut self, bytes: usize) -> Self {
         self.max_body = bytes;
+        self
+    }
+
+    /// Sets the time in which a body has to arrive: 30 s by default.
+    #[must_use]
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.body_timeout = timeout;
         self
     }
 

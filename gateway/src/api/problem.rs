@@ -36,6 +36,10 @@
 //!
 //! 406: the header `Accept` excludes JSON and MessagePack.
 //!
+//! # timeout
+//!
+//! 408: the body did not arrive in time.
+//!
 //! # too-large
 //!
 //! 413: the body is longer than the limit.
@@ -115,6 +119,7 @@ kinds! {
     NotFound 404 "not-found" "Not found"
     MethodNotAllowed 405 "method-not-allowed" "Method not allowed"
     NotAcceptable 406 "not-acceptable" "Not acceptable"
+    Timeout 408 "timeout" "Body too late"
     TooLarge 413 "too-large" "Body too large"
     UnsupportedMediaType 415 "unsupported-media-type" "Unsupported type of the body"
     Invalid 422 "invalid" "Invalid request"

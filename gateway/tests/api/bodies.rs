@@ -2,8 +2,11 @@
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use sociable_gateway::api::Limits;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::{ALL, Backend, post, problem};
+use crate::{ALL, Backend, keys, post, problem};
 
 /// A request of the key for all things.
 fn authorized(operation: &str) -> actix_web::test::TestRequest {
@@ -71,4 +74,19 @@ async fn other_types_of_bodies_are_refused() {
     assert_eq!((answered.problem().0, &answered.json()["parameter"]), (415, &json!("Content-Type")));
     let answered = backend.send(authorized("emit").insert_header(("Content-Encoding", "gzip")).set_json(json!({"event": "a"}))).await;
     assert_eq!((answered.problem().0, &answered.json()["parameter"]), (415, &json!("Content-Encoding")));
+}
+
+#[actix_web::test]
+async fn body_that_does_not_arrive_is_given_up() {
+    let backend = Backend::with(Limits::default().body_timeout(Duration::from_millis(50)), keys());
+    let api = backend.api.clone();
+    let http = actix_web::HttpServer::new(move || actix_web::App::new().service(api.service())).workers(1).bind("127.0.0.1:0").unwrap();
+    let server = http.addrs()[0];
+    actix_web::rt::spawn(http.disable_signals().run());
+    let mut connection = tokio::net::TcpStream::connect(server).await.unwrap();
+    let head = format!("POST /api/v1/emit HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {ALL}\r\nContent-Length: 20\r\n\r\n{{");
+    connection.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 12];
+    connection.read_exact(&mut answer).await.unwrap();
+    assert_eq!(answer, b"HTTP/1.1 408");
 }

@@ -11,7 +11,7 @@ mod file;
 mod tables;
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Command, CommandFactory, FromArgMatches};
@@ -94,6 +94,17 @@ where
         tables = found;
     }
     Ok((F::from_arg_matches(&command.try_get_matches_from(args)?)?, tables))
+}
+
+/// Returns the content of another file of a program, such as one with secrets. `text` is what was read from `path`.
+///
+/// Errors have the place, and quote no value. A message of `T` itself must not do so either.
+///
+/// # Errors
+///
+/// The text is not TOML, or does not fit `T`.
+pub fn read<T: DeserializeOwned>(path: &Path, text: &str) -> Result<T, FileError> {
+    file::read_other(text).map_err(|mistake| FileError::Parse { path: path.into(), mistake })
 }
 
 /// Returns an error of the arguments without the usage, for the log.

@@ -10,6 +10,7 @@ use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use sociable::{Cors, Recovery, Server, ServerBuilder};
 use sociable_program::log::{self, Format};
 
+use crate::api::ApiFlags;
 use crate::cluster::ClusterFlags;
 
 /// Seconds of the drain of a node with others. Kubernetes kills a container after 30 s, and the stop behind the drain takes up to 10.
@@ -161,6 +162,9 @@ pub(crate) struct Flags {
     /// Name of this node in logs and on the page; the host name if unset
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) api: ApiFlags,
 
     #[command(flatten)]
     pub(crate) cluster: ClusterFlags,

@@ -1,7 +1,7 @@
 //! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
 //!
 //! * `flags.rs`, `cluster.rs`: the settings. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
-//! * `admin.rs`: the administration. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `admin.rs`: the administration. `api.rs`: the API for backends. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
 //! | feature | default | |
@@ -9,6 +9,7 @@
 //! | `otel` | no | Traces for OpenTelemetry, by `--otlp-endpoint`. |
 
 mod admin;
+mod api;
 mod cluster;
 mod demo;
 mod figures;
@@ -28,6 +29,7 @@ use futures_util::FutureExt;
 use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
 use sociable_program::log::{self, Filter, FilterError};
+use sociable_program::settings::FileError;
 use sociable_program::signals::{LogSignals, StopSignals};
 use sociable_program::{panics, probe, settings};
 use thiserror::Error;
@@ -58,8 +60,12 @@ enum StartError {
     NoTraces,
     #[error("{0}.")]
     Log(#[from] FilterError),
-    #[error("--admin-addr is the address of the clients. Give it another port.")]
-    SameAddress,
+    #[error("{0} is the address of the clients. Give it another port.")]
+    SameAddress(&'static str),
+    #[error("--api-addr is the address of the administration. Give it another port.")]
+    SameAsAdmin,
+    #[error("cannot use the keys of the API: {0}.")]
+    Keys(#[from] FileError),
     #[error("cannot serve: {0}.")]
     Serve(io::Error),
 }
@@ -138,10 +144,14 @@ fn check(flags: &Flags) -> Result<(), StartError> {
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
         options.check()?;
     }
-    match flags.admin_addr {
-        Some(address) if flags.port != 0 && address.to_string() == format!("{}:{}", flags.host, flags.port) => Err(StartError::SameAddress),
-        _ => Ok(()),
+    flags.api.keys()?;
+    let (clients, api) = (format!("{}:{}", flags.host, flags.port), flags.api.api_addr);
+    for (flag, address) in [("--admin-addr", flags.admin_addr), ("--api-addr", api)] {
+        if flags.port != 0 && address.is_some_and(|address| address.to_string() == clients) {
+            return Err(StartError::SameAddress(flag));
+        }
     }
+    if api.is_some_and(|api| api.port() != 0 && flags.admin_addr == Some(api)) { Err(StartError::SameAsAdmin) } else { Ok(()) }
 }
 
 async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
@@ -149,6 +159,7 @@ async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<
     actix_web::rt::spawn(LogSignals::new().map_err(StartError::Serve)?.follow(filter.clone()));
     hangup::ignore().map_err(StartError::Serve)?;
     raise_limit();
+    let keys = flags.api.keys()?;
     // The server listens for them itself, but only when it serves.
     let (name, mut stop) = (flags.node_name(), StopSignals::new().map_err(StartError::Serve)?);
     let adapter = tokio::select! {
@@ -195,11 +206,25 @@ async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<
         }
         actix_web::rt::spawn(admin);
     }
+    let mut api_handle = None;
+    if let (Some(address), Some(keys)) = (flags.api.api_addr, keys) {
+        let bound = flags.api.bind(address, &io, keys);
+        let (api, addrs) = bound.map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
+        for addr in addrs {
+            tracing::info!("API on http://{addr}");
+            let _ = writeln!(io::stdout(), "API on http://{addr}");
+        }
+        api_handle = Some(api.handle());
+        actix_web::rt::spawn(api);
+    }
     // The server listens for them from now on.
     if stop.recv().now_or_never().is_some() {
         io.close(Duration::ZERO).await;
     } else {
         server.run().await.map_err(StartError::Serve)?;
+    }
+    if let Some(api) = api_handle {
+        api.stop(true).await;
     }
     tracing::info!("stopped");
     Ok(())

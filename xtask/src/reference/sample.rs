@@ -18,7 +18,7 @@ const LISTS: [&str; 7] = ["ADDRESSES", "FILES", "NAMES", "NODES", "PATHS", "NETW
 /// Values of these names are on the disk.
 const ON_DISK: [&str; 3] = ["FILE", "FILES", "FOLDER"];
 /// These need files, or are alternatives to a name and a password: they can't be with all others.
-const APART: [&str; 3] = ["tls-listen", "nats-token", "nats-nkey"];
+const APART: [&str; 4] = ["api-addr", "tls-listen", "nats-token", "nats-nkey"];
 
 /// Examples of values by their placeholders, where the help has none. Other placeholders are examples themselves, such
 /// as PASSWORD.

@@ -31,13 +31,23 @@ where
     Ok((arguments, Tables::new(tables, path.into(), text)))
 }
 
-/// Returns the arguments that stand for the keys of a text, and its tables.
-fn parse<T: DeserializeOwned>(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bool) -> Result<(Vec<OsString>, T), Mistake> {
-    let table = DeTable::parse(text).map_err(|error| {
+/// Returns the content of a text that has no flags.
+pub(super) fn read_other<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
+    tables::read(text, parsed(text)?)
+}
+
+/// Returns a text as TOML.
+fn parsed(text: &str) -> Result<Spanned<DeTable<'_>>, Mistake> {
+    DeTable::parse(text).map_err(|error| {
         // The message is about TOML, and quotes nothing of the text.
         let start = error.span().map_or(0, |span| span.start);
         Mistake::new(text, start, error.message().to_owned())
-    })?;
+    })
+}
+
+/// Returns the arguments that stand for the keys of a text, and its tables.
+fn parse<T: DeserializeOwned>(command: &Command, text: &str, is_given: impl Fn(&Arg) -> bool) -> Result<(Vec<OsString>, T), Mistake> {
+    let table = parsed(text)?;
     // Faults of the environment are no faults of the file.
     let alone = command.clone().mut_args(|arg| arg.env(Resettable::Reset));
     let find = |name: &str| alone.get_arguments().find(|arg| arg.get_long() == Some(name) && !NO_SETTINGS.contains(&name));
