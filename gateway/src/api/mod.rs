@@ -8,9 +8,10 @@
 //! * `exchange.rs`: one request and its answer, on any transport. `format.rs`: JSON and MessagePack.
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
-//! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
+//! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. `counts.rs`: counts and metrics. [`peers`]: questions to all nodes.
 //! * `link.rs`: the connection to the NATS servers.
 
+mod counts;
 mod exchange;
 mod format;
 mod http;
@@ -32,9 +33,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use sociable::Server;
 
+use self::counts::Counts;
 use self::idempotency::{Idempotency, IdempotencyOptions};
 use self::peers::{PeerOptions, Peers};
 
@@ -46,6 +47,7 @@ pub use self::model::{
     Answer, Answers, Batch, Count, Disconnect, Done, Emit, EmitWithAck, Emitted, Info, Join, Leave, MissingAnswers, MissingNodes, NodeList,
     Operation, Outcome, RoomList, RoomReport, Rooms, SocketCount, SocketList, SocketReport, Sockets,
 };
+use self::problem::ProblemKind;
 pub use self::routes::Route;
 
 /// The API of a server. Clones share the same API.
@@ -58,7 +60,7 @@ struct Inner {
     limits: Limits,
     idempotency: Idempotency,
     peers: Peers,
-    counts: Mutex<BTreeMap<(Route, u16), u64>>,
+    counts: Counts,
 }
 
 impl fmt::Debug for Api {
@@ -86,7 +88,7 @@ impl Api {
 
     /// Returns the number of answers since the start, by operation and status code. Each operation of a batch counts too.
     pub fn counts(&self) -> BTreeMap<(Route, u16), u64> {
-        self.0.counts.lock().clone()
+        self.0.counts.answers()
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -109,8 +111,8 @@ impl Api {
         &self.0.peers
     }
 
-    pub(crate) fn count(&self, route: Route, status: u16) {
-        *self.0.counts.lock().entry((route, status)).or_default() += 1;
+    pub(crate) fn count(&self, route: Route, status: u16, problem: Option<ProblemKind>) {
+        self.0.counts.count(route, status, problem);
     }
 }
 
@@ -133,12 +135,16 @@ impl ApiBuilder {
         self
     }
 
-    /// Returns the API.
+    /// Returns the API, and adds its metrics to those of the server.
     pub fn build(self) -> Api {
         let Self { server, keys, limits, idempotency, peers } = self;
         let idempotency = idempotency.unwrap_or_else(|| Idempotency::memory(IdempotencyOptions::default()));
         let options = || PeerOptions::new(server.tag().to_string(), env!("CARGO_PKG_VERSION"));
         let peers = peers.unwrap_or_else(|| Peers::install(&server, options()));
-        Api(Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Mutex::default() }))
+        let inner = Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Counts::default() });
+        // The server must not keep the API, which keeps the server.
+        let weak = Arc::downgrade(&inner);
+        inner.server.add_metrics(move || weak.upgrade().map(|inner| counts::metrics(&inner)).unwrap_or_default());
+        Api(inner)
     }
 }

@@ -99,8 +99,7 @@ macro_rules! kinds {
         }
 
         impl ProblemKind {
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$kind),*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),*];
 
             /// Returns the name, which is the last part of the `type`.
             pub fn name(self) -> &'static str {
