@@ -36,6 +36,7 @@ use super::Api;
 use super::exchange::{Admitted, Head, Reply};
 use super::link::NatsLink;
 use super::problem::{Problem, ProblemKind};
+use super::repetition::{IDEMPOTENCY_KEY, REPLAYED};
 use super::routes::Route;
 
 /// The queue group of the nodes. One of them gets each request.
@@ -219,8 +220,7 @@ impl Requests {
             Ok((admitted, permit)) => {
                 let (api, client, counters) = (self.api.clone(), self.client.clone(), Arc::clone(&self.counters));
                 tokio::spawn(async move {
-                    let reply = answer(&api, &admitted, message).await;
-                    drop(admitted);
+                    let reply = answer(&api, admitted, message).await;
                     let reply = fitting(reply, client.max_payload(), &counters);
                     if publish(&client, inbox, reply).await.is_err() {
                         counters.unsent.fetch_add(1, Relaxed);
@@ -253,10 +253,11 @@ impl Requests {
     }
 }
 
-async fn answer(api: &Api, admitted: &Admitted, message: Message) -> Reply {
+async fn answer(api: &Api, admitted: Admitted, message: Message) -> Reply {
     let Message { payload, headers, .. } = message;
     let header = |name| header(headers.as_ref(), name);
-    let head = Head { content_type: header("Content-Type"), accept: header("Accept") };
+    let idempotency_key = header(IDEMPOTENCY_KEY).map(str::as_bytes);
+    let head = Head { content_type: header("Content-Type"), accept: header("Accept"), idempotency_key };
     if payload.is_empty() && admitted.route.is_read() {
         let head = Head { content_type: None, ..head };
         return api.answer(admitted, head, Ok(Bytes::from_static(b"{}"))).await;
@@ -267,11 +268,12 @@ async fn answer(api: &Api, admitted: &Admitted, message: Message) -> Reply {
     api.answer(admitted, head, body).await
 }
 
-/// Returns a header by its name, in any case.
+/// Returns a header by its name, in any case. Empty if there are several.
 fn header<'a>(headers: Option<&'a HeaderMap>, name: &str) -> Option<&'a str> {
     let is_named = |header: &HeaderName| AsRef::<str>::as_ref(header).eq_ignore_ascii_case(name);
-    let (_, values) = headers?.iter().find(|(header, _)| is_named(header))?;
-    values.first().map(|value| value.as_str())
+    let mut values = headers?.iter().filter(|(header, _)| is_named(header)).flat_map(|(_, values)| values);
+    let first = values.next()?.as_str();
+    Some(if values.next().is_none() { first } else { "" })
 }
 
 /// Returns a reply that the server takes: a problem instead of one that is too long.
@@ -291,6 +293,9 @@ async fn publish(client: &Client, inbox: Subject, reply: Reply) -> Result<(), as
     headers.insert("Content-Type", reply.content_type);
     if let Some(seconds) = reply.retry_after {
         headers.insert("Retry-After", seconds.to_string());
+    }
+    if reply.is_replayed {
+        headers.insert(REPLAYED, "true");
     }
     client.publish_with_headers(inbox, headers, reply.body).await
 }

@@ -84,6 +84,9 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, table: Spanned<DeTable<'_>>)
 /// Returns a message of `serde` without the value that it quotes, which may be a secret.
 fn without_values(message: &str) -> String {
     let (before, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
+    if let Some(name) = message.strip_prefix("unknown field ").and_then(|rest| rest.strip_suffix(", there are no fields")) {
+        return format!("{name} is no setting; the table has none");
+    }
     if let Some(name) = before.strip_prefix("unknown field ") {
         return format!("{name} is no setting; expected {expected}");
     }
