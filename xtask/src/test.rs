@@ -3,13 +3,15 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{backends, clients, js, k8s, reference, rust, suites, tools};
+use crate::{backends, clients, js, k8s, reference, rust, starters, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     /// Unit, property, integration and doc tests.
     Rust,
+    /// The starters in `examples/`.
+    Starters,
     /// The real JavaScript client against our server.
     Js,
     /// The Python client against our server.
@@ -45,10 +47,13 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::Rust) {
         rust::test(report);
     }
+    if wanted(Part::Starters) {
+        starters::test(report);
+    }
     if wanted(Part::Kubernetes) {
         k8s::manifests(report);
     }
-    if !Part::value_variants().iter().any(|&part| ![Part::Rust, Part::Kubernetes].contains(&part) && wanted(part)) {
+    if !Part::value_variants().iter().any(|&part| ![Part::Rust, Part::Starters, Part::Kubernetes].contains(&part) && wanted(part)) {
         return;
     }
 
