@@ -8,8 +8,9 @@
 //! * `exchange.rs`: one request and its answer, on any transport. `format.rs`: JSON and MessagePack.
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
-//! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. `counts.rs`: counts and metrics. [`peers`]: questions to all nodes.
-//! * `link.rs`: the connection to the NATS servers.
+//! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
+//! * `counts.rs`: counts and metrics.
+//! * `link.rs`: the connection to the NATS servers. `nats.rs`: the API over NATS. Both need the feature `nats`.
 
 mod counts;
 mod exchange;
@@ -21,6 +22,8 @@ mod limits;
 #[cfg(feature = "nats")]
 pub mod link;
 mod model;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod operations;
 pub mod peers;
 pub mod problem;
