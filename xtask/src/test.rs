@@ -14,6 +14,8 @@ pub(crate) enum Part {
     Js,
     /// The Python client against our server.
     Python,
+    /// The API of a node, compared with its OpenAPI document.
+    Openapi,
     /// The client of the crate `rust_socketio` against our server.
     RustSocketio,
     /// Metrics, alerts and the dashboard in a real Prometheus.
@@ -60,6 +62,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     }
     if wanted(Part::Python) {
         clients::python(report);
+    }
+    if wanted(Part::Openapi) {
+        clients::openapi(report);
     }
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
