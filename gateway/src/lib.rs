@@ -30,3 +30,14 @@ pub mod webhooks;
 
 pub use self::emit::{EmitEvent, EmitFault};
 pub use self::json::{Json, JsonFault};
+
+/// The examples of the guides, compiled and run as doctests.
+#[cfg(all(doctest, feature = "api"))]
+mod guides {
+    macro_rules! pages {
+        ($($name:ident = $path:literal,)*) => { $(#[doc = include_str!($path)] struct $name;)* };
+    }
+    pages! {
+        Api = "../../docs/guide/api.md",
+    }
+}

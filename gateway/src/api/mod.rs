@@ -9,6 +9,7 @@
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
 //! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
+//! * [`openapi`]: the description of the API. `page.rs`: the page to read it.
 //! * `link.rs`: the connection to the NATS servers. `nats.rs`: the API over NATS. Both need the feature `nats`.
 
 mod exchange;
@@ -22,7 +23,9 @@ pub mod link;
 mod model;
 #[cfg(feature = "nats")]
 pub mod nats;
+pub mod openapi;
 mod operations;
+mod page;
 pub mod peers;
 pub mod problem;
 mod query;
@@ -32,8 +35,9 @@ mod scope;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use sociable::Server;
 
@@ -61,6 +65,8 @@ struct Inner {
     idempotency: Idempotency,
     peers: Peers,
     counts: Mutex<BTreeMap<(Route, u16), u64>>,
+    /// The description, written for the first request.
+    document: OnceLock<Bytes>,
 }
 
 impl fmt::Debug for Api {
@@ -111,6 +117,10 @@ impl Api {
         &self.0.peers
     }
 
+    pub(crate) fn document(&self) -> Bytes {
+        self.0.document.get_or_init(|| openapi::document(self.limits()).into()).clone()
+    }
+
     pub(crate) fn count(&self, route: Route, status: u16) {
         *self.0.counts.lock().entry((route, status)).or_default() += 1;
     }
@@ -141,6 +151,6 @@ impl ApiBuilder {
         let idempotency = idempotency.unwrap_or_else(|| Idempotency::memory(IdempotencyOptions::default()));
         let options = || PeerOptions::new(server.tag().to_string(), env!("CARGO_PKG_VERSION"));
         let peers = peers.unwrap_or_else(|| Peers::install(&server, options()));
-        Api(Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Mutex::default() }))
+        Api(Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Mutex::default(), document: OnceLock::new() }))
     }
 }

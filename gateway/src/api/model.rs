@@ -23,6 +23,7 @@ fn default_limit() -> usize {
 pub struct Emit {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms whose sockets get the event. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -49,6 +50,7 @@ pub struct Emit {
 pub struct EmitWithAck {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms whose sockets get the event. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -63,6 +65,7 @@ pub struct EmitWithAck {
     pub args: Vec<Json>,
     /// The deadline for the acknowledgements, in milliseconds.
     #[serde(default = "default_timeout")]
+    #[schema(default = default_timeout)]
     #[schema(minimum = 1)]
     pub timeout_ms: u64,
 }
@@ -77,6 +80,7 @@ fn default_timeout() -> u64 {
 pub struct Join {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -94,6 +98,7 @@ pub struct Join {
 pub struct Leave {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -111,6 +116,7 @@ pub struct Leave {
 pub struct Disconnect {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -129,6 +135,7 @@ pub struct Disconnect {
 pub struct Sockets {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -138,6 +145,7 @@ pub struct Sockets {
     pub except: Vec<String>,
     /// The most sockets in the answer.
     #[serde(default = "default_limit")]
+    #[schema(default = default_limit)]
     #[schema(minimum = 1)]
     pub limit: usize,
     /// Whether the answer has the `auth` payloads of the clients.
@@ -157,12 +165,14 @@ impl Default for Sockets {
 pub struct Rooms {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The beginning of the names of the rooms. All rooms if it is empty.
     #[serde(default)]
     pub prefix: String,
     /// The most rooms in the answer.
     #[serde(default = "default_limit")]
+    #[schema(default = default_limit)]
     #[schema(minimum = 1, maximum = 10_000)]
     pub limit: usize,
 }
@@ -179,6 +189,7 @@ impl Default for Rooms {
 pub struct Count {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. All sockets of the namespace if it is empty.
     #[serde(default)]
