@@ -236,10 +236,12 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         }
         actix_web::rt::spawn(admin);
     }
-    let mut api_handle = None;
+    let (mut api_handle, mut nats_api) = (None, None);
     if let (Some(address), Some(keys)) = (flags.api.api_addr, keys) {
         let jetstream = link.as_ref().filter(|_| flags.cluster.has_jetstream());
-        let bound = flags.api.bind(address, flags.api.api(&io, keys, peers, jetstream));
+        let api = flags.api.api(&io, keys, peers, jetstream);
+        nats_api = flags.api.serve_nats(&api, link.as_ref()).await.map_err(StartError::Serve)?;
+        let bound = flags.api.bind(address, api);
         let (api, addrs) = bound.map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("API on http://{addr}");
@@ -253,6 +255,9 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         io.close(Duration::ZERO).await;
     } else {
         server.run().await.map_err(StartError::Serve)?;
+    }
+    if let Some(served) = nats_api {
+        api::stop_nats(served).await;
     }
     if let Some(api) = api_handle {
         api.stop(true).await;
