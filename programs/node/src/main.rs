@@ -1,7 +1,7 @@
 //! `sociable-node`: one node, ready to run. Its demonstration is a page on `/`, on which browser tabs talk to each other through rooms.
 //!
 //! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
-//! * `admin.rs`: the administration. `api.rs`: the API for backends. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `admin.rs`: the administration. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
 //! | feature | default | |
@@ -20,6 +20,7 @@ mod page;
 mod tables;
 #[cfg(feature = "otel")]
 mod traces;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -31,6 +32,7 @@ use futures_util::FutureExt;
 use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
 use sociable_gateway::api::peers::{PeerOptions, Peers};
+use sociable_gateway::webhooks::{Webhooks, WebhooksFault};
 use sociable_program::log::{self, Filter, FilterError};
 use sociable_program::settings::{self, FileError, Tables as File};
 use sociable_program::signals::{LogSignals, StopSignals};
@@ -73,6 +75,8 @@ enum StartError {
     Keys(FileError),
     #[error("{0}. Correct the file, and try it by --check.")]
     Tables(#[from] FileError),
+    #[error("{0}. Correct the file with settings.")]
+    Webhooks(#[from] WebhooksFault),
     #[error("cannot serve: {0}.")]
     Serve(io::Error),
 }
@@ -145,6 +149,7 @@ fn fail(error: &str) -> ExitCode {
 
 /// Checks all settings that can be checked without serving.
 fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
+    webhooks::check(file)?;
     Namespaces::new(file, &flags.demo)?;
     flags.builder().build()?;
     log::chosen(flags.log.as_deref())?;
@@ -163,6 +168,7 @@ fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
 }
 
 async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
+    webhooks::check(file)?;
     let namespaces = Namespaces::new(file, &flags.demo)?;
     actix_web::rt::spawn(filter.clone().report_dropped_lines());
     actix_web::rt::spawn(LogSignals::new().map_err(StartError::Serve)?.follow(filter.clone()));
@@ -193,7 +199,11 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     let io = builder.build()?;
     // Each node answers the questions of those that serve the API.
     let peers = Peers::install(&io, PeerOptions::new(&*name, env!("CARGO_PKG_VERSION")));
-    namespaces.create(&io);
+    let webhooks = match namespaces.have_webhooks() {
+        true => Some(Webhooks::start(file.webhooks.clone(), flags.cluster.name(), &name)?),
+        false => None,
+    };
+    namespaces.create(&io, webhooks.as_ref())?;
     if let Some(demo) = flags.demo.namespace() {
         let namespace = io.of(demo);
         demo::set_up(&namespace);
@@ -246,6 +256,10 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     }
     if let Some(api) = api_handle {
         api.stop(true).await;
+    }
+    // Backends hear of the sockets that left with the server.
+    if let Some(webhooks) = webhooks {
+        webhooks.close().await;
     }
     tracing::info!("stopped");
     Ok(())
