@@ -44,7 +44,8 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 13] = [
+const APART: [&str; 16] = [
+    "backends.test.mjs",
     "browser.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
@@ -57,7 +58,9 @@ const APART: [&str; 13] = [
     "offsets.test.mjs",
     "proxies.test.mjs",
     "rolling.test.mjs",
+    "starter-python.test.mjs",
     "traces.test.mjs",
+    "your-application.test.mjs",
 ];
 
 /// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
@@ -94,6 +97,14 @@ pub(crate) fn emitters(report: &mut Report) {
     node_test(report, NAME, &["emitters.test.mjs"], |command| {
         command.env("NATS_SERVER", nats.program).env("PYTHON", python);
         command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_EMIT", workspace::emit_binary());
+    });
+}
+
+/// Backends in several languages, and the Python starter as processes, with real clients.
+pub(crate) fn backends(report: &mut Report, name: &str, python: &Path, chromium: &Path, nats: &tools::Nats) {
+    node_test(report, name, &["backends.test.mjs", "starter-python.test.mjs", "your-application.test.mjs"], |command| {
+        command.env("NATS_SERVER", &nats.program).env("PYTHON", python).env("PHP", "php").env("CHROMIUM", chromium);
+        command.env("SOCIABLE_BALANCER", workspace::balancer_binary());
     });
 }
 

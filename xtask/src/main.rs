@@ -2,7 +2,7 @@
 //!
 //! Layout, in reading order:
 //! - `test`: the parts and their order
-//! - `rust`, `js`, `clients`, `suites`: the parts
+//! - `rust`, `js`, `clients`, `backends`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
 //! - `starters`: the projects in `examples/`
 //! - `ci`: the checks before the tests
@@ -23,6 +23,7 @@
 //! - `workspace`: paths
 //! - `packages`: the packages of the workspace
 
+mod backends;
 mod bench;
 mod book;
 mod ci;

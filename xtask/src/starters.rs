@@ -7,7 +7,7 @@ use crate::rust::cargo;
 use crate::{tally, workspace};
 
 /// The manifest of the starter in Rust.
-const RUST: &str = "examples/starter-rust/Cargo.toml";
+pub(crate) const RUST: &str = "examples/starter-rust/Cargo.toml";
 
 /// Lints the starter in Rust. The output folder is that of the workspace, which has many of the dependencies already.
 pub(crate) fn lint(report: &mut Report) {

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{clients, js, k8s, reference, rust, starters, suites, tools};
+use crate::{backends, clients, js, k8s, reference, rust, starters, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -16,6 +16,8 @@ pub(crate) enum Part {
     Js,
     /// The Python client against our server.
     Python,
+    /// Backends in Python, PHP, Node.js and shell, with webhooks and the API, and the Python starter.
+    Backends,
     /// The client of the crate `rust_socketio` against our server.
     RustSocketio,
     /// Metrics, alerts and the dashboard in a real Prometheus.
@@ -69,8 +71,17 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
     }
-    let in_javascript =
-        [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
+    let in_javascript = [
+        Part::Js,
+        Part::Backends,
+        Part::Monitoring,
+        Part::Faults,
+        Part::Jitter,
+        Part::Hostile,
+        Part::Browser,
+        Part::Acceptance,
+        Part::Official,
+    ];
     if !in_javascript.into_iter().any(wanted) {
         return;
     }
@@ -78,7 +89,8 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         report.skip("all JavaScript suites", &why);
         return;
     }
-    if [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report)
+    if [Part::Js, Part::Backends, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted)
+        && js::install(report)
     {
         if wanted(Part::Js) {
             js::differential(report);
@@ -87,6 +99,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::traces(report);
             js::balancer(report);
             js::proxies(report);
+        }
+        if wanted(Part::Backends) {
+            backends::test(report);
         }
         if wanted(Part::Monitoring) {
             js::monitoring(report);

@@ -31,6 +31,7 @@ use futures_util::FutureExt;
 #[cfg(not(feature = "otel"))]
 use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
+use sociable_gateway::api::peers::{PeerOptions, Peers};
 use sociable_gateway::webhooks::{Webhooks, WebhooksFault};
 use sociable_program::log::{self, Filter, FilterError};
 use sociable_program::settings::{self, FileError, Tables as File};
@@ -176,8 +177,13 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     let keys = flags.api.keys().map_err(StartError::Keys)?;
     // The server listens for them itself, but only when it serves.
     let (name, mut stop) = (flags.node_name(), StopSignals::new().map_err(StartError::Serve)?);
-    let adapter = tokio::select! {
-        connected = flags.cluster.connect(&name) => connected?,
+    let connect = async {
+        let adapter = flags.cluster.connect(&name).await?;
+        let link = if keys.is_some() { flags.cluster.link().await? } else { None };
+        Ok::<_, NatsError>((adapter, link))
+    };
+    let (adapter, link) = tokio::select! {
+        connected = connect => connected?,
         () = stop.recv() => {
             tracing::info!("stopped before serving");
             return Ok(());
@@ -191,6 +197,8 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         builder = builder.adapter(adapter);
     }
     let io = builder.build()?;
+    // Each node answers the questions of those that serve the API.
+    let peers = Peers::install(&io, PeerOptions::new(&*name, env!("CARGO_PKG_VERSION")));
     let webhooks = match namespaces.have_webhooks() {
         true => Some(Webhooks::start(file.webhooks.clone(), flags.cluster.name(), &name)?),
         false => None,
@@ -230,7 +238,8 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     }
     let mut api_handle = None;
     if let (Some(address), Some(keys)) = (flags.api.api_addr, keys) {
-        let bound = flags.api.bind(address, &io, keys);
+        let jetstream = link.as_ref().filter(|_| flags.cluster.has_jetstream());
+        let bound = flags.api.bind(address, flags.api.api(&io, keys, peers, jetstream));
         let (api, addrs) = bound.map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("API on http://{addr}");
