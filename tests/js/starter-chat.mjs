@@ -20,7 +20,7 @@ function hear(socket) {
  * Tests the chat at the address of its backend.
  *
  * @param {() => string} address returns the address of the backend.
- * @param {(socket) => Promise<void>} killNode kills the node of a client.
+ * @param {(socket) => Promise<string>} killNode kills the node of a client, and returns the id of the lost session.
  * @param {number} patience the longest wait, in milliseconds.
  */
 export function testChat(address, killNode, patience) {
@@ -111,14 +111,13 @@ export function testChat(address, killNode, patience) {
   test("clients of a killed node go on and miss nothing", async () => {
     const { ada, grace } = clients;
     const { id } = ada;
-    const back = new Promise((resolve) => ada.once("disconnect", () => ada.once("connect", resolve)));
-    await killNode(ada);
+    const lost = await killNode(ada);
     // Grace, whether she moves too or not, speaks while Ada is away.
     const texts = ["one", "two", "three"];
     for (const text of texts) {
       await wait(async () => grace.connected && (await grace.timeout(5000).emitWithAck("say", text).catch(() => ({}))).id, "grace speaks");
     }
-    await within(back, "ada is back", patience);
+    await wait(() => ada.connected && ada.io.engine.id !== lost, "ada is back");
     assert.deepEqual([ada.recovered, ada.id], [true, id]);
     const heard = () => ada.heard.filter(([event, { text }]) => event === "said" && texts.includes(text)).map(([, { text }]) => text);
     await wait(() => texts.every((text) => heard().includes(text)), "ada has heard all");

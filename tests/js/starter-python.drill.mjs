@@ -21,10 +21,12 @@ async function tagOf(container) {
 async function killNode(socket) {
   const containers = (await run(program, ...first, "ps", "-q", "node")).split("\n").filter(Boolean);
   assert.equal(containers.length, 2, "there are two nodes");
-  for (const container of containers) {
-    if (socket.io.engine.id.startsWith(await tagOf(container))) return await run("docker", "kill", "--signal=KILL", container);
-  }
-  assert.fail(`no node has the session ${socket.io.engine.id}`);
+  const { id } = socket.io.engine;
+  const tags = await Promise.all(containers.map(tagOf));
+  const at = tags.findIndex((tag) => id.startsWith(tag));
+  assert.ok(at >= 0, `no node has the session ${id}`);
+  await run("docker", "kill", "--signal=KILL", containers[at]);
+  return id;
 }
 
 const { clients } = testChat(() => `http://127.0.0.1:${process.env.CHAT_PORT ?? "8000"}`, killNode, PATIENCE);

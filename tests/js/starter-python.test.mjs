@@ -60,7 +60,9 @@ async function killNode(socket) {
     socket.io.engine.close();
     await until(() => socket.connected && isOn() >= 0, "the client is on a node", PATIENCE);
   }
+  const { id } = socket.io.engine;
   await nodes[1].stop("SIGKILL");
+  return id;
 }
 
 const { clients, enter, ask, wait } = testChat(() => backend.url, killNode, 60_000);

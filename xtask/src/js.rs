@@ -44,9 +44,10 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 16] = [
+const APART: [&str; 17] = [
     "backends.test.mjs",
     "browser.test.mjs",
+    "ctl.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
     "faults.test.mjs",
@@ -86,7 +87,7 @@ fn test_files(subfolder: &str) -> Result<Vec<String>, String> {
     Ok(files)
 }
 
-/// Processes that emit without being a node: `sociable-emit` and the example in Python.
+/// Processes that emit without being a node: `sociable-ctl`, also by the API, and the example in Python.
 pub(crate) fn emitters(report: &mut Report) {
     const NAME: &str = "emitters beside socket.io-client";
     let needed = tools::ensure_nats().and_then(|nats| Ok((nats, clients::python_environment(report)?)));
@@ -94,9 +95,9 @@ pub(crate) fn emitters(report: &mut Report) {
         Ok(needed) => needed,
         Err(why) => return report.skip(NAME, &why),
     };
-    node_test(report, NAME, &["emitters.test.mjs"], |command| {
+    node_test(report, NAME, &["ctl.test.mjs", "emitters.test.mjs"], |command| {
         command.env("NATS_SERVER", nats.program).env("PYTHON", python);
-        command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_EMIT", workspace::emit_binary());
+        command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_CTL", workspace::ctl_binary());
     });
 }
 

@@ -1,6 +1,5 @@
 """The routes, for pages and for the cluster. `uvicorn --factory chat.app:create` serves them."""
 
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -63,8 +62,7 @@ async def webhook(
         case "io.sociable.event":
             return here.chat.event(Event.model_validate_json(body), webhook_id)
         case "io.sociable.disconnected":
-            await here.chat.disconnected(Disconnected.model_validate_json(body), webhook_id)
-            return Answer()
+            return here.chat.disconnected(Disconnected.model_validate_json(body))
 
 
 class Login(BaseModel):
@@ -113,7 +111,7 @@ class Announcement(BaseModel):
 @routes.post("/announcements", status_code=204)
 async def announce(announcement: Announcement, name: Annotated[str, Depends(user)], here: Here) -> None:
     """Send a text to everyone in the chat, in whatever room."""
-    await here.cluster.emit(str(uuid.uuid4()), "announced", name, announcement.text)
+    await here.cluster.emit("announced", name, announcement.text)
 
 
 @routes.get("/healthz")
@@ -123,7 +121,7 @@ async def health() -> str:
 
 
 async def cluster_failed(_: Request, error: Exception) -> JSONResponse:
-    """Return that the cluster failed. The cluster repeats a webhook that gets this answer."""
+    """Return that the cluster failed."""
     return JSONResponse({"detail": f"the cluster did not answer: {error}"}, 502)
 
 
@@ -140,7 +138,7 @@ def create(settings: Settings | None = None, transport: httpx2.AsyncBaseTranspor
     tokens = Tokens(settings.session_secret)
     cluster = Cluster(settings.api_url, settings.api_key, transport)
     app = FastAPI(title="Chat", lifespan=lifespan, exception_handlers={ClusterError: cluster_failed})
-    app.state.services = Services(settings, Accounts(settings.accounts), tokens, cluster, Chat(tokens, cluster))
+    app.state.services = Services(settings, Accounts(settings.accounts), tokens, cluster, Chat(tokens))
     app.include_router(routes)
     app.mount("/", StaticFiles(directory=PAGE, html=True))
     return app

@@ -4,7 +4,6 @@ from typing import Annotated
 
 from pydantic import StringConstraints, TypeAdapter, ValidationError
 
-from .cluster import Cluster
 from .history import History, Message
 from .login import Tokens
 from .webhooks import Answer, Connect, Disconnected, Emit, Event, Fault, User
@@ -19,9 +18,8 @@ one_text: TypeAdapter[tuple[Text]] = TypeAdapter(tuple[Text])
 class Chat:
     """The chat. Its clients, their rooms and their data are in the cluster; its messages are here."""
 
-    def __init__(self, tokens: Tokens, cluster: Cluster) -> None:
+    def __init__(self, tokens: Tokens) -> None:
         self._tokens = tokens
-        self._cluster = cluster
         self._history = History(ROOMS)
 
     def connect(self, client: Connect) -> Answer:
@@ -58,10 +56,10 @@ class Chat:
         self._history.add(user.room, message)
         return Answer(ack=[{"id": message.id}], emit=[Emit(event="said", args=[message], rooms=[user.room])])
 
-    async def disconnected(self, client: Disconnected, webhook_id: str) -> None:
-        """Tell the room that a client has left. Nobody waits for this answer, so the API emits the event."""
-        if client.data.room:
-            await self._cluster.emit(webhook_id, "left", client.data.name, rooms=(client.data.room,))
+    def disconnected(self, client: Disconnected) -> Answer:
+        """Tell the room that a client has left."""
+        user = client.data
+        return Answer(emit=[Emit(event="left", args=[user.name], rooms=[user.room])] if user.room else [])
 
 
 def refuse(message: str) -> Answer:

@@ -55,7 +55,11 @@ function connect({ token, url }) {
     // A connection that has recovered is still in its room, and misses nothing.
     if (!socket.recovered) join(room);
   });
-  socket.on("connect_error", ({ message }) => { $("status").textContent = message; });
+  socket.on("connect_error", ({ message, data }) => {
+    $("status").textContent = message;
+    // The client repeats a failed connection by itself, but not a refused one.
+    if (data?.code === "E_BACKEND") setTimeout(() => socket.connect(), 2000);
+  });
   socket.on("disconnect", () => { $("status").textContent = "The connection is lost. Trying again."; });
   socket.on("said", ({ name, text }) => show(name, text));
   socket.on("announced", (name, text) => show(name, `to everyone: ${text}`));

@@ -22,10 +22,13 @@ class FakeCluster(httpx2.AsyncBaseTransport):
     def __init__(self) -> None:
         self.calls: list[httpx2.Request] = []
         self.answer = httpx2.Response(200, json={})
+        self.failures = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         await request.aread()
         self.calls.append(request)
+        if len(self.calls) <= self.failures:
+            raise httpx2.ConnectError("the node is gone", request=request)
         return self.answer
 
     def bodies(self) -> list[Any]:

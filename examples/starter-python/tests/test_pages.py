@@ -26,6 +26,24 @@ def test_announcement_reaches_everyone(backend: Backend, cluster: FakeCluster) -
     headers = {"Authorization": f"Bearer {backend.token()}"}
     assert backend.http.post("/announcements", json={"text": "tea"}, headers=headers).status_code == 204
     assert cluster.bodies() == [{"namespace": "/chat", "rooms": [], "event": "announced", "args": ["ada", "tea"]}]
+    (call,) = cluster.calls
+    assert (str(call.url), call.headers["authorization"]) == ("http://127.0.0.1:3002/api/v1/emit", "Bearer key")
+
+
+def test_call_is_repeated_with_its_key_when_a_node_dies(backend: Backend, cluster: FakeCluster) -> None:
+    headers = {"Authorization": f"Bearer {backend.token()}"}
+    cluster.failures = 1
+    assert backend.http.post("/announcements", json={"text": "tea"}, headers=headers).status_code == 204
+    first, second = cluster.calls
+    assert first.headers["idempotency-key"] == second.headers["idempotency-key"]
+    assert first.content == second.content
+
+
+def test_page_gets_an_error_when_the_cluster_fails(backend: Backend, cluster: FakeCluster) -> None:
+    cluster.answer = httpx2.Response(503, json={"title": "unavailable"})
+    assert backend.http.get("/rooms").status_code == 502
+    cluster.failures = 3
+    assert backend.http.get("/rooms").status_code == 502
 
 
 def test_announcement_needs_a_login(backend: Backend, cluster: FakeCluster) -> None:

@@ -32,6 +32,6 @@ pub fn keys(file: &Path) -> io::Result<Keys> {
 /// The address is in use, or not of this machine.
 pub fn serve(io: &Server, address: SocketAddr, keys: Keys) -> io::Result<HttpService> {
     let api = Api::builder(io, keys).build();
-    let app = move || App::new().service(api.service());
+    let app = move || App::new().service(api.service()).default_service(Api::unknown());
     Ok(HttpServer::new(app).workers(1).max_connections(MAX_CONNECTIONS).disable_signals().bind(address)?.run())
 }

@@ -9,7 +9,7 @@
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
 //! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
-//! * `link.rs`: the connection to the NATS servers.
+//! * `link.rs`: the connection to the NATS servers. `nats.rs`: the API over NATS. Both need the feature `nats`.
 
 mod exchange;
 mod format;
@@ -20,6 +20,8 @@ mod limits;
 #[cfg(feature = "nats")]
 pub mod link;
 mod model;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod operations;
 pub mod peers;
 pub mod problem;
