@@ -30,6 +30,7 @@ use futures_util::FutureExt;
 #[cfg(not(feature = "otel"))]
 use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
+use sociable_gateway::jwt::JwtFault;
 use sociable_program::log::{self, Filter, FilterError};
 use sociable_program::settings::{self, FileError, Tables as File};
 use sociable_program::signals::{LogSignals, StopSignals};
@@ -72,6 +73,8 @@ enum StartError {
     Keys(FileError),
     #[error("{0}. Correct the file, and try it by --check.")]
     Tables(#[from] FileError),
+    #[error("{0}.")]
+    Tokens(#[from] JwtFault),
     #[error("cannot serve: {0}.")]
     Serve(io::Error),
 }
@@ -144,8 +147,8 @@ fn fail(error: &str) -> ExitCode {
 
 /// Checks all settings that can be checked without serving.
 fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
-    Namespaces::new(file, &flags.demo)?;
-    flags.builder().build()?;
+    let namespaces = Namespaces::new(file, &flags.demo)?;
+    flags.builder(namespaces.have_tokens()).build()?;
     log::chosen(flags.log.as_deref())?;
     traces(flags)?;
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
@@ -177,7 +180,7 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
             return Ok(());
         }
     };
-    let mut builder = flags.builder();
+    let mut builder = flags.builder(namespaces.have_tokens());
     if let Some(traces) = traces {
         builder = traces.tie(builder);
     }
@@ -185,7 +188,7 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         builder = builder.adapter(adapter);
     }
     let io = builder.build()?;
-    namespaces.create(&io);
+    namespaces.create(&io)?;
     if let Some(demo) = flags.demo.namespace() {
         let namespace = io.of(demo);
         demo::set_up(&namespace);

@@ -4,11 +4,12 @@ use std::str::FromStr;
 
 use regex::Regex;
 use sociable::protocol::packet::MAIN_NAMESPACE;
-use sociable::{Failure, Server, Socket};
+use sociable::{Failure, Namespace, ParentNamespace, Server, Socket};
+use sociable_gateway::jwt::{Jwt, JwtFault};
 use sociable_program::settings::{FileError, Tables as File};
 use thiserror::Error;
 
-use crate::tables::Tables;
+use crate::tables::{NamespaceTable, Tables};
 
 /// The longest name of a namespace, in bytes. Nodes refuse clients that ask for a longer one.
 const MAX_NAME: usize = 1024;
@@ -83,62 +84,114 @@ fn check_pattern(name: &str) -> Result<(), NameFault> {
 
 /// The namespaces of the settings, checked.
 #[derive(Debug)]
-pub(crate) struct Namespaces {
-    names: Vec<String>,
+pub(crate) struct Namespaces<'a> {
+    names: Vec<(&'a str, &'a NamespaceTable)>,
     /// In the order of the file: the first that matches decides.
-    patterns: Vec<Regex>,
+    patterns: Vec<(Regex, &'a NamespaceTable)>,
     demo: Demo,
 }
 
-impl Namespaces {
+/// A namespace, or all namespaces of a pattern.
+enum Place {
+    One(Namespace),
+    Pattern(ParentNamespace),
+}
+
+impl Place {
+    /// Refuses clients without a valid token.
+    fn check_tokens(&self, jwt: &Jwt) {
+        match self {
+            Self::One(namespace) => drop(namespace.middleware(jwt.middleware())),
+            Self::Pattern(namespaces) => drop(namespaces.middleware(jwt.middleware())),
+        }
+    }
+}
+
+impl<'a> Namespaces<'a> {
     /// Returns the namespaces of the tables and of the demonstration.
     ///
     /// # Errors
     ///
-    /// A name is not valid, or the demonstration has the name too.
-    pub(crate) fn new(file: &File<Tables>, demo: &Demo) -> Result<Self, FileError> {
+    /// A name is not valid, the demonstration has the name too, or tokens cannot be checked.
+    pub(crate) fn new(file: &'a File<Tables>, demo: &Demo) -> Result<Self, FileError> {
         let mut tables: Vec<_> = file.namespaces.iter().collect();
         tables.sort_by_key(|(name, _)| name.span().start);
         let mut namespaces = Self { names: vec![], patterns: vec![], demo: demo.clone() };
-        for (name, _) in tables {
-            namespaces.add(name.get_ref()).map_err(|fault| file.fault(&name.span(), fault))?;
+        for (name, table) in tables {
+            namespaces.add(name.get_ref(), table).map_err(|fault| file.fault(&name.span(), fault))?;
+            if let Some(settings) = &table.jwt {
+                Jwt::check(settings.get_ref()).map_err(|fault| file.fault(&settings.span(), fault))?;
+            }
         }
         Ok(namespaces)
     }
 
-    fn add<'a>(&mut self, name: &'a str) -> Result<(), TableFault<'a>> {
+    fn add(&mut self, name: &'a str, table: &'a NamespaceTable) -> Result<(), TableFault<'a>> {
         check_pattern(name).map_err(TableFault::Name)?;
         if self.demo.namespace() == Some(name) {
             return Err(TableFault::Demo(name));
         }
         if name.contains(ANY) {
-            self.patterns.push(pattern(name).map_err(|_| TableFault::Complex(name))?);
+            self.patterns.push((pattern(name).map_err(|_| TableFault::Complex(name))?, table));
         } else {
-            self.names.push(name.into());
+            self.names.push((name, table));
         }
         Ok(())
     }
 
     /// Creates the namespaces. Clients get into no other.
-    pub(crate) fn create(&self, io: &Server) {
+    ///
+    /// # Errors
+    ///
+    /// Tokens cannot be checked.
+    pub(crate) fn create(&self, io: &Server) -> Result<(), JwtFault> {
         // A namespace takes over the handlers of a pattern, so those with a table of their own are created before the patterns.
-        for name in self.names.iter().map(String::as_str).chain(self.demo.namespace()) {
-            io.of(name);
+        if let Some(demo) = self.demo.namespace() {
+            io.of(demo);
         }
-        for pattern in &self.patterns {
-            io.of_pattern(pattern.clone());
+        let mut places: Vec<_> = self.names.iter().map(|(name, table)| (Place::One(io.of(name)), *table)).collect();
+        // The main namespace of a server always exists.
+        let main = Place::One(io.of(MAIN_NAMESPACE));
+        match self.main() {
+            Main::Open => {}
+            Main::ByPattern(table) => places.push((main, table)),
+            Main::Closed => drop(io.middleware(async |_: Socket| Err::<(), _>(Failure::new(INVALID_NAMESPACE)))),
         }
-        if !self.has_main() {
-            // The main namespace of a server always exists.
-            io.middleware(async |_: Socket| Err::<(), _>(Failure::new(INVALID_NAMESPACE)));
+        places.extend(self.patterns.iter().map(|(pattern, table)| (Place::Pattern(io.of_pattern(pattern.clone())), *table)));
+        for (place, table) in &places {
+            if let Some(settings) = &table.jwt {
+                let jwt = Jwt::start(settings.get_ref().clone())?;
+                place.check_tokens(&jwt);
+                io.add_metrics(move || jwt.metrics());
+            }
         }
+        Ok(())
     }
 
-    /// Returns whether the settings name the main namespace.
-    fn has_main(&self) -> bool {
-        let by_name = self.names.iter().map(String::as_str).chain(self.demo.namespace()).any(|name| name == MAIN_NAMESPACE);
-        by_name || self.patterns.iter().any(|pattern| pattern.is_match(MAIN_NAMESPACE))
+    /// Returns whether a namespace checks tokens.
+    pub(crate) fn have_tokens(&self) -> bool {
+        let tables = self.names.iter().map(|(_, table)| table).chain(self.patterns.iter().map(|(_, table)| table));
+        tables.into_iter().any(|table| table.jwt.is_some())
     }
+
+    fn main(&self) -> Main<'a> {
+        if self.names.iter().map(|(name, _)| *name).chain(self.demo.namespace()).any(|name| name == MAIN_NAMESPACE) {
+            return Main::Open;
+        }
+        let pattern = self.patterns.iter().find(|(pattern, _)| pattern.is_match(MAIN_NAMESPACE));
+        pattern.map_or(Main::Closed, |(_, table)| Main::ByPattern(table))
+    }
+}
+
+/// What the settings say about the main namespace.
+#[derive(Debug)]
+enum Main<'a> {
+    /// A table or the demonstration names it.
+    Open,
+    /// A pattern matches it.
+    ByPattern(&'a NamespaceTable),
+    /// No setting names it.
+    Closed,
 }
 
 /// Returns the expression for a name in which each `*` stands for any text.
@@ -151,10 +204,12 @@ fn pattern(name: &str) -> Result<Regex, regex::Error> {
 mod tests {
     use super::*;
 
-    fn namespaces(names: &[&str], demo: &str) -> Result<Namespaces, String> {
+    static TABLE: NamespaceTable = NamespaceTable { jwt: None };
+
+    fn namespaces<'a>(names: &[&'a str], demo: &str) -> Result<Namespaces<'a>, String> {
         let demo = demo.parse().unwrap();
         let mut namespaces = Namespaces { names: vec![], patterns: vec![], demo };
-        names.iter().try_for_each(|name| namespaces.add(name)).map_err(|fault| fault.to_string())?;
+        names.iter().try_for_each(|name| namespaces.add(name, &TABLE)).map_err(|fault| fault.to_string())?;
         Ok(namespaces)
     }
 
@@ -205,7 +260,7 @@ mod tests {
             (&[], "off", false),
             (&["/chat", "/org-*"], "/demo", false),
         ] {
-            assert_eq!(namespaces(names, demo).unwrap().has_main(), open, "{names:?} {demo}");
+            assert_eq!(!matches!(namespaces(names, demo).unwrap().main(), Main::Closed), open, "{names:?} {demo}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sociable_gateway::jwt;
 use sociable_program::settings::Spanned;
 
 /// The settings that are no flags.
@@ -16,7 +17,10 @@ pub(crate) struct Tables {
 /// A namespace, or all namespaces of a pattern.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub(crate) struct NamespaceTable {}
+pub(crate) struct NamespaceTable {
+    /// The tokens that let clients in.
+    pub(crate) jwt: Option<Spanned<jwt::Settings>>,
+}
 
 #[cfg(test)]
 mod tests {
@@ -37,7 +41,7 @@ mod tests {
     #[test]
     fn example_has_every_key() {
         let names = names_in_the_example();
-        for key in keys::<NamespaceTable>() {
+        for key in keys::<NamespaceTable>().iter().chain(keys::<jwt::Settings>()) {
             assert!(names.contains(key), "{key}");
         }
     }
