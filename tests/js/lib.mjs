@@ -144,6 +144,17 @@ export class Server {
   }
 }
 
+/** A balancer. */
+export class Balancer extends Server {
+  at(port) {
+    return ["--listen", `127.0.0.1:${port}`];
+  }
+
+  static start(flags, port) {
+    return super.start("SOCIABLE_BALANCER", flags, port);
+  }
+}
+
 const servers = new Set();
 const killAll = () => servers.forEach((server) => server.child.kill("SIGKILL"));
 after(killAll);

@@ -12,6 +12,7 @@ use super::exchange::{Head, Reply};
 use super::limits::Limits;
 use super::problem::{Problem, ProblemKind};
 use super::query;
+use super::repetition::{IDEMPOTENCY_KEY, REPLAYED};
 use super::routes::Route;
 
 /// The path of the API.
@@ -63,12 +64,13 @@ impl Api {
             Err(problem) => return respond(Reply::from(&problem)),
         };
         let accept = accept(request);
-        let head = Head { content_type: text(request, header::CONTENT_TYPE), accept: accept.as_deref() };
+        let (content_type, idempotency_key) = (text(request, header::CONTENT_TYPE), idempotency_key(request));
+        let head = Head { content_type, accept: accept.as_deref(), idempotency_key };
         let reply = if route.is_read() {
-            self.answer_operation(&admitted, head, query::operation(route, request.query_string())).await
+            self.answer_query(&admitted, head, query::operation(route, request.query_string())).await
         } else {
             let body = read(request, body, self.limits()).await;
-            self.answer(&admitted, head, body).await
+            self.answer(admitted, head, body).await
         };
         respond(reply)
     }
@@ -81,6 +83,13 @@ fn unknown_path() -> Problem {
 /// Returns the value of a header that is text.
 fn text(request: &HttpRequest, name: header::HeaderName) -> Option<&str> {
     request.headers().get(name)?.to_str().ok()
+}
+
+/// Returns the value of `Idempotency-Key`. Empty if there are several.
+fn idempotency_key(request: &HttpRequest) -> Option<&[u8]> {
+    let mut values = request.headers().get_all(IDEMPOTENCY_KEY);
+    let first = values.next()?.as_bytes();
+    Some(if values.next().is_none() { first } else { b"" })
 }
 
 /// Returns all values of `Accept` as one.
@@ -127,6 +136,9 @@ fn respond(reply: Reply) -> HttpResponse {
     response.content_type(reply.content_type).insert_header((header::CACHE_CONTROL, "no-store"));
     if let Some(seconds) = reply.retry_after {
         response.insert_header((header::RETRY_AFTER, seconds));
+    }
+    if reply.is_replayed {
+        response.insert_header((REPLAYED, "true"));
     }
     if status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));

@@ -25,6 +25,7 @@ pub struct Limits {
     pub(crate) max_args: usize,
     pub(crate) max_sockets: usize,
     pub(crate) max_ack_timeout: Duration,
+    pub(crate) max_idempotency_key: usize,
     pub(crate) rate: Option<f64>,
     pub(crate) burst: Option<u32>,
     pub(crate) concurrency: u32,
@@ -40,6 +41,7 @@ impl Default for Limits {
             max_args: 100,
             max_sockets: 10_000,
             max_ack_timeout: Duration::from_secs(60),
+            max_idempotency_key: 255,
             rate: None,
             burst: None,
             concurrency: 64,
@@ -94,6 +96,13 @@ impl Limits {
     #[must_use]
     pub fn max_ack_timeout(mut self, timeout: Duration) -> Self {
         self.max_ack_timeout = timeout;
+        self
+    }
+
+    /// Sets the maximum bytes of an `Idempotency-Key`: 255 by default.
+    #[must_use]
+    pub fn max_idempotency_key(mut self, bytes: usize) -> Self {
+        self.max_idempotency_key = bytes;
         self
     }
 

@@ -8,8 +8,8 @@
 //! * `exchange.rs`: one request and its answer, on any transport. `format.rs`: JSON and MessagePack.
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
-//! * [`idempotency`]: keys by which a repeated request does nothing twice. [`peers`]: questions to all nodes.
-//! * `link.rs`: the connection to the NATS servers.
+//! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
+//! * `link.rs`: the connection to the NATS servers. `nats.rs`: the API over NATS. Both need the feature `nats`.
 
 mod exchange;
 mod format;
@@ -20,10 +20,13 @@ mod limits;
 #[cfg(feature = "nats")]
 pub mod link;
 mod model;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod operations;
 pub mod peers;
 pub mod problem;
 mod query;
+mod repetition;
 mod routes;
 mod scope;
 
@@ -34,13 +37,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use sociable::Server;
 
+use self::idempotency::{Idempotency, IdempotencyOptions};
+use self::peers::{PeerOptions, Peers};
+
 pub use self::format::Format;
 pub use self::http::PATH;
 pub use self::keys::{KeyFile, Keys, KeysError};
 pub use self::limits::Limits;
 pub use self::model::{
-    Answer, Answers, Batch, Disconnect, Done, Emit, EmitWithAck, Emitted, Join, Leave, MissingAnswers, MissingNodes, Operation, Outcome,
-    SocketList, SocketReport, Sockets,
+    Answer, Answers, Batch, Count, Disconnect, Done, Emit, EmitWithAck, Emitted, Info, Join, Leave, MissingAnswers, MissingNodes, NodeList,
+    Operation, Outcome, RoomList, RoomReport, Rooms, SocketCount, SocketList, SocketReport, Sockets,
 };
 pub use self::routes::Route;
 
@@ -52,6 +58,8 @@ struct Inner {
     server: Server,
     keys: Keys,
     limits: Limits,
+    idempotency: Idempotency,
+    peers: Peers,
     counts: Mutex<BTreeMap<(Route, u16), u64>>,
 }
 
@@ -68,12 +76,14 @@ pub struct ApiBuilder {
     server: Server,
     keys: Keys,
     limits: Limits,
+    idempotency: Option<Idempotency>,
+    peers: Option<Peers>,
 }
 
 impl Api {
     /// Returns the builder of the API of a server, with these keys.
     pub fn builder(server: &Server, keys: Keys) -> ApiBuilder {
-        ApiBuilder { server: server.clone(), keys, limits: Limits::default() }
+        ApiBuilder { server: server.clone(), keys, limits: Limits::default(), idempotency: None, peers: None }
     }
 
     /// Returns the number of answers since the start, by operation and status code. Each operation of a batch counts too.
@@ -93,6 +103,14 @@ impl Api {
         &self.0.limits
     }
 
+    pub(crate) fn idempotency(&self) -> &Idempotency {
+        &self.0.idempotency
+    }
+
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.0.peers
+    }
+
     pub(crate) fn count(&self, route: Route, status: u16) {
         *self.0.counts.lock().entry((route, status)).or_default() += 1;
     }
@@ -105,9 +123,24 @@ impl ApiBuilder {
         self
     }
 
+    /// Sets the records of requests with an idempotency key: in the memory of this node by default.
+    pub fn idempotency(mut self, records: Idempotency) -> Self {
+        self.idempotency = Some(records);
+        self
+    }
+
+    /// Sets the questions to the other nodes. By default, [`build`](Self::build) installs some that name this node by its tag.
+    pub fn peers(mut self, peers: Peers) -> Self {
+        self.peers = Some(peers);
+        self
+    }
+
     /// Returns the API.
     pub fn build(self) -> Api {
-        let Self { server, keys, limits } = self;
-        Api(Arc::new(Inner { server, keys, limits, counts: Mutex::default() }))
+        let Self { server, keys, limits, idempotency, peers } = self;
+        let idempotency = idempotency.unwrap_or_else(|| Idempotency::memory(IdempotencyOptions::default()));
+        let options = || PeerOptions::new(server.tag().to_string(), env!("CARGO_PKG_VERSION"));
+        let peers = peers.unwrap_or_else(|| Peers::install(&server, options()));
+        Api(Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Mutex::default() }))
     }
 }

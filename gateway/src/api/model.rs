@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::idempotency::Reach;
+use super::peers::NodeInfo;
 use crate::emit::EmitEvent;
 use crate::json::Json;
 
@@ -149,11 +151,61 @@ impl Default for Sockets {
     }
 }
 
+/// The request of `rooms`: a list of rooms. Rooms of the ids of sockets are left out.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Rooms {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The beginning of the names of the rooms. All rooms if it is empty.
+    #[serde(default)]
+    pub prefix: String,
+    /// The most rooms in the answer.
+    #[serde(default = "default_limit")]
+    #[schema(minimum = 1, maximum = 10_000)]
+    pub limit: usize,
+}
+
+impl Default for Rooms {
+    fn default() -> Self {
+        Self { namespace: main_namespace(), prefix: String::new(), limit: default_limit() }
+    }
+}
+
+/// The request of `count`: a number of sockets.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Count {
+    /// The namespace.
+    #[serde(default = "main_namespace")]
+    pub namespace: String,
+    /// The rooms of the sockets. All sockets of the namespace if it is empty.
+    #[serde(default)]
+    pub rooms: Vec<String>,
+    /// The rooms whose sockets are left out.
+    #[serde(default)]
+    pub except: Vec<String>,
+}
+
+impl Default for Count {
+    fn default() -> Self {
+        Self { namespace: main_namespace(), rooms: vec![], except: vec![] }
+    }
+}
+
+/// The request of `info`: the nodes of the cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Info {}
+
 /// The answer of `emit`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct Emitted {
     /// Whether the event is persisted.
     pub durable: bool,
+    /// The nodes at which a repetition with the same `Idempotency-Key` sends nothing. `null` if the request has no such key.
+    pub idempotency: Option<Reach>,
 }
 
 /// The answer of operations that have nothing to say.
@@ -217,6 +269,44 @@ pub struct SocketReport {
     pub issued: u64,
 }
 
+/// The answer of `rooms`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct RoomList {
+    /// The rooms, in the order of their names.
+    pub rooms: Vec<RoomReport>,
+    /// The nodes that did not answer.
+    pub missing: MissingNodes,
+    /// Whether there are more rooms after these.
+    pub truncated: bool,
+}
+
+/// A room with its size.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct RoomReport {
+    /// The name.
+    pub room: String,
+    /// The number of sockets.
+    pub sockets: u64,
+}
+
+/// The answer of `count`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
+pub struct SocketCount {
+    /// The number of sockets.
+    pub sockets: u64,
+    /// The nodes that did not answer.
+    pub missing: MissingNodes,
+}
+
+/// The answer of `info`.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct NodeList {
+    /// The nodes, in the order of their names.
+    pub nodes: Vec<NodeInfo>,
+    /// The nodes that did not answer.
+    pub missing: MissingNodes,
+}
+
 /// The nodes that did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MissingNodes {
@@ -249,6 +339,12 @@ pub enum Operation {
     Disconnect(Disconnect),
     /// Lists sockets.
     Sockets(Sockets),
+    /// Lists rooms.
+    Rooms(Rooms),
+    /// Counts sockets.
+    Count(Count),
+    /// Lists the nodes.
+    Info(Info),
 }
 
 /// The answer of an operation.
@@ -262,6 +358,12 @@ pub enum Outcome {
     Answers(Answers),
     /// That of `sockets`.
     Sockets(SocketList),
+    /// That of `rooms`.
+    Rooms(RoomList),
+    /// That of `count`.
+    Count(SocketCount),
+    /// That of `info`.
+    Info(NodeList),
     /// That of `join`, `leave` and `disconnect`.
     Done(Done),
 }

@@ -8,12 +8,14 @@ use super::Api;
 use super::keys::Key;
 use super::limits::Limits;
 use super::model::{
-    Answer, Answers, Disconnect, Done, Emit, EmitWithAck, Emitted, Join, Leave, MissingAnswers, MissingNodes, Operation, Outcome,
-    SocketList, SocketReport, Sockets,
+    Answer, Answers, Count, Disconnect, Done, Emit, EmitWithAck, Emitted, Join, Leave, MissingAnswers, MissingNodes, NodeList, Operation,
+    Outcome, RoomList, RoomReport, Rooms, SocketCount, SocketList, SocketReport, Sockets,
 };
+use super::peers::MAX_ROOMS;
 use super::problem::{Problem, ProblemKind};
+use super::repetition::Effects;
 use super::routes::Route;
-use crate::emit::{EmitEvent, EmitFault};
+use crate::emit::EmitEvent;
 use crate::json::Json;
 
 /// The time after which an overloaded node may take an operation.
@@ -32,6 +34,9 @@ impl Operation {
             Self::Leave(_) => Route::Leave,
             Self::Disconnect(_) => Route::Disconnect,
             Self::Sockets(_) => Route::Sockets,
+            Self::Rooms(_) => Route::Rooms,
+            Self::Count(_) => Route::Count,
+            Self::Info(_) => Route::Info,
         }
     }
 }
@@ -46,21 +51,27 @@ struct Selection<'a> {
 impl Selection<'_> {
     /// Checks scope and limits. Returns the namespace.
     fn namespace(&self, api: &Api, key: &Key) -> Result<Namespace, Problem> {
-        let slash = if self.namespace.starts_with('/') { "" } else { "/" };
-        let name = format!("{slash}{}", self.namespace);
-        key.scope().check_namespace(&name).map_err(|problem| problem.at("/namespace"))?;
+        let namespace = namespace(self.namespace, api, key)?;
         key.scope().check_rooms(Some(self.rooms).filter(|rooms| !rooms.is_empty()), "/rooms")?;
         check_rooms(self.rooms, "/rooms", api.limits())?;
         check_rooms(self.except, "/except", api.limits())?;
-        api.server().find(&name).ok_or_else(|| {
-            let detail = "no namespace has this name: check it, or define the namespace on the nodes";
-            Problem::new(ProblemKind::NotFound, detail).at("/namespace")
-        })
+        Ok(namespace)
     }
 
     fn operator(&self, api: &Api, key: &Key) -> Result<BroadcastOperator, Problem> {
         Ok(self.namespace(api, key)?.to(self.rooms).except(self.except))
     }
+}
+
+/// Returns the namespace of a request, if the key may use it.
+fn namespace(name: &str, api: &Api, key: &Key) -> Result<Namespace, Problem> {
+    let slash = if name.starts_with('/') { "" } else { "/" };
+    let name = format!("{slash}{name}");
+    key.scope().check_namespace(&name).map_err(|problem| problem.at("/namespace"))?;
+    api.server().find(&name).ok_or_else(|| {
+        let detail = "no namespace has this name: check it, or define the namespace on the nodes";
+        Problem::new(ProblemKind::NotFound, detail).at("/namespace")
+    })
 }
 
 macro_rules! selection {
@@ -71,31 +82,37 @@ macro_rules! selection {
 
 impl Api {
     /// Performs an operation for the owner of a key.
-    pub(crate) async fn perform(&self, key: &Key, operation: Operation) -> Result<Outcome, Problem> {
+    pub(crate) async fn perform(&self, key: &Key, operation: Operation, effects: &mut Effects) -> Result<Outcome, Problem> {
         key.scope().check_operation(operation.route())?;
         match operation {
-            Operation::Emit(request) => self.emit(key, request).await.map(Outcome::Emitted),
-            Operation::EmitWithAck(request) => self.emit_with_ack(key, request).await.map(Outcome::Answers),
-            Operation::Join(request) => self.join(key, &request).map(Outcome::Done),
-            Operation::Leave(request) => self.leave(key, &request).map(Outcome::Done),
-            Operation::Disconnect(request) => self.disconnect(key, &request).map(Outcome::Done),
+            Operation::Emit(request) => self.emit(key, request, effects).await.map(Outcome::Emitted),
+            Operation::EmitWithAck(request) => self.emit_with_ack(key, request, effects).await.map(Outcome::Answers),
+            Operation::Join(request) => self.join(key, &request, effects).map(Outcome::Done),
+            Operation::Leave(request) => self.leave(key, &request, effects).map(Outcome::Done),
+            Operation::Disconnect(request) => self.disconnect(key, &request, effects).map(Outcome::Done),
             Operation::Sockets(request) => self.sockets(key, &request).await.map(Outcome::Sockets),
+            Operation::Rooms(request) => self.rooms(key, &request).await.map(Outcome::Rooms),
+            Operation::Count(request) => self.count_sockets(key, &request).await.map(Outcome::Count),
+            Operation::Info(_) => Ok(Outcome::Info(self.info().await)),
         }
     }
 
-    async fn emit(&self, key: &Key, request: Emit) -> Result<Emitted, Problem> {
+    async fn emit(&self, key: &Key, request: Emit, effects: &mut Effects) -> Result<Emitted, Problem> {
         let namespace = selection!(request).namespace(self, key)?;
         check_args(&request.args, self.limits())?;
         let durable = request.durable;
         if durable {
             self.check_durability(request.volatile)?;
         }
-        EmitEvent::from(request).send(&namespace).map_err(|EmitFault::Emit(error)| not_sent(&error))?;
+        let event = EmitEvent::from(request);
+        let args = event.args(&namespace).map_err(|error| not_sent(&error))?;
+        effects.begin();
+        event.operator(&namespace).emit(&event.event, args).map_err(|error| not_sent(&error))?;
         if durable {
             // The event was given to this node's own sockets already.
             self.server().flushed().await.map_err(|error| away(format!("the event was sent, but not persisted: {error}")))?;
         }
-        Ok(Emitted { durable })
+        Ok(Emitted { durable, idempotency: effects.reach() })
     }
 
     /// Refuses a durable event that cannot be persisted.
@@ -114,12 +131,13 @@ impl Api {
         Ok(())
     }
 
-    async fn emit_with_ack(&self, key: &Key, request: EmitWithAck) -> Result<Answers, Problem> {
+    async fn emit_with_ack(&self, key: &Key, request: EmitWithAck, effects: &mut Effects) -> Result<Answers, Problem> {
         let namespace = selection!(request).namespace(self, key)?;
         check_args(&request.args, self.limits())?;
         let timeout = ack_timeout(&request, self.limits())?;
         let event = EmitEvent::from(request);
         let args = event.args(&namespace).map_err(|error| not_sent(&error))?;
+        effects.begin();
         match event.operator(&namespace).timeout(timeout).emit_with_ack(&event.event, args).await {
             Ok(replies) => Ok(answers(replies, vec![], false)),
             Err(error) => match error.reason {
@@ -130,16 +148,18 @@ impl Api {
         }
     }
 
-    fn join(&self, key: &Key, request: &Join) -> Result<Done, Problem> {
+    fn join(&self, key: &Key, request: &Join, effects: &mut Effects) -> Result<Done, Problem> {
         let sockets = selection!(request).operator(self, key)?;
         self.check_changed(key, &request.join, "/join")?;
+        effects.begin();
         sockets.sockets_join(&request.join[..]).map_err(|error| not_sent(&error))?;
         Ok(Done {})
     }
 
-    fn leave(&self, key: &Key, request: &Leave) -> Result<Done, Problem> {
+    fn leave(&self, key: &Key, request: &Leave, effects: &mut Effects) -> Result<Done, Problem> {
         let sockets = selection!(request).operator(self, key)?;
         self.check_changed(key, &request.leave, "/leave")?;
+        effects.begin();
         sockets.sockets_leave(&request.leave[..]).map_err(|error| not_sent(&error))?;
         Ok(Done {})
     }
@@ -150,18 +170,16 @@ impl Api {
         check_rooms(rooms, pointer, self.limits())
     }
 
-    fn disconnect(&self, key: &Key, request: &Disconnect) -> Result<Done, Problem> {
+    fn disconnect(&self, key: &Key, request: &Disconnect, effects: &mut Effects) -> Result<Done, Problem> {
         let sockets = selection!(request).operator(self, key)?;
+        effects.begin();
         sockets.disconnect_sockets(request.close).map_err(|error| not_sent(&error))?;
         Ok(Done {})
     }
 
     async fn sockets(&self, key: &Key, request: &Sockets) -> Result<SocketList, Problem> {
         let sockets = selection!(request).operator(self, key)?;
-        let most = self.limits().max_sockets;
-        if !(1..=most).contains(&request.limit) {
-            return Err(Problem::new(ProblemKind::Invalid, format!("wrong `limit`: use a number from 1 to {most}")).at("/limit"));
-        }
+        check_limit(request.limit, self.limits().max_sockets)?;
         let (found, nodes) = match sockets.fetch_sockets().await {
             Ok(sockets) => (sockets, vec![]),
             Err(error) => match error.error {
@@ -173,6 +191,26 @@ impl Api {
         let sockets = found.iter().take(request.limit).map(|socket| report(socket, request.auth)).collect();
         Ok(SocketList { sockets, missing: MissingNodes { nodes }, truncated })
     }
+
+    async fn rooms(&self, key: &Key, request: &Rooms) -> Result<RoomList, Problem> {
+        let namespace = namespace(&request.namespace, self, key)?;
+        key.scope().check_prefix(&request.prefix)?;
+        check_limit(request.limit, MAX_ROOMS)?;
+        let found = self.peers().rooms(namespace.name(), &request.prefix, request.limit).await;
+        let rooms = found.rooms.into_iter().map(|(room, sockets)| RoomReport { room, sockets }).collect();
+        Ok(RoomList { rooms, missing: MissingNodes { nodes: found.missing }, truncated: found.truncated })
+    }
+
+    async fn count_sockets(&self, key: &Key, request: &Count) -> Result<SocketCount, Problem> {
+        let namespace = selection!(request).namespace(self, key)?;
+        let found = self.peers().count(namespace.name(), &request.rooms, &request.except).await;
+        Ok(SocketCount { sockets: found.sockets, missing: MissingNodes { nodes: found.missing } })
+    }
+
+    async fn info(&self) -> NodeList {
+        let found = self.peers().info().await;
+        NodeList { nodes: found.nodes, missing: MissingNodes { nodes: found.missing } }
+    }
 }
 
 fn check_rooms(rooms: &[String], pointer: &str, limits: &Limits) -> Result<(), Problem> {
@@ -181,6 +219,14 @@ fn check_rooms(rooms: &[String], pointer: &str, limits: &Limits) -> Result<(), P
 
 fn check_args(args: &[Json], limits: &Limits) -> Result<(), Problem> {
     too_many(args.len(), limits.max_args, "arguments", "/args")
+}
+
+/// Refuses a number of things to list that is none, or beyond the limit.
+fn check_limit(limit: usize, most: usize) -> Result<(), Problem> {
+    if (1..=most).contains(&limit) {
+        return Ok(());
+    }
+    Err(Problem::new(ProblemKind::Invalid, format!("wrong `limit`: use a number from 1 to {most}")).at("/limit"))
 }
 
 /// Refuses a list beyond a limit.

@@ -40,6 +40,15 @@
 //!
 //! 408: the body did not arrive in time.
 //!
+//! # in-progress
+//!
+//! 409: a request with this `Idempotency-Key` is running. The header `Retry-After` has the seconds to wait for its answer.
+//!
+//! # outcome-unknown
+//!
+//! 409: a request with this `Idempotency-Key` may have run, and its answer is lost. Its node was stopped, or the answer was too long to be stored.
+//! Find out whether it ran, and use a new key to run it again.
+//!
 //! # too-large
 //!
 //! 413: the body is longer than the limit.
@@ -52,6 +61,10 @@
 //!
 //! 422: the request is readable, but a value is missing, unknown, of the wrong type, or beyond a limit.
 //!
+//! # key-reused
+//!
+//! 422: another request had this `Idempotency-Key`. A repetition has the same operation, the same body, byte by byte, and the same formats.
+//!
 //! # durability-unavailable
 //!
 //! 422: the cluster has no JetStream, so no event can be persisted.
@@ -63,6 +76,7 @@
 //! # unavailable
 //!
 //! 503: a worker thread is overloaded, the other nodes cannot be reached, or JetStream refuses to persist. Some receivers may have got the event.
+//! Or the store of the idempotency keys cannot be reached: then nothing was done.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -120,9 +134,12 @@ kinds! {
     MethodNotAllowed 405 "method-not-allowed" "Method not allowed"
     NotAcceptable 406 "not-acceptable" "Not acceptable"
     Timeout 408 "timeout" "Body too late"
+    InProgress 409 "in-progress" "Request in progress"
+    OutcomeUnknown 409 "outcome-unknown" "Outcome unknown"
     TooLarge 413 "too-large" "Body too large"
     UnsupportedMediaType 415 "unsupported-media-type" "Unsupported type of the body"
     Invalid 422 "invalid" "Invalid request"
+    KeyReused 422 "key-reused" "Idempotency key of another request"
     DurabilityUnavailable 422 "durability-unavailable" "Durability unavailable"
     TooManyRequests 429 "too-many-requests" "Too many requests"
     Unavailable 503 "unavailable" "Temporarily unavailable"
@@ -246,6 +263,15 @@ impl Problem {
     pub(crate) fn within(mut self, prefix: &str) -> Self {
         if let Some(pointer) = &mut self.place.pointer {
             pointer.insert_str(0, prefix);
+        }
+        self
+    }
+
+    /// Turns the place in a body into a parameter, for requests that have a query instead.
+    pub(crate) fn in_query(mut self) -> Self {
+        if let Some(pointer) = self.place.pointer.take() {
+            let name = pointer.split('/').nth(1).unwrap_or_default();
+            self.place.parameter = Some(if name == "rooms" { "room".into() } else { name.to_owned().into() });
         }
         self
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
-use super::model::{Operation, Sockets};
+use super::model::{Count, Info, Operation, Rooms, Sockets};
 use super::problem::{Problem, ProblemKind};
 use super::routes::Route;
 
@@ -25,6 +25,20 @@ pub(crate) fn operation(route: Route, query: &str) -> Result<Operation, Problem>
                 auth: query.parsed("auth", "`true` or `false`")?.unwrap_or_default(),
             })
         }
+        Route::Rooms => {
+            let default = Rooms::default();
+            Operation::Rooms(Rooms {
+                namespace: query.one("namespace")?.unwrap_or(default.namespace),
+                prefix: query.one("prefix")?.unwrap_or(default.prefix),
+                limit: query.parsed("limit", "a whole number")?.unwrap_or(default.limit),
+            })
+        }
+        Route::Count => Operation::Count(Count {
+            namespace: query.one("namespace")?.unwrap_or(Count::default().namespace),
+            rooms: query.many("room"),
+            except: query.many("except"),
+        }),
+        Route::Info => Operation::Info(Info {}),
         _ => return Err(Problem::new(ProblemKind::NotFound, "the operation has a body: send it by POST")),
     };
     query.finish()?;
@@ -82,6 +96,11 @@ mod tests {
         let rooms = vec!["a b".to_owned(), "c".to_owned()];
         assert_eq!(sockets, Sockets { namespace: "/chat".into(), rooms, except: vec![], limit: 7, auth: true });
         assert_eq!(operation(Route::Sockets, "").unwrap(), Operation::Sockets(Sockets::default()));
+        let rooms = Rooms { prefix: "user:".into(), limit: 7, ..Rooms::default() };
+        assert_eq!(operation(Route::Rooms, "prefix=user:&limit=7").unwrap(), Operation::Rooms(rooms));
+        let count = Count { rooms: vec!["a".into()], except: vec!["b".into()], ..Count::default() };
+        assert_eq!(operation(Route::Count, "room=a&except=b").unwrap(), Operation::Count(count));
+        assert_eq!(operation(Route::Info, "").unwrap(), Operation::Info(Info {}));
     }
 
     #[test]

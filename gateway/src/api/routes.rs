@@ -39,6 +39,9 @@ routes! {
     Leave "leave" false
     Disconnect "disconnect" false
     Sockets "sockets" true
+    Rooms "rooms" true
+    Count "count" true
+    Info "info" true
     Batch "batch" false
 }
 

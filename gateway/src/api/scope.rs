@@ -68,6 +68,15 @@ impl Scope {
             },
         }
     }
+
+    /// Checks the beginning of the names of rooms to be listed.
+    pub(crate) fn check_prefix(&self, prefix: &str) -> Result<(), Problem> {
+        let is_allowed = self.rooms.as_ref().is_none_or(|prefixes| prefixes.iter().any(|allowed| prefix.starts_with(allowed)));
+        is_allowed.then_some(()).ok_or_else(|| {
+            let detail = "the key may not list these rooms: send a `prefix` that begins with one of `rooms` of the key";
+            Problem::new(ProblemKind::Forbidden, detail).at("/prefix")
+        })
+    }
 }
 
 /// Returns whether a name matches a pattern, in which each `*` stands for any text.
@@ -110,5 +119,8 @@ mod tests {
         assert!(scope.check_rooms(Some(&rooms(&["user:1", "admin"])), "/rooms").is_err());
         assert!(scope.check_rooms(None, "/rooms").is_err());
         assert!(Scope::default().check_rooms(None, "/rooms").is_ok());
+        assert!(scope.check_prefix("user:").is_ok() && scope.check_prefix("user:7").is_ok());
+        assert!(scope.check_prefix("").is_err() && scope.check_prefix("user").is_err());
+        assert!(Scope::default().check_prefix("").is_ok());
     }
 }

@@ -174,8 +174,7 @@ impl AnswerEmit {
             Some(name) if **own.name() == **name => None,
             Some(name) => {
                 let server = own.server().ok_or(Unsent::NoNamespace)?;
-                let namespaces = server.namespaces();
-                Some(namespaces.into_iter().find(|namespace| **namespace.name() == **name).ok_or(Unsent::NoNamespace)?)
+                Some(server.find(name).ok_or(Unsent::NoNamespace)?)
             }
         };
         let event = EmitEvent {

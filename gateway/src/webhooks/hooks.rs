@@ -254,7 +254,10 @@ macro_rules! attach {
                 let hooks = Arc::clone(&self);
                 to.middleware(move |socket: Socket| {
                     let (hooks, route) = (Arc::clone(&hooks), route.clone());
-                    async move { hooks.connect(&route, &socket).await }
+                    async move {
+                        // The backend let the socket in before.
+                        if socket.recovered() { Ok(()) } else { hooks.connect(&route, &socket).await }
+                    }
                 });
             }
             let hooks = Arc::clone(&self);

@@ -3,7 +3,8 @@
 use std::fmt;
 
 use base64::Engine;
-use base64::prelude::BASE64_STANDARD;
+use base64::alphabet::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use thiserror::Error;
 
@@ -13,6 +14,10 @@ const PREFIX: &str = "whsec_";
 const MIN_BYTES: usize = 24;
 /// The most bytes of a secret.
 const MAX_BYTES: usize = 64;
+
+/// Base64 with or without padding, as the libraries of Standard Webhooks read it.
+const BASE64: GeneralPurpose =
+    GeneralPurpose::new(&STANDARD, GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent));
 
 /// A secret of Standard Webhooks: `whsec_` and the Base64 of 24 to 64 bytes. [`Debug`] does not show the secret.
 ///
@@ -51,7 +56,7 @@ impl std::str::FromStr for Secret {
 
     fn from_str(text: &str) -> Result<Self, SecretFault> {
         let base64 = text.trim().strip_prefix(PREFIX).ok_or(SecretFault::Form)?;
-        let bytes = BASE64_STANDARD.decode(base64).map_err(|_| SecretFault::Form)?;
+        let bytes = BASE64.decode(base64).map_err(|_| SecretFault::Form)?;
         if !(MIN_BYTES..=MAX_BYTES).contains(&bytes.len()) {
             return Err(SecretFault::Length(bytes.len()));
         }
@@ -79,11 +84,12 @@ mod tests {
 
     #[test]
     fn secret_is_refused_when_its_form_or_length_is_wrong() {
-        let of = |bytes: usize| format!("{PREFIX}{}", BASE64_STANDARD.encode(vec![7; bytes])).parse::<Secret>();
+        let of = |bytes: usize| format!("{PREFIX}{}", BASE64.encode(vec![7; bytes])).parse::<Secret>();
         assert_eq!(of(23), Err(SecretFault::Length(23)));
         assert_eq!(of(65), Err(SecretFault::Length(65)));
         assert!(of(24).is_ok() && of(64).is_ok());
-        for wrong in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_?", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaS"] {
+        assert_eq!("whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA".parse::<Secret>().unwrap().0.len(), 28);
+        for wrong in ["", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "whsec_?", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwA"] {
             assert_eq!(wrong.parse::<Secret>(), Err(SecretFault::Form), "{wrong}");
         }
     }

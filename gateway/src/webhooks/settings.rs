@@ -180,6 +180,19 @@ pub enum SettingsFault {
     Reserved(String),
 }
 
+impl SettingsFault {
+    /// Returns the key of the setting at fault: of [`Settings`], or of a target of [`NamespaceHooks`].
+    pub fn key(&self) -> &str {
+        match self {
+            Self::Secrets(_) => "secrets",
+            Self::Unreadable { .. } | Self::Secret { .. } => "secret-files",
+            Self::Range { key, .. } => key,
+            Self::Header(_) => "headers",
+            Self::Target { key, .. } | Self::Reserved(key) => key,
+        }
+    }
+}
+
 impl Settings {
     /// Checks the settings.
     ///

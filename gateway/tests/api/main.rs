@@ -6,6 +6,8 @@ mod keys;
 mod limits;
 mod namespaces;
 mod operations;
+mod questions;
+mod repetition;
 
 use actix_web::App;
 use actix_web::body::to_bytes;
@@ -59,7 +61,7 @@ impl Answered {
 fn keys() -> Keys {
     let file = json!({"keys": {
         "all": {"secret": ALL, "operations": ["*"]},
-        "shop": {"secret": SHOP, "operations": ["emit", "join", "sockets"], "namespaces": ["/", "/shop-*"], "rooms": ["order:"]},
+        "shop": {"secret": SHOP, "operations": ["emit", "join", "sockets", "rooms", "count"], "namespaces": ["/", "/shop-*"], "rooms": ["order:"]},
     }});
     Keys::new(serde_json::from_value(file).unwrap()).unwrap()
 }

@@ -10,7 +10,7 @@ async fn emit_reaches_rooms_without_the_excepted() {
     let (red, both, blue) = (backend.client(&["red"]).await, backend.client(&["red", "blue"]).await, backend.client(&["blue"]).await);
     let answered =
         backend.post("emit", json!({"rooms": ["red"], "except": ["blue"], "event": "paid", "args": ["order-7", {"sum": 12.5}]})).await;
-    assert_eq!((answered.status, answered.json()), (200, json!({"durable": false})));
+    assert_eq!((answered.status, answered.json()), (200, json!({"durable": false, "idempotency": null})));
     let event = red.expect("paid").await.unwrap();
     assert_eq!(event.all::<(String, Value)>().unwrap(), ("order-7".into(), json!({"sum": 12.5})));
     for other in [both, blue] {
@@ -158,7 +158,7 @@ async fn batch_has_an_outcome_for_each_operation() {
     let outcomes = answered.json()["outcomes"].clone();
     let statuses: Vec<_> = outcomes.as_array().unwrap().iter().map(|outcome| outcome["status"].as_u64().unwrap()).collect();
     assert_eq!(statuses, [200, 422, 404, 200, 200, 200]);
-    assert_eq!((&outcomes[0]["body"], &outcomes[3]["body"]), (&json!({}), &json!({"durable": false})));
+    assert_eq!((&outcomes[0]["body"], &outcomes[3]["body"]), (&json!({}), &json!({"durable": false, "idempotency": null})));
     assert_eq!(outcomes[1]["problem"]["pointer"], "/operations/1/event");
     assert_eq!(outcomes[5]["body"]["sockets"][0]["id"], client.id());
     for event in ["first", "second"] {

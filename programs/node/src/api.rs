@@ -11,6 +11,9 @@ use actix_web::{App, HttpServer};
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use sociable::Server;
+use sociable_gateway::api::idempotency::{Idempotency, IdempotencyOptions};
+use sociable_gateway::api::link::NatsLink;
+use sociable_gateway::api::peers::Peers;
 use sociable_gateway::api::{Api, KeyFile, Keys, Limits};
 use sociable_program::settings::{self, FileError};
 
@@ -87,12 +90,21 @@ impl ApiFlags {
         }
     }
 
-    /// Listens. Returns the server and its addresses, which show a port that the system chose.
-    pub(crate) fn bind(&self, address: SocketAddr, io: &Server, keys: Keys) -> io::Result<(HttpService, Vec<SocketAddr>)> {
+    /// Returns the API, with keys that follow their file. Idempotency keys hold in the whole cluster if there is a link to JetStream.
+    pub(crate) fn api(&self, io: &Server, keys: Keys, peers: Peers, jetstream: Option<&NatsLink>) -> Api {
         if let Some(path) = self.api_keys.clone() {
             actix_web::rt::spawn(follow(path, keys.clone()));
         }
-        let api = Api::builder(io, keys).limits(self.limits()).build();
+        let options = IdempotencyOptions::default();
+        let records = match jetstream {
+            Some(link) => Idempotency::cluster(link, io, options),
+            None => Idempotency::memory(options),
+        };
+        Api::builder(io, keys).limits(self.limits()).idempotency(records).peers(peers).build()
+    }
+
+    /// Listens. Returns the server and its addresses, which show a port that the system chose.
+    pub(crate) fn bind(&self, address: SocketAddr, api: Api) -> io::Result<(HttpService, Vec<SocketAddr>)> {
         let app = move || App::new().service(api.service()).default_service(Api::unknown());
         let server = HttpServer::new(app)
             .workers(1)

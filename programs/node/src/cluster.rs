@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use clap::builder::BoolishValueParser;
 use sociable::{JetStreamOptions, NatsAdapter, NatsError, NatsOptions};
+use sociable_gateway::api::link::NatsLink;
 use sociable_program::nats::NatsFlags;
 
 /// The time that a start waits for a NATS server, and that between two attempts.
@@ -50,6 +51,11 @@ pub(crate) struct ClusterFlags {
 }
 
 impl ClusterFlags {
+    /// Returns the name of the cluster.
+    pub(crate) fn name(&self) -> &str {
+        &self.cluster
+    }
+
     /// Returns whether there may be other nodes.
     pub(crate) fn is_one_of_many(&self) -> bool {
         self.nats.is_some()
@@ -59,17 +65,20 @@ impl ClusterFlags {
     pub(crate) async fn connect(&self, node_name: &str) -> Result<Option<NatsAdapter>, NatsError> {
         let Some(options) = self.options(node_name) else { return Ok(None) };
         options.check()?;
-        let begun = Instant::now();
-        loop {
-            match NatsAdapter::connect(options.clone()).await {
-                // Node and NATS server may have started together.
-                Err(error @ NatsError::Connect { .. }) if begun.elapsed() < PATIENCE => {
-                    tracing::warn!(%error, "cannot reach the cluster yet; trying again");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                connected => return connected.map(Some),
-            }
-        }
+        patiently(async || NatsAdapter::connect(options.clone()).await).await.map(Some)
+    }
+
+    /// Connects the API to the cluster, if there is one.
+    pub(crate) async fn link(&self) -> Result<Option<NatsLink>, NatsError> {
+        let Some(servers) = &self.nats else { return Ok(None) };
+        let mut config = self.credentials.config(servers);
+        config.cluster.clone_from(&self.cluster);
+        patiently(async || NatsLink::connect(&config).await.map_err(NatsError::from)).await.map(Some)
+    }
+
+    /// Returns whether the nodes share what JetStream persists.
+    pub(crate) fn has_jetstream(&self) -> bool {
+        self.jetstream
     }
 
     /// Returns the settings of the cluster, if there is one.
@@ -87,5 +96,19 @@ impl ClusterFlags {
             options = options.jetstream(self.jetstream_replicas.map_or(kept.clone(), |replicas| kept.replicas(replicas.into())));
         }
         Some(options)
+    }
+}
+
+/// Connects, and tries again for a while: node and NATS server may have started together.
+async fn patiently<T>(connect: impl AsyncFn() -> Result<T, NatsError>) -> Result<T, NatsError> {
+    let begun = Instant::now();
+    loop {
+        match connect().await {
+            Err(error @ NatsError::Connect { .. }) if begun.elapsed() < PATIENCE => {
+                tracing::warn!(%error, "cannot reach the cluster yet; trying again");
+                tokio::time::sleep(PAUSE).await;
+            }
+            connected => return connected,
+        }
     }
 }

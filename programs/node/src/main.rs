@@ -1,7 +1,7 @@
 //! `sociable-node`: one node, ready to run. Its demonstration is a page on `/`, on which browser tabs talk to each other through rooms.
 //!
 //! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
-//! * `admin.rs`: the administration. `api.rs`: the API for backends. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `admin.rs`: the administration. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
 //! | feature | default | |
@@ -20,6 +20,7 @@ mod page;
 mod tables;
 #[cfg(feature = "otel")]
 mod traces;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -30,7 +31,8 @@ use futures_util::FutureExt;
 #[cfg(not(feature = "otel"))]
 use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
-use sociable_gateway::jwt::JwtFault;
+use sociable_gateway::api::peers::{PeerOptions, Peers};
+use sociable_gateway::webhooks::{Webhooks, WebhooksFault};
 use sociable_program::log::{self, Filter, FilterError};
 use sociable_program::settings::{self, FileError, Tables as File};
 use sociable_program::signals::{LogSignals, StopSignals};
@@ -39,7 +41,7 @@ use thiserror::Error;
 use tracing_subscriber::Layer;
 
 use self::flags::Flags;
-use self::namespaces::Namespaces;
+use self::namespaces::{CreateFault, Namespaces};
 use self::page::Page;
 use self::tables::Tables;
 #[cfg(feature = "otel")]
@@ -73,8 +75,10 @@ enum StartError {
     Keys(FileError),
     #[error("{0}. Correct the file, and try it by --check.")]
     Tables(#[from] FileError),
-    #[error("{0}.")]
-    Tokens(#[from] JwtFault),
+    #[error("{0}. Correct the file with settings.")]
+    Namespaces(#[from] CreateFault),
+    #[error("{0}. Correct the file with settings.")]
+    Webhooks(#[from] WebhooksFault),
     #[error("cannot serve: {0}.")]
     Serve(io::Error),
 }
@@ -147,6 +151,7 @@ fn fail(error: &str) -> ExitCode {
 
 /// Checks all settings that can be checked without serving.
 fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
+    webhooks::check(file)?;
     let namespaces = Namespaces::new(file, &flags.demo)?;
     flags.builder(namespaces.have_tokens()).build()?;
     log::chosen(flags.log.as_deref())?;
@@ -165,6 +170,7 @@ fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
 }
 
 async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
+    webhooks::check(file)?;
     let namespaces = Namespaces::new(file, &flags.demo)?;
     actix_web::rt::spawn(filter.clone().report_dropped_lines());
     actix_web::rt::spawn(LogSignals::new().map_err(StartError::Serve)?.follow(filter.clone()));
@@ -173,8 +179,13 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     let keys = flags.api.keys().map_err(StartError::Keys)?;
     // The server listens for them itself, but only when it serves.
     let (name, mut stop) = (flags.node_name(), StopSignals::new().map_err(StartError::Serve)?);
-    let adapter = tokio::select! {
-        connected = flags.cluster.connect(&name) => connected?,
+    let connect = async {
+        let adapter = flags.cluster.connect(&name).await?;
+        let link = if keys.is_some() { flags.cluster.link().await? } else { None };
+        Ok::<_, NatsError>((adapter, link))
+    };
+    let (adapter, link) = tokio::select! {
+        connected = connect => connected?,
         () = stop.recv() => {
             tracing::info!("stopped before serving");
             return Ok(());
@@ -188,7 +199,13 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         builder = builder.adapter(adapter);
     }
     let io = builder.build()?;
-    namespaces.create(&io)?;
+    // Each node answers the questions of those that serve the API.
+    let peers = Peers::install(&io, PeerOptions::new(&*name, env!("CARGO_PKG_VERSION")));
+    let webhooks = match namespaces.have_webhooks() {
+        true => Some(Webhooks::start(file.webhooks.clone(), flags.cluster.name(), &name)?),
+        false => None,
+    };
+    namespaces.create(&io, webhooks.as_ref())?;
     if let Some(demo) = flags.demo.namespace() {
         let namespace = io.of(demo);
         demo::set_up(&namespace);
@@ -223,7 +240,8 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     }
     let mut api_handle = None;
     if let (Some(address), Some(keys)) = (flags.api.api_addr, keys) {
-        let bound = flags.api.bind(address, &io, keys);
+        let jetstream = link.as_ref().filter(|_| flags.cluster.has_jetstream());
+        let bound = flags.api.bind(address, flags.api.api(&io, keys, peers, jetstream));
         let (api, addrs) = bound.map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("API on http://{addr}");
@@ -240,6 +258,10 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     }
     if let Some(api) = api_handle {
         api.stop(true).await;
+    }
+    // Backends hear of the sockets that left with the server.
+    if let Some(webhooks) = webhooks {
+        webhooks.close().await;
     }
     tracing::info!("stopped");
     Ok(())

@@ -6,10 +6,12 @@ use regex::Regex;
 use sociable::protocol::packet::MAIN_NAMESPACE;
 use sociable::{Failure, Namespace, ParentNamespace, Server, Socket};
 use sociable_gateway::jwt::{Jwt, JwtFault};
+use sociable_gateway::webhooks::{NamespaceHooks, Webhooks, WebhooksFault};
 use sociable_program::settings::{FileError, Tables as File};
 use thiserror::Error;
 
 use crate::tables::{NamespaceTable, Tables};
+use crate::webhooks;
 
 /// The longest name of a namespace, in bytes. Nodes refuse clients that ask for a longer one.
 const MAX_NAME: usize = 1024;
@@ -67,6 +69,15 @@ impl FromStr for Demo {
     }
 }
 
+/// The reason why namespaces were not created.
+#[derive(Debug, Error)]
+pub(crate) enum CreateFault {
+    #[error(transparent)]
+    Tokens(#[from] JwtFault),
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksFault),
+}
+
 /// Checks the name of a table, which may be a pattern.
 fn check_pattern(name: &str) -> Result<(), NameFault> {
     if !name.starts_with('/') {
@@ -105,6 +116,14 @@ impl Place {
             Self::Pattern(namespaces) => drop(namespaces.middleware(jwt.middleware())),
         }
     }
+
+    /// Adds the webhooks.
+    fn hook(&self, webhooks: &Webhooks, hooks: &NamespaceHooks) -> Result<(), WebhooksFault> {
+        match self {
+            Self::One(namespace) => webhooks.hook(namespace, hooks),
+            Self::Pattern(namespaces) => webhooks.hook_pattern(namespaces, hooks),
+        }
+    }
 }
 
 impl<'a> Namespaces<'a> {
@@ -112,7 +131,7 @@ impl<'a> Namespaces<'a> {
     ///
     /// # Errors
     ///
-    /// A name is not valid, the demonstration has the name too, or tokens cannot be checked.
+    /// A name is not valid, the demonstration has the name too, or tokens or webhooks cannot be used.
     pub(crate) fn new(file: &'a File<Tables>, demo: &Demo) -> Result<Self, FileError> {
         let mut tables: Vec<_> = file.namespaces.iter().collect();
         tables.sort_by_key(|(name, _)| name.span().start);
@@ -120,8 +139,9 @@ impl<'a> Namespaces<'a> {
         for (name, table) in tables {
             namespaces.add(name.get_ref(), table).map_err(|fault| file.fault(&name.span(), fault))?;
             if let Some(settings) = &table.jwt {
-                Jwt::check(settings.get_ref()).map_err(|fault| file.fault(&settings.span(), fault))?;
+                Jwt::check(settings).map_err(|fault| file.fault_of(&["namespaces", name.get_ref(), "jwt"], fault))?;
             }
+            webhooks::check_table(file, name.get_ref(), table)?;
         }
         Ok(namespaces)
     }
@@ -143,8 +163,8 @@ impl<'a> Namespaces<'a> {
     ///
     /// # Errors
     ///
-    /// Tokens cannot be checked.
-    pub(crate) fn create(&self, io: &Server) -> Result<(), JwtFault> {
+    /// Tokens cannot be checked, or webhooks cannot be delivered.
+    pub(crate) fn create(&self, io: &Server, webhooks: Option<&Webhooks>) -> Result<(), CreateFault> {
         // A namespace takes over the handlers of a pattern, so those with a table of their own are created before the patterns.
         if let Some(demo) = self.demo.namespace() {
             io.of(demo);
@@ -159,10 +179,14 @@ impl<'a> Namespaces<'a> {
         }
         places.extend(self.patterns.iter().map(|(pattern, table)| (Place::Pattern(io.of_pattern(pattern.clone())), *table)));
         for (place, table) in &places {
+            // Middlewares run in this order: a token is checked before a backend is asked, and the backend gets its claims.
             if let Some(settings) = &table.jwt {
-                let jwt = Jwt::start(settings.get_ref().clone())?;
+                let jwt = Jwt::start(settings.clone())?;
                 place.check_tokens(&jwt);
                 io.add_metrics(move || jwt.metrics());
+            }
+            if let Some(webhooks) = webhooks {
+                place.hook(webhooks, &table.hooks())?;
             }
         }
         Ok(())
@@ -172,6 +196,12 @@ impl<'a> Namespaces<'a> {
     pub(crate) fn have_tokens(&self) -> bool {
         let tables = self.names.iter().map(|(_, table)| table).chain(self.patterns.iter().map(|(_, table)| table));
         tables.into_iter().any(|table| table.jwt.is_some())
+    }
+
+    /// Returns whether a namespace has webhooks.
+    pub(crate) fn have_webhooks(&self) -> bool {
+        let tables = self.names.iter().map(|(_, table)| table).chain(self.patterns.iter().map(|(_, table)| table));
+        tables.into_iter().any(|table| !table.hooks().is_empty())
     }
 
     fn main(&self) -> Main<'a> {
@@ -202,9 +232,11 @@ fn pattern(name: &str) -> Result<Regex, regex::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
-    static TABLE: NamespaceTable = NamespaceTable { jwt: None };
+    static TABLE: LazyLock<NamespaceTable> = LazyLock::new(NamespaceTable::default);
 
     fn namespaces<'a>(names: &[&'a str], demo: &str) -> Result<Namespaces<'a>, String> {
         let demo = demo.parse().unwrap();

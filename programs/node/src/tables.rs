@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 use sociable_gateway::jwt;
+use sociable_gateway::webhooks::{self, NamespaceHooks, Target};
 use sociable_program::settings::Spanned;
 
 /// The settings that are no flags.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct Tables {
+    /// The settings of all webhooks.
+    pub(crate) webhooks: webhooks::Settings,
     /// The namespaces by name, or by a pattern with `*`.
     pub(crate) namespaces: BTreeMap<Spanned<String>, NamespaceTable>,
 }
@@ -19,7 +22,38 @@ pub(crate) struct Tables {
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct NamespaceTable {
     /// The tokens that let clients in.
-    pub(crate) jwt: Option<Spanned<jwt::Settings>>,
+    pub(crate) jwt: Option<jwt::Settings>,
+    /// The backend that is asked before a socket is let in.
+    connect: Option<Target>,
+    /// The backend that is told of a socket that was let in.
+    connected: Option<Target>,
+    /// The backend that is told of a socket that has left.
+    disconnected: Option<Target>,
+    /// The backends of events, by the name of the event.
+    events: BTreeMap<String, Target>,
+}
+
+impl NamespaceTable {
+    /// Returns the webhooks.
+    pub(crate) fn hooks(&self) -> NamespaceHooks {
+        let Self { connect, connected, disconnected, events, .. } = self;
+        NamespaceHooks { connect: connect.clone(), connected: connected.clone(), disconnected: disconnected.clone(), events: events.clone() }
+    }
+
+    /// Returns each webhook with the path of its key in the table.
+    pub(crate) fn each_hook(&self) -> Vec<(Vec<&str>, NamespaceHooks)> {
+        let none = NamespaceHooks::default;
+        let mut hooks = vec![
+            (vec!["connect"], NamespaceHooks { connect: self.connect.clone(), ..none() }),
+            (vec!["connected"], NamespaceHooks { connected: self.connected.clone(), ..none() }),
+            (vec!["disconnected"], NamespaceHooks { disconnected: self.disconnected.clone(), ..none() }),
+        ];
+        hooks.extend(self.events.iter().map(|(event, target)| {
+            let events = BTreeMap::from([(event.clone(), target.clone())]);
+            (vec!["events", event], NamespaceHooks { events, ..none() })
+        }));
+        hooks
+    }
 }
 
 #[cfg(test)]
@@ -41,7 +75,7 @@ mod tests {
     #[test]
     fn example_has_every_key() {
         let names = names_in_the_example();
-        for key in keys::<NamespaceTable>().iter().chain(keys::<jwt::Settings>()) {
+        for key in keys::<NamespaceTable>().iter().chain(keys::<jwt::Settings>()).chain(keys::<webhooks::Settings>()) {
             assert!(names.contains(key), "{key}");
         }
     }

@@ -214,7 +214,7 @@ async fn connect_handler_of_a_socket_runs_once_when_let_in() {
         socket.on_connect(move |socket: Socket| {
             note.lock().push(format!("{} {}", socket.is_connected(), socket.rooms().len()));
             // The socket is in, so this does nothing.
-            socket.on_connect(async || panic!("too late"));
+            socket.on_connect(async |socket: Socket| socket.leave("red"));
             std::future::ready(socket.to("none").emit("x", ()))
         });
         std::future::ready(if login.refused { Err(Failure::new("not you")) } else { Ok(()) })

@@ -22,6 +22,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 use ring::digest::{Context, SHA256};
+use serde::Serialize;
 use thiserror::Error;
 
 #[cfg(feature = "nats")]
@@ -65,7 +66,8 @@ enum Store {
 }
 
 /// The nodes that share the records.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// The node that was asked. A repetition at another node runs again.
     Node,
@@ -202,6 +204,11 @@ impl Guard {
     /// Notes that the request begins to have effects.
     pub fn start(&mut self) {
         self.is_started = true;
+    }
+
+    /// Returns whether [`start`](Self::start) was called.
+    pub fn is_started(&self) -> bool {
+        self.is_started
     }
 
     /// Stores the answer, for repetitions of the request. An answer that is too long leaves [`Begun::OutcomeUnknown`].

@@ -22,7 +22,7 @@ use self::question::{Answered, LocalRooms, Question};
 /// The event of the questions. Applications use other names.
 const EVENT: &str = "sociable:gateway";
 /// The most rooms of one answer.
-const MAX_ROOMS: usize = 10_000;
+pub(super) const MAX_ROOMS: usize = 10_000;
 
 /// Facts about this node for the other nodes, and the bound of its answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +102,7 @@ pub struct PeerInfo {
 }
 
 /// A node of the cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "api", derive(utoipa::ToSchema))]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct NodeInfo {
     /// The name.
     pub name: String,

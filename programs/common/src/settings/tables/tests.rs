@@ -71,6 +71,15 @@ fn file_has_flags_and_tables() {
     let fault = tables.fault(&name.span(), "two of them");
     assert!(fault.to_string().ends_with(", line 6, column 13: two of them"), "{fault}");
     assert!(!format!("{tables:?}").contains("port"));
+    for (keys, place) in [
+        (&["webhooks", "mode"][..], "line 5, column 1"),
+        (&["namespaces", "/chat", "connect"], "line 7, column 1"),
+        (&["namespaces", "/chat", "other"], "line 6, column 13"),
+        (&["other"], "line 1, column 1"),
+    ] {
+        let fault = tables.fault_of(keys, "wrong").to_string();
+        assert!(fault.ends_with(&format!(", {place}: wrong")), "{fault}");
+    }
 }
 
 #[test]

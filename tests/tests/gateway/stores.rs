@@ -1,5 +1,4 @@
-//! Idempotency keys and questions to all nodes, over real NATS servers.
-#![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+//! Idempotency keys and questions to all nodes.
 
 use std::time::Duration;
 
