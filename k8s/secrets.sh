@@ -13,7 +13,7 @@ namespace=${2:-sociable}
 mkdir "$folder"
 
 # A password starts with a letter: NATS reads one with a leading digit as a number.
-for user in node balancer; do
+for user in node balancer backend; do
   printf 'p%s' "$(openssl rand -hex 24)" >"$folder/$user"
 done
 
@@ -36,6 +36,6 @@ curve='-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes'
 rm "$folder/tls.csr" "$folder/extensions" "$folder/openssl.log"
 
 cat <<END
-kubectl -n $namespace create secret generic nats-passwords --from-file=$folder/node --from-file=$folder/balancer
+kubectl -n $namespace create secret generic nats-passwords --from-file=$folder/node --from-file=$folder/balancer --from-file=$folder/backend
 kubectl -n $namespace create secret generic nats-tls --from-file=$folder/ca.crt --from-file=$folder/tls.crt --from-file=$folder/tls.key
 END

@@ -6,7 +6,7 @@
 //! * [`Adapter`]: the trait, with its promises.
 //! * [`SingleNodeAdapter`]: the adapter of a single node.
 //! * `NatsAdapter`, with the feature `nats`: many nodes over NATS.
-//! * `Emitter`, with that feature: sends events to their sockets from another process.
+//! * `Emitter`, with that feature: sends events to their sockets from another process. `Watcher`: reads what the nodes send each other.
 //! * `conformance`, with the feature `conformance`: checks that every adapter must pass.
 //! * [`MetricsSnapshot`], [`CounterSample`] and [`Latency`]: counts and latencies of an adapter.
 //! * [`History`]: events and sessions for connection state recovery. [`MemoryHistory`] keeps them on one node.
@@ -18,7 +18,7 @@
 //!
 //! | feature | default | |
 //! |---|---|---|
-//! | `nats` | no | `NatsAdapter` and `Emitter`. |
+//! | `nats` | no | `NatsAdapter`, `Emitter` and `Watcher`. |
 //! | `conformance` | no | `conformance`: checks for an adapter of your own. |
 
 // Documentation on docs.rs shows the feature that an item needs.
@@ -46,7 +46,9 @@ pub use history::{
 };
 pub use message::{Answer, Ask, Message, Operation, Request, Room, SocketInfo, Target, own_room};
 #[cfg(feature = "nats")]
-pub use nats::{Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats};
+pub use nats::{
+    Emitter, EmitterError, JetStreamOptions, NatsAdapter, NatsAuth, NatsError, NatsOptions, NatsStats, Watched, WatchedOperation, Watcher,
+};
 pub use single_node::SingleNodeAdapter;
 pub use sociable_protocol::{Latency, Times};
 

@@ -292,6 +292,8 @@ impl ServerBuilder {
                 namespaces: RwLock::default(),
                 parents: RwLock::default(),
                 new_namespace: RwLock::default(),
+                #[cfg(feature = "metrics")]
+                metric_sources: RwLock::default(),
             }
         });
         inner.engine.set_hooks(ServerHooks::new(&inner));

@@ -368,7 +368,7 @@ fn resume(socket: &LocalSocket, back: Option<Return>, known: &Set<Room>) -> (Vec
 
 fn run_connect_handlers(socket: &Rc<LocalSocket>) {
     let context = ConnectContext { socket: socket.socket() };
-    for handler in socket.setup().connect.clone() {
+    for handler in socket.take_connect_handlers() {
         let this = Rc::clone(socket);
         let within = || {
             if spans::are_on() {

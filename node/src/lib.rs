@@ -39,7 +39,7 @@
 //! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: the state that threads share. `namespace_limits.rs`: the limits on namespaces that
 //!   clients create. `client_files.rs`: the files of the official client.
 //! * `cluster/`: the operations across threads and nodes. `recovery/`: the return of disconnected clients.
-//! * `stats.rs`, `prometheus.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the report on actors, logs, and spans.
+//! * `stats.rs`, `prometheus.rs`, `metric_family.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the report on actors, logs, and spans.
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Features
@@ -47,7 +47,7 @@
 //! | feature | default | |
 //! |---|---|---|
 //! | `compression` | yes | Compressed responses: gzip, deflate, and Brotli for the files of the client. |
-//! | `metrics` | yes | `Server::metrics`: counters and latencies as text for Prometheus. |
+//! | `metrics` | yes | `Server::metrics` and `Server::add_metrics`: counters and latencies as text for Prometheus. |
 //! | `nats` | yes | `NatsAdapter`: many nodes over NATS are one server. |
 //! | `rustls` | yes | `Serve::bind_rustls`: serving with TLS. |
 //! | `testing` | no | `testing`: a server and a client for the tests of applications. |
@@ -69,6 +69,8 @@ mod connection;
 mod emit;
 pub mod handler;
 mod joined_rooms;
+#[cfg(feature = "metrics")]
+mod metric_family;
 mod namespace;
 mod namespace_limits;
 mod parent_namespace;
@@ -110,6 +112,8 @@ pub use self::cluster::questions::ServerAckError;
 pub use self::emit::{EmitArgs, EmitError};
 pub use self::handler::registry::RoomEvent;
 pub use self::handler::{Args, Auth, Data, EventName, Extract, ExtractError, Failure, Handler, State, Valid, Validate};
+#[cfg(feature = "metrics")]
+pub use self::metric_family::MetricFamily;
 pub use self::namespace::Namespace;
 pub use self::parent_namespace::{ParentNamespace, ParentOperator};
 #[cfg(feature = "metrics")]

@@ -3,6 +3,7 @@
 mod counters;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use prometheus_client::collector::Collector;
@@ -17,6 +18,7 @@ use sociable_metrics::{Process, exposition};
 use sociable_protocol::NodeTag;
 
 use crate::actors::ActorKindReport;
+use crate::metric_family::{self, MetricFamily};
 use crate::server::Server;
 use crate::stats::Stats;
 use crate::thread::{ThreadState, ask_threads};
@@ -68,6 +70,7 @@ impl Server {
             connections: self.inner.engine().open_connections(),
             history: self.recovery_usage(),
             adapter: self.inner.adapter.metrics(),
+            added: metric_family::merged(self.inner.metric_sources.read().clone().iter().flat_map(|source| source())),
         };
         let mut registry = Registry::with_prefix("sociable");
         registry.register_collector(Box::new(snapshot));
@@ -75,6 +78,14 @@ impl Server {
             tracing::error!(target: "sociable::server", %error, "metrics were not written");
             String::new()
         })
+    }
+
+    /// Adds metrics of the application to [`metrics`](Self::metrics). Each call of that asks `source`, which must not block.
+    ///
+    /// Samples of several sources with the same name and labels are added up. A name must not be one of the server's own.
+    pub fn add_metrics(&self, source: impl Fn() -> Vec<MetricFamily> + Send + Sync + 'static) -> &Self {
+        self.inner.metric_sources.write().push(Arc::new(source));
+        self
     }
 
     /// The namespaces with their sockets and rooms.
@@ -141,6 +152,7 @@ struct Snapshot {
     connections: usize,
     history: Usage,
     adapter: MetricsSnapshot,
+    added: Vec<MetricFamily>,
 }
 
 impl Collector for Snapshot {
@@ -152,7 +164,8 @@ impl Collector for Snapshot {
         self.threads(encoder)?;
         self.actors(encoder)?;
         self.history(encoder)?;
-        self.adapter(encoder)
+        self.adapter(encoder)?;
+        metric_family::encode(&self.added, encoder)
     }
 }
 
@@ -251,4 +264,25 @@ impl Snapshot {
 fn histogram(mut encoder: MetricEncoder<'_>, times: &Times) -> fmt::Result {
     let buckets: Vec<_> = times.buckets().collect();
     encoder.encode_histogram::<NoLabelSet>(times.sum(), times.count(), &buckets, None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix_rt::test]
+    async fn added_metrics_are_written_once_for_each_name() {
+        let io = Server::builder().build().unwrap();
+        for room in ["a", "b"] {
+            io.add_metrics(move || {
+                let orders = MetricFamily::counter("orders", "Orders.").sample(&[("room", room), ("paid", "yes")], 2);
+                vec![orders.sample(&[("room", "a"), ("paid", "yes")], 1), MetricFamily::gauge("open_orders", "Open.").sample(&[], 5)]
+            });
+        }
+        let text = io.metrics().await;
+        assert_eq!(text.matches("# TYPE sociable_orders counter").count(), 1, "{text}");
+        assert!(text.contains("\nsociable_orders_total{room=\"a\",paid=\"yes\"} 4\n"), "{text}");
+        assert!(text.contains("\nsociable_orders_total{room=\"b\",paid=\"yes\"} 2\n"), "{text}");
+        assert!(text.contains("\nsociable_open_orders 10\n"), "{text}");
+    }
 }

@@ -62,6 +62,8 @@ pub(crate) struct ServerState {
     pub(crate) namespaces: RwLock<Map<ByteString, Namespace>>,
     pub(crate) parents: RwLock<Vec<ParentNamespace>>,
     pub(crate) new_namespace: RwLock<Vec<NamespaceListener>>,
+    #[cfg(feature = "metrics")]
+    pub(crate) metric_sources: RwLock<Vec<crate::metric_family::MetricSource>>,
 }
 
 impl fmt::Debug for ServerState {

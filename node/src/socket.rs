@@ -20,7 +20,7 @@ use crate::ack::{PendingAck, Waiter};
 use crate::broadcast::{BroadcastOperator, Flags, IntoRooms};
 use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::handler;
-use crate::handler::{DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
+use crate::handler::{ConnectContext, DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::recovery::progress::RecoveryHandle;
@@ -320,6 +320,30 @@ impl Socket {
     pub fn off(&self, event: &str) {
         let event = ByteString::from(event);
         self.run_on_owner(0, move |socket| socket.configure(|own| own.events.remove(&event)));
+    }
+
+    /// Handles this socket's connection, after it was confirmed to the client and after the handlers of [`Namespace::on_connect`].
+    ///
+    /// Middleware adds such a handler for work that has to wait until the socket is let in. Afterwards this does nothing.
+    ///
+    /// ```
+    /// use sociable::{Server, Socket};
+    ///
+    /// let io = Server::builder().build()?;
+    /// io.middleware(async |socket: Socket| {
+    ///     let greeting = format!("hello, {}", socket.auth::<String>()?);
+    ///     socket.on_connect(move |socket: Socket| std::future::ready(drop(socket.emit("greeting", &greeting))));
+    ///     Ok::<_, sociable::Failure>(())
+    /// });
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn on_connect<Taken>(&self, handler: impl Handler<ConnectContext, Taken>) {
+        let handler = handler::erase(handler);
+        self.run_on_owner(0, move |socket| {
+            if !socket.shared.has_been_let_in() {
+                socket.configure(|own| own.connect.push(handler));
+            }
+        });
     }
 
     /// Handles this socket's departure before it leaves its rooms; see [`Namespace::on_disconnecting`].

@@ -114,6 +114,16 @@ pageTest("two tabs talk to each other through a room", async ({ openTab }) => {
   await hasText(ann, "#connections", "1");
 });
 
+pageTest("page connects to the namespace of the demonstration", async ({ openTab }) => {
+  const ann = await openTab();
+  const ben = await openTab();
+  await enter(ann, "Ann", "kitchen");
+  await enter(ben, "Ben", "kitchen");
+  await say(ben, "in another namespace");
+  await hasText(ann, "#log", "in another namespace");
+  await hasText(ann, "#rooms-count", "1");
+}, { flags: ["--demo", "/demo & <more>"] });
+
 pageTest("rooms are apart", async ({ openTab }) => {
   const ann = await openTab();
   const ben = await openTab();

@@ -1,4 +1,4 @@
-// Emitters outside of the nodes: `sociable-emit` and the example in Python. Each of two nodes has a real
+// Emitters outside of the nodes: `sociable-ctl` and the example in Python. Each of two nodes has a real
 // client, once without and once with a shared history.
 import { before, describe, test } from "node:test";
 import assert from "node:assert/strict";
@@ -11,7 +11,7 @@ const run = promisify(execFile);
 const env = (name) => process.env[name] ?? assert.fail(`${name} is not set (\`cargo xtask test\` sets it)`);
 
 const EMITTERS = {
-  "sociable-emit": { program: env("SOCIABLE_EMIT"), args: [] },
+  "sociable-ctl": { program: env("SOCIABLE_CTL"), args: [] },
   "emit.py": { program: env("PYTHON"), args: ["-B", env("EMIT_PY")] },
 };
 

@@ -5,7 +5,10 @@
 import { after } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import net from "node:net";
+import { tmpdir } from "node:os";
+import path from "node:path";
 import { Manager } from "socket.io-client";
 import { WebSocket } from "ws";
 
@@ -141,6 +144,17 @@ export class Server {
   }
 }
 
+/** A balancer. */
+export class Balancer extends Server {
+  at(port) {
+    return ["--listen", `127.0.0.1:${port}`];
+  }
+
+  static start(flags, port) {
+    return super.start("SOCIABLE_BALANCER", flags, port);
+  }
+}
+
 const servers = new Set();
 const killAll = () => servers.forEach((server) => server.child.kill("SIGKILL"));
 after(killAll);
@@ -157,6 +171,15 @@ export const freshApp = (t, ...flags) => forTest(t, "ACCEPTANCE", flags);
 
 /** The node binary with its page. */
 export const freshNode = (t, ...flags) => forTest(t, "NODE_BIN", flags);
+
+/** A file of settings with this text, for the time of the test. */
+export function settingsFile(t, text) {
+  const folder = mkdtempSync(path.join(tmpdir(), "sociable-settings-"));
+  t.after(() => rmSync(folder, { recursive: true }));
+  const name = path.join(folder, "node.toml");
+  writeFileSync(name, text);
+  return name;
+}
 
 const shared = new Map();
 /** The acceptance app with these flags, one for all tests of a file. A test uses a namespace of its own on it. */

@@ -44,9 +44,13 @@ before(async () => {
   const [{ port: nats }] = await startNats(place, 1, true);
   const servers = [];
   const cluster = ["--nats", `nats://127.0.0.1:${nats}`, "--cluster", `monitoring-${process.pid}`, "--recovery", "120", "--jetstream"];
+  // Parts that are off by default have their series too.
+  const keys = path.join(place.folder, "keys.toml");
+  writeFileSync(keys, `[keys.all]\nsecret = "${"0123456789".repeat(4)}"\noperations = ["*"]\n`);
+  const parts = ["--api-addr", "127.0.0.1:0", "--api-keys", keys];
   for (let n = 0; n < NODES; n++) {
     const admin = await freePort();
-    const flags = (port) => [...cluster, "--advertise", `127.0.0.1:${port}`, "--node-name", `node-${n}`, "--admin-addr", `127.0.0.1:${admin}`];
+    const flags = (port) => [...cluster, ...parts, "--advertise", `127.0.0.1:${port}`, "--node-name", `node-${n}`, "--admin-addr", `127.0.0.1:${admin}`];
     servers.push(await Server.start("NODE_BIN", flags));
     targets.node.push(`127.0.0.1:${admin}`);
   }

@@ -3,24 +3,12 @@ import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
 import http from "node:http";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { client, connect, connected, freePort, freshNode, once, request, until } from "./lib.mjs";
+import { client, connect, connected, freePort, freshNode, once, request, settingsFile as file, until } from "./lib.mjs";
 
 /** Runs the node to its end. */
 function run(args, env = {}) {
   const { status, stdout, stderr } = spawnSync(process.env.NODE_BIN, args, { encoding: "utf8", env: { ...process.env, ...env }, timeout: 15_000 });
   return { status, text: stdout + stderr };
-}
-
-/** A file with this text, for the time of the test. */
-function file(t, text) {
-  const folder = mkdtempSync(path.join(tmpdir(), "sociable-settings-"));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const name = path.join(folder, "node.toml");
-  writeFileSync(name, text);
-  return name;
 }
 
 describe("the environment", () => {

@@ -16,15 +16,19 @@ import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 K8S = ROOT / "k8s"
-OVERLAYS = sorted(path.name for path in (K8S / "overlays").iterdir())
+#: The folder of each overlay, that of the starter too.
+FOLDERS = {path.name: path for path in sorted((K8S / "overlays").iterdir())} | {"starter-rust": ROOT / "examples/starter-rust/k8s"}
+OVERLAYS = list(FOLDERS)
 COMPONENTS = sorted(path.name for path in (K8S / "components").iterdir())
 #: Those that bring a way in: there is one of them at most.
 WAYS_IN = {"load-balancer", "ingress", "gateway"}
+#: Components that an overlay is not rendered with: those whose settings `sociable-node` alone has, and those that another variant shows.
+NOT_FOR = {"starter-rust": {"backend", "tracing"}, "backend": set(COMPONENTS), "dev": {"backend"}}
 
 
 def included(overlay):
     """The components that an overlay includes."""
-    text = (K8S / "overlays" / overlay / "kustomization.yaml").read_text()
+    text = (FOLDERS[overlay] / "kustomization.yaml").read_text()
     return {path.rsplit("/", 1)[-1] for path in yaml.safe_load(text).get("components", [])}
 
 
@@ -34,7 +38,7 @@ def variants():
         yield overlay, None
         for component in COMPONENTS:
             has = included(overlay)
-            if component not in has and not (component in WAYS_IN and has & WAYS_IN):
+            if component not in has | NOT_FOR.get(overlay, set()) and not (component in WAYS_IN and has & WAYS_IN):
                 yield overlay, component
 
 
@@ -49,7 +53,7 @@ def kustomize(folder):
 @functools.cache
 def render(overlay, component=None):
     """The manifests of a variant."""
-    folder = K8S / "overlays" / overlay
+    folder = FOLDERS[overlay]
     if component is None:
         manifests = Manifests(overlay, yaml.safe_load_all(kustomize(folder)))
         if "OUT" in os.environ:
@@ -120,6 +124,12 @@ class Manifests:
         while (include := re.search(r"^ *include (\S+)$", text, re.M)) is not None:
             text = text.replace(include[0], files[include[1]])
         return re.sub(r"^\s*#.*\n", "", text, flags=re.M)
+
+
+def has_backend(variant):
+    """Whether the nodes send webhooks."""
+    overlay, component = variant
+    return component == "backend" or "backend" in included(overlay)
 
 
 def name_of(it):

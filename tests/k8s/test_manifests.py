@@ -4,7 +4,7 @@ import re
 
 import yaml
 
-from rendered import K8S, ROOT, Variant, container, for_each_variant, name_of, pod, pod_labels, ports, render
+from rendered import K8S, ROOT, Variant, container, for_each_variant, has_backend, name_of, pod, pod_labels, ports, render
 
 README = (K8S / "README.md").read_text()
 METRICS = (ROOT / "docs/guide/metrics.md").read_text()
@@ -77,12 +77,18 @@ class References(Variant):
 
     def test_files_of_settings_are_mounted(self):
         for workload in self.each(self.manifests.of("Deployment")):
-            paths = set()
+            paths, texts = set(), []
             for mount in container(workload).get("volumeMounts", []):
-                source = next(volume["secret"] for volume in pod(workload)["volumes"] if volume["name"] == mount["name"])
-                keys = [item["path"] for item in source.get("items", [])] or ["tls.crt", "tls.key"]
+                volume = next(volume for volume in pod(workload)["volumes"] if volume["name"] == mount["name"])
+                if "secret" in volume:
+                    keys = [item["path"] for item in volume["secret"].get("items", [])] or ["tls.crt", "tls.key"]
+                else:
+                    data = self.manifests.get("ConfigMap", volume["configMap"]["name"])["data"]
+                    keys, texts = list(data), texts + list(data.values())
                 paths |= {f"{mount['mountPath']}/{key}" for key in keys}
             named = {value for value in self.manifests.settings(workload).values() if isinstance(value, str) and value.startswith("/")}
+            # Settings files name further files.
+            named |= {path for text in texts for path in re.findall(r'"(/etc/[^"]+)"', text)}
             self.assertEqual(named, paths)
 
     def test_selectors_select_their_own_pods(self):
@@ -255,8 +261,14 @@ class Settings(Variant):
         return workload, self.manifests.settings(workload)
 
     def test_programs_accept_all_variables(self):
-        for (workload, settings), program in ((self.node(), "node"), (self.balancer(), "balancer")):
-            folders = (ROOT / "programs" / program, ROOT / "programs/common")
+        common = ROOT / "programs/common"
+        for workload, settings in (self.node(), self.balancer()):
+            image = container(workload)["image"].split(":")[0]
+            folders = {
+                "sociable-node": (ROOT / "programs/node", common),
+                "sociable-balancer": (ROOT / "programs/balancer", common),
+                "starter": (ROOT / "examples/starter-rust/src",),
+            }[image]
             code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.rs"))
             for name in settings:
                 if name != "POD_IP":
@@ -264,7 +276,10 @@ class Settings(Variant):
 
     def test_ports_match_the_listeners(self):
         workload, settings = self.node()
-        self.assertEqual(ports(workload), {"http": int(settings["SOCIABLE_PORT"]), "admin": port_of(settings["SOCIABLE_ADMIN_ADDR"])})
+        wanted = {"http": int(settings["SOCIABLE_PORT"]), "admin": port_of(settings["SOCIABLE_ADMIN_ADDR"])}
+        if has_backend(self.variant):
+            wanted["api"] = port_of(settings["SOCIABLE_API_ADDR"])
+        self.assertEqual(ports(workload), wanted)
         self.assertEqual(settings["SOCIABLE_HOST"], "0.0.0.0")
 
         workload, settings = self.balancer()
@@ -329,7 +344,7 @@ class Settings(Variant):
         cluster = self.node()[1]["SOCIABLE_CLUSTER"]
         self.assertTrue(subjects)
         for subject in subjects:
-            self.assertTrue(subject.startswith((f"sociable.{cluster}.", f"$KV.sociable-{cluster}-sessions.")), subject)
+            self.assertTrue(subject.startswith((f"sociable.{cluster}.", *(f"$KV.sociable-{cluster}-{bucket}." for bucket in ("sessions", "idempotency")))), subject)
 
     def test_traces_are_sampled_with_a_collector(self):
         if self.variant[1] != "tracing":

@@ -2,14 +2,15 @@
 
 import re
 
-from rendered import Variant, for_each_variant, name_of, ports
+from rendered import Variant, for_each_variant, has_backend, name_of, ports
 
 #: Pods and clients outside of the namespace.
 OUTSIDE = "outside"
 PROMETHEUS = "prometheus"
 DNS = "dns"
 COLLECTOR = "collector"
-ELSEWHERE = {"monitoring": PROMETHEUS, "kube-system": DNS, "observability": COLLECTOR}
+BACKEND = "backend"
+ELSEWHERE = {"monitoring": PROMETHEUS, "kube-system": DNS, "observability": COLLECTOR, "backend": BACKEND}
 
 
 @for_each_variant
@@ -58,7 +59,19 @@ class Network(Variant):
 
     def test_egress_is_minimal(self):
         lookups = {(name_of(it), DNS, (53, protocol)) for it in self.manifests.workloads for protocol in ("UDP", "TCP")}
-        self.assertEqual(set(self.policies("Egress")), self.within() | lookups | self.traces())
+        self.assertEqual(set(self.policies("Egress")), self.within() | lookups | self.traces() | self.webhooks())
+
+    def webhooks(self):
+        """The connections of nodes to their backend."""
+        if not has_backend(self.variant):
+            return set()
+        node = self.manifests.workload("sociable-node")
+        (volume,) = [volume for volume in node["spec"]["template"]["spec"]["volumes"] if "configMap" in volume]
+        text = self.manifests.get("ConfigMap", volume["configMap"]["name"])["data"]["settings.toml"]
+        # A name of one part would be resolved in the nodes' namespace.
+        urls = set(re.findall(r'"http://[a-z-]+\.([a-z-]+):(\d+)/', text))
+        self.assertTrue(urls)
+        return {("sociable-node", ELSEWHERE[namespace], (int(port), "TCP")) for namespace, port in urls}
 
     def traces(self):
         """The connection of nodes to their collector."""
@@ -87,7 +100,8 @@ class Network(Variant):
                 (workload,) = self.manifests.selected(service["spec"]["selector"])
                 asked.add((PROMETHEUS, name_of(workload), self.port(name_of(workload), "admin")))
         self.assertEqual(len(asked), 2 if self.variant[1] == "monitoring" else 0)
-        self.assertEqual(allowed, self.within() | doors | asked)
+        calls = {(BACKEND, "sociable-node", self.port("sociable-node", "api"))} if has_backend(self.variant) else set()
+        self.assertEqual(allowed, self.within() | doors | asked | calls)
 
     def test_policy_types_match_their_rules(self):
         for policy in self.each(self.manifests.of("NetworkPolicy")):

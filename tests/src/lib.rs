@@ -12,7 +12,7 @@
 //! The tests are chapters of few programs, because each program is linked separately:
 //!
 //! * `engine`: Engine.IO. `sockets`: Socket.IO on one node. `hostile`: attacks. `embedding`: the library in an application.
-//! * `cluster`: several nodes over NATS. `recovery`: clients that return.
+//! * `gateway`: the API for backends. `cluster`: several nodes over NATS. `recovery`: clients that return.
 //! * `balancer_sources`, `recovery_memory`, `standstill`: tests that need a process of their own.
 #![allow(
     clippy::unwrap_used,
@@ -40,7 +40,7 @@ pub use self::engines::{Engines, note};
 pub use self::folder::Folder;
 pub use self::http::{Connection, Response, get, post, request, upgrade};
 pub use self::metrics::sample_value;
-pub use self::nats::Nats;
+pub use self::nats::{Nats, deployed_permissions};
 pub use self::node::{Node, Serves, Tell};
 pub use self::packet::{Kind, Packet, ack, attachment, connect, connect_error, disconnect, event, message};
 pub use self::patience::{eventually, eventually_async, patience, within};

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::net::TcpStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
@@ -106,6 +106,25 @@ impl Nats {
     pub fn restart(&mut self) {
         self.process = Self::run(&self.folder, self.port, &self.options);
     }
+}
+
+/// Returns the block of permissions of a file of settings of NATS, from the folder of the project. Each password is `secret`.
+pub fn deployed_permissions(file: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+    let text = fs::read_to_string(path).unwrap();
+    let block = &text[text.find("\nauthorization {").unwrap()..];
+    let mut depth = 0;
+    let end = block.char_indices().find_map(|(at, character)| {
+        depth += match character {
+            '{' => 1,
+            '}' => -1,
+            _ => 0,
+        };
+        (character == '}' && depth == 0).then_some(at + 1)
+    });
+    let lines = block[..end.unwrap()].lines();
+    let lines = lines.map(|line| line.find("password: $").map_or(line.to_owned(), |at| format!("{}password: secret", &line[..at])));
+    lines.collect::<Vec<_>>().join("\n")
 }
 
 impl Drop for Nats {

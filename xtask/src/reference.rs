@@ -50,9 +50,9 @@ struct Program {
 
 fn programs() -> [Program; 3] {
     [
-        Program { name: "sociable-node", path: workspace::node_binary(), file: true, tables: None },
+        Program { name: "sociable-node", path: workspace::node_binary(), file: true, tables: Some("programs/node/tables.toml") },
         Program { name: "sociable-balancer", path: workspace::balancer_binary(), file: true, tables: None },
-        Program { name: "sociable-emit", path: workspace::emit_binary(), file: false, tables: None },
+        Program { name: "sociable-ctl", path: workspace::ctl_binary(), file: false, tables: None },
     ]
 }
 

@@ -41,6 +41,16 @@ pub(crate) fn python(line: &str) -> Tally {
     }
 }
 
+/// `1 failed, 33 passed in 6.29s`, the last line of pytest. An error is a test that could not run.
+pub(crate) fn pytest(line: &str) -> Tally {
+    let Some((counts, seconds)) = line.trim_matches(['=', ' ']).rsplit_once(" in ") else { return Tally::default() };
+    let is_count = |count: &str| count.split_once(' ').is_some_and(|(number, _)| number.parse::<u64>().is_ok());
+    if !seconds.starts_with(|first: char| first.is_ascii_digit()) || !counts.split(", ").all(is_count) {
+        return Tally::default();
+    }
+    Tally { passed: number_before(counts, " passed"), failed: number_before(counts, " failed") + number_before(counts, " error") }
+}
+
 /// `76 passed, 2 failed`, the last line of the acceptance cases.
 pub(crate) fn acceptance(line: &str) -> Tally {
     let (Some((passed, rest)), Some(_)) = (line.split_once(" passed, "), line.strip_suffix(" failed")) else { return Tally::default() };
@@ -95,6 +105,14 @@ mod tests {
         assert_eq!(python("  test_an_echo (test_client.Json.test_an_echo) (name='a') ... FAIL"), Tally { passed: 0, failed: 1 });
         assert_eq!(python("Ran 23 tests in 12.903s"), NOTHING);
         assert_eq!(python("OK"), NOTHING);
+    }
+
+    #[test]
+    fn counts_pytest() {
+        assert_eq!(pytest("34 passed in 6.22s"), Tally { passed: 34, failed: 0 });
+        assert_eq!(pytest("=== 2 failed, 32 passed, 1 error in 61.20s (0:01:01) ==="), Tally { passed: 32, failed: 3 });
+        assert_eq!(pytest("tests/test_pages.py ......                     [ 17%]"), NOTHING);
+        assert_eq!(pytest("waited 3 s in vain, 4 passed in a row"), NOTHING);
     }
 
     #[test]

@@ -3,17 +3,21 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{clients, js, k8s, reference, rust, suites, tools};
+use crate::{backends, clients, js, k8s, reference, rust, starters, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Part {
     /// Unit, property, integration and doc tests.
     Rust,
+    /// The starters in `examples/`.
+    Starters,
     /// The real JavaScript client against our server.
     Js,
     /// The Python client against our server.
     Python,
+    /// Backends in Python, PHP, Node.js and shell, with webhooks and the API, and the Python starter.
+    Backends,
     /// The API of a node, compared with its OpenAPI document.
     Openapi,
     /// The client of the crate `rust_socketio` against our server.
@@ -45,10 +49,13 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::Rust) {
         rust::test(report);
     }
+    if wanted(Part::Starters) {
+        starters::test(report);
+    }
     if wanted(Part::Kubernetes) {
         k8s::manifests(report);
     }
-    if !Part::value_variants().iter().any(|&part| ![Part::Rust, Part::Kubernetes].contains(&part) && wanted(part)) {
+    if !Part::value_variants().iter().any(|&part| ![Part::Rust, Part::Starters, Part::Kubernetes].contains(&part) && wanted(part)) {
         return;
     }
 
@@ -69,8 +76,17 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);
     }
-    let in_javascript =
-        [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser, Part::Acceptance, Part::Official];
+    let in_javascript = [
+        Part::Js,
+        Part::Backends,
+        Part::Monitoring,
+        Part::Faults,
+        Part::Jitter,
+        Part::Hostile,
+        Part::Browser,
+        Part::Acceptance,
+        Part::Official,
+    ];
     if !in_javascript.into_iter().any(wanted) {
         return;
     }
@@ -78,7 +94,8 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         report.skip("all JavaScript suites", &why);
         return;
     }
-    if [Part::Js, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted) && js::install(report)
+    if [Part::Js, Part::Backends, Part::Monitoring, Part::Faults, Part::Jitter, Part::Hostile, Part::Browser].into_iter().any(wanted)
+        && js::install(report)
     {
         if wanted(Part::Js) {
             js::differential(report);
@@ -87,6 +104,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::traces(report);
             js::balancer(report);
             js::proxies(report);
+        }
+        if wanted(Part::Backends) {
+            backends::test(report);
         }
         if wanted(Part::Monitoring) {
             js::monitoring(report);

@@ -35,9 +35,9 @@ pub(crate) fn node_binary() -> PathBuf {
     target().join("debug/sociable-node")
 }
 
-/// The program that emits without being a node.
-pub(crate) fn emit_binary() -> PathBuf {
-    target().join("debug/sociable-emit")
+/// The command line of a cluster.
+pub(crate) fn ctl_binary() -> PathBuf {
+    target().join("debug/sociable-ctl")
 }
 
 /// The balancer.

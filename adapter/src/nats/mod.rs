@@ -17,7 +17,7 @@
 //!   announcements. `questions`: questions of this node that await answers.
 //! * `jetstream`: events and sessions that the server persists, if enabled.
 //! * `stats`, `metrics`: counters, and their names for exporters.
-//! * `emitter`: sends events to sockets of the nodes from another process.
+//! * `emitter`: sends events to sockets of the nodes from another process. `watcher`: reads what the nodes send each other.
 //!
 //! Modules use each other in one direction: tasks use the context, the context the state, and the state no task.
 
@@ -46,6 +46,7 @@ mod send_queue;
 mod sender;
 mod stats;
 mod thread;
+mod watcher;
 mod wire;
 
 pub use adapter::NatsAdapter;
@@ -55,3 +56,4 @@ pub use jetstream::options::JetStreamOptions;
 pub use options::NatsOptions;
 pub use sociable_nats::NatsAuth;
 pub use stats::NatsStats;
+pub use watcher::{Watched, WatchedOperation, Watcher};

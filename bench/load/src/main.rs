@@ -125,6 +125,20 @@ enum Scenario {
         #[arg(long, default_value_t = 100)]
         rooms: usize,
     },
+    /// Events that a backend sends to rooms by HTTP, to WebSockets
+    Api {
+        #[command(flatten)]
+        common: Common,
+        /// HTTP connections of the backend, each with one request at a time
+        #[arg(long, default_value_t = 16)]
+        connections: usize,
+        /// Number of rooms
+        #[arg(long, default_value_t = 100)]
+        rooms: usize,
+        /// Bytes of the argument of an event
+        #[arg(long, default_value_t = 64)]
+        size: usize,
+    },
 }
 
 impl Scenario {
@@ -140,6 +154,7 @@ impl Scenario {
             Self::Rooms { common, broadcasts, rooms } => {
                 (common, Load::Rooms { rooms, publishing: broadcasts.publishing(), size: broadcasts.size })
             }
+            Self::Api { common, connections, rooms, size } => (common, Load::Api { rooms, connections, size }),
         };
         let Common { server: servers, process: targets, clients, seconds, warmup, handshakes, sources } = common;
         Plan { load, servers, targets, clients, seconds, warmup, handshakes, sources }

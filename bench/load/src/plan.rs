@@ -67,6 +67,15 @@ pub enum Load {
         /// The bytes of the argument.
         size: usize,
     },
+    /// Events that a backend sends to rooms by HTTP.
+    Api {
+        /// The number of rooms; each has the same number of clients.
+        rooms: usize,
+        /// The HTTP connections of the backend; each has one request at a time.
+        connections: usize,
+        /// The bytes of the argument.
+        size: usize,
+    },
 }
 
 /// The form of a message that is sent back.
@@ -141,7 +150,7 @@ impl Plan {
 impl Load {
     /// Returns the number of rooms; 1 if clients join none.
     pub(crate) fn rooms(&self) -> usize {
-        if let Self::Rooms { rooms, .. } = *self { rooms } else { 1 }
+        if let Self::Rooms { rooms, .. } | Self::Api { rooms, .. } = *self { rooms } else { 1 }
     }
 
     fn check(&self) -> Result<(), PlanError> {
@@ -150,6 +159,11 @@ impl Load {
             Self::Echo { in_flight, size, .. } | Self::Polling { in_flight, size } => {
                 counted("number of messages in flight", in_flight, 1, limits::IN_FLIGHT)?;
                 counted("size of a message", size, 0, limits::SIZE)
+            }
+            Self::Api { connections, size, .. } => {
+                counted("number of rooms", self.rooms(), 1, limits::CLIENTS)?;
+                counted("size of an event", size, limits::LEAST_BROADCAST, limits::SIZE)?;
+                counted("number of connections of the backend", connections, 1, limits::WINDOW)
             }
             Self::Fanout { publishing, size } | Self::Rooms { publishing, size, .. } => {
                 counted("number of rooms", self.rooms(), 1, limits::CLIENTS)?;

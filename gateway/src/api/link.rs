@@ -9,7 +9,7 @@ use sociable_nats::{LinkEvent, LogThrottle, NatsConfig, NatsConnectError, Role};
 /// The pause between two logged refusals of the server.
 const REFUSALS: Duration = Duration::from_secs(1);
 /// The messages that one subscription holds. Beyond it the client drops them.
-const SUBSCRIPTION: usize = 4096;
+const SUBSCRIPTION: usize = 256;
 
 /// A connection to the NATS servers of a cluster. Clones share it.
 ///

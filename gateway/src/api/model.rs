@@ -276,11 +276,13 @@ pub struct Answer {
     pub args: Vec<Json>,
 }
 
-/// The sockets that did not answer.
+/// The sockets and nodes that did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MissingAnswers {
     /// The ids of the sockets that did not answer.
     pub sockets: Vec<String>,
+    /// The names of the nodes whose sockets are unknown, or that were lost meanwhile.
+    pub nodes: Vec<String>,
 }
 
 /// The answer of `sockets`.

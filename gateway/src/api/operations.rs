@@ -139,12 +139,18 @@ impl Api {
         let args = event.args(&namespace).map_err(|error| not_sent(&error))?;
         effects.begin();
         match event.operator(&namespace).timeout(timeout).emit_with_ack(&event.event, args).await {
-            Ok(replies) => Ok(answers(replies, vec![], false)),
-            Err(error) => match error.reason {
-                AckError::Timeout => Ok(answers(error.replies, error.missing, true)),
-                AckError::Emit(cause) => Err(not_sent(&cause)),
-                _ => Ok(answers(error.replies, error.missing, false)),
-            },
+            Ok(replies) => Ok(answers(replies, MissingAnswers::default(), false)),
+            Err(error) => {
+                let sockets = error.missing.iter().map(ToString::to_string).collect();
+                let missing = MissingAnswers { sockets, nodes: error.missing_nodes };
+                match error.reason {
+                    AckError::Timeout => Ok(answers(error.replies, missing, true)),
+                    // The sockets of this node were asked.
+                    AckError::Emit(EmitError::Adapter(_)) if !missing.nodes.is_empty() => Ok(answers(error.replies, missing, false)),
+                    AckError::Emit(cause) => Err(not_sent(&cause)),
+                    _ => Ok(answers(error.replies, missing, false)),
+                }
+            }
         }
     }
 
@@ -263,9 +269,9 @@ fn not_sent(error: &EmitError) -> Problem {
     }
 }
 
-fn answers(replies: Vec<sociable::AckReply>, missing: Vec<sociable::protocol::Id>, timed_out: bool) -> Answers {
+fn answers(replies: Vec<sociable::AckReply>, missing: MissingAnswers, timed_out: bool) -> Answers {
     let answers = replies.into_iter().map(|reply| Answer { socket: reply.id.to_string(), args: json(&reply.args) }).collect();
-    Answers { answers, missing: MissingAnswers { sockets: missing.iter().map(ToString::to_string).collect() }, timed_out }
+    Answers { answers, missing, timed_out }
 }
 
 /// Returns arguments as values. An argument that cannot be decoded is null.

@@ -59,6 +59,32 @@ async fn rate_of_a_key_is_limited() {
 }
 
 #[actix_web::test]
+async fn answers_are_metrics_of_the_server() {
+    let backend = Backend::with(Limits::default().rate(0.1).burst(2), keys());
+    let emit = json!({"operation": "emit", "event": "a"});
+    let other = json!({"operation": "count", "namespace": "/none"});
+    assert_eq!(backend.post("batch", json!({"operations": [emit, other]})).await.status, 200);
+    assert_eq!(backend.post("emit", json!({"event": "a"})).await.status, 429);
+    let metrics = backend.io.metrics().await;
+    for line in [
+        "sociable_api_requests_total{operation=\"emit\",status=\"2xx\"} 1",
+        "sociable_api_requests_total{operation=\"emit\",status=\"4xx\"} 1",
+        "sociable_api_requests_total{operation=\"count\",status=\"4xx\"} 1",
+        "sociable_api_requests_total{operation=\"info\",status=\"5xx\"} 0",
+        "sociable_api_problems_total{reason=\"not_found\"} 1",
+        "sociable_api_problems_total{reason=\"too_many_requests\"} 1",
+        "sociable_api_key_requests_total{key=\"all\",result=\"admitted\"} 1",
+        "sociable_api_key_requests_total{key=\"all\",result=\"limited\"} 1",
+        "sociable_api_requests_in_flight{key=\"shop\"} 0",
+        "sociable_api_idempotency_requests_total{outcome=\"replayed\"} 0",
+        "sociable_api_idempotency_lost_answers_total{reason=\"too_long\"} 0",
+        "sociable_api_idempotency_records 0",
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}: {metrics}");
+    }
+}
+
+#[actix_web::test]
 async fn concurrency_of_a_key_is_limited() {
     let backend = Backend::with(Limits::default().concurrency(1), keys());
     let client = backend.client(&[]).await;

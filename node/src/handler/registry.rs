@@ -32,6 +32,8 @@ pub(crate) type RoomListener = Arc<dyn Fn(&RoomEvent) + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
     pub(crate) events: Map<ByteString, Vec<Erased<EventContext>>>,
+    /// Handlers of the events without a handler of their own.
+    pub(crate) fallback: Vec<Erased<EventContext>>,
     /// Listeners for all events of a client, called first.
     pub(crate) any: Vec<Listener>,
     /// Listeners for all events sent to a client.
@@ -41,10 +43,11 @@ pub(crate) struct Handlers {
     pub(crate) disconnecting: Vec<Erased<DisconnectContext>>,
     pub(crate) disconnect: Vec<Erased<DisconnectContext>>,
     pub(crate) errors: Vec<ErrorListener>,
+    /// Handlers of the connection. Those of one socket are removed when they run.
+    pub(crate) connect: Vec<Erased<ConnectContext>>,
     // The rest belongs to namespaces alone.
     /// Middleware for each connecting socket.
     pub(crate) middleware: Vec<Erased<ConnectContext>>,
-    pub(crate) connect: Vec<Erased<ConnectContext>>,
     pub(crate) server_events: Map<ByteString, Vec<Erased<ServerEventContext>>>,
     pub(crate) rooms: Vec<RoomListener>,
 }
@@ -91,6 +94,22 @@ macro_rules! listeners {
         pub fn on<Taken>(&self, event: &str, handler: impl $crate::handler::Handler<$crate::handler::EventContext, Taken>) -> &Self {
             let handler = $crate::handler::erase(handler);
             self.setup().change(|setup| setup.on(event, handler));
+            self
+        }
+
+        /// Handles each event of clients that has no handler of its own, neither here nor at its socket.
+        ///
+        /// ```
+        /// use sociable::{EventName, Server};
+        ///
+        /// let io = Server::builder().build()?;
+        /// io.on("say", async || println!("say"));
+        /// io.on_fallback(async |EventName(name): EventName| println!("not say, but {name}"));
+        /// # Ok::<(), sociable::ConfigError>(())
+        /// ```
+        pub fn on_fallback<Taken>(&self, handler: impl $crate::handler::Handler<$crate::handler::EventContext, Taken>) -> &Self {
+            let handler = $crate::handler::erase(handler);
+            self.setup().change(|setup| setup.fallback.push(handler));
             self
         }
 

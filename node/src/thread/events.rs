@@ -90,10 +90,11 @@ impl LocalSocket {
     fn run_handlers(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
         let shared = self.setup.events.get(&context.name);
         let counters = &self.thread.counters;
-        if shared.is_none() && own.is_empty() {
+        let fallback: &[_] = if shared.is_none() && own.is_empty() { &self.setup.fallback } else { &[] };
+        if shared.is_none() && own.is_empty() && fallback.is_empty() {
             counters.increment(Count::EventsUnheard);
         }
-        for handler in shared.into_iter().flatten().chain(&own) {
+        for handler in shared.into_iter().flatten().chain(&own).chain(fallback) {
             let begun = if spans::are_on() {
                 let span = self.shared.namespace.spans().processing(&self.shared.id, &context.name, self.session.handshake());
                 poll_once(&self.session, || spans::run_within(span, || handler(context)))

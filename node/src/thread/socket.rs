@@ -15,7 +15,7 @@ use sociable_protocol::{Args, Frames};
 use crate::ack::Waiter;
 use crate::handler::registry::Handlers;
 use crate::handler::run::{notify, run};
-use crate::handler::{DisconnectContext, Erased, EventContext};
+use crate::handler::{ConnectContext, DisconnectContext, Erased, EventContext};
 use crate::reason::DisconnectReason;
 use crate::recovery::progress::DeliveryProgress;
 use crate::socket::Socket;
@@ -126,6 +126,15 @@ impl LocalSocket {
         let mut all = list(&self.setup).clone();
         let own = self.actor.read(|actor| actor.own().map(|own| list(own).clone())).flatten();
         all.extend(own.into_iter().flatten());
+        all
+    }
+
+    /// Returns the handlers of the connection, and removes those of this socket.
+    pub(crate) fn take_connect_handlers(self: &Rc<Self>) -> Vec<Erased<ConnectContext>> {
+        let mut all = self.setup.connect.clone();
+        if self.actor.read(|actor| actor.own().is_some()) == Some(true) {
+            all.extend(self.tell(Configure(|own: &mut Handlers| std::mem::take(&mut own.connect))).unwrap_or_default());
+        }
         all
     }
 

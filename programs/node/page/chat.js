@@ -6,7 +6,8 @@ const $ = (id) => document.getElementById(id);
 const rooms = new Map(); // room => { members, unread }
 let current = null;
 
-const socket = new SocketClient(document.querySelector("meta[name=socket-path]").content);
+const setting = (name) => document.querySelector(`meta[name=${name}]`).content;
+const socket = new SocketClient(setting("socket-path"), { namespace: setting("socket-namespace") });
 
 /** Emits an event and promises its acknowledgement; the server answers what it does not like by `{error}`. */
 async function ask(event, ...args) {

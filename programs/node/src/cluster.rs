@@ -51,6 +51,11 @@ pub(crate) struct ClusterFlags {
 }
 
 impl ClusterFlags {
+    /// Returns the name of the cluster.
+    pub(crate) fn name(&self) -> &str {
+        &self.cluster
+    }
+
     /// Returns whether there may be other nodes.
     pub(crate) fn is_one_of_many(&self) -> bool {
         self.nats.is_some()

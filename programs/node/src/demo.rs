@@ -13,7 +13,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use sociable::adapter::own_room;
-use sociable::{Ack, Failure, Namespace, RawArgs, Server, Socket};
+use sociable::{Ack, Failure, Namespace, RawArgs, Socket};
 
 /// Most characters of the name of a room or of a member.
 const MAX_NAME: usize = 64;
@@ -74,12 +74,12 @@ struct Wrong<'a> {
     error: &'a str,
 }
 
-/// Adds the handlers. They decode their arguments themselves, so that wrong ones are acknowledged too.
-pub(crate) fn set_up(io: &Server) {
-    io.on("join", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, join(&socket, &args).await));
-    io.on("leave", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, leave(&socket, &args).await));
-    io.on("say", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, say(&socket, &args).await));
-    io.on_disconnect(async |socket: Socket| {
+/// Adds the handlers to a namespace. They decode their arguments themselves, so that wrong ones are acknowledged too.
+pub(crate) fn set_up(namespace: &Namespace) {
+    namespace.on("join", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, join(&socket, &args).await));
+    namespace.on("leave", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, leave(&socket, &args).await));
+    namespace.on("say", async |socket: Socket, args: RawArgs, ack: Ack| answer(&ack, say(&socket, &args).await));
+    namespace.on_disconnect(async |socket: Socket| {
         for (room, name) in names(&socket) {
             // The other rooms get the event even if this one fails.
             announce(&socket, "left", &room, &name, members(socket.namespace(), &room).await).ok();

@@ -12,6 +12,7 @@ use sociable_program::log::{self, Format};
 
 use crate::api::ApiFlags;
 use crate::cluster::ClusterFlags;
+use crate::namespaces::Demo;
 
 /// Seconds of the drain of a node with others. Kubernetes kills a container after 30 s, and the stop behind the drain takes up to 10.
 const DRAIN_SECS: u64 = 10;
@@ -126,6 +127,10 @@ pub(crate) struct Flags {
     /// Serve clients of Socket.IO 2, which speak Engine.IO 3
     #[arg(long, env = "SOCIABLE_ALLOW_EIO3", value_parser = BoolishValueParser::new())]
     allow_eio3: bool,
+
+    /// Namespace of the demonstration and of its page on `/`; `off` switches both off
+    #[arg(long, env = "SOCIABLE_DEMO", value_name = "NAMESPACE", default_value = "/")]
+    pub(crate) demo: Demo,
 
     /// Folder with the files of the official client to serve: `dist` of the npm package socket.io-client
     #[arg(long, env = "SOCIABLE_SERVE_CLIENT", value_name = "FOLDER")]

@@ -1,7 +1,7 @@
-//! `sociable-node`: one node, ready to run, with a page on `/` on which browser tabs talk to each other through rooms.
+//! `sociable-node`: one node, ready to run. Its demonstration is a page on `/`, on which browser tabs talk to each other through rooms.
 //!
-//! * `flags.rs`, `cluster.rs`: the settings. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
-//! * `admin.rs`: the administration. `api.rs`: the API for backends. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
+//! * `admin.rs`: the administration. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
 //! | feature | default | |
@@ -15,9 +15,12 @@ mod demo;
 mod figures;
 mod flags;
 mod hangup;
+mod namespaces;
 mod page;
+mod tables;
 #[cfg(feature = "otel")]
 mod traces;
+mod webhooks;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -29,15 +32,18 @@ use futures_util::FutureExt;
 use sociable::ServerBuilder;
 use sociable::{ConfigError, NatsError};
 use sociable_gateway::api::peers::{PeerOptions, Peers};
+use sociable_gateway::webhooks::{Webhooks, WebhooksFault};
 use sociable_program::log::{self, Filter, FilterError};
-use sociable_program::settings::FileError;
+use sociable_program::settings::{self, FileError, Tables as File};
 use sociable_program::signals::{LogSignals, StopSignals};
-use sociable_program::{panics, probe, settings};
+use sociable_program::{panics, probe};
 use thiserror::Error;
 use tracing_subscriber::Layer;
 
 use self::flags::Flags;
+use self::namespaces::Namespaces;
 use self::page::Page;
+use self::tables::Tables;
 #[cfg(feature = "otel")]
 use self::traces::{Traces, TracesError};
 
@@ -66,19 +72,23 @@ enum StartError {
     #[error("--api-addr is the address of the administration. Give it another port.")]
     SameAsAdmin,
     #[error("cannot use the keys of the API: {0}.")]
-    Keys(#[from] FileError),
+    Keys(FileError),
+    #[error("{0}. Correct the file, and try it by --check.")]
+    Tables(#[from] FileError),
+    #[error("{0}. Correct the file with settings.")]
+    Webhooks(#[from] WebhooksFault),
     #[error("cannot serve: {0}.")]
     Serve(io::Error),
 }
 
 #[actix_web::main]
 async fn main() -> ExitCode {
-    let flags: Flags = match settings::parse(std::env::args_os().collect()) {
-        Ok(flags) => flags,
+    let (flags, file): (Flags, File<Tables>) = match settings::parse_with_tables(std::env::args_os().collect()) {
+        Ok(settings) => settings,
         Err(error) => return fail(&format!("{}. `sociable-node --help` lists all settings.", error.exit_on_arguments())),
     };
     if flags.check {
-        return ended(check(&flags));
+        return ended(check(&flags, &file));
     }
     if flags.probe {
         return match probe::is_well(flags.own_address()) {
@@ -96,7 +106,7 @@ async fn main() -> ExitCode {
         Err(error) => return fail(&error.to_string()),
     };
     panics::log_panics();
-    ended(serve(flags, filter, traces.as_ref()).await)
+    ended(serve(flags, &file, filter, traces.as_ref()).await)
 }
 
 #[cfg(feature = "otel")]
@@ -138,14 +148,16 @@ fn fail(error: &str) -> ExitCode {
 }
 
 /// Checks all settings that can be checked without serving.
-fn check(flags: &Flags) -> Result<(), StartError> {
+fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
+    webhooks::check(file)?;
+    Namespaces::new(file, &flags.demo)?;
     flags.builder().build()?;
     log::chosen(flags.log.as_deref())?;
     traces(flags)?;
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
         options.check()?;
     }
-    flags.api.keys()?;
+    flags.api.keys().map_err(StartError::Keys)?;
     let (clients, api) = (format!("{}:{}", flags.host, flags.port), flags.api.api_addr);
     for (flag, address) in [("--admin-addr", flags.admin_addr), ("--api-addr", api)] {
         if flags.port != 0 && address.is_some_and(|address| address.to_string() == clients) {
@@ -155,12 +167,14 @@ fn check(flags: &Flags) -> Result<(), StartError> {
     if api.is_some_and(|api| api.port() != 0 && flags.admin_addr == Some(api)) { Err(StartError::SameAsAdmin) } else { Ok(()) }
 }
 
-async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
+async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
+    webhooks::check(file)?;
+    let namespaces = Namespaces::new(file, &flags.demo)?;
     actix_web::rt::spawn(filter.clone().report_dropped_lines());
     actix_web::rt::spawn(LogSignals::new().map_err(StartError::Serve)?.follow(filter.clone()));
     hangup::ignore().map_err(StartError::Serve)?;
     raise_limit();
-    let keys = flags.api.keys()?;
+    let keys = flags.api.keys().map_err(StartError::Keys)?;
     // The server listens for them itself, but only when it serves.
     let (name, mut stop) = (flags.node_name(), StopSignals::new().map_err(StartError::Serve)?);
     let connect = async {
@@ -185,10 +199,18 @@ async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<
     let io = builder.build()?;
     // Each node answers the questions of those that serve the API.
     let peers = Peers::install(&io, PeerOptions::new(&*name, env!("CARGO_PKG_VERSION")));
-    demo::set_up(&io);
-    figures::start(&io, name.clone());
+    let webhooks = match namespaces.have_webhooks() {
+        true => Some(Webhooks::start(file.webhooks.clone(), flags.cluster.name(), &name)?),
+        false => None,
+    };
+    namespaces.create(&io, webhooks.as_ref())?;
+    if let Some(demo) = flags.demo.namespace() {
+        let namespace = io.of(demo);
+        demo::set_up(&namespace);
+        figures::start(&io, &namespace, name.clone());
+    }
 
-    let (service, page) = (io.service(), Page::new(&flags.path, io.clone(), name.clone()));
+    let (service, page) = (io.service(), Page::new(&flags.path, &flags.demo, io.clone(), name.clone()));
     let served = page.clone();
     let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
     let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
@@ -214,10 +236,12 @@ async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<
         }
         actix_web::rt::spawn(admin);
     }
-    let mut api_handle = None;
+    let (mut api_handle, mut nats_api) = (None, None);
     if let (Some(address), Some(keys)) = (flags.api.api_addr, keys) {
         let jetstream = link.as_ref().filter(|_| flags.cluster.has_jetstream());
-        let bound = flags.api.bind(address, flags.api.api(&io, keys, peers, jetstream));
+        let api = flags.api.api(&io, keys, peers, jetstream);
+        nats_api = flags.api.serve_nats(&api, link.as_ref()).await.map_err(StartError::Serve)?;
+        let bound = flags.api.bind(address, api);
         let (api, addrs) = bound.map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("API on http://{addr}");
@@ -232,8 +256,15 @@ async fn serve(flags: Flags, filter: Filter, traces: Option<&Traces>) -> Result<
     } else {
         server.run().await.map_err(StartError::Serve)?;
     }
+    if let Some(served) = nats_api {
+        api::stop_nats(served).await;
+    }
     if let Some(api) = api_handle {
         api.stop(true).await;
+    }
+    // Backends hear of the sockets that left with the server.
+    if let Some(webhooks) = webhooks {
+        webhooks.close().await;
     }
     tracing::info!("stopped");
     Ok(())

@@ -5,6 +5,8 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::Bytes;
 use sociable::{Health, MetricsFormat, Server};
 
+use crate::namespaces::Demo;
+
 const HTML: &str = "text/html; charset=utf-8";
 const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
@@ -16,26 +18,32 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; c
 /// The default path in the page. The path of this node replaces it.
 const PATH_IN_PAGE: &str = r#"content="/socket.io/""#;
 
-/// The page with its parts.
+/// The default namespace in the page. The namespace of the demonstration replaces it.
+const NAMESPACE_IN_PAGE: &str = r#"content="/""#;
+
+/// The page with its parts, and the health.
 #[derive(Clone)]
 pub(crate) struct Page {
-    index: Bytes,
+    /// None without the demonstration.
+    index: Option<Bytes>,
     io: Server,
     name: String,
 }
 
 impl Page {
-    /// Returns the page of the node of this name, with the Socket.IO endpoint under this path.
-    pub(crate) fn new(path: &str, io: Server, name: String) -> Self {
-        Self { index: index(path), io, name }
+    /// Returns the page of the node of this name, with the Socket.IO endpoint under this path. Without a demonstration there is no page.
+    pub(crate) fn new(path: &str, demo: &Demo, io: Server, name: String) -> Self {
+        Self { index: demo.namespace().map(|namespace| index(path, namespace)), io, name }
     }
 
     /// Adds the routes of the page and of the health.
     pub(crate) fn routes(&self, app: &mut web::ServiceConfig) {
-        add(app, "/", HTML, self.index.clone());
-        add(app, "/style.css", CSS, include_str!("../page/style.css"));
-        add(app, "/client.js", JAVASCRIPT, include_str!("../page/client.js"));
-        add(app, "/chat.js", JAVASCRIPT, include_str!("../page/chat.js"));
+        if let Some(index) = &self.index {
+            add(app, "/", HTML, index.clone());
+            add(app, "/style.css", CSS, include_str!("../page/style.css"));
+            add(app, "/client.js", JAVASCRIPT, include_str!("../page/client.js"));
+            add(app, "/chat.js", JAVASCRIPT, include_str!("../page/chat.js"));
+        }
         self.health_routes(app);
     }
 
@@ -70,11 +78,16 @@ impl Page {
     }
 }
 
-fn index(path: &str) -> Bytes {
+fn index(path: &str, namespace: &str) -> Bytes {
     let index = include_str!("../page/index.html");
-    let path = path.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;");
     let slash = if path.ends_with('/') { "" } else { "/" };
-    index.replace(PATH_IN_PAGE, &format!(r#"content="{path}{slash}""#)).into()
+    let index = index.replace(NAMESPACE_IN_PAGE, &format!(r#"content="{}""#, escaped(namespace)));
+    index.replace(PATH_IN_PAGE, &format!(r#"content="{}{slash}""#, escaped(path))).into()
+}
+
+/// Returns a text for an attribute of the page.
+fn escaped(text: &str) -> String {
+    text.replace('&', "&amp;").replace('"', "&quot;").replace('<', "&lt;")
 }
 
 /// Returns the answer to `/healthz`: the report that balancers poll.
@@ -122,11 +135,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn page_escapes_the_path() {
-        let index = |path| String::from_utf8(index(path).to_vec()).unwrap();
-        assert_eq!(index("/socket.io"), include_str!("../page/index.html"));
-        assert!(index("/live/").contains(r#"content="/live/""#));
-        assert!(index(r#"/"><b>&"#).contains(r#"content="/&quot;>&lt;b>&amp;/""#));
-        assert!(!index("/live").contains(PATH_IN_PAGE));
+    fn page_escapes_the_path_and_the_namespace() {
+        let index = |path, namespace| String::from_utf8(index(path, namespace).to_vec()).unwrap();
+        assert_eq!(index("/socket.io", "/"), include_str!("../page/index.html"));
+        assert!(index("/live/", "/").contains(r#"content="/live/""#));
+        assert!(index(r#"/"><b>&"#, "/").contains(r#"content="/&quot;>&lt;b>&amp;/""#));
+        assert!(!index("/live", "/").contains(PATH_IN_PAGE));
+        assert!(index("/live", r#"/"><b>&"#).contains(r#"content="/&quot;>&lt;b>&amp;""#));
+        assert!(!index("/live", "/demo").contains(NAMESPACE_IN_PAGE));
     }
 }

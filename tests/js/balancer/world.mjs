@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import http from "node:http";
 import net from "node:net";
 import { scratch, startNats } from "../cluster.mjs";
-import { RawPolling, Server, connect, done, request, until, within } from "../lib.mjs";
+import { Balancer, RawPolling, Server, connect, done, request, until, within } from "../lib.mjs";
 
+export { Balancer };
 export const NODES = 3;
 export const UNKNOWN = { code: 1, message: "Session ID unknown" };
 export const TRANSPORTS = { "polling alone": ["polling"], "websocket alone": ["websocket"], "an upgrade": ["polling", "websocket"] };
@@ -17,16 +18,6 @@ before(async () => {
   const [{ port }] = await startNats(place, 1, true);
   natsUrl = `nats://127.0.0.1:${port}`;
 });
-
-export class Balancer extends Server {
-  at(port) {
-    return ["--listen", `127.0.0.1:${port}`];
-  }
-
-  static start(flags, port) {
-    return super.start("SOCIABLE_BALANCER", flags, port);
-  }
-}
 
 /** Where nodes are: the list for `--nodes`. */
 export const listed = (nodes) => nodes.map(({ port }) => `127.0.0.1:${port}`).join(",");

@@ -1,6 +1,5 @@
 //! The effects of one message on the bus that was forged, or written by another version.
 
-use std::path::Path;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Subscriber};
@@ -10,7 +9,7 @@ use sociable::adapter::Adapter;
 use sociable::testing::{LostClient, TestClient, TestServer};
 use sociable::{JetStreamOptions, NatsAdapter, NatsOptions, Recovery, Server};
 use sociable_balancer_core::{Discovery, DiscoveryConfig, NatsAuth, NatsSource, Probing, State};
-use sociable_tests::{Door, Nats, event, eventually, message, patience, within};
+use sociable_tests::{Door, Nats, deployed_permissions, event, eventually, message, patience, within};
 use tokio::net::TcpListener;
 
 const MEMBERS: &str = "sociable.sociable.members";
@@ -161,35 +160,10 @@ async fn answers_to_a_flood_of_byes_are_rate_limited() {
     assert!(hellos < 100, "{hellos}");
 }
 
-/// The block of permissions of a file of settings of NATS, with a password for each.
-fn permissions(file: &str, users: [&str; 2]) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
-    let text = std::fs::read_to_string(path).unwrap();
-    let block = &text[text.find("\nauthorization {").unwrap()..];
-    let mut depth = 0;
-    let end = block.char_indices().find_map(|(at, character)| {
-        depth += match character {
-            '{' => 1,
-            '}' => -1,
-            _ => 0,
-        };
-        (character == '}' && depth == 0).then_some(at + 1)
-    });
-    let mut block = block[..end.unwrap()].to_owned();
-    for user in users {
-        block = block.replace(user, "secret");
-    }
-    block
-}
-
 #[tokio::test]
 async fn balancer_credentials_permit_only_asking_for_announcements() {
-    let files = [
-        ("deploy/nats/common.conf", ["$NATS_NODE_PASSWORD", "$NATS_BALANCER_PASSWORD"]),
-        ("k8s/base/nats/nats.conf", ["$NODE_PASSWORD", "$BALANCER_PASSWORD"]),
-    ];
-    for (file, passwords) in files {
-        let nats = Nats::with(&permissions(file, passwords));
+    for file in ["deploy/nats/common.conf", "k8s/base/nats/nats.conf"] {
+        let nats = Nats::with(&deployed_permissions(file));
         let node = ConnectOptions::with_user_and_password("node".into(), "secret".into()).connect(nats.url()).await.unwrap();
         let mut heard = node.subscribe("sociable.sociable.>").await.unwrap();
         node.flush().await.unwrap();

@@ -202,3 +202,29 @@ async fn disconnect_in_a_middleware_leaves_recovery_alone() {
     assert!(client.recovered());
     assert_eq!(client.expect("n").await.unwrap().data::<String>().unwrap(), "2");
 }
+
+#[tokio::test]
+async fn connect_handler_of_a_socket_runs_once_when_let_in() {
+    let io = Server::builder().build().unwrap();
+    let ran = Seen::default();
+    let note = Arc::clone(&ran);
+    io.middleware(move |socket: Socket, Auth(login): Auth<Login>| {
+        socket.join("red");
+        let note = Arc::clone(&note);
+        socket.on_connect(move |socket: Socket| {
+            note.lock().push(format!("{} {}", socket.is_connected(), socket.rooms().len()));
+            // The socket is in, so this does nothing.
+            socket.on_connect(async |socket: Socket| socket.leave("red"));
+            std::future::ready(socket.to("none").emit("x", ()))
+        });
+        std::future::ready(if login.refused { Err(Failure::new("not you")) } else { Ok(()) })
+    });
+    let first = Arc::clone(&ran);
+    io.on_connect(move |_: Socket| std::future::ready(first.lock().push("of the namespace".into())));
+    let server = TestServer::start(&io).unwrap();
+    server.client().auth(&json!({ "refused": true })).connect().await.unwrap_err();
+    assert!(ran.lock().is_empty());
+    server.connect().await.unwrap().sync().await.unwrap();
+    assert_eq!(*ran.lock(), ["of the namespace", "true 2"]);
+    assert_eq!(io.stats().handler_panics, 0);
+}

@@ -344,3 +344,25 @@ async fn msgpack_parser_reads_and_writes_packets() {
     let answer = client.binary().await;
     assert!(answer.windows(4).any(|part| part == b"\x91\xc4\x01\x01"), "{answer:?}");
 }
+
+#[tokio::test]
+async fn fallback_handles_events_without_a_handler() {
+    let io = Server::builder().build().unwrap();
+    let node = Node::start(&io);
+    io.on("known", async |ack: Ack| ack.send("known"));
+    io.on_fallback(async |EventName(name): EventName, ack: Ack| ack.send(format!("other: {name}")));
+    io.on_connect(async |socket: Socket| socket.on("own", async |ack: Ack| ack.send("own")));
+    let parent = io.of_pattern(regex::Regex::new("^/n").unwrap());
+    parent.on_fallback(async |ack: Ack| ack.send("pattern"));
+    let mut client = Client::session(node.addr).await;
+    for namespace in ["/", "/n"] {
+        client.join(namespace).await;
+    }
+    for (namespace, name, answer) in
+        [("/", "known", "known"), ("/", "what", "other: what"), ("/", "own", "own"), ("/n", "known", "pattern")]
+    {
+        client.send(event(name, ()).of(namespace).id(5)).await;
+        assert_eq!(client.packet().await, ack(5, answer).of(namespace));
+    }
+    assert_eq!((io.stats().events_handled, io.stats().events_unheard), (4, 0));
+}

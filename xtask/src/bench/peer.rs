@@ -18,6 +18,7 @@ pub(super) struct Tools {
     sociable: PathBuf,
     floor: PathBuf,
     balancer: PathBuf,
+    gateway: PathBuf,
     is_debug: bool,
 }
 
@@ -47,6 +48,8 @@ enum Kind {
     SocketioxideRedis,
     /// The adapter of `bench/peers/node`.
     NodeRedis(&'static str),
+    SociableGateway,
+    Express,
 }
 
 impl Kind {
@@ -54,7 +57,14 @@ impl Kind {
     fn has_sociable(self) -> bool {
         let is_other = matches!(
             self,
-            Self::Floor | Self::Socketioxide | Self::Bun | Self::Node | Self::Python | Self::SocketioxideRedis | Self::NodeRedis(_)
+            Self::Floor
+                | Self::Socketioxide
+                | Self::Bun
+                | Self::Node
+                | Self::Python
+                | Self::SocketioxideRedis
+                | Self::NodeRedis(_)
+                | Self::Express
         );
         !is_other
     }
@@ -64,7 +74,7 @@ const fn recipe(set: Set, name: &'static str, title: &'static str, kind: Kind) -
     Recipe { set, name, title, is_default: true, kind }
 }
 
-pub(super) const RECIPES: [Recipe; 15] = [
+pub(super) const RECIPES: [Recipe; 17] = [
     recipe(Set::Servers, "sociable", "Sociable", Kind::Sociable),
     recipe(Set::Servers, "floor", "bare epoll loop", Kind::Floor),
     recipe(Set::Servers, "socketioxide", "socketioxide", Kind::Socketioxide),
@@ -80,6 +90,8 @@ pub(super) const RECIPES: [Recipe; 15] = [
     recipe(Set::Clusters, "node-redis", "Node.js, Redis", Kind::NodeRedis("pubsub")),
     recipe(Set::Clusters, "node-redis-sharded", "Node.js, sharded Redis", Kind::NodeRedis("sharded")),
     recipe(Set::Clusters, "node-redis-streams", "Node.js, Redis streams", Kind::NodeRedis("streams")),
+    recipe(Set::Backends, "sociable-gateway", "Sociable", Kind::SociableGateway),
+    recipe(Set::Backends, "express", "Express", Kind::Express),
 ];
 
 /// The programs beside the server.
@@ -93,6 +105,8 @@ pub(super) enum Beside {
     },
     /// A balancer before the servers.
     Balancer(Balancer),
+    /// A backend that the server asks. The variable `WEBHOOK` of the server has its address.
+    Backend(Program),
 }
 
 /// A balancer, and the file of its settings if it has one.
@@ -154,6 +168,9 @@ pub(super) fn build(report: &mut Report, is_debug: bool, scenarios: &[&Scenario]
     if kinds.iter().any(|kind| kind.has_sociable()) {
         is_built &= report.check("build of the server", &mut built(&["--package", "sociable", "--example", "bench"]));
     }
+    if kinds.iter().any(|kind| matches!(kind, Kind::SociableGateway | Kind::Express)) {
+        is_built &= report.check("build of the gateway", &mut built(&["--package", "sociable-gateway", "--example", "gateway_bench"]));
+    }
     if kinds.iter().any(|kind| matches!(kind, Kind::SociableBalancer)) {
         let balancer = ["--package", "sociable-balancer", "--bin", "sociable-balancer"];
         is_built &= report.check("build of the balancer", &mut built(&balancer));
@@ -164,6 +181,7 @@ pub(super) fn build(report: &mut Report, is_debug: bool, scenarios: &[&Scenario]
         sociable: folder.join("examples/bench"),
         floor: folder.join("sociable-floor"),
         balancer: folder.join("sociable-balancer"),
+        gateway: folder.join("examples/gateway_bench"),
         is_debug,
     };
     if is_built { Ok(tools) } else { Err("the programs do not compile".into()) }
@@ -248,6 +266,12 @@ impl Recipe {
                 let (program, version) = node(report)?;
                 (program.env("ADAPTER", adapter), format!("{version}, Redis {redis}"), broker)
             }
+            Kind::SociableGateway => (Program::new(&tools.gateway), ours, backend(tools)),
+            Kind::Express => {
+                let (program, version) = node(report)?;
+                let server = folder("node").join("express.js").to_string_lossy().into_owned();
+                (Program { args: vec![server], ..program }, version, backend(tools))
+            }
         };
         Ok(Peer { name: self.name.into(), title: self.title.into(), version, server, beside })
     }
@@ -330,6 +354,11 @@ fn python(report: &mut Report) -> Result<(Program, String), String> {
     let version = pinned.lines().find_map(|line| line.strip_prefix("python-socketio==")).unwrap_or_default().to_owned();
     let server = folder("python").join("server.py").to_string_lossy().into_owned();
     Ok((Program::new(python).args(["-B".into(), server]), version))
+}
+
+/// Returns the backend of both servers, which gives the arguments of an event back.
+fn backend(tools: &Tools) -> Beside {
+    Beside::Backend(Program::new(&tools.gateway).env("BACKEND", "1"))
 }
 
 /// Returns Redis as the broker of a cluster, and its version.

@@ -9,16 +9,19 @@ pub(super) enum Set {
     Balancers,
     /// Two nodes and a broker.
     Clusters,
+    /// A server with a backend behind it.
+    Backends,
 }
 
 impl Set {
-    pub(super) const ALL: [Self; 3] = [Self::Servers, Self::Balancers, Self::Clusters];
+    pub(super) const ALL: [Self; 4] = [Self::Servers, Self::Balancers, Self::Clusters, Self::Backends];
 
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Servers => "servers",
             Self::Balancers => "balancers",
             Self::Clusters => "clusters",
+            Self::Backends => "backends",
         }
     }
 
@@ -29,7 +32,7 @@ impl Set {
     /// Returns the name of the processes that the set compares.
     pub(super) fn subject(self) -> &'static str {
         match self {
-            Self::Servers => "server",
+            Self::Servers | Self::Backends => "server",
             Self::Balancers => "balancer",
             Self::Clusters => "node",
         }
@@ -41,6 +44,7 @@ impl Set {
             Self::Servers => "floor",
             Self::Balancers => "nginx",
             Self::Clusters => "sociable-nats",
+            Self::Backends => "express",
         }
     }
 }
@@ -63,11 +67,15 @@ const fn server(name: &'static str, title: &'static str, per: &'static str, load
     Scenario { set: Set::Servers, name, title, per, load, servers: 1 }
 }
 
+const fn backend(name: &'static str, title: &'static str, per: &'static str, load: &'static [&'static str]) -> Scenario {
+    Scenario { set: Set::Backends, name, title, per, load, servers: 1 }
+}
+
 const ROUND_TRIP: &str = "round trip";
 const DELIVERY: &str = "delivery";
 const CONNECTION: &str = "connection";
 
-pub(super) const ALL: [Scenario; 16] = [
+pub(super) const ALL: [Scenario; 19] = [
     server("echo", "echo", ROUND_TRIP, &["echo", "--clients", "200"]),
     server("echo16", "echo, 16 in flight", ROUND_TRIP, &["echo", "--clients", "50", "--in-flight", "16"]),
     server("echo4k", "echo, 4 KiB", ROUND_TRIP, &["echo", "--clients", "100", "--size", "4096"]),
@@ -126,6 +134,9 @@ pub(super) const ALL: [Scenario; 16] = [
         load: &["fanout", "--clients", "400", "--rate", "20"],
         servers: 2,
     },
+    backend("api", "event by the API to a room of 1", "event", &["api", "--clients", "1000", "--rooms", "1000"]),
+    backend("api-rooms", "event by the API to a room of 10", "event", &["api", "--clients", "1000", "--rooms", "100"]),
+    backend("webhook", "acknowledgement by a webhook", ROUND_TRIP, &["ack", "--clients", "50"]),
 ];
 
 /// Returns the scenarios of these names; none means all of servers. A record needs whole sets.

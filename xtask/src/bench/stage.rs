@@ -78,6 +78,14 @@ impl Stage {
                     stage.addresses.push(address(port));
                 }
             }
+            Beside::Backend(program) => {
+                let port = free_port()?;
+                let program = program.clone().env("PORT", port.to_string());
+                stage.start("backend", "backend", &program, cores.load, port)?;
+                let variable = ("WEBHOOK", format!("http://{}/", address(port)));
+                let port = stage.server("server", peer, scenario, cores.server, Some(&variable))?;
+                stage.addresses.push(address(port));
+            }
             Beside::Balancer(balancer) => {
                 let mut servers = vec![];
                 for node in 1..=scenario.servers {

@@ -12,6 +12,8 @@ use crate::tools;
 const DEBIAN: &str = "debian:bookworm-slim";
 pub(crate) const RUST: &str = "rust:1.95-bookworm";
 const NATS: &str = "nats:2";
+/// As the Dockerfile of the Python starter names it.
+const PYTHON: &str = "python:3.13-slim";
 /// As docker-compose.yml names it.
 const PROMETHEUS: &str = "prom/prometheus:v3.5.0";
 
@@ -53,6 +55,23 @@ pub(crate) fn ensure_prometheus() -> Result<(), String> {
          ENTRYPOINT [\"/bin/prometheus\"]\n"
     );
     build(PROMETHEUS, &context("prometheus")?, &dockerfile)
+}
+
+/// Makes sure of a Python with pip.
+pub(crate) fn ensure_python() -> Result<(), String> {
+    if is_there(PYTHON) {
+        return Ok(());
+    }
+    ensure_debian()?;
+    println!("\n=== making {PYTHON}: no registry has it");
+    // With the Python of Debian, in an environment: `pip` refuses to install beside packages of the system.
+    let dockerfile = format!(
+        "FROM {DEBIAN}\n\
+         RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends python3 python3-venv && rm -rf /var/lib/apt/lists/* \\\n\
+         \x20   && python3 -m venv /usr/local/python\n\
+         ENV PATH=/usr/local/python/bin:$PATH PIP_CERT={CERTIFICATES}\n"
+    );
+    build(PYTHON, &context("python")?, &dockerfile)
 }
 
 /// Returns true if this machine or a registry has the image.

@@ -22,7 +22,7 @@ const CYCLES: [(&str, &[&str]); 11] = [
     ("node", &NODE),
     ("programs/balancer", &[]),
     ("programs/common", &[]),
-    ("programs/emit", &[]),
+    ("programs/ctl", &[]),
     ("programs/node", &[]),
     ("protocol", &[]),
 ];

@@ -18,7 +18,7 @@ const DEPENDENCIES: [(&str, &[&str]); 12] = [
     ("programs/common", &["sociable-protocol", "sociable-nats"]),
     ("programs/node", &["sociable", "sociable-gateway", "sociable-program"]),
     ("programs/balancer", &["sociable-balancer-core", "sociable-program"]),
-    ("programs/emit", &["sociable-protocol", "sociable-adapter", "sociable-program"]),
+    ("programs/ctl", &["sociable-protocol", "sociable-nats", "sociable-adapter", "sociable-program"]),
 ];
 
 /// Words of the Socket.IO layer, in lower case.

@@ -94,7 +94,7 @@ fn unlisted(manifest: &str, documentation: &str) -> Vec<Complaint> {
 pub(super) fn one_rust(path: &Path, text: &str) -> Vec<Complaint> {
     let (begin, end) = match path.to_str() {
         Some("rust-toolchain.toml") => ("channel = \"", ".0\""),
-        Some("Dockerfile") => ("FROM rust:", "-"),
+        Some("Dockerfile" | "examples/starter-rust/Dockerfile") => ("FROM rust:", "-"),
         _ => return vec![],
     };
     let manifest = fs::read_to_string(workspace::root().join("Cargo.toml")).unwrap_or_default();

@@ -14,7 +14,7 @@ pub(crate) const VERSIONS: (u8, u8) = (1, 1);
 pub(crate) const HEAD: usize = 1 + 4 + 8 + 8 + 8;
 
 /// Packets between nodes are as their applications made them: more may be attached than a client may attach.
-pub(super) const LIMITS: Limits = Limits { max_attachments: 65_536, max_depth: 1_000 };
+pub(crate) const LIMITS: Limits = Limits { max_attachments: 65_536, max_depth: 1_000 };
 
 /// A process on the bus: its tag, and a number that is new at every start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

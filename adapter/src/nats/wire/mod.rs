@@ -20,5 +20,5 @@ pub(crate) use self::encode::{
     encode_answer, encode_cancel, encode_end, encode_lost, encode_message, encode_order, encode_persisted, encode_refused, encode_request,
     encode_value, is_order,
 };
-pub(crate) use self::format::{HEAD, Head, PersistedEvent, Publisher, Record, VERSIONS, common_version};
+pub(crate) use self::format::{HEAD, Head, LIMITS, PersistedEvent, Publisher, Record, VERSIONS, common_version};
 pub(crate) use self::traces::{PackedTraces, Traces};

@@ -197,12 +197,8 @@ impl Broadcasts {
         let argument = packet.strip_prefix(EVENT)?.strip_suffix(b"\"]")?;
         let (number, rest) = argument.split_at_checked(DIGITS)?;
         let (sent, padding) = rest.split_at_checked(DIGITS)?;
-        (padding == self.padding.as_bytes()).then_some((hexadecimal(number)? as usize, hexadecimal(sent)?))
+        (padding == self.padding.as_bytes()).then_some((super::hexadecimal(number)? as usize, super::hexadecimal(sent)?))
     }
-}
-
-fn hexadecimal(digits: &[u8]) -> Option<u64> {
-    digits.iter().try_fold(0, |number, &digit| Some(number << 4 | u64::from(char::from(digit).to_digit(16)?)))
 }
 
 impl Scenario for Broadcasts {

@@ -1,5 +1,6 @@
 //! The kinds of load. Each connects its clients, warms up, measures, and waits for the last answers.
 
+mod api;
 mod echo;
 mod fanout;
 mod idle;
@@ -22,6 +23,7 @@ pub(crate) fn run(plan: &Plan) -> Result<Report, RunError> {
         Load::Polling { in_flight, size } => polling::run(&mut net, plan, in_flight, size),
         Load::Fanout { publishing, size } => fanout::run(&mut net, plan, None, publishing, size),
         Load::Rooms { rooms, publishing, size } => fanout::run(&mut net, plan, Some(rooms), publishing, size),
+        Load::Api { rooms, connections, size } => api::run(&mut net, plan, rooms, connections, size),
     }?;
     report.disconnects = net.disconnects;
     report.protocol_errors = net.protocol_errors;
@@ -107,4 +109,9 @@ fn empty(scenario: &'static str, plan: &Plan, unit: Unit, units: u64) -> Report 
 /// Returns a text of so many letters.
 fn letters(size: usize) -> String {
     (b'a'..=b'z').cycle().take(size).map(char::from).collect()
+}
+
+/// Reads a number in hexadecimal digits.
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, &digit| Some(number << 4 | u64::from(char::from(digit).to_digit(16)?)))
 }

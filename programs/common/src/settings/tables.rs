@@ -35,6 +35,12 @@ impl<T> Tables<T> {
     pub fn fault(&self, at: &Range<usize>, cause: impl Display) -> FileError {
         FileError::Parse { path: self.path.clone(), mistake: Mistake::new(&self.text, at.start, cause.to_string()) }
     }
+
+    /// Returns an error with the place of a key, such as that of `["webhooks", "retries"]`, or of the last table around it that the file has.
+    /// The cause must not quote a secret.
+    pub fn fault_of(&self, keys: &[&str], cause: impl Display) -> FileError {
+        self.fault(&place(&self.text, keys), cause)
+    }
 }
 
 impl<T> Deref for Tables<T> {
@@ -81,9 +87,25 @@ pub(super) fn read<T: DeserializeOwned>(text: &str, table: Spanned<DeTable<'_>>)
     })
 }
 
+/// Returns the place of the last of nested keys that a text has.
+fn place(text: &str, keys: &[&str]) -> Range<usize> {
+    let mut place = 0..0;
+    let root = DeTable::parse(text).ok();
+    let mut table = root.as_ref().map(Spanned::get_ref);
+    for name in keys {
+        let Some((key, value)) = table.and_then(|table| table.iter().find(|(key, _)| key.get_ref() == name)) else { break };
+        place = key.span();
+        table = value.get_ref().as_table();
+    }
+    place
+}
+
 /// Returns a message of `serde` without the value that it quotes, which may be a secret.
 fn without_values(message: &str) -> String {
     let (before, expected) = message.rsplit_once(", expected ").unwrap_or((message, ""));
+    if let Some(name) = message.strip_prefix("unknown field ").and_then(|rest| rest.strip_suffix(", there are no fields")) {
+        return format!("{name} is no setting; the table has none");
+    }
     if let Some(name) = before.strip_prefix("unknown field ") {
         return format!("{name} is no setting; expected {expected}");
     }

@@ -19,9 +19,14 @@ struct Flags {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 struct Sections {
+    none: Empty,
     webhooks: Webhooks,
     namespaces: BTreeMap<Spanned<String>, Namespace>,
 }
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Empty {}
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
@@ -66,6 +71,15 @@ fn file_has_flags_and_tables() {
     let fault = tables.fault(&name.span(), "two of them");
     assert!(fault.to_string().ends_with(", line 6, column 13: two of them"), "{fault}");
     assert!(!format!("{tables:?}").contains("port"));
+    for (keys, place) in [
+        (&["webhooks", "mode"][..], "line 5, column 1"),
+        (&["namespaces", "/chat", "connect"], "line 7, column 1"),
+        (&["namespaces", "/chat", "other"], "line 6, column 13"),
+        (&["other"], "line 1, column 1"),
+    ] {
+        let fault = tables.fault_of(keys, "wrong").to_string();
+        assert!(fault.ends_with(&format!(", {place}: wrong")), "{fault}");
+    }
 }
 
 #[test]
@@ -84,6 +98,7 @@ fn table_error_names_the_place_and_a_remedy() {
             "[webhooks]\ntimeout = 1",
             "line 2, column 1: `webhooks`: `timeout` is no setting; expected one of `secrets`, `timeout-ms`, `mode`",
         ),
+        ("[none]\na = 1", "line 2, column 1: `none`: `a` is no setting; the table has none"),
         ("[webhooks]\ntimeout-ms = 'x'", "line 2, column 14: `webhooks.timeout-ms`: expected a whole number in its range"),
         ("[webhooks]\ntimeout-ms = -1", "line 2, column 14: `webhooks.timeout-ms`: expected a whole number in its range"),
         ("[webhooks]\nmode = 'often'", "line 2, column 8: `webhooks.mode`: expected `wait` or `tell`"),
@@ -111,7 +126,7 @@ fn table_error_shows_no_secret() {
 
 #[test]
 fn keys_are_those_that_a_struct_reads() {
-    assert_eq!(keys::<Sections>(), ["webhooks", "namespaces"]);
+    assert_eq!(keys::<Sections>(), ["none", "webhooks", "namespaces"]);
     assert_eq!(keys::<Webhooks>(), ["secrets", "timeout-ms", "mode"]);
     assert!(keys::<u64>().is_empty());
 }

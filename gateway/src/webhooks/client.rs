@@ -1,0 +1,145 @@
+//! One request to a backend.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::{Bytes, BytesMut};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Client, StatusCode, redirect};
+
+use super::cloudevent::{BATCH, JSON};
+use super::endpoint::Endpoint;
+use super::settings::Settings;
+use super::signature::{Signer, seconds};
+
+/// The time after which an unused connection is closed. Several backends close theirs after 5 s, and a request could meet the close.
+const POOL_IDLE: Duration = Duration::from_secs(4);
+
+/// The name of the program in requests.
+const USER_AGENT: &str = concat!("sociable/", env!("CARGO_PKG_VERSION"));
+
+/// A webhook as a request: the same for each attempt.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) id: String,
+    /// The attributes of a single event. A batch has none.
+    pub(super) headers: Option<HeaderMap>,
+    pub(super) body: Bytes,
+}
+
+/// The result of a request.
+#[derive(Debug)]
+pub(super) enum Attempt {
+    /// The status is a success. The body is as long as is allowed.
+    Answered(Bytes),
+    /// The status is 401 or 403.
+    Denied(Bytes),
+    /// The status is another one. The time is that of `Retry-After`.
+    Status(StatusCode, Option<Duration>),
+    Timeout,
+    /// The connection failed. The text has no address and no content.
+    Connection(&'static str),
+    /// The answer is too long.
+    TooLong,
+}
+
+/// Returns a client. It follows no redirect, and uses no proxy of the environment.
+pub(super) fn client(settings: &Settings, with_tls: bool) -> reqwest::Result<Client> {
+    // Another part of the program may have chosen a provider. Any will do.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let builder = Client::builder()
+        .user_agent(USER_AGENT)
+        .no_proxy()
+        .redirect(redirect::Policy::none())
+        .referer(false)
+        .connect_timeout(settings.timeout)
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(settings.concurrency);
+    // The roots of the system are read for TLS alone, as there may be none.
+    if with_tls { builder.build() } else { builder.tls_certs_only([]).build() }
+}
+
+/// Sends a request, and reads the answer up to its limit.
+pub(super) async fn post(
+    client: &Client,
+    signer: &Signer,
+    endpoint: &Endpoint,
+    message: &Message,
+    time: Duration,
+    limit: usize,
+) -> Attempt {
+    match tokio::time::timeout(time, try_post(client, signer, endpoint, message, limit)).await {
+        Ok(attempt) => attempt,
+        Err(_) => Attempt::Timeout,
+    }
+}
+
+async fn try_post(client: &Client, signer: &Signer, endpoint: &Endpoint, message: &Message, limit: usize) -> Attempt {
+    let timestamp = seconds(SystemTime::now());
+    let kind = if message.headers.is_some() { JSON } else { BATCH };
+    let mut request = client.post(endpoint.url.url().clone()).header(CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Some(headers) = &message.headers {
+        request = request.headers(headers.clone());
+    }
+    request = request.header("webhook-id", &message.id).header("webhook-timestamp", timestamp);
+    if let Some(signature) = signer.sign(&message.id, timestamp, &message.body) {
+        request = request.header("webhook-signature", signature);
+    }
+    let mut response = match request.body(message.body.clone()).send().await {
+        Ok(response) => response,
+        Err(error) => return failed(&error),
+    };
+    let status = response.status();
+    if !status.is_success() && !is_denial(status) {
+        return Attempt::Status(status, retry_after(response.headers()));
+    }
+    if response.content_length().is_some_and(|length| length > limit as u64) {
+        return Attempt::TooLong;
+    }
+    let mut body = BytesMut::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Attempt::TooLong,
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) if is_denial(status) => return Attempt::Denied(body.freeze()),
+            Ok(None) => return Attempt::Answered(body.freeze()),
+            Err(error) => return failed(&error),
+        }
+    }
+}
+
+fn is_denial(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+}
+
+fn failed(error: &reqwest::Error) -> Attempt {
+    Attempt::Connection(match error {
+        error if error.is_timeout() => return Attempt::Timeout,
+        error if error.is_connect() => "cannot connect",
+        error if error.is_body() || error.is_decode() => "answer incomplete",
+        _ => "no HTTP answer",
+    })
+}
+
+/// Returns the pause that the backend asks for, in seconds or as a date.
+fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    match text.parse::<u32>() {
+        Ok(seconds) => Some(Duration::from_secs(seconds.into())),
+        Err(_) => httpdate::parse_http_date(text).ok().map(|date| date.duration_since(SystemTime::now()).unwrap_or_default()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pause_is_read_from_seconds_or_a_date() {
+        let read = |text: &str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]));
+        assert_eq!(read("7"), Some(Duration::from_secs(7)));
+        assert_eq!(read("Fri, 31 Dec 1999 23:59:59 GMT"), Some(Duration::ZERO));
+        let later = read(&httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(100))).unwrap();
+        assert!((90..=100).contains(&later.as_secs()), "{later:?}");
+        assert_eq!((read("soon"), read("-1"), retry_after(&HeaderMap::new())), (None, None, None));
+    }
+}
