@@ -41,7 +41,7 @@ pub(super) fn answer(route: Route) -> Value {
         Route::Rooms => json!({"rooms": [{"room": "orders", "sockets": 3}], "missing": missing, "truncated": false}),
         Route::Count => json!({"sockets": 3, "missing": missing}),
         Route::Info => {
-            let node = json!({"name": "node-1", "tag": "cUgmPDVR", "version": "1.0.0", "sessions": 3, "sockets": 4, "namespaces": 2,
+            let node = json!({"name": "node-1", "tag": "cUgm", "version": "1.0.0", "sessions": 3, "sockets": 4, "namespaces": 2,
                 "uptime": 86_400, "draining": false});
             json!({"nodes": [node], "missing": missing})
         }

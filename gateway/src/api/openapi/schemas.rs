@@ -11,8 +11,8 @@ use utoipa::{Number, PartialSchema, ToSchema};
 use crate::api::exchange::BatchAnswer;
 use crate::api::limits::Limits;
 use crate::api::model::{
-    Answers, Batch, Count, Disconnect, Done, Emit, EmitWithAck, Emitted, Info, Join, Leave, NodeList, RoomList, Rooms, SocketCount,
-    SocketList, Sockets,
+    Answers, Batch, Count, DEFAULT_LIMIT, DEFAULT_TIMEOUT_MS, Disconnect, Done, Emit, EmitWithAck, Emitted, Info, Join, Leave, NodeList,
+    RoomList, Rooms, SocketCount, SocketList, Sockets,
 };
 use crate::api::problem::ProblemBody;
 use crate::api::routes::Route;
@@ -96,9 +96,16 @@ pub(super) fn refine_request(request: &mut Object, limits: &Limits) {
             ("rooms" | "except" | "join" | "leave", RefOr::T(Schema::Array(list))) => list.max_items = Some(limits.max_rooms),
             ("args", RefOr::T(Schema::Array(list))) => list.max_items = Some(limits.max_args),
             ("operations", RefOr::T(Schema::Array(list))) => list.max_items = Some(limits.max_batch),
-            ("timeout_ms", RefOr::T(Schema::Object(number))) => number.maximum = Some(whole(limits.max_ack_timeout.as_millis())),
-            ("limit", RefOr::T(Schema::Object(number))) if number.maximum.is_none() => {
-                number.maximum = Some(whole(limits.max_sockets as u128));
+            ("timeout_ms", RefOr::T(Schema::Object(number))) => {
+                let most = limits.max_ack_timeout.as_millis();
+                number.maximum = Some(whole(most));
+                number.default = Some(json!(u128::from(DEFAULT_TIMEOUT_MS).min(most) as u64));
+            }
+            ("limit", RefOr::T(Schema::Object(number))) => {
+                // The limit of rooms is fixed.
+                let is_fixed = number.maximum.is_some();
+                number.maximum.get_or_insert(whole(limits.max_sockets as u128));
+                number.default = Some(json!(if is_fixed { DEFAULT_LIMIT } else { DEFAULT_LIMIT.min(limits.max_sockets) }));
             }
             ("event", RefOr::T(Schema::Object(text))) => text.pattern = Some(format!("^(?!(?:{})$)", RESERVED_EVENTS.join("|"))),
             _ => {}
