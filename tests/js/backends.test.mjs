@@ -39,7 +39,7 @@ async function startBackends(api) {
   const ports = {};
   for (const [name, command] of Object.entries(BACKENDS)) {
     ports[name] = await freePort();
-    const variables = { PORT: ports[name], API: `http://127.0.0.1:${api}/api/v1`, API_KEY: apiKey, WEBHOOK_SECRET: secret, PHP_CLI_SERVER_WORKERS: "4" };
+    const variables = { PORT: ports[name], API: `http://127.0.0.1:${api}/api/v1`, API_KEY: apiKey, WEBHOOK_SECRET: secret };
     start(command(ports[name]), variables, ["ignore", "ignore", "inherit"]);
   }
   for (const [name, port] of Object.entries(ports)) await listens(port, `the backend in ${name} listens`);

@@ -9,6 +9,7 @@
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
 //! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
+//! * [`openapi`]: the description of the API. `page.rs`: the page to read it.
 //! * `counts.rs`: counts and metrics.
 //! * `link.rs`: the connection to the NATS servers. `nats.rs`: the API over NATS. Both need the feature `nats`.
 
@@ -24,7 +25,9 @@ pub mod link;
 mod model;
 #[cfg(feature = "nats")]
 pub mod nats;
+pub mod openapi;
 mod operations;
+mod page;
 pub mod peers;
 pub mod problem;
 mod query;
@@ -34,8 +37,9 @@ mod scope;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use bytes::Bytes;
 use sociable::Server;
 
 use self::counts::Counts;
@@ -64,6 +68,8 @@ struct Inner {
     idempotency: Idempotency,
     peers: Peers,
     counts: Counts,
+    /// The description, written for the first request.
+    document: OnceLock<Bytes>,
 }
 
 impl fmt::Debug for Api {
@@ -114,6 +120,10 @@ impl Api {
         &self.0.peers
     }
 
+    pub(crate) fn document(&self) -> Bytes {
+        self.0.document.get_or_init(|| openapi::document(self.limits()).into()).clone()
+    }
+
     pub(crate) fn count(&self, route: Route, status: u16, problem: Option<ProblemKind>) {
         self.0.counts.count(route, status, problem);
     }
@@ -144,7 +154,7 @@ impl ApiBuilder {
         let idempotency = idempotency.unwrap_or_else(|| Idempotency::memory(IdempotencyOptions::default()));
         let options = || PeerOptions::new(server.tag().to_string(), env!("CARGO_PKG_VERSION"));
         let peers = peers.unwrap_or_else(|| Peers::install(&server, options()));
-        let inner = Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Counts::default() });
+        let inner = Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Counts::default(), document: OnceLock::new() });
         // The server must not keep the API, which keeps the server.
         let weak = Arc::downgrade(&inner);
         inner.server.add_metrics(move || weak.upgrade().map(|inner| counts::metrics(&inner)).unwrap_or_default());

@@ -144,6 +144,13 @@ kinds! {
     Unavailable 503 "unavailable" "Temporarily unavailable"
 }
 
+impl ProblemKind {
+    /// Returns the `type`.
+    pub fn uri(self) -> String {
+        format!("{PAGE}#{}", self.name())
+    }
+}
+
 /// The reason why a request failed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
@@ -247,7 +254,7 @@ impl Problem {
     pub(crate) fn body(&self) -> ProblemBody<'_> {
         let Place { pointer, parameter, position } = &self.place;
         ProblemBody {
-            r#type: format!("{PAGE}#{}", self.kind.name()),
+            r#type: self.kind.uri(),
             title: self.kind.title(),
             status: self.kind.status(),
             detail: &self.detail,

@@ -100,3 +100,18 @@ async fn concurrency_of_a_key_is_limited() {
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(backend.post("emit", json!({"event": "a"})).await.status, 200);
 }
+
+#[actix_web::test]
+async fn numbers_are_whole_and_have_defaults_within_the_limits() {
+    let backend = Backend::with(Limits::default().max_ack_timeout(Duration::from_millis(50)).max_sockets(5), keys());
+    assert_eq!(backend.post("emit-with-ack", json!({"rooms": ["none"], "event": "a"})).await.status, 200);
+    assert_eq!(backend.get("sockets").await.status, 200);
+    let ask = async |timeout: &str| {
+        let body = format!(r#"{{"operations":[{{"operation":"emit-with-ack","rooms":["none"],"event":"a","timeout_ms":{timeout}}}]}}"#);
+        backend.post("batch", serde_json::from_str(&body).unwrap()).await
+    };
+    assert_eq!(ask("13.0").await.status, 200);
+    for wrong in ["13.5", "-1", "-1.0", "1e300", "null", "\"1\""] {
+        assert_eq!(ask(wrong).await.problem(), problem(422, "invalid", "/operations/0"), "{wrong}");
+    }
+}
