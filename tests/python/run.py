@@ -3,4 +3,5 @@
 import sys
 import unittest
 
-unittest.main(module="test_client", testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))
+modules = ["test_client", "test_webhooks"]
+unittest.main(module=None, argv=[sys.argv[0], *modules], testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))
