@@ -44,9 +44,12 @@ before(async () => {
   const [{ port: nats }] = await startNats(place, 1, true);
   const servers = [];
   const cluster = ["--nats", `nats://127.0.0.1:${nats}`, "--cluster", `monitoring-${process.pid}`, "--recovery", "120", "--jetstream"];
+  // Every metric of webhooks is there from the start, for a backend that nobody calls.
+  const settings = path.join(place.folder, "node.toml");
+  writeFileSync(settings, '[namespaces."/hooked"]\nconnect = "http://127.0.0.1:9/"\n');
   for (let n = 0; n < NODES; n++) {
     const admin = await freePort();
-    const flags = (port) => [...cluster, "--advertise", `127.0.0.1:${port}`, "--node-name", `node-${n}`, "--admin-addr", `127.0.0.1:${admin}`];
+    const flags = (port) => [...cluster, "--config", settings, "--advertise", `127.0.0.1:${port}`, "--node-name", `node-${n}`, "--admin-addr", `127.0.0.1:${admin}`];
     servers.push(await Server.start("NODE_BIN", flags));
     targets.node.push(`127.0.0.1:${admin}`);
   }
