@@ -47,7 +47,7 @@ before(async () => {
   const here = { after: (end) => place.cleanup.push(end) };
   // Parts that are off by default have their series too.
   const secret = settingsFile(here, "a secret of this test, which is long enough");
-  const settings = settingsFile(here, `[namespaces."/tokens".jwt]\nsecret-file = "${secret}"\n`);
+  const settings = settingsFile(here, `[namespaces."/tokens".jwt]\nsecret-file = "${secret}"\n[namespaces."/hooked"]\nconnect = "http://127.0.0.1:9/"\n`);
   const keys = path.join(place.folder, "keys.toml");
   writeFileSync(keys, `[keys.all]\nsecret = "${"0123456789".repeat(4)}"\noperations = ["*"]\n`);
   const parts = ["--config", settings, "--api-addr", "127.0.0.1:0", "--api-keys", keys];

@@ -3,4 +3,5 @@
 import sys
 import unittest
 
-unittest.main(module=None, argv=[sys.argv[0], "test_client", "test_tokens"], testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))
+modules = ["test_client", "test_tokens", "test_webhooks"]
+unittest.main(module=None, argv=[sys.argv[0], *modules], testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))

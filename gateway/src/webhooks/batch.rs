@@ -1,9 +1,11 @@
 //! Batches: events of many sockets in one request, in order, one batch after the other.
 
 use std::collections::VecDeque;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use futures_util::FutureExt;
 use parking_lot::Mutex;
 use sociable::protocol::maps::Numbered;
 use tokio::sync::Notify;
@@ -83,7 +85,11 @@ async fn drive(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>, enough: &Notify) 
         let Some(Request { body, charges, deadline }) = take(shared, endpoint) else { return };
         let message = Message::new(shared.next_id(), None, body);
         let result = match shared.client(endpoint.index) {
-            Some(client) => deliver(shared, &client, endpoint, &message, Mode::Told, deadline).await,
+            Some(client) => {
+                let attempts = AssertUnwindSafe(deliver(shared, &client, endpoint, &message, Mode::Told, deadline));
+                // A panic, which is in the log, must not keep the batches behind this one.
+                attempts.catch_unwind().await.unwrap_or(Err(Outcome::Failed))
+            }
             None => Err(Outcome::Dropped),
         };
         endpoint.counters.count_many(result.err().unwrap_or(Outcome::Delivered), charges.len());

@@ -3,9 +3,12 @@
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 use std::hash::{BuildHasher, RandomState};
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytestring::ByteString;
+use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
 use sociable::protocol::maps::Map;
 use sociable::{Ack, Id, Namespace, Socket};
@@ -207,18 +210,9 @@ async fn run(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, mut item
         drop(shard);
         owner.map(|owner| owner.data()).unwrap_or_default()
     };
-    let body = match item.content {
-        Content::Ready(body) => body,
-        Content::Event { name, args, asked } => body::event(&key.namespace, key.socket.as_str(), &name, &args, asked, &data),
-    };
-    drop(data);
-    item.charge.resize(ITEM_COST + body.len());
-    let message = Message::new(item.attributes.id.clone(), Some(item.attributes.headers(&shared.source)), body);
-    let result = match shared.client(shared.lanes.number(key)) {
-        Some(client) => deliver(shared, &client, endpoint, &message, item.mode, item.deadline).await,
-        None => Err(Outcome::Dropped),
-    };
-    drop(message);
+    // A panic, which is in the log, must not keep the webhooks that wait behind this one.
+    let attempts = AssertUnwindSafe(attempt(shared, key, endpoint, &mut item, data));
+    let result = attempts.catch_unwind().await.unwrap_or(Err(Outcome::Failed));
     let (owner, ack) = {
         let mut shard = shared.lanes.shard(key);
         let lane = shard.get_mut(key);
@@ -234,7 +228,25 @@ async fn run(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, mut item
             None => return,
         }
     };
-    settle(endpoint, &owner, ack.as_ref(), result);
+    let settled = panic::catch_unwind(AssertUnwindSafe(|| settle(endpoint, &owner, ack.as_ref(), result)));
+    if settled.is_err() {
+        endpoint.counters.unapplied.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// Delivers the content of a webhook.
+async fn attempt(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, item: &mut Item, data: Arc<[u8]>) -> Result<Reply, Outcome> {
+    let body = match std::mem::replace(&mut item.content, Content::Ready(vec![])) {
+        Content::Ready(body) => body,
+        Content::Event { name, args, asked } => body::event(&key.namespace, key.socket.as_str(), &name, &args, asked, &data),
+    };
+    drop(data);
+    item.charge.resize(ITEM_COST + body.len());
+    let message = Message::new(item.attributes.id.clone(), Some(item.attributes.headers(&shared.source)), body);
+    match shared.client(shared.lanes.number(key)) {
+        Some(client) => deliver(shared, &client, endpoint, &message, item.mode, item.deadline).await,
+        None => Err(Outcome::Dropped),
+    }
 }
 
 /// Applies an answer, or tells the client that there is none.
@@ -250,7 +262,7 @@ fn settle(endpoint: &Endpoint, owner: &Owner, ack: Option<&Ack>, result: Result<
             if let Owner::Here(socket) = owner {
                 unapplied += answer.finish(socket, ack);
             }
-            endpoint.counters.unapplied.fetch_add(unapplied as u64, std::sync::atomic::Ordering::Relaxed);
+            endpoint.counters.unapplied.fetch_add(unapplied as u64, Ordering::Relaxed);
         }
         // Sockets alone are refused.
         Ok(Reply::Refused(_)) => endpoint.counters.count(Outcome::Refused),

@@ -47,7 +47,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use sociable::{Namespace, ParentNamespace};
+use sociable::{MetricFamily, Namespace, ParentNamespace};
 use thiserror::Error;
 
 pub use self::secret::{Secret, SecretFault};
@@ -118,9 +118,9 @@ impl Webhooks {
         Hooks::new(&self.0, hooks).map(Arc::new).map_err(|error| WebhooksFault::Tls(Box::new(error)))
     }
 
-    /// Returns the metrics as OpenMetrics, without the mark of the end. They go before the mark of [`Server::metrics`](sociable::Server::metrics).
-    pub fn metrics(&self) -> String {
-        metrics::text(&self.0)
+    /// Returns the metrics, for [`Server::add_metrics`](sociable::Server::add_metrics).
+    pub fn metrics(&self) -> Vec<MetricFamily> {
+        metrics::families(&self.0)
     }
 
     /// Delivers what waits, at most for the time of the setting `stop-ms`. Later webhooks are dropped, and clients get an error.
@@ -133,3 +133,8 @@ impl Webhooks {
         let _ = tokio::time::timeout(self.0.settings.stop, self.0.total.empty()).await;
     }
 }
+
+/// The examples of the guide, compiled and run as doctests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/webhooks.md")]
+struct Guide;

@@ -36,13 +36,13 @@ async fn overflow(changes: &serde_json::Value) -> u64 {
         client.emit("say", &text).unwrap();
     }
     client.sync().await.unwrap();
-    let dropped = node.metric("sociable_webhooks_total", &["outcome=\"dropped\""]);
-    assert!(node.metric("sociable_webhook_queue_bytes", &[]) <= 12_000);
+    let dropped = node.metric("sociable_webhooks_total", &["outcome=\"dropped\""]).await;
+    assert!(node.metric("sociable_webhook_queue_bytes", &[]).await <= 12_000);
     assert_unavailable(&client.emit_with_ack("say", &text).await.unwrap());
     held.add_permits(MANY);
     node.wait_metric("sociable_webhook_queue_bytes", &[], 0).await;
     assert!(client.emit_with_ack("say", &text).await.unwrap().is_empty(), "there is room again");
-    let delivered = node.metric("sociable_webhooks_total", &["outcome=\"delivered\""]);
+    let delivered = node.metric("sociable_webhooks_total", &["outcome=\"delivered\""]).await;
     assert_eq!(delivered + dropped, 22, "the error of the client aside, each event is delivered or dropped");
     dropped
 }
@@ -71,7 +71,7 @@ async fn full_queue_of_a_socket_does_not_disturb_another() {
         ada.emit("say", ()).unwrap();
     }
     ada.sync().await.unwrap();
-    assert!(node.metric("sociable_webhooks_total", &["outcome=\"dropped\""]) > 0);
+    assert!(node.metric("sociable_webhooks_total", &["outcome=\"dropped\""]).await > 0);
     held.add_permits(MANY);
     assert!(bob.emit_with_ack("say", ()).await.unwrap().is_empty());
 }

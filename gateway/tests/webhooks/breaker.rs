@@ -4,7 +4,7 @@ use serde_json::json;
 use sociable::testing::TestError;
 
 use crate::backend::{Backend, nothing, status};
-use crate::node::{Node, assert_unavailable, eventually};
+use crate::node::{Node, assert_unavailable};
 
 #[tokio::test]
 async fn breaker_opens_and_closes_again_by_itself() {
@@ -16,8 +16,8 @@ async fn breaker_opens_and_closes_again_by_itself() {
     for _ in 0..3 {
         assert_unavailable(&client.emit_with_ack("say", ()).await.unwrap());
     }
-    assert_eq!(node.metric("sociable_webhook_breaker_openings_total", &[]), 1);
-    assert_eq!(node.metric("sociable_webhook_breaker_closed", &[]), 0);
+    assert_eq!(node.metric("sociable_webhook_breaker_openings_total", &[]).await, 1);
+    assert_eq!(node.metric("sociable_webhook_breakers_open", &[]).await, 1);
     match node.try_connect().await.map(drop) {
         Err(TestError::Refused { message, data }) => assert_eq!((&*message, data), ("backend unavailable", json!({ "code": "E_BACKEND" }))),
         other => panic!("{other:?}"),
@@ -32,7 +32,7 @@ async fn breaker_opens_and_closes_again_by_itself() {
         }
     };
     tokio::time::timeout(crate::backend::PATIENCE, back).await.unwrap();
-    assert_eq!(node.metric("sociable_webhook_breaker_closed", &[]), 1);
+    assert_eq!(node.metric("sociable_webhook_breakers_open", &[]).await, 0);
     assert!(node.try_connect().await.is_ok() && !backend.seen().is_empty());
 }
 
@@ -90,7 +90,7 @@ async fn other_url_is_undisturbed_while_a_backend_is_away() {
     for _ in 0..20 {
         client.emit("dead", ()).unwrap();
     }
-    eventually("the breaker opens", || node.metric("sociable_webhook_breaker_openings_total", &[&is_dead]) > 0).await;
+    node.wait_until("sociable_webhook_breaker_openings_total", &[&is_dead], |openings| openings > 0).await;
     for _ in 0..20 {
         assert!(client.emit_with_ack("alive", ()).await.unwrap().is_empty());
     }

@@ -66,7 +66,7 @@ async fn socket_is_let_in_when_the_answer_is_empty() {
     for reply in [nothing(), status(200), answer(&json!({}))] {
         let (node, client, _backend) = connect(reply).await;
         assert!(client.is_ok());
-        assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"delivered\""]), 1);
+        assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"delivered\""]).await, 1);
     }
 }
 
@@ -84,7 +84,7 @@ async fn socket_is_refused_with_the_error_of_the_answer() {
     ] {
         let (node, client, backend) = connect(reply).await;
         assert_eq!(refusal(client), (message.to_owned(), data));
-        assert_eq!((backend.seen().len(), node.metric("sociable_webhooks_total", &["outcome=\"refused\""])), (1, 1));
+        assert_eq!((backend.seen().len(), node.metric("sociable_webhooks_total", &["outcome=\"refused\""]).await), (1, 1));
     }
 }
 
@@ -94,6 +94,6 @@ async fn socket_is_refused_when_the_backend_has_no_answer() {
     for reply in [status(404), status(302), answer(&json!({ "alow": true })), Answer { body: "<html>".into(), ..status(200) }] {
         let (node, client, backend) = connect(reply).await;
         assert_eq!(refusal(client), unavailable);
-        assert_eq!((backend.seen().len(), node.metric("sociable_webhooks_total", &["outcome=\"failed\""])), (1, 1));
+        assert_eq!((backend.seen().len(), node.metric("sociable_webhooks_total", &["outcome=\"failed\""]).await), (1, 1));
     }
 }

@@ -114,7 +114,7 @@ async fn answer_that_is_nonsense_does_not_matter_when_nobody_waits() {
     node.wait_metric("sociable_webhooks_total", &["outcome=\"delivered\""], 1).await;
     client.emit("awaited", ()).unwrap();
     node.wait_metric("sociable_webhooks_total", &["outcome=\"failed\""], 1).await;
-    assert_eq!(node.metric("sociable_webhook_requests_total", &["result=\"nonsense\""]), 1);
+    assert_eq!(node.metric("sociable_webhook_requests_total", &["result=\"nonsense\""]).await, 1);
 }
 
 #[tokio::test]
@@ -144,6 +144,6 @@ async fn event_goes_to_another_namespace_when_the_answer_names_it() {
     let reader = node.server.client().namespace("/news").connect().await.unwrap();
     node.connect().await.emit_with_ack("say", ()).await.unwrap();
     reader.expect("said").await.unwrap();
-    assert_eq!(node.metric("sociable_webhook_answer_faults_total", &[]), 2, "no such namespace; a reserved name");
+    assert_eq!(node.metric("sociable_webhook_answer_faults_total", &[]).await, 2, "no such namespace; a reserved name");
     assert_eq!(node.io.namespaces().len(), 2, "no namespace was created");
 }

@@ -28,7 +28,7 @@ async fn request_is_repeated_with_the_same_id_and_body() {
         let seen = backend.seen();
         assert_eq!(seen.len(), 3);
         assert!(seen.iter().all(|request| request.body == seen[0].body && request.header("webhook-id") == seen[0].header("ce-id")));
-        assert_eq!(node.metric("sociable_webhook_retries_total", &[]), 2);
+        assert_eq!(node.metric("sociable_webhook_retries_total", &[]).await, 2);
     }
 }
 
@@ -50,7 +50,7 @@ async fn retries_end_at_their_number() {
     let node = Node::start_with(&json!({ "events": { "say": backend.url() } }), &json!({ "retries": 2, "breaker-failures": 100 }));
     assert_unavailable(&node.connect().await.emit_with_ack("say", ()).await.unwrap());
     assert_eq!(backend.seen().len(), 3);
-    assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"failed\""]), 1);
+    assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"failed\""]).await, 1);
 }
 
 #[tokio::test]
@@ -58,7 +58,7 @@ async fn client_gets_an_error_when_the_pause_is_longer_than_the_deadline() {
     let backend = Backend::start(async |_| Answer { headers: vec![("retry-after", "3600".into())], ..status(503) });
     let node = Node::start(&json!({ "events": { "say": backend.url() } }));
     assert_unavailable(&node.connect().await.emit_with_ack("say", ()).await.unwrap());
-    assert_eq!((backend.seen().len(), node.metric("sociable_webhooks_total", &["outcome=\"expired\""])), (1, 1));
+    assert_eq!((backend.seen().len(), node.metric("sociable_webhooks_total", &["outcome=\"expired\""]).await), (1, 1));
 }
 
 #[tokio::test]
@@ -83,7 +83,7 @@ async fn client_gets_an_error_when_the_backend_does_not_answer() {
     });
     let node = Node::start_with(&json!({ "events": { "say": backend.url() } }), &json!({ "timeout-ms": 20, "deadline-ms": 200 }));
     assert_unavailable(&node.connect().await.emit_with_ack("say", ()).await.unwrap());
-    assert!(node.metric("sociable_webhook_requests_total", &["result=\"timeout\""]) > 1);
+    assert!(node.metric("sociable_webhook_requests_total", &["result=\"timeout\""]).await > 1);
     backend.wait_for(2).await;
 }
 
@@ -133,7 +133,7 @@ async fn long_answer_is_read_up_to_its_limit() {
         });
         let node = Node::start_with(&json!({ "events": { "say": url } }), &json!({ "answer-bytes": 1000 }));
         assert_unavailable(&node.connect().await.emit_with_ack("say", ()).await.unwrap());
-        assert_eq!(node.metric("sociable_webhook_requests_total", &["result=\"nonsense\""]), 1, "not repeated");
+        assert_eq!(node.metric("sociable_webhook_requests_total", &["result=\"nonsense\""]).await, 1, "not repeated");
         tokio::task::spawn_blocking(move || is_done.recv().unwrap()).await.unwrap();
         assert!(written.load(Ordering::Relaxed) < LONG, "the connection was closed before the end");
     }

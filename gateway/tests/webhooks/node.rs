@@ -39,6 +39,8 @@ impl Node {
         let io = builder.build().unwrap();
         let webhooks = Webhooks::start(settings(changes), "test", "node 1").unwrap();
         webhooks.hook(&io, &hooks_of(hooks)).unwrap();
+        let source = webhooks.clone();
+        io.add_metrics(move || source.metrics());
         Self { server: TestServer::start(&io).unwrap(), io, webhooks }
     }
 
@@ -51,8 +53,8 @@ impl Node {
     }
 
     /// Returns the value of a metric: the first line with its name and these labels.
-    pub(crate) fn metric(&self, name: &str, labels: &[&str]) -> u64 {
-        let metrics = self.webhooks.metrics();
+    pub(crate) async fn metric(&self, name: &str, labels: &[&str]) -> u64 {
+        let metrics = self.io.metrics().await;
         let is_it = |line: &&str| line.starts_with(&format!("{name}{{")) && labels.iter().all(|label| line.contains(label));
         let line = metrics.lines().find(is_it).unwrap_or_else(|| panic!("no {name} {labels:?} in {metrics}"));
         line.rsplit(' ').next().unwrap().parse().unwrap()
@@ -60,7 +62,17 @@ impl Node {
 
     /// Waits until a metric has a value.
     pub(crate) async fn wait_metric(&self, name: &str, labels: &[&str], value: u64) {
-        eventually(&format!("{name} {labels:?} = {value}"), || self.metric(name, labels) == value).await;
+        self.wait_until(name, labels, |now| now == value).await;
+    }
+
+    /// Waits until a metric has such a value.
+    pub(crate) async fn wait_until(&self, name: &str, labels: &[&str], is_it: impl Fn(u64) -> bool) {
+        let waiting = async {
+            while !is_it(self.metric(name, labels).await) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        assert!(tokio::time::timeout(PATIENCE, waiting).await.is_ok(), "never: {name} {labels:?}");
     }
 }
 

@@ -64,7 +64,7 @@ async fn events_overtake_when_they_are_parallel() {
     client.emit("held", ()).unwrap();
     backend.wait_for(1).await;
     client.emit_with_ack("say", ()).await.unwrap();
-    assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"delivered\""]), 1);
+    assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"delivered\""]).await, 1);
     held.add_permits(1);
     node.wait_metric("sociable_webhook_queue_bytes", &[], 0).await;
 }
@@ -98,5 +98,5 @@ async fn client_gets_an_error_when_the_deadline_passes_in_the_queue() {
     held.add_permits(1);
     let seen = backend.wait_for(2).await;
     assert_eq!(seen[1].json()["args"], json!([2]), "the expired event is not sent");
-    assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"expired\""]), 1);
+    assert_eq!(node.metric("sociable_webhooks_total", &["outcome=\"expired\""]).await, 1);
 }

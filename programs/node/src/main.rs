@@ -205,6 +205,9 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         true => Some(Webhooks::start(file.webhooks.clone(), flags.cluster.name(), &name)?),
         false => None,
     };
+    if let Some(webhooks) = webhooks.clone() {
+        io.add_metrics(move || webhooks.metrics());
+    }
     namespaces.create(&io, webhooks.as_ref())?;
     if let Some(demo) = flags.demo.namespace() {
         let namespace = io.of(demo);
