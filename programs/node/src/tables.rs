@@ -37,7 +37,12 @@ impl NamespaceTable {
     /// Returns the webhooks.
     pub(crate) fn hooks(&self) -> NamespaceHooks {
         let Self { connect, connected, disconnected, events, .. } = self;
-        NamespaceHooks { connect: connect.clone(), connected: connected.clone(), disconnected: disconnected.clone(), events: events.clone() }
+        NamespaceHooks {
+            connect: connect.clone(),
+            connected: connected.clone(),
+            disconnected: disconnected.clone(),
+            events: events.clone(),
+        }
     }
 
     /// Returns each webhook with the path of its key in the table.
