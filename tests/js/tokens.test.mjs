@@ -118,6 +118,38 @@ leeway-ms = 0
     assert.match(text, /^sociable_tokens_refused_total\{reason="expired"\} 0$/m);
   });
 
+  test("come before the backend, which gets their claims", async (t) => {
+    const asked = [];
+    const backend = http.createServer(async (request, response) => {
+      const body = [];
+      for await (const part of request) body.push(part);
+      asked.push(JSON.parse(Buffer.concat(body)));
+      response.setHeader("content-type", "application/json").end(JSON.stringify({ allow: true, data: { ...asked.at(-1).data, seat: 7 }, emit: [{ event: "welcome" }] }));
+    });
+    await new Promise((resolve) => backend.listen(0, "127.0.0.1", resolve));
+    t.after(() => backend.close());
+    const connect = `[namespaces."/chat"]\nconnect = "http://127.0.0.1:${backend.address().port}/"\n`;
+    const node = await freshNode(t, "--recovery", "60", "--config", settingsFile(t, TABLE(t) + connect));
+    assert.deepEqual(plain(await refusal(t, node, "/chat", "x")), denied("malformed"));
+    assert.equal(asked.length, 0, "a client without a token costs the backend nothing");
+
+    const socket = client(t, node, "/chat", { auth: { token: token({ name: "Ann", other: 1 }) }, reconnection: true, reconnectionDelay: 10 });
+    const welcome = once(socket, "welcome");
+    socket.connect();
+    await welcome;
+    assert.deepEqual(asked.map(({ data }) => data), [{ sub: "ann", name: "Ann" }]);
+
+    // A client that resumes shows its token again.
+    const { id } = socket;
+    socket.io.engine.close();
+    await once(socket, "connect");
+    assert.deepEqual([socket.recovered, socket.id], [true, id]);
+    socket.auth = { token: token({ exp: 1000 }) };
+    const refused = once(socket, "connect_error");
+    socket.io.engine.close();
+    assert.deepEqual(plain((await refused)[0]), denied("expired"));
+  });
+
   test("are read again from a changed file", async (t) => {
     const file = settingsFile(t, SECRET);
     const node = await freshNode(t, "--config", settingsFile(t, `[namespaces."/*".jwt]\nsecret-file = "${file}"\nrefresh-ms = 20\n`));

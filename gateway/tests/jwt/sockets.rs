@@ -12,7 +12,7 @@ fn telling(changes: &Value) -> Node {
     node.io.on("who", async |socket: Socket, ack: Ack| {
         let mut rooms: Vec<_> = socket.rooms().iter().filter(|room| **room != *socket.id().as_str()).map(ToString::to_string).collect();
         rooms.sort();
-        ack.send(&json!({ "data": socket.data::<Value>(), "rooms": rooms })).ok();
+        ack.send(json!({ "data": socket.data::<Value>(), "rooms": rooms })).ok();
     });
     node
 }

@@ -33,13 +33,16 @@ pub(super) fn section(program: &str, example: &str) -> String {
     let mut section = format!(
         "\n### Tables of {program}\n\nOnly the file has these settings. [{program}.toml]({program}.toml) has them as one example.\n"
     );
+    let mut has_rows = false;
     for Line { text, help } in lines(example) {
-        let done = match text.split_once(" = ") {
-            _ if text.starts_with('[') => write!(section, "\n`{text}`: {help}\n\n| key | example | |\n|---|---|---|\n"),
-            Some((key, value)) => writeln!(section, "| `{key}` | `{}` | {} |", cell(value), cell(&help)),
-            None => Ok(()),
-        };
-        done.unwrap_or_default();
+        if text.starts_with('[') {
+            has_rows = false;
+            writeln!(section, "\n`{text}`: {help}").unwrap_or_default();
+        } else if let Some((key, value)) = text.split_once(" = ") {
+            let head = if has_rows { "" } else { "\n| key | example | |\n|---|---|---|\n" };
+            has_rows = true;
+            writeln!(section, "{head}| `{key}` | `{}` | {} |", cell(value), cell(&help)).unwrap_or_default();
+        }
     }
     section
 }
@@ -72,6 +75,8 @@ mod tests {
         let section = section("x", EXAMPLE);
         assert!(section.contains("\n`[namespaces.\"/chat\"]`: A namespace\n"), "{section}");
         assert!(section.contains("| `connect` | `\"http://b\"` | Told \\| asked first |\n| `keys` | `\"/k\"` | A file |\n"), "{section}");
+        assert!(section.contains("\n\n| key | example | |\n|---|---|---|\n| `connect` |"), "{section}");
+        assert!(!super::section("x", "# None\n[none]\n").contains('|'));
         assert_eq!(super::section("x", ""), "");
     }
 
