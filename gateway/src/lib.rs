@@ -28,5 +28,21 @@ pub mod jwt;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;
 
+/// The examples of the guides, compiled as doctests.
+#[cfg(all(doctest, feature = "jwt"))]
+#[doc = include_str!("../../docs/guide/tokens.md")]
+struct TokensGuide;
+
 pub use self::emit::{EmitEvent, EmitFault};
 pub use self::json::{Json, JsonFault};
+
+/// The examples of the guides, compiled and run as doctests.
+#[cfg(all(doctest, feature = "api"))]
+mod guides {
+    macro_rules! pages {
+        ($($name:ident = $path:literal,)*) => { $(#[doc = include_str!($path)] struct $name;)* };
+    }
+    pages! {
+        Api = "../../docs/guide/api.md",
+    }
+}

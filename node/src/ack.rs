@@ -160,6 +160,8 @@ pub struct BroadcastAckError {
     pub replies: Vec<AckReply>,
     /// The sockets that did not answer.
     pub missing: Vec<Id>,
+    /// The names of the nodes whose sockets are unknown, or that were lost before all their sockets had answered.
+    pub missing_nodes: Vec<String>,
     /// The reason why the rest is missing.
     pub reason: AckError,
 }

@@ -60,6 +60,10 @@ for (const [way, flags] of Object.entries(WAYS)) {
       const ids = both.map(({ id }) => id).sort();
       await ask(...both.map(({ id }) => `--to=${id}`), "join", `${way} one`, `${way} two`);
       await until(async () => (await inRoom(`${way} one`)).length === 2, "both have joined");
+      assert.deepEqual(await ask("--to", `${way} one`, "count"), { sockets: 2, missing: { nodes: [] } });
+      const { rooms } = await ask("rooms", "--prefix", `${way} `);
+      assert.deepEqual(rooms, [`${way} one`, `${way} two`].map((room) => ({ room, sockets: 2 })));
+      assert.deepEqual((await ask("info")).nodes.map(({ name }) => name), ["a", "b"]);
       const heard = both.map((socket) => once(socket, "news"));
       assert.equal((await ask("--to", `${way} one`, "emit", "news", '{"n":[1]}', "no JSON")).durable, false);
       for (const args of await Promise.all(heard)) assert.deepEqual(args.slice(0, 2), [{ n: [1] }, "no JSON"]);
@@ -166,7 +170,9 @@ test("persisted events are printed without their offsets", async (t) => {
   await until(() => told === "watching\n", "it watches");
   const api = async (...args) => (await run([...bus, "--api-key-file", keyFile, "--to", "red", ...args])).code;
   // JetStream may not be there yet.
-  await until(async () => (await api("emit", "news", "1", '{"$binary":"AQID"}', "--durable")) === 0, "the event is persisted");
+  const emit = () => api("--idempotency-key", "once", "emit", "news", "1", '{"$binary":"AQID"}', "--durable");
+  await until(async () => (await emit()) === 0, "the event is persisted");
+  assert.equal(await emit(), 0, "the answer is repeated, and not the event");
   assert.equal(await api("leave", "red"), 0);
   assert.equal(await within(ended, "the last line"), 0, told);
   const [event, leave] = printed.trim().split("\n").map((line) => JSON.parse(line));

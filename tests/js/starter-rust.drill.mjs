@@ -34,7 +34,7 @@ async function enter(index) {
   // Half of the clients have a cookie, as browsers do.
   const credentials = index % 2 ? { auth: { token } } : { extraHeaders: { cookie: login.headers.get("set-cookie").split(";")[0] } };
   const client = new Client(name, `${url(PORTS[(index + 1) % 2])}/chat`, { transports: TRANSPORTS[index % 3], ...credentials }, say);
-  clients.push(Object.assign(client, { token }));
+  clients[index] = Object.assign(client, { token });
   const joined = await (await client.connected()).timeout(PATIENCE).emitWithAck("join", ROOM);
   assert.equal(joined.room, ROOM, JSON.stringify(joined));
 }

@@ -1,4 +1,4 @@
-//! The tests of clients that are not written in JavaScript: `tests/python`, `tests/rust_socketio`.
+//! The tests of clients that are not written in JavaScript: `tests/python`, `tests/rust_socketio`, `tests/openapi`.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,29 @@ pub(crate) fn python(report: &mut Report) {
     };
     let folder = workspace::root().join("tests/python");
     let mut tests = tools::limited(&python.to_string_lossy(), SUITE_LIMIT_SECS);
-    tests.args(["-B", "run.py"]).current_dir(folder).env("ACCEPTANCE", workspace::acceptance_app());
+    tests
+        .args(["-B", "run.py"])
+        .current_dir(folder)
+        .env("ACCEPTANCE", workspace::acceptance_app())
+        .env("NODE_BIN", workspace::node_binary());
+    report.tests(NAME, &mut tests, tally::python);
+}
+
+/// The API beside its document, by schemathesis.
+pub(crate) fn openapi(report: &mut Report) {
+    const NAME: &str = "API by its document";
+    let folder = workspace::root().join("tests/openapi");
+    let python = match environment(report, "API", &folder.join("requirements.txt")) {
+        Ok(python) => python,
+        Err(why) => return report.skip(NAME, &why),
+    };
+    let nats = match tools::ensure_nats() {
+        Ok(nats) => nats,
+        Err(why) => return report.skip(NAME, &why),
+    };
+    let mut tests = tools::limited(&python.to_string_lossy(), SUITE_LIMIT_SECS);
+    tests.args(["-B", "run.py"]).current_dir(folder);
+    tests.env("SOCIABLE_NODE", workspace::node_binary()).env("NATS_SERVER", nats.program);
     report.tests(NAME, &mut tests, tally::python);
 }
 

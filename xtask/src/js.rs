@@ -44,7 +44,8 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 17] = [
+const APART: [&str; 18] = [
+    "api-faults.test.mjs",
     "backends.test.mjs",
     "browser.test.mjs",
     "ctl.test.mjs",
@@ -174,7 +175,7 @@ pub(crate) fn faults(report: &mut Report) {
         Ok(nats) => node_test(
             report,
             &format!("faults, NATS {}", nats.version),
-            &["faults.test.mjs", "history.test.mjs", "offsets.test.mjs"],
+            &["api-faults.test.mjs", "faults.test.mjs", "history.test.mjs", "offsets.test.mjs"],
             |command| {
                 command.env("NATS_SERVER", &nats.program);
             },

@@ -10,7 +10,7 @@
 //! - `deny`: the rules for dependencies
 //! - `tidy`: rules that no compiler checks
 //! - `tree`: the packages that the library pulls
-//! - `reference`: the page and the files of settings, from `--help`
+//! - `reference`: the page and the files of settings, from `--help`, and the description of the API
 //! - `book`: the documentation as a book
 //! - `fuzz`: generated inputs for the decoders
 //! - `bench`: servers measured side by side, the tables and the chart
@@ -78,8 +78,8 @@ enum Chore {
     Ci,
     /// Check the project's rules that no compiler checks.
     Tidy,
-    /// Write the reference of all settings from `--help`: docs/configuration.md and a file of settings for each
-    /// program.
+    /// Write the references: docs/configuration.md and a file of settings for each program from `--help`, and
+    /// docs/openapi.json.
     Reference,
     /// Measure Sociable and its peers side by side, and print the tables of bench/RESULTS.md.
     Bench(bench::Options),

@@ -1,6 +1,6 @@
 //! `cargo xtask reference`: the settings of the programs, from their `--help`. The command writes
-//! `docs/configuration.md`, and a file of settings for each program, in which every setting is a comment. Tests compare
-//! these files with the programs. Tables of a file have no flags: an example of them lies beside the program.
+//! `docs/configuration.md`, and a file of settings for each program, in which every setting is a comment. It writes
+//! `docs/openapi.json` too, which describes the API. Tests compare these files with the programs. Tables of a file have no flags: an example of them lies beside the program.
 
 mod sample;
 mod tables;
@@ -16,6 +16,7 @@ use crate::tally::Tally;
 use crate::workspace;
 
 const PAGE: &str = "docs/configuration.md";
+const OPENAPI: &str = "docs/openapi.json";
 
 const HEAD: &str = "# Configuration
 
@@ -65,7 +66,7 @@ impl Program {
 /// Writes the files.
 pub(crate) fn write(report: &mut Report) {
     if rust::build_programs(report) {
-        report.step("reference of the settings", || {
+        report.step("references", || {
             let files = files()?;
             for (path, text) in &files {
                 fs::write(workspace::root().join(path), text)?;
@@ -77,7 +78,7 @@ pub(crate) fn write(report: &mut Report) {
 
 /// Checks that the files match the programs, and that the programs accept the examples in the files of settings.
 pub(crate) fn check(report: &mut Report) {
-    report.step("reference of the settings", || {
+    report.step("references", || {
         let mut tally = Tally::default();
         for (path, text) in files()? {
             let same = fs::read_to_string(workspace::root().join(&path)).is_ok_and(|there| there == text);
@@ -110,7 +111,14 @@ fn files() -> io::Result<Vec<(String, String)>> {
         }
     }
     files.push((PAGE.to_owned(), page));
+    files.push((OPENAPI.to_owned(), openapi()?));
     Ok(files)
+}
+
+/// Returns the description of the API.
+fn openapi() -> io::Result<String> {
+    let output = Command::new(workspace::example("openapi")).output()?;
+    String::from_utf8(output.stdout).map_err(io::Error::other)
 }
 
 fn help(program: &Path) -> io::Result<String> {

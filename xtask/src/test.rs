@@ -18,6 +18,8 @@ pub(crate) enum Part {
     Python,
     /// Backends in Python, PHP, Node.js and shell, with webhooks and the API, and the Python starter.
     Backends,
+    /// The API of a node, compared with its OpenAPI document.
+    Openapi,
     /// The client of the crate `rust_socketio` against our server.
     RustSocketio,
     /// Metrics, alerts and the dashboard in a real Prometheus.
@@ -67,6 +69,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     }
     if wanted(Part::Python) {
         clients::python(report);
+    }
+    if wanted(Part::Openapi) {
+        clients::openapi(report);
     }
     if wanted(Part::RustSocketio) {
         clients::rust_socketio(report);

@@ -41,13 +41,15 @@ pub(crate) struct Reply {
     pub(crate) retry_after: Option<u64>,
     /// Whether an earlier request got this answer first.
     pub(crate) is_replayed: bool,
+    /// The kind of the problem that this request had.
+    pub(crate) problem: Option<ProblemKind>,
 }
 
 impl Reply {
     /// Returns the answer that an earlier request got.
     pub(crate) fn replayed(answer: StoredAnswer, format: Format) -> Self {
         let content_type = if answer.status == 200 { format.content_type() } else { PROBLEM_TYPE };
-        Self { status: answer.status, content_type, body: answer.body, retry_after: None, is_replayed: true }
+        Self { status: answer.status, content_type, body: answer.body, retry_after: None, is_replayed: true, problem: None }
     }
 }
 
@@ -55,7 +57,7 @@ impl From<&Problem> for Reply {
     fn from(problem: &Problem) -> Self {
         let body = serde_json::to_vec(problem).unwrap_or_default().into();
         let (status, retry_after) = (problem.kind().status(), problem.retry_secs());
-        Self { status, content_type: PROBLEM_TYPE, body, retry_after, is_replayed: false }
+        Self { status, content_type: PROBLEM_TYPE, body, retry_after, is_replayed: false, problem: Some(problem.kind()) }
     }
 }
 
@@ -102,14 +104,14 @@ impl Api {
             let permit = key.enter(self.limits())?;
             Ok(Admitted { key, route, _permit: permit })
         })();
-        admitted.inspect_err(|problem: &Problem| self.count(route, problem.kind().status()))
+        admitted.inspect_err(|problem: &Problem| self.count(route, problem.kind().status(), Some(problem.kind())))
     }
 
     /// Answers an admitted request, and counts the answer.
     pub(crate) async fn answer(&self, admitted: Admitted, head: Head<'_>, body: Result<Bytes, Problem>) -> Reply {
         let route = admitted.route;
         let reply = self.answered(admitted, head, body).await.unwrap_or_else(|problem| Reply::from(&problem));
-        self.count(route, reply.status);
+        self.count(route, reply.status, reply.problem);
         reply
     }
 
@@ -160,7 +162,7 @@ impl Api {
             reply(written, &answer.map_err(Problem::in_query)?)
         };
         let reply = answered.await.unwrap_or_else(|problem| Reply::from(&problem));
-        self.count(admitted.route, reply.status);
+        self.count(admitted.route, reply.status, reply.problem);
         reply
     }
 
@@ -172,15 +174,14 @@ impl Api {
         let mut outcomes = Vec::with_capacity(batch.operations.len());
         for (index, operation) in batch.operations.into_iter().enumerate() {
             let route = operation.route();
-            let outcome = match self.perform(key, operation, effects).await {
-                Ok(body) => BatchOutcome::Done { status: 200, body },
+            let (status, problem, outcome) = match self.perform(key, operation, effects).await {
+                Ok(body) => (200, None, BatchOutcome::Done { status: 200, body }),
                 Err(problem) => {
-                    let problem = problem.within(&format!("/operations/{index}"));
-                    BatchOutcome::Failed { status: problem.kind().status(), problem }
+                    let (kind, problem) = (problem.kind(), problem.within(&format!("/operations/{index}")));
+                    (kind.status(), Some(kind), BatchOutcome::Failed { status: kind.status(), problem })
                 }
             };
-            let (BatchOutcome::Done { status, .. } | BatchOutcome::Failed { status, .. }) = &outcome;
-            self.count(route, *status);
+            self.count(route, status, problem);
             outcomes.push(outcome);
         }
         Ok(BatchAnswer { outcomes })
@@ -206,7 +207,7 @@ impl Api {
 
 fn reply<T: Serialize>(format: Format, answer: &T) -> Result<Reply, Problem> {
     let (content_type, body) = (format.content_type(), format.write(answer)?);
-    Ok(Reply { status: 200, content_type, body, retry_after: None, is_replayed: false })
+    Ok(Reply { status: 200, content_type, body, retry_after: None, is_replayed: false, problem: None })
 }
 
 /// Reads the body of a route.

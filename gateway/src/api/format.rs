@@ -1,8 +1,12 @@
 //! The formats of bodies: JSON and MessagePack.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use bytes::Bytes;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::problem::{Problem, ProblemKind};
 
@@ -56,10 +60,10 @@ impl Format {
     /// Reads a body.
     pub(crate) fn read<T: DeserializeOwned>(self, body: &[u8]) -> Result<T, Problem> {
         match self {
-            Self::Json => serde_json::from_slice(body).map_err(|error| json_problem::<T>(body, &error)),
+            Self::Json => serde_json::from_slice(body).map(|Object(value)| value).map_err(|error| json_problem::<T>(body, &error)),
             Self::MessagePack => {
                 let mut rest = body;
-                let value = rmp_serde::from_read(&mut rest).map_err(|error| msgpack_problem::<T>(body, &error))?;
+                let Object(value) = rmp_serde::from_read(&mut rest).map_err(|error| msgpack_problem::<T>(body, &error))?;
                 if rest.is_empty() { Ok(value) } else { Err(Problem::new(ProblemKind::Malformed, "the body is longer than its one value")) }
             }
         }
@@ -72,6 +76,27 @@ impl Format {
             Self::MessagePack => rmp_serde::to_vec_named(answer).map_err(|error| error.to_string()),
         };
         written.map(Bytes::from).map_err(|error| Problem::new(ProblemKind::Unavailable, format!("answer not written: {error}")))
+    }
+}
+
+/// A value that is read from an object alone. Types of serde accept lists of their members too, which the API does not document.
+pub(crate) struct Object<T>(pub(crate) T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Members<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Members<T> {
+            type Value = Object<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Object<T>, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(Object)
+            }
+        }
+        deserializer.deserialize_map(Members(PhantomData))
     }
 }
 
@@ -105,7 +130,7 @@ fn json_problem<T: DeserializeOwned>(body: &[u8], error: &serde_json::Error) -> 
     let text = error.to_string();
     let cause = text.rsplit_once(" at line ").map_or(&*text, |(cause, _)| cause);
     if error.is_data() {
-        let again: Result<T, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body));
+        let again: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(body));
         let problem = Problem::new(ProblemKind::Invalid, format!("the body cannot be used: {cause}")).on_line(line, column);
         return match again {
             Err(error) => problem.at(pointer(error.path())),
@@ -120,7 +145,7 @@ fn msgpack_problem<T: DeserializeOwned>(body: &[u8], error: &rmp_serde::decode::
     match error {
         Error::Syntax(_) | Error::TypeMismatch(_) | Error::OutOfRange | Error::LengthMismatch(_) => {
             let problem = Problem::new(ProblemKind::Invalid, format!("the body cannot be used: {error}"));
-            let again: Result<T, _> = serde_path_to_error::deserialize(&mut rmp_serde::Deserializer::from_read_ref(body));
+            let again: Result<Object<T>, _> = serde_path_to_error::deserialize(&mut rmp_serde::Deserializer::from_read_ref(body));
             match again {
                 Err(error) => problem.at(pointer(error.path())),
                 Ok(_) => problem,
@@ -174,6 +199,7 @@ mod tests {
         let fault = read("{\"event\":\n  oops}");
         assert_eq!((&fault["status"], &fault["line"], &fault["column"]), (&400.into(), &2.into(), &3.into()));
         assert_eq!(read("")["status"], 400);
+        assert_eq!(read(r#"["/",[],[],"a"]"#)["status"], 422);
         assert_eq!(read(r#"{"event":"a"} x"#)["status"], 400);
         assert_eq!(read(r#"{"event":"a","room":[]}"#)["pointer"], "/room");
     }

@@ -1,6 +1,6 @@
 //! The API over HTTP, as a service for an actix-web `App`.
 
-use std::future::ready;
+use std::future::{Ready, ready};
 
 use actix_web::http::{StatusCode, header};
 use actix_web::{HttpRequest, HttpResponse, Resource, Scope, web};
@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use super::Api;
 use super::exchange::{Head, Reply};
 use super::limits::Limits;
+use super::page;
 use super::problem::{Problem, ProblemKind};
 use super::query;
 use super::repetition::{IDEMPOTENCY_KEY, REPLAYED};
@@ -34,7 +35,8 @@ impl Api {
     /// ```
     pub fn service(&self) -> Scope {
         let routes = Route::ALL.iter().map(|route| self.resource(*route));
-        routes.fold(web::scope(PATH), Scope::service).default_service(Self::unknown())
+        let scope = routes.fold(web::scope(PATH), Scope::service);
+        page::resources(self).into_iter().fold(scope, Scope::service).default_service(Self::unknown())
     }
 
     /// Returns the answer to unknown paths, a problem: the default service of an `App` that has the API alone.
@@ -49,13 +51,7 @@ impl Api {
             async move { api.over_http(route, &request, body).await }
         };
         let (method, name) = if route.is_read() { (web::get(), "GET") } else { (web::post(), "POST") };
-        let other = move || {
-            let problem = Problem::new(ProblemKind::MethodNotAllowed, format!("`{route}` has another method: send {name}"));
-            let mut response = respond(Reply::from(&problem));
-            response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(name));
-            ready(response)
-        };
-        web::resource(format!("/{route}")).route(method.to(answer)).default_service(web::to(other))
+        web::resource(format!("/{route}")).route(method.to(answer)).default_service(web::to(other_method(route.name(), name)))
     }
 
     async fn over_http(&self, route: Route, request: &HttpRequest, body: web::Payload) -> HttpResponse {
@@ -73,6 +69,16 @@ impl Api {
             self.answer(admitted, head, body).await
         };
         respond(reply)
+    }
+}
+
+/// Returns the handler of requests with other methods than these.
+pub(super) fn other_method(of: &'static str, methods: &'static str) -> impl Fn() -> Ready<HttpResponse> + Clone + 'static {
+    move || {
+        let problem = Problem::new(ProblemKind::MethodNotAllowed, format!("`{of}` has another method: send {methods}"));
+        let mut response = respond(Reply::from(&problem));
+        response.headers_mut().insert(header::ALLOW, header::HeaderValue::from_static(methods));
+        ready(response)
     }
 }
 

@@ -195,6 +195,18 @@ pub(crate) struct Key {
     limiter: Arc<Limiter>,
 }
 
+/// The requests of a key.
+#[derive(Debug)]
+pub(crate) struct KeyUsage {
+    pub(crate) name: Arc<str>,
+    /// Requests that run now.
+    pub(crate) running: u64,
+    /// Requests since the start.
+    pub(crate) admitted: u64,
+    /// Requests since the start that were beyond the rate or the concurrency.
+    pub(crate) limited: u64,
+}
+
 /// No keys: every request is refused.
 impl Default for Keys {
     fn default() -> Self {
@@ -248,6 +260,17 @@ impl Keys {
         names
     }
 
+    /// Returns the requests of each key, sorted by name.
+    pub(crate) fn usage(&self) -> Vec<KeyUsage> {
+        let of = |key: &Arc<Key>| {
+            let (running, admitted, limited) = key.limiter.usage();
+            KeyUsage { name: Arc::clone(&key.name), running: running.into(), admitted, limited }
+        };
+        let mut all: Vec<_> = self.current.read().values().map(of).collect();
+        all.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
     /// Returns the key with this secret.
     fn find(&self, secret: &str) -> Option<Arc<Key>> {
         let place = self.place(&SecretDigest::of(secret));
@@ -277,11 +300,15 @@ impl Key {
 
     /// Counts a request of this key.
     pub(crate) fn enter(&self, limits: &Limits) -> Result<Permit, Problem> {
-        let permit = self.limiter.enter(self.settings.concurrency.unwrap_or(limits.concurrency))?;
-        if let Some(rate) = self.rate(limits) {
-            self.limiter.take(rate, Instant::now())?;
-        }
-        Ok(permit)
+        let entered = (|| {
+            let permit = self.limiter.enter(self.settings.concurrency.unwrap_or(limits.concurrency))?;
+            if let Some(rate) = self.rate(limits) {
+                self.limiter.take(rate, Instant::now())?;
+            }
+            Ok(permit)
+        })();
+        self.limiter.count(entered.is_ok());
+        entered
     }
 
     /// Takes the further operations of a batch from the rate.

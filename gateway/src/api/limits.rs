@@ -1,7 +1,7 @@
 //! The limits of the API, and the rate and concurrency of a key.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
@@ -132,6 +132,8 @@ impl Limits {
 #[derive(Debug, Default)]
 pub(crate) struct Limiter {
     running: AtomicU32,
+    admitted: AtomicU64,
+    limited: AtomicU64,
     /// The operations left, below zero after a batch. `None` before the first.
     bucket: Mutex<Option<Bucket>>,
 }
@@ -160,6 +162,16 @@ impl Drop for Permit {
 }
 
 impl Limiter {
+    /// Counts a request that was admitted or refused.
+    pub(crate) fn count(&self, is_admitted: bool) {
+        if is_admitted { &self.admitted } else { &self.limited }.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the requests that run, and those that were admitted and refused since the start.
+    pub(crate) fn usage(&self) -> (u32, u64, u64) {
+        (self.running.load(Ordering::Relaxed), self.admitted.load(Ordering::Relaxed), self.limited.load(Ordering::Relaxed))
+    }
+
     /// Counts a request, unless the key has too many.
     pub(crate) fn enter(self: &Arc<Self>, concurrency: u32) -> Result<Permit, Problem> {
         let entered =

@@ -9,8 +9,11 @@
 //! * `http.rs`, `query.rs`: the API over HTTP.
 //! * `keys.rs`, `scope.rs`: the keys and their permissions. `limits.rs`: the limits. `problem.rs`: the errors.
 //! * [`idempotency`]: keys by which a repeated request does nothing twice. `repetition.rs`: their use. [`peers`]: questions to all nodes.
+//! * [`openapi`]: the description of the API. `page.rs`: the page to read it.
+//! * `counts.rs`: counts and metrics.
 //! * `link.rs`: the connection to the NATS servers. `nats.rs`: the API over NATS. Both need the feature `nats`.
 
+mod counts;
 mod exchange;
 mod format;
 mod http;
@@ -22,7 +25,9 @@ pub mod link;
 mod model;
 #[cfg(feature = "nats")]
 pub mod nats;
+pub mod openapi;
 mod operations;
+mod page;
 pub mod peers;
 pub mod problem;
 mod query;
@@ -32,11 +37,12 @@ mod scope;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use parking_lot::Mutex;
+use bytes::Bytes;
 use sociable::Server;
 
+use self::counts::Counts;
 use self::idempotency::{Idempotency, IdempotencyOptions};
 use self::peers::{PeerOptions, Peers};
 
@@ -48,6 +54,7 @@ pub use self::model::{
     Answer, Answers, Batch, Count, Disconnect, Done, Emit, EmitWithAck, Emitted, Info, Join, Leave, MissingAnswers, MissingNodes, NodeList,
     Operation, Outcome, RoomList, RoomReport, Rooms, SocketCount, SocketList, SocketReport, Sockets,
 };
+use self::problem::ProblemKind;
 pub use self::routes::Route;
 
 /// The API of a server. Clones share the same API.
@@ -60,7 +67,9 @@ struct Inner {
     limits: Limits,
     idempotency: Idempotency,
     peers: Peers,
-    counts: Mutex<BTreeMap<(Route, u16), u64>>,
+    counts: Counts,
+    /// The description, written for the first request.
+    document: OnceLock<Bytes>,
 }
 
 impl fmt::Debug for Api {
@@ -88,7 +97,7 @@ impl Api {
 
     /// Returns the number of answers since the start, by operation and status code. Each operation of a batch counts too.
     pub fn counts(&self) -> BTreeMap<(Route, u16), u64> {
-        self.0.counts.lock().clone()
+        self.0.counts.answers()
     }
 
     pub(crate) fn server(&self) -> &Server {
@@ -111,8 +120,12 @@ impl Api {
         &self.0.peers
     }
 
-    pub(crate) fn count(&self, route: Route, status: u16) {
-        *self.0.counts.lock().entry((route, status)).or_default() += 1;
+    pub(crate) fn document(&self) -> Bytes {
+        self.0.document.get_or_init(|| openapi::document(self.limits()).into()).clone()
+    }
+
+    pub(crate) fn count(&self, route: Route, status: u16, problem: Option<ProblemKind>) {
+        self.0.counts.count(route, status, problem);
     }
 }
 
@@ -135,12 +148,16 @@ impl ApiBuilder {
         self
     }
 
-    /// Returns the API.
+    /// Returns the API, and adds its metrics to those of the server.
     pub fn build(self) -> Api {
         let Self { server, keys, limits, idempotency, peers } = self;
         let idempotency = idempotency.unwrap_or_else(|| Idempotency::memory(IdempotencyOptions::default()));
         let options = || PeerOptions::new(server.tag().to_string(), env!("CARGO_PKG_VERSION"));
         let peers = peers.unwrap_or_else(|| Peers::install(&server, options()));
-        Api(Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Mutex::default() }))
+        let inner = Arc::new(Inner { server, keys, limits, idempotency, peers, counts: Counts::default(), document: OnceLock::new() });
+        // The server must not keep the API, which keeps the server.
+        let weak = Arc::downgrade(&inner);
+        inner.server.add_metrics(move || weak.upgrade().map(|inner| counts::metrics(&inner)).unwrap_or_default());
+        Api(inner)
     }
 }

@@ -1,8 +1,12 @@
 //! Requests and responses of the operations.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::de::{Error, Unexpected, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+use super::format::Object;
 use super::idempotency::Reach;
 use super::peers::NodeInfo;
 use crate::emit::EmitEvent;
@@ -13,8 +17,44 @@ pub(crate) fn main_namespace() -> String {
     "/".into()
 }
 
-fn default_limit() -> usize {
-    1000
+/// The deadline for acknowledgements of requests that name none, in milliseconds.
+pub(crate) const DEFAULT_TIMEOUT_MS: u64 = 5000;
+/// The most sockets or rooms in the answer to requests that name no limit.
+pub(crate) const DEFAULT_LIMIT: usize = 1000;
+
+/// Reads a list of objects.
+fn objects<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Vec<T>, D::Error> {
+    let objects = Vec::<Object<T>>::deserialize(deserializer)?;
+    Ok(objects.into_iter().map(|Object(value)| value).collect())
+}
+
+/// Reads a whole number. JSON has one kind of numbers, so `13.0` is one too.
+fn whole_number<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    /// The numbers below have no fraction that a float could lose.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    struct Whole;
+    impl Visitor<'_> for Whole {
+        type Value = u64;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a whole number")
+        }
+
+        fn visit_u64<E: Error>(self, number: u64) -> Result<u64, E> {
+            Ok(number)
+        }
+
+        fn visit_i64<E: Error>(self, number: i64) -> Result<u64, E> {
+            u64::try_from(number).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+        }
+
+        fn visit_f64<E: Error>(self, number: f64) -> Result<u64, E> {
+            let is_whole = number.fract() == 0.0 && (0.0..EXACT).contains(&number);
+            if is_whole { Ok(number as u64) } else { Err(E::invalid_value(Unexpected::Float(number), &self)) }
+        }
+    }
+    let number = deserializer.deserialize_any(Whole)?;
+    T::try_from(number).map(Some).map_err(|_| D::Error::invalid_value(Unexpected::Unsigned(number), &Whole))
 }
 
 /// The request of `emit`: an event for sockets.
@@ -23,6 +63,7 @@ fn default_limit() -> usize {
 pub struct Emit {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms whose sockets get the event. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -49,6 +90,7 @@ pub struct Emit {
 pub struct EmitWithAck {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms whose sockets get the event. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -61,14 +103,10 @@ pub struct EmitWithAck {
     /// The arguments of the event. A binary value is `{"$binary":"<Base64>"}`.
     #[serde(default)]
     pub args: Vec<Json>,
-    /// The deadline for the acknowledgements, in milliseconds.
-    #[serde(default = "default_timeout")]
-    #[schema(minimum = 1)]
-    pub timeout_ms: u64,
-}
-
-fn default_timeout() -> u64 {
-    5000
+    /// The deadline for the acknowledgements, in milliseconds. 5000 by default, or the limit if that is shorter.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(value_type = u64, minimum = 1)]
+    pub timeout_ms: Option<u64>,
 }
 
 /// The request of `join`: sockets join rooms.
@@ -77,6 +115,7 @@ fn default_timeout() -> u64 {
 pub struct Join {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -94,6 +133,7 @@ pub struct Join {
 pub struct Leave {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -111,6 +151,7 @@ pub struct Leave {
 pub struct Disconnect {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. A socket id is a room too. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -129,6 +170,7 @@ pub struct Disconnect {
 pub struct Sockets {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -136,10 +178,10 @@ pub struct Sockets {
     /// The rooms whose sockets are left out.
     #[serde(default)]
     pub except: Vec<String>,
-    /// The most sockets in the answer.
-    #[serde(default = "default_limit")]
-    #[schema(minimum = 1)]
-    pub limit: usize,
+    /// The most sockets in the answer. 1000 by default, or the limit of the API if that is less.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(value_type = usize, minimum = 1)]
+    pub limit: Option<usize>,
     /// Whether the answer has the `auth` payloads of the clients.
     #[serde(default)]
     pub auth: bool,
@@ -147,7 +189,7 @@ pub struct Sockets {
 
 impl Default for Sockets {
     fn default() -> Self {
-        Self { namespace: main_namespace(), rooms: vec![], except: vec![], limit: default_limit(), auth: false }
+        Self { namespace: main_namespace(), rooms: vec![], except: vec![], limit: None, auth: false }
     }
 }
 
@@ -157,19 +199,20 @@ impl Default for Sockets {
 pub struct Rooms {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The beginning of the names of the rooms. All rooms if it is empty.
     #[serde(default)]
     pub prefix: String,
-    /// The most rooms in the answer.
-    #[serde(default = "default_limit")]
-    #[schema(minimum = 1, maximum = 10_000)]
-    pub limit: usize,
+    /// The most rooms in the answer. 1000 by default.
+    #[serde(default, deserialize_with = "whole_number")]
+    #[schema(value_type = usize, minimum = 1, maximum = 10_000)]
+    pub limit: Option<usize>,
 }
 
 impl Default for Rooms {
     fn default() -> Self {
-        Self { namespace: main_namespace(), prefix: String::new(), limit: default_limit() }
+        Self { namespace: main_namespace(), prefix: String::new(), limit: None }
     }
 }
 
@@ -179,6 +222,7 @@ impl Default for Rooms {
 pub struct Count {
     /// The namespace.
     #[serde(default = "main_namespace")]
+    #[schema(default = main_namespace)]
     pub namespace: String,
     /// The rooms of the sockets. All sockets of the namespace if it is empty.
     #[serde(default)]
@@ -232,11 +276,13 @@ pub struct Answer {
     pub args: Vec<Json>,
 }
 
-/// The sockets that did not answer.
+/// The sockets and nodes that did not answer.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 pub struct MissingAnswers {
     /// The ids of the sockets that did not answer.
     pub sockets: Vec<String>,
+    /// The names of the nodes whose sockets are unknown, or that were lost meanwhile.
+    pub nodes: Vec<String>,
 }
 
 /// The answer of `sockets`.
@@ -319,6 +365,7 @@ pub struct MissingNodes {
 #[serde(deny_unknown_fields)]
 pub struct Batch {
     /// The operations, in the order in which they run.
+    #[serde(deserialize_with = "objects")]
     pub operations: Vec<Operation>,
 }
 

@@ -29,6 +29,7 @@ use std::time::Duration;
 use async_nats::{Client, HeaderMap, HeaderName, Message, Subject, SubscribeError, Subscriber};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt};
+use sociable::MetricFamily;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
@@ -97,6 +98,21 @@ struct Counters {
     unsent: AtomicU64,
 }
 
+impl Counters {
+    fn stats(&self) -> NatsApiStats {
+        let Self { no_inbox, busy, too_long, unsent } = self;
+        let [no_inbox, busy, too_long, unsent] = [no_inbox, busy, too_long, unsent].map(|counter| counter.load(Relaxed));
+        NatsApiStats { no_inbox, busy, too_long, unsent }
+    }
+
+    fn family(&self) -> MetricFamily {
+        let NatsApiStats { no_inbox, busy, too_long, unsent } = self.stats();
+        let counts = [("no_inbox", no_inbox), ("busy", busy), ("too_long", too_long), ("unsent", unsent)];
+        let family = MetricFamily::counter("api_nats_failures", "API requests over NATS without the reply that they asked for, by reason.");
+        counts.iter().fold(family, |family, (reason, count)| family.sample(&[("reason", *reason)], *count))
+    }
+}
+
 /// The API over NATS while it is served. It ends when this is dropped; running requests are answered before.
 #[derive(Debug)]
 #[must_use = "the API over NATS ends when this is dropped"]
@@ -110,9 +126,7 @@ pub struct NatsApi {
 impl NatsApi {
     /// Returns the counts since the start.
     pub fn stats(&self) -> NatsApiStats {
-        let Counters { no_inbox, busy, too_long, unsent } = &*self.counters;
-        let [no_inbox, busy, too_long, unsent] = [no_inbox, busy, too_long, unsent].map(|counter| counter.load(Relaxed));
-        NatsApiStats { no_inbox, busy, too_long, unsent }
+        self.counters.stats()
     }
 
     /// Takes no further requests, and waits for the running ones until the deadline.
@@ -125,7 +139,7 @@ impl NatsApi {
 }
 
 impl Api {
-    /// Serves the API over NATS, in a task of the current tokio runtime. Call it once for a node of the cluster.
+    /// Serves the API over NATS, in a task of the current tokio runtime, and adds its metrics to those of the server. Call this once for a node.
     ///
     /// A draining node takes one more request at most, and leaves the others to other nodes.
     ///
@@ -158,6 +172,8 @@ impl Api {
         }
         let (stop, stopped) = oneshot::channel();
         let counters = Arc::new(Counters::default());
+        let weak = Arc::downgrade(&counters);
+        self.server().add_metrics(move || weak.upgrade().map(|counters| vec![counters.family()]).unwrap_or_default());
         let permits = Arc::new(Semaphore::new(options.max_requests));
         let requests = Requests { api: self.clone(), client, prefix, options, permits, counters: Arc::clone(&counters) };
         Ok(NatsApi { stop, task: tokio::spawn(requests.receive_all(subscriber, stopped)), counters })
@@ -246,7 +262,7 @@ impl Requests {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             self.counters.busy.fetch_add(1, Relaxed);
             let problem = Problem::new(ProblemKind::Unavailable, "the node has too many requests at the same time: send it again");
-            self.api.count(route, problem.kind().status());
+            self.api.count(route, problem.kind().status(), Some(problem.kind()));
             problem.retry_after(BUSY)
         })?;
         Ok((admitted, permit))

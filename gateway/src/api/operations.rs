@@ -8,8 +8,8 @@ use super::Api;
 use super::keys::Key;
 use super::limits::Limits;
 use super::model::{
-    Answer, Answers, Count, Disconnect, Done, Emit, EmitWithAck, Emitted, Join, Leave, MissingAnswers, MissingNodes, NodeList, Operation,
-    Outcome, RoomList, RoomReport, Rooms, SocketCount, SocketList, SocketReport, Sockets,
+    Answer, Answers, Count, DEFAULT_LIMIT, DEFAULT_TIMEOUT_MS, Disconnect, Done, Emit, EmitWithAck, Emitted, Join, Leave, MissingAnswers,
+    MissingNodes, NodeList, Operation, Outcome, RoomList, RoomReport, Rooms, SocketCount, SocketList, SocketReport, Sockets,
 };
 use super::peers::MAX_ROOMS;
 use super::problem::{Problem, ProblemKind};
@@ -139,12 +139,18 @@ impl Api {
         let args = event.args(&namespace).map_err(|error| not_sent(&error))?;
         effects.begin();
         match event.operator(&namespace).timeout(timeout).emit_with_ack(&event.event, args).await {
-            Ok(replies) => Ok(answers(replies, vec![], false)),
-            Err(error) => match error.reason {
-                AckError::Timeout => Ok(answers(error.replies, error.missing, true)),
-                AckError::Emit(cause) => Err(not_sent(&cause)),
-                _ => Ok(answers(error.replies, error.missing, false)),
-            },
+            Ok(replies) => Ok(answers(replies, MissingAnswers::default(), false)),
+            Err(error) => {
+                let sockets = error.missing.iter().map(ToString::to_string).collect();
+                let missing = MissingAnswers { sockets, nodes: error.missing_nodes };
+                match error.reason {
+                    AckError::Timeout => Ok(answers(error.replies, missing, true)),
+                    // The sockets of this node were asked.
+                    AckError::Emit(EmitError::Adapter(_)) if !missing.nodes.is_empty() => Ok(answers(error.replies, missing, false)),
+                    AckError::Emit(cause) => Err(not_sent(&cause)),
+                    _ => Ok(answers(error.replies, missing, false)),
+                }
+            }
         }
     }
 
@@ -179,7 +185,7 @@ impl Api {
 
     async fn sockets(&self, key: &Key, request: &Sockets) -> Result<SocketList, Problem> {
         let sockets = selection!(request).operator(self, key)?;
-        check_limit(request.limit, self.limits().max_sockets)?;
+        let limit = limit(request.limit, self.limits().max_sockets)?;
         let (found, nodes) = match sockets.fetch_sockets().await {
             Ok(sockets) => (sockets, vec![]),
             Err(error) => match error.error {
@@ -187,16 +193,16 @@ impl Api {
                 None => (error.sockets, error.missing),
             },
         };
-        let truncated = found.len() > request.limit;
-        let sockets = found.iter().take(request.limit).map(|socket| report(socket, request.auth)).collect();
+        let truncated = found.len() > limit;
+        let sockets = found.iter().take(limit).map(|socket| report(socket, request.auth)).collect();
         Ok(SocketList { sockets, missing: MissingNodes { nodes }, truncated })
     }
 
     async fn rooms(&self, key: &Key, request: &Rooms) -> Result<RoomList, Problem> {
         let namespace = namespace(&request.namespace, self, key)?;
         key.scope().check_prefix(&request.prefix)?;
-        check_limit(request.limit, MAX_ROOMS)?;
-        let found = self.peers().rooms(namespace.name(), &request.prefix, request.limit).await;
+        let limit = limit(request.limit, MAX_ROOMS)?;
+        let found = self.peers().rooms(namespace.name(), &request.prefix, limit).await;
         let rooms = found.rooms.into_iter().map(|(room, sockets)| RoomReport { room, sockets }).collect();
         Ok(RoomList { rooms, missing: MissingNodes { nodes: found.missing }, truncated: found.truncated })
     }
@@ -221,10 +227,11 @@ fn check_args(args: &[Json], limits: &Limits) -> Result<(), Problem> {
     too_many(args.len(), limits.max_args, "arguments", "/args")
 }
 
-/// Refuses a number of things to list that is none, or beyond the limit.
-fn check_limit(limit: usize, most: usize) -> Result<(), Problem> {
+/// Returns the most things to list: those of the request, if the limit allows them.
+fn limit(asked: Option<usize>, most: usize) -> Result<usize, Problem> {
+    let limit = asked.unwrap_or(DEFAULT_LIMIT.min(most));
     if (1..=most).contains(&limit) {
-        return Ok(());
+        return Ok(limit);
     }
     Err(Problem::new(ProblemKind::Invalid, format!("wrong `limit`: use a number from 1 to {most}")).at("/limit"))
 }
@@ -239,7 +246,8 @@ pub(crate) fn too_many(count: usize, most: usize, of: &str, pointer: &str) -> Re
 
 /// Returns the deadline of acknowledgements, if it is within the limits.
 pub(crate) fn ack_timeout(request: &EmitWithAck, limits: &Limits) -> Result<Duration, Problem> {
-    let (timeout, most) = (Duration::from_millis(request.timeout_ms), limits.max_ack_timeout);
+    let most = limits.max_ack_timeout;
+    let timeout = request.timeout_ms.map_or(Duration::from_millis(DEFAULT_TIMEOUT_MS).min(most), Duration::from_millis);
     if timeout.is_zero() || timeout > most {
         let detail = format!("wrong `timeout_ms`: use a number from 1 to {}", most.as_millis());
         return Err(Problem::new(ProblemKind::Invalid, detail).at("/timeout_ms"));
@@ -261,9 +269,9 @@ fn not_sent(error: &EmitError) -> Problem {
     }
 }
 
-fn answers(replies: Vec<sociable::AckReply>, missing: Vec<sociable::protocol::Id>, timed_out: bool) -> Answers {
+fn answers(replies: Vec<sociable::AckReply>, missing: MissingAnswers, timed_out: bool) -> Answers {
     let answers = replies.into_iter().map(|reply| Answer { socket: reply.id.to_string(), args: json(&reply.args) }).collect();
-    Answers { answers, missing: MissingAnswers { sockets: missing.iter().map(ToString::to_string).collect() }, timed_out }
+    Answers { answers, missing, timed_out }
 }
 
 /// Returns arguments as values. An argument that cannot be decoded is null.

@@ -99,8 +99,7 @@ macro_rules! kinds {
         }
 
         impl ProblemKind {
-            #[cfg(test)]
-            const ALL: &[Self] = &[$(Self::$kind),*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),*];
 
             /// Returns the name, which is the last part of the `type`.
             pub fn name(self) -> &'static str {
@@ -143,6 +142,13 @@ kinds! {
     DurabilityUnavailable 422 "durability-unavailable" "Durability unavailable"
     TooManyRequests 429 "too-many-requests" "Too many requests"
     Unavailable 503 "unavailable" "Temporarily unavailable"
+}
+
+impl ProblemKind {
+    /// Returns the `type`.
+    pub fn uri(self) -> String {
+        format!("{PAGE}#{}", self.name())
+    }
 }
 
 /// The reason why a request failed.
@@ -248,7 +254,7 @@ impl Problem {
     pub(crate) fn body(&self) -> ProblemBody<'_> {
         let Place { pointer, parameter, position } = &self.place;
         ProblemBody {
-            r#type: format!("{PAGE}#{}", self.kind.name()),
+            r#type: self.kind.uri(),
             title: self.kind.title(),
             status: self.kind.status(),
             detail: &self.detail,

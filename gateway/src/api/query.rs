@@ -21,7 +21,7 @@ pub(crate) fn operation(route: Route, query: &str) -> Result<Operation, Problem>
                 namespace: query.one("namespace")?.unwrap_or(default.namespace),
                 rooms: query.many("room"),
                 except: query.many("except"),
-                limit: query.parsed("limit", "a whole number")?.unwrap_or(default.limit),
+                limit: query.parsed("limit", "a whole number")?,
                 auth: query.parsed("auth", "`true` or `false`")?.unwrap_or_default(),
             })
         }
@@ -30,7 +30,7 @@ pub(crate) fn operation(route: Route, query: &str) -> Result<Operation, Problem>
             Operation::Rooms(Rooms {
                 namespace: query.one("namespace")?.unwrap_or(default.namespace),
                 prefix: query.one("prefix")?.unwrap_or(default.prefix),
-                limit: query.parsed("limit", "a whole number")?.unwrap_or(default.limit),
+                limit: query.parsed("limit", "a whole number")?,
             })
         }
         Route::Count => Operation::Count(Count {
@@ -94,9 +94,9 @@ mod tests {
             panic!()
         };
         let rooms = vec!["a b".to_owned(), "c".to_owned()];
-        assert_eq!(sockets, Sockets { namespace: "/chat".into(), rooms, except: vec![], limit: 7, auth: true });
+        assert_eq!(sockets, Sockets { namespace: "/chat".into(), rooms, except: vec![], limit: Some(7), auth: true });
         assert_eq!(operation(Route::Sockets, "").unwrap(), Operation::Sockets(Sockets::default()));
-        let rooms = Rooms { prefix: "user:".into(), limit: 7, ..Rooms::default() };
+        let rooms = Rooms { prefix: "user:".into(), limit: Some(7), ..Rooms::default() };
         assert_eq!(operation(Route::Rooms, "prefix=user:&limit=7").unwrap(), Operation::Rooms(rooms));
         let count = Count { rooms: vec!["a".into()], except: vec!["b".into()], ..Count::default() };
         assert_eq!(operation(Route::Count, "room=a&except=b").unwrap(), Operation::Count(count));

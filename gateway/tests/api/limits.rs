@@ -59,6 +59,32 @@ async fn rate_of_a_key_is_limited() {
 }
 
 #[actix_web::test]
+async fn answers_are_metrics_of_the_server() {
+    let backend = Backend::with(Limits::default().rate(0.1).burst(2), keys());
+    let emit = json!({"operation": "emit", "event": "a"});
+    let other = json!({"operation": "count", "namespace": "/none"});
+    assert_eq!(backend.post("batch", json!({"operations": [emit, other]})).await.status, 200);
+    assert_eq!(backend.post("emit", json!({"event": "a"})).await.status, 429);
+    let metrics = backend.io.metrics().await;
+    for line in [
+        "sociable_api_requests_total{operation=\"emit\",status=\"2xx\"} 1",
+        "sociable_api_requests_total{operation=\"emit\",status=\"4xx\"} 1",
+        "sociable_api_requests_total{operation=\"count\",status=\"4xx\"} 1",
+        "sociable_api_requests_total{operation=\"info\",status=\"5xx\"} 0",
+        "sociable_api_problems_total{reason=\"not_found\"} 1",
+        "sociable_api_problems_total{reason=\"too_many_requests\"} 1",
+        "sociable_api_key_requests_total{key=\"all\",result=\"admitted\"} 1",
+        "sociable_api_key_requests_total{key=\"all\",result=\"limited\"} 1",
+        "sociable_api_requests_in_flight{key=\"shop\"} 0",
+        "sociable_api_idempotency_requests_total{outcome=\"replayed\"} 0",
+        "sociable_api_idempotency_lost_answers_total{reason=\"too_long\"} 0",
+        "sociable_api_idempotency_records 0",
+    ] {
+        assert!(metrics.lines().any(|known| known == line), "{line}: {metrics}");
+    }
+}
+
+#[actix_web::test]
 async fn concurrency_of_a_key_is_limited() {
     let backend = Backend::with(Limits::default().concurrency(1), keys());
     let client = backend.client(&[]).await;
@@ -73,4 +99,19 @@ async fn concurrency_of_a_key_is_limited() {
     assert_eq!((asked.status, refused.problem().0), (200, 429));
     assert_eq!(refused.header("retry-after"), Some("1"));
     assert_eq!(backend.post("emit", json!({"event": "a"})).await.status, 200);
+}
+
+#[actix_web::test]
+async fn numbers_are_whole_and_have_defaults_within_the_limits() {
+    let backend = Backend::with(Limits::default().max_ack_timeout(Duration::from_millis(50)).max_sockets(5), keys());
+    assert_eq!(backend.post("emit-with-ack", json!({"rooms": ["none"], "event": "a"})).await.status, 200);
+    assert_eq!(backend.get("sockets").await.status, 200);
+    let ask = async |timeout: &str| {
+        let body = format!(r#"{{"operations":[{{"operation":"emit-with-ack","rooms":["none"],"event":"a","timeout_ms":{timeout}}}]}}"#);
+        backend.post("batch", serde_json::from_str(&body).unwrap()).await
+    };
+    assert_eq!(ask("13.0").await.status, 200);
+    for wrong in ["13.5", "-1", "-1.0", "1e300", "null", "\"1\""] {
+        assert_eq!(ask(wrong).await.problem(), problem(422, "invalid", "/operations/0"), "{wrong}");
+    }
 }

@@ -5,6 +5,7 @@ mod bodies;
 mod keys;
 mod limits;
 mod namespaces;
+mod openapi;
 mod operations;
 mod questions;
 mod repetition;

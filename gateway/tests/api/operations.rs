@@ -81,11 +81,11 @@ async fn acknowledgements_come_with_their_sockets() {
     let asked = backend.post("emit-with-ack", json!({"rooms": ["red"], "event": "ready?", "timeout_ms": 300}));
     let (answered, ()) = tokio::join!(asked, answer);
     let expected = json!({
-        "answers": [{"socket": ada.id(), "args": ["yes", 7]}], "missing": {"sockets": [silent.id()]}, "timed_out": true,
+        "answers": [{"socket": ada.id(), "args": ["yes", 7]}], "missing": {"sockets": [silent.id()], "nodes": []}, "timed_out": true,
     });
     assert_eq!((answered.status, answered.json()), (200, expected));
     let answered = backend.post("emit-with-ack", json!({"rooms": ["nobody"], "event": "ready?"})).await;
-    assert_eq!(answered.json(), json!({"answers": [], "missing": {"sockets": []}, "timed_out": false}));
+    assert_eq!(answered.json(), json!({"answers": [], "missing": {"sockets": [], "nodes": []}, "timed_out": false}));
 }
 
 #[actix_web::test]

@@ -5,11 +5,12 @@ use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
 use sociable_adapter::{Answer, Ask, Request, Target};
 use sociable_protocol::maps::Set;
-use sociable_protocol::{Args, Frames, Id};
+use sociable_protocol::{Args, Frames, Id, NodeTag};
 use tokio::sync::mpsc;
 
 use crate::ack::{AckError, AckReply, BroadcastAckError, Waiter};
 use crate::broadcast::Flags;
+use crate::cluster::questions::AskedNodes;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
 use crate::stats::Count;
@@ -42,7 +43,10 @@ impl Namespace {
         let (Some(server), args) = (self.server_state(), args) else { return ready(Ok(vec![])).boxed() };
         let args = match args {
             Ok(args) => args,
-            Err(error) => return ready(Err(BroadcastAckError { replies: vec![], missing: vec![], reason: error.into() })).boxed(),
+            Err(error) => {
+                return ready(Err(BroadcastAckError { replies: vec![], missing: vec![], missing_nodes: vec![], reason: error.into() }))
+                    .boxed();
+            }
         };
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Ack { target: target.clone(), name: name.clone(), args: args.clone(), compress: flags.compress };
@@ -55,7 +59,8 @@ impl Namespace {
         let reports = self.ask_sockets(target, frames, id, flags, answers);
         let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
-        let collect = Collect { answered, elsewhere, awaited, replies: vec![], left: vec![], lost: false, failed: None };
+        let (nodes, heard) = (AskedNodes::default(), Set::default());
+        let collect = Collect { answered, elsewhere, awaited, replies: vec![], left: vec![], nodes, heard };
         collect.run(timeout).boxed()
     }
 }
@@ -122,10 +127,10 @@ struct Collect {
     replies: Vec<AckReply>,
     /// The sockets that left without an answer.
     left: Vec<Id>,
-    /// A node was lost before all its sockets had answered.
-    lost: bool,
-    /// The reason why the other nodes could not be asked.
-    failed: Option<EmitError>,
+    /// The nodes that were asked.
+    nodes: AskedNodes,
+    /// The tags of the nodes whose sockets are known.
+    heard: Set<NodeTag>,
 }
 
 impl Collect {
@@ -148,34 +153,47 @@ impl Collect {
                     self.collect(answer);
                 }
                 answer = elsewhere => match answer {
-                    Some(answer) => self.collect(answer),
+                    Some(answer) => {
+                        self.nodes.note(&answer);
+                        self.collect(answer);
+                    }
                     None => self.elsewhere = None,
                 },
                 () = &mut deadline => {
                     let missing: Vec<_> = self.left.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
                     self.awaited.namespace.count(Count::AcksTimedOut);
-                    let reason = self.failed.map_or(AckError::Timeout, AckError::Emit);
-                    return Err(BroadcastAckError { replies: self.replies, missing, reason });
+                    let heard = self.names_of_heard();
+                    let (missing_nodes, failed) = self.nodes.missing_besides(&heard);
+                    let reason = failed.map_or(AckError::Timeout, AckError::Emit);
+                    return Err(BroadcastAckError { replies: self.replies, missing, missing_nodes, reason });
                 }
             }
         }
-        if self.left.is_empty() && !self.lost {
-            Ok(self.replies)
-        } else {
-            let reason = self.failed.map_or(AckError::Disconnected, AckError::Emit);
-            Err(BroadcastAckError { replies: self.replies, missing: self.left, reason })
+        let (missing_nodes, failed) = self.nodes.missing(true);
+        if self.left.is_empty() && missing_nodes.is_empty() {
+            return Ok(self.replies);
         }
+        let reason = failed.map_or(AckError::Disconnected, AckError::Emit);
+        Err(BroadcastAckError { replies: self.replies, missing: self.left, missing_nodes, reason })
     }
 
     fn collect(&mut self, answer: Answer) {
         match answer {
-            Answer::Clients(ids) => self.awaited.sockets.extend(ids),
+            Answer::Clients(ids) => {
+                self.heard.extend(ids.first().map(Id::tag));
+                self.awaited.sockets.extend(ids);
+            }
             Answer::Ack(id, args) if self.awaited.sockets.remove(&id) => self.replies.push(AckReply { id, args }),
             Answer::Gone(id) if self.awaited.sockets.remove(&id) => self.left.push(id),
-            // Unanswered clients of that node are reported one by one. The node may also have been lost before it reported its clients.
-            Answer::Lost(_) => self.lost = true,
-            Answer::Failed(error) => self.failed = Some(error.into()),
+            // The node was already noted, and its unanswered clients are reported one by one.
             _ => {}
         }
+    }
+
+    /// Returns the names of the nodes whose sockets are known. A node without sockets has finished.
+    fn names_of_heard(&self) -> Vec<ByteString> {
+        let Some(server) = self.awaited.namespace.server_state() else { return vec![] };
+        let known = server.cluster().other_nodes().into_iter();
+        known.filter(|node| self.heard.contains(&node.tag)).map(|node| node.name).collect()
     }
 }

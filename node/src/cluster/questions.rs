@@ -49,6 +49,12 @@ impl AskedNodes {
         }
     }
 
+    /// Returns the nodes that failed, and those that did not finish and are none of these. Also returns the error that prevented the question.
+    pub(crate) fn missing_besides(mut self, others: &[ByteString]) -> (Vec<String>, Option<EmitError>) {
+        others.iter().for_each(|node| self.close(node));
+        self.missing(false)
+    }
+
     /// Returns the nodes that failed and, unless the answers were `in_time`, those that did not finish. Also returns the error that prevented the
     /// question.
     pub(crate) fn missing(self, in_time: bool) -> (Vec<String>, Option<EmitError>) {

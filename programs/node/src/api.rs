@@ -1,4 +1,4 @@
-//! The API for backends, on an address of its own, and the file with its keys.
+//! The API for backends, on an address of its own and over NATS, and the file with its keys.
 
 use std::fs;
 use std::io;
@@ -13,6 +13,7 @@ use clap::builder::RangedU64ValueParser;
 use sociable::Server;
 use sociable_gateway::api::idempotency::{Idempotency, IdempotencyOptions};
 use sociable_gateway::api::link::NatsLink;
+use sociable_gateway::api::nats::{NatsApi, NatsApiOptions};
 use sociable_gateway::api::peers::Peers;
 use sociable_gateway::api::{Api, KeyFile, Keys, Limits};
 use sociable_program::settings::{self, FileError};
@@ -64,6 +65,10 @@ pub(crate) struct ApiFlags {
     /// Most connections of backends to the API; further ones wait
     #[arg(long, env = "SOCIABLE_API_MAX_CONNECTIONS", value_name = "N", default_value_t = 1024, value_parser = positive())]
     api_max_connections: usize,
+
+    /// Most requests at the same time to the API over NATS
+    #[arg(long, env = "SOCIABLE_API_MAX_NATS_REQUESTS", value_name = "N", default_value_t = 256, value_parser = positive())]
+    api_max_nats_requests: usize,
 }
 
 fn positive() -> RangedU64ValueParser<usize> {
@@ -115,6 +120,18 @@ impl ApiFlags {
         let addresses = server.addrs();
         Ok((server.run(), addresses))
     }
+
+    /// Serves the API over NATS, if the node is one of many.
+    pub(crate) async fn serve_nats(&self, api: &Api, link: Option<&NatsLink>) -> io::Result<Option<NatsApi>> {
+        let Some(link) = link else { return Ok(None) };
+        let options = NatsApiOptions::default().max_requests(self.api_max_nats_requests);
+        Ok(Some(api.serve_nats(link, options).await.map_err(io::Error::other)?))
+    }
+}
+
+/// Takes no further requests over NATS, and waits for the running ones for a while.
+pub(crate) async fn stop_nats(served: NatsApi) {
+    served.stop(Duration::from_secs(STOP_SECS)).await;
 }
 
 /// Reads a file with keys.

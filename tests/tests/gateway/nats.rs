@@ -12,7 +12,7 @@ use sociable_gateway::api::link::NatsLink;
 use sociable_gateway::api::nats::{NatsApi, NatsApiOptions};
 use sociable_gateway::api::{Api, Keys, Limits, Route};
 use sociable_nats::NatsConfig;
-use sociable_tests::{Nats, eventually, patience, within};
+use sociable_tests::{Nats, eventually, patience, sample_value, within};
 
 pub(crate) const SECRET: &str = "secret of the key for all things";
 const SHOP: &str = "secret of the key of a small shop";
@@ -142,6 +142,29 @@ async fn problems_over_nats_are_those_of_http() {
 }
 
 #[tokio::test]
+async fn repeated_request_over_nats_gets_the_same_answer() {
+    let nats = Nats::start();
+    let node = plain(&nats).await;
+    let client = node.server.connect().await.unwrap();
+    let backend = async_nats::connect(nats.url()).await.unwrap();
+    let all = format!("Bearer {SECRET}");
+    let emit = async |number: u64| {
+        let headers = [("Authorization", &*all), ("Idempotency-Key", "order-7")];
+        send(&backend, "emit", &headers, json!({"event": "paid", "args": [number]}).to_string()).await
+    };
+    let first = emit(7).await;
+    assert_eq!((first.status, first.header("Idempotency-Replayed")), (200, None));
+    for _ in 0..3 {
+        let again = emit(7).await;
+        assert_eq!((again.status, again.header("Idempotency-Replayed"), &again.body), (200, Some("true"), &first.body));
+    }
+    assert_eq!(emit(8).await.problem(), (422, "key-reused"));
+    assert_eq!(ask(&backend, "emit", json!({"event": "paid", "args": [9]})).await.status, 200);
+    let heard = [client.expect("paid").await.unwrap(), client.expect("paid").await.unwrap()];
+    assert_eq!(heard.map(|event| event.data::<u64>().unwrap()), [7, 9]);
+}
+
+#[tokio::test]
 async fn node_with_too_many_requests_refuses_more() {
     let nats = Nats::start();
     let node = node(&nats, Limits::default(), NatsApiOptions::default().max_requests(1)).await;
@@ -191,6 +214,7 @@ async fn node_replies_to_inboxes_alone() {
     }
     backend.publish_with_headers(subject, headers, body.into()).await.unwrap();
     eventually("the requests are dropped", || node.served.stats().no_inbox == 3).await;
+    assert_eq!(sample_value(&node.io, r#"sociable_api_nats_failures_total{reason="no_inbox"}"#).await, 3.0);
     // Later requests are answered, and the stream is still there.
     assert_eq!(ask(&backend, "join", json!({"join": ["room"]})).await.status, 200);
     assert!(context.get_stream("precious").await.is_ok());
