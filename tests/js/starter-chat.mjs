@@ -42,6 +42,7 @@ export function testChat(address, killNode, patience) {
 
   async function enter(name) {
     const { token, url } = await login(name);
+    clients[name]?.disconnect();
     const socket = clients[name] = io(`${url}/chat`, { ...HOLD, auth: { token } });
     socket.token = token;
     socket.heard = hear(socket);
