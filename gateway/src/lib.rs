@@ -28,6 +28,11 @@ pub mod jwt;
 #[cfg(feature = "webhooks")]
 pub mod webhooks;
 
+/// The examples of the guides, compiled as doctests.
+#[cfg(all(doctest, feature = "jwt"))]
+#[doc = include_str!("../../docs/guide/tokens.md")]
+struct TokensGuide;
+
 pub use self::emit::{EmitEvent, EmitFault};
 pub use self::json::{Json, JsonFault};
 

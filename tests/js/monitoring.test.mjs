@@ -7,7 +7,7 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { listens, scratch, startNats } from "./cluster.mjs";
-import { Server, connect, freePort, request, until } from "./lib.mjs";
+import { Server, connect, freePort, request, settingsFile, until } from "./lib.mjs";
 
 const PATIENCE = 60_000;
 const NODES = 2;
@@ -44,10 +44,13 @@ before(async () => {
   const [{ port: nats }] = await startNats(place, 1, true);
   const servers = [];
   const cluster = ["--nats", `nats://127.0.0.1:${nats}`, "--cluster", `monitoring-${process.pid}`, "--recovery", "120", "--jetstream"];
+  const here = { after: (end) => place.cleanup.push(end) };
   // Parts that are off by default have their series too.
+  const secret = settingsFile(here, "a secret of this test, which is long enough");
+  const settings = settingsFile(here, `[namespaces."/tokens".jwt]\nsecret-file = "${secret}"\n`);
   const keys = path.join(place.folder, "keys.toml");
   writeFileSync(keys, `[keys.all]\nsecret = "${"0123456789".repeat(4)}"\noperations = ["*"]\n`);
-  const parts = ["--api-addr", "127.0.0.1:0", "--api-keys", keys];
+  const parts = ["--config", settings, "--api-addr", "127.0.0.1:0", "--api-keys", keys];
   for (let n = 0; n < NODES; n++) {
     const admin = await freePort();
     const flags = (port) => [...cluster, ...parts, "--advertise", `127.0.0.1:${port}`, "--node-name", `node-${n}`, "--admin-addr", `127.0.0.1:${admin}`];
@@ -59,7 +62,6 @@ before(async () => {
   const balancer = await Balancer.start("SOCIABLE_BALANCER", ["--nodes", servers.map(({ port }) => `127.0.0.1:${port}`).join(","), "--admin-addr", `127.0.0.1:${admin}`]);
   targets.balancer.push(`127.0.0.1:${admin}`);
   place.cleanup.push(() => [...servers, balancer].forEach((server) => server.child.kill("SIGKILL")));
-  const here = { after: (end) => place.cleanup.push(end) };
   await until(async () => (await fetch(`http://${targets.balancer[0]}/readyz`)).status === 200, "the balancer is ready");
   await connect(here, balancer, "/");
 

@@ -3,4 +3,4 @@
 import sys
 import unittest
 
-unittest.main(module="test_client", testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))
+unittest.main(module=None, argv=[sys.argv[0], "test_client", "test_tokens"], testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))

@@ -20,7 +20,11 @@ pub(crate) fn python(report: &mut Report) {
     };
     let folder = workspace::root().join("tests/python");
     let mut tests = tools::limited(&python.to_string_lossy(), SUITE_LIMIT_SECS);
-    tests.args(["-B", "run.py"]).current_dir(folder).env("ACCEPTANCE", workspace::acceptance_app());
+    tests
+        .args(["-B", "run.py"])
+        .current_dir(folder)
+        .env("ACCEPTANCE", workspace::acceptance_app())
+        .env("NODE_BIN", workspace::node_binary());
     report.tests(NAME, &mut tests, tally::python);
 }
 

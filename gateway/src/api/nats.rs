@@ -262,7 +262,7 @@ impl Requests {
         let permit = Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
             self.counters.busy.fetch_add(1, Relaxed);
             let problem = Problem::new(ProblemKind::Unavailable, "the node has too many requests at the same time: send it again");
-            self.api.count(route, problem.kind().status());
+            self.api.count(route, problem.kind().status(), Some(problem.kind()));
             problem.retry_after(BUSY)
         })?;
         Ok((admitted, permit))

@@ -176,8 +176,8 @@ pub(crate) struct Flags {
 }
 
 impl Flags {
-    /// Returns a server builder with these options.
-    pub(crate) fn builder(&self) -> ServerBuilder {
+    /// Returns a server builder with these options. Clients that resume pass the middleware again if namespaces check tokens.
+    pub(crate) fn builder(&self, have_tokens: bool) -> ServerBuilder {
         let builder = Server::builder()
             .path(&self.path)
             .ping_interval(Duration::from_millis(self.ping_interval))
@@ -202,7 +202,10 @@ impl Flags {
             origins => builder.allow_origins(origins),
         };
         let builder = match self.recovery {
-            Some(seconds) => builder.recovery(Recovery::default().max_disconnection_duration(Duration::from_secs(seconds))),
+            Some(seconds) => {
+                let recovery = Recovery::default().max_disconnection_duration(Duration::from_secs(seconds));
+                builder.recovery(recovery.skip_middlewares(!have_tokens))
+            }
             None => builder,
         };
         match &self.serve_client {

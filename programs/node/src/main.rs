@@ -41,7 +41,7 @@ use thiserror::Error;
 use tracing_subscriber::Layer;
 
 use self::flags::Flags;
-use self::namespaces::Namespaces;
+use self::namespaces::{CreateFault, Namespaces};
 use self::page::Page;
 use self::tables::Tables;
 #[cfg(feature = "otel")]
@@ -75,6 +75,8 @@ enum StartError {
     Keys(FileError),
     #[error("{0}. Correct the file, and try it by --check.")]
     Tables(#[from] FileError),
+    #[error("{0}. Correct the file with settings.")]
+    Namespaces(#[from] CreateFault),
     #[error("{0}. Correct the file with settings.")]
     Webhooks(#[from] WebhooksFault),
     #[error("cannot serve: {0}.")]
@@ -150,8 +152,8 @@ fn fail(error: &str) -> ExitCode {
 /// Checks all settings that can be checked without serving.
 fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
     webhooks::check(file)?;
-    Namespaces::new(file, &flags.demo)?;
-    flags.builder().build()?;
+    let namespaces = Namespaces::new(file, &flags.demo)?;
+    flags.builder(namespaces.have_tokens()).build()?;
     log::chosen(flags.log.as_deref())?;
     traces(flags)?;
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
@@ -189,7 +191,7 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
             return Ok(());
         }
     };
-    let mut builder = flags.builder();
+    let mut builder = flags.builder(namespaces.have_tokens());
     if let Some(traces) = traces {
         builder = traces.tie(builder);
     }

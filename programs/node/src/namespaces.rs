@@ -5,6 +5,7 @@ use std::str::FromStr;
 use regex::Regex;
 use sociable::protocol::packet::MAIN_NAMESPACE;
 use sociable::{Failure, Namespace, ParentNamespace, Server, Socket};
+use sociable_gateway::jwt::{Jwt, JwtFault};
 use sociable_gateway::webhooks::{NamespaceHooks, Webhooks, WebhooksFault};
 use sociable_program::settings::{FileError, Tables as File};
 use thiserror::Error;
@@ -68,6 +69,15 @@ impl FromStr for Demo {
     }
 }
 
+/// The reason why namespaces were not created.
+#[derive(Debug, Error)]
+pub(crate) enum CreateFault {
+    #[error(transparent)]
+    Tokens(#[from] JwtFault),
+    #[error(transparent)]
+    Webhooks(#[from] WebhooksFault),
+}
+
 /// Checks the name of a table, which may be a pattern.
 fn check_pattern(name: &str) -> Result<(), NameFault> {
     if !name.starts_with('/') {
@@ -99,6 +109,14 @@ enum Place {
 }
 
 impl Place {
+    /// Refuses clients without a valid token.
+    fn check_tokens(&self, jwt: &Jwt) {
+        match self {
+            Self::One(namespace) => drop(namespace.middleware(jwt.middleware())),
+            Self::Pattern(namespaces) => drop(namespaces.middleware(jwt.middleware())),
+        }
+    }
+
     /// Adds the webhooks.
     fn hook(&self, webhooks: &Webhooks, hooks: &NamespaceHooks) -> Result<(), WebhooksFault> {
         match self {
@@ -113,13 +131,16 @@ impl<'a> Namespaces<'a> {
     ///
     /// # Errors
     ///
-    /// A name is not valid, the demonstration has the name too, or webhooks cannot be used.
+    /// A name is not valid, the demonstration has the name too, or tokens or webhooks cannot be used.
     pub(crate) fn new(file: &'a File<Tables>, demo: &Demo) -> Result<Self, FileError> {
         let mut tables: Vec<_> = file.namespaces.iter().collect();
         tables.sort_by_key(|(name, _)| name.span().start);
         let mut namespaces = Self { names: vec![], patterns: vec![], demo: demo.clone() };
         for (name, table) in tables {
             namespaces.add(name.get_ref(), table).map_err(|fault| file.fault(&name.span(), fault))?;
+            if let Some(settings) = &table.jwt {
+                Jwt::check(settings).map_err(|fault| file.fault_of(&["namespaces", name.get_ref(), "jwt"], fault))?;
+            }
             webhooks::check_table(file, name.get_ref(), table)?;
         }
         Ok(namespaces)
@@ -142,8 +163,8 @@ impl<'a> Namespaces<'a> {
     ///
     /// # Errors
     ///
-    /// Webhooks cannot be delivered.
-    pub(crate) fn create(&self, io: &Server, webhooks: Option<&Webhooks>) -> Result<(), WebhooksFault> {
+    /// Tokens cannot be checked, or webhooks cannot be delivered.
+    pub(crate) fn create(&self, io: &Server, webhooks: Option<&Webhooks>) -> Result<(), CreateFault> {
         // A namespace takes over the handlers of a pattern, so those with a table of their own are created before the patterns.
         if let Some(demo) = self.demo.namespace() {
             io.of(demo);
@@ -158,12 +179,23 @@ impl<'a> Namespaces<'a> {
         }
         places.extend(self.patterns.iter().map(|(pattern, table)| (Place::Pattern(io.of_pattern(pattern.clone())), *table)));
         for (place, table) in &places {
-            // Middlewares run in this order: what a client may do by itself is checked before a backend is asked.
+            // Middlewares run in this order: a token is checked before a backend is asked, and the backend gets its claims.
+            if let Some(settings) = &table.jwt {
+                let jwt = Jwt::start(settings.clone())?;
+                place.check_tokens(&jwt);
+                io.add_metrics(move || jwt.metrics());
+            }
             if let Some(webhooks) = webhooks {
                 place.hook(webhooks, &table.hooks())?;
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a namespace checks tokens.
+    pub(crate) fn have_tokens(&self) -> bool {
+        let tables = self.names.iter().map(|(_, table)| table).chain(self.patterns.iter().map(|(_, table)| table));
+        tables.into_iter().any(|table| table.jwt.is_some())
     }
 
     /// Returns whether a namespace has webhooks.

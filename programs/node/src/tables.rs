@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use sociable_gateway::jwt;
 use sociable_gateway::webhooks::{self, NamespaceHooks, Target};
 use sociable_program::settings::Spanned;
 
@@ -20,6 +21,8 @@ pub(crate) struct Tables {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct NamespaceTable {
+    /// The tokens that let clients in.
+    pub(crate) jwt: Option<jwt::Settings>,
     /// The backend that is asked before a socket is let in.
     connect: Option<Target>,
     /// The backend that is told of a socket that was let in.
@@ -34,7 +37,12 @@ impl NamespaceTable {
     /// Returns the webhooks.
     pub(crate) fn hooks(&self) -> NamespaceHooks {
         let Self { connect, connected, disconnected, events, .. } = self;
-        NamespaceHooks { connect: connect.clone(), connected: connected.clone(), disconnected: disconnected.clone(), events: events.clone() }
+        NamespaceHooks {
+            connect: connect.clone(),
+            connected: connected.clone(),
+            disconnected: disconnected.clone(),
+            events: events.clone(),
+        }
     }
 
     /// Returns each webhook with the path of its key in the table.
@@ -72,7 +80,7 @@ mod tests {
     #[test]
     fn example_has_every_key() {
         let names = names_in_the_example();
-        for key in keys::<NamespaceTable>().iter().chain(keys::<webhooks::Settings>()) {
+        for key in keys::<NamespaceTable>().iter().chain(keys::<jwt::Settings>()).chain(keys::<webhooks::Settings>()) {
             assert!(names.contains(key), "{key}");
         }
     }

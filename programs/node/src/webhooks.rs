@@ -24,7 +24,6 @@ pub(crate) fn check(file: &File<Tables>) -> Result<(), FileError> {
 /// A webhook cannot be used.
 pub(crate) fn check_table(file: &File<Tables>, name: &str, table: &NamespaceTable) -> Result<(), FileError> {
     let each = table.each_hook();
-    each.into_iter().try_for_each(|(path, hook)| {
-        hook.check().map_err(|fault| file.fault_of(&[&["namespaces", name], &*path].concat(), fault))
-    })
+    each.into_iter()
+        .try_for_each(|(path, hook)| hook.check().map_err(|fault| file.fault_of(&[&["namespaces", name], &*path].concat(), fault)))
 }
