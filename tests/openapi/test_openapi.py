@@ -31,8 +31,8 @@ class Document(unittest.TestCase):
 
     def test_api_answers_as_the_document_says(self):
         command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(FOLDER / "schemathesis.toml"), "run"]
-        command += [f"{self.node.api}/openapi.json", "--url", self.node.api, "--header", f"Authorization: Bearer {SECRET}"]
-        environment = {**os.environ, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(FOLDER), "NO_COLOR": "1", "COLUMNS": "140"}
+        command += [f"{self.node.api}/openapi.json", "--url", self.node.api]
+        environment = {**os.environ, "KEY": SECRET, "SCHEMATHESIS_HOOKS": "hooks", "PYTHONPATH": str(FOLDER), "NO_COLOR": "1", "COLUMNS": "140"}
         output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
         # Schemathesis writes files to its folder.
         run = subprocess.run(command, cwd=self.node.folder, env=environment, timeout=LONGEST, **output)

@@ -30,7 +30,7 @@ pub(super) fn answer(route: Route) -> Value {
     match route {
         Route::Emit => json!({"durable": false, "idempotency": null}),
         Route::EmitWithAck => {
-            json!({"answers": [{"socket": SOCKET, "args": ["yes"]}], "missing": {"sockets": []}, "timed_out": false})
+            json!({"answers": [{"socket": SOCKET, "args": ["yes"]}], "missing": {"sockets": [], "nodes": []}, "timed_out": false})
         }
         Route::Join | Route::Leave | Route::Disconnect => json!({}),
         Route::Sockets => {
