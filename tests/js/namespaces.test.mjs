@@ -68,7 +68,7 @@ describe("the namespaces of the settings", () => {
       ["[namespaces.chat]", "line 1, column 13: the namespace does not begin with `/`: use a name such as `/chat`"],
       ['[namespaces."/a,b"]', "line 1, column 13: the namespace has `,`, which no client can send: remove it"],
       ['[namespaces."/a"]\nconect = "http://b"', "line 2, column 1: `namespaces./a`: `conect` is no setting"],
-      ['[namespaces."/a".jwt]\nclaims = ["sub"]', "line 1, column 1: tokens have no keys: set `keys`, `jwks` or `secret-file`"],
+      ['[namespaces."/a".jwt]\nclaims = ["sub"]', "line 1, column 18: tokens have no keys: set `keys`, `jwks` or `secret-file`"],
       ['[namespaces."/a".jwt]\nkeys = "/nowhere/k.pem"', "cannot read the keys of tokens: /nowhere/k.pem: No such file"],
       ['[namespaces."/a".jwt]\nkeys = "/k"\nalgorithms = ["none"]', "line 3, column 15: `namespaces./a.jwt.algorithms`: expected"],
       ['[namespaces."/a".jwt]\nissuer = 1', "line 2, column 10: `namespaces./a.jwt.issuer`: expected a text or a list of texts"],
