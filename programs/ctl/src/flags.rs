@@ -49,14 +49,14 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_CLUSTER", default_value = "sociable")]
     cluster: String,
     /// Namespace of the sockets; `/` if unset, and all for `watch`
-    #[arg(long, short)]
+    #[arg(long, short, global = true)]
     namespace: Option<String>,
     /// Room or socket id; repeatable. All sockets if unset
     // Ids may begin with a dash.
-    #[arg(long, short, value_name = "ROOM", allow_hyphen_values = true)]
+    #[arg(long, short, value_name = "ROOM", allow_hyphen_values = true, global = true)]
     pub(crate) to: Vec<String>,
     /// Room to leave out; repeatable
-    #[arg(long, value_name = "ROOM", allow_hyphen_values = true)]
+    #[arg(long, value_name = "ROOM", allow_hyphen_values = true, global = true)]
     pub(crate) except: Vec<String>,
     /// Encode for nodes that use the MessagePack parser. The API needs no such flag
     #[arg(long)]

@@ -53,11 +53,11 @@ enum StartError {
     Config(#[from] ConfigError),
     #[error("{0}. `sociable-node --help` explains the NATS flags.")]
     Cluster(#[from] NatsError),
-    #[error("cannot listen on {host}:{port}: the address is in use. Stop the other program, or choose another --port.")]
-    Taken { host: String, port: u16 },
-    #[error("cannot listen on {host}:{port}: permission denied. Choose a --port from 1024 on.")]
-    Forbidden { host: String, port: u16 },
-    #[error("cannot listen on {host}:{port}: {error}. Choose a --host of this machine.")]
+    #[error("cannot listen on {host}:{port}: the address is in use. Stop the other program, or choose another {flag}.")]
+    Taken { host: String, port: u16, flag: &'static str },
+    #[error("cannot listen on {host}:{port}: permission denied. Choose a port from 1024 on with {flag}.")]
+    Forbidden { host: String, port: u16, flag: &'static str },
+    #[error("cannot listen on {host}:{port}: {error}. Choose an address of this machine.")]
     Listen { host: String, port: u16, error: io::Error },
     #[cfg(feature = "otel")]
     #[error("cannot send traces: {0}.")]
@@ -87,7 +87,7 @@ enum StartError {
 async fn main() -> ExitCode {
     let (flags, file): (Flags, File<Tables>) = match settings::parse_with_tables(std::env::args_os().collect()) {
         Ok(settings) => settings,
-        Err(error) => return fail(&format!("{}. `sociable-node --help` lists all settings.", error.exit_on_arguments())),
+        Err(error) => return fail(&format!("{}. docs/configuration.md lists all settings.", error.exit_on_arguments())),
     };
     if flags.check {
         return ended(check(&flags, &file));
@@ -226,15 +226,15 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     if let Some(workers) = flags.workers {
         server = server.workers(workers.into());
     }
-    let server = server.bind((&*flags.host, flags.port)).map_err(|error| cannot_listen(flags.host.clone(), flags.port, error))?;
+    let server = server.bind((&*flags.host, flags.port)).map_err(|error| cannot_listen("--port", flags.host.clone(), flags.port, error))?;
     for addr in server.addrs() {
         tracing::info!(node = name, "listening on http://{addr}");
         // The output may be closed.
         let _ = writeln!(io::stdout(), "listening on http://{addr}");
     }
     if let Some(address) = flags.admin_addr {
-        let (admin, addrs) =
-            admin::bind(address, filter, &page).map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
+        let (admin, addrs) = admin::bind(address, filter, &page)
+            .map_err(|error| cannot_listen("--admin-addr", address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("administration on http://{addr}");
             let _ = writeln!(io::stdout(), "administration on http://{addr}");
@@ -247,7 +247,7 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         let api = flags.api.api(&io, keys, peers, jetstream);
         nats_api = flags.api.serve_nats(&api, link.as_ref()).await.map_err(StartError::Serve)?;
         let bound = flags.api.bind(address, api);
-        let (api, addrs) = bound.map_err(|error| cannot_listen(address.ip().to_string(), address.port(), error))?;
+        let (api, addrs) = bound.map_err(|error| cannot_listen("--api-addr", address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("API on http://{addr}");
             let _ = writeln!(io::stdout(), "API on http://{addr}");
@@ -282,10 +282,10 @@ fn raise_limit() {
     }
 }
 
-fn cannot_listen(host: String, port: u16, error: io::Error) -> StartError {
+fn cannot_listen(flag: &'static str, host: String, port: u16, error: io::Error) -> StartError {
     match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::Taken { host, port },
-        io::ErrorKind::PermissionDenied => StartError::Forbidden { host, port },
+        io::ErrorKind::AddrInUse => StartError::Taken { host, port, flag },
+        io::ErrorKind::PermissionDenied => StartError::Forbidden { host, port, flag },
         _ => StartError::Listen { host, port, error },
     }
 }
