@@ -137,7 +137,7 @@ fn judge(attempt: Attempt, mode: Mode, endpoint: &Endpoint) -> (AttemptResult, b
 }
 
 /// Returns the pause before the next attempt: twice as long each time, and between a half of that and all of it.
-fn pause(first: Duration, longest: Duration, retries: u32) -> Duration {
+pub(super) fn pause(first: Duration, longest: Duration, retries: u32) -> Duration {
     let whole = first.saturating_mul(1_u32.checked_shl(retries).unwrap_or(u32::MAX)).min(longest);
     whole.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

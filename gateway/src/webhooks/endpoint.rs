@@ -200,7 +200,7 @@ impl Endpoint {
             index,
             name: url.name(),
             url,
-            breaker: Breaker::new(settings.breaker_failures, settings.breaker_open),
+            breaker: Breaker::new(settings.breaker_failures, settings.backoff, settings.breaker_open),
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
             queue: Budget::new(settings.queue_bytes),
             total: Arc::clone(total),
