@@ -4,6 +4,8 @@ use serde::Deserialize;
 use sociable::{Ack, EmitArgs, Failure, Namespace, RawArgs, Socket};
 use thiserror::Error;
 
+use super::complaints::Complaint;
+use super::endpoint::Endpoint;
 use crate::emit::{EmitEvent, EmitFault};
 use crate::json::Json;
 
@@ -67,14 +69,17 @@ impl Answer {
         match (self.allow, &self.error) {
             (Some(true), _) | (None, None) => Ok(()),
             (_, Some(error)) => Err(error.failure()),
-            (Some(false), None) => Err(Failure::new(REFUSED)),
+            (Some(false), None) => Err(refused()),
         }
     }
 
-    /// Returns the error of an answer with the status 401 or 403.
-    pub(super) fn refusal(body: &[u8]) -> Failure {
-        let error = serde_json::from_slice::<Self>(body).ok().and_then(|answer| answer.error);
-        error.map_or_else(|| Failure::new(REFUSED), |error| error.failure())
+    /// Returns the error of an answer with the status 401 or 403, or `None` if the body does not refuse a socket.
+    pub(super) fn refusal(body: &[u8]) -> Option<Failure> {
+        match serde_json::from_slice(body).ok()? {
+            Self { error: Some(error), .. } => Some(error.failure()),
+            Self { allow: Some(false), .. } => Some(refused()),
+            _ => None,
+        }
     }
 
     /// Sets the data of the socket, and changes its rooms. Returns the number of parts that could not be applied.
@@ -118,6 +123,11 @@ impl Answer {
     }
 }
 
+/// Returns the error of a refusal without a text of its own.
+pub(super) fn refused() -> Failure {
+    Failure::new(REFUSED)
+}
+
 fn encode(namespace: &Namespace, values: &[Json]) -> Option<RawArgs> {
     let mut builder = RawArgs::builder(namespace.encoding());
     for Json(value) in values {
@@ -147,11 +157,13 @@ pub(super) fn send_error(ack: &Ack, failure: &Failure) {
 }
 
 /// Sends the events of an answer. Returns the number of those that were not sent.
-pub(super) fn send_all(emits: &[AnswerEmit], own: &Namespace) -> usize {
+pub(super) fn send_all(emits: &[AnswerEmit], own: &Namespace, endpoint: &Endpoint) -> usize {
     let failed = |emit: &&AnswerEmit| match emit.send(own) {
         Ok(()) => false,
-        Err(error) => {
-            tracing::debug!(target: "sociable::webhooks", %error, "event of an answer not sent");
+        Err(cause) => {
+            if let Some(suppressed) = endpoint.complaints.admit(Complaint::Unsent) {
+                tracing::warn!(target: "sociable::webhooks", url = endpoint.name, %cause, suppressed, "event of an answer not sent");
+            }
             true
         }
     };
@@ -210,9 +222,11 @@ mod tests {
 
     #[test]
     fn refusal_has_the_error_of_the_body() {
-        assert_eq!(Answer::refusal(br#"{"error":{"message":"who are you?"}}"#).message(), "who are you?");
-        for body in ["", "<html>", r#"{"error":"other"}"#, r#"{"message":"a"}"#] {
-            assert_eq!(Answer::refusal(body.as_bytes()).message(), REFUSED, "{body}");
+        let refusal = |body: &str| Answer::refusal(body.as_bytes()).map(|failure| failure.message().to_owned());
+        assert_eq!(refusal(r#"{"error":{"message":"who are you?"}}"#).as_deref(), Some("who are you?"));
+        assert_eq!(refusal(r#"{"allow":false}"#).as_deref(), Some(REFUSED));
+        for body in ["", "{}", "<html>", r#"{"error":"other"}"#, r#"{"message":"a"}"#] {
+            assert_eq!(refusal(body), None, "{body}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! The circuit breaker of a URL. After failures in sequence, it lets one request through from time to time.
+//! The circuit breaker of a URL. After failures in sequence, it lets one request through from time to time: soon at first, then less often.
 
 use std::time::Duration;
 
@@ -6,23 +6,26 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::delivery::pause;
+
 /// A circuit breaker.
 #[derive(Debug)]
 pub(super) struct Breaker {
     state: Mutex<State>,
     changed: Notify,
     failures: u32,
-    open_for: Duration,
+    first_wait: Duration,
+    longest_wait: Duration,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
     /// Requests pass. The number is that of the failures in sequence.
     Closed(u32),
-    /// No request passes until then. The next one is a probe.
-    Open(Instant),
-    /// A probe is on its way.
-    HalfOpen,
+    /// No request passes until then. The next one is a probe. The number is that of the failed probes.
+    Open(Instant, u32),
+    /// A probe is on its way. The number is that of the failed probes before it.
+    HalfOpen(u32),
 }
 
 /// A request that passes. Without an outcome, a dropped probe counts as a failure.
@@ -42,16 +45,17 @@ pub(super) enum Change {
 }
 
 impl Breaker {
-    pub(super) fn new(failures: u32, open_for: Duration) -> Self {
-        Self { state: Mutex::new(State::Closed(0)), changed: Notify::new(), failures, open_for }
+    /// Returns a breaker that opens after failures in sequence. The first probe comes after the first wait; each further wait is twice as long.
+    pub(super) fn new(failures: u32, first_wait: Duration, longest_wait: Duration) -> Self {
+        Self { state: Mutex::new(State::Closed(0)), changed: Notify::new(), failures, first_wait, longest_wait }
     }
 
     /// Returns whether no request passes now.
     pub(super) fn is_open(&self) -> bool {
         match *self.state.lock() {
             State::Closed(_) => false,
-            State::Open(until) => Instant::now() < until,
-            State::HalfOpen => true,
+            State::Open(until, _) => Instant::now() < until,
+            State::HalfOpen(_) => true,
         }
     }
 
@@ -65,11 +69,11 @@ impl Breaker {
         let mut state = self.state.lock();
         let probe = match *state {
             State::Closed(_) => false,
-            State::Open(until) if Instant::now() >= until => {
-                *state = State::HalfOpen;
+            State::Open(until, failed) if Instant::now() >= until => {
+                *state = State::HalfOpen(failed);
                 true
             }
-            State::Open(_) | State::HalfOpen => return None,
+            State::Open(..) | State::HalfOpen(_) => return None,
         };
         Some(Pass { breaker: self, probe, settled: false })
     }
@@ -82,8 +86,8 @@ impl Breaker {
         changed.as_mut().enable();
         let until = match *self.state.lock() {
             State::Closed(_) => return,
-            State::Open(until) => until.min(deadline),
-            State::HalfOpen => deadline,
+            State::Open(until, _) => until.min(deadline),
+            State::HalfOpen(_) => deadline,
         };
         tokio::select! {
             () = changed => {}
@@ -103,7 +107,7 @@ impl Pass<'_> {
                 Change::None
             }
             // A request from before the breaker opened proves as much as a probe.
-            State::Open(_) | State::HalfOpen => {
+            State::Open(..) | State::HalfOpen(_) => {
                 *state = State::Closed(0);
                 drop(state);
                 self.breaker.changed.notify_waiters();
@@ -120,17 +124,17 @@ impl Pass<'_> {
 
     fn fail(&self) -> Change {
         let mut state = self.breaker.state.lock();
-        let change = match *state {
+        let (change, failed) = match *state {
             State::Closed(failures) if failures + 1 < self.breaker.failures => {
                 *state = State::Closed(failures + 1);
                 return Change::None;
             }
-            State::Closed(_) => Change::Opened,
-            State::HalfOpen if self.probe => Change::None,
+            State::Closed(_) => (Change::Opened, 0),
+            State::HalfOpen(failed) if self.probe => (Change::None, failed.saturating_add(1)),
             // A request from before the breaker opened.
-            State::Open(_) | State::HalfOpen => return Change::None,
+            State::Open(..) | State::HalfOpen(_) => return Change::None,
         };
-        *state = State::Open(Instant::now() + self.breaker.open_for);
+        *state = State::Open(Instant::now() + pause(self.breaker.first_wait, self.breaker.longest_wait, failed), failed);
         drop(state);
         self.breaker.changed.notify_waiters();
         change
@@ -149,10 +153,11 @@ impl Drop for Pass<'_> {
 mod tests {
     use super::*;
 
-    const OPEN_FOR: Duration = Duration::from_secs(5);
+    const FIRST: Duration = Duration::from_secs(1);
+    const LONGEST: Duration = Duration::from_secs(5);
 
     fn breaker() -> Breaker {
-        Breaker::new(2, OPEN_FOR)
+        Breaker::new(2, FIRST, LONGEST)
     }
 
     fn open(breaker: &Breaker) {
@@ -176,25 +181,43 @@ mod tests {
         let breaker = breaker();
         let late = breaker.admit().unwrap();
         open(&breaker);
-        tokio::time::advance(OPEN_FOR).await;
+        tokio::time::advance(FIRST).await;
         let probe = breaker.admit().unwrap();
         assert!(breaker.admit().is_none() && breaker.is_open());
         assert_eq!(late.failed(), Change::None);
         assert_eq!(probe.failed(), Change::None);
         assert!(breaker.admit().is_none());
-        tokio::time::advance(OPEN_FOR).await;
+        tokio::time::advance(LONGEST).await;
         assert_eq!(breaker.admit().unwrap().succeeded(), Change::Closed);
         assert!(breaker.is_closed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn wait_doubles_after_each_failed_probe() {
+        let breaker = breaker();
+        for _ in 0..2 {
+            open(&breaker);
+            for whole in [1000, 2000, 4000, 5000, 5000] {
+                let begun = Instant::now();
+                breaker.wait(begun + 2 * LONGEST).await;
+                let waited = (Instant::now() - begun).as_millis();
+                // The clock counts whole milliseconds.
+                assert!((whole / 2..=whole + 1).contains(&waited), "{whole}: {waited}");
+                breaker.admit().unwrap().failed();
+            }
+            tokio::time::advance(LONGEST).await;
+            assert_eq!(breaker.admit().unwrap().succeeded(), Change::Closed);
+        }
     }
 
     #[tokio::test(start_paused = true)]
     async fn dropped_probe_counts_as_a_failure() {
         let breaker = breaker();
         open(&breaker);
-        tokio::time::advance(OPEN_FOR).await;
+        tokio::time::advance(FIRST).await;
         drop(breaker.admit().unwrap());
         assert!(breaker.admit().is_none());
-        tokio::time::advance(OPEN_FOR).await;
+        tokio::time::advance(LONGEST).await;
         assert!(breaker.admit().is_some());
     }
 

@@ -1,5 +1,6 @@
 //! One request to a backend.
 
+use std::borrow::Cow;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -32,7 +33,7 @@ pub(super) enum Attempt {
     /// The status is a success. The body is as long as is allowed.
     Answered(Bytes),
     /// The status is 401 or 403.
-    Denied(Bytes),
+    Denied(StatusCode, Bytes),
     /// The status is another one. The time is that of `Retry-After`.
     Status(StatusCode, Option<Duration>),
     Timeout,
@@ -40,6 +41,19 @@ pub(super) enum Attempt {
     Connection(&'static str),
     /// The answer is too long.
     TooLong,
+}
+
+impl Attempt {
+    /// Returns the cause of a failure, without an address and content.
+    pub(super) fn cause(&self) -> Cow<'static, str> {
+        match self {
+            Self::Answered(_) => "answer not understood".into(),
+            Self::Denied(status, _) | Self::Status(status, _) => format!("status {}", status.as_u16()).into(),
+            Self::Timeout => "no answer in time".into(),
+            Self::Connection(cause) => (*cause).into(),
+            Self::TooLong => "answer too long".into(),
+        }
+    }
 }
 
 /// Returns a client. It follows no redirect, and uses no proxy of the environment.
@@ -100,7 +114,7 @@ async fn try_post(client: &Client, signer: &Signer, endpoint: &Endpoint, message
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > limit => return Attempt::TooLong,
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) if is_denial(status) => return Attempt::Denied(body.freeze()),
+            Ok(None) if is_denial(status) => return Attempt::Denied(status, body.freeze()),
             Ok(None) => return Attempt::Answered(body.freeze()),
             Err(error) => return failed(&error),
         }

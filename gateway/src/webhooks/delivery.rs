@@ -9,9 +9,11 @@ use reqwest::{Client, StatusCode};
 use sociable::Failure;
 use tokio::time::Instant;
 
-use super::answer::Answer;
+use super::answer::{Answer, refused};
 use super::client::{Attempt, Message, post};
+use super::complaints::Complaint;
 use super::endpoint::{AttemptResult, Endpoint, Outcome};
+use super::nonsense::cause_of;
 use super::shared::Shared;
 
 /// How a webhook is delivered.
@@ -74,18 +76,25 @@ pub(super) async fn deliver(
         // Boxed: a webhook that waits for its next attempt holds no request.
         let attempt = Box::pin(post(client, &shared.signer, endpoint, message, time, settings.answer_bytes)).await;
         drop(permit);
-        let (result, works, verdict) = judge(attempt, mode, endpoint);
+        let cause = attempt.cause();
+        // Answers to batches are not read.
+        let is_read = message.headers.is_some();
+        let (result, works, verdict) = judge(attempt, mode, is_read, endpoint);
         endpoint.counters.attempted(result);
-        endpoint.settle(pass, works);
+        endpoint.settle(pass, works, &cause);
         let after = match verdict {
             Verdict::Done(reply) => return Ok(reply),
             Verdict::Failed => return Err(Outcome::Failed),
-            Verdict::Again(_) if retries >= settings.retries => return Err(Outcome::Failed),
+            Verdict::Again(_) if retries >= settings.retries => {
+                undelivered(endpoint, &cause, retries);
+                return Err(Outcome::Failed);
+            }
             Verdict::Again(after) => after,
         };
         let pause = pause(settings.backoff, settings.max_backoff, retries).max(after.unwrap_or_default());
         let next = Instant::now() + pause;
         if next >= deadline {
+            undelivered(endpoint, &cause, retries);
             return Err(Outcome::Expired);
         }
         retries += 1;
@@ -94,32 +103,68 @@ pub(super) async fn deliver(
     }
 }
 
+/// Warns of a webhook without a successful attempt.
+fn undelivered(endpoint: &Endpoint, cause: &str, retries: u32) {
+    if let Some(suppressed) = endpoint.complaints.admit(Complaint::Undelivered) {
+        tracing::warn!(target: "sociable::webhooks", url = endpoint.name, cause, retries, suppressed, "webhook not delivered: no attempt succeeded");
+    }
+}
+
+/// Warns of a status that is not retried.
+fn warn_of_status(endpoint: &Endpoint, complaint: Complaint, status: StatusCode) {
+    let Some(suppressed) = endpoint.complaints.admit(complaint) else { return };
+    let (url, status) = (&endpoint.name, status.as_u16());
+    if complaint == Complaint::Refused {
+        tracing::warn!(target: "sociable::webhooks", url, status, suppressed, "backend refused a webhook: check that both sides have the same secret");
+    } else {
+        tracing::warn!(target: "sociable::webhooks", url, status, suppressed, "backend answered with an error");
+    }
+}
+
+/// Warns of an answer that is not understood.
+fn warn_of_nonsense(endpoint: &Endpoint, error: &serde_json::Error) {
+    if let Some(suppressed) = endpoint.complaints.admit(Complaint::Nonsense) {
+        let (url, line, column, cause) = (&endpoint.name, error.line(), error.column(), cause_of(error));
+        tracing::warn!(target: "sociable::webhooks", url, line, column, cause, suppressed, "answer of a backend not understood");
+    }
+}
+
 /// Returns the label of an attempt, whether the backend works, and what follows.
-fn judge(attempt: Attempt, mode: Mode, endpoint: &Endpoint) -> (AttemptResult, bool, Verdict) {
+fn judge(attempt: Attempt, mode: Mode, is_read: bool, endpoint: &Endpoint) -> (AttemptResult, bool, Verdict) {
     match attempt {
         Attempt::Answered(body) => match Answer::parse(&body) {
             Ok(answer) => (AttemptResult::Answered, true, Verdict::Done(Reply::Answer(answer))),
-            // The backend has the event, and nobody waits for its words.
-            Err(_) if mode == Mode::Told => (AttemptResult::Answered, true, Verdict::Done(Reply::Answer(Answer::default()))),
             Err(error) => {
-                let (line, column) = (error.line(), error.column());
-                tracing::debug!(target: "sociable::webhooks", url = endpoint.name, line, column, "answer of a backend not understood");
-                (AttemptResult::Nonsense, false, Verdict::Failed)
+                if is_read {
+                    warn_of_nonsense(endpoint, &error);
+                }
+                match mode {
+                    // The backend has the event, and nobody waits for its words.
+                    Mode::Told => (AttemptResult::Answered, true, Verdict::Done(Reply::Answer(Answer::default()))),
+                    Mode::Connect | Mode::Wait => (AttemptResult::Nonsense, false, Verdict::Failed),
+                }
             }
         },
-        Attempt::Denied(body) if mode == Mode::Connect => {
-            (AttemptResult::Answered, true, Verdict::Done(Reply::Refused(Answer::refusal(&body))))
+        Attempt::Denied(status, body) if mode == Mode::Connect => {
+            let failure = Answer::refusal(&body).unwrap_or_else(|| {
+                warn_of_status(endpoint, Complaint::Refused, status);
+                refused()
+            });
+            (AttemptResult::Answered, true, Verdict::Done(Reply::Refused(failure)))
         }
-        Attempt::Denied(_) => (AttemptResult::Status, true, Verdict::Failed),
+        Attempt::Denied(status, _) => {
+            warn_of_status(endpoint, Complaint::Refused, status);
+            (AttemptResult::Status, true, Verdict::Failed)
+        }
         Attempt::Status(status, after) => {
-            tracing::debug!(target: "sociable::webhooks", url = endpoint.name, status = status.as_u16(), "backend answered with an error");
-            match status {
+            let is_busy = status == StatusCode::TOO_MANY_REQUESTS;
+            if is_busy || status == StatusCode::REQUEST_TIMEOUT || status.is_server_error() {
+                tracing::debug!(target: "sociable::webhooks", url = endpoint.name, status = status.as_u16(), "backend answered with an error");
                 // A backend with too many requests works.
-                StatusCode::TOO_MANY_REQUESTS => (AttemptResult::Status, true, Verdict::Again(after)),
-                StatusCode::REQUEST_TIMEOUT => (AttemptResult::Status, false, Verdict::Again(after)),
-                status if status.is_server_error() => (AttemptResult::Status, false, Verdict::Again(after)),
-                _ => (AttemptResult::Status, true, Verdict::Failed),
+                return (AttemptResult::Status, is_busy, Verdict::Again(after));
             }
+            warn_of_status(endpoint, Complaint::Status, status);
+            (AttemptResult::Status, true, Verdict::Failed)
         }
         Attempt::Timeout => {
             tracing::debug!(target: "sociable::webhooks", url = endpoint.name, "backend did not answer in time");
@@ -130,14 +175,16 @@ fn judge(attempt: Attempt, mode: Mode, endpoint: &Endpoint) -> (AttemptResult, b
             (AttemptResult::Connection, false, Verdict::Again(None))
         }
         Attempt::TooLong => {
-            tracing::debug!(target: "sociable::webhooks", url = endpoint.name, "answer of a backend too long");
+            if let Some(suppressed) = endpoint.complaints.admit(Complaint::TooLong) {
+                tracing::warn!(target: "sociable::webhooks", url = endpoint.name, suppressed, "answer of a backend longer than `answer-bytes`");
+            }
             (AttemptResult::Nonsense, false, Verdict::Failed)
         }
     }
 }
 
 /// Returns the pause before the next attempt: twice as long each time, and between a half of that and all of it.
-fn pause(first: Duration, longest: Duration, retries: u32) -> Duration {
+pub(super) fn pause(first: Duration, longest: Duration, retries: u32) -> Duration {
     let whole = first.saturating_mul(1_u32.checked_shl(retries).unwrap_or(u32::MAX)).min(longest);
     whole.mul_f64(0.5 + fastrand::f64() / 2.0)
 }

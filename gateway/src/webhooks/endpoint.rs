@@ -1,11 +1,12 @@
 //! A URL with its circuit breaker, its budget and its counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use tokio::sync::{Notify, Semaphore};
 
 use super::breaker::{Breaker, Change, Pass};
+use super::complaints::{Complaint, Complaints};
 use super::settings::Settings;
 use super::target::HookUrl;
 
@@ -23,6 +24,9 @@ pub(super) struct Endpoint {
     pub(super) queue: Arc<Budget>,
     total: Arc<Budget>,
     pub(super) counters: Counters,
+    pub(super) complaints: Complaints,
+    /// Set while the log says that the circuit breaker is open.
+    logged_open: AtomicBool,
 }
 
 /// Bytes that may wait.
@@ -200,11 +204,13 @@ impl Endpoint {
             index,
             name: url.name(),
             url,
-            breaker: Breaker::new(settings.breaker_failures, settings.breaker_open),
+            breaker: Breaker::new(settings.breaker_failures, settings.backoff, settings.breaker_open),
             permits: Semaphore::new(settings.concurrency.min(Semaphore::MAX_PERMITS)),
             queue: Budget::new(settings.queue_bytes),
             total: Arc::clone(total),
             counters: Counters::default(),
+            complaints: Complaints::default(),
+            logged_open: AtomicBool::new(false),
         }
     }
 
@@ -213,15 +219,30 @@ impl Endpoint {
         Charge::new([&self.queue, &self.total], bytes)
     }
 
-    /// Notes the outcome of a request.
-    pub(super) fn settle(&self, pass: Pass<'_>, works: bool) {
+    /// Notes the outcome of a request, with the cause if it failed.
+    pub(super) fn settle(&self, pass: Pass<'_>, works: bool, cause: &str) {
         match if works { pass.succeeded() } else { pass.failed() } {
+            // The warning of the opening may have been suppressed.
+            Change::None if !works && !self.breaker.is_closed() => self.warn_of_open_breaker(cause),
             Change::None => {}
             Change::Opened => {
                 self.counters.breaker_opened.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(target: "sociable::webhooks", url = self.name, "backend unavailable; circuit breaker open");
+                self.warn_of_open_breaker(cause);
             }
-            Change::Closed => tracing::info!(target: "sociable::webhooks", url = self.name, "backend available; circuit breaker closed"),
+            Change::Closed if self.logged_open.swap(false, Ordering::AcqRel) => {
+                tracing::info!(target: "sociable::webhooks", url = self.name, "backend available; circuit breaker closed");
+            }
+            Change::Closed => {}
+        }
+    }
+
+    /// Warns of an open circuit breaker, unless the log says so already.
+    fn warn_of_open_breaker(&self, cause: &str) {
+        if !self.logged_open.load(Ordering::Acquire)
+            && let Some(suppressed) = self.complaints.admit(Complaint::Open)
+        {
+            self.logged_open.store(true, Ordering::Release);
+            tracing::warn!(target: "sociable::webhooks", url = self.name, cause, suppressed, "backend unavailable; circuit breaker open");
         }
     }
 }

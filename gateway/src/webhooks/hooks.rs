@@ -137,7 +137,7 @@ impl Hooks {
                     // The socket itself gets them too, once it is let in.
                     let to = Arc::clone(endpoint);
                     socket.on_connect(move |namespace: Namespace| {
-                        count_unapplied(&to, send_all(&answer.emit, &namespace));
+                        count_unapplied(&to, send_all(&answer.emit, &namespace, &to));
                         ready(())
                     });
                 }

@@ -258,7 +258,7 @@ fn settle(endpoint: &Endpoint, owner: &Owner, ack: Option<&Ack>, result: Result<
             if let Owner::Here(socket) = owner {
                 unapplied += answer.change(socket);
             }
-            unapplied += send_all(&answer.emit, owner.namespace());
+            unapplied += send_all(&answer.emit, owner.namespace(), endpoint);
             if let Owner::Here(socket) = owner {
                 unapplied += answer.finish(socket, ack);
             }

@@ -23,8 +23,8 @@
 //! * `settings.rs`, `target.rs`, `secret.rs`: the settings.
 //! * `hooks.rs`: the handlers of namespaces. `body.rs`, `cloudevent.rs`, `signature.rs`: the requests.
 //! * `lanes.rs`, `batch.rs`: what waits, for each socket and for each batch. `delivery.rs`: the attempts of one webhook. `client.rs`: one request.
-//! * `endpoint.rs`, `breaker.rs`: the state of a URL. `shared.rs`: the state of all, and the threads. `metrics.rs`: the metrics.
-//! * `answer.rs`: the answer of a backend.
+//! * `endpoint.rs`, `breaker.rs`, `complaints.rs`: the state of a URL. `shared.rs`: the state of all, and the threads. `metrics.rs`: the metrics.
+//! * `answer.rs`, `nonsense.rs`: the answer of a backend.
 
 mod answer;
 mod batch;
@@ -32,11 +32,13 @@ mod body;
 mod breaker;
 mod client;
 mod cloudevent;
+mod complaints;
 mod delivery;
 mod endpoint;
 mod hooks;
 mod lanes;
 mod metrics;
+mod nonsense;
 mod secret;
 mod settings;
 mod shared;
@@ -86,7 +88,11 @@ impl Webhooks {
     /// A setting cannot be used, or the system has no thread left.
     pub fn start(settings: Settings, cluster: &str, node: &str) -> Result<Self, WebhooksFault> {
         settings.check()?;
-        let signer = Signer::new(&settings.read_secrets()?);
+        let secrets = settings.read_secrets()?;
+        if secrets.is_empty() {
+            tracing::warn!(target: "sociable::webhooks", "webhooks are not signed: set `secret-files` in `[webhooks]`");
+        }
+        let signer = Signer::new(&secrets);
         let shared = Shared::new(settings, signer, cloudevent::source_of(cluster, node)).map_err(WebhooksFault::Thread)?;
         Ok(Self(Arc::new(shared)))
     }

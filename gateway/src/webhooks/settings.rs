@@ -68,7 +68,9 @@ pub struct Settings {
     pub answer_bytes: usize,
     /// The failed attempts in sequence that open the circuit breaker of a URL: 5 by default.
     pub breaker_failures: u32,
-    /// The time after which an open circuit breaker lets one request through: 5 s by default.
+    /// The longest time between two tries of an open circuit breaker: 5 s by default.
+    ///
+    /// The first try comes after `backoff`. Each further time is twice as long. A random half of it is left out.
     #[serde(rename = "breaker-open-ms", deserialize_with = "millis")]
     pub breaker_open: Duration,
     /// The most events of a batch: 100 by default.
