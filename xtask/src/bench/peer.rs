@@ -53,7 +53,7 @@ enum Kind {
 }
 
 impl Kind {
-    /// Returns whether a server of Sociable is measured, or is behind the balancer that is.
+    /// Returns whether the example `bench` of Sociable is measured, or is behind the balancer that is.
     fn has_sociable(self) -> bool {
         let is_other = matches!(
             self,
@@ -64,6 +64,7 @@ impl Kind {
                 | Self::Python
                 | Self::SocketioxideRedis
                 | Self::NodeRedis(_)
+                | Self::SociableGateway
                 | Self::Express
         );
         !is_other
