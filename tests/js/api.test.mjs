@@ -37,7 +37,7 @@ test("event of a backend reaches a client", async (t) => {
   const { node, call } = await withApi(t, keys(t, key(SECRET)));
   const socket = await connect(t, node, "/");
   const came = once(socket, "paid");
-  assert.deepEqual(await call("emit", { rooms: [socket.id], event: "paid", args: [{ sum: 7, receipt: { $binary: "AQID" } }] }), { status: 200, body: { durable: false } });
+  assert.deepEqual(await call("emit", { rooms: [socket.id], event: "paid", args: [{ sum: 7, receipt: { $binary: "AQID" } }] }), { status: 200, body: { durable: false, idempotency: null } });
   const [{ sum, receipt }] = [await came].flat();
   assert.equal(sum, 7);
   assert.deepEqual([...new Uint8Array(receipt)], [1, 2, 3]);
