@@ -134,8 +134,8 @@ pub(super) const ALL: [Scenario; 19] = [
         load: &["fanout", "--clients", "400", "--rate", "20"],
         servers: 2,
     },
-    backend("api", "event by the API to a room of 1", "event", &["api", "--clients", "1000", "--rooms", "1000"]),
-    backend("api-rooms", "event by the API to a room of 10", "event", &["api", "--clients", "1000", "--rooms", "100"]),
+    backend("api", "event by the API to a room of 1", "sent event", &["api", "--clients", "1000", "--rooms", "1000"]),
+    backend("api-rooms", "event by the API to a room of 10", "sent event", &["api", "--clients", "1000", "--rooms", "100"]),
     backend("webhook", "acknowledgement by a webhook", ROUND_TRIP, &["ack", "--clients", "50"]),
 ];
 
