@@ -29,10 +29,25 @@ pub(crate) fn test(report: &mut Report) {
 
 /// Returns the interpreter with the packages of the starter and of the clients.
 fn python(report: &mut Report, starter: &Path) -> Result<PathBuf, String> {
+    ensure_client()?;
     clients::python_environment(report)?;
     clients::environment(report, "starter's", &starter.join("requirements.txt"))?;
     clients::environment(report, "starter's development", &starter.join("requirements-dev.txt"))?;
     clients::environment(report, "backend", &workspace::root().join("tests/backends/requirements.txt"))
+}
+
+/// Makes sure of the official client in the page of the starter, by the command of its README.
+pub(crate) fn ensure_client() -> Result<(), String> {
+    let starter = workspace::root().join("examples/starter-python");
+    if starter.join("page/socket.io.min.js").is_file() {
+        return Ok(());
+    }
+    tools::ensure_node()?;
+    match Command::new(starter.join("get-client.sh")).status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("get-client.sh of the Python starter failed: {status}")),
+        Err(error) => Err(format!("get-client.sh of the Python starter did not start: {error}")),
+    }
 }
 
 /// Runs the starter's own tests and checks, as its README has them.

@@ -5,7 +5,7 @@ use std::process::Command;
 
 use super::{PROJECT, Stack, bases, behind_compilation, docker_build_as, free, script_of, show_logs};
 use crate::report::Report;
-use crate::{tally, workspace};
+use crate::{backends, tally, workspace};
 
 /// A starter, and what its tests need.
 pub(super) struct Starter {
@@ -44,7 +44,7 @@ impl Starter {
                 service: "backend",
                 program: None,
                 script: "starter-python.drill.mjs",
-                prepare: bases::ensure_python,
+                prepare: || bases::ensure_python().and_then(|()| backends::ensure_client()),
                 ports: &[("SOCIABLE_PORT", 3000), ("CHAT_PORT", 8000)],
                 is_built: false,
             },
