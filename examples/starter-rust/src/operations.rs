@@ -1,4 +1,4 @@
-//! What load balancers and operators ask.
+//! The routes for load balancers and operators.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream, ToSocketAddrs};

@@ -61,7 +61,7 @@ impl From<&Problem> for Reply {
     }
 }
 
-/// What a request asks for.
+/// The operations of a request.
 enum Asked {
     Operation(Operation),
     Batch(Batch),

@@ -208,6 +208,10 @@ pub(crate) struct KeyUsage {
 }
 
 /// No keys: every request is refused.
+///
+/// # Panics
+///
+/// The system has no source of random numbers.
 impl Default for Keys {
     fn default() -> Self {
         Self {

@@ -35,7 +35,7 @@ pub(super) enum Reply {
     Refused(Failure),
 }
 
-/// What follows from an attempt.
+/// The consequence of an attempt.
 enum Verdict {
     Done(Reply),
     /// Another attempt may succeed. The time is the shortest pause before it.

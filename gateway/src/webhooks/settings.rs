@@ -174,7 +174,7 @@ pub enum SettingsFault {
         key: String,
         /// The option.
         option: &'static str,
-        /// What to do.
+        /// The remedy.
         remedy: &'static str,
     },
     /// The name of an event is reserved by the protocol.

@@ -8,7 +8,7 @@ use std::thread;
 
 use parking_lot::Mutex;
 
-/// What the server does with a request.
+/// The behaviour of the server towards a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Behaviour {
     /// Answers with these keys.

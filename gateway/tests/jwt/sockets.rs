@@ -1,4 +1,4 @@
-//! What becomes of the claims: data, rooms, and the end of a socket.
+//! The effects of claims: data, rooms, and the end of a socket.
 
 use serde_json::{Value, json};
 use sociable::{Ack, Socket};

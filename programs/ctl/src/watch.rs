@@ -1,4 +1,4 @@
-//! What passes on the bus, as lines of JSON.
+//! The events on the bus, as lines of JSON.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
