@@ -1,39 +1,9 @@
 // Webhooks of `sociable-node` as a process, with real clients and with backends that work, fail and come back.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
-import http from "node:http";
 import net from "node:net";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
-import { ask, client, connect, connected, freePort, freshNode, once, request, until, within } from "./lib.mjs";
-
-const UNAVAILABLE = { error: { message: "backend unavailable", data: { code: "E_BACKEND" } } };
-
-/** A backend on this machine. `answer` gets each webhook, and returns what the backend answers. Its `seen` has them all. */
-async function backend(t, answer = () => undefined, port = 0) {
-  const seen = [];
-  const server = http.createServer((req, res) => {
-    const chunks = [];
-    req.on("data", (chunk) => chunks.push(chunk));
-    req.on("end", async () => {
-      const body = Buffer.concat(chunks).toString();
-      const hook = { kind: req.headers["ce-type"]?.replace("io.sociable.", ""), headers: req.headers, ...JSON.parse(body) };
-      seen.push(hook);
-      const told = await answer(hook, res, req);
-      if (res.headersSent || res.destroyed || told === null) return;
-      res.writeHead(told === undefined ? 204 : 200, { "content-type": "application/json" });
-      res.end(told === undefined ? undefined : JSON.stringify(told));
-    });
-  });
-  await new Promise((resolve) => server.listen(port, "127.0.0.1", resolve));
-  const stop = () => {
-    server.closeAllConnections();
-    return new Promise((resolve) => server.close(resolve));
-  };
-  t.after(stop);
-  return { seen, stop, port: server.address().port, url: `http://127.0.0.1:${server.address().port}/hooks` };
-}
+import { UNAVAILABLE, backend, nodeWith } from "./backend.mjs";
+import { ask, client, connect, connected, once, until, within } from "./lib.mjs";
 
 /** A backend that treats each connection in its own way. */
 async function raw(t, handle) {
@@ -44,22 +14,6 @@ async function raw(t, handle) {
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
   return `http://127.0.0.1:${server.address().port}/`;
-}
-
-/** A node with these settings. `metric` reads a value of its administration. */
-async function node(t, settings) {
-  const folder = mkdtempSync(path.join(tmpdir(), "sociable-webhooks-"));
-  t.after(() => rmSync(folder, { recursive: true }));
-  const file = path.join(folder, "node.toml");
-  writeFileSync(file, settings);
-  const admin = await freePort();
-  const server = await freshNode(t, "--config", file, "--admin-addr", `127.0.0.1:${admin}`, "--shutdown-timeout", "5");
-  server.metric = async (name, ...labels) => {
-    const { text } = await request(`http://127.0.0.1:${admin}/metrics`);
-    const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`) && labels.every((label) => line.includes(label)));
-    return lines.reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
-  };
-  return server;
 }
 
 const QUICK = "backoff-ms = 10\nmax-backoff-ms = 100\nbreaker-open-ms = 100\n";
@@ -76,7 +30,7 @@ test("a client is let in, answered and told of", async (t) => {
     if (hook.event === "say") return { ack: hook.args, emit: [{ rooms: ["all"], event: "said", args: [hook.data.name, ...hook.args] }] };
   });
   const keys = ["connect", "connected", "disconnected"].map((key) => `${key} = "${app.url}"\n`).join("");
-  const server = await node(t, `[namespaces."/chat"]\n${keys}[namespaces."/chat".events]\n"*" = "${app.url}"\n`);
+  const server = await nodeWith(t, `[namespaces."/chat"]\n${keys}[namespaces."/chat".events]\n"*" = "${app.url}"\n`);
   assert.deepEqual(await refusal(client(t, server, "/chat").connect()), { message: "who are you?", data: { code: 7 } });
   const ada = client(t, server, "/chat", { auth: { name: "Ada" } });
   const welcome = once(ada, "welcome");
@@ -97,7 +51,7 @@ test("a client is let in, answered and told of", async (t) => {
 
 test("a pattern has webhooks, and a stopping node tells of every socket", async (t) => {
   const app = await backend(t);
-  const server = await node(t, `[namespaces."/org-*"]\ndisconnected = "${app.url}"\n`);
+  const server = await nodeWith(t, `[namespaces."/org-*"]\ndisconnected = "${app.url}"\n`);
   await Promise.all(["/org-a", "/org-b", "/org-c"].map((name) => connect(t, server, name)));
   await server.stop();
   assert.deepEqual(app.seen.map((hook) => [hook.namespace, hook.reason]).sort(), ["a", "b", "c"].map((name) => [`/org-${name}`, "server shutting down"]));
@@ -109,7 +63,7 @@ describe("a backend", () => {
   test("that is dead and comes back disturbs no other namespace", async (t) => {
     const app = await backend(t);
     const calm = await backend(t, () => ({ ack: ["calm"] }));
-    const server = await node(t, `${hooks(app.url, "deadline-ms = 1000\n")}[namespaces."/calm".events]\n"*" = "${calm.url}"\n`);
+    const server = await nodeWith(t, `${hooks(app.url, "deadline-ms = 1000\n")}[namespaces."/calm".events]\n"*" = "${calm.url}"\n`);
     const socket = await connect(t, server, "/chat");
     const other = await connect(t, server, "/calm");
     await app.stop();
@@ -126,7 +80,7 @@ describe("a backend", () => {
   test("that is slow gets the event again, and the client an error", async (t) => {
     let slow = true;
     const app = await backend(t, (hook) => (slow && hook.kind === "event" ? new Promise(() => {}) : { ack: ["quick"] }));
-    const server = await node(t, hooks(app.url, "timeout-ms = 100\ndeadline-ms = 1000\n"));
+    const server = await nodeWith(t, hooks(app.url, "timeout-ms = 100\ndeadline-ms = 1000\n"));
     const socket = await connect(t, server, "/chat");
     assert.deepEqual(await ask(socket, "say"), UNAVAILABLE);
     const ids = app.seen.filter((hook) => hook.kind === "event").map((hook) => hook.headers["ce-id"]);
@@ -145,7 +99,7 @@ describe("a backend", () => {
     ];
     for (const text of answers) {
       const url = await raw(t, (socket) => socket.end(text));
-      const server = await node(t, hooks(url, "retries = 1\n"));
+      const server = await nodeWith(t, hooks(url, "retries = 1\n"));
       assert.equal((await refusal(client(t, server, "/chat").connect())).message, "backend unavailable", text);
       await server.stop("SIGKILL");
     }
@@ -163,7 +117,7 @@ describe("a backend", () => {
       next();
       socket.once("close", () => (taken = sent || 1));
     });
-    const server = await node(t, hooks(url, "answer-bytes = 10000\n"));
+    const server = await nodeWith(t, hooks(url, "answer-bytes = 10000\n"));
     assert.equal((await refusal(client(t, server, "/chat").connect())).message, "backend unavailable");
     await until(() => taken, "the connection ends");
     assert.ok(taken < LONG, `${taken} bytes`);

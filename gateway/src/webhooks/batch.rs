@@ -5,6 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use parking_lot::Mutex;
 use sociable::protocol::maps::Numbered;
@@ -40,7 +41,7 @@ struct Waiting {
 
 /// The events of one request.
 struct Request {
-    body: Vec<u8>,
+    body: Bytes,
     charges: Vec<Charge>,
     /// That of the oldest event.
     deadline: Instant,
@@ -83,7 +84,7 @@ async fn drive(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>, enough: &Notify) 
             let _ = tokio::time::timeout(settings.batch_time, enough.notified()).await;
         }
         let Some(Request { body, charges, deadline }) = take(shared, endpoint) else { return };
-        let message = Message::new(shared.next_id(), None, body);
+        let message = Message { id: &shared.next_id(), attributes: None, body: &|| body.clone() };
         let result = match shared.client(endpoint.index) {
             Some(client) => {
                 let attempts = AssertUnwindSafe(deliver(shared, &client, endpoint, &message, Mode::Told, deadline));
@@ -123,5 +124,5 @@ fn take(shared: &Shared, endpoint: &Endpoint) -> Option<Request> {
         batch.enough.notify_one();
     }
     body.push(b']');
-    Some(Request { body, charges, deadline })
+    Some(Request { body: body.into(), charges, deadline })
 }

@@ -7,10 +7,11 @@ use bytes::{Bytes, BytesMut};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, StatusCode, redirect};
 
-use super::cloudevent::{BATCH, JSON};
+use super::cloudevent::{Attributes, BATCH, JSON};
 use super::endpoint::Endpoint;
 use super::settings::Settings;
-use super::signature::{Signer, seconds};
+use super::shared::Shared;
+use super::signature::seconds;
 
 /// The time after which an unused connection is closed. Several backends close theirs after 5 s, and a request could meet the close.
 const POOL_IDLE: Duration = Duration::from_secs(4);
@@ -18,13 +19,13 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// The name of the program in requests.
 const USER_AGENT: &str = concat!("sociable/", env!("CARGO_PKG_VERSION"));
 
-/// A webhook as a request: the same for each attempt.
-#[derive(Clone, Debug)]
-pub(super) struct Message {
-    pub(super) id: String,
+/// A webhook as a request: with the same id for each attempt.
+pub(super) struct Message<'a> {
+    pub(super) id: &'a str,
     /// The attributes of a single event. A batch has none.
-    pub(super) headers: Option<HeaderMap>,
-    pub(super) body: Bytes,
+    pub(super) attributes: Option<&'a Attributes>,
+    /// Returns the body. Each attempt makes its request anew, so that a waiting webhook holds none beside its content.
+    pub(super) body: &'a (dyn Fn() -> Bytes + Sync),
 }
 
 /// The result of a request.
@@ -73,32 +74,27 @@ pub(super) fn client(settings: &Settings, with_tls: bool) -> reqwest::Result<Cli
 }
 
 /// Sends a request, and reads the answer up to its limit.
-pub(super) async fn post(
-    client: &Client,
-    signer: &Signer,
-    endpoint: &Endpoint,
-    message: &Message,
-    time: Duration,
-    limit: usize,
-) -> Attempt {
-    match tokio::time::timeout(time, try_post(client, signer, endpoint, message, limit)).await {
+pub(super) async fn post(client: &Client, shared: &Shared, endpoint: &Endpoint, message: &Message<'_>, time: Duration) -> Attempt {
+    match tokio::time::timeout(time, try_post(client, shared, endpoint, message)).await {
         Ok(attempt) => attempt,
         Err(_) => Attempt::Timeout,
     }
 }
 
-async fn try_post(client: &Client, signer: &Signer, endpoint: &Endpoint, message: &Message, limit: usize) -> Attempt {
+async fn try_post(client: &Client, shared: &Shared, endpoint: &Endpoint, message: &Message<'_>) -> Attempt {
+    let limit = shared.settings.answer_bytes;
     let timestamp = seconds(SystemTime::now());
-    let kind = if message.headers.is_some() { JSON } else { BATCH };
+    let kind = if message.attributes.is_some() { JSON } else { BATCH };
     let mut request = client.post(endpoint.url.url().clone()).header(CONTENT_TYPE, HeaderValue::from_static(kind));
-    if let Some(headers) = &message.headers {
-        request = request.headers(headers.clone());
+    if let Some(attributes) = message.attributes {
+        request = request.headers(attributes.headers(&shared.source));
     }
-    request = request.header("webhook-id", &message.id).header("webhook-timestamp", timestamp);
-    if let Some(signature) = signer.sign(&message.id, timestamp, &message.body) {
+    request = request.header("webhook-id", message.id).header("webhook-timestamp", timestamp);
+    let body = (message.body)();
+    if let Some(signature) = shared.signer.sign(message.id, timestamp, &body) {
         request = request.header("webhook-signature", signature);
     }
-    let mut response = match request.body(message.body.clone()).send().await {
+    let mut response = match request.body(body).send().await {
         Ok(response) => response,
         Err(error) => return failed(&error),
     };

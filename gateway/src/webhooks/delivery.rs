@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
 use reqwest::{Client, StatusCode};
 use sociable::Failure;
 use tokio::time::Instant;
@@ -52,7 +51,7 @@ pub(super) async fn deliver(
     shared: &Arc<Shared>,
     client: &Client,
     endpoint: &Arc<Endpoint>,
-    message: &Message,
+    message: &Message<'_>,
     mode: Mode,
     deadline: Instant,
 ) -> Result<Reply, Outcome> {
@@ -74,11 +73,11 @@ pub(super) async fn deliver(
         };
         let time = settings.timeout.min(deadline - now);
         // Boxed: a webhook that waits for its next attempt holds no request.
-        let attempt = Box::pin(post(client, &shared.signer, endpoint, message, time, settings.answer_bytes)).await;
+        let attempt = Box::pin(post(client, shared, endpoint, message, time)).await;
         drop(permit);
         let cause = attempt.cause();
         // Answers to batches are not read.
-        let is_read = message.headers.is_some();
+        let is_read = message.attributes.is_some();
         let (result, works, verdict) = judge(attempt, mode, is_read, endpoint);
         endpoint.counters.attempted(result);
         endpoint.settle(pass, works, &cause);
@@ -187,13 +186,6 @@ fn judge(attempt: Attempt, mode: Mode, is_read: bool, endpoint: &Endpoint) -> (A
 pub(super) fn pause(first: Duration, longest: Duration, retries: u32) -> Duration {
     let whole = first.saturating_mul(1_u32.checked_shl(retries).unwrap_or(u32::MAX)).min(longest);
     whole.mul_f64(0.5 + fastrand::f64() / 2.0)
-}
-
-impl Message {
-    /// Returns the message with a body.
-    pub(super) fn new(id: String, headers: Option<reqwest::header::HeaderMap>, body: Vec<u8>) -> Self {
-        Self { id, headers, body: Bytes::from(body) }
-    }
 }
 
 #[cfg(test)]

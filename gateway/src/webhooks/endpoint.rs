@@ -134,9 +134,9 @@ impl Budget {
         Arc::new(Self { used: AtomicUsize::new(0), limit, idle: Notify::new() })
     }
 
-    /// Takes bytes, unless too few are left. With `force`, takes them in any case.
-    fn take(&self, bytes: usize, force: bool) -> bool {
-        let take = |used: usize| used.checked_add(bytes).filter(|sum| force || *sum <= self.limit);
+    /// Takes bytes, unless too few are left.
+    fn take(&self, bytes: usize) -> bool {
+        let take = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
         self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, take).is_ok()
     }
 
@@ -168,27 +168,24 @@ impl Budget {
 impl Charge {
     /// Returns the charge for bytes that wait, or `None` if a budget is used up.
     fn new(budgets: [&Arc<Budget>; 2], bytes: usize) -> Option<Self> {
-        let [queue, total] = budgets;
-        if !queue.take(bytes, false) {
-            return None;
-        }
-        if !total.take(bytes, false) {
-            queue.give_back(bytes);
-            return None;
-        }
-        Some(Self { budgets: budgets.map(Arc::clone), bytes })
+        let mut charge = Self { budgets: budgets.map(Arc::clone), bytes: 0 };
+        charge.grow(bytes)?;
+        Some(charge)
     }
 
-    /// Changes the bytes: a queued webhook is encoded only when its turn comes.
-    pub(super) fn resize(&mut self, bytes: usize) {
-        for budget in &self.budgets {
-            if bytes > self.bytes {
-                budget.take(bytes - self.bytes, true);
-            } else {
-                budget.give_back(self.bytes - bytes);
-            }
+    /// Takes more, up to these bytes. Returns `None` and takes nothing if a budget is used up.
+    pub(super) fn grow(&mut self, bytes: usize) -> Option<()> {
+        let more = bytes.saturating_sub(self.bytes);
+        let [queue, total] = &self.budgets;
+        if !queue.take(more) {
+            return None;
         }
-        self.bytes = bytes;
+        if !total.take(more) {
+            queue.give_back(more);
+            return None;
+        }
+        self.bytes += more;
+        Some(())
     }
 }
 
@@ -267,12 +264,14 @@ mod tests {
     }
 
     #[test]
-    fn resized_charge_returns_its_bytes() {
-        let (queue, total) = (Budget::new(10), Budget::new(10));
+    fn charge_grows_up_to_the_budgets() {
+        let (queue, total) = (Budget::new(10), Budget::new(8));
         let mut charge = Charge::new([&queue, &total], 4).unwrap();
-        charge.resize(12);
-        assert_eq!((queue.used(), total.used()), (12, 12));
-        charge.resize(2);
+        assert!(charge.grow(9).is_none());
+        assert_eq!((queue.used(), total.used()), (4, 4));
+        charge.grow(8).unwrap();
+        charge.grow(2).unwrap();
+        assert_eq!((queue.used(), total.used()), (8, 8));
         drop(charge);
         assert_eq!((queue.used(), total.used()), (0, 0));
     }

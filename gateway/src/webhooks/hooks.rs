@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::SystemTime;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use sociable::protocol::maps::Map;
 use sociable::{Ack, DisconnectReason, EventName, Failure, Namespace, ParentNamespace, RawArgs, Socket};
@@ -113,16 +114,16 @@ impl Hooks {
         if endpoint.breaker.is_open() {
             return refuse(Outcome::BreakerOpen);
         }
-        let body = body::connect(socket, &self.shared.settings.headers);
+        let body = Bytes::from(body::connect(socket, &self.shared.settings.headers));
         let Some(charge) = endpoint.charge(cost(body.len())) else { return refuse(Outcome::Dropped) };
         let attributes = self.attributes(Kind::Connect, socket);
-        let message = Message::new(attributes.id.clone(), Some(attributes.headers(&self.shared.source)), body);
         let deadline = Instant::now() + self.shared.settings.deadline;
         let number = socket.id().as_str().bytes().map(usize::from).sum();
         let Some(client) = self.shared.client(number) else { return refuse(Outcome::Dropped) };
         let (shared, to) = (Arc::clone(&self.shared), Arc::clone(endpoint));
         let task = self.shared.handle(number).spawn(async move {
             let _charge = charge;
+            let message = Message { id: &attributes.id, attributes: Some(&attributes), body: &|| body.clone() };
             deliver(&shared, &client, &to, &message, Mode::Connect, deadline).await
         });
         match task.await {
@@ -201,14 +202,14 @@ impl Hooks {
             let data = body::to_json(&body::data_of(socket));
             let body = body::event(socket.namespace().name(), socket.id().as_str(), &name, &args, asked, &data);
             let event = attributes.structured(&self.shared.source, &body);
-            charge.resize(ITEM_COST + event.len());
+            charge.grow(ITEM_COST + event.len()).ok_or(Outcome::Dropped)?;
             batch::push(&self.shared, endpoint, event, charge);
             return Ok(());
         }
         let (mode, time) = if waits { (Mode::Wait, settings.deadline) } else { (Mode::Told, settings.told_deadline) };
         // Copied: the name is a part of the client's message.
         let content = Content::Event { name: ByteString::from(&*name), args, asked };
-        let item = Item { attributes, content, ack, mode, deadline: Instant::now() + time, charge, cost };
+        let item = Item { attributes, content, ack, mode, deadline: Instant::now() + time, _charge: charge, cost };
         if lanes::push(&self.shared, endpoint, socket, item, route.parallel) { Ok(()) } else { Err(Outcome::Dropped) }
     }
 
@@ -221,11 +222,13 @@ impl Hooks {
         let attributes = self.attributes(kind, socket);
         if route.batch {
             let event = attributes.structured(&self.shared.source, &body);
-            charge.resize(ITEM_COST + event.len());
-            return batch::push(&self.shared, endpoint, event, charge);
+            return match charge.grow(ITEM_COST + event.len()) {
+                Some(()) => batch::push(&self.shared, endpoint, event, charge),
+                None => endpoint.counters.count(Outcome::Dropped),
+            };
         }
         let deadline = Instant::now() + self.shared.settings.told_deadline;
-        let item = Item { attributes, content: Content::Ready(body), ack: None, mode: Mode::Told, deadline, charge, cost };
+        let item = Item { attributes, content: Content::Ready(body.into()), ack: None, mode: Mode::Told, deadline, _charge: charge, cost };
         if !lanes::push(&self.shared, endpoint, socket, item, false) {
             endpoint.counters.count(Outcome::Dropped);
         }

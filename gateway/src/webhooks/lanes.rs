@@ -7,6 +7,7 @@ use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
 use bytestring::ByteString;
 use futures_util::FutureExt;
 use parking_lot::{Mutex, MutexGuard};
@@ -24,7 +25,7 @@ use super::hooks::unavailable;
 use super::shared::Shared;
 
 /// The memory of a waiting webhook besides its content, in bytes.
-pub(super) const ITEM_COST: usize = 1024;
+pub(super) const ITEM_COST: usize = 2048;
 
 /// The number of maps. Threads meet at one of them alone.
 const SHARDS: usize = 16;
@@ -83,7 +84,8 @@ pub(super) struct Item {
     pub(super) ack: Option<Ack>,
     pub(super) mode: Mode,
     pub(super) deadline: Instant,
-    pub(super) charge: Charge,
+    /// Held until the webhook has ended.
+    pub(super) _charge: Charge,
     /// The bytes by which the lane counts it.
     pub(super) cost: usize,
 }
@@ -91,10 +93,10 @@ pub(super) struct Item {
 /// The content of a webhook.
 #[derive(Debug)]
 pub(super) enum Content {
-    /// An event. The arguments are JSON. The body gets the data that the socket has when its turn comes.
+    /// An event. The arguments are JSON. The body of each attempt gets the data that the socket has then.
     Event { name: ByteString, args: String, asked: bool },
     /// A body.
-    Ready(Vec<u8>),
+    Ready(Bytes),
 }
 
 impl Lanes {
@@ -152,7 +154,8 @@ pub(super) fn push(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>, socket: &Sock
     if parallel {
         lane.parallel += 1;
         drop(shard);
-        handle.spawn(async move { run(&shared, &key, &endpoint, item, true).await });
+        let mut item = item;
+        handle.spawn(async move { run(&shared, &key, &endpoint, &mut item, true).await });
     } else if !lane.driven {
         lane.driven = true;
         drop(shard);
@@ -171,17 +174,15 @@ pub(super) fn push(shared: &Arc<Shared>, endpoint: &Arc<Endpoint>, socket: &Sock
 
 /// Delivers the webhooks of a lane until none waits.
 async fn drive(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, first: Item) {
-    let mut next = Some(first);
-    while let Some(item) = next {
-        run(shared, key, endpoint, item, false).await;
-        next = {
-            let mut shard = shared.lanes.shard(key);
-            let item = shard.get_mut(key).and_then(|lane| lane.waiting.pop_front());
-            if item.is_none() {
-                finish(&mut shard, key, |lane| lane.driven = false);
-            }
-            item
+    let mut item = first;
+    loop {
+        run(shared, key, endpoint, &mut item, false).await;
+        let mut shard = shared.lanes.shard(key);
+        let Some(next) = shard.get_mut(key).and_then(|lane| lane.waiting.pop_front()) else {
+            return finish(&mut shard, key, |lane| lane.driven = false);
         };
+        drop(shard);
+        item = next;
     }
 }
 
@@ -196,22 +197,15 @@ fn finish(shard: &mut Map<Key, Lane>, key: &Key, note: impl FnOnce(&mut Lane)) {
 }
 
 /// Delivers one webhook, and applies its answer.
-async fn run(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, mut item: Item, parallel: bool) {
+async fn run(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, item: &mut Item, parallel: bool) {
     let mut own_ack = None;
-    let data = {
-        let mut shard = shared.lanes.shard(key);
-        let lane = shard.get_mut(key);
-        let owner = lane.as_ref().map(|lane| lane.owner.clone());
-        match lane {
-            // A socket that leaves takes the acknowledgement with it.
-            Some(lane) if !parallel => lane.current = item.ack.take(),
-            _ => own_ack = item.ack.take(),
-        }
-        drop(shard);
-        owner.map(|owner| owner.data()).unwrap_or_default()
-    };
+    match shared.lanes.shard(key).get_mut(key) {
+        // A socket that leaves takes the acknowledgement with it.
+        Some(lane) if !parallel => lane.current = item.ack.take(),
+        _ => own_ack = item.ack.take(),
+    }
     // A panic, which is in the log, must not keep the webhooks that wait behind this one.
-    let attempts = AssertUnwindSafe(attempt(shared, key, endpoint, &mut item, data));
+    let attempts = AssertUnwindSafe(attempt(shared, key, endpoint, item));
     let result = attempts.catch_unwind().await.unwrap_or(Err(Outcome::Failed));
     let (owner, ack) = {
         let mut shard = shared.lanes.shard(key);
@@ -235,14 +229,16 @@ async fn run(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, mut item
 }
 
 /// Delivers the content of a webhook.
-async fn attempt(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, item: &mut Item, data: Arc<[u8]>) -> Result<Reply, Outcome> {
-    let body = match std::mem::replace(&mut item.content, Content::Ready(vec![])) {
-        Content::Ready(body) => body,
-        Content::Event { name, args, asked } => body::event(&key.namespace, key.socket.as_str(), &name, &args, asked, &data),
+async fn attempt(shared: &Arc<Shared>, key: &Key, endpoint: &Arc<Endpoint>, item: &Item) -> Result<Reply, Outcome> {
+    let body = || match &item.content {
+        Content::Ready(body) => body.clone(),
+        Content::Event { name, args, asked } => {
+            let owner = shared.lanes.shard(key).get(key).map(|lane| lane.owner.clone());
+            let data = owner.map(|owner| owner.data()).unwrap_or_default();
+            body::event(&key.namespace, key.socket.as_str(), name, args, *asked, &data).into()
+        }
     };
-    drop(data);
-    item.charge.resize(ITEM_COST + body.len());
-    let message = Message::new(item.attributes.id.clone(), Some(item.attributes.headers(&shared.source)), body);
+    let message = Message { id: &item.attributes.id, attributes: Some(&item.attributes), body: &body };
     match shared.client(shared.lanes.number(key)) {
         Some(client) => deliver(shared, &client, endpoint, &message, item.mode, item.deadline).await,
         None => Err(Outcome::Dropped),
