@@ -56,7 +56,7 @@ describe("a file of settings", () => {
       ['otlp-endpoint = "ftp://collector"', "line 1, column 17: `otlp-endpoint`"],
       ["[webhooks]\nretries = 3\ntimeout-ms = 0\n", "line 3, column 1: `timeout-ms` is 0"],
       ['[webhooks]\nsecret-files = ["/nowhere/secret"]\n', "line 2, column 1: cannot read the secret in /nowhere/secret"],
-      ['[namespaces."/a"]\nconnect = "backend"\n', "line 2, column 11: `namespaces./a.connect`: the text is no URL"],
+      ['[namespaces."/a"]\nconnect = "backend"\n', 'line 2, column 11: `namespaces."/a".connect`: the text is no URL'],
       ['[namespaces."/a"]\nconnect = { url = "http://b/", batch = true }\n', "line 2, column 1: `connect` has `batch`"],
       ['[namespaces."/a".events]\nsay = "http://b/"\ndisconnect = "http://b/"\n', "line 3, column 1: `events` has `disconnect`"],
     ]) {

@@ -98,6 +98,9 @@ impl TryFrom<Settings> for KeySettings {
         if settings.burst == Some(0) || settings.concurrency == Some(0) {
             return Err("`burst` or `concurrency` is 0: use a number from 1 on");
         }
+        if settings.namespaces.iter().flatten().any(|pattern| !pattern.starts_with(['/', '*'])) {
+            return Err("wrong `namespaces`: begin each with `/`, such as `/chat` or `/team-*`");
+        }
         let scope = Scope { operations: settings.operations, namespaces: settings.namespaces, rooms: settings.rooms };
         Ok(Self { digest, scope, rate: settings.rate, burst: settings.burst, concurrency: settings.concurrency })
     }
@@ -376,6 +379,7 @@ mod tests {
             format!(r#""sha256":"{SECRET}{SECRET}","rate":0"#),
             format!(r#""secret":"{SECRET}","burst":0"#),
             format!(r#""secret":"{SECRET}","room":[]"#),
+            format!(r#""secret":"{SECRET}","namespaces":["/a","chat"]"#),
         ];
         for fields in wrong {
             let error = one(&fields).unwrap_err();

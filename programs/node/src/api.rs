@@ -97,6 +97,9 @@ impl ApiFlags {
 
     /// Returns the API, with keys that follow their file. Idempotency keys hold in the whole cluster if there is a link to JetStream.
     pub(crate) fn api(&self, io: &Server, keys: Keys, peers: Peers, jetstream: Option<&NatsLink>) -> Api {
+        if keys.names().is_empty() {
+            tracing::warn!("API without keys: add one to the file");
+        }
         if let Some(path) = self.api_keys.clone() {
             actix_web::rt::spawn(follow(path, keys.clone()));
         }

@@ -33,7 +33,7 @@ where
 
 /// Returns the content of a text that has no flags.
 pub(super) fn read_other<T: DeserializeOwned>(text: &str) -> Result<T, Mistake> {
-    tables::read(text, parsed(text)?)
+    tables::read(text, parsed(text)?, |_| false)
 }
 
 /// Returns a text as TOML.
@@ -71,7 +71,7 @@ fn parse<T: DeserializeOwned>(command: &Command, text: &str, is_given: impl Fn(&
     }
     let span = table.span();
     let rest = table.into_inner().into_iter().filter(|(key, _)| find(key.get_ref()).is_none()).collect();
-    Ok((arguments, tables::read(text, Spanned::new(span, rest))?))
+    Ok((arguments, tables::read(text, Spanned::new(span, rest), |name| find(name).is_some())?))
 }
 
 /// Returns a key and its value as an argument; none for a switch that is off. The error is the place and the kind of the expected value.

@@ -75,15 +75,18 @@ pub fn keys<T: DeserializeOwned>() -> &'static [&'static str] {
     keys
 }
 
-/// Returns the tables of a text.
-pub(super) fn read<T: DeserializeOwned>(text: &str, table: Spanned<DeTable<'_>>) -> Result<T, Mistake> {
+/// Returns the tables of a text. `is_flag` tells which keys stand above the tables.
+pub(super) fn read<T: DeserializeOwned>(text: &str, table: Spanned<DeTable<'_>>, is_flag: impl Fn(&str) -> bool) -> Result<T, Mistake> {
     T::deserialize(toml::Deserializer::from(table)).map_err(|error| {
         let start = error.span().map_or(0, |span| span.start);
         // Without its input the error shows the message, and the path of the key.
         let shown = error.to_string();
         let path = shown.strip_prefix(error.message()).and_then(|rest| rest.trim().strip_prefix("in "));
-        let cause = without_values(error.message());
-        Mistake::new(text, start, path.map_or_else(|| cause.clone(), |path| format!("{path}: {cause}")))
+        let mut cause = without_values(error.message());
+        if unknown_field(error.message()).is_some_and(|name| is_flag(name.trim_matches('`'))) {
+            cause = format!("{} stands in a table: write it above the first one", cause.split(' ').next().unwrap_or_default());
+        }
+        Mistake::new(text, start, path.map_or_else(|| cause.clone(), |path| format!("`{}`: {cause}", quoted(text, path.trim_matches('`')))))
     })
 }
 
@@ -98,6 +101,34 @@ fn place(text: &str, keys: &[&str]) -> Range<usize> {
         table = value.get_ref().as_table();
     }
     place
+}
+
+/// Returns a path of keys as TOML writes it. `path` has the keys of the text with dots between them.
+fn quoted(text: &str, path: &str) -> String {
+    let root = DeTable::parse(text).ok();
+    let mut table = root.as_ref().map(Spanned::get_ref);
+    let (mut rest, mut keys) = (path, vec![]);
+    while let Some((key, value)) = table.and_then(|table| table.iter().find(|(key, _)| begins_with_key(rest, key.get_ref()))) {
+        let name = key.get_ref();
+        let is_bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'));
+        keys.push(if is_bare { name.to_string() } else { format!("{name:?}") });
+        rest = rest.get(name.len()..).map_or("", |rest| rest.strip_prefix('.').unwrap_or(rest));
+        table = value.get_ref().as_table();
+    }
+    if !rest.is_empty() {
+        keys.push(rest.to_owned());
+    }
+    keys.join(".")
+}
+
+/// Returns whether a path of keys has this key first.
+fn begins_with_key(path: &str, key: &str) -> bool {
+    path.strip_prefix(key).is_some_and(|rest| !path.is_empty() && (rest.is_empty() || rest.starts_with('.')))
+}
+
+/// Returns the field of a message of `serde` that does not exist.
+fn unknown_field(message: &str) -> Option<&str> {
+    message.strip_prefix("unknown field ")?.split(", ").next()
 }
 
 /// Returns a message of `serde` without the value that it quotes, which may be a secret.

@@ -103,7 +103,9 @@ fn table_error_names_the_place_and_a_remedy() {
         ("[webhooks]\ntimeout-ms = -1", "line 2, column 14: `webhooks.timeout-ms`: expected a whole number in its range"),
         ("[webhooks]\nmode = 'often'", "line 2, column 8: `webhooks.mode`: expected `wait` or `tell`"),
         ("[webhooks]\nsecrets = 'x'", "line 2, column 11: `webhooks.secrets`: expected a list"),
-        ("[namespaces.'/chat']", "line 1, column 1: `namespaces./chat`: missing field `connect`"),
+        ("[namespaces.'/chat']", "line 1, column 1: `namespaces.\"/chat\"`: missing field `connect`"),
+        ("[namespaces.'/a.b'.connect]", "line 1, column 1: `namespaces.\"/a.b\".connect`: expected a text"),
+        ("[webhooks]\nport = 4000", "line 2, column 1: `webhooks`: `port` stands in a table: write it above the first one"),
         ("[webhooks]\nmode = 'wait'\nmode = 'wait'", "line 3, column 1: duplicate key"),
     ] {
         assert_eq!(settings(text).unwrap_err(), fault, "{text}");
