@@ -140,7 +140,7 @@ test("what passes on the bus is printed", async (t) => {
     ["--namespace", "/watched", "--to", "red", "--except", "blue", "emit", "news", "1", '{"a":[true]}'],
     ["--namespace", "/watched", "--msgpack", "emit", "packed", "x", "--volatile"],
     ["--namespace", "/watched", "--to", "red", "join", "green"],
-    ["--namespace", "/watched", "disconnect", "--close"],
+    ["--namespace", "/watched", "disconnect", "--close", "--all"],
     ["--namespace", "/watched", "server", "note", "7"],
   ]) assert.deepEqual(await run([...bus, ...args]), { code: 0, stdout: "", stderr: "" });
   assert.equal(await within(ended, "the last line"), 0, told);

@@ -116,7 +116,7 @@ for (const [name, { program, args }, { cluster, flags, nodes }] of cases) {
       assert.ok(other.connected && stranger.connected, "the others stay");
 
       const closed = [besideOther, besideStranger].map((socket) => once(socket, "disconnect"));
-      await tell("--namespace", "/api", "disconnect", "--close");
+      await tell("--namespace", "/api", "disconnect", "--close", "--all");
       await Promise.all(closed);
       await settle(besideA, besideB);
     });

@@ -27,7 +27,7 @@ pub(crate) async fn run(flags: &Flags) -> Result<(), Failure> {
         }
         What::Join { rooms } => emitter.sockets_join(rooms.iter().map(String::as_str))?,
         What::Leave { rooms } => emitter.sockets_leave(rooms.iter().map(String::as_str))?,
-        What::Disconnect { close } => emitter.disconnect_sockets(*close)?,
+        What::Disconnect { close, .. } => emitter.disconnect_sockets(*close)?,
         What::Server { event, arg } => emitter.server_side_emit(event, &arg.as_deref().map(value))?,
         _ => return Err(Failure::Usage("the command needs the API: set SOCIABLE_API_KEY".into())),
     }

@@ -36,7 +36,7 @@ impl Call {
             }
             What::Join { rooms } => ("join", false, true, json!({ "join": rooms })),
             What::Leave { rooms } => ("leave", false, true, json!({ "leave": rooms })),
-            What::Disconnect { close } => ("disconnect", false, true, json!({ "close": close })),
+            What::Disconnect { close, .. } => ("disconnect", false, true, json!({ "close": close })),
             What::Sockets { limit, auth } => ("sockets", true, false, json!({"limit": limit, "auth": auth})),
             What::Rooms { prefix, limit } => ("rooms", true, false, json!({"prefix": prefix, "limit": limit})),
             What::Count => ("count", true, false, json!({})),

@@ -107,6 +107,9 @@ pub(crate) enum What {
         /// Close their connections too
         #[arg(long)]
         close: bool,
+        /// Disconnect all sockets of the namespace; needed without --to
+        #[arg(long)]
+        all: bool,
     },
     /// List the sockets; needs the API
     Sockets {
@@ -180,6 +183,18 @@ impl Flags {
         match &self.api {
             Some(_) => Err(Failure::Usage(format!("`{command}` uses NATS: leave --api out, or unset SOCIABLE_API"))),
             None => Ok(()),
+        }
+    }
+
+    /// Refuses to disconnect all sockets because of a forgotten flag.
+    pub(crate) fn refuse_all(&self) -> Result<(), Failure> {
+        let What::Disconnect { all, .. } = self.what else { return Ok(()) };
+        match (all, self.to.is_empty()) {
+            (false, true) => {
+                Err(Failure::Usage("`disconnect` has no rooms: name them with --to, or add --all for all sockets of the namespace".into()))
+            }
+            (true, false) => Err(Failure::Usage("`disconnect` has --all and --to: leave one out".into())),
+            _ => Ok(()),
         }
     }
 

@@ -9,6 +9,9 @@ use crate::answer::Answer;
 use crate::call::Call;
 use crate::failure::{Failure, cause};
 
+/// The path of the API.
+const PATH: &str = "/api/v1";
+
 /// The longest answer.
 const MAX_ANSWER: usize = 256 << 20;
 
@@ -22,7 +25,7 @@ pub(crate) async fn send(api: &str, key: &str, call: &Call) -> Result<Answer, Fa
         builder = builder.tls_certs_only([]);
     }
     let client = builder.build().map_err(|error| Failure::Failed(format!("cannot speak TLS: {}", cause(&error))))?;
-    let address = format!("{}/api/v1/{}", api.trim_end_matches('/'), call.operation);
+    let address = format!("{}{PATH}/{}", base(api), call.operation);
     let request = if call.is_read {
         client.get(format!("{address}?{}", call.query()))
     } else {
@@ -36,6 +39,12 @@ pub(crate) async fn send(api: &str, key: &str, call: &Call) -> Result<Answer, Fa
     let status = response.status().as_u16();
     let is_later = response.headers().contains_key(RETRY_AFTER);
     Ok(Answer { status, is_later, body: body(api, response).await?.freeze() })
+}
+
+/// Returns an address without the path of the API, which may stand behind it.
+fn base(api: &str) -> &str {
+    let api = api.trim_end_matches('/');
+    api.strip_suffix(PATH).unwrap_or(api)
 }
 
 async fn body(api: &str, mut response: Response) -> Result<BytesMut, Failure> {
@@ -57,4 +66,17 @@ fn failed(api: &str, error: &reqwest::Error) -> Failure {
     let shown = shown.as_deref().unwrap_or("its address");
     let text = if error.is_timeout() { "no answer in time".into() } else { cause(error) };
     Failure::Later(format!("cannot reach the API at {shown}: {text}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_may_have_the_path_of_the_api() {
+        for address in ["http://a:1", "http://a:1/", "http://a:1/api/v1", "http://a:1/api/v1/"] {
+            assert_eq!(base(address), "http://a:1");
+        }
+        assert_eq!(base("http://a:1/behind/api/v1"), "http://a:1/behind");
+    }
 }

@@ -37,6 +37,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(flags: &Flags) -> Result<(), Failure> {
+    flags.refuse_all()?;
     if let What::Watch { lines } = flags.what {
         flags.refuse_api("watch")?;
         return watch::run(flags, lines).await;
