@@ -1,8 +1,12 @@
 //! `cargo xtask ci`: what must pass before a change is taken.
 
+use std::fs::File;
+use std::io;
+use std::process::{Child, Command, Stdio};
+
 use crate::report::Report;
 use crate::rust::cargo;
-use crate::{book, compose, deny, features, js, package, rust, starters, tally, test, tidy, tools, tree};
+use crate::{book, compose, deny, features, js, package, rust, starters, tally, test, tidy, tools, tree, workspace};
 
 /// The node and the libraries that it is made of.
 const PORTABLE: [&str; 8] = [
@@ -16,8 +20,42 @@ const PORTABLE: [&str; 8] = [
     "sociable-node",
 ];
 
-/// The checks, the quickest first, then the tests. Each runs even if one before it failed: one run shows all there is to mend.
+/// The checks beside the tests. Each runs even if one before it failed: one run shows all there is to mend.
 pub(crate) fn run(report: &mut Report) {
+    // Most tests wait more than they compute, so the compiler gets the rest of the processors.
+    let checks = start_checks();
+    if cfg!(target_os = "linux") {
+        compose::syntax(report);
+        test::run(report, &[]);
+    } else {
+        portable(report);
+    }
+    finish_checks(report, checks);
+}
+
+/// Starts the checks with what the tests leave of the processors. Their output is kept, and their folder is another, so that neither waits
+/// for the other's cargo.
+fn start_checks() -> io::Result<Child> {
+    let folder = workspace::target().join("checks");
+    std::fs::create_dir_all(&folder)?;
+    let output = File::create(folder.join("output"))?;
+    let mut checks = Command::new("nice");
+    checks.args(["-n", "19"]).arg(std::env::current_exe()?).arg("check").env("CARGO_TARGET_DIR", &folder);
+    checks.stdout(output.try_clone()?).stderr(output).stdin(Stdio::null()).spawn()
+}
+
+/// Waits for the checks, and shows their output.
+fn finish_checks(report: &mut Report, checks: io::Result<Child>) {
+    let ended = checks.and_then(|mut checks| checks.wait());
+    let output = workspace::target().join("checks/output");
+    let shown = "cat \"$1\"; exit \"$2\"";
+    let mut show = Command::new("sh");
+    let code = ended.ok().and_then(|status| status.code()).unwrap_or(1).to_string();
+    report.tests("checks", show.args(["-c", shown, "checks"]).arg(output).arg(code), tally::acceptance);
+}
+
+/// The checks, the quickest first.
+pub(crate) fn check(report: &mut Report) {
     tidy::run(report);
     tree::check(report);
     report.check("formatting", &mut cargo(&["fmt", "--all", "--check"]));
@@ -33,12 +71,6 @@ pub(crate) fn run(report: &mut Report) {
     deny::run(report);
     package::check(report);
     book::build(report);
-    if cfg!(target_os = "linux") {
-        compose::syntax(report);
-        test::run(report, &[]);
-    } else {
-        portable(report);
-    }
 }
 
 /// The tests that need nothing of Linux: those of the libraries, real clients on a node, and the README's quick start.

@@ -5,7 +5,7 @@
 //! - `rust`, `js`, `clients`, `backends`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
 //! - `starters`: the projects in `examples/`
-//! - `ci`: the checks before the tests
+//! - `ci`: the checks, and the tests beside them
 //! - `features`: each feature of a package alone
 //! - `deny`: the rules for dependencies
 //! - `tidy`: rules that no compiler checks
@@ -74,8 +74,10 @@ enum Chore {
         #[arg(long, value_enum)]
         only: Vec<Part>,
     },
-    /// Formatting, lints, documentation, tidiness, then all tests: what must pass before a change is taken.
+    /// All checks and all tests: what must pass before a change is taken.
     Ci,
+    /// Formatting, lints, documentation, tidiness, licences and packages: all checks that need no test.
+    Check,
     /// Check the project's rules that no compiler checks.
     Tidy,
     /// Write the references: docs/configuration.md and a file of settings for each program from `--help`, and
@@ -133,6 +135,7 @@ fn main() -> ExitCode {
     match Cli::parse().chore {
         Chore::Test { only } => test::run(&mut report, &only),
         Chore::Ci => ci::run(&mut report),
+        Chore::Check => ci::check(&mut report),
         Chore::Tidy => tidy::run(&mut report),
         Chore::Reference => reference::write(&mut report),
         Chore::Bench(options) => bench::run(&mut report, &options),
