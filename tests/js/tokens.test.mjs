@@ -2,8 +2,11 @@
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import crypto from "node:crypto";
-import { writeFileSync } from "node:fs";
+import { readFileSync, writeFileSync } from "node:fs";
 import http from "node:http";
+import https from "node:https";
+import { certificates } from "./certificates.mjs";
+import { scratch } from "./cluster.mjs";
 import { client, connect, freePort, freshNode, once, request, settingsFile, until } from "./lib.mjs";
 
 const CURVES = { ES256: "P-256", ES384: "P-384" };
@@ -29,13 +32,14 @@ function sign(alg, key, claims, kid) {
 
 const claims = (changes) => ({ sub: "ann", exp: Math.floor(Date.now() / 1000) + 600, ...changes });
 
-/** A server of keys, whose set can change. */
-async function keyServer(t) {
-  const server = http.createServer((_, response) => response.setHeader("content-type", "application/json").end(JSON.stringify({ keys: server.keys })));
+/** A server of keys, whose set can change; over TLS with a certificate. */
+async function keyServer(t, tls) {
+  const answer = (_, response) => response.setHeader("content-type", "application/json").end(JSON.stringify({ keys: server.keys }));
+  const server = tls ? https.createServer(tls, answer) : http.createServer(answer);
   server.keys = [];
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   t.after(() => server.close());
-  server.url = `http://127.0.0.1:${server.address().port}/jwks.json`;
+  server.url = `${tls ? "https://localhost" : "http://127.0.0.1"}:${server.address().port}/jwks.json`;
   server.publish = (kid, { publicKey }) => server.keys.push({ ...publicKey.export({ format: "jwk" }), kid, use: "sig" });
   return server;
 }
@@ -70,6 +74,21 @@ test("tokens of every kind of key are accepted from a URL of keys", async (t) =>
   keys.publish("next", next);
   assert.equal(await refusal(t, node, "/chat", sign("ES256", next.privateKey, claims(), "next")), null);
   assert.deepEqual(plain(await refusal(t, node, "/chat", sign("ES256", pairs.ES256.privateKey, claims(), "ES256"))), denied("unknown_key"));
+});
+
+test("keys over TLS need a root that the system knows", async (t) => {
+  const { ca, key, certificate } = certificates("localhost", scratch("jwks").folder);
+  const keys = await keyServer(t, { key: readFileSync(key), cert: readFileSync(certificate) });
+  const pair = keyPair("ES256");
+  keys.publish("one", pair);
+  const settings = settingsFile(t, `[namespaces."/chat".jwt]\njwks = "${keys.url}"\nunknown-key-ms = 1\n`);
+  const token = sign("ES256", pair.privateKey, claims(), "one");
+  const strange = await freshNode(t, "--config", settings);
+  assert.equal((await refusal(t, strange, "/chat", token))?.data.code, "E_TOKEN");
+  process.env.SSL_CERT_FILE = ca;
+  t.after(() => delete process.env.SSL_CERT_FILE);
+  const node = await freshNode(t, "--config", settings);
+  await until(async () => (await refusal(t, node, "/chat", token)) === null, "the keys are read");
 });
 
 describe("tokens by a shared secret", () => {

@@ -1,9 +1,9 @@
 // The traces that `sociable-node` sends, as a collector of OpenTelemetry gets them.
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
-import { execFileSync, spawnSync } from "node:child_process";
+import { spawnSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import path from "node:path";
+import { certificates } from "./certificates.mjs";
 import { scratch, startNats } from "./cluster.mjs";
 import { ask, connect, freshNode, once, until } from "./lib.mjs";
 import { collector } from "./otlp.mjs";
@@ -115,18 +115,6 @@ describe("an event that crosses nodes", () => {
 });
 
 describe("a collector", () => {
-  /** A certificate that a root of our own has signed, for a name. */
-  function certificates(name, folder) {
-    const file = (part) => path.join(folder, `${name}-${part}.pem`);
-    const openssl = (...args) => execFileSync("openssl", args, { stdio: "pipe" });
-    const curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
-    openssl("req", "-x509", ...curve, "-keyout", file("ca-key"), "-out", file("ca"), "-subj", `/CN=${name} root`);
-    const extensions = ["-addext", "basicConstraints=critical,CA:FALSE", "-addext", `subjectAltName=DNS:${name}`];
-    const signed = ["-CA", file("ca"), "-CAkey", file("ca-key")];
-    openssl("req", "-x509", ...signed, ...curve, "-keyout", file("key"), "-out", file("certificate"), "-subj", `/CN=${name}`, ...extensions);
-    return { ca: file("ca"), key: file("key"), certificate: file("certificate") };
-  }
-
   test("is reached by TLS, by a root of its own and with a certificate", async (t) => {
     const { folder } = scratch("otlp");
     const [server, client] = [certificates("localhost", folder), certificates("node", folder)];

@@ -44,7 +44,7 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 18] = [
+const APART: [&str; 19] = [
     "api-faults.test.mjs",
     "backends.test.mjs",
     "browser.test.mjs",
@@ -61,6 +61,7 @@ const APART: [&str; 18] = [
     "proxies.test.mjs",
     "rolling.test.mjs",
     "starter-python.test.mjs",
+    "tokens.test.mjs",
     "traces.test.mjs",
     "your-application.test.mjs",
 ];
@@ -102,9 +103,9 @@ pub(crate) fn emitters(report: &mut Report) {
     });
 }
 
-/// Backends in several languages, and the Python starter as processes, with real clients.
+/// Backends in several languages, the Python starter and tokens as processes, with real clients.
 pub(crate) fn backends(report: &mut Report, name: &str, python: &Path, chromium: &Path, nats: &tools::Nats) {
-    node_test(report, name, &["backends.test.mjs", "starter-python.test.mjs", "your-application.test.mjs"], |command| {
+    node_test(report, name, &["backends.test.mjs", "starter-python.test.mjs", "tokens.test.mjs", "your-application.test.mjs"], |command| {
         command.env("NATS_SERVER", &nats.program).env("PYTHON", python).env("PHP", "php").env("CHROMIUM", chromium);
         command.env("SOCIABLE_BALANCER", workspace::balancer_binary());
     });
