@@ -44,10 +44,9 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 19] = [
+const APART: [&str; 18] = [
     "api-faults.test.mjs",
     "backends.test.mjs",
-    "browser.test.mjs",
     "ctl.test.mjs",
     "differential.test.mjs",
     "emitters.test.mjs",
@@ -230,14 +229,24 @@ pub(crate) fn differential(report: &mut Report) {
     });
 }
 
-/// The page in a headless Chromium.
-pub(crate) fn browser(report: &mut Report) {
-    const NAME: &str = "page in a browser";
-    match tools::ensure_chromium() {
-        Ok(chromium) => node_test(report, NAME, &["browser.test.mjs"], |command| {
-            command.env("CHROMIUM", &chromium).env("SCREENSHOTS", workspace::target().join("screenshots"));
-        }),
-        Err(why) => report.skip(NAME, &why),
+/// The search for a program, or the reason why it is missing.
+type Ensure = fn() -> Result<PathBuf, String>;
+
+/// The page of a node and the official client in each browser: every file of `tests/js/browsers`. None has to be named to be run.
+pub(crate) fn browsers(report: &mut Report) {
+    let browsers: [(&str, &str, Ensure); 3] = [
+        ("chromium", "CHROMIUM", tools::ensure_chromium),
+        ("firefox", "FIREFOX", tools::ensure_firefox),
+        ("webkit", "WEBKIT_DRIVER", tools::ensure_webkit),
+    ];
+    for (browser, variable, ensure) in browsers {
+        let name = format!("pages in {browser}");
+        match ensure().and_then(|program| Ok((program, test_files("browsers")?))) {
+            Ok((program, files)) => node_test(report, &name, &files.iter().map(String::as_str).collect::<Vec<_>>(), |command| {
+                command.env("BROWSER", browser).env(variable, program).env("SCREENSHOTS", workspace::target().join("screenshots"));
+            }),
+            Err(why) => report.skip(&name, &why),
+        }
     }
 }
 

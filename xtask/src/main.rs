@@ -18,7 +18,7 @@
 //! - `release`: checks, then publication
 //! - `compose`: the images and the cluster of docker-compose.yml
 //! - `report`: runs commands as steps, counts their tests, prints the summary
-//! - `tools`: finds or installs Node, Chromium, Python and NATS servers
+//! - `tools`: finds or installs Node, browsers, Python and NATS servers
 //! - `python`: packages and programs of PyPI
 //! - `workspace`: paths
 //! - `packages`: the packages of the workspace

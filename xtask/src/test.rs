@@ -30,7 +30,7 @@ pub(crate) enum Part {
     Jitter,
     /// Attacks that take long. They run only if they are asked for.
     Hostile,
-    /// The node's page in a headless Chromium.
+    /// The node's page and the official client in Chromium, Firefox and WebKit.
     Browser,
     /// The reference of the settings, compared with the programs.
     Reference,
@@ -121,7 +121,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
             js::hostile(report);
         }
         if wanted(Part::Browser) {
-            js::browser(report);
+            js::browsers(report);
         }
     }
     if wanted(Part::Official) {

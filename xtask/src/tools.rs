@@ -47,6 +47,28 @@ pub(crate) fn ensure_chromium() -> Result<PathBuf, String> {
     known().ok_or_else(|| "chromium was installed but is not found".into())
 }
 
+/// The path of a Firefox, or why there is none.
+pub(crate) fn ensure_firefox() -> Result<PathBuf, String> {
+    if let Some(chosen) = env::var_os("FIREFOX") {
+        return Ok(chosen.into());
+    }
+    let known = || ["firefox-esr", "firefox"].iter().find_map(|name| find(name));
+    if let Some(firefox) = known() {
+        return Ok(firefox);
+    }
+    install(&["firefox-esr", "fonts-dejavu-core"])?;
+    known().ok_or_else(|| "firefox-esr was installed but is not found".into())
+}
+
+/// The path of the program that drives WebKit, or why there is none. Its browser needs a display, which `Xvfb` is.
+pub(crate) fn ensure_webkit() -> Result<PathBuf, String> {
+    let driver = || env::var_os("WEBKIT_DRIVER").map(PathBuf::from).or_else(|| find("WebKitWebDriver"));
+    if driver().is_none() || find("Xvfb").is_none() {
+        install(&["webkit2gtk-driver", "xvfb", "fonts-dejavu-core"])?;
+    }
+    driver().ok_or_else(|| "webkit2gtk-driver was installed but WebKitWebDriver is not found".into())
+}
+
 /// Ensures that a Python with environments exists. Returns the reason if it can't be installed.
 pub(crate) fn ensure_python() -> Result<(), String> {
     let works = || output("python3", &["-c", "import ensurepip, venv; print('yes')"]).is_some_and(|answer| answer.trim() == "yes");
