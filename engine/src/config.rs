@@ -34,6 +34,7 @@ pub struct Config {
     pub ping_interval: Duration,
     pub ping_timeout: Duration,
     pub max_http_buffer_size: usize,
+    pub http_request_body_timeout: Duration,
     pub max_outbox: usize,
     pub max_unread: usize,
     pub max_sessions: usize,
@@ -96,6 +97,7 @@ impl Config {
             ping_interval: Duration::from_secs(25),
             ping_timeout: Duration::from_secs(20),
             max_http_buffer_size: 1_000_000,
+            http_request_body_timeout: Duration::from_secs(30),
             // A client on a bad mobile link catches up with this in seconds.
             max_outbox: 1 << 20,
             // Without it, ten thousand stuck clients could hold 10 GB.
@@ -145,6 +147,7 @@ impl Config {
         require(!self.ping_interval.is_zero(), "ping_interval: give at least 1 ms");
         require(!self.ping_timeout.is_zero(), "ping_timeout: give at least 1 ms");
         require(self.max_http_buffer_size > 0, "max_http_buffer_size: give at least 1 byte");
+        require(!self.http_request_body_timeout.is_zero(), "http_request_body_timeout: give at least 1 ms");
         require(self.max_outbox > 0, "max_outbox: give at least 1 byte");
         require(self.max_unread > 0, "max_unread: give at least 1 byte");
         require(self.max_sessions > 0, "max_sessions: give at least 1");

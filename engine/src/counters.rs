@@ -110,6 +110,8 @@ crate::counters! {
     ConnectionsShed / connections_shed,
     /// Request bodies longer than allowed.
     BodiesTooLarge / bodies_too_large,
+    /// Request bodies that did not arrive in time.
+    BodiesLate / bodies_late,
     /// Connections that were cut off because their clients did not close them after the end, or sent too much.
     LingersCut / lingers_cut,
     /// Sessions closed because a packet could not be read, at either layer.

@@ -49,9 +49,19 @@ macro_rules! engine_options {
 
         /// Sets the longest message that a client may send, in bytes: 1,000,000 by default.
         ///
-        /// A longer request body is answered by 413. A longer WebSocket message closes the connection with status 1009.
+        /// A longer request body is answered by 413 and ends the session. A longer WebSocket message closes the connection with status 1009. The
+        /// reason is a transport error in both cases.
         pub fn max_http_buffer_size(mut self, bytes: usize) -> Self {
             self.config.max_http_buffer_size = bytes;
+            self
+        }
+
+        /// Sets how long the body of a request may take to arrive: 30 s by default.
+        ///
+        /// A later body is answered by 408 and ends the session with a transport error. The JavaScript server also limits the chunks of a body
+        /// (`maxBufferedChunks`). Here a body is copied into one buffer, so its chunks cost no memory and have no limit.
+        pub fn http_request_body_timeout(mut self, timeout: std::time::Duration) -> Self {
+            self.config.http_request_body_timeout = timeout;
             self
         }
 

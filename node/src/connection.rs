@@ -337,7 +337,8 @@ struct Unsendable;
 /// Runs the namespace's middleware for a socket. Returns the rooms of its session: middleware sees them and may leave them.
 async fn ask_middleware(socket: &Rc<LocalSocket>, claimed: Option<&mut Claimed>) -> Result<Set<Room>, Failure> {
     let missed = claimed.as_ref().and_then(|claimed| claimed.missed());
-    let known: Set<Room> = missed.into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room).collect();
+    let rooms = missed.into_iter().flat_map(|missed| missed.rooms).map(|(room, _)| room);
+    let known: Set<Room> = rooms.filter(|room| !socket.shared.is_own_room(room)).collect();
     socket.shared.choose_rooms(known.iter().cloned());
     let context = ConnectContext { socket: socket.socket() };
     for middleware in &socket.setup().middleware {

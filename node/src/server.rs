@@ -71,7 +71,7 @@ impl Server {
     ///
     /// ```
     /// let io = sociable::Server::builder().build()?;
-    /// io.of_pattern(regex::Regex::new(r"^/document-\d+$")?);
+    /// io.of_pattern(regex::Regex::new("^/document-[0-9]+$")?);
     /// assert!(io.find("/document-7").is_some() && io.find("/picture-7").is_none());
     /// assert_eq!(io.namespaces().len(), 1, "only the main namespace");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -83,11 +83,14 @@ impl Server {
 
     /// Returns the namespaces whose names match a pattern. Each is created when the first client asks for it.
     ///
+    /// In this crate's patterns `\d` matches the digits of every script, and `\w` and `(?i)` go beyond ASCII, too. In JavaScript they are ASCII: write
+    /// `[0-9]` or `(?-u:\d)`.
+    ///
     /// ```
     /// use sociable::{Server, Socket};
     ///
     /// let io = Server::builder().build()?;
-    /// let documents = io.of_pattern(regex::Regex::new(r"^/document-\d+$")?);
+    /// let documents = io.of_pattern(regex::Regex::new("^/document-[0-9]+$")?);
     /// documents.on_connect(async |socket: Socket| println!("{} opened {}", socket.id(), socket.namespace().name()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

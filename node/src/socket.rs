@@ -177,7 +177,7 @@ impl Socket {
     ///
     /// In a namespace's middleware: the rooms that the socket joins once it is connected.
     pub fn rooms(&self) -> Vec<Room> {
-        let own = (self.is_connected() || self.recovered()).then(|| self.client_id());
+        let own = ((self.is_connected() || self.recovered()) && !self.0.has_left_own_room()).then(|| self.client_id());
         match self.0.stage() {
             Stage::Disconnected => vec![],
             _ => self.0.rooms().into_iter().chain(own).collect(),
@@ -193,6 +193,9 @@ impl Socket {
     }
 
     /// Leaves rooms, also for a disconnected client that may return.
+    ///
+    /// A socket that leaves the room of its own id gets no more broadcasts to its id. Its own [`emit`](Self::emit) still reaches it, but is not
+    /// [recovered](crate::Recovery).
     pub fn leave(&self, rooms: impl IntoRooms) {
         let rooms = rooms.into_rooms();
         self.order(Operation::Leave(rooms.clone()), move |socket| socket.leave_rooms(&rooms));
@@ -401,7 +404,9 @@ impl Socket {
     fn emit_with(&self, event: &str, args: impl EmitArgs, flags: Flags) -> Result<(), EmitError> {
         check_name(event)?;
         let args = args.into_args(self.encoding())?;
-        if let Some(recoveries) = self.0.namespace.recoveries().filter(|_| !flags.volatile && self.0.has_been_let_in()) {
+        if let Some(recoveries) =
+            self.0.namespace.recoveries().filter(|_| !flags.volatile && self.0.has_been_let_in() && !self.0.has_left_own_room())
+        {
             // A disconnected client gets the event when it returns.
             let waits = |recovery: &RecoveryHandle| !recovery.void.load(Ordering::Acquire) && recoveries.history.holds(&recovery.pid);
             let may_get_it = self.is_connected() || self.0.recovery.as_deref().is_some_and(waits);

@@ -1,10 +1,10 @@
 //! The state of a socket that all threads share.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
-use sociable_adapter::{Room, SocketInfo};
+use sociable_adapter::{Room, SocketInfo, own_room};
 use sociable_engine::Handshake;
 use sociable_protocol::{Args, Id, Value};
 
@@ -38,6 +38,8 @@ pub(crate) struct SocketState {
     /// True for clients of Socket.IO 2 or before.
     pub(crate) old: bool,
     stage: AtomicU8,
+    /// True if the socket has left the room of its id. Written on its own thread only.
+    left_own_room: AtomicBool,
     /// Rarely used state.
     rest: Mutex<Rest>,
 }
@@ -88,7 +90,19 @@ impl SocketState {
 
     pub(crate) fn new(id: Id, namespace: Namespace, worker: usize, slot: u32, handshake: Handshake, auth: Args) -> Self {
         let stage = AtomicU8::new(Stage::Connecting as u8);
-        Self { id, namespace, worker, slot, handshake, auth, recovery: None, old: false, stage, rest: Mutex::default() }
+        Self {
+            id,
+            namespace,
+            worker,
+            slot,
+            handshake,
+            auth,
+            recovery: None,
+            old: false,
+            stage,
+            left_own_room: AtomicBool::new(false),
+            rest: Mutex::default(),
+        }
     }
 
     /// Returns the socket with a state of recovery, and with its data from before if it returned.
@@ -139,11 +153,27 @@ impl SocketState {
         self.rest.lock().rooms.contains(room)
     }
 
+    /// Returns whether a room is that of the socket's id.
+    pub(crate) fn is_own_room(&self, room: &str) -> bool {
+        room == self.id.as_str() || self.old && own_room(room) == Some(self.id)
+    }
+
+    /// Returns whether the socket has left the room of its id.
+    #[inline]
+    pub(crate) fn has_left_own_room(&self) -> bool {
+        self.left_own_room.load(Ordering::Acquire)
+    }
+
+    /// Notes whether the socket has left the room of its id. Returns false if it was so before.
+    pub(crate) fn set_left_own_room(&self, left: bool) -> bool {
+        self.left_own_room.swap(left, Ordering::AcqRel) != left
+    }
+
     /// Adds rooms that the socket joins once it is connected.
     pub(crate) fn choose_rooms(&self, rooms: impl IntoIterator<Item = Room>) {
         let mut rest = self.rest.lock();
         for room in rooms {
-            if *room != *self.id.as_str() && !rest.rooms.contains(&room) {
+            if !self.is_own_room(&room) && !rest.rooms.contains(&room) {
                 rest.rooms.add(room);
             }
         }
@@ -162,7 +192,8 @@ impl SocketState {
     /// Returns the information for other nodes.
     pub(crate) fn info(&self) -> SocketInfo {
         let rest = self.rest.lock();
-        let rooms = rest.rooms.iter().cloned().chain([self.id.as_str().into()]).collect();
+        let own = (!self.has_left_own_room()).then(|| self.id.as_str().into());
+        let rooms = rest.rooms.iter().cloned().chain(own).collect();
         SocketInfo {
             id: self.id,
             rooms,

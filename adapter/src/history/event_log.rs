@@ -234,18 +234,12 @@ impl EventLog {
     pub(crate) fn find(&self, session: &SavedSession, known: &[Position], stays: &Stays) -> Vec<Arc<Entry>> {
         let from = known.iter().map(|position| self.covered_up_to(position)).max().unwrap_or(self.first);
         let Some(lists) = self.lists.get(&session.namespace) else { return vec![] };
-        let mut places: Vec<u64> = lists.from(None, from).chain(lists.from(Some(session.id.as_str()), from)).collect();
+        let mut places: Vec<u64> = lists.from(None, from).collect();
         for room in stays.names() {
             places.extend(lists.from(Some(room), from));
         }
         places.sort_unstable();
         places.dedup();
-        let visited = |room: &str, mark: &Position| {
-            if room == session.id.as_str() {
-                return !session.since.covers(mark);
-            }
-            stays.visited(room, mark)
-        };
         let for_it = |entry: &Arc<Entry>| {
             let mark = entry.mark();
             let Entry { target, .. } = &**entry;
@@ -257,9 +251,9 @@ impl EventLog {
                 && (if target.rooms.is_empty() {
                     !session.since.covers(&mark)
                 } else {
-                    target.rooms.iter().any(|room| visited(room, &mark))
+                    target.rooms.iter().any(|room| stays.visited(room, &mark))
                 })
-                && !target.except.iter().any(|room| visited(room, &mark))
+                && !target.except.iter().any(|room| stays.visited(room, &mark))
         };
         let found = places.iter().filter_map(|place| self.at(*place));
         found.filter(|entry| for_it(entry)).cloned().collect()

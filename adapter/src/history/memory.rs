@@ -67,7 +67,9 @@ impl MemoryHistory {
     }
 
     fn decode_offset(&self, offset: &str) -> Option<u64> {
-        offset.strip_prefix(self.epoch.as_str())?.strip_prefix('.')?.parse().ok()
+        let number = offset.strip_prefix(self.epoch.as_str())?.strip_prefix('.')?.parse().ok()?;
+        // Other spellings of the number were never given out.
+        (self.offset(&self.position(number)) == offset).then_some(number)
     }
 
     /// Returns true for an offset of another history.
@@ -167,8 +169,9 @@ impl History for MemoryHistory {
         let head = self.position(contents.head);
         drop(contents);
         let bytes: usize = entries.iter().map(|entry| entry.frames.len() + OVERHEAD).sum();
+        let own_is_listed = stays.own_is_listed();
         let (rooms, left_rooms) = stays.into_rooms(&known);
-        let missed = Missed { entries, offsets: vec![], head, rooms, left_rooms };
+        let missed = Missed { entries, offsets: vec![], head, rooms, own_is_listed, left_rooms };
         (bytes <= self.limits.session_bytes).then_some(missed)
     }
 

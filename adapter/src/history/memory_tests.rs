@@ -27,6 +27,7 @@ impl Bench {
             pid: self.ids.draw(),
             id: self.ids.draw(),
             rooms,
+            own_is_listed: false,
             left_rooms: LeftRooms::default(),
             data: None,
             since: Position::default(),
@@ -139,7 +140,8 @@ fn history_refuses_offsets_it_never_gave_out() {
     bench.append("red", 1);
     bench.append("red", 1);
     let foreign = MemoryHistory::new(LIMITS).offset(&at(&bench, 3));
-    for offset in ["", "3", ".3", "text", &foreign, &bench.history.offset(&at(&bench, 99))] {
+    let others = before.replace(".1", ".+1");
+    for offset in ["", "3", ".3", "text", &foreign, &bench.history.offset(&at(&bench, 99)), &others, &before.replace(".1", ".01")] {
         assert_eq!(bench.missed(&session, Some(offset)), None, "{offset}");
     }
     assert_eq!(bench.missed(&session, Some(&before)), Some(vec![2, 3]));

@@ -158,9 +158,12 @@ pub struct SavedSession {
     pub pid: Id,
     /// The socket's id.
     pub id: Id,
-    /// The current rooms, except that of the socket's id, each with the position of its joining. Later events of the
-    /// room were for this socket.
+    /// The current rooms, each with the position of its joining. Later events of the room were for this socket. The
+    /// room of the socket's id is among them only if `own_is_listed`.
     pub rooms: Vec<(Room, Position)>,
+    /// True if the socket has left the room of its id at any time. That room is then listed like all others. If it is
+    /// not, the socket has been in it since its first connection.
+    pub own_is_listed: bool,
     /// The rooms that the socket left. Events to them before were for this socket.
     pub left_rooms: LeftRooms,
     /// The data that the application attached.
@@ -202,6 +205,8 @@ pub struct Missed {
     pub head: Position,
     /// The rooms of the session after the orders that it missed, as in [`SavedSession::rooms`].
     pub rooms: Vec<(Room, Position)>,
+    /// As [`SavedSession::own_is_listed`], after these orders.
+    pub own_is_listed: bool,
     /// The rooms that the socket left, except those whose events its client has.
     pub left_rooms: LeftRooms,
 }

@@ -35,16 +35,14 @@ pub(crate) fn apply_orders(events: &EventLog, session: &SavedSession) -> Option<
         }
     }
     for entry in in_order(orders) {
-        if !entry.target.includes(|room| own_room(room) == Some(session.id) || stays.is_in(room)) {
+        if !entry.target.includes(|room| own_room(room) == Some(session.id) && stays.is_in(id) || stays.is_in(room)) {
             continue;
         }
         // An order without a shared place is this node's own.
         let at = if entry.is_pending() { entry.reached } else { entry.mark() };
         match &entry.order {
             Some(Operation::Disconnect { .. }) => return None,
-            Some(Operation::Join(joined)) => {
-                joined.iter().filter(|room| ***room != *id).for_each(|room| stays.join(room, at));
-            }
+            Some(Operation::Join(joined)) => joined.iter().for_each(|room| stays.join(room, at)),
             Some(Operation::Leave(left)) => left.iter().for_each(|room| stays.leave(room, at)),
             _ => {}
         }

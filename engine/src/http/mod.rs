@@ -21,7 +21,6 @@ use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use actix_http::header;
 use actix_http::{HttpMessage, Method, RequestHead, StatusCode};
@@ -46,9 +45,6 @@ use crate::state::EngineState;
 use crate::transport::{Transport, bridge, polling, upgrade};
 use crate::version::EngineVersion;
 use crate::worker::Worker;
-
-/// The time in which a request body has to arrive.
-const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The service of an engine for an actix-web `App`: pass it to [`App::service`](actix_web::App::service).
 #[derive(Clone)]
@@ -227,33 +223,37 @@ async fn post(engine: &Arc<EngineState>, id: Id, target: &Target<'_>, head: &Req
             other => read = other,
         }
     }
-    let Some(permit) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
+    let Some(mut permit) = polling::begin_post(engine, id, claims).await? else { return Ok(Reply::empty(StatusCode::BAD_REQUEST)) };
     let read = match read {
         Some(read) => Ok(read),
-        None => tokio::time::timeout(BODY_TIMEOUT, reading).await,
+        None => tokio::time::timeout(engine.config.http_request_body_timeout, reading).await,
     };
-    match read {
-        Ok(Ok(body)) => match packets(body) {
-            Some(body) => permit.finish(body, binary).await,
-            None => {
-                permit.give_back().await;
-                Ok(Reply::ok())
-            }
-        },
-        Ok(Err(BodyError::TooLarge)) => {
-            engine.count(Count::BodiesTooLarge);
-            permit.give_back().await;
-            Ok(Reply::empty(StatusCode::PAYLOAD_TOO_LARGE).closing())
+    let error = match read {
+        Ok(Ok(body)) => {
+            return match packets(body) {
+                Some(body) => permit.finish(body, binary).await,
+                None => {
+                    permit.give_back().await;
+                    Ok(Reply::ok())
+                }
+            };
         }
-        // Dropping the permit ends the session.
-        Ok(Err(BodyError::NoMemory)) => {
-            engine.count(Count::PacketsOverBudget);
-            Ok(Reply::empty(StatusCode::SERVICE_UNAVAILABLE).closing())
-        }
-        // Dropping the permit ends the session, because part of the client's data is missing.
-        Ok(Err(BodyError::Broken)) => Ok(Reply::empty(StatusCode::BAD_REQUEST).closing()),
-        Err(_) => Ok(Reply::empty(StatusCode::REQUEST_TIMEOUT).closing()),
+        Ok(Err(error)) => error,
+        Err(_) => BodyError::Late,
+    };
+    let (count, status) = match error {
+        BodyError::TooLarge => (Some(Count::BodiesTooLarge), StatusCode::PAYLOAD_TOO_LARGE),
+        BodyError::NoMemory => (Some(Count::PacketsOverBudget), StatusCode::SERVICE_UNAVAILABLE),
+        BodyError::Late => (Some(Count::BodiesLate), StatusCode::REQUEST_TIMEOUT),
+        BodyError::Broken => (None, StatusCode::BAD_REQUEST),
+    };
+    if let Some(count) = count {
+        engine.count(count);
     }
+    // Dropping the permit ends the session, because part of the client's data is missing.
+    permit.fails_by(error.as_str());
+    drop(permit);
+    Ok(Reply::empty(status).closing())
 }
 
 /// Returns the output of a future, if the future ends within this turn of its task.
@@ -273,10 +273,24 @@ async fn before_next_turn<T>(mut future: Pin<&mut impl Future<Output = T>>) -> O
     .await
 }
 
+#[derive(Clone, Copy)]
 enum BodyError {
     TooLarge,
     NoMemory,
+    Late,
     Broken,
+}
+
+impl BodyError {
+    /// Returns the description of the JavaScript server, or one of this library where it has none.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::TooLarge => "payload too large",
+            Self::NoMemory => "not enough memory",
+            Self::Late => "http request timeout",
+            Self::Broken => polling::CLOSED_PREMATURELY,
+        }
+    }
 }
 
 async fn read_body(head: &RequestHead, mut body: web::Payload, limit: usize, lent: &mut Lent<'_>) -> Result<Bytes, BodyError> {

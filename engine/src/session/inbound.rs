@@ -11,6 +11,9 @@ use crate::reason::CloseReason;
 use crate::trace;
 use crate::transport::Transport;
 
+/// A pong as a WebSocket frame.
+const PONG: &[u8] = b"\x81\x013";
+
 impl Session {
     /// Handles a packet that the transport received. False if the session does not continue.
     pub(crate) fn receive(&self, packet: Packet) -> bool {
@@ -34,10 +37,10 @@ impl Session {
                 connection.binary(bytes);
             }
             Packet::Pong(_) if !self.version.is_v3() => self.schedule_ping(),
-            Packet::Ping(probe) if self.version.is_v3() => {
+            Packet::Ping(_) if self.version.is_v3() => {
                 self.begin_heartbeat();
-                // The answer is bounded like all packets. So a client that floods with pings and does not read is closed as slow.
-                let _ = self.send(Frames::text(&format!("3{probe}")), false);
+                // Without the data of the ping, as from the JavaScript server. The answer is bounded like all packets. So a client that floods with pings and does not read is closed as slow.
+                let _ = self.send(Frames::from_static(PONG), false);
             }
             Packet::Close => {
                 self.polling.left.set(true);

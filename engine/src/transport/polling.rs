@@ -26,6 +26,9 @@ use crate::worker::Worker;
 const CLOSE: &[u8] = b"\x81\x011";
 const NOOP: &[u8] = b"\x81\x016";
 
+/// The cause of an abandoned request with packets.
+pub(crate) const CLOSED_PREMATURELY: &str = "data request connection closed prematurely";
+
 fn payload_of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Payload {
     let messages = messages.iter().map(AsRef::as_ref);
     match session.version() {
@@ -204,12 +207,14 @@ pub(crate) struct PostPermit {
     engine: Arc<EngineState>,
     id: Id,
     done: bool,
+    /// The cause of the session's end, for the log.
+    cause: &'static str,
 }
 
 /// Starts to read a request with packets. `None` if another is being read: the session is then closed.
 pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Option<PostPermit>, Refused> {
     // Created before the session is asked, because a request that is abandoned meanwhile has started too.
-    let mut permit = PostPermit { engine: Arc::clone(engine), id, done: false };
+    let mut permit = PostPermit { engine: Arc::clone(engine), id, done: false, cause: CLOSED_PREMATURELY };
     let begun = ask_owner(engine, id, move |worker, id| {
         let begun = find(worker, &id, claims).map(|session| {
             let begun = !session.polling.posting.replace(true);
@@ -260,6 +265,11 @@ async fn deliver(session: &Rc<Session>, body: Bytes, binary: bool) {
 }
 
 impl PostPermit {
+    /// Notes the cause for which the permit will be dropped unused.
+    pub(crate) fn fails_by(&mut self, cause: &'static str) {
+        self.cause = cause;
+    }
+
     /// Passes the packets to the session, and waits until it can take more.
     pub(crate) async fn finish(mut self, body: Bytes, binary: bool) -> Result<Reply, Refused> {
         self.done = true;
@@ -304,9 +314,11 @@ impl PostPermit {
 impl Drop for PostPermit {
     fn drop(&mut self) {
         if !self.done {
-            self.on_session(|session| {
+            let cause = self.cause;
+            self.on_session(move |session| {
                 session.polling.posting.set(false);
                 if session.transport() == Transport::Polling {
+                    tracing::debug!(target: "sociable::transport", sid = %session.id().shortened(), cause, "request with packets failed");
                     session.end(CloseReason::TransportError, Ending::Graceful);
                 }
             });

@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use actix_http::RequestHead;
 use actix_http::header::{self, HeaderValue};
-use actix_http::ws::{HandshakeError, hash_key, verify_handshake};
+use actix_http::ws::hash_key;
 use bytes::Bytes;
 use sociable_protocol::Id;
-use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Frames, Message};
+use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Message, pong_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::stream::Stream;
@@ -31,7 +31,7 @@ use crate::version::EngineVersion;
 use crate::worker::Worker;
 
 const PROBE: &str = "2probe";
-const PROBE_ANSWER: Frames = Frames::from_static(b"\x81\x063probe");
+const PROBE_ANSWER: &[u8] = b"\x81\x063probe";
 /// The type of an upgrade packet.
 const UPGRADE: char = '5';
 /// The limit of protocols that a client may offer.
@@ -116,15 +116,19 @@ fn choose_protocol(engine: &Arc<EngineState>, head: &RequestHead, handshake: &Ha
 
 fn accept_key(head: &RequestHead) -> Result<HeaderValue, Refused> {
     let refused = |name: &str| Refused::websocket_header(&format!("Missing or invalid {name} header"));
-    match verify_handshake(head) {
-        Ok(()) => {}
-        Err(HandshakeError::NoVersionHeader | HandshakeError::UnsupportedVersion) => return Err(refused("Sec-WebSocket-Version")),
-        Err(HandshakeError::BadWebsocketKey) => return Err(refused("Sec-WebSocket-Key")),
-        Err(_) => return Err(Refused::bad_request("WEBSOCKET_HANDSHAKE_ERROR")),
+    // Other options may stand beside it. `verify_handshake` of actix-http refuses it beside `close`.
+    let options = header_list(head, header::CONNECTION).unwrap_or_default();
+    if !options.split(',').any(|option| option.trim().eq_ignore_ascii_case("upgrade")) {
+        return Err(Refused::bad_request("WEBSOCKET_HANDSHAKE_ERROR"));
     }
+    // Version 8 has the same frames.
+    if !head.headers.get(header::SEC_WEBSOCKET_VERSION).is_some_and(|version| version == "13" || version == "8") {
+        return Err(refused("Sec-WebSocket-Version"));
+    }
+    let in_base64 = |key: &[u8]| key.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte));
     // 16 bytes in base64.
-    let key = head.headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| key.len() == 24 && key.as_bytes().ends_with(b"=="));
-    let key = key.ok_or_else(|| refused("Sec-WebSocket-Key"))?;
+    let is_key = |key: &&HeaderValue| key.len() == 24 && key.as_bytes().strip_suffix(b"==").is_some_and(in_base64);
+    let key = head.headers.get(header::SEC_WEBSOCKET_KEY).filter(is_key).ok_or_else(|| refused("Sec-WebSocket-Key"))?;
     HeaderValue::from_bytes(&hash_key(key.as_bytes())).map_err(|_| refused("Sec-WebSocket-Key"))
 }
 
@@ -239,7 +243,7 @@ async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface
         session: &session,
         decoder: Decoder::new(session.config().max_payload()),
         step: Step::AwaitProbe,
-        owed: 0,
+        owed: vec![],
         close: CloseBytes::Plain,
     };
     let timers = Rc::clone(&session.worker().timers);
@@ -267,8 +271,8 @@ struct Probe<'a> {
     session: &'a Session,
     decoder: Decoder,
     step: Step,
-    /// The number of probes without an answer yet.
-    owed: usize,
+    /// The answers to probes and pings that are not written yet.
+    owed: Vec<u8>,
     close: CloseBytes,
 }
 
@@ -286,7 +290,7 @@ impl Probe<'_> {
             return self.end(stream).await;
         }
         loop {
-            if self.owed > 0 {
+            if !self.owed.is_empty() {
                 self.answer(stream).await?;
                 noops.reset_immediately();
             }
@@ -317,9 +321,9 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// Answers the probes.
+    /// Answers probes and pings.
     async fn answer(&mut self, stream: &mut Stream) -> Result<(), Failed> {
-        let answers = PROBE_ANSWER.as_bytes().repeat(std::mem::take(&mut self.owed));
+        let answers = std::mem::take(&mut self.owed);
         self.write(stream, &answers).await
     }
 
@@ -334,9 +338,14 @@ impl Probe<'_> {
         let result = self.decoder.read(bytes, |message| {
             *step = match (*step, message) {
                 (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text == PROBE => {
-                    *owed += 1;
+                    owed.extend_from_slice(PROBE_ANSWER);
                     Step::AwaitUpgrade
                 }
+                (step @ (Step::AwaitProbe | Step::AwaitUpgrade), Message::Ping(payload)) => {
+                    owed.extend(pong_frame(&payload));
+                    step
+                }
+                (step @ (Step::AwaitProbe | Step::AwaitUpgrade), Message::Pong) => step,
                 // The .NET client upgrades without a probe.
                 (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text.starts_with(UPGRADE) && session.is_open() => {
                     session.upgrade();

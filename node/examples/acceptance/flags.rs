@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
-use sociable::engine::EngineBuilder;
-use sociable::{Cookie, Cors, JetStreamOptions, MsgPackParser, NatsAdapter, NatsError, NatsOptions, Recovery, ServerBuilder, Transport};
+use sociable::engine::{EngineBuilder, EngineRequest};
+use sociable::{
+    Cookie, Cors, JetStreamOptions, MsgPackParser, NatsAdapter, NatsError, NatsOptions, Recovery, Refusal, ServerBuilder, Transport,
+};
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(crate) enum PacketParser {
@@ -44,6 +46,8 @@ pub(crate) struct Flags {
     upgrade_timeout: u64,
     #[arg(long, default_value_t = 1_000_000)]
     max_payload: usize,
+    #[arg(long, default_value_t = 30_000)]
+    http_request_body_timeout: u64,
     #[arg(long, value_delimiter = ',', default_value = "polling,websocket")]
     transports: Vec<String>,
     #[arg(long, value_enum, default_value = "json")]
@@ -88,6 +92,12 @@ macro_rules! common {
             // JSONP is always on in the JavaScript server.
             .jsonp(true)
             .max_http_buffer_size(flags.max_payload)
+            .http_request_body_timeout(Duration::from_millis(flags.http_request_body_timeout))
+            .allow_request(async |request| match request.query_value("deny") {
+                None => Ok(()),
+                Some(text) if text.is_empty() => Err(Refusal::forbidden()),
+                Some(text) => Err(text.into_owned().into()),
+            })
             .cors(Cors::origin(flags.cors_origin.as_str()).credentials(flags.cors_credentials))
             .cookie(flags.cookie.as_deref().map(Cookie::named))
     }};
@@ -95,7 +105,11 @@ macro_rules! common {
 
 impl Flags {
     pub(crate) fn engine(&self, builder: EngineBuilder) -> Result<EngineBuilder, String> {
-        Ok(common!(self, builder).path(self.path.as_deref().unwrap_or("/engine.io/")))
+        let builder = common!(self, builder).path(self.path.as_deref().unwrap_or("/engine.io/"));
+        Ok(builder.engine_middleware(async |request: EngineRequest| match request.http().query_string().contains("fail=") {
+            false => Ok(()),
+            true => Err(Refusal::forbidden()),
+        }))
     }
 
     pub(crate) fn drain_time(&self) -> Duration {

@@ -33,7 +33,9 @@ impl Connection for Echo {
         self.0.send_binary(&bytes).ok();
     }
 
-    fn closed(&self, _: CloseReason) {}
+    fn closed(&self, reason: CloseReason) {
+        println!("closed {}: {reason}", self.0.id().as_str());
+    }
 }
 
 /// The name of this node in the answers of ops.
@@ -83,7 +85,8 @@ fn set_up(io: &Server) {
     for name in ["/api", "/api2", "/guarded"] {
         io.of(name).on_connect(ops::on_connect);
     }
-    for pattern in [r"^/dyn-\d+$", r"(?s)^/odd-.+$"] {
+    // In JavaScript \d is [0-9].
+    for pattern in ["^/dyn-[0-9]+$", "(?s)^/odd-.+$"] {
         io.of_pattern(regex::Regex::new(pattern).expect("a valid pattern")).on_connect(ops::on_connect);
     }
     io.of("/guarded").middleware(async |auth: Auth<Value>| match auth.0.get("token").and_then(Value::as_str) {

@@ -116,6 +116,7 @@ const FAMILIES: [Family; 8] = [
         help: "Times a client exceeded a limit, by the option that sets it.",
         label: "limit",
         parts: &[
+            ("http_request_body_timeout", "bodies_late"),
             ("linger", "lingers_cut"),
             ("max_auth_bytes", "auth_too_large"),
             ("max_dynamic_namespaces", "namespaces_refused"),

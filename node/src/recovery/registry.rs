@@ -219,11 +219,13 @@ impl Recoveries {
             let since = joined.get(&room).copied().unwrap_or_default();
             (room, since)
         });
+        let own = joined.get_key_value(socket.id.as_str()).map(|(room, since)| (room.clone(), *since));
         let session = SavedSession {
             namespace: socket.namespace.name().clone(),
             pid: recovery.pid,
             id: socket.id,
-            rooms: rooms.collect(),
+            own_is_listed: socket.has_left_own_room() || own.is_some(),
+            rooms: rooms.chain(own).collect(),
             left_rooms: progress.left_rooms.borrow().clone(),
             data,
             lost,

@@ -188,16 +188,17 @@ impl LocalNamespace {
 
     /// Notifies listeners of rooms that a socket joined or left them.
     pub(super) fn notify_changes(&self, socket: &LocalSocket, changes: Vec<Change>, joined: bool) {
-        for Change { room, edge } in self.on_node(changes, joined) {
+        for Change { room, edge } in self.on_node(socket, changes, joined) {
             self.notify_change(socket, room, edge, joined);
         }
     }
 
     /// Notes rooms that appeared on the node or vanished from it. All are noted before any listener runs, which may change them again.
-    pub(super) fn on_node(&self, changes: Vec<Change>, joined: bool) -> Vec<Change> {
-        let note =
-            |Change { room, edge }| Change { edge: edge && self.note(&room, joined) && self.namespace.room_edge(&room, joined), room };
-        changes.into_iter().map(note).collect()
+    ///
+    /// The room of the socket's own id is not noted, because messages find it by the id.
+    pub(super) fn on_node(&self, socket: &LocalSocket, changes: Vec<Change>, joined: bool) -> Vec<Change> {
+        let is_edge = |room: &Room| socket.shared.is_own_room(room) || self.note(room, joined) && self.namespace.room_edge(room, joined);
+        changes.into_iter().map(|Change { room, edge }| Change { edge: edge && is_edge(&room), room }).collect()
     }
 
     /// Notes that a room appeared on this thread or vanished from it. Returns false if this was noted before.

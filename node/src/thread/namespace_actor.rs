@@ -14,7 +14,7 @@ use crate::thread::socket::LocalSocket;
 
 /// The sockets of a namespace on this thread, and the rooms that they have joined.
 ///
-/// The room of a socket's own id is looked up in `sockets`, and is no room here.
+/// The room of a socket's own id is looked up in `sockets`, and is no room here. The socket notes itself whether it has left that room.
 #[derive(Debug, Default)]
 pub(crate) struct NamespaceActor {
     sockets: Map<Id, Rc<LocalSocket>>,
@@ -71,7 +71,7 @@ impl NamespaceActor {
 
     /// Returns the rooms with their numbers of members, including the rooms of the sockets' own ids.
     pub(crate) fn sizes(&self) -> Vec<(Room, usize)> {
-        let own = self.sockets.keys().map(|id| (Room::from(id.as_str()), 1));
+        let own = self.sockets.iter().filter(|(_, socket)| !socket.shared.has_left_own_room()).map(|(id, _)| (Room::from(id.as_str()), 1));
         self.rooms.iter().map(|(name, room)| (name.clone(), room.read(RoomActor::len).unwrap_or(0))).chain(own).collect()
     }
 
@@ -136,9 +136,17 @@ impl NamespaceActor {
         self.visit
     }
 
-    /// Returns the socket whose id is the name of a room.
+    /// Returns the socket whose id is the name of a room, unless it has left that room.
     fn owner(&self, room: &Room) -> Option<&Rc<LocalSocket>> {
-        own_room(room).and_then(|id| self.sockets.get(&id))
+        own_room(room).and_then(|id| self.sockets.get(&id)).filter(|socket| !socket.shared.has_left_own_room())
+    }
+
+    /// Makes a socket join or leave the room of its own id.
+    fn move_own(&self, socket: &LocalSocket, name: &Room, leaves: bool, moved: &mut Moved) {
+        if socket.shared.set_left_own_room(leaves) {
+            // Other sockets may be in this room, too.
+            moved.changes.push(Change { room: name.clone(), edge: !self.rooms.contains_key(name) });
+        }
     }
 }
 
@@ -190,7 +198,8 @@ impl Handle<Join<'_>> for NamespaceActor {
             return moved;
         }
         for name in rooms {
-            if **name == *socket.shared.id.as_str() {
+            if socket.shared.is_own_room(name) {
+                self.move_own(socket, name, false, &mut moved);
                 continue;
             }
             if is_of_another(socket, name) && !self.admits(socket, name) {
@@ -230,7 +239,9 @@ impl Handle<Leave<'_>> for NamespaceActor {
     fn handle(&mut self, Leave { socket, rooms }: Leave<'_>) -> Moved {
         let mut moved = Moved::default();
         for room in rooms {
-            if self.leave_one(socket, room, false, &mut moved) {
+            if socket.shared.is_own_room(room) {
+                self.move_own(socket, room, true, &mut moved);
+            } else if self.leave_one(socket, room, false, &mut moved) {
                 socket.shared.drop_room(room);
             }
         }

@@ -146,8 +146,10 @@ impl LocalSocket {
         self.note_joined(&joined);
         changes.extend(joined);
         let own = Change { room: ByteString::from(self.shared.id.as_str()), edge: true };
-        let changes = self.namespace.on_node(changes, true);
-        for Change { room, edge } in std::iter::once(own).chain(changes) {
+        // A returned socket may have left it before.
+        let own = (!self.shared.has_left_own_room()).then_some(own);
+        let changes = self.namespace.on_node(self, changes, true);
+        for Change { room, edge } in own.into_iter().chain(changes) {
             self.namespace.notify_change(self, room, edge, true);
         }
         self.changed();
@@ -178,6 +180,8 @@ impl LocalSocket {
     pub(crate) fn resume(&self, session: &SavedSession, missed: &Missed, packets: Vec<Frames>) {
         let Some(progress) = &self.progress else { return };
         progress.joined.borrow_mut().extend(missed.rooms.iter().cloned());
+        let is_in_own = !missed.own_is_listed || missed.rooms.iter().any(|(room, _)| self.shared.is_own_room(room));
+        self.shared.set_left_own_room(!is_in_own);
         progress.left_rooms.borrow_mut().clone_from(&missed.left_rooms);
         progress.since.set(session.since);
         progress.sent.set(session.sent);
@@ -240,7 +244,8 @@ impl LocalSocket {
             if let Some(progress) = &self.progress {
                 let to = progress.reached(self.cursor());
                 for change in &changes {
-                    let from = progress.joined.borrow_mut().remove(&change.room).unwrap_or_default();
+                    let first = if self.shared.is_own_room(&change.room) { progress.since.get() } else { Position::default() };
+                    let from = progress.joined.borrow_mut().remove(&change.room).unwrap_or(first);
                     progress.left_rooms.borrow_mut().add(LeftRoom { room: change.room.clone(), from, to });
                 }
                 self.changed();
@@ -320,8 +325,10 @@ impl LocalSocket {
         // A namespace that dies of the message is restarted with all its sockets, this one included. So it is sent again.
         let changes = self.namespace.moved(Exit(self)).or_else(|| self.namespace.moved(Exit(self))).unwrap_or_default();
         self.namespace.notify_changes(self, changes, false);
-        let own = ByteString::from(self.shared.id.as_str());
-        self.namespace.notify_change(self, own, true, false);
+        if !self.shared.has_left_own_room() {
+            let own = ByteString::from(self.shared.id.as_str());
+            self.namespace.notify_change(self, own, true, false);
+        }
         self.shared.advance(Stage::Disconnecting, Stage::Disconnected);
         if let Some(client) = self.client.upgrade() {
             client.forget(self);

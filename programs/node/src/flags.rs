@@ -60,9 +60,13 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_PING_TIMEOUT", value_name = "MS", default_value_t = 20_000, value_parser = within(DAY_SECS * 1000))]
     ping_timeout: u64,
 
-    /// Longest message of a client
+    /// Longest message of a client. A longer one ends its session
     #[arg(long, env = "SOCIABLE_MAX_PAYLOAD", value_name = "BYTES", default_value_t = 1_000_000)]
     max_payload: usize,
+
+    /// Time in which the body of a request has to arrive. A later one ends its session
+    #[arg(long, env = "SOCIABLE_HTTP_REQUEST_BODY_TIMEOUT", value_name = "MS", default_value_t = 30_000, value_parser = within(DAY_SECS * 1000))]
+    http_request_body_timeout: u64,
 
     /// Send buffer of one session; a slow client whose buffer is full is disconnected
     #[arg(long, env = "SOCIABLE_MAX_OUTBOX", value_name = "BYTES", default_value_t = 1 << 20)]
@@ -183,6 +187,7 @@ impl Flags {
             .ping_interval(Duration::from_millis(self.ping_interval))
             .ping_timeout(Duration::from_millis(self.ping_timeout))
             .max_http_buffer_size(self.max_payload)
+            .http_request_body_timeout(Duration::from_millis(self.http_request_body_timeout))
             .max_outbox(self.max_outbox)
             .max_unread(self.max_unread)
             .max_sessions(self.max_sessions)

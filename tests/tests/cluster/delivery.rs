@@ -76,6 +76,32 @@ async fn room_named_like_a_remote_socket_reaches_both() {
 }
 
 #[tokio::test]
+async fn remote_socket_is_not_reached_by_an_id_it_has_left() {
+    let nats = Nats::start();
+    let [a, b] = start([&nats, &nats]).await;
+    b.io.on("away", async |socket: Socket, ack: Ack| {
+        socket.leave(socket.id().as_str());
+        ack.send(())
+    });
+    let mut client = client(&b, &["red"]).await;
+    let id = client.id().to_owned();
+    client.ask("away", ()).await;
+    a.io.to(&id).emit("n", 1).unwrap();
+    a.io.within(&id).sockets_join("blue").unwrap();
+    a.io.within(&id).disconnect_sockets(true).unwrap();
+    a.io.to("blue").emit("n", 2).unwrap();
+    assert!(a.io.to(&id).emit_with_ack("question", ()).await.unwrap().is_empty());
+    assert!(a.io.within(&id).fetch_sockets().await.unwrap().is_empty());
+    let all = a.io.fetch_sockets().await.unwrap();
+    let rooms: Vec<_> = all.iter().flat_map(|socket| socket.rooms()).collect();
+    assert_eq!(rooms, ["red"], "fetched without the room of its id");
+    // Nothing came but this, by which the operator takes it back.
+    a.io.within("red").sockets_join(&*id).unwrap();
+    a.io.to(&id).emit("n", 3).unwrap();
+    assert_eq!(client.packet().await, event("n", 3));
+}
+
+#[tokio::test]
 async fn malformed_bus_messages_are_counted_and_ignored() {
     let nats = Nats::start();
     let [a, b] = start([&nats, &nats]).await;

@@ -1,6 +1,11 @@
 //! Ends of sessions: what ends one, for which reason, and what its client gets.
 
+use std::time::Duration;
+
 use super::*;
+
+/// The answer to a request of a session that has ended.
+const UNKNOWN: (u16, &str) = (400, r#"{"code":1,"message":"Session ID unknown"}"#);
 
 #[tokio::test]
 async fn session_ends_on_two_concurrent_polls() {
@@ -48,23 +53,55 @@ async fn session_ends_on_a_post_of_raw_bytes() {
     engines.ends(&session.sid, CloseReason::TransportError).await;
 }
 
+/// A request with packets, as far as its first bytes.
+async fn half_posted(addr: std::net::SocketAddr, session: &Polling, framing: &str, body: &str) -> Connection {
+    let mut connection = Connection::open(addr).await;
+    connection.send(format!("POST {} HTTP/1.1\r\nHost: test\r\n{framing}\r\n\r\n{body}", session.target)).await;
+    connection
+}
+
 #[tokio::test]
-async fn session_continues_when_a_long_body_is_refused() {
+async fn session_ends_when_a_body_is_too_long() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
+        session.send(&format!("4{}", "a".repeat(999_999))).await;
+        assert_eq!(session.receive().await.len(), 1_000_000);
+        let mut poll = Connection::open(node.addr).await;
+        poll.ask("GET", &session.target, &[], "").await;
         assert_eq!(session.post(&format!("4{}", "a".repeat(1_000_000))).await.brief(), (413, ""));
+        // The poll may have come later than the body.
+        assert!([(200, "1"), UNKNOWN].contains(&poll.response().await.unwrap().brief()));
+        engines.ends(&session.sid, CloseReason::TransportError).await;
+        assert_eq!(session.poll().await.brief(), UNKNOWN);
+        assert_eq!(session.post("4x").await.brief(), UNKNOWN);
+
         // A body without a length is measured while it comes.
-        let mut connection = Connection::open(node.addr).await;
-        connection.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n", session.target)).await;
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let mut connection = half_posted(node.addr, &session, "Transfer-Encoding: chunked", "").await;
         for _ in 0..32 {
             connection.send(format!("8000\r\n{}\r\n", "4".repeat(0x8000))).await;
         }
         connection.send("0\r\n\r\n").await;
         assert_eq!(connection.response().await.unwrap().brief(), (413, ""));
-        session.send(&format!("4{}", "a".repeat(999_999))).await;
-        assert_eq!(session.receive().await.len(), 1_000_000);
+        assert_eq!(session.poll().await.brief(), UNKNOWN);
+        engines.ends(&session.sid, CloseReason::TransportError).await;
         assert_eq!(engines.engine.stats().bodies_too_large, 2);
-        assert_eq!(engines.end_of(&session.sid), None);
+    }
+}
+
+#[tokio::test]
+async fn session_ends_when_a_body_is_too_late() {
+    for (engines, node) in both(|options| options.http_request_body_timeout(Duration::from_millis(50))) {
+        for (framing, begin) in [("Content-Length: 3", "4x"), ("Content-Length: 3", ""), ("Transfer-Encoding: chunked", "2\r\n4x\r\n")] {
+            let session = Polling::open(node.addr, "/engine.io/").await;
+            let mut connection = half_posted(node.addr, &session, framing, begin).await;
+            let response = connection.response().await.unwrap();
+            assert_eq!(response.brief(), (408, ""));
+            assert_eq!(response.header("connection"), Some("close"));
+            assert_eq!(session.poll().await.brief(), UNKNOWN);
+            engines.ends(&session.sid, CloseReason::TransportError).await;
+        }
+        assert_eq!(engines.engine.stats().bodies_late, 3);
     }
 }
 

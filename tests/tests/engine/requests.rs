@@ -182,6 +182,30 @@ async fn websocket_headers_are_checked() {
 }
 
 #[tokio::test]
+async fn websocket_opens_beside_other_connection_options() {
+    let good = upgrade_request(WEBSOCKET, &[]);
+    assert!(good.contains("\r\nConnection: Upgrade\r\n"));
+    for (_, node) in everywhere() {
+        for options in ["Upgrade, close", "close, Upgrade", "Upgrade,close", "keep-alive, Upgrade", "close , upgrade"] {
+            let mut connection = Connection::open(node.addr).await;
+            connection.send(good.replace("Connection: Upgrade", &format!("Connection: {options}"))).await;
+            let mut socket = WebSocket::opened(connection).await.unwrap();
+            assert!(socket.text().await.starts_with("0{"), "{options}");
+            socket.send("4hello").await;
+            assert_eq!(socket.text().await, "4hello", "{options}");
+        }
+        let mut connection = Connection::open(node.addr).await;
+        connection.send(good.replace("Version: 13", "Version: 8")).await;
+        assert!(WebSocket::opened(connection).await.unwrap().text().await.starts_with("0{"), "version 8 has the same frames");
+        for options in ["close", "keep-alive", "Upgraded", "x-upgrade"] {
+            let mut connection = Connection::open(node.addr).await;
+            connection.send(good.replace("Connection: Upgrade", &format!("Connection: {options}"))).await;
+            assert_eq!(connection.response().await.unwrap().status, 400, "{options}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn origin_with_a_control_character_is_refused() {
     let (engines, node) = start(|options| options);
     let response = request(node.addr, "GET", POLLING, &[("Origin", "http://a\u{1}b")], "").await;

@@ -240,6 +240,21 @@ async fn upgrade_is_taken_as_the_javascript_server_takes_it() {
 }
 
 #[tokio::test]
+async fn ping_frames_before_an_upgrade_are_answered() {
+    for (_, node) in everywhere(|options| options) {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let mut socket = WebSocket::open(node.addr, &session.upgrade_target()).await;
+        socket.send_raw([masked(0x89, "one"), masked(0x8a, "unasked"), masked(0x81, "2probe"), masked(0x89, "two")].concat()).await;
+        assert_eq!(socket.frame().await, Some(Frame::Pong(b"one".to_vec())));
+        assert_eq!(socket.text().await, "3probe");
+        assert_eq!(socket.frame().await, Some(Frame::Pong(b"two".to_vec())));
+        socket.send("5").await;
+        socket.send("4upgraded").await;
+        assert_eq!(socket.text().await, "4upgraded");
+    }
+}
+
+#[tokio::test]
 async fn unfinished_upgrade_times_out() {
     for (engines, node) in everywhere(|options| options.upgrade_timeout(Duration::from_millis(50))) {
         let session = Polling::open(node.addr, "/engine.io/").await;

@@ -29,6 +29,10 @@ fn member(adapter: Option<NatsAdapter>) -> Member {
         socket.join(room);
         ack.send(())
     });
+    io.on("leave", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
+        socket.leave(room);
+        ack.send(())
+    });
     let server = TestServer::start(&io).unwrap();
     Member { io, server, adapter }
 }
@@ -123,6 +127,67 @@ async fn orders_reach(from: &Member, at: &Member, to: &Member) {
     assert_eq!(numbers(&client, 10).await, [10]);
     client.disconnect();
     eventually("the socket has left", || to.io.socket_count() == 0).await;
+}
+
+/// Checks that a client that has left the room of its own id is not reached by it, before its loss, meanwhile and later.
+async fn own_room_stays_left(from: &Member, at: &Member, to: &Member) {
+    let client = from.server.connect().await.unwrap();
+    let id = client.id().to_owned();
+    client.emit_with_ack("join", "red").await.unwrap();
+    from.io.to("red").emit("n", 1).unwrap();
+    assert_eq!(numbers(&client, 1).await, [1]);
+    // This one is lost with the connection.
+    let lost = client.as_lost();
+    from.io.to(&*id).emit("n", 2).unwrap();
+    client.emit_with_ack("leave", &id).await.unwrap();
+    from.io.to(&*id).emit("n", 3).unwrap();
+    client.drop_connection();
+    eventually("the loss is noticed", || from.io.socket_count() == 0).await;
+    at.io.to(&*id).emit("n", 4).unwrap();
+    at.io.to(&*id).sockets_join("blue").unwrap();
+    at.io.to(&*id).disconnect_sockets(true).unwrap();
+    at.io.to("blue").emit("n", 5).unwrap();
+    at.io.to("red").except(&*id).emit("n", 6).unwrap();
+    settled(at, to).await;
+    let client = back(to, &lost).await;
+    assert_eq!((client.recovered(), client.id()), (true, &*id));
+    assert_eq!(numbers(&client, 6).await, [2, 6]);
+    at.io.to(&*id).emit("n", 7).unwrap();
+    at.io.to("red").emit("n", 8).unwrap();
+    assert_eq!(numbers(&client, 8).await, [8], "it is still not in that room");
+    // An operator takes it back while it is away.
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || to.io.socket_count() == 0).await;
+    at.io.to(&*id).emit("n", 9).unwrap();
+    at.io.to("red").sockets_join(&*id).unwrap();
+    at.io.to(&*id).emit("n", 10).unwrap();
+    settled(at, to).await;
+    let client = back(to, &lost).await;
+    assert_eq!(numbers(&client, 10).await, [10]);
+    at.io.to(&*id).emit("n", 11).unwrap();
+    assert_eq!(numbers(&client, 11).await, [11]);
+    // And once more: it was not in the room all the time.
+    let lost = client.drop_connection();
+    eventually("the loss is noticed", || to.io.socket_count() == 0).await;
+    at.io.to(&*id).emit("n", 12).unwrap();
+    settled(at, to).await;
+    let client = back(to, &lost).await;
+    assert_eq!(numbers(&client, 12).await, [12]);
+    client.disconnect();
+    eventually("the socket has left", || to.io.socket_count() == 0).await;
+}
+
+#[tokio::test]
+async fn own_room_stays_left_in_recovery() {
+    let alone = member(None);
+    own_room_stays_left(&alone, &alone, &alone).await;
+    let nats = Nats::start();
+    let [a, b] = cluster(&nats, History::Apart).await;
+    own_room_stays_left(&a, &b, &a).await;
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats, History::Shared).await;
+    own_room_stays_left(&a, &a, &b).await;
+    own_room_stays_left(&a, &b, &b).await;
 }
 
 /// Waits until `to` has the orders of `at`.

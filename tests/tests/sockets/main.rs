@@ -10,6 +10,7 @@ mod metrics;
 mod namespaces;
 mod other_clients;
 mod outbox;
+mod own_room;
 mod reentrancy;
 mod regressions;
 mod rooms;

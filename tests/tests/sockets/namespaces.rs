@@ -53,6 +53,32 @@ async fn patterns_are_tried_in_the_order_they_were_added() {
     assert_eq!(news.lock().unwrap().as_slice(), ["/static-1", "/asked-1", "/asked-2", "/words"]);
 }
 
+/// Both spellings of the guide mean the classes of JavaScript.
+#[tokio::test]
+async fn pattern_is_ascii_where_it_says_so() {
+    let (io, node) = start(|options| options);
+    for pattern in ["^/plain-[0-9]+$", r"^/flag-(?-u:\d)+$", r"^/word-(?-u:\w)+$", "^/(?i-u:kilos)$", r"^/wide-\d+$"] {
+        io.of_pattern(regex::Regex::new(pattern).unwrap());
+    }
+    let mut client = Client::session(node.addr).await;
+    for (name, matches) in [
+        ("/plain-7", true),
+        ("/plain-\u{663}", false),
+        ("/flag-7", true),
+        ("/flag-\u{ff17}", false),
+        ("/word-a_7", true),
+        ("/word-\u{e9}", false),
+        ("/KILOS", true),
+        ("/\u{212a}ilos", false),
+        ("/kilo\u{17f}", false),
+        ("/wide-\u{663}", true),
+    ] {
+        client.send(connect().of(name)).await;
+        let kind = if matches { Kind::Connect } else { Kind::ConnectError };
+        assert_eq!(client.packet().await.kind, kind, "{name}");
+    }
+}
+
 #[tokio::test]
 async fn child_namespace_has_the_handlers_of_its_pattern() {
     let (io, node) = start(|options| options);

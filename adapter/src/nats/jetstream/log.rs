@@ -368,7 +368,9 @@ impl StreamLog {
         }
         // Positions of a former stream are ignored.
         let head = self.position();
-        let made_up = seen.iter().any(|position| position.place > head.place);
+        // Clients may have got further than this node knows on other nodes, but not on this one.
+        let is_beyond = |position: &Position| position.place > head.place || position.tag == head.tag && position.own > head.own;
+        let made_up = seen.iter().any(is_beyond);
         if made_up || self.owes_loss_notice || self.has_holes() || session.since.place > head.place || session.until.place > head.place {
             return None;
         }
@@ -401,8 +403,9 @@ impl StreamLog {
             offset::encode_besides(self.epoch, &begin, &besides)
         });
         let offsets = offsets.collect();
+        let own_is_listed = stays.own_is_listed();
         let (rooms, left_rooms) = stays.into_rooms(&known);
-        let missed = Missed { entries, offsets, head, rooms, left_rooms };
+        let missed = Missed { entries, offsets, head, rooms, own_is_listed, left_rooms };
         (besides.len() <= offset::MAX_BESIDES).then_some(missed)
     }
 }

@@ -88,9 +88,9 @@ pub(crate) fn is_foreign(epoch: Epoch, text: &str) -> bool {
     other.is_some_and(|other| number(other.as_str()).is_some() && decode(other, text).is_some())
 }
 
-/// Returns the positions of an offset.
-pub(crate) fn decode(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
-    let text = &mut text;
+/// Returns the positions of an offset that a node may have written.
+pub(crate) fn decode(epoch: Epoch, written: &str) -> Option<Vec<Position>> {
+    let text = &mut { written };
     if split_off(text, EPOCH)? != epoch.as_str() {
         return None;
     }
@@ -105,7 +105,9 @@ pub(crate) fn decode(epoch: Epoch, mut text: &str) -> Option<Vec<Position>> {
         let tag = NodeTag::try_from(split_off(text, TAG)?).ok()?;
         positions.push(Position { tag: Some(tag), own: number(split_off(text, OWN)?)?, place: 0 });
     }
-    Some(positions)
+    // The digits have room for numbers beyond 64 bits, which no node writes.
+    let first = positions.first()?;
+    written[EPOCH..].starts_with(&encode(epoch, first)[EPOCH..]).then_some(positions)
 }
 
 #[cfg(test)]
@@ -129,6 +131,8 @@ mod tests {
         let besides = encode_besides(epoch, &position, &[(other, 3)]);
         assert_eq!(decode(epoch, &besides), Some(vec![position, Position { tag: Some(other), own: 3, place: 0 }]));
         assert_eq!(decode(epoch, &besides[..besides.len() - 1]), None);
+        let (head, tail) = text.split_at(EPOCH);
+        assert_eq!(decode(epoch, &format!("{head}Q{}", &tail[1..])), None, "a place beyond 64 bits");
     }
 
     proptest! {

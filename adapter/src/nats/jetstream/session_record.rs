@@ -39,6 +39,9 @@ pub(super) struct SessionRecord {
     /// The position up to which left rooms are dropped.
     #[serde(default)]
     left_dropped: Option<RecordedPosition>,
+    /// True if the socket has left the room of its id.
+    #[serde(default)]
+    own_is_listed: bool,
 }
 
 /// A position as it is persisted.
@@ -79,6 +82,7 @@ impl SessionRecord {
             left,
             left_rooms: left_rooms.iter().map(|stay| (stay.room.clone(), stay.from.into(), stay.to.into())).collect(),
             left_dropped: left_rooms.dropped.map(RecordedPosition::from),
+            own_is_listed: session.own_is_listed,
         }
     }
 
@@ -104,6 +108,7 @@ impl SessionRecord {
                 stays: self.left_rooms.into_iter().map(|(room, from, to)| LeftRoom { room, from: from.into(), to: to.into() }).collect(),
                 dropped: self.left_dropped.map(Position::from),
             },
+            own_is_listed: self.own_is_listed,
             data: self.data,
             since: self.since.into(),
             sent: self.sent.map(Position::from),
@@ -137,6 +142,7 @@ impl SessionRecord {
             left: None,
             left_rooms: vec![],
             left_dropped: None,
+            own_is_listed: false,
         }
     }
 }

@@ -132,6 +132,7 @@ impl Cluster {
                 pid,
                 id,
                 rooms,
+                own_is_listed: false,
                 left_rooms: LeftRooms::default(),
                 data: None,
                 since,

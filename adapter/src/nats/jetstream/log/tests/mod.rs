@@ -52,6 +52,7 @@ fn session(tag: NodeTag, since: Position, until: Position) -> SavedSession {
         pid,
         id,
         rooms: vec![],
+        own_is_listed: false,
         left_rooms: LeftRooms::default(),
         data: None,
         since,
@@ -118,6 +119,19 @@ fn log_recovers_nobody_before_a_loss_is_announced() {
     assert!(log.missed(&away, &[], &LIMITS).is_none(), "the lost event was before this place");
     let later = session(other, at(0), at(place_behind(21)));
     assert!(log.missed(&later, &[], &LIMITS).is_some());
+}
+
+#[test]
+fn log_refuses_positions_beyond_its_own_head() {
+    let (mine, other) = (NodeTag::random(), NodeTag::random());
+    let mut log = StreamLog::new(mine, Epoch::of(1 << 40), 0);
+    let last = append(&mut log, Reach::Everywhere);
+    let here = session(mine, Position::default(), last.reached);
+    let at = |tag, own| Position { tag: Some(tag), own, place: 0 };
+    assert!(log.missed(&here, &[at(mine, 1)], &LIMITS).is_some());
+    assert!(log.missed(&here, &[at(mine, 2)], &LIMITS).is_none(), "this node has one event");
+    assert!(log.missed(&here, &[at(mine, 1), at(mine, 2)], &LIMITS).is_none(), "nor a private one");
+    assert!(log.missed(&here, &[at(other, 8)], &LIMITS).is_some(), "another node may have sent more than is known here");
 }
 
 #[test]
