@@ -11,6 +11,7 @@ use crate::ack::{AckReply, BroadcastAckError};
 use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::namespace::Namespace;
 use crate::remote_socket::{FetchError, RemoteSocket};
+use crate::socket::Socket;
 
 /// One room or several.
 pub trait IntoRooms {
@@ -189,6 +190,21 @@ impl BroadcastOperator {
     /// ```
     pub async fn local_count(self) -> usize {
         self.namespace.count_local(self.target).await
+    }
+
+    /// Returns handles of the sockets on this node.
+    ///
+    /// Unlike a [`RemoteSocket`], a handle reaches the handshake, the handlers and the attached values of its socket.
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server) {
+    /// for socket in io.to("red").local_sockets().await {
+    ///     println!("{:?} {:?}", socket.id(), socket.handshake().header("user-agent"));
+    /// }
+    /// # }
+    /// ```
+    pub async fn local_sockets(self) -> Vec<Socket> {
+        self.namespace.find_local(self.target).await
     }
 
     /// Makes the sockets join rooms.

@@ -12,7 +12,7 @@ use sociable_adapter::{Operation, Room, Target, own_room};
 use sociable_engine::layer::{EngineState, after};
 use sociable_protocol::maps::Map;
 use sociable_protocol::websocket::Payload;
-use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
+use sociable_protocol::{Args, Body, Encoding, Frames, Id, Packet, Parser};
 use tokio::time::Instant;
 
 use crate::ack::{AckReply, BroadcastAckError};
@@ -26,6 +26,7 @@ use crate::recovery::registry::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server::Server;
 use crate::server_state::ServerState;
+use crate::socket::Socket;
 use crate::stats::{AllCounters, Count};
 use crate::thread::count_on;
 use crate::trace;
@@ -209,6 +210,25 @@ impl Namespace {
     /// A node did not answer in time.
     pub fn fetch_sockets(&self) -> BoxFuture<'static, Result<Vec<RemoteSocket>, FetchError>> {
         self.all().fetch_sockets()
+    }
+
+    /// Returns handles of all sockets on this node. See [`BroadcastOperator::local_sockets`].
+    pub async fn local_sockets(&self) -> Vec<Socket> {
+        self.all().local_sockets().await
+    }
+
+    /// Returns the handle of the socket with this id, if the socket is on this node. `to(id)` reaches it on any node.
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server, id: sociable::Id) {
+    /// if let Some(socket) = io.local_socket(id).await {
+    ///     println!("{:?} is in {:?}", socket.id(), socket.rooms());
+    /// }
+    /// # }
+    /// ```
+    pub async fn local_socket(&self, id: Id) -> Option<Socket> {
+        // The room of the id may have other members.
+        self.to(id).local_sockets().await.into_iter().find(|socket| socket.id() == id)
     }
 
     /// Makes all sockets join rooms.

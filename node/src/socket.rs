@@ -19,8 +19,7 @@ use tokio::sync::oneshot;
 use crate::ack::{PendingAck, Waiter};
 use crate::broadcast::{BroadcastOperator, Flags, IntoRooms};
 use crate::emit::{EmitArgs, EmitError, check_name};
-use crate::handler;
-use crate::handler::{ConnectContext, DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
+use crate::handler::{ExtractError, HandlerError};
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::recovery::progress::RecoveryHandle;
@@ -148,6 +147,35 @@ impl Socket {
         self.0.recovery.as_ref().is_some_and(|recovery| recovery.recovered)
     }
 
+    /// Returns the session below: the client's connection, with its id, transport, protocol and [events](Session::on_event).
+    ///
+    /// `None` on other threads than the socket's own, where its handlers all run; see [`with_session`](Self::with_session). The JavaScript server calls
+    /// this `conn`. Messages that are sent to a session directly are no Socket.IO packets, and clients close on them.
+    ///
+    /// ```
+    /// use sociable::{Server, SessionEvent, Socket};
+    ///
+    /// let io = Server::builder().build()?;
+    /// io.on_connect(async |socket: Socket| {
+    ///     let Some(session) = socket.session() else { return };
+    ///     println!("{} by Engine.IO {}", session.transport().as_str(), session.protocol());
+    ///     session.on_event(|_session, event| {
+    ///         if let SessionEvent::Upgraded(transport) = event {
+    ///             println!("now {}", transport.as_str());
+    ///         }
+    ///     });
+    /// });
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn session(&self) -> Option<Rc<Session>> {
+        self.here().map(|socket| Rc::clone(&socket.session))
+    }
+
+    /// Acts on the session on its thread, at once or soon. Does nothing after the socket has left.
+    pub fn with_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
+        self.run_on_owner(0, move |socket| act(&socket.session));
+    }
+
     /// Returns the session's current transport. `None` on other threads than the socket's own; its handlers all run there.
     pub fn transport(&self) -> Option<Transport> {
         self.here().map(|socket| socket.session.transport())
@@ -171,6 +199,60 @@ impl Socket {
     pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
         let value = self.0.data()?;
         T::deserialize(value).ok()
+    }
+
+    /// Attaches a value of this process, one of each type, and returns the one from before.
+    ///
+    /// The value is neither sent nor stored anywhere, so it may be a channel, a task or a connection. [`set_data`](Self::set_data) is for data that
+    /// other nodes see. The value is dropped with the last handle of the socket, so it must not contain that socket. A recovered client is a new
+    /// socket here, without the value. Handlers take it as [`Attached`](crate::Attached).
+    ///
+    /// ```
+    /// use sociable::{Attached, Data, Server, Socket};
+    /// use tokio::sync::mpsc;
+    ///
+    /// let io = Server::builder().build()?;
+    /// io.on_connect(async |socket: Socket| {
+    ///     let (sender, mut moves) = mpsc::channel::<String>(8);
+    ///     socket.attach(sender);
+    ///     while let Some(step) = moves.recv().await {
+    ///         println!("{step}");
+    ///     }
+    /// });
+    /// io.on("move", async |Attached(moves): Attached<mpsc::Sender<String>>, Data(step): Data<String>| moves.send(step).await);
+    /// io.on_disconnect(async |socket: Socket| drop(socket.detach::<mpsc::Sender<String>>()));
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn attach<T: Send + Sync + 'static>(&self, value: T) -> Option<Arc<T>> {
+        self.0.attach(value)
+    }
+
+    /// Returns the [attached](Self::attach) value of a type.
+    pub fn attached<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.attached()
+    }
+
+    /// Removes the [attached](Self::attach) value of a type, and returns it.
+    pub fn detach<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        self.0.detach()
+    }
+
+    /// Returns the sockets of the same client in all its namespaces, this one included.
+    ///
+    /// Empty on other threads than the socket's own, and after the socket has left; its handlers all run on that thread.
+    ///
+    /// ```
+    /// use sociable::{Server, Socket};
+    ///
+    /// let io = Server::builder().build()?;
+    /// io.of("/admin").on_connect(async |socket: Socket| {
+    ///     let main = socket.client_sockets().into_iter().find(|other| other.namespace().name() == "/");
+    ///     println!("{:?} is {:?} in the main namespace", socket.id(), main.map(|main| main.id()));
+    /// });
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn client_sockets(&self) -> Vec<Socket> {
+        self.here().map(|socket| socket.of_client()).unwrap_or_default()
     }
 
     /// Returns the rooms of the socket, with that of its id. Empty after the socket has left.
@@ -310,90 +392,6 @@ impl Socket {
         self.broadcast().local()
     }
 
-    /// Handles an event of this client; see [`Namespace::on`]. A call on another thread than the socket's own takes effect soon.
-    pub fn on<Taken>(&self, event: &str, handler: impl Handler<EventContext, Taken>) {
-        let (event, handler) = (ByteString::from(event), handler::erase(handler));
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.on(&event, handler)));
-    }
-
-    /// Removes the handlers of an event that were added to this socket.
-    pub fn off(&self, event: &str) {
-        let event = ByteString::from(event);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.events.remove(&event)));
-    }
-
-    /// Handles this socket's connection, after it was confirmed to the client and after the handlers of [`Namespace::on_connect`].
-    ///
-    /// Middleware adds such a handler for work that has to wait until the socket is let in. Afterwards this does nothing.
-    ///
-    /// ```
-    /// use sociable::{Server, Socket};
-    ///
-    /// let io = Server::builder().build()?;
-    /// io.middleware(async |socket: Socket| {
-    ///     let greeting = format!("hello, {}", socket.auth::<String>()?);
-    ///     socket.on_connect(move |socket: Socket| std::future::ready(drop(socket.emit("greeting", &greeting))));
-    ///     Ok::<_, sociable::Failure>(())
-    /// });
-    /// # Ok::<(), sociable::ConfigError>(())
-    /// ```
-    pub fn on_connect<Taken>(&self, handler: impl Handler<ConnectContext, Taken>) {
-        let handler = handler::erase(handler);
-        self.run_on_owner(0, move |socket| {
-            if !socket.shared.has_been_let_in() {
-                socket.configure(|own| own.connect.push(handler));
-            }
-        });
-    }
-
-    /// Handles this socket's departure before it leaves its rooms; see [`Namespace::on_disconnecting`].
-    pub fn on_disconnecting<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
-        let handler = handler::erase(handler);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnecting.push(handler)));
-    }
-
-    /// Handles this socket's departure after it has left.
-    pub fn on_disconnect<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
-        let handler = handler::erase(handler);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnect.push(handler)));
-    }
-
-    /// Runs `middleware` for each event of this client; see [`Namespace::event_middleware`]. The JavaScript server calls this `use`.
-    pub fn middleware<Taken>(&self, middleware: impl Handler<EventContext, Taken>) {
-        let middleware = handler::erase(middleware);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.event_middleware.push(middleware)));
-    }
-
-    /// Calls `listener` with every event of this client, before middleware and handlers.
-    pub fn on_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.any.push(Arc::new(listener))));
-    }
-
-    /// Adds a listener as [`on_any`](Self::on_any) does, but before this socket's earlier ones.
-    pub fn prepend_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.any.insert(0, Arc::new(listener))));
-    }
-
-    /// Removes the listeners that were added by [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any).
-    pub fn off_any(&self) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any)));
-    }
-
-    /// Calls `listener` with every event sent to this client, broadcasts included. Acknowledgements are not events.
-    pub fn on_any_outgoing(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.any_outgoing.push(Arc::new(listener))));
-    }
-
-    /// Removes the listeners that were added by [`on_any_outgoing`](Self::on_any_outgoing).
-    pub fn off_any_outgoing(&self) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any_outgoing)));
-    }
-
-    /// Calls `listener` with every error of this socket.
-    pub fn on_error(&self, listener: impl Fn(&Socket, &SocketError) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.errors.push(Arc::new(listener))));
-    }
-
     pub(crate) fn encoding(&self) -> Encoding {
         self.0.namespace.encoding()
     }
@@ -412,11 +410,6 @@ impl Socket {
         }
         let frames = self.0.namespace.event_frames(event, args, None);
         self.send_frames(frames, flags)
-    }
-
-    /// Acts on the socket's session, on its thread.
-    pub(crate) fn end_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
-        self.run_on_owner(0, move |socket| act(&socket.session));
     }
 
     fn send_frames(&self, frames: Frames, flags: Flags) -> Result<(), EmitError> {
@@ -506,7 +499,7 @@ impl Socket {
     }
 
     /// Acts on the socket on its thread: at once if this is it. Returns false if the thread has ended or the socket has left this one.
-    fn run_on_owner(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
+    pub(crate) fn run_on_owner(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
         let engine = self.0.namespace.engine();
         if let Some(thread) = ThreadState::current(engine).filter(|thread| thread.worker.index() == self.0.worker()) {
             return thread.socket(&self.0).map(|socket| act(&socket)).is_some();
@@ -563,6 +556,15 @@ impl SocketEmitter<'_> {
     /// As [`Socket::emit`].
     pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         self.socket.emit_with(event, args, self.flags)
+    }
+
+    /// Sends a `message` event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`].
+    pub fn send(self, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Sends the event and returns its pending acknowledgement.
