@@ -34,8 +34,8 @@
 //! * `connection.rs`: the sockets of a session, and the packets between.
 //! * `thread/`: the state of one worker thread: its sockets, its namespaces, and the rooms with their members.
 //! * `handler/`: the handlers of applications, how they run, and where they are registered.
-//! * `socket.rs`, `socket_listeners.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the
-//!   public API. `reason.rs`: the table of reasons for which sockets leave.
+//! * `socket.rs`, `socket_listeners.rs`, `socket_session.rs`, `socket_values.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`,
+//!   `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the public API. `reason.rs`: the table of reasons for which sockets leave.
 //! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: the state that threads share. `namespace_limits.rs`: the limits on namespaces that
 //!   clients create. `client_files.rs`: the files of the official client.
 //! * `cluster/`: the operations across threads and nodes. `recovery/`: the return of disconnected clients.
@@ -83,7 +83,9 @@ mod server;
 mod server_state;
 mod socket;
 mod socket_listeners;
+mod socket_session;
 mod socket_state;
+mod socket_values;
 mod spans;
 mod stats;
 #[cfg(feature = "testing")]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use sociable_adapter::{Operation, Room, Target, own_room};
 use sociable_engine::layer::{EngineState, after};
@@ -201,6 +202,11 @@ impl Namespace {
     /// The deadline is the server's [`ack_timeout`](crate::ServerBuilder::ack_timeout), 5 s by default.
     pub fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Vec<AckReply>, BroadcastAckError>> {
         self.all().emit_with_ack(event, args)
+    }
+
+    /// Sends an event to all sockets and returns their acknowledgements as they arrive. See [`BroadcastOperator::emit_with_ack_stream`].
+    pub fn emit_with_ack_stream(&self, event: &str, args: impl EmitArgs) -> BoxStream<'static, Result<AckReply, BroadcastAckError>> {
+        self.all().emit_with_ack_stream(event, args)
     }
 
     /// Returns all sockets of the cluster.

@@ -7,12 +7,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sociable_adapter::{Operation, Room, Target};
-use sociable_engine::{Handshake, SendError, Session, Transport};
+use sociable_engine::{Handshake, SendError};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet};
+use sociable_protocol::{ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
@@ -145,114 +144,6 @@ impl Socket {
     /// Returns whether the client was recovered after a disconnection, with its id, rooms, data and missed events. See [`Recovery`](crate::Recovery).
     pub fn recovered(&self) -> bool {
         self.0.recovery.as_ref().is_some_and(|recovery| recovery.recovered)
-    }
-
-    /// Returns the session below: the client's connection, with its id, transport, protocol and [events](Session::on_event).
-    ///
-    /// `None` on other threads than the socket's own, where its handlers all run; see [`with_session`](Self::with_session). The JavaScript server calls
-    /// this `conn`. Messages that are sent to a session directly are no Socket.IO packets, and clients close on them.
-    ///
-    /// ```
-    /// use sociable::{Server, SessionEvent, Socket};
-    ///
-    /// let io = Server::builder().build()?;
-    /// io.on_connect(async |socket: Socket| {
-    ///     let Some(session) = socket.session() else { return };
-    ///     println!("{} by Engine.IO {}", session.transport().as_str(), session.protocol());
-    ///     session.on_event(|_session, event| {
-    ///         if let SessionEvent::Upgraded(transport) = event {
-    ///             println!("now {}", transport.as_str());
-    ///         }
-    ///     });
-    /// });
-    /// # Ok::<(), sociable::ConfigError>(())
-    /// ```
-    pub fn session(&self) -> Option<Rc<Session>> {
-        self.here().map(|socket| Rc::clone(&socket.session))
-    }
-
-    /// Acts on the session on its thread, at once or soon. Does nothing after the socket has left.
-    pub fn with_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
-        self.run_on_owner(0, move |socket| act(&socket.session));
-    }
-
-    /// Returns the session's current transport. `None` on other threads than the socket's own; its handlers all run there.
-    pub fn transport(&self) -> Option<Transport> {
-        self.here().map(|socket| socket.session.transport())
-    }
-
-    /// Attaches data, which [`fetch_sockets`](Namespace::fetch_sockets) returns on every node.
-    ///
-    /// # Errors
-    ///
-    /// The data cannot be encoded.
-    pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
-        let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
-        self.0.set_data(value);
-        if self.0.namespace.recoveries().is_some_and(|recoveries| recoveries.history.refresh_interval().is_some()) {
-            self.run_on_owner(0, LocalSocket::changed);
-        }
-        Ok(())
-    }
-
-    /// Returns the attached data. `None` if there is none, or if it does not fit the type.
-    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
-        let value = self.0.data()?;
-        T::deserialize(value).ok()
-    }
-
-    /// Attaches a value of this process, one of each type, and returns the one from before.
-    ///
-    /// The value is neither sent nor stored anywhere, so it may be a channel, a task or a connection. [`set_data`](Self::set_data) is for data that
-    /// other nodes see. The value is dropped with the last handle of the socket, so it must not contain that socket. A recovered client is a new
-    /// socket here, without the value. Handlers take it as [`Attached`](crate::Attached).
-    ///
-    /// ```
-    /// use sociable::{Attached, Data, Server, Socket};
-    /// use tokio::sync::mpsc;
-    ///
-    /// let io = Server::builder().build()?;
-    /// io.on_connect(async |socket: Socket| {
-    ///     let (sender, mut moves) = mpsc::channel::<String>(8);
-    ///     socket.attach(sender);
-    ///     while let Some(step) = moves.recv().await {
-    ///         println!("{step}");
-    ///     }
-    /// });
-    /// io.on("move", async |Attached(moves): Attached<mpsc::Sender<String>>, Data(step): Data<String>| moves.send(step).await);
-    /// io.on_disconnect(async |socket: Socket| drop(socket.detach::<mpsc::Sender<String>>()));
-    /// # Ok::<(), sociable::ConfigError>(())
-    /// ```
-    pub fn attach<T: Send + Sync + 'static>(&self, value: T) -> Option<Arc<T>> {
-        self.0.attach(value)
-    }
-
-    /// Returns the [attached](Self::attach) value of a type.
-    pub fn attached<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.attached()
-    }
-
-    /// Removes the [attached](Self::attach) value of a type, and returns it.
-    pub fn detach<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
-        self.0.detach()
-    }
-
-    /// Returns the sockets of the same client in all its namespaces, this one included.
-    ///
-    /// Empty on other threads than the socket's own, and after the socket has left; its handlers all run on that thread.
-    ///
-    /// ```
-    /// use sociable::{Server, Socket};
-    ///
-    /// let io = Server::builder().build()?;
-    /// io.of("/admin").on_connect(async |socket: Socket| {
-    ///     let main = socket.client_sockets().into_iter().find(|other| other.namespace().name() == "/");
-    ///     println!("{:?} is {:?} in the main namespace", socket.id(), main.map(|main| main.id()));
-    /// });
-    /// # Ok::<(), sociable::ConfigError>(())
-    /// ```
-    pub fn client_sockets(&self) -> Vec<Socket> {
-        self.here().map(|socket| socket.of_client()).unwrap_or_default()
     }
 
     /// Returns the rooms of the socket, with that of its id. Empty after the socket has left.
