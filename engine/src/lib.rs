@@ -68,7 +68,7 @@ pub use self::http::{EngineRequest, EngineService};
 pub use self::reason::CloseReason;
 pub use self::refusal::Refusal;
 pub use self::serve::Serve;
-pub use self::session::{Connection, SendError, Session};
+pub use self::session::{Connection, SendError, Session, SessionEvent};
 pub use self::transport::Transport;
 pub use self::transport::bridge::on_connect;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use sociable_adapter::{Operation, Room, Target};
 use sociable_protocol::{Encoding, Id};
 
@@ -11,6 +12,7 @@ use crate::ack::{AckReply, BroadcastAckError};
 use crate::emit::{EmitArgs, EmitError, check_name};
 use crate::namespace::Namespace;
 use crate::remote_socket::{FetchError, RemoteSocket};
+use crate::socket::Socket;
 
 /// One room or several.
 pub trait IntoRooms {
@@ -168,6 +170,29 @@ impl BroadcastOperator {
         self.namespace.broadcast_with_ack(self.target, self.flags, event.into(), encoded)
     }
 
+    /// Sends an event to the sockets and returns their acknowledgements one by one, as they arrive.
+    ///
+    /// The stream ends when all have answered. If some are missing, or at the deadline, its last item is the error, which repeats no acknowledgement.
+    /// The event is sent at once. Dropping the stream ends the wait.
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server) {
+    /// use futures_util::StreamExt;
+    ///
+    /// let mut votes = io.to("voters").emit_with_ack_stream("vote", ());
+    /// while let Some(vote) = votes.next().await {
+    ///     match vote {
+    ///         Ok(reply) => println!("{:?} votes {:?}", reply.id, reply.args.decode::<String>(0)),
+    ///         Err(error) => println!("{} did not vote: {error}", error.missing.len()),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn emit_with_ack_stream(self, event: &str, args: impl EmitArgs) -> BoxStream<'static, Result<AckReply, BroadcastAckError>> {
+        let encoded = check_name(event).and_then(|()| Ok(args.into_args(self.namespace.encoding())?));
+        self.namespace.broadcast_with_ack_stream(self.target, self.flags, event.into(), encoded)
+    }
+
     /// Returns the sockets, over the whole cluster.
     ///
     /// # Errors
@@ -189,6 +214,21 @@ impl BroadcastOperator {
     /// ```
     pub async fn local_count(self) -> usize {
         self.namespace.count_local(self.target).await
+    }
+
+    /// Returns handles of the sockets on this node.
+    ///
+    /// Unlike a [`RemoteSocket`], a handle reaches the handshake, the handlers and the attached values of its socket.
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server) {
+    /// for socket in io.to("red").local_sockets().await {
+    ///     println!("{:?} {:?}", socket.id(), socket.handshake().header("user-agent"));
+    /// }
+    /// # }
+    /// ```
+    pub async fn local_sockets(self) -> Vec<Socket> {
+        self.namespace.find_local(self.target).await
     }
 
     /// Makes the sockets join rooms.

@@ -24,7 +24,7 @@ use crate::namespace_limits::NamespaceLimits;
 use crate::recovery::options::Recovery;
 use crate::recovery::registry::Recoveries;
 use crate::server::Server;
-use crate::server_state::ServerState;
+use crate::server_state::{ServerState, SessionListener};
 use crate::spans::TracePropagator;
 use crate::thread::private_rooms::PrivateRooms;
 
@@ -43,6 +43,7 @@ pub struct ServerBuilder {
     dynamic: NamespaceLimits,
     max_private_rooms: usize,
     answer_errors: bool,
+    on_session: Option<SessionListener>,
     propagator: Option<Arc<dyn TracePropagator>>,
     client_files: Option<PathBuf>,
     states: ByType<Arc<dyn Any + Send + Sync>>,
@@ -76,6 +77,7 @@ impl ServerBuilder {
             dynamic: NamespaceLimits::default(),
             max_private_rooms: 0,
             answer_errors: false,
+            on_session: None,
             propagator: None,
             client_files: None,
             states: ByType::default(),
@@ -227,6 +229,29 @@ impl ServerBuilder {
         self
     }
 
+    /// Calls `listener` with each new session, on its thread, before the client is in any namespace. A second call replaces the first.
+    ///
+    /// The JavaScript server calls this the event `connection` of the engine. See [`Session::on_event`] for the events of a session.
+    ///
+    /// ```
+    /// use sociable::SessionEvent;
+    ///
+    /// let io = sociable::Server::builder()
+    ///     .on_session(|session| {
+    ///         session.on_event(|session, event| {
+    ///             if let SessionEvent::Heartbeat = event {
+    ///                 println!("{:?} lives", session.handshake().peer_addr());
+    ///             }
+    ///         });
+    ///     })
+    ///     .build()?;
+    /// # Ok::<(), sociable::ConfigError>(())
+    /// ```
+    pub fn on_session(mut self, listener: impl Fn(&Rc<Session>) + Send + Sync + 'static) -> Self {
+        self.on_session = Some(Arc::new(listener));
+        self
+    }
+
     /// Sets the tie between spans and those of other processes: none by default. The request of a handshake may name a span (`traceparent`), and
     /// events between nodes bring one.
     pub fn trace_propagator(mut self, propagator: impl TracePropagator) -> Self {
@@ -282,6 +307,7 @@ impl ServerBuilder {
                 private_rooms: PrivateRooms::new(self.max_private_rooms),
                 max_away,
                 answer_errors: self.answer_errors,
+                on_session: self.on_session,
                 propagator: self.propagator,
                 client_files: files.map(Arc::new),
                 no_auth: Args::encode(encoding, &Value::Object(vec![])).unwrap_or_else(|_| Args::null(encoding)),

@@ -16,14 +16,14 @@ use sociable_protocol::{Args, Body, DecodeError, Decoder, Frames, Packet, Value}
 use tracing::{Instrument, Span};
 
 use crate::ack::Ack;
-use crate::handler::run::{run, spawn_rest};
+use crate::handler::run::{notify, run, spawn_rest};
 use crate::handler::{ConnectContext, EventContext, Failure};
 use crate::namespace::Namespace;
 use crate::namespace_limits::Made;
 use crate::reason::DisconnectReason;
 use crate::recovery::registry::Claimed;
 use crate::server_state::{NoEntry, ServerState};
-use crate::socket::SocketError;
+use crate::socket::{Socket, SocketError};
 use crate::socket_state::Stage;
 use crate::spans;
 use crate::stats::Count;
@@ -84,6 +84,9 @@ impl Client {
             joined: Cell::new(false),
             unfinished: Cell::new(0),
         });
+        if let Some(listener) = &server.on_session {
+            notify(&client.session, || listener(&client.session));
+        }
         if client.is_old() {
             // Such a client is in the main namespace from the start, without asking.
             client.connect(ByteString::from_static(MAIN_NAMESPACE), None);
@@ -400,6 +403,10 @@ impl Connected for Client {
             socket.leave(DisconnectReason::ServerNamespaceDisconnect, true);
         }
         self.session.close();
+    }
+
+    fn all(&self) -> Vec<Socket> {
+        self.sockets().iter().map(|socket| socket.socket()).collect()
     }
 }
 

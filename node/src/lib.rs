@@ -34,8 +34,8 @@
 //! * `connection.rs`: the sockets of a session, and the packets between.
 //! * `thread/`: the state of one worker thread: its sockets, its namespaces, and the rooms with their members.
 //! * `handler/`: the handlers of applications, how they run, and where they are registered.
-//! * `socket.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`, `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the
-//!   public API. `reason.rs`: the table of reasons for which sockets leave.
+//! * `socket.rs`, `socket_listeners.rs`, `socket_session.rs`, `socket_values.rs`, `namespace.rs`, `parent_namespace.rs`, `server.rs`, `builder.rs`,
+//!   `broadcast.rs`, `ack.rs`, `emit.rs`, `remote_socket.rs`: the public API. `reason.rs`: the table of reasons for which sockets leave.
 //! * `server_state.rs`, `socket_state.rs`, `joined_rooms.rs`: the state that threads share. `namespace_limits.rs`: the limits on namespaces that
 //!   clients create. `client_files.rs`: the files of the official client.
 //! * `cluster/`: the operations across threads and nodes. `recovery/`: the return of disconnected clients.
@@ -82,7 +82,10 @@ mod remote_socket;
 mod server;
 mod server_state;
 mod socket;
+mod socket_listeners;
+mod socket_session;
 mod socket_state;
+mod socket_values;
 mod spans;
 mod stats;
 #[cfg(feature = "testing")]
@@ -98,7 +101,7 @@ pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, N
 pub use sociable_engine as engine;
 pub use sociable_engine::{
     CloseReason, ConfigError, ConnectionError, Cookie, Cors, EngineService, EngineStats, ErrorCode, Handshake, Refusal, SendError, Serve,
-    Transport, on_connect,
+    Session, SessionEvent, Transport, on_connect,
 };
 /// The encoded arguments of an event or acknowledgement, as they were received.
 pub use sociable_protocol::Args as RawArgs;
@@ -111,7 +114,7 @@ pub use self::builder::ServerBuilder;
 pub use self::cluster::questions::ServerAckError;
 pub use self::emit::{EmitArgs, EmitError};
 pub use self::handler::registry::RoomEvent;
-pub use self::handler::{Args, Auth, Data, EventName, Extract, ExtractError, Failure, Handler, State, Valid, Validate};
+pub use self::handler::{Args, Attached, Auth, Data, EventName, Extract, ExtractError, Failure, Handler, State, Valid, Validate};
 #[cfg(feature = "metrics")]
 pub use self::metric_family::MetricFamily;
 pub use self::namespace::Namespace;

@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use bytestring::ByteString;
 use futures_util::future::BoxFuture;
+use futures_util::stream::BoxStream;
 use parking_lot::Mutex;
 use sociable_adapter::{Operation, Room, Target, own_room};
 use sociable_engine::layer::{EngineState, after};
 use sociable_protocol::maps::Map;
 use sociable_protocol::websocket::Payload;
-use sociable_protocol::{Args, Body, Encoding, Frames, Packet, Parser};
+use sociable_protocol::{Args, Body, Encoding, Frames, Id, Packet, Parser};
 use tokio::time::Instant;
 
 use crate::ack::{AckReply, BroadcastAckError};
@@ -26,6 +27,7 @@ use crate::recovery::registry::Recoveries;
 use crate::remote_socket::{FetchError, RemoteSocket};
 use crate::server::Server;
 use crate::server_state::ServerState;
+use crate::socket::Socket;
 use crate::stats::{AllCounters, Count};
 use crate::thread::count_on;
 use crate::trace;
@@ -202,6 +204,11 @@ impl Namespace {
         self.all().emit_with_ack(event, args)
     }
 
+    /// Sends an event to all sockets and returns their acknowledgements as they arrive. See [`BroadcastOperator::emit_with_ack_stream`].
+    pub fn emit_with_ack_stream(&self, event: &str, args: impl EmitArgs) -> BoxStream<'static, Result<AckReply, BroadcastAckError>> {
+        self.all().emit_with_ack_stream(event, args)
+    }
+
     /// Returns all sockets of the cluster.
     ///
     /// # Errors
@@ -209,6 +216,25 @@ impl Namespace {
     /// A node did not answer in time.
     pub fn fetch_sockets(&self) -> BoxFuture<'static, Result<Vec<RemoteSocket>, FetchError>> {
         self.all().fetch_sockets()
+    }
+
+    /// Returns handles of all sockets on this node. See [`BroadcastOperator::local_sockets`].
+    pub async fn local_sockets(&self) -> Vec<Socket> {
+        self.all().local_sockets().await
+    }
+
+    /// Returns the handle of the socket with this id, if the socket is on this node. `to(id)` reaches it on any node.
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server, id: sociable::Id) {
+    /// if let Some(socket) = io.local_socket(id).await {
+    ///     println!("{:?} is in {:?}", socket.id(), socket.rooms());
+    /// }
+    /// # }
+    /// ```
+    pub async fn local_socket(&self, id: Id) -> Option<Socket> {
+        // The room of the id may have other members.
+        self.to(id).local_sockets().await.into_iter().find(|socket| socket.id() == id)
     }
 
     /// Makes all sockets join rooms.

@@ -68,6 +68,11 @@ impl ParentNamespace {
         self.all().to(rooms)
     }
 
+    /// Selects the sockets in these rooms, like [`to`](Self::to). Other languages call this `in`.
+    pub fn within(&self, rooms: impl IntoRooms) -> ParentOperator {
+        self.to(rooms)
+    }
+
     /// Selects all sockets except those in these rooms, in all namespaces that exist on this node.
     pub fn except(&self, rooms: impl IntoRooms) -> ParentOperator {
         self.all().except(rooms)
@@ -80,6 +85,30 @@ impl ParentNamespace {
     /// As [`Namespace::emit`], for the first namespace that fails. The others still get the event.
     pub fn emit(&self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         self.all().emit(event, args)
+    }
+
+    /// Selects the sockets of this node, in all namespaces.
+    pub fn local(&self) -> ParentOperator {
+        self.all().local()
+    }
+
+    /// Selects all sockets. The next event is dropped for clients that cannot take it at once.
+    pub fn volatile(&self) -> ParentOperator {
+        self.all().volatile()
+    }
+
+    /// Selects all sockets, and sets whether poll responses with the next event may be compressed.
+    pub fn compress(&self, compress: bool) -> ParentOperator {
+        self.all().compress(compress)
+    }
+
+    /// Sends a `message` event to all sockets of all namespaces that exist on this node.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit).
+    pub fn send(&self, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     pub(crate) fn setup(&self) -> &HandlerRegistry {
@@ -138,6 +167,11 @@ impl ParentOperator {
         self.each(|operator| operator.to(rooms.clone()))
     }
 
+    /// Adds the sockets in these rooms, like [`to`](Self::to). Other languages call this `in`.
+    pub fn within(self, rooms: impl IntoRooms) -> Self {
+        self.to(rooms)
+    }
+
     /// Excludes the sockets in these rooms.
     pub fn except(self, rooms: impl IntoRooms) -> Self {
         let rooms = rooms.into_rooms();
@@ -152,6 +186,20 @@ impl ParentOperator {
     /// Marks the event as volatile: it is dropped for each client that cannot take it at once.
     pub fn volatile(self) -> Self {
         self.each(BroadcastOperator::volatile)
+    }
+
+    /// Sets whether a poll response with the event may be compressed: yes by default.
+    pub fn compress(self, compress: bool) -> Self {
+        self.each(|operator| operator.compress(compress))
+    }
+
+    /// Sends a `message` event to the sockets.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit).
+    pub fn send(self, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Sends an event to the sockets.

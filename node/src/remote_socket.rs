@@ -1,12 +1,15 @@
 //! Snapshots of sockets on any node.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
+use futures_util::future::{BoxFuture, FutureExt};
 use serde::de::DeserializeOwned;
 use sociable_adapter::{Room, SocketInfo};
-use sociable_protocol::{Id, Value};
+use sociable_protocol::{Args, Id, Value};
 use thiserror::Error;
 
+use crate::ack::{AckError, BroadcastAckError};
 use crate::broadcast::{BroadcastOperator, IntoRooms};
 use crate::emit::{EmitArgs, EmitError};
 use crate::namespace::Namespace;
@@ -38,6 +41,11 @@ impl RemoteSocket {
     /// Returns the socket's id.
     pub fn id(&self) -> Id {
         self.info.id
+    }
+
+    /// Returns the namespace of the socket.
+    pub fn namespace(&self) -> &Namespace {
+        &self.namespace
     }
 
     /// Returns the rooms of the snapshot, with that of the socket's id.
@@ -114,6 +122,42 @@ impl RemoteSocket {
     /// As [`BroadcastOperator::disconnect_sockets`].
     pub fn disconnect(&self, close: bool) -> Result<(), EmitError> {
         self.operator().disconnect_sockets(close)
+    }
+
+    /// Sends an event to the socket and returns its acknowledgement.
+    ///
+    /// The deadline is the server's [`ack_timeout`](crate::ServerBuilder::ack_timeout); see [`timeout`](Self::timeout).
+    ///
+    /// ```
+    /// # async fn show(io: sociable::Server) -> Result<(), Box<dyn std::error::Error>> {
+    /// for socket in io.within("red").fetch_sockets().await? {
+    ///     let version: String = socket.emit_with_ack("version?", ()).await?.decode(0)?;
+    ///     println!("{:?} runs {version}", socket.id());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The deadline passed, the socket has left, or the event was not sent.
+    pub fn emit_with_ack(&self, event: &str, args: impl EmitArgs) -> BoxFuture<'static, Result<Args, AckError>> {
+        let (id, replies) = (self.info.id, self.operator().emit_with_ack(event, args));
+        async move {
+            match replies.await {
+                Ok(replies) => replies.into_iter().find(|reply| reply.id == id).map(|reply| reply.args).ok_or(AckError::Disconnected),
+                // Only others in the room of the id may be missing.
+                Err(BroadcastAckError { replies, reason, .. }) => {
+                    replies.into_iter().find(|reply| reply.id == id).map(|reply| reply.args).ok_or(reason)
+                }
+            }
+        }
+        .boxed()
+    }
+
+    /// Returns an operator for this socket alone, with a deadline for its acknowledgement.
+    pub fn timeout(&self, timeout: Duration) -> BroadcastOperator {
+        self.operator().timeout(timeout)
     }
 
     /// Returns an operator for this socket alone, for acknowledgements, timeouts and volatile events.

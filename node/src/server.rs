@@ -164,8 +164,8 @@ impl Server {
         state.downcast().ok()
     }
 
-    #[cfg(feature = "testing")]
-    pub(crate) fn path(&self) -> &str {
+    /// Returns the path of all requests, as [`path`](crate::ServerBuilder::path) sets it.
+    pub fn path(&self) -> &str {
         &self.inner.engine().config().path
     }
 

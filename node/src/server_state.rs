@@ -11,7 +11,7 @@ use bytestring::ByteString;
 use parking_lot::{RwLock, RwLockWriteGuard};
 use sociable_adapter::{Adapter, Node};
 use sociable_engine::layer::{EngineState, ServedFiles};
-use sociable_engine::{Engine, Handshake};
+use sociable_engine::{Engine, Handshake, Session};
 use sociable_protocol::maps::{ByType, Map};
 use sociable_protocol::packet::MAIN_NAMESPACE;
 use sociable_protocol::{Args, Body, Frames, Packet, Parser};
@@ -30,6 +30,7 @@ use crate::thread::{ThreadState, on_thread};
 use crate::trace;
 
 type NamespaceListener = Arc<dyn Fn(&Namespace) + Send + Sync>;
+pub(crate) type SessionListener = Arc<dyn Fn(&Rc<Session>) + Send + Sync>;
 
 pub(crate) struct ServerState {
     pub(crate) engine: Engine,
@@ -49,6 +50,8 @@ pub(crate) struct ServerState {
     /// The time for which a disconnected client may return, if recovery is on.
     pub(crate) max_away: Option<Duration>,
     pub(crate) answer_errors: bool,
+    /// Called with each new session.
+    pub(crate) on_session: Option<SessionListener>,
     /// Ties spans to those of other processes.
     pub(crate) propagator: Option<Arc<dyn TracePropagator>>,
     pub(crate) client_files: Option<Arc<ServedFiles>>,

@@ -7,20 +7,18 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytestring::ByteString;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sociable_adapter::{Operation, Room, Target};
-use sociable_engine::{Handshake, SendError, Session, Transport};
+use sociable_engine::{Handshake, SendError};
 use sociable_protocol::packet::MAIN_NAMESPACE;
-use sociable_protocol::{Args, ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet};
+use sociable_protocol::{ArgsError, Body, DecodeError, Encoding, Frames, Id, Packet};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
 use crate::ack::{PendingAck, Waiter};
 use crate::broadcast::{BroadcastOperator, Flags, IntoRooms};
 use crate::emit::{EmitArgs, EmitError, check_name};
-use crate::handler;
-use crate::handler::{ConnectContext, DisconnectContext, EventContext, ExtractError, Handler, HandlerError};
+use crate::handler::{ExtractError, HandlerError};
 use crate::namespace::Namespace;
 use crate::reason::DisconnectReason;
 use crate::recovery::progress::RecoveryHandle;
@@ -146,31 +144,6 @@ impl Socket {
     /// Returns whether the client was recovered after a disconnection, with its id, rooms, data and missed events. See [`Recovery`](crate::Recovery).
     pub fn recovered(&self) -> bool {
         self.0.recovery.as_ref().is_some_and(|recovery| recovery.recovered)
-    }
-
-    /// Returns the session's current transport. `None` on other threads than the socket's own; its handlers all run there.
-    pub fn transport(&self) -> Option<Transport> {
-        self.here().map(|socket| socket.session.transport())
-    }
-
-    /// Attaches data, which [`fetch_sockets`](Namespace::fetch_sockets) returns on every node.
-    ///
-    /// # Errors
-    ///
-    /// The data cannot be encoded.
-    pub fn set_data<T: Serialize + ?Sized>(&self, data: &T) -> Result<(), sociable_protocol::EncodeError> {
-        let value = Args::encode(Encoding::MsgPack, data)?.decode(0).unwrap_or_default();
-        self.0.set_data(value);
-        if self.0.namespace.recoveries().is_some_and(|recoveries| recoveries.history.refresh_interval().is_some()) {
-            self.run_on_owner(0, LocalSocket::changed);
-        }
-        Ok(())
-    }
-
-    /// Returns the attached data. `None` if there is none, or if it does not fit the type.
-    pub fn data<T: DeserializeOwned>(&self) -> Option<T> {
-        let value = self.0.data()?;
-        T::deserialize(value).ok()
     }
 
     /// Returns the rooms of the socket, with that of its id. Empty after the socket has left.
@@ -313,90 +286,6 @@ impl Socket {
         self.broadcast().local()
     }
 
-    /// Handles an event of this client; see [`Namespace::on`]. A call on another thread than the socket's own takes effect soon.
-    pub fn on<Taken>(&self, event: &str, handler: impl Handler<EventContext, Taken>) {
-        let (event, handler) = (ByteString::from(event), handler::erase(handler));
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.on(&event, handler)));
-    }
-
-    /// Removes the handlers of an event that were added to this socket.
-    pub fn off(&self, event: &str) {
-        let event = ByteString::from(event);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.events.remove(&event)));
-    }
-
-    /// Handles this socket's connection, after it was confirmed to the client and after the handlers of [`Namespace::on_connect`].
-    ///
-    /// Middleware adds such a handler for work that has to wait until the socket is let in. Afterwards this does nothing.
-    ///
-    /// ```
-    /// use sociable::{Server, Socket};
-    ///
-    /// let io = Server::builder().build()?;
-    /// io.middleware(async |socket: Socket| {
-    ///     let greeting = format!("hello, {}", socket.auth::<String>()?);
-    ///     socket.on_connect(move |socket: Socket| std::future::ready(drop(socket.emit("greeting", &greeting))));
-    ///     Ok::<_, sociable::Failure>(())
-    /// });
-    /// # Ok::<(), sociable::ConfigError>(())
-    /// ```
-    pub fn on_connect<Taken>(&self, handler: impl Handler<ConnectContext, Taken>) {
-        let handler = handler::erase(handler);
-        self.run_on_owner(0, move |socket| {
-            if !socket.shared.has_been_let_in() {
-                socket.configure(|own| own.connect.push(handler));
-            }
-        });
-    }
-
-    /// Handles this socket's departure before it leaves its rooms; see [`Namespace::on_disconnecting`].
-    pub fn on_disconnecting<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
-        let handler = handler::erase(handler);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnecting.push(handler)));
-    }
-
-    /// Handles this socket's departure after it has left.
-    pub fn on_disconnect<Taken>(&self, handler: impl Handler<DisconnectContext, Taken>) {
-        let handler = handler::erase(handler);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.disconnect.push(handler)));
-    }
-
-    /// Runs `middleware` for each event of this client; see [`Namespace::event_middleware`]. The JavaScript server calls this `use`.
-    pub fn middleware<Taken>(&self, middleware: impl Handler<EventContext, Taken>) {
-        let middleware = handler::erase(middleware);
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.event_middleware.push(middleware)));
-    }
-
-    /// Calls `listener` with every event of this client, before middleware and handlers.
-    pub fn on_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.any.push(Arc::new(listener))));
-    }
-
-    /// Adds a listener as [`on_any`](Self::on_any) does, but before this socket's earlier ones.
-    pub fn prepend_any(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.any.insert(0, Arc::new(listener))));
-    }
-
-    /// Removes the listeners that were added by [`on_any`](Self::on_any) and [`prepend_any`](Self::prepend_any).
-    pub fn off_any(&self) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any)));
-    }
-
-    /// Calls `listener` with every event sent to this client, broadcasts included. Acknowledgements are not events.
-    pub fn on_any_outgoing(&self, listener: impl Fn(&EventContext) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.any_outgoing.push(Arc::new(listener))));
-    }
-
-    /// Removes the listeners that were added by [`on_any_outgoing`](Self::on_any_outgoing).
-    pub fn off_any_outgoing(&self) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| std::mem::take(&mut own.any_outgoing)));
-    }
-
-    /// Calls `listener` with every error of this socket.
-    pub fn on_error(&self, listener: impl Fn(&Socket, &SocketError) + Send + Sync + 'static) {
-        self.run_on_owner(0, move |socket| socket.configure(|own| own.errors.push(Arc::new(listener))));
-    }
-
     pub(crate) fn encoding(&self) -> Encoding {
         self.0.namespace.encoding()
     }
@@ -417,11 +306,6 @@ impl Socket {
         }
         let frames = self.0.namespace.event_frames(event, args, None);
         self.send_frames(frames, flags)
-    }
-
-    /// Acts on the socket's session, on its thread.
-    pub(crate) fn end_session(&self, act: impl FnOnce(&Session) + Send + 'static) {
-        self.run_on_owner(0, move |socket| act(&socket.session));
     }
 
     fn send_frames(&self, frames: Frames, flags: Flags) -> Result<(), EmitError> {
@@ -511,7 +395,7 @@ impl Socket {
     }
 
     /// Acts on the socket on its thread: at once if this is it. Returns false if the thread has ended or the socket has left this one.
-    fn run_on_owner(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
+    pub(crate) fn run_on_owner(&self, bytes: usize, act: impl FnOnce(&Rc<LocalSocket>) + Send + 'static) -> bool {
         let engine = self.0.namespace.engine();
         if let Some(thread) = ThreadState::current(engine).filter(|thread| thread.worker.index() == self.0.worker()) {
             return thread.socket(&self.0).map(|socket| act(&socket)).is_some();
@@ -568,6 +452,15 @@ impl SocketEmitter<'_> {
     /// As [`Socket::emit`].
     pub fn emit(self, event: &str, args: impl EmitArgs) -> Result<(), EmitError> {
         self.socket.emit_with(event, args, self.flags)
+    }
+
+    /// Sends a `message` event.
+    ///
+    /// # Errors
+    ///
+    /// As [`Socket::emit`].
+    pub fn send(self, args: impl EmitArgs) -> Result<(), EmitError> {
+        self.emit("message", args)
     }
 
     /// Sends the event and returns its pending acknowledgement.

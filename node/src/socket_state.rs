@@ -1,16 +1,22 @@
 //! The state of a socket that all threads share.
 
+use std::any::{Any, TypeId};
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use parking_lot::Mutex;
 use sociable_adapter::{Room, SocketInfo, own_room};
 use sociable_engine::Handshake;
+use sociable_protocol::maps::ByType;
 use sociable_protocol::{Args, Id, Value};
 
 use crate::joined_rooms::JoinedRooms;
 use crate::namespace::Namespace;
 use crate::recovery::progress::RecoveryHandle;
+
+/// The values that an application attached to a socket, one of each type.
+type Attached = ByType<Arc<dyn Any + Send + Sync>>;
 
 /// The stage of a socket's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +55,8 @@ struct Rest {
     /// The joined rooms, without that of its id. While it is connecting: the rooms to join. Written on its own thread only.
     rooms: JoinedRooms,
     data: Option<Box<Value>>,
+    /// The values that the application attached, one of each type.
+    attached: Option<Box<Attached>>,
 }
 
 impl fmt::Debug for SocketState {
@@ -83,6 +91,30 @@ impl SocketState {
         self.rest.lock().data.as_deref().cloned()
     }
 
+    /// Attaches a value. Returns the one of its type from before.
+    pub(crate) fn attach<T: Send + Sync + 'static>(&self, value: T) -> Option<Arc<T>> {
+        let before = self.rest.lock().attached.get_or_insert_default().insert(TypeId::of::<T>(), Arc::new(value));
+        before.and_then(|before| before.downcast().ok())
+    }
+
+    /// Returns the attached value of a type.
+    pub(crate) fn attached<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let value = self.rest.lock().attached.as_ref()?.get(&TypeId::of::<T>()).cloned();
+        value.and_then(|value| value.downcast().ok())
+    }
+
+    /// Removes the attached value of a type.
+    pub(crate) fn detach<T: Send + Sync + 'static>(&self) -> Option<Arc<T>> {
+        let mut rest = self.rest.lock();
+        let attached = rest.attached.as_mut()?;
+        let value = attached.remove(&TypeId::of::<T>());
+        if attached.is_empty() {
+            rest.attached = None;
+        }
+        drop(rest);
+        value.and_then(|value| value.downcast().ok())
+    }
+
     /// Returns the joined rooms, without that of its id.
     pub(crate) fn rooms(&self) -> Vec<Room> {
         self.rest.lock().rooms.iter().cloned().collect()
@@ -107,7 +139,7 @@ impl SocketState {
 
     /// Returns the socket with a state of recovery, and with its data from before if it returned.
     pub(crate) fn with_recovery(self, recovery: RecoveryHandle, data: Option<Value>) -> Self {
-        let rest = Mutex::new(Rest { rooms: JoinedRooms::default(), data: data.map(Box::new) });
+        let rest = Mutex::new(Rest { data: data.map(Box::new), ..Rest::default() });
         Self { recovery: Some(Box::new(recovery)), rest, ..self }
     }
 

@@ -9,6 +9,7 @@ mod layers;
 mod links;
 mod logs;
 mod manifest;
+mod names;
 mod text;
 
 use std::path::Path;
@@ -34,7 +35,7 @@ impl Complaint {
 /// A rule: from a file's path in the repository and its text to complaints.
 type Rule = fn(&Path, &str) -> Vec<Complaint>;
 
-const RULES: [(&str, Rule); 17] = [
+const RULES: [(&str, Rule); 18] = [
     ("no long files", text::length),
     ("no trailing white space", text::trailing_space),
     ("no unfinished work", text::unfinished),
@@ -51,6 +52,7 @@ const RULES: [(&str, Rule); 17] = [
     ("ids of sessions are shortened in logs", logs::shortened),
     ("links lead somewhere", links::lead_somewhere),
     ("all pages are in the book", book::complete),
+    ("names in the guides exist", names::exist),
     ("tables and chart follow from the runs", bench::follows),
 ];
 

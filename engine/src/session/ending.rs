@@ -64,6 +64,7 @@ impl Session {
             // A panic of the layer above must not stop the caller, which may be ending other sessions.
             self.supervise(|| connection.closed(reason));
         }
+        self.report_closed(reason);
         if self.transport.get() == Transport::WebSocket {
             // Requests never ask for a WebSocket session by its id.
             self.forget();

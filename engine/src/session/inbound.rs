@@ -5,7 +5,7 @@ use std::time::Duration;
 use sociable_protocol::engine::Packet;
 use sociable_protocol::websocket::Frames;
 
-use super::{Ending, Session, State};
+use super::{Ending, Session, SessionEvent, State};
 use crate::counters::Count;
 use crate::reason::CloseReason;
 use crate::trace;
@@ -26,6 +26,12 @@ impl Session {
             self.await_pong(Duration::ZERO);
         }
         trace::engine_in(self.id, &packet);
+        if self.is_observed() {
+            self.report(SessionEvent::PacketIn(&packet));
+            if self.state.get() != State::Open {
+                return false;
+            }
+        }
         let Some(connection) = self.connection() else { return false };
         match packet {
             Packet::Message(text) => {
@@ -36,11 +42,15 @@ impl Session {
                 self.count_in(bytes.len());
                 connection.binary(bytes);
             }
-            Packet::Pong(_) if !self.version.is_v3() => self.schedule_ping(),
+            Packet::Pong(_) if !self.version.is_v3() => {
+                self.schedule_ping();
+                self.report(SessionEvent::Heartbeat);
+            }
             Packet::Ping(_) if self.version.is_v3() => {
                 self.begin_heartbeat();
                 // Without the data of the ping, as from the JavaScript server. The answer is bounded like all packets. So a client that floods with pings and does not read is closed as slow.
                 let _ = self.send(Frames::from_static(PONG), false);
+                self.report(SessionEvent::Heartbeat);
             }
             Packet::Close => {
                 self.polling.left.set(true);
@@ -68,5 +78,6 @@ impl Session {
         // A waiting poll has nothing to wait for any more.
         self.outbox.wake();
         tracing::debug!(target: "sociable::transport", sid = %self.id.shortened(), "upgraded to websocket");
+        self.report(SessionEvent::Upgraded(Transport::WebSocket));
     }
 }

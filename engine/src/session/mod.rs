@@ -5,13 +5,15 @@
 
 mod budget;
 mod ending;
+mod events;
 mod heartbeat;
 mod inbound;
+mod listeners;
 mod outbound;
 mod supervised;
 mod work;
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::fmt;
 use std::rc::{Rc, Weak};
 use std::task::Waker;
@@ -25,6 +27,8 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::time::delay_queue::Key;
 
+pub use self::listeners::SessionEvent;
+use self::listeners::SessionListeners;
 pub use self::work::{Running, Waiting};
 use crate::config::Config;
 use crate::counters::Count;
@@ -121,6 +125,8 @@ pub struct Session {
     pending: Cell<bool>,
     /// The waker of a transport that waits for handlers before it reads on.
     paused: RefCell<Option<Waker>>,
+    /// The listeners of the application. Most sessions have none.
+    listeners: OnceCell<Box<SessionListeners<Session>>>,
 }
 
 /// State that matters only on polling.
@@ -184,6 +190,7 @@ impl Session {
             unread: Cell::new(0),
             pending: Cell::new(true),
             paused: RefCell::new(None),
+            listeners: OnceCell::new(),
         });
         worker.insert(Rc::clone(&session));
         worker.pending_session(id);
@@ -235,8 +242,13 @@ impl Session {
         self.transport.get()
     }
 
-    #[inline]
+    /// Returns the number of the revision of Engine.IO that the client speaks: 4, or 3 for old clients.
+    pub fn protocol(&self) -> u8 {
+        if self.version.is_v3() { 3 } else { 4 }
+    }
+
     /// Returns the revision of the protocol that the client speaks.
+    #[inline]
     pub fn version(&self) -> EngineVersion {
         self.version
     }

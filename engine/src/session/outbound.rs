@@ -57,6 +57,7 @@ impl Session {
         if self.state.get() != State::Open {
             return Err(SendError::Closed);
         }
+        let unreported = self.is_observed().then(|| frames.clone());
         let frames = match self.version {
             EngineVersion::V4 { base64: false } => frames,
             EngineVersion::V4 { base64: true } => in_base64(frames),
@@ -68,6 +69,9 @@ impl Session {
         }
         if self.transport.get() == Transport::Polling && !self.polling.waiting.get() && !self.counts_unread() {
             return Err(SendError::SlowClient);
+        }
+        if let Some(frames) = unreported {
+            self.report_later(frames);
         }
         trace::engine_out(self.id, length);
         self.worker.counters.increment(Count::MessagesOut);
@@ -124,6 +128,9 @@ impl Session {
 
     /// Queues a packet of this layer, regardless of bounds.
     pub(super) fn push_control(&self, frames: Frames) {
+        if self.is_observed() {
+            self.report_later(frames.clone());
+        }
         self.outbox.push(frames.into_bytes(), false, usize::MAX);
     }
 

@@ -4,14 +4,21 @@
 //! [`ActorCell`](crate::actor::ActorCell).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Poll;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
+use parking_lot::Mutex;
 
 use super::{Ending, Session, State};
 use crate::actor::{Actor, ActorKind, panic_text};
+use crate::counters::Count;
 use crate::reason::CloseReason;
 use crate::supervision::Directive;
+
+/// The shortest interval between two log lines about panics of handlers. The next line has the number of panics left out.
+const PANIC_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 impl Actor for Session {
     const KIND: ActorKind = ActorKind::SESSION;
@@ -45,6 +52,23 @@ impl Session {
                 None
             }
         }
+    }
+
+    /// Counts and logs the panic of a handler of the application, which ends nothing else.
+    pub fn handler_panicked(&self) {
+        static LAST: Mutex<Option<Instant>> = Mutex::new(None);
+        static UNLOGGED: AtomicU64 = AtomicU64::new(0);
+        self.worker.counters.increment(Count::HandlerPanics);
+        let now = Instant::now();
+        let mut last = LAST.lock();
+        if last.is_some_and(|last| now.duration_since(last) < PANIC_LOG_INTERVAL) {
+            UNLOGGED.fetch_add(1, Relaxed);
+            return;
+        }
+        *last = Some(now);
+        drop(last);
+        let unlogged = UNLOGGED.swap(0, Relaxed);
+        tracing::error!(target: "sociable::handler", sid = %self.id.shortened(), unlogged, "handler panicked");
     }
 
     /// Makes the session's actor die, for tests.

@@ -16,7 +16,7 @@ use crate::http::refused::{Refused, ask_owner};
 use crate::http::reply::{Payload, Reply};
 use crate::reason::CloseReason;
 use crate::serve::loan::Line;
-use crate::session::{Ending, Session, State};
+use crate::session::{Ending, Session, SessionEvent, State};
 use crate::state::EngineState;
 use crate::trace;
 use crate::version::EngineVersion;
@@ -164,9 +164,11 @@ fn drain_outbox(session: &Session) -> (Payload, bool) {
     if session.transport() == Transport::WebSocket || session.outbox.is_empty() {
         return (Payload::default(), false);
     }
+    session.report_flush();
     let (mut messages, compress) = session.outbox.drain();
     session.flows();
     let body = payload_of(session, messages.make_contiguous());
+    session.report(SessionEvent::Drain);
     (body, compress)
 }
 

@@ -25,7 +25,7 @@ use crate::http::headers::header_list;
 use crate::http::refused::{Refused, ask_owner};
 use crate::http::target::Target;
 use crate::reason::CloseReason;
-use crate::session::{Ending, Session, State};
+use crate::session::{Ending, Session, SessionEvent, State};
 use crate::state::EngineState;
 use crate::version::EngineVersion;
 use crate::worker::Worker;
@@ -339,6 +339,7 @@ impl Probe<'_> {
             *step = match (*step, message) {
                 (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text == PROBE => {
                     owed.extend_from_slice(PROBE_ANSWER);
+                    session.report(SessionEvent::Upgrading(Transport::WebSocket));
                     Step::AwaitUpgrade
                 }
                 (step @ (Step::AwaitProbe | Step::AwaitUpgrade), Message::Ping(payload)) => {

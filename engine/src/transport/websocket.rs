@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use super::stream::Stream;
 use crate::memory::SMALL;
 use crate::reason::CloseReason;
-use crate::session::{Ending, Session, State};
+use crate::session::{Ending, Session, SessionEvent, State};
 use crate::trace;
 
 /// The size of a read and of a joined write. All connections of a thread share one buffer.
@@ -251,10 +251,12 @@ impl Pump {
         outbox.register(cx.waker());
         if !outbox.is_empty() {
             self.unflushed = true;
+            self.session.report_flush();
             match with_scratch(|scratch| poll_drain(&self.session, stream, scratch, cx)) {
                 Poll::Ready(drained) => {
                     self.session.flows();
                     drained?;
+                    self.session.report(SessionEvent::Drain);
                 }
                 Poll::Pending => {
                     self.session.stalls();

@@ -1,5 +1,8 @@
 //! Acknowledgements of broadcasts, over all threads and nodes.
 
+use std::pin::Pin;
+use std::time::Duration;
+
 use bytestring::ByteString;
 use futures_util::future::{BoxFuture, FutureExt, ready};
 use futures_util::stream::{BoxStream, StreamExt};
@@ -7,6 +10,7 @@ use sociable_adapter::{Answer, Ask, Request, Target};
 use sociable_protocol::maps::Set;
 use sociable_protocol::{Args, Frames, Id, NodeTag};
 use tokio::sync::mpsc;
+use tokio::time::Sleep;
 
 use crate::ack::{AckError, AckReply, BroadcastAckError, Waiter};
 use crate::broadcast::Flags;
@@ -40,14 +44,38 @@ impl Namespace {
         name: ByteString,
         args: Result<Args, EmitError>,
     ) -> BoxFuture<'static, Result<Vec<AckReply>, BroadcastAckError>> {
-        let (Some(server), args) = (self.server_state(), args) else { return ready(Ok(vec![])).boxed() };
-        let args = match args {
-            Ok(args) => args,
-            Err(error) => {
-                return ready(Err(BroadcastAckError { replies: vec![], missing: vec![], missing_nodes: vec![], reason: error.into() }))
-                    .boxed();
-            }
-        };
+        match self.ask_all(target, flags, name, args) {
+            Ok(Some(collect)) => collect.run().boxed(),
+            Ok(None) => ready(Ok(vec![])).boxed(),
+            Err(error) => ready(Err(error)).boxed(),
+        }
+    }
+
+    pub(crate) fn broadcast_with_ack_stream(
+        &self,
+        target: Target,
+        flags: Flags,
+        name: ByteString,
+        args: Result<Args, EmitError>,
+    ) -> BoxStream<'static, Result<AckReply, BroadcastAckError>> {
+        match self.ask_all(target, flags, name, args) {
+            Ok(Some(collect)) => collect.stream(),
+            Ok(None) => futures_util::stream::empty().boxed(),
+            Err(error) => futures_util::stream::once(ready(Err(error))).boxed(),
+        }
+    }
+
+    /// Sends an event that asks for acknowledgements to all sockets of a target. `None` if the server has been dropped.
+    fn ask_all(
+        &self,
+        target: Target,
+        flags: Flags,
+        name: ByteString,
+        args: Result<Args, EmitError>,
+    ) -> Result<Option<Collect>, BroadcastAckError> {
+        let Some(server) = self.server_state() else { return Ok(None) };
+        let args =
+            args.map_err(|error| BroadcastAckError { replies: vec![], missing: vec![], missing_nodes: vec![], reason: error.into() })?;
         let elsewhere = (!flags.local && !server.alone).then(|| {
             let ask = Ask::Ack { target: target.clone(), name: name.clone(), args: args.clone(), compress: flags.compress };
             let (_span, trace) = self.sending(&name, false);
@@ -60,8 +88,7 @@ impl Namespace {
         let awaited = Awaited { namespace: self.clone(), id, reports, sockets: Set::default() };
         let timeout = flags.timeout.unwrap_or(server.ack_timeout);
         let (nodes, heard) = (AskedNodes::default(), Set::default());
-        let collect = Collect { answered, elsewhere, awaited, replies: vec![], left: vec![], nodes, heard };
-        collect.run(timeout).boxed()
+        Ok(Some(Collect { answered, elsewhere, awaited, replies: vec![], left: vec![], nodes, heard, timeout, deadline: None }))
     }
 }
 
@@ -131,44 +158,87 @@ struct Collect {
     nodes: AskedNodes,
     /// The tags of the nodes whose sockets are known.
     heard: Set<NodeTag>,
+    timeout: Duration,
+    /// Begins with the first poll.
+    deadline: Option<Pin<Box<Sleep>>>,
 }
 
 impl Collect {
-    async fn run(mut self, timeout: std::time::Duration) -> Result<Vec<AckReply>, BroadcastAckError> {
-        let deadline = tokio::time::sleep(timeout);
-        tokio::pin!(deadline);
-        while self.awaited.reports > 0 || self.elsewhere.is_some() || !self.awaited.sockets.is_empty() {
-            let elsewhere = async {
-                match &mut self.elsewhere {
-                    Some(answers) => answers.next().await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                Some(answer) = self.answered.recv() => {
-                    if matches!(answer, Answer::Clients(_)) {
-                        self.awaited.reports -= 1;
-                    }
-                    self.collect(answer);
-                }
-                answer = elsewhere => match answer {
-                    Some(answer) => {
-                        self.nodes.note(&answer);
-                        self.collect(answer);
-                    }
-                    None => self.elsewhere = None,
-                },
-                () = &mut deadline => {
-                    let missing: Vec<_> = self.left.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
-                    self.awaited.namespace.count(Count::AcksTimedOut);
-                    let heard = self.names_of_heard();
-                    let (missing_nodes, failed) = self.nodes.missing_besides(&heard);
-                    let reason = failed.map_or(AckError::Timeout, AckError::Emit);
-                    return Err(BroadcastAckError { replies: self.replies, missing, missing_nodes, reason });
-                }
+    /// Returns all acknowledgements together.
+    async fn run(mut self) -> Result<Vec<AckReply>, BroadcastAckError> {
+        while !self.is_complete() {
+            if !self.step().await {
+                return Err(self.timed_out());
             }
         }
+        self.finish()
+    }
+
+    /// Returns each acknowledgement as it arrives, and last the error if some are missing.
+    fn stream(self) -> BoxStream<'static, Result<AckReply, BroadcastAckError>> {
+        let next = |collect: Option<Self>| async {
+            let mut collect = collect?;
+            loop {
+                // A step adds one at most.
+                if let Some(reply) = collect.replies.pop() {
+                    return Some((Ok(reply), Some(collect)));
+                }
+                if collect.is_complete() {
+                    return collect.finish().err().map(|error| (Err(error), None));
+                }
+                if !collect.step().await {
+                    return Some((Err(collect.timed_out()), None));
+                }
+            }
+        };
+        futures_util::stream::unfold(Some(self), next).boxed()
+    }
+
+    fn is_complete(&self) -> bool {
+        self.awaited.reports == 0 && self.elsewhere.is_none() && self.awaited.sockets.is_empty()
+    }
+
+    /// Waits for the next answer. False if the deadline passed before.
+    async fn step(&mut self) -> bool {
+        let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.timeout)));
+        let elsewhere = async {
+            match &mut self.elsewhere {
+                Some(answers) => answers.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            Some(answer) = self.answered.recv() => {
+                if matches!(answer, Answer::Clients(_)) {
+                    self.awaited.reports -= 1;
+                }
+                self.collect(answer);
+            }
+            answer = elsewhere => match answer {
+                Some(answer) => {
+                    self.nodes.note(&answer);
+                    self.collect(answer);
+                }
+                None => self.elsewhere = None,
+            },
+            () = deadline => return false,
+        }
+        true
+    }
+
+    /// Returns the error of a passed deadline.
+    fn timed_out(mut self) -> BroadcastAckError {
+        let missing: Vec<_> = self.left.drain(..).chain(self.awaited.sockets.iter().copied()).collect();
+        self.awaited.namespace.count(Count::AcksTimedOut);
+        let heard = self.names_of_heard();
+        let (missing_nodes, failed) = self.nodes.missing_besides(&heard);
+        let reason = failed.map_or(AckError::Timeout, AckError::Emit);
+        BroadcastAckError { replies: self.replies, missing, missing_nodes, reason }
+    }
+
+    /// Returns the result after all answers.
+    fn finish(self) -> Result<Vec<AckReply>, BroadcastAckError> {
         let (missing_nodes, failed) = self.nodes.missing(true);
         if self.left.is_empty() && missing_nodes.is_empty() {
             return Ok(self.replies);

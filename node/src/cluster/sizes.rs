@@ -7,6 +7,7 @@ use sociable_adapter::{Room, Target};
 use tokio::sync::mpsc;
 
 use crate::namespace::Namespace;
+use crate::socket::Socket;
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::namespace_actor::NamespaceActor;
 
@@ -28,6 +29,15 @@ impl Namespace {
         let mut count = 0;
         self.each_worker(only, move |part| part.count(&target), |counted| count += counted).await;
         count
+    }
+
+    /// Returns the sockets of a target on this node.
+    pub(crate) async fn find_local(&self, target: Target) -> Vec<Socket> {
+        let only = self.only_worker(&target);
+        let mut sockets = vec![];
+        let find = move |part: &LocalNamespace| part.find(&target).iter().map(|socket| socket.socket()).collect::<Vec<_>>();
+        self.each_worker(only, find, |found| sockets.extend(found)).await;
+        sockets
     }
 
     async fn local_sizes(&self, sizes: impl Fn(&NamespaceActor) -> Vec<(Room, usize)> + Send + Sync + 'static) -> HashMap<Room, usize> {

@@ -28,6 +28,7 @@ use crate::socket::Socket;
 /// | [`Ack`], `Option<Ack>` | the acknowledgement that the sender asked for | events |
 /// | [`EventName`] | the event's name | events |
 /// | [`State<T>`] | state of the application | all |
+/// | [`Attached<T>`] | a value that was attached to the socket | all but server events |
 /// | [`Namespace`], [`Server`] | the namespace, the server | all |
 /// | [`Auth<T>`] | the client's `auth` payload | all but server events |
 /// | [`Handshake`] | the request that opened the session | all but server events |
@@ -139,6 +140,30 @@ impl<T: ?Sized> Deref for State<T> {
 
     fn deref(&self) -> &T {
         &self.0
+    }
+}
+
+/// The value of this type that the application [attached](Socket::attach) to the socket.
+#[derive(Debug)]
+pub struct Attached<T: ?Sized>(pub Arc<T>);
+
+impl<T: ?Sized> Clone for Attached<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<T: ?Sized> Deref for Attached<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<C: HasSocket, T: Send + Sync + 'static> Extract<C> for Attached<T> {
+    fn extract(context: &C) -> Result<Self, ExtractError> {
+        context.socket().attached().map(Self).ok_or(ExtractError::NotAttached(type_name::<T>()))
     }
 }
 

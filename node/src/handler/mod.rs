@@ -11,7 +11,7 @@ use std::sync::Arc;
 use futures_util::future::{FutureExt, LocalBoxFuture, ready};
 
 pub use self::context::{ConnectContext, DisconnectContext, EventContext, HasEvent, HasNamespace, HasSocket, ServerEventContext};
-pub use self::extract::{Args, Auth, Data, EventName, Extract, State, Valid, Validate};
+pub use self::extract::{Args, Attached, Auth, Data, EventName, Extract, State, Valid, Validate};
 pub use self::outcome::{Failure, Outcome};
 use crate::spans::Fault;
 
@@ -87,6 +87,9 @@ pub enum ExtractError {
     /// No state of this type is registered.
     #[error("no state of type {0}: register it with `ServerBuilder::state`")]
     NoState(&'static str),
+    /// No value of this type is attached to the socket.
+    #[error("no value of type {0} is attached: attach it with `Socket::attach`")]
+    NotAttached(&'static str),
     /// The server has been dropped.
     #[error("server dropped")]
     NoServer,
@@ -99,7 +102,7 @@ impl Fault for HandlerError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Failed(_) => "handler_error",
-            Self::Arguments(ExtractError::NoState(_) | ExtractError::NoServer) => "no_state",
+            Self::Arguments(ExtractError::NoState(_) | ExtractError::NotAttached(_) | ExtractError::NoServer) => "no_state",
             Self::Arguments(_) => "invalid_arguments",
         }
     }
@@ -130,7 +133,9 @@ impl HandlerError {
                 Failure::from(error).with_data(&data)
             }
             // The client is not at fault, and the text would reveal internals.
-            Self::Arguments(ExtractError::NoState(_) | ExtractError::NoServer) => Failure::new("Internal server error"),
+            Self::Arguments(ExtractError::NoState(_) | ExtractError::NotAttached(_) | ExtractError::NoServer) => {
+                Failure::new("Internal server error")
+            }
         }
     }
 }

@@ -32,6 +32,8 @@ pub(crate) type RoomListener = Arc<dyn Fn(&RoomEvent) + Send + Sync>;
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
     pub(crate) events: Map<ByteString, Vec<Erased<EventContext>>>,
+    /// Handlers of the next event of a name. A socket removes them when they run; those of a namespace are copied to each new socket.
+    pub(crate) once: Map<ByteString, Vec<Erased<EventContext>>>,
     /// Handlers of the events without a handler of their own.
     pub(crate) fallback: Vec<Erased<EventContext>>,
     /// Listeners for all events of a client, called first.
@@ -61,6 +63,10 @@ impl std::fmt::Debug for Handlers {
 impl Handlers {
     pub(crate) fn on(&mut self, event: &str, handler: Erased<EventContext>) {
         self.events.entry(event.into()).or_default().push(handler);
+    }
+
+    pub(crate) fn once(&mut self, event: &str, handler: Erased<EventContext>) {
+        self.once.entry(event.into()).or_default().push(handler);
     }
 }
 
@@ -94,6 +100,25 @@ macro_rules! listeners {
         pub fn on<Taken>(&self, event: &str, handler: impl $crate::handler::Handler<$crate::handler::EventContext, Taken>) -> &Self {
             let handler = $crate::handler::erase(handler);
             self.setup().change(|setup| setup.on(event, handler));
+            self
+        }
+
+        /// Handles the first event of this name of each socket, after the handlers of [`on`](Self::on).
+        ///
+        /// An event that middleware refuses does not count. One whose arguments do not fit does. A recovered client is a new socket here.
+        ///
+        /// ```
+        /// use sociable::{Data, Server, Socket};
+        ///
+        /// let io = Server::builder().build()?;
+        /// io.once("hello", async |socket: Socket, Data(name): Data<String>| {
+        ///     socket.broadcast().emit("new here", &name).ok();
+        /// });
+        /// # Ok::<(), sociable::ConfigError>(())
+        /// ```
+        pub fn once<Taken>(&self, event: &str, handler: impl $crate::handler::Handler<$crate::handler::EventContext, Taken>) -> &Self {
+            let handler = $crate::handler::erase(handler);
+            self.setup().change(|setup| setup.once(event, handler));
             self
         }
 

@@ -2,17 +2,11 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
 
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
-use parking_lot::Mutex;
 use sociable_engine::Session;
-
-/// The shortest interval between two log lines about panics. The next line has the number of panics left out.
-const PANIC_LOG_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The memory of a waiting handler besides its event, in bytes.
 pub(crate) const HANDLER_COST: usize = 1024;
@@ -38,7 +32,7 @@ pub(crate) fn poll_once<T>(session: &Session, make: impl FnOnce() -> LocalBoxFut
         }
     }));
     begun.unwrap_or_else(|_| {
-        panicked(session);
+        session.handler_panicked();
         Started::Panicked
     })
 }
@@ -55,7 +49,7 @@ pub(crate) fn spawn_rest<T: 'static>(
     actix_rt::spawn(async move {
         let ended = AssertUnwindSafe(future).catch_unwind().await;
         if ended.is_err() {
-            panicked(&session);
+            session.handler_panicked();
         }
         drop(running);
         then(ended.ok());
@@ -80,23 +74,6 @@ pub(crate) fn run<T: 'static>(session: &Rc<Session>, make: impl FnOnce() -> Loca
 #[inline]
 pub(crate) fn notify(session: &Session, listener: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(listener)).is_err() {
-        panicked(session);
+        session.handler_panicked();
     }
-}
-
-/// Counts and logs the panic of a handler.
-fn panicked(session: &Session) {
-    static LAST: Mutex<Option<Instant>> = Mutex::new(None);
-    static UNLOGGED: AtomicU64 = AtomicU64::new(0);
-    session.worker().counters().increment(sociable_engine::layer::Count::HandlerPanics);
-    let now = Instant::now();
-    let mut last = LAST.lock();
-    if last.is_some_and(|last| now.duration_since(last) < PANIC_LOG_INTERVAL) {
-        UNLOGGED.fetch_add(1, Relaxed);
-        return;
-    }
-    *last = Some(now);
-    drop(last);
-    let unlogged = UNLOGGED.swap(0, Relaxed);
-    tracing::error!(target: "sociable::handler", sid = %session.id().shortened(), unlogged, "handler panicked");
 }

@@ -273,7 +273,7 @@ impl Recoveries {
 /// Ends the connection of a socket whose loss was not noticed. The receiver resolves when the session has ended, or cannot.
 fn cut_off(socket: Arc<SocketState>) -> oneshot::Receiver<()> {
     let (done, ended) = oneshot::channel::<()>();
-    Socket(socket).end_session(move |session| {
+    Socket(socket).with_session(move |session| {
         session.end(CloseReason::TransportClose, Ending::Abrupt);
         drop(done);
     });

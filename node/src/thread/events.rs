@@ -7,12 +7,12 @@ use futures_util::future::LocalBoxFuture;
 
 use crate::ack::Ack;
 use crate::handler::run::{HANDLER_COST, Started, notify, poll_once, spawn_rest};
-use crate::handler::{Erased, EventContext, HandlerError};
+use crate::handler::{EventContext, HandlerError};
 use crate::socket::SocketError;
 use crate::spans;
 use crate::stats::Count;
 use crate::thread::socket::LocalSocket;
-use crate::thread::socket_actor::{Event, Hold, NextEvent, Plan};
+use crate::thread::socket_actor::{Event, Hold, NextEvent, Own, Plan, TakeOnce};
 use crate::trace;
 
 impl LocalSocket {
@@ -73,7 +73,7 @@ impl LocalSocket {
         }
     }
 
-    fn on_verdict(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>, verdict: Result<(), HandlerError>) {
+    fn on_verdict(self: &Rc<Self>, context: &EventContext, own: Own, verdict: Result<(), HandlerError>) {
         match verdict {
             Ok(()) if self.shared.is_connected() => self.run_handlers(context, own),
             Ok(()) => {}
@@ -87,7 +87,10 @@ impl LocalSocket {
 
     /// Runs the handlers of an event.
     #[inline]
-    fn run_handlers(self: &Rc<Self>, context: &EventContext, own: Vec<Erased<EventContext>>) {
+    fn run_handlers(self: &Rc<Self>, context: &EventContext, Own { handlers: mut own, once }: Own) {
+        if once {
+            own.extend(self.tell(TakeOnce(&context.name)).unwrap_or_default());
+        }
         let shared = self.setup.events.get(&context.name);
         let counters = &self.thread.counters;
         let fallback: &[_] = if shared.is_none() && own.is_empty() { &self.setup.fallback } else { &[] };

@@ -140,7 +140,7 @@ impl LocalNamespace {
         let mut ended = vec![];
         for (socket, Death { mut remains, cause }) in dead {
             self.record(SocketActor::KIND, &socket.shared.id.shortened().to_string(), cause, Directive::Stop);
-            socket.actor.replace(SocketActor::new(false));
+            socket.actor.replace(SocketActor::default());
             ended.push((socket, remains.drain_acks()));
         }
         self.supervise_rooms(dead_rooms);

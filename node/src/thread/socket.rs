@@ -35,6 +35,9 @@ pub(crate) trait Connected: Debug {
 
     /// Disconnects the client from all its namespaces and closes its connection.
     fn close(&self);
+
+    /// Returns the connected sockets of the client.
+    fn all(&self) -> Vec<Socket>;
 }
 
 /// A socket on its thread.
@@ -84,7 +87,7 @@ impl LocalSocket {
             thread: Rc::clone(thread),
             client,
             namespace,
-            actor: ActorCell::new(SocketActor::new(!setup.any_outgoing.is_empty())),
+            actor: ActorCell::new(SocketActor::new(&setup)),
             setup,
             progress,
             exited: Cell::new(false),
@@ -351,6 +354,11 @@ impl LocalSocket {
         }
         self.thread.remove(self);
         self.thread.on_left(&self.namespace);
+    }
+
+    /// Returns the connected sockets of its client.
+    pub(crate) fn of_client(&self) -> Vec<Socket> {
+        self.client.upgrade().map(|client| client.all()).unwrap_or_default()
     }
 
     /// Disconnects the client from all its namespaces and closes its connection.

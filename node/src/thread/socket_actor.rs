@@ -36,8 +36,10 @@ impl Actor for SocketActor {
 }
 
 impl SocketActor {
-    pub(super) fn new(namespace_listens: bool) -> Self {
-        Self { namespace_listens, ..Self::default() }
+    /// Returns the state of a new socket, with copies of its namespace's handlers of first events.
+    pub(super) fn new(setup: &Handlers) -> Self {
+        let own = (!setup.once.is_empty()).then(|| Box::new(Handlers { once: setup.once.clone(), ..Handlers::default() }));
+        Self { own, namespace_listens: !setup.any_outgoing.is_empty(), ..Self::default() }
     }
 
     pub(super) fn own(&self) -> Option<&Handlers> {
@@ -58,7 +60,10 @@ impl SocketActor {
     fn plan(&self, name: &str) -> Plan {
         match &self.own {
             None => Plan::default(),
-            Some(own) => Plan { own: own.events.get(name).cloned().unwrap_or_default(), middleware: own.event_middleware.clone() },
+            Some(own) => Plan {
+                own: Own { handlers: own.events.get(name).cloned().unwrap_or_default(), once: own.once.contains_key(name) },
+                middleware: own.event_middleware.clone(),
+            },
         }
     }
 }
@@ -66,8 +71,16 @@ impl SocketActor {
 /// The handlers and the middleware of this socket for an event.
 #[derive(Default)]
 pub(super) struct Plan {
-    pub(super) own: Vec<Erased<EventContext>>,
+    pub(super) own: Own,
     pub(super) middleware: Vec<Erased<EventContext>>,
+}
+
+/// The handlers of this socket for an event.
+#[derive(Default)]
+pub(super) struct Own {
+    pub(super) handlers: Vec<Erased<EventContext>>,
+    /// True if others handle the next event of this name. They are taken when the handlers run.
+    pub(super) once: bool,
 }
 
 /// The message of an event from the client. The effect is the plan to handle it now; without one, the event was queued.
@@ -126,6 +139,17 @@ impl<F: FnOnce(&mut Handlers) -> R, R> Handle<Configure<F>> for SocketActor {
 
     fn handle(&mut self, Configure(change): Configure<F>) -> R {
         change(self.own.get_or_insert_default())
+    }
+}
+
+/// The message that takes the handlers of the next event of a name.
+pub(super) struct TakeOnce<'a>(pub(super) &'a str);
+
+impl Handle<TakeOnce<'_>> for SocketActor {
+    type Effect = Vec<Erased<EventContext>>;
+
+    fn handle(&mut self, TakeOnce(name): TakeOnce<'_>) -> Self::Effect {
+        self.own.as_mut().and_then(|own| own.once.remove(name)).unwrap_or_default()
     }
 }
 

@@ -87,6 +87,40 @@ async fn pending_acks_fail_when_the_socket_leaves() {
 }
 
 #[tokio::test]
+async fn stream_has_each_ack_as_it_arrives() {
+    use futures_util::StreamExt;
+    let (io, node) = start(|options| options);
+    echoes(&io);
+    let mut clients = Client::connect_many(node.addr, 3).await;
+    let mut stream = io.timeout(patience()).emit_with_ack_stream("n?", ());
+    let mut ids = vec![];
+    for (n, client) in clients.iter_mut().enumerate() {
+        let question = client.packet().await;
+        client.send(ack(question.id.unwrap(), n)).await;
+        // Later clients have not answered yet.
+        let reply = stream.next().await.unwrap().unwrap();
+        assert_eq!((reply.id.as_str(), reply.args.decode::<usize>(0)), (client.id(), Ok(n)));
+        ids.push(reply.id);
+    }
+    assert!(stream.next().await.is_none());
+
+    // One answers, one leaves, one stays silent. The deadline begins with the first poll.
+    let mut stream = io.timeout(Duration::from_millis(50)).emit_with_ack_stream("n?", ());
+    let question = clients[0].packet().await;
+    clients[0].send(ack(question.id.unwrap(), 7)).await;
+    clients[0].ask("echo", ()).await;
+    clients.remove(1).tear();
+    eventually("one has left", || io.socket_count() == 2).await;
+    assert_eq!(stream.next().await.unwrap().unwrap().id, ids[0]);
+    let error = stream.next().await.unwrap().unwrap_err();
+    assert_eq!((error.reason, error.replies.len()), (AckError::Timeout, 0));
+    assert!(error.missing.len() == 2 && ids[1..].iter().all(|id| error.missing.contains(id)), "{:?}", error.missing);
+    assert!(stream.next().await.is_none());
+    let refused = io.emit_with_ack_stream("disconnect", ()).collect::<Vec<_>>().await;
+    assert!(matches!(&refused[..], [Err(error)] if matches!(error.reason, AckError::Emit(_))), "{refused:?}");
+}
+
+#[tokio::test]
 async fn ack_carries_bytes() {
     let (io, node) = start(|options| options);
     let (answers, answer) = note();

@@ -6,14 +6,17 @@ mod argument_errors;
 mod before_connected;
 mod ends;
 mod events;
+mod handles;
 mod metrics;
 mod namespaces;
+mod once;
 mod other_clients;
 mod outbox;
 mod own_room;
 mod reentrancy;
 mod regressions;
 mod rooms;
+mod sessions;
 mod supervision;
 mod test_client;
 
