@@ -394,6 +394,12 @@ impl Socket {
         self.run_on_owner(0, move |socket| socket.configure(|own| own.errors.push(Arc::new(listener))));
     }
 
+    /// Changes the handlers of this socket alone, soon.
+    #[cfg(feature = "admin")]
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut handler::registry::Handlers) + Send + 'static) {
+        self.run_on_owner(0, move |socket| socket.configure(change));
+    }
+
     pub(crate) fn encoding(&self) -> Encoding {
         self.0.namespace.encoding()
     }
