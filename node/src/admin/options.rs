@@ -63,8 +63,8 @@ impl AdminOptions {
             waiting_attempts: 8,
             sockets: 200,
             sockets_bytes: 512 * 1024,
-            changes_per_second: 200,
-            events_per_second: 100,
+            changes_per_second: 100,
+            events_per_second: 20,
             event_bytes: 1024,
         }
     }
@@ -131,13 +131,13 @@ impl AdminOptions {
         self
     }
 
-    /// Sets how many changes of reported sockets this server sends in a second: 200 by default. After an overflow, the list of sockets is sent again.
+    /// Sets how many changes of reported sockets this server sends in a second: 100 by default. After an overflow, the list of sockets is sent again.
     pub fn changes_per_second(mut self, changes: u32) -> Self {
         self.changes_per_second = changes;
         self
     }
 
-    /// Sets how many events of reported sockets this server sends in a second: 100 by default.
+    /// Sets how many events of reported sockets this server sends in a second: 20 by default.
     pub fn events_per_second(mut self, events: u32) -> Self {
         self.events_per_second = events;
         self
