@@ -40,12 +40,14 @@
 //!   clients create. `client_files.rs`: the files of the official client.
 //! * `cluster/`: the operations across threads and nodes. `recovery/`: the return of disconnected clients.
 //! * `stats.rs`, `prometheus.rs`, `metric_family.rs`, `actors.rs`, `trace.rs`, `spans.rs`: counters, metrics, the report on actors, logs, and spans.
+//! * `admin/`: the server side of the admin UI (feature `admin`).
 //! * `testing/`: a server and a client for the tests of applications (feature `testing`).
 //!
 //! # Features
 //!
 //! | feature | default | |
 //! |---|---|---|
+//! | `admin` | no | `Server::admin`: the server side of the Socket.IO admin UI. |
 //! | `compression` | yes | Compressed responses: gzip, deflate, and Brotli for the files of the client. |
 //! | `metrics` | yes | `Server::metrics` and `Server::add_metrics`: counters and latencies as text for Prometheus. |
 //! | `nats` | yes | `NatsAdapter`: many nodes over NATS are one server. |
@@ -61,6 +63,8 @@
 
 mod ack;
 mod actors;
+#[cfg(feature = "admin")]
+mod admin;
 mod broadcast;
 mod builder;
 mod client_files;
@@ -109,6 +113,8 @@ pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackPar
 
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
 pub use self::actors::{ActorDeath, ActorKindReport, Actors, NamespaceActors, WorkerActors};
+#[cfg(feature = "admin")]
+pub use self::admin::{AdminMode, AdminOptions};
 pub use self::broadcast::{BroadcastOperator, IntoRooms};
 pub use self::builder::ServerBuilder;
 pub use self::cluster::questions::ServerAckError;
@@ -149,6 +155,10 @@ mod guides {
         Recovery = "../../docs/guide/recovery.md",
         Rooms = "../../docs/guide/rooms.md",
         Security = "../../docs/guide/security.md",
+    }
+    #[cfg(feature = "admin")]
+    pages! {
+        AdminUi = "../../docs/guide/admin-ui.md",
     }
     #[cfg(feature = "metrics")]
     pages! {

@@ -286,6 +286,12 @@ impl Socket {
         self.broadcast().local()
     }
 
+    /// Changes the handlers of this socket alone, soon.
+    #[cfg(feature = "admin")]
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut crate::handler::registry::Handlers) + Send + 'static) {
+        self.run_on_owner(0, move |socket| socket.configure(change));
+    }
+
     pub(crate) fn encoding(&self) -> Encoding {
         self.0.namespace.encoding()
     }

@@ -5,6 +5,9 @@ import { spawnSync } from "node:child_process";
 import http from "node:http";
 import { client, connect, connected, freePort, freshNode, once, request, settingsFile as file, until } from "./lib.mjs";
 
+/** A hash of bcrypt, of no password. */
+const ANY_HASH = `$2b$10$${"a".repeat(22)}${"b".repeat(31)}`;
+
 /** Runs the node to its end. */
 function run(args, env = {}) {
   const { status, stdout, stderr } = spawnSync(process.env.NODE_BIN, args, { encoding: "utf8", env: { ...process.env, ...env }, timeout: 15_000 });
@@ -53,6 +56,10 @@ describe("a file of settings", () => {
       ['nats = "nats://127.0.0.1"\nnats-ca = "/nowhere/ca.pem"', "/nowhere/ca.pem"],
       ['nats = "nats://127.0.0.1"\nnats-credentials = "/nowhere/node.creds"', "/nowhere/node.creds"],
       ['nats = "nats://127.0.0.1"\nnats-nkey = "SUCH"', "nkey"],
+      ['admin-ui-users = "/nowhere/users"', "cannot serve the admin UI: cannot read /nowhere/users"],
+      [`admin-ui-users = "${file(t, "ada:changeit")}"`, "is no bcrypt hash: make one by `htpasswd -nB ada`"],
+      [`admin-ui-users = "${file(t, `ada:${ANY_HASH}`)}"\nadmin-ui-namespace = "/"`, "`/` is the namespace of the demonstration"],
+      ['cors-credentials = true', "--cors-origin"],
       ['otlp-endpoint = "ftp://collector"', "line 1, column 17: `otlp-endpoint`"],
       ["[webhooks]\nretries = 3\ntimeout-ms = 0\n", "line 3, column 1: `timeout-ms` is 0"],
       ['[webhooks]\nsecret-files = ["/nowhere/secret"]\n', "line 2, column 1: cannot read the secret in /nowhere/secret"],

@@ -44,7 +44,8 @@ pub(crate) fn install_packages(report: &mut Report, name: &str, folder: &Path) -
 }
 
 /// The tests with a step of their own, because of what they need.
-const APART: [&str; 18] = [
+const APART: [&str; 19] = [
+    "admin-ui.test.mjs",
     "api-faults.test.mjs",
     "backends.test.mjs",
     "ctl.test.mjs",
@@ -247,6 +248,19 @@ pub(crate) fn browsers(report: &mut Report) {
             }),
             Err(why) => report.skip(&name, &why),
         }
+    }
+}
+
+/// The page of the admin UI in a headless Chromium, with three nodes behind a balancer.
+pub(crate) fn admin_ui(report: &mut Report) {
+    const NAME: &str = "admin UI in a browser";
+    let needed = tools::ensure_chromium().and_then(|chromium| Ok((chromium, tools::ensure_nats()?, tools::ensure_program("nginx")?)));
+    match needed {
+        Ok((chromium, nats, nginx)) => node_test(report, NAME, &["admin-ui.test.mjs"], |command| {
+            command.env("CHROMIUM", &chromium).env("NATS_SERVER", &nats.program).env("NGINX", &nginx);
+            command.env("SOCIABLE_BALANCER", workspace::balancer_binary()).env("SCREENSHOTS", workspace::target().join("screenshots"));
+        }),
+        Err(why) => report.skip(NAME, &why),
     }
 }
 

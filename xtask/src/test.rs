@@ -122,6 +122,7 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
         }
         if wanted(Part::Browser) {
             js::browsers(report);
+            js::admin_ui(report);
         }
     }
     if wanted(Part::Official) {

@@ -29,6 +29,13 @@ pub(crate) type Listener = Arc<dyn Fn(&EventContext) + Send + Sync>;
 pub(crate) type ErrorListener = Arc<dyn Fn(&Socket, &SocketError) + Send + Sync>;
 pub(crate) type RoomListener = Arc<dyn Fn(&RoomEvent) + Send + Sync>;
 
+/// A listener for the events sent to one client. The events are decoded only if it wants them.
+#[cfg(feature = "admin")]
+pub(crate) struct Tap {
+    pub(crate) wants: Box<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) sent: Box<dyn Fn(&EventContext) + Send + Sync>,
+}
+
 #[derive(Clone, Default)]
 pub(crate) struct Handlers {
     pub(crate) events: Map<ByteString, Vec<Erased<EventContext>>>,
@@ -47,6 +54,9 @@ pub(crate) struct Handlers {
     pub(crate) errors: Vec<ErrorListener>,
     /// Handlers of the connection. Those of one socket are removed when they run.
     pub(crate) connect: Vec<Erased<ConnectContext>>,
+    /// The listener of the admin UI. Sockets alone have one.
+    #[cfg(feature = "admin")]
+    pub(crate) tap: Option<Arc<Tap>>,
     // The rest belongs to namespaces alone.
     /// Middleware for each connecting socket.
     pub(crate) middleware: Vec<Erased<ConnectContext>>,
@@ -61,6 +71,15 @@ impl std::fmt::Debug for Handlers {
 }
 
 impl Handlers {
+    /// Returns whether a listener wants the events sent to a client.
+    pub(crate) fn listens_outgoing(&self) -> bool {
+        #[cfg(feature = "admin")]
+        if self.tap.is_some() {
+            return true;
+        }
+        !self.any_outgoing.is_empty()
+    }
+
     pub(crate) fn on(&mut self, event: &str, handler: Erased<EventContext>) {
         self.events.entry(event.into()).or_default().push(handler);
     }

@@ -238,6 +238,14 @@ impl ThreadState {
         }
     }
 
+    /// Returns sockets of all namespaces, at most `count` and evenly spread over all.
+    #[cfg(feature = "admin")]
+    pub(crate) fn spread(&self, count: usize) -> Vec<Rc<LocalSocket>> {
+        let sockets = self.sockets.borrow();
+        let step = sockets.len().div_ceil(count.max(1)).max(1);
+        sockets.iter().map(|(_, socket)| socket).filter(|socket| socket.shared.is_connected()).step_by(step).cloned().collect()
+    }
+
     pub(super) fn sockets_of(&self, namespace: &Namespace) -> Vec<Rc<LocalSocket>> {
         let sockets = self.sockets.borrow();
         let mine = sockets.iter().map(|(_, socket)| socket);

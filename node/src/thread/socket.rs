@@ -283,9 +283,18 @@ impl LocalSocket {
     }
 
     fn notify_listeners(&self, frames: &Frames) {
+        let listeners = self.gather(|setup| &setup.any_outgoing);
+        #[cfg(feature = "admin")]
+        let tap = self.actor.read(|actor| actor.own().and_then(|own| own.tap.clone())).flatten().filter(|tap| (tap.wants)());
+        #[cfg(feature = "admin")]
+        if listeners.is_empty() && tap.is_none() {
+            return;
+        }
         let Some((name, args, _)) = self.shared.namespace.read_event(frames) else { return };
         let context = EventContext { socket: self.socket(), name, args, ack: None };
-        self.gather(|setup| &setup.any_outgoing).iter().for_each(|listener| notify(&self.session, || listener(&context)));
+        #[cfg(feature = "admin")]
+        tap.iter().for_each(|tap| notify(&self.session, || (tap.sent)(&context)));
+        listeners.iter().for_each(|listener| notify(&self.session, || listener(&context)));
     }
 
     pub(crate) fn await_ack(self: &Rc<Self>, id: u64, waiter: Waiter) {

@@ -49,7 +49,7 @@ impl SocketActor {
     /// Returns whether any listener wants outgoing events.
     #[inline]
     pub(super) fn listens_outgoing(&self) -> bool {
-        self.namespace_listens || self.own.as_ref().is_some_and(|own| !own.any_outgoing.is_empty())
+        self.namespace_listens || self.own.as_ref().is_some_and(|own| own.listens_outgoing())
     }
 
     /// Removes the receivers of all awaited acknowledgements.

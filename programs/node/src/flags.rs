@@ -10,6 +10,7 @@ use clap::builder::{BoolishValueParser, RangedU64ValueParser};
 use sociable::{Cors, Recovery, Server, ServerBuilder};
 use sociable_program::log::{self, Format};
 
+use crate::admin_ui::AdminUiFlags;
 use crate::api::ApiFlags;
 use crate::cluster::ClusterFlags;
 use crate::namespaces::Demo;
@@ -120,6 +121,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     cors_origin: Vec<String>,
 
+    /// Let pages of these origins send cookies and other credentials, as the admin UI of Socket.IO does
+    #[arg(long, env = "SOCIABLE_CORS_CREDENTIALS", value_parser = BoolishValueParser::new(), requires = "cors_origin")]
+    cors_credentials: bool,
+
     /// Origin whose pages may connect by any transport, such as `https://example.com`; all may if unset. Repeatable
     #[arg(long, env = "SOCIABLE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
     allow_origin: Vec<String>,
@@ -171,6 +176,9 @@ pub(crate) struct Flags {
     /// Name of this node in logs and on the page; the host name if unset
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) admin_ui: AdminUiFlags,
 
     #[command(flatten)]
     pub(crate) api: ApiFlags,
@@ -229,7 +237,7 @@ impl Flags {
         match &self.cors_origin[..] {
             [] => None,
             origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
-            origins => Some(Cors::list(origins)),
+            origins => Some(Cors::list(origins).credentials(self.cors_credentials)),
         }
     }
 

@@ -1,7 +1,7 @@
 //! `sociable-node`: one node, ready to run. Its demonstration is a page on `/`, on which browser tabs talk to each other through rooms.
 //!
 //! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
-//! * `admin.rs`: the administration. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `admin.rs`: the administration. `admin_ui.rs`: the admin UI of Socket.IO. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
 //! | feature | default | |
@@ -9,6 +9,7 @@
 //! | `otel` | no | Traces for OpenTelemetry, by `--otlp-endpoint`. |
 
 mod admin;
+mod admin_ui;
 mod api;
 mod cluster;
 mod demo;
@@ -40,6 +41,7 @@ use sociable_program::{panics, probe};
 use thiserror::Error;
 use tracing_subscriber::Layer;
 
+use self::admin_ui::AdminUiFault;
 use self::flags::Flags;
 use self::namespaces::{CreateFault, Namespaces};
 use self::page::Page;
@@ -73,6 +75,8 @@ enum StartError {
     SameAsAdmin,
     #[error("cannot use the keys of the API: {0}.")]
     Keys(FileError),
+    #[error("cannot serve the admin UI: {0}.")]
+    AdminUi(#[from] AdminUiFault),
     #[error("{0}. Correct the file, and try it by --check.")]
     Tables(#[from] FileError),
     #[error("{0}. Correct the file with settings.")]
@@ -154,6 +158,7 @@ fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
     webhooks::check(file)?;
     let namespaces = Namespaces::new(file, &flags.demo)?;
     flags.builder(namespaces.have_tokens()).build()?;
+    flags.admin_ui.options(&flags.node_name(), |name| namespaces.has(name))?;
     log::chosen(flags.log.as_deref())?;
     traces(flags)?;
     if let Some(options) = flags.cluster.options(&flags.node_name()) {
@@ -177,6 +182,7 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     hangup::ignore().map_err(StartError::Serve)?;
     raise_limit();
     let keys = flags.api.keys().map_err(StartError::Keys)?;
+    let admin_ui = flags.admin_ui.options(&flags.node_name(), |name| namespaces.has(name))?;
     // The server listens for them itself, but only when it serves.
     let (name, mut stop) = (flags.node_name(), StopSignals::new().map_err(StartError::Serve)?);
     let connect = async {
@@ -207,6 +213,10 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     };
     if let Some(webhooks) = webhooks.clone() {
         io.add_metrics(move || webhooks.metrics());
+    }
+    // Before the patterns, whose handlers it must not take over.
+    if let Some(options) = admin_ui {
+        io.admin(options)?;
     }
     namespaces.create(&io, webhooks.as_ref())?;
     if let Some(demo) = flags.demo.namespace() {

@@ -29,7 +29,7 @@ pub(crate) enum NameFault {
     NoSlash,
     #[error("the namespace has `{}`, which no client can send: remove it", .0.escape_default())]
     Unsendable(char),
-    #[error("the namespace has `*`: use one name, because there is only one demonstration")]
+    #[error("the namespace has `*`: use one name")]
     Pattern,
     #[error("the namespace has {0} bytes: use at most {MAX_NAME}")]
     TooLong(usize),
@@ -63,8 +63,7 @@ impl FromStr for Demo {
     fn from_str(text: &str) -> Result<Self, NameFault> {
         match text {
             "off" => Ok(Self(None)),
-            pattern if pattern.contains(ANY) => Err(NameFault::Pattern),
-            name => check_pattern(name).map(|()| Self(Some(name.into()))),
+            name => check_name(name).map(|()| Self(Some(name.into()))),
         }
     }
 }
@@ -76,6 +75,11 @@ pub(crate) enum CreateFault {
     Tokens(#[from] JwtFault),
     #[error(transparent)]
     Webhooks(#[from] WebhooksFault),
+}
+
+/// Checks the name of one namespace.
+pub(crate) fn check_name(name: &str) -> Result<(), NameFault> {
+    if name.contains(ANY) { Err(NameFault::Pattern) } else { check_pattern(name) }
 }
 
 /// Checks the name of a table, which may be a pattern.
@@ -190,6 +194,11 @@ impl<'a> Namespaces<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether a table or the demonstration has this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.names.iter().map(|(known, _)| *known).chain(self.demo.namespace()).any(|known| known == name)
     }
 
     /// Returns whether a namespace checks tokens.

@@ -1,0 +1,21 @@
+// A process with many idle sockets: `fork("crowd.mjs", [count, url, …])`. It sends `ready` to its parent once all are connected.
+import { WebSocket } from "ws";
+
+const [count, ...urls] = process.argv.slice(2);
+
+/** Opens a socket of the main namespace, and answers its pings. */
+const open = (url) => new Promise((resolve, reject) => {
+  const socket = new WebSocket(`${url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`, { perMessageDeflate: false });
+  socket.on("error", reject).on("close", () => reject(new Error("closed")));
+  socket.on("message", (data) => {
+    const packet = data.toString();
+    if (packet.startsWith("0")) socket.send("40");
+    else if (packet === "2") socket.send("3");
+    else if (packet.startsWith("40")) resolve();
+  });
+});
+
+for (let opened = 0; opened < Number(count); opened += 50) {
+  await Promise.all(Array.from({ length: Math.min(50, count - opened) }, (_, at) => open(urls[(opened + at) % urls.length])));
+}
+process.send("ready");
