@@ -11,6 +11,7 @@
 mod admin;
 mod api;
 mod cluster;
+mod deflate;
 mod demo;
 mod figures;
 mod flags;
