@@ -11,6 +11,7 @@ use thiserror::Error;
 use crate::connection_error::ConnectionError;
 use crate::cookie::Cookie;
 use crate::cors::Cors;
+use crate::deflate::PerMessageDeflate;
 use crate::handshake::Handshake;
 use crate::http::middleware::Middleware;
 use crate::http::origin::Origins;
@@ -44,6 +45,7 @@ pub struct Config {
     pub max_client_bytes: Option<usize>,
     pub max_running_handlers: u32,
     pub http_compression: Option<usize>,
+    pub per_message_deflate: Option<PerMessageDeflate>,
     pub cookie: Option<Cookie>,
     pub cors: Option<Cors>,
     pub jsonp: bool,
@@ -114,6 +116,8 @@ impl Config {
             // More running handlers than this in one session mean a runaway client or a stuck database.
             max_running_handlers: 1024,
             http_compression: Some(1024),
+            // As in the JavaScript server: CPU time for every message, and memory with takeover.
+            per_message_deflate: None,
             cookie: None,
             cors: None,
             jsonp: false,
@@ -156,6 +160,10 @@ impl Config {
         require(self.max_client_bytes != Some(0), "max_client_bytes: give at least 1 byte");
         require(self.origins.as_ref().is_none_or(Origins::are_valid), "allow_origins: write origins as https://example.com");
         require(self.max_running_handlers > 0, "max_running_handlers: give at least 1");
+        require(
+            self.per_message_deflate.as_ref().is_none_or(PerMessageDeflate::is_valid),
+            "per_message_deflate: give windows from 8 to 15, a level from 0 to 9 and a memory level from 1 to 9",
+        );
         if let Some(cookie) = &self.cookie {
             let token = |c: char| c.is_ascii_graphic() && !"()<>@,;:\\\"/[]?={}".contains(c);
             require(!cookie.name.is_empty() && cookie.name.chars().all(token), "cookie: its name is not a token");

@@ -96,6 +96,14 @@ crate::counters! {
     BytesIn / bytes_in,
     /// Bytes queued for clients.
     BytesOut / bytes_out,
+    /// Messages sent compressed on WebSockets: a broadcast counts once a receiver.
+    MessagesDeflated / messages_deflated,
+    /// Runs of a compressor on a message: a broadcast counts once.
+    Deflations / deflations,
+    /// Bytes that compression has saved of the messages sent.
+    DeflateBytesSaved / deflate_bytes_saved,
+    /// Sessions closed because a compressed message was longer than allowed.
+    InflatedTooLarge / inflated_too_large,
     /// Requests refused with an error of Engine.IO.
     RequestsRefused / requests_refused,
     /// Sessions refused because the node has as many as it takes, or no memory or connections left for them.

@@ -16,7 +16,7 @@
 //! * [`actor`], [`supervision`]: actors, and the consequences of their deaths.
 //! * `worker.rs`, `inbox.rs`: one thread, and the calls of other threads. `owner.rs`: running work on the thread that owns it.
 //! * `state.rs`: the state that threads share. `engine.rs`: the public API. `hooks.rs`: the layer above.
-//! * `config.rs`, `options.rs`: options, their checks and their setters. `counters.rs`, `trace.rs`: counters and log events.
+//! * `config.rs`, `options.rs`, `deflate.rs`: options, their checks and their setters. `counters.rs`, `trace.rs`: counters and log events.
 //!
 //! # Features
 //!
@@ -35,6 +35,7 @@ mod connections;
 mod cookie;
 mod cors;
 mod counters;
+mod deflate;
 mod drain;
 mod engine;
 mod handshake;
@@ -62,6 +63,7 @@ pub use self::connection_error::{ConnectionError, ErrorCode};
 pub use self::cookie::Cookie;
 pub use self::cors::Cors;
 pub use self::counters::EngineStats;
+pub use self::deflate::PerMessageDeflate;
 pub use self::engine::{Engine, EngineBuilder};
 pub use self::handshake::Handshake;
 pub use self::http::{EngineRequest, EngineService};

@@ -153,6 +153,15 @@ macro_rules! engine_options {
             self
         }
 
+        /// Sets the compression of WebSocket messages for clients that offer it (permessage-deflate). Off by default.
+        ///
+        /// Messages are compressed from 1,024 bytes on, see [`PerMessageDeflate`]($crate::PerMessageDeflate). An inbound message may inflate to
+        /// [`max_http_buffer_size`](Self::max_http_buffer_size). A longer one closes the connection with status 1009.
+        pub fn per_message_deflate(mut self, options: impl Into<Option<$crate::PerMessageDeflate>>) -> Self {
+            self.config.per_message_deflate = options.into();
+            self
+        }
+
         /// Sets a cookie with the session id at a polling handshake. Off by default.
         pub fn cookie(mut self, cookie: impl Into<Option<$crate::Cookie>>) -> Self {
             self.config.cookie = cookie.into();

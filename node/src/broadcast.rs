@@ -129,7 +129,7 @@ impl BroadcastOperator {
         self
     }
 
-    /// Sets whether a poll response with the event may be compressed: yes by default.
+    /// Sets whether the event may be compressed for its receivers: yes by default.
     pub fn compress(mut self, compress: bool) -> Self {
         self.flags.compress = compress;
         self

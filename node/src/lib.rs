@@ -104,8 +104,8 @@ pub use sociable_adapter::{JetStreamOptions, NatsAdapter, NatsAuth, NatsError, N
 /// The Engine.IO layer, which also works alone: sessions with messages, without namespaces.
 pub use sociable_engine as engine;
 pub use sociable_engine::{
-    CloseReason, ConfigError, ConnectionError, Cookie, Cors, EngineService, EngineStats, ErrorCode, Handshake, Refusal, SendError, Serve,
-    Session, SessionEvent, Transport, on_connect,
+    CloseReason, ConfigError, ConnectionError, Cookie, Cors, EngineService, EngineStats, ErrorCode, Handshake, PerMessageDeflate, Refusal,
+    SendError, Serve, Session, SessionEvent, Transport, on_connect,
 };
 /// The encoded arguments of an event or acknowledgement, as they were received.
 pub use sociable_protocol::Args as RawArgs;

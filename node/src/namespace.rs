@@ -169,7 +169,7 @@ impl Namespace {
         self.all().volatile()
     }
 
-    /// Selects all sockets, and sets whether poll responses with the next event may be compressed.
+    /// Selects all sockets, and sets whether the next event may be compressed for them.
     pub fn compress(&self, compress: bool) -> BroadcastOperator {
         self.all().compress(compress)
     }

@@ -251,7 +251,7 @@ impl Socket {
         SocketEmitter { socket: self, flags: Flags { volatile: true, ..Flags::default() } }
     }
 
-    /// Sets whether a poll response with the next event may be compressed: yes by default.
+    /// Sets whether the next event may be compressed for its receivers: yes by default.
     pub fn compress(&self, compress: bool) -> SocketEmitter<'_> {
         SocketEmitter { socket: self, flags: Flags { compress, ..Flags::default() } }
     }
@@ -439,7 +439,7 @@ impl SocketEmitter<'_> {
         self
     }
 
-    /// Sets whether a poll response with the event may be compressed.
+    /// Sets whether the event may be compressed for its receiver.
     pub fn compress(mut self, compress: bool) -> Self {
         self.flags.compress = compress;
         self

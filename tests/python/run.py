@@ -3,5 +3,5 @@
 import sys
 import unittest
 
-modules = ["test_client", "test_tokens", "test_webhooks"]
+modules = ["test_client", "test_deflate", "test_tokens", "test_webhooks"]
 unittest.main(module=None, argv=[sys.argv[0], *modules], testRunner=unittest.TextTestRunner(stream=sys.stdout, verbosity=2))

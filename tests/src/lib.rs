@@ -5,7 +5,7 @@
 //! * `engines.rs`: an Engine.IO server that echoes and notes how its sessions end.
 //! * `client.rs`: the Socket.IO client, over polling or WebSocket, of Engine.IO 4 and 3. `packet.rs`: builders of
 //!   packets, also for comparisons: `client.packet().await == event("news", 1)`.
-//! * `polling.rs`, `websocket.rs`: its transports, for tests of Engine.IO. `http.rs`: the raw connection, for tests of the bytes themselves.
+//! * `polling.rs`, `websocket.rs`: its transports, for tests of Engine.IO. `deflate.rs`: compressed messages. `http.rs`: the raw connection, for tests of the bytes themselves.
 //! * `door.rs`: a target of a balancer's probes. `folder.rs`: files of a test. `metrics.rs`: samples of a server's metrics.
 //! * `patience.rs`: the only clock of the tests. Nothing sleeps for a guessed time; nothing asserts how long something took.
 //!
@@ -22,6 +22,7 @@
 )]
 
 mod client;
+mod deflate;
 mod door;
 mod engines;
 mod folder;
@@ -35,6 +36,7 @@ mod polling;
 mod websocket;
 
 pub use self::client::{Client, Message, Revision};
+pub use self::deflate::Deflating;
 pub use self::door::Door;
 pub use self::engines::{Engines, note};
 pub use self::folder::Folder;

@@ -28,6 +28,8 @@ pub enum Frame {
     Pong(Vec<u8>),
     /// With its status code, if it has one.
     Close(Option<u16>),
+    /// A compressed message, text or binary.
+    Deflated(Vec<u8>),
 }
 
 /// A frame as a client sends it. `head` is its first byte.
@@ -177,7 +179,7 @@ impl WebSocket {
 /// The first frame of some bytes, if it is complete, and its length.
 fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
     let (&first, &second) = (bytes.first()?, bytes.get(1)?);
-    assert_eq!(first & 0xf0, 0x80, "the server sends whole messages, without reserved bits");
+    assert_eq!(first & 0xb0, 0x80, "the server sends whole messages, and no reserved bit but that of compression");
     assert_eq!(second & 0x80, 0, "the server does not mask");
     let (start, length) = match second {
         126 => (4, u16::from_be_bytes(bytes.get(2..4)?.try_into().unwrap()) as usize),
@@ -185,7 +187,8 @@ fn parse(bytes: &[u8]) -> Option<(Frame, usize)> {
         short => (2, short as usize),
     };
     let payload = bytes.get(start..start + length)?.to_vec();
-    let frame = match first & 0x0f {
+    let frame = match first & 0x4f {
+        0x41 | 0x42 => Frame::Deflated(payload),
         1 => Frame::Text(String::from_utf8(payload).unwrap()),
         2 => Frame::Binary(payload),
         8 => Frame::Close(payload.get(..2).map(|code| u16::from_be_bytes(code.try_into().unwrap()))),

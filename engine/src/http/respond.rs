@@ -64,6 +64,9 @@ pub(super) fn switching(
     if let Some(protocol) = &admission.protocol {
         headers.insert(header::SEC_WEBSOCKET_PROTOCOL, protocol.clone());
     }
+    if let Some(extensions) = &admission.extensions {
+        headers.insert(header::SEC_WEBSOCKET_EXTENSIONS, extensions.clone());
+    }
     decorate(engine, head, handshake, headers, admission.opens_session());
     response.head_mut().set_connection_type(ConnectionType::Upgrade);
     response

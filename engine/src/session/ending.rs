@@ -78,6 +78,7 @@ impl Session {
             self.set_deadline(None);
             self.connection.take();
             self.outbox.clear();
+            self.end_deflate();
             self.flows();
             self.outbox.wake();
             self.forget();

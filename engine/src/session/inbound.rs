@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sociable_protocol::engine::Packet;
 use sociable_protocol::websocket::Frames;
+use sociable_protocol::websocket::deflate::Agreement;
 
 use super::{Ending, Session, SessionEvent, State};
 use crate::counters::Count;
@@ -68,8 +69,9 @@ impl Session {
         self.worker.counters.add(Count::BytesIn, bytes as u64);
     }
 
-    /// Moves the session from polling to its WebSocket.
-    pub(crate) fn upgrade(&self) {
+    /// Moves the session from polling to its WebSocket, whose client may have agreed to compression.
+    pub(crate) fn upgrade(&self, deflate: Option<Agreement>) {
+        self.may_deflate(deflate);
         self.polling.upgrading.set(false);
         if self.transport.replace(Transport::WebSocket) == Transport::Polling && self.state.get() != State::Closed {
             self.worker.engine.session_upgraded();

@@ -4,6 +4,7 @@
 //! the messages. Neither depends on the other.
 
 mod budget;
+mod deflate;
 mod ending;
 mod events;
 mod heartbeat;
@@ -27,6 +28,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::time::delay_queue::Key;
 
+use self::deflate::Deflate;
 pub use self::listeners::SessionEvent;
 use self::listeners::SessionListeners;
 pub use self::work::{Running, Waiting};
@@ -99,6 +101,8 @@ pub struct Session {
     transport: Cell<Transport>,
     version: EngineVersion,
     pub(crate) outbox: Outbox,
+    /// The compression of its messages, if the client of its WebSocket has agreed to it.
+    deflate: OnceCell<Box<Deflate>>,
     /// Taken when the session is released, because it refers back to the session.
     connection: RefCell<Option<Rc<dyn Connection>>>,
     pub(crate) polling: PollingState,
@@ -176,6 +180,7 @@ impl Session {
             transport: Cell::new(transport),
             version,
             outbox: Outbox::default(),
+            deflate: OnceCell::new(),
             connection: RefCell::new(None),
             polling: PollingState::default(),
             heartbeat: Cell::new(None),

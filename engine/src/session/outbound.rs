@@ -39,7 +39,7 @@ impl Session {
         self.send(Frames::binary(bytes), true)
     }
 
-    /// Sends encoded frames. `compress` allows the compression of a poll response with them.
+    /// Sends encoded frames. `compress` allows their compression, on both transports.
     #[inline]
     pub fn send(&self, frames: Frames, compress: bool) -> Result<(), SendError> {
         let sent = self.offer(frames, compress);
@@ -63,8 +63,9 @@ impl Session {
             EngineVersion::V4 { base64: true } => in_base64(frames),
             EngineVersion::V3 { base64 } => v3::frames(frames, base64),
         };
-        let length = frames.len();
-        if !self.outbox.push(frames.into_bytes(), compress, self.config().max_outbox) {
+        let bytes = self.deflated(frames, compress);
+        let length = bytes.len();
+        if !self.outbox.push(bytes, compress, self.config().max_outbox) {
             return Err(SendError::SlowClient);
         }
         if self.transport.get() == Transport::Polling && !self.polling.waiting.get() && !self.counts_unread() {

@@ -13,19 +13,19 @@ use actix_http::header::{self, HeaderValue};
 use actix_http::ws::hash_key;
 use bytes::Bytes;
 use sociable_protocol::Id;
+use sociable_protocol::websocket::deflate::{Agreement, negotiate};
 use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, Message, pong_frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::stream::Stream;
-use super::websocket::CloseBytes;
+use super::websocket::{CloseBytes, End};
 use super::{Transport, polling, websocket};
 use crate::counters::Count;
 use crate::handshake::Handshake;
 use crate::http::headers::header_list;
 use crate::http::refused::{Refused, ask_owner};
 use crate::http::target::Target;
-use crate::reason::CloseReason;
-use crate::session::{Ending, Session, SessionEvent, State};
+use crate::session::{Session, SessionEvent, State};
 use crate::state::EngineState;
 use crate::version::EngineVersion;
 use crate::worker::Worker;
@@ -52,6 +52,9 @@ pub(crate) struct Admission {
     pub(crate) accept: HeaderValue,
     /// The protocol chosen among the client's offers.
     pub(crate) protocol: Option<HeaderValue>,
+    /// The extensions of the response: compression, if it was agreed.
+    pub(crate) extensions: Option<HeaderValue>,
+    deflate: Option<Agreement>,
     kind: Kind,
 }
 
@@ -80,6 +83,7 @@ pub(crate) async fn admit(
     }
     let accept = accept_key(head)?;
     let protocol = choose_protocol(engine, head, &handshake)?;
+    let (deflate, extensions) = negotiate_deflate(engine, head)?.unzip();
     let kind = match target.sid() {
         Some(sid) => {
             let id = Id::try_from(sid).map_err(|_| Refused::unknown_sid(sid))?;
@@ -90,7 +94,7 @@ pub(crate) async fn admit(
             Kind::New(handshake, target.version())
         }
     };
-    Ok(Admission { accept, protocol, kind })
+    Ok(Admission { accept, protocol, extensions, deflate, kind })
 }
 
 /// Chooses one of the client's offered protocols. A client that offers some and gets none closes the connection.
@@ -112,6 +116,15 @@ fn choose_protocol(engine: &Arc<EngineState>, head: &RequestHead, handshake: &Ha
         None => offered.first().copied(),
     };
     chosen.map(|name| HeaderValue::from_str(name).map_err(|_| refused())).transpose()
+}
+
+/// Decides on the client's offers to compress messages. An offer that cannot be served is declined.
+fn negotiate_deflate(engine: &Arc<EngineState>, head: &RequestHead) -> Result<Option<(Agreement, HeaderValue)>, Refused> {
+    let Some(options) = &engine.config.per_message_deflate else { return Ok(None) };
+    let Some(offers) = header_list(head, header::SEC_WEBSOCKET_EXTENSIONS) else { return Ok(None) };
+    let refused = || Refused::websocket_header("Invalid or unacceptable Sec-WebSocket-Extensions header");
+    let Some((agreement, response)) = negotiate(&offers, &options.terms).map_err(|_| refused())? else { return Ok(None) };
+    Ok(Some((agreement, HeaderValue::from_str(&response).map_err(|_| refused())?)))
 }
 
 fn accept_key(head: &RequestHead) -> Result<HeaderValue, Refused> {
@@ -205,6 +218,7 @@ pub(crate) fn start(engine: &Arc<EngineState>, admission: Admission, mut stream:
 }
 
 fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+    let deflate = admission.deflate;
     match admission.kind {
         Kind::New(handshake, version @ EngineVersion::V3 { .. }) => {
             let worker = Rc::clone(worker);
@@ -220,39 +234,48 @@ fn serve(worker: &Rc<Worker>, id: Id, admission: Admission, mut stream: Stream, 
                         return;
                     }
                     let session = Session::open(&worker, id, handshake, Transport::WebSocket, version, None);
-                    websocket::run(session, stream, early).await;
+                    websocket::run(session, stream, deflate, early).await;
                 }
             });
         }
         Kind::New(handshake, version) => {
             let session = Session::open(worker, id, handshake, Transport::WebSocket, version, preface);
-            actix_rt::spawn(websocket::run(session, stream, early));
+            actix_rt::spawn(websocket::run(session, stream, deflate, early));
         }
         // Such a stream has no owner to be moved to.
         Kind::Second => {}
         Kind::Upgrade(claim) => {
             if let Some(session) = worker.session(&id) {
-                actix_rt::spawn(upgrade(session, claim, stream, preface, early));
+                actix_rt::spawn(upgrade(session, claim, stream, deflate, preface, early));
             }
         }
     }
 }
 
-async fn upgrade(session: Rc<Session>, claim: Claim, mut stream: Stream, preface: Option<Bytes>, early: Option<Box<[u8]>>) {
+async fn upgrade(
+    session: Rc<Session>,
+    claim: Claim,
+    mut stream: Stream,
+    deflate: Option<Agreement>,
+    preface: Option<Bytes>,
+    early: Option<Box<[u8]>>,
+) {
     let mut probe = Probe {
         session: &session,
-        decoder: Decoder::new(session.config().max_payload()),
+        deflate,
+        decoder: websocket::decoder(&session, deflate),
         step: Step::AwaitProbe,
         owed: vec![],
         close: CloseBytes::Plain,
+        ended: None,
     };
     let timers = Rc::clone(&session.worker().timers);
     let probing = timers.timeout(session.config().upgrade_timeout, probe.run(&mut stream, preface, early));
     let upgraded = matches!(probing.await, Some(Ok(())));
-    let Probe { decoder, close, .. } = probe;
+    let Probe { decoder, close, ended, .. } = probe;
     drop(claim);
     if upgraded {
-        websocket::take_over(session, stream, decoder).await;
+        websocket::take_over(session, stream, decoder, ended).await;
     } else {
         websocket::farewell(stream, close).await;
     }
@@ -269,11 +292,15 @@ enum Step {
 /// The conversation on a WebSocket before it carries the session.
 struct Probe<'a> {
     session: &'a Session,
+    deflate: Option<Agreement>,
     decoder: Decoder,
     step: Step,
-    /// The answers to probes and pings that are not written yet.
+    /// The answers to probes and pings that are not written yet. They are not longer than the input of one read.
     owed: Vec<u8>,
+    /// The last frame of a failed upgrade.
     close: CloseBytes,
+    /// The end of the connection, if messages right after the upgrade packet caused it.
+    ended: Option<End>,
 }
 
 /// The error of a failed upgrade. The session stays on polling.
@@ -334,7 +361,7 @@ impl Probe<'_> {
 
     /// Handles the bytes read. Breaks when the upgrade is done or has failed.
     fn decode(&mut self, bytes: &mut [u8]) -> ControlFlow<()> {
-        let (session, step, owed) = (self.session, &mut self.step, &mut self.owed);
+        let Self { session, deflate, step, owed, close, ended, .. } = self;
         let result = self.decoder.read(bytes, |message| {
             *step = match (*step, message) {
                 (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text == PROBE => {
@@ -349,24 +376,32 @@ impl Probe<'_> {
                 (step @ (Step::AwaitProbe | Step::AwaitUpgrade), Message::Pong) => step,
                 // The .NET client upgrades without a probe.
                 (Step::AwaitProbe | Step::AwaitUpgrade, Message::Text(text)) if text.starts_with(UPGRADE) && session.is_open() => {
-                    session.upgrade();
+                    session.upgrade(*deflate);
                     Step::Done
                 }
                 // Messages right after the upgrade packet belong to the session already.
                 (Step::Done, message) => {
-                    if websocket::receive(session, message).is_break() {
-                        session.end(CloseReason::TransportClose, Ending::Abrupt);
+                    if ended.is_none()
+                        && let ControlFlow::Break(answer) = websocket::receive(session, message)
+                    {
+                        *ended = Some(End::Client { answer: Some(answer) });
                     }
                     Step::Done
+                }
+                (Step::AwaitProbe | Step::AwaitUpgrade, Message::Close(code)) => {
+                    *close = CloseBytes::of(code);
+                    Step::Failed
                 }
                 _ => Step::Failed,
             };
         });
-        if let Err(error) = result {
-            self.close = CloseBytes::of(Some(error.close_code()));
-            if self.step == Step::Done {
-                session.end(CloseReason::TransportError, Ending::Abrupt);
-            } else {
+        match result {
+            Ok(()) => {}
+            Err(error) if self.step == Step::Done => self.ended = self.ended.take().or(Some(End::Refused(error))),
+            // After its close frame, a client may send anything.
+            Err(_) if self.step == Step::Failed => {}
+            Err(error) => {
+                self.close = CloseBytes::of(Some(error.close_code()));
                 self.step = Step::Failed;
             }
         }

@@ -11,10 +11,12 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::LocalBoxFuture;
 use sociable_protocol::engine::{Packet, PacketError, v3};
+use sociable_protocol::websocket::deflate::Agreement;
 use sociable_protocol::websocket::{CLOSE_FRAME, Decoder, FrameError, Message, close_frame, pong_frame};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 
 use super::stream::Stream;
+use crate::counters::Count;
 use crate::memory::SMALL;
 use crate::reason::CloseReason;
 use crate::session::{Ending, Session, SessionEvent, State};
@@ -61,7 +63,7 @@ impl AsRef<[u8]> for CloseBytes {
 }
 
 /// The end of a connection.
-enum End {
+pub(crate) enum End {
     /// The client closed it, with a close frame to be answered or without.
     Client { answer: Option<CloseBytes> },
     /// The client's frames were refused.
@@ -72,10 +74,20 @@ enum End {
     Cut,
 }
 
-/// Carries the session until it or the connection ends. `early` holds the bytes read after the request.
-pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>) -> Pump {
+/// Returns the decoder for a client of a session, which may have agreed to compress its messages.
+pub(crate) fn decoder(session: &Session, deflate: Option<Agreement>) -> Decoder {
     let decoder = Decoder::new(session.config().max_payload());
-    let mut pump = take_over(session, stream, decoder);
+    match deflate {
+        Some(agreement) => decoder.deflated(agreement),
+        None => decoder,
+    }
+}
+
+/// Carries the session until it or the connection ends. `early` holds the bytes read after the request.
+pub(crate) fn run(session: Rc<Session>, stream: Stream, deflate: Option<Agreement>, early: Option<Box<[u8]>>) -> Pump {
+    let decoder = decoder(&session, deflate);
+    session.may_deflate(deflate);
+    let mut pump = take_over(session, stream, decoder, None);
     if let Some(mut early) = early {
         let session = Rc::clone(&pump.session);
         session.supervise(|| pump.decode(&mut early));
@@ -83,9 +95,9 @@ pub(crate) fn run(session: Rc<Session>, stream: Stream, early: Option<Box<[u8]>>
     pump
 }
 
-/// Carries a session that comes from polling. The decoder may hold the beginning of a frame.
-pub(crate) fn take_over(session: Rc<Session>, stream: Stream, decoder: Decoder) -> Pump {
-    Pump { session, stage: Stage::Carrying(stream), decoder, ended: None, unflushed: false, counted: 0 }
+/// Carries a session that comes from polling. The decoder may hold the beginning of a frame, and its last messages may have `ended` the connection.
+pub(crate) fn take_over(session: Rc<Session>, stream: Stream, decoder: Decoder, ended: Option<End>) -> Pump {
+    Pump { session, stage: Stage::Carrying(stream), decoder, ended, unflushed: false, counted: 0 }
 }
 
 /// Writes the last frame, closes the stream and waits a moment for the client to do the same. A reset could destroy written data.
@@ -161,6 +173,9 @@ impl Pump {
             }
             End::Refused(error) => {
                 tracing::debug!(target: "sociable::transport", sid = %self.session.id().shortened(), %error, "frames refused");
+                if matches!(error, FrameError::InflatedTooLarge { .. }) {
+                    self.session.worker().counters.increment(Count::InflatedTooLarge);
+                }
                 self.session.end(CloseReason::TransportError, Ending::Abrupt);
                 Stage::Leaving(farewell(stream, close_frame(error.close_code())))
             }
@@ -230,9 +245,11 @@ impl Pump {
         self.count_incomplete();
     }
 
-    /// Charges the memory of an incomplete message.
+    /// Charges the memory of an incomplete message, and of the context of compressed ones.
     fn count_incomplete(&mut self) {
-        let held = Some(self.decoder.held_bytes()).filter(|held| *held > SMALL).map_or(0, |held| u32::try_from(held).unwrap_or(u32::MAX));
+        let held = Some(self.decoder.held_bytes() + self.decoder.context_bytes())
+            .filter(|held| *held > SMALL)
+            .map_or(0, |held| u32::try_from(held).unwrap_or(u32::MAX));
         if held > self.counted {
             if self.session.keep_incomplete((held - self.counted) as usize, BUFFER) {
                 self.counted = held

@@ -5,6 +5,7 @@
 //! generated inputs, and the tests of this crate with those of `fuzz/corpus`.
 
 mod args;
+mod deflate;
 mod engine;
 mod engine_v3;
 mod forwarded;
@@ -22,6 +23,7 @@ mod value;
 mod websocket;
 
 pub use args::{args_json, args_msgpack};
+pub use deflate::deflate;
 pub use engine::{engine_packet, engine_payload};
 pub use engine_v3::engine_v3_payload;
 pub use forwarded::forwarded;
@@ -42,9 +44,10 @@ pub use websocket::websocket_decoder;
 pub type Check = fn(&[u8]);
 
 /// Every check by the name of its fuzz target and of its folder of inputs.
-pub const ALL: [(&str, Check); 18] = [
+pub const ALL: [(&str, Check); 19] = [
     ("args_json", args_json),
     ("args_msgpack", args_msgpack),
+    ("deflate", deflate),
     ("engine_packet", engine_packet),
     ("engine_payload", engine_payload),
     ("engine_v3_payload", engine_v3_payload),

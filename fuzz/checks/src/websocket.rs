@@ -6,6 +6,7 @@ use sociable_protocol::websocket::{Decoder, FrameError, Message};
 /// Low, so that inputs beyond it are short; high enough for a length of two bytes.
 const LIMIT: usize = 300;
 const MAX_CONTROL: usize = 125;
+const MASK: [u8; 4] = [0xa5, 0x01, 0xff, 0x40];
 
 /// The input is what arrives on one connection.
 pub fn websocket_decoder(input: &[u8]) {
@@ -51,17 +52,25 @@ fn length(message: &Message) -> usize {
 
 /// Our own frame, masked.
 fn as_client_sends(message: &Message) -> Option<Vec<u8>> {
-    const MASK: [u8; 4] = [0xa5, 0x01, 0xff, 0x40];
     let frame = match message {
         Message::Text(text) => Frames::text(text),
         Message::Binary(bytes) => Frames::binary(bytes),
         _ => return None,
     };
-    let header = if frame.as_bytes()[1] == 126 { 4 } else { 2 };
-    let (header, payload) = frame.as_bytes().split_at(header);
+    Some(masked(frame.as_bytes()))
+}
+
+/// A frame of a server as a client would send it.
+pub(crate) fn masked(frame: &[u8]) -> Vec<u8> {
+    let header = match frame[1] {
+        127 => 10,
+        126 => 4,
+        _ => 2,
+    };
+    let (header, payload) = frame.split_at(header);
     let mut masked = header.to_vec();
     masked[1] |= 0x80;
     masked.extend(MASK);
     masked.extend(payload.iter().zip(MASK.iter().cycle()).map(|(byte, key)| byte ^ key));
-    Some(masked)
+    masked
 }

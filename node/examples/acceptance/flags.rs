@@ -5,7 +5,8 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use sociable::engine::{EngineBuilder, EngineRequest};
 use sociable::{
-    Cookie, Cors, JetStreamOptions, MsgPackParser, NatsAdapter, NatsError, NatsOptions, Recovery, Refusal, ServerBuilder, Transport,
+    Cookie, Cors, JetStreamOptions, MsgPackParser, NatsAdapter, NatsError, NatsOptions, PerMessageDeflate, Recovery, Refusal,
+    ServerBuilder, Transport,
 };
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -66,6 +67,16 @@ pub(crate) struct Flags {
     /// Milliseconds over which a stop closes sessions in batches.
     #[arg(long, default_value_t = 0)]
     drain_time: u64,
+    /// Compresses the messages of WebSockets.
+    #[arg(long)]
+    per_message_deflate: bool,
+    /// Compresses them in the context of earlier ones, in both directions.
+    #[arg(long)]
+    takeover: bool,
+    #[arg(long)]
+    server_bits: Option<u8>,
+    #[arg(long)]
+    client_bits: Option<u8>,
     /// Accepts clients of Engine.IO 3 and Socket.IO 2.
     #[arg(long)]
     eio3: bool,
@@ -89,6 +100,7 @@ macro_rules! common {
             .ping_timeout(Duration::from_millis(flags.ping_timeout))
             .upgrade_timeout(Duration::from_millis(flags.upgrade_timeout))
             .allow_eio3(flags.eio3)
+            .per_message_deflate(flags.deflate())
             // JSONP is always on in the JavaScript server.
             .jsonp(true)
             .max_http_buffer_size(flags.max_payload)
@@ -110,6 +122,15 @@ impl Flags {
             false => Ok(()),
             true => Err(Refusal::forbidden()),
         }))
+    }
+
+    fn deflate(&self) -> Option<PerMessageDeflate> {
+        let options = PerMessageDeflate::default()
+            .server_no_context_takeover(!self.takeover)
+            .client_no_context_takeover(!self.takeover)
+            .server_max_window_bits(self.server_bits)
+            .client_max_window_bits(self.client_bits);
+        self.per_message_deflate.then_some(options)
     }
 
     pub(crate) fn drain_time(&self) -> Duration {

@@ -14,6 +14,7 @@ use tokio::time::Sleep;
 
 use crate::ack::{AckError, AckReply, BroadcastAckError, Waiter};
 use crate::broadcast::Flags;
+use crate::cluster::delivery::for_sockets;
 use crate::cluster::questions::AskedNodes;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
@@ -23,6 +24,7 @@ impl Namespace {
     /// Sends an event that asks for acknowledgements to sockets of this node. Returns the number of threads that will answer by [`Answer::Clients`].
     fn ask_sockets(&self, target: Target, frames: Frames, id: u64, flags: Flags, answers: mpsc::UnboundedSender<Answer>) -> usize {
         let namespace = self.clone();
+        let frames = for_sockets(self.engine(), &target, flags.compress, &frames);
         self.on_workers(self.only_worker(&target), frames.len(), move |local| {
             let sockets = local.known(namespace.name()).map(|part| part.find(&target)).unwrap_or_default();
             // The asking side may have stopped waiting.

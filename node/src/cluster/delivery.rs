@@ -4,7 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sociable_adapter::{Message, Operation, Room, Target};
-use sociable_protocol::TraceContext;
+use sociable_engine::layer::EngineState;
+use sociable_protocol::{Frames, TraceContext};
 use tracing::Span;
 
 use crate::emit::EmitError;
@@ -89,7 +90,10 @@ impl Namespace {
     }
 
     /// Performs an operation on the sockets of this node.
-    pub(crate) fn broadcast_local(&self, target: Target, operation: Operation) -> Result<(), EmitError> {
+    pub(crate) fn broadcast_local(&self, target: Target, mut operation: Operation) -> Result<(), EmitError> {
+        if let Operation::Emit { frames, compress, .. } = &mut operation {
+            *frames = for_sockets(self.engine(), &target, *compress, frames);
+        }
         let engine = self.engine();
         let here = ThreadState::current(engine);
         let workers = engine.workers();
@@ -137,6 +141,12 @@ impl Namespace {
         }
         reached
     }
+}
+
+/// Returns frames for the sockets of a target on this node. If several sockets may get them compressed, they share the compressed form.
+pub(crate) fn for_sockets(engine: &EngineState, target: &Target, compress: bool, frames: &Frames) -> Frames {
+    let shares = compress && engine.config().per_message_deflate.is_some() && target.socket().is_none();
+    if shares { frames.clone().sharing() } else { frames.clone() }
 }
 
 /// Returns the approximate memory of an operation in a thread's inbox, in bytes.

@@ -14,6 +14,7 @@ use tracing::Span;
 
 use crate::ack::Ack;
 use crate::broadcast::Flags;
+use crate::cluster::delivery::for_sockets;
 use crate::namespace::Namespace;
 use crate::recovery::registry::Recoveries;
 use crate::server_state::ServerState;
@@ -92,10 +93,11 @@ impl Node for ClusterNode {
         let namespace = (joins || trace.is_some()).then(|| self.namespace(&entry.namespace)).flatten();
         let _span = namespace.as_ref().map_or_else(Span::none, |namespace| namespace.delivering(trace)).entered();
         let joining = namespace.filter(|_| joins).map(|namespace| namespace.join_under_way());
+        let frames = for_sockets(server.engine(), &entry.target, entry.compress, &entry.frames);
         for worker in server.engine().workers().iter() {
-            let (bytes, entry, joining) = (entry.frames.len(), Arc::clone(entry), joining.clone());
+            let (bytes, entry, frames, joining) = (frames.len(), Arc::clone(entry), frames.clone(), joining.clone());
             let deliver = move |thread: &Rc<ThreadState>| {
-                thread.deliver(&entry);
+                thread.deliver(&entry, &frames);
                 drop(joining);
             };
             worker.force(bytes, on_thread(deliver));

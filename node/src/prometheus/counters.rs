@@ -28,7 +28,7 @@ const fn single(name: &'static str, help: &'static str, field: &'static str) -> 
     Single { name, help, field }
 }
 
-const SINGLES: [Single; 15] = [
+const SINGLES: [Single; 19] = [
     single("sessions_opened", "Sessions opened.", "sessions_opened"),
     single("sessions_refused", "Sessions refused because the node is at capacity.", "sessions_refused"),
     single("sockets_opened", "Sockets that joined a namespace.", "sockets_opened"),
@@ -36,6 +36,14 @@ const SINGLES: [Single; 15] = [
     single("messages_sent", "Engine.IO messages queued for clients. A broadcast counts once per receiver.", "messages_out"),
     single("received_bytes", "Payload bytes of the messages received.", "bytes_in"),
     single("sent_bytes", "Payload bytes of the messages queued for clients.", "bytes_out"),
+    single("messages_compressed", "Messages sent compressed on WebSockets. A broadcast counts once per receiver.", "messages_deflated"),
+    single("compressions", "Messages that were compressed. A broadcast counts once.", "deflations"),
+    single("compression_saved_bytes", "Payload bytes that compression has saved on WebSockets.", "deflate_bytes_saved"),
+    single(
+        "inflated_too_large",
+        "Sessions closed because a compressed message was longer than max_http_buffer_size.",
+        "inflated_too_large",
+    ),
     single("requests_refused", "Requests answered with an Engine.IO error.", "requests_refused"),
     single("origins_refused", "Requests refused because of their origin.", "origins_refused"),
     single("connections_shed", "Connections refused because the process is at its limit.", "connections_shed"),

@@ -10,6 +10,7 @@ use sociable_protocol::{Args, Frames, TraceContext};
 use tracing::Span;
 
 use crate::broadcast::Flags;
+use crate::cluster::delivery::for_sockets;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
 use crate::recovery::registry::Recoveries;
@@ -117,14 +118,15 @@ impl Namespace {
         let mut at_once = None;
         let mut deliver = |entry: &Arc<Entry>| {
             let only = self.only_worker(&entry.target);
+            let frames = for_sockets(engine, &entry.target, entry.compress, &entry.frames);
             for (index, worker) in workers.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index)) {
                 if here.as_ref().is_some_and(|here| here.worker.index() == index && here.worker.is_idle()) {
-                    at_once = Some(Arc::clone(entry));
+                    at_once = Some((Arc::clone(entry), frames.clone()));
                     continue;
                 }
-                let (bytes, entry, joining) = (entry.frames.len(), Arc::clone(entry), joining.clone());
+                let (bytes, entry, frames, joining) = (frames.len(), Arc::clone(entry), frames.clone(), joining.clone());
                 let deliver = move |thread: &Rc<ThreadState>| {
-                    thread.deliver(&entry);
+                    thread.deliver(&entry, &frames);
                     drop(joining);
                 };
                 worker.force(bytes, on_thread(deliver));
@@ -132,7 +134,7 @@ impl Namespace {
         };
         append(&mut deliver)?;
         match (here, at_once) {
-            (Some(here), Some(entry)) => here.deliver(&entry),
+            (Some(here), Some((entry, frames))) => here.deliver(&entry, &frames),
             // The entry waits behind earlier calls of other threads.
             (Some(here), None) => here.worker.make_calls(),
             (None, _) => {}

@@ -7,6 +7,7 @@ use sociable_adapter::{Entry, Operation, Position, Target};
 use sociable_engine::actor::{Actor, Death, Outcome};
 use sociable_protocol::Frames;
 
+use crate::cluster::delivery::for_sockets;
 use crate::stats::Count;
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::namespace_actor::{DeadRoom, NamespaceActor};
@@ -100,14 +101,15 @@ impl LocalNamespace {
     pub(crate) fn fan_out(&self, target: &Target, frames: &Frames, volatile: bool, compress: bool, cursor: Position) {
         // With recovery, such an event carries the offset of the cursor, which most sockets share.
         let placeless = self.namespace.recoveries().map(|_| self.namespace.with_offset(frames, cursor));
+        let placeless = placeless.map(|frames| for_sockets(self.namespace.engine(), target, compress, &frames));
         let effects = Effects::default();
         self.broadcast(FanOut { target, frames, placeless, volatile, compress, cursor, kept: None, visit: 0, effects });
     }
 
-    /// Sends an event of the history to the sockets of the target, except those that got it in their recovery.
-    pub(crate) fn fan_out_persisted(&self, entry: &Entry, before: Position) {
+    /// Sends an event of the history to the sockets of the target, except those that got it in their recovery. `frames` are those of the entry.
+    pub(crate) fn fan_out_persisted(&self, entry: &Entry, frames: &Frames, before: Position) {
         let kept = Some((entry.mark(), before));
-        let Entry { target, frames, compress, .. } = entry;
+        let Entry { target, compress, .. } = entry;
         let (volatile, compress, effects) = (false, *compress, Effects::default());
         self.broadcast(FanOut { target, frames, placeless: None, volatile, compress, cursor: before, kept, visit: 0, effects });
     }

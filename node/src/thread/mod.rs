@@ -24,9 +24,8 @@ use slab::Slab;
 use sociable_adapter::{Entry, Position, SavedSession};
 use sociable_engine::Session;
 use sociable_engine::layer::{EngineState, Worker};
-use sociable_protocol::Args;
-use sociable_protocol::Latency;
 use sociable_protocol::maps::Map;
+use sociable_protocol::{Args, Frames, Latency};
 use tokio::sync::oneshot;
 
 use crate::namespace::Namespace;
@@ -152,11 +151,13 @@ impl ThreadState {
     }
 
     /// Delivers an entry of the history. Each thread gets its entries in order.
-    pub(crate) fn deliver(&self, entry: &Entry) {
+    ///
+    /// `frames` are those of the entry, which all threads share with their compressed form.
+    pub(crate) fn deliver(&self, entry: &Entry, frames: &Frames) {
         let before = self.cursor.replace(entry.reached);
         if let Some(part) = self.known(&entry.namespace) {
             match &entry.order {
-                None => part.fan_out_persisted(entry, before),
+                None => part.fan_out_persisted(entry, frames, before),
                 Some(operation) => part.obey(entry, operation),
             }
         }

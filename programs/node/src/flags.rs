@@ -13,6 +13,7 @@ use sociable_program::log::{self, Format};
 use crate::admin_ui::AdminUiFlags;
 use crate::api::ApiFlags;
 use crate::cluster::ClusterFlags;
+use crate::deflate::DeflateFlags;
 use crate::namespaces::Demo;
 
 /// Seconds of the drain of a node with others. Kubernetes kills a container after 30 s, and the stop behind the drain takes up to 10.
@@ -181,6 +182,9 @@ pub(crate) struct Flags {
     pub(crate) admin_ui: AdminUiFlags,
 
     #[command(flatten)]
+    deflate: DeflateFlags,
+
+    #[command(flatten)]
     pub(crate) api: ApiFlags,
 
     #[command(flatten)]
@@ -205,6 +209,7 @@ impl Flags {
             .max_auth_bytes(self.max_auth)
             .jsonp(self.jsonp)
             .allow_eio3(self.allow_eio3)
+            .per_message_deflate(self.deflate.options())
             .cors(self.cors());
         let builder = match self.max_client_bytes {
             Some(bytes) => builder.max_client_bytes(bytes),

@@ -12,6 +12,7 @@ mod admin;
 mod admin_ui;
 mod api;
 mod cluster;
+mod deflate;
 mod demo;
 mod figures;
 mod flags;

@@ -3,7 +3,9 @@
 
 mod client_files;
 mod closing;
+mod deflate;
 mod eio3;
+mod frames;
 mod heartbeat;
 mod jsonp;
 mod middleware;

@@ -4,6 +4,7 @@
 mod acks;
 mod argument_errors;
 mod before_connected;
+mod deflate;
 mod ends;
 mod events;
 mod handles;
