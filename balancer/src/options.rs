@@ -7,6 +7,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 
 use crate::client::forwarded::{ForwardedHeader, Forwarding};
+use crate::http::body::Framing;
 use crate::http::request::Request;
 use crate::http::request::RequestContext;
 use crate::limits::rate::{Rate, RateError};
@@ -257,6 +258,15 @@ impl Policy {
     pub(crate) fn longest_body(&self, node: &Node, request: &Request) -> u64 {
         let of_node = if matches!(request.route, Route::Session(_)) { node.limits.max_payload } else { None };
         of_node.unwrap_or(u64::MAX).min(self.max_body)
+    }
+
+    /// Returns true for an announced body that the balancer refuses itself.
+    ///
+    /// A body that is too long for a session goes to its node. The node refuses it by the head alone, and ends the session.
+    pub(crate) fn refuses_body(&self, node: &Node, request: &Request) -> bool {
+        let Framing::Length(length) = request.body else { return false };
+        let ends_session = matches!(request.route, Route::Session(_)) && node.limits.max_payload.is_some_and(|most| length > most);
+        length > self.max_body && !ends_session
     }
 
     /// Returns true for one of the proxies in front.

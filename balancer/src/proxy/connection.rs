@@ -154,11 +154,12 @@ impl Connection {
         };
         let answer = worker.state.options().answer_time(&node);
         let most = worker.state.options().longest_body(&node, &request);
-        if matches!(request.body, Framing::Length(length) if length > most) {
+        if worker.state.options().refuses_body(&node, &request) {
             worker.pool.put(node.address, stream, worker.deadlines.now());
             return self.refuse_request(Refusal::LongBody, &request, close, record).await;
         }
-        if request.expects_continue && self.carry.is_empty() {
+        let is_long = matches!(request.body, Framing::Length(length) if length > most);
+        if request.expects_continue && self.carry.is_empty() && !is_long {
             // A connection that takes no line is found to be broken when it is to take the answer.
             let _ = self.send(b"HTTP/1.1 100 Continue\r\n\r\n".to_vec()).await;
         }

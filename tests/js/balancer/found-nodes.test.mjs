@@ -234,16 +234,20 @@ for (const way of ["a list", "announcements"]) {
     });
 
     test("body that is too long gets 413 and affects no other session", async () => {
-      const [polling, other] = await pollingOnEach(here);
+      const [polling, other, third] = await pollingOnEach(here);
       await other.connect();
       await polling.connect();
-      const query = { ...QUERY, sid: polling.sid };
-      assert.match(await announced(here, query, 3_000_001), /^HTTP\/1\.1 413 /);
+      await third.connect();
+      assert.match(await announced(here, { ...QUERY, sid: polling.sid }, 3_000_001), /^HTTP\/1\.1 413 /);
+      // Its node has ended the session, though the balancer knew the limit.
+      assert.match((await polling.get()).text, /Session ID unknown/);
+      const query = { ...QUERY, sid: third.sid };
       // A body without a length is read up to the limit. A client that still writes may see the end of the
       // connection before the answer.
       const headers = { "content-type": "text/plain", "transfer-encoding": "chunked" };
       const outcome = await send(here, { query, method: "POST", headers, body: "4".repeat(3_000_001) }).then(({ status }) => status, ({ code }) => code);
       assert.ok([413, "EPIPE", "ECONNRESET"].includes(outcome), String(outcome));
+      await until(async () => (await third.get()).text.includes("Session ID unknown"), "its session ends, too");
       await assertPolls(other, "here");
     });
 

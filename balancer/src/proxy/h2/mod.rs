@@ -37,7 +37,6 @@ use tokio_rustls::server::TlsStream;
 
 use self::wire::{Answer, PIECE, Reply, StreamWire};
 use crate::http::access_log::AccessRecord;
-use crate::http::body::Framing;
 use crate::http::head::{MAX_FIELDS, MAX_HEAD, NO_FIELD};
 use crate::http::refusal::Refusal;
 use crate::http::request::Request;
@@ -268,7 +267,7 @@ impl Open {
             Err(refusal) => return self.refuse(refusal, websocket, wire),
         };
         let most = worker.state.options().longest_body(&node, &request);
-        if matches!(request.body, Framing::Length(length) if length > most) {
+        if worker.state.options().refuses_body(&node, &request) {
             worker.pool.put(node.address, stream, worker.deadlines.now());
             return self.refuse(Refusal::LongBody, websocket, wire);
         }
