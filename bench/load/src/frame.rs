@@ -32,6 +32,7 @@ pub(crate) fn encode(out: &mut Vec<u8>, opcode: u8, payload: &[u8]) {
 pub(crate) struct Frame<'a> {
     pub(crate) is_final: bool,
     pub(crate) opcode: u8,
+    pub(crate) is_deflated: bool,
     pub(crate) payload: &'a [u8],
     /// The bytes that the frame took, with its head.
     pub(crate) length: usize,
@@ -48,7 +49,8 @@ pub(crate) fn decode(input: &[u8]) -> Option<Frame<'_>> {
     };
     let end = usize::try_from(length).ok()?.checked_add(head)?;
     let payload = input.get(head..end)?;
-    Some(Frame { is_final: first & 0x80 != 0, opcode: first & 0x0f, payload, length: end })
+    let (is_final, is_deflated) = (first & 0x80 != 0, first & 0x40 != 0);
+    Some(Frame { is_final, opcode: first & 0x0f, is_deflated, payload, length: end })
 }
 
 #[cfg(test)]
@@ -71,7 +73,7 @@ mod tests {
         for length in [0, 1, 125, 126, 0xffff, 0x1_0000] {
             let payload = vec![b'x'; length];
             let frame = unmasked(&payload);
-            let expected = Frame { is_final: true, opcode: TEXT, payload: &payload, length: frame.len() };
+            let expected = Frame { is_final: true, opcode: TEXT, is_deflated: false, payload: &payload, length: frame.len() };
             assert_eq!(decode(&frame), Some(expected), "{length}");
         }
     }

@@ -39,6 +39,9 @@ struct Common {
     /// Source addresses, from 127.0.0.1 on
     #[arg(long, default_value_t = 1)]
     sources: u8,
+    /// Percentage of the WebSockets that offer permessage-deflate, without takeover
+    #[arg(long, default_value_t = 0)]
+    deflate: u8,
 }
 
 #[derive(Debug, Args)]
@@ -156,8 +159,8 @@ impl Scenario {
             }
             Self::Api { common, connections, rooms, size } => (common, Load::Api { rooms, connections, size }),
         };
-        let Common { server: servers, process: targets, clients, seconds, warmup, handshakes, sources } = common;
-        Plan { load, servers, targets, clients, seconds, warmup, handshakes, sources }
+        let Common { server: servers, process: targets, clients, seconds, warmup, handshakes, sources, deflate } = common;
+        Plan { load, servers, targets, clients, seconds, warmup, handshakes, sources, deflate }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Plan {
     pub handshakes: usize,
     /// The number of source addresses, from 127.0.0.1 on.
     pub sources: u8,
+    /// The percentage of the WebSockets that offer compression.
+    pub deflate: u8,
 }
 
 /// The messages of the clients.
@@ -143,6 +145,7 @@ impl Plan {
         bounded("warm-up in seconds", self.warmup, 0.0, limits::SECONDS)?;
         counted("number of handshakes at a time", self.handshakes, 1, limits::HANDSHAKES)?;
         counted("number of source addresses", self.sources.into(), 1, limits::SOURCES.into())?;
+        counted("percentage of compressed WebSockets", self.deflate.into(), 0, 100)?;
         self.load.check()
     }
 }
@@ -184,7 +187,7 @@ mod tests {
     fn plan() -> Plan {
         let load = Load::Rooms { rooms: 10, publishing: Publishing::Window(4), size: 64 };
         let servers = vec!["127.0.0.1:3000".parse().unwrap()];
-        Plan { load, servers, targets: vec![], clients: 100, seconds: 1.0, warmup: 0.0, handshakes: 64, sources: 1 }
+        Plan { load, servers, targets: vec![], clients: 100, seconds: 1.0, warmup: 0.0, handshakes: 64, sources: 1, deflate: 0 }
     }
 
     #[test]
@@ -194,7 +197,7 @@ mod tests {
 
     #[test]
     fn plan_is_refused_beyond_a_bound() {
-        let breaks: [fn(&mut Plan); 12] = [
+        let breaks: [fn(&mut Plan); 13] = [
             |plan| plan.servers.clear(),
             |plan| plan.clients = 0,
             |plan| plan.clients = 9,
@@ -205,6 +208,7 @@ mod tests {
             |plan| plan.warmup = -1.0,
             |plan| plan.handshakes = 0,
             |plan| plan.sources = 0,
+            |plan| plan.deflate = 101,
             |plan| plan.load = Load::Fanout { publishing: Publishing::Rate(1e9), size: 64 },
             |plan| plan.load = Load::Echo { kind: Echo::Ack, in_flight: 1, size: limits::SIZE + 1 },
         ];

@@ -9,14 +9,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use sociable::testing::TestServer;
-use sociable::{Ack, Data, RawArgs, Server, Socket};
+use sociable::{Ack, Data, PerMessageDeflate, RawArgs, Server, ServerBuilder, Socket};
 use sociable_load::{Address, Echo, Load, Plan, Publishing, Report, RunError, Target, Unit, run};
 
 const CLIENTS: usize = 20;
 
 /// A server that answers the events of the benchmarks.
 fn server() -> Server {
-    let io = Server::builder().build().unwrap();
+    server_with(Server::builder())
+}
+
+fn server_with(options: ServerBuilder) -> Server {
+    let io = options.build().unwrap();
     io.on("echo", async |socket: Socket, args: RawArgs, ack: Option<Ack>| {
         match ack {
             Some(ack) => ack.send(args).unwrap(),
@@ -36,7 +40,7 @@ fn server() -> Server {
 
 fn plan(load: Load, server: Address) -> Plan {
     let targets = vec![Target { name: "node".into(), id: std::process::id() }];
-    Plan { load, servers: vec![server], targets, clients: CLIENTS, seconds: 0.2, warmup: 0.1, handshakes: 8, sources: 2 }
+    Plan { load, servers: vec![server], targets, clients: CLIENTS, seconds: 0.2, warmup: 0.1, handshakes: 8, sources: 2, deflate: 0 }
 }
 
 /// Runs the load against a node of its own.
@@ -70,6 +74,18 @@ async fn broadcasts_reach_all_members_in_order() {
     let report = measure(Load::Fanout { publishing: Publishing::Window(4), size: 64 }).await;
     assert_eq!((report.unit, report.disorder, report.stalls), (Unit::Delivery, 0, 0));
     assert_eq!(report.expected % CLIENTS as u64, 0);
+}
+
+#[tokio::test]
+async fn compressed_broadcasts_reach_half_of_the_clients() {
+    let io = server_with(Server::builder().per_message_deflate(PerMessageDeflate::default()));
+    let server = TestServer::start(&io).unwrap();
+    let load = Load::Fanout { publishing: Publishing::Window(4), size: 4096 };
+    let plan = Plan { deflate: 50, ..plan(load, server.addr().to_string().parse().unwrap()) };
+    let report = tokio::task::spawn_blocking(move || run(&plan)).await.unwrap().unwrap();
+    assert!(report.is_complete() && report.received == report.expected && report.received > 0, "{report:?}");
+    let stats = io.stats();
+    assert_eq!((stats.messages_deflated, stats.deflations), (report.expected / 2, report.expected / CLIENTS as u64));
 }
 
 #[tokio::test]

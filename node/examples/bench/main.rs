@@ -1,10 +1,10 @@
 //! The server of the benchmarks: echo, acknowledgements, rooms and broadcasts, and nothing else.
 //!
 //! `PORT` is the port on 127.0.0.1. `PLAIN=1` serves by a plain `HttpServer` instead of raw streams. `NATS=nats://…` joins a cluster.
-//! `ADVERTISE=HOST:PORT` is the address for balancers. `RECOVERY=1` enables recovery on this node, and `JETSTREAM=1` on any node of the cluster.
+//! `DEFLATE=1` compresses WebSocket messages for clients that offer it. `ADVERTISE=HOST:PORT` is the address for balancers. `RECOVERY=1` enables recovery on this node, and `JETSTREAM=1` on any node of the cluster.
 
 use actix_web::{App, HttpServer, web};
-use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, RawArgs, Recovery, Server, Socket};
+use sociable::{Ack, Data, JetStreamOptions, NatsAdapter, NatsOptions, PerMessageDeflate, RawArgs, Recovery, Server, Socket};
 
 async fn echo(socket: Socket, args: RawArgs, ack: Option<Ack>) {
     match ack {
@@ -40,6 +40,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     }
     if is_set("RECOVERY") || is_set("JETSTREAM") {
         builder = builder.recovery(Recovery::default());
+    }
+    if is_set("DEFLATE") {
+        builder = builder.per_message_deflate(PerMessageDeflate::default());
     }
     let io = builder.build()?;
     io.on("echo", echo).on("join", join).on("broadcast", broadcast);

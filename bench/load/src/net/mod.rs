@@ -10,6 +10,7 @@ use std::mem;
 use std::net::{Ipv4Addr, Shutdown};
 use std::time::{Duration, Instant};
 
+use flate2::{Decompress, FlushDecompress};
 use memchr::memmem;
 use mio::{Events, Interest, Poll, Token};
 
@@ -53,6 +54,11 @@ pub(crate) struct Net {
     to_write: Vec<usize>,
     started: Instant,
     sources: u8,
+    /// The percentage of the WebSockets that offer compression, and the inflater of all.
+    deflate: u8,
+    inflate: Decompress,
+    /// The last compressed message.
+    inflated: Vec<u8>,
     /// The connections in the namespace `/`.
     ready: usize,
     pub(crate) disconnects: u64,
@@ -61,7 +67,7 @@ pub(crate) struct Net {
 }
 
 impl Net {
-    pub(crate) fn new(sources: u8) -> io::Result<Self> {
+    pub(crate) fn new(sources: u8, deflate: u8) -> io::Result<Self> {
         // Each client needs a descriptor. With fewer the run fails later, and says why.
         let _ = rlimit::increase_nofile_limit(u64::MAX);
         Ok(Self {
@@ -72,6 +78,9 @@ impl Net {
             to_write: vec![],
             started: Instant::now(),
             sources,
+            deflate,
+            inflate: Decompress::new(false),
+            inflated: vec![],
             ready: 0,
             disconnects: 0,
             protocol_errors: 0,
@@ -102,11 +111,16 @@ impl Net {
     }
 
     fn open_websocket(&mut self, server: &Address) -> io::Result<usize> {
+        // Spread evenly: with 50, every second client offers compression.
+        let share = |client: usize| client * usize::from(self.deflate) / 100;
+        let offers = share(self.connections.len() + 1) > share(self.connections.len());
+        let offer = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
         let request = format!(
             "GET {}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-             Sec-WebSocket-Key: c29jaWFibGUtbG9hZC1rZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n",
+             Sec-WebSocket-Key: c29jaWFibGUtbG9hZC1rZQ==\r\nSec-WebSocket-Version: 13\r\n{}\r\n",
             server.path(),
-            server.socket()
+            server.socket(),
+            if offers { offer } else { "" }
         );
         self.open(server, false, request.into_bytes())
     }
@@ -288,6 +302,7 @@ impl Net {
         while let Some(frame) = frame::decode(&input[used..]) {
             used += frame.length;
             match frame.opcode {
+                _ if frame.is_deflated => self.on_deflated(scenario, at, &frame),
                 frame::TEXT if frame.is_final => self.on_packet(scenario, at, frame.payload),
                 frame::BINARY if frame.is_final => scenario.on_binary(self, at, frame.payload),
                 frame::PING => self.send_frame(at, frame::PONG, frame.payload),
@@ -300,6 +315,22 @@ impl Net {
             }
         }
         used
+    }
+
+    fn on_deflated(&mut self, scenario: &mut impl Scenario, at: usize, frame: &frame::Frame<'_>) {
+        let mut message = mem::take(&mut self.inflated);
+        message.clear();
+        message.reserve(limits::SIZE + 1_024);
+        self.inflate.reset(false);
+        // The end of the message is not sent.
+        let parts = [frame.payload, &[0, 0, 0xff, 0xff]];
+        let is_whole = parts.into_iter().all(|part| self.inflate.decompress_vec(part, &mut message, FlushDecompress::Sync).is_ok());
+        match frame.opcode {
+            frame::TEXT if is_whole && frame.is_final => self.on_packet(scenario, at, &message),
+            frame::BINARY if is_whole && frame.is_final => scenario.on_binary(self, at, &message),
+            opcode => self.protocol_error(format!("compressed frame of opcode {opcode}, whole: {is_whole}")),
+        }
+        self.inflated = message;
     }
 
     #[inline]

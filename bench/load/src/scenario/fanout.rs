@@ -58,6 +58,9 @@ struct Counters {
 pub(super) fn run(net: &mut Net, plan: &Plan, rooms: Option<usize>, publishing: Publishing, size: usize) -> Result<Report, RunError> {
     net.connect(&plan.servers, plan.clients, plan.handshakes)?;
     let mut scenario = Broadcasts::new(plan.clients, plan.servers.len(), rooms, size);
+    if plan.deflate > 0 {
+        scenario.padding = super::records(size - 2 * DIGITS);
+    }
     scenario.join(net);
     net.run(&mut scenario, limits::JOINING, |scenario| scenario.joined >= plan.clients);
     if scenario.joined < plan.clients {
@@ -261,7 +264,7 @@ mod tests {
 
     #[test]
     fn disorder_and_duplicates_are_counted() {
-        let mut net = Net::new(1).unwrap();
+        let mut net = Net::new(1, 0).unwrap();
         let mut scenario = Broadcasts { missing: vec![1, 1, 1], ..Broadcasts::new(1, 1, None, 64) };
         for number in [0, 2, 1, 1, 3] {
             scenario.on_text(&mut net, 0, delivery(number).as_bytes());

@@ -16,7 +16,7 @@ use crate::{RunError, limits};
 
 /// Runs the plan.
 pub(crate) fn run(plan: &Plan) -> Result<Report, RunError> {
-    let mut net = Net::new(plan.sources)?;
+    let mut net = Net::new(plan.sources, plan.deflate)?;
     let mut report = match plan.load {
         Load::Idle { rest } => idle::run(&mut net, plan, rest),
         Load::Echo { kind, in_flight, size } => echo::run(&mut net, plan, kind, in_flight, size),
@@ -104,6 +104,12 @@ fn empty(scenario: &'static str, plan: &Plan, unit: Unit, units: u64) -> Report 
         protocol_errors: 0,
         last_error: None,
     }
+}
+
+/// Returns a text of so many characters that compresses as JSON of an application does.
+fn records(size: usize) -> String {
+    let record = |n: u32| format!("id:{:x},room:red,user:{:x},text:hello;", n.wrapping_mul(2_654_435_761), n.wrapping_mul(40_503) % 9_973);
+    (1..).map(record).flat_map(String::into_bytes).take(size).map(char::from).collect()
 }
 
 /// Returns a text of so many letters.
