@@ -67,6 +67,7 @@ impl Interest {
     }
 
     /// Returns whether a task reports.
+    #[cfg(any(test, feature = "metrics"))]
     pub(super) fn is_reporting(&self) -> bool {
         self.0.lock().reporting
     }

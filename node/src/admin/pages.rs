@@ -2,7 +2,7 @@
 
 use parking_lot::Mutex;
 use sociable_adapter::{Operation, Target};
-use sociable_protocol::{Args, Id, Value};
+use sociable_protocol::{Args, Encoding, Id, Value};
 
 use super::records::Record;
 use crate::namespace::Namespace;
@@ -54,15 +54,24 @@ impl Pages {
 
 /// Sends an event to one page, or to all pages of this node. The history of recovery does not keep it.
 pub(super) fn emit(namespace: &Namespace, page: Option<Id>, name: &str, args: &str) {
-    let Ok(values) = serde_json::from_str::<Vec<Value>>(args) else { return };
-    let mut builder = Args::builder(namespace.encoding());
-    for value in &values {
-        if builder.push(value).is_err() {
-            return;
-        }
+    if let Some(args) = encode(namespace.encoding(), args) {
+        emit_args(namespace, page, name, args);
     }
-    let frames = namespace.event_frames(name, builder.finish(), None);
+}
+
+/// Sends an event with encoded arguments.
+pub(super) fn emit_args(namespace: &Namespace, page: Option<Id>, name: &str, args: Args) {
+    let frames = namespace.event_frames(name, args, None);
     let target = Target { rooms: page.iter().map(|id| id.as_str().into()).collect(), except: vec![] };
     // An overloaded thread counts what it refuses.
     let _ = namespace.broadcast_local(target, Operation::Emit { frames, volatile: false, compress: true });
+}
+
+/// Returns the arguments of a JSON array.
+pub(super) fn encode(encoding: Encoding, args: &str) -> Option<Args> {
+    let mut builder = Args::builder(encoding);
+    for value in &serde_json::from_str::<Vec<Value>>(args).ok()? {
+        builder.push(value).ok()?;
+    }
+    Some(builder.finish())
 }

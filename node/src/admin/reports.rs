@@ -120,6 +120,7 @@ impl Reports {
     }
 
     /// Returns whether this node reports now.
+    #[cfg(feature = "metrics")]
     pub(super) fn are_running(&self) -> bool {
         self.interest.is_reporting()
     }
@@ -216,7 +217,12 @@ impl Reports {
             }
         };
         sockets.extend(answers.iter().filter_map(|answer| answer.decode::<Vec<String>>(0).ok()).flatten());
-        pages::emit(&namespace, page, "all_sockets", &format!("[[{}]]", sockets.join(",")));
+        // The list is long: its encoding would hold up the clients of this thread.
+        let encoding = namespace.encoding();
+        let encoded = tokio::task::spawn_blocking(move || pages::encode(encoding, &format!("[[{}]]", sockets.join(",")))).await;
+        if let Ok(Some(args)) = encoded {
+            pages::emit_args(&namespace, page, "all_sockets", args);
+        }
         self.pages.end_list(&namespace);
     }
 }

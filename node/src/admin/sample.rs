@@ -190,6 +190,12 @@ impl Sample {
     pub(super) async fn serialized(self: &Arc<Self>, io: &Server, bytes: usize) -> Vec<String> {
         self.begin(io).await;
         self.fill(io).await;
+        let this = Arc::clone(self);
+        // Not on this thread, which serves clients.
+        tokio::task::spawn_blocking(move || this.texts(bytes)).await.unwrap_or_default()
+    }
+
+    fn texts(&self, bytes: usize) -> Vec<String> {
         let mut left = bytes;
         let fits = |text: &String| {
             left = left.saturating_sub(text.len() + 1);
