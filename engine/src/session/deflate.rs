@@ -7,16 +7,8 @@ use sociable_protocol::websocket::Frames;
 use sociable_protocol::websocket::deflate::{Agreement, ContextDeflater, Settings};
 
 use super::Session;
+use super::deflate_state::Deflate;
 use crate::counters::Count;
-
-/// The agreement with a client, and the context of the messages to it.
-#[derive(Debug)]
-pub(super) struct Deflate {
-    alone: bool,
-    window_bits: u8,
-    /// Created by the first message that goes to this client only, if the client keeps a context.
-    context: RefCell<Option<Box<ContextDeflater>>>,
-}
 
 impl Session {
     /// Notes what the client of its WebSocket has agreed to.

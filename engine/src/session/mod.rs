@@ -5,6 +5,7 @@
 
 mod budget;
 mod deflate;
+mod deflate_state;
 mod ending;
 mod events;
 mod heartbeat;
@@ -28,7 +29,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::time::delay_queue::Key;
 
-use self::deflate::Deflate;
+use self::deflate_state::Deflate;
 pub use self::listeners::SessionEvent;
 use self::listeners::SessionListeners;
 pub use self::work::{Running, Waiting};

@@ -14,7 +14,7 @@ use tokio::time::Sleep;
 
 use crate::ack::{AckError, AckReply, BroadcastAckError, Waiter};
 use crate::broadcast::Flags;
-use crate::cluster::delivery::for_sockets;
+use crate::cluster::frames::for_sockets;
 use crate::cluster::questions::AskedNodes;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;

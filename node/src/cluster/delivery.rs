@@ -4,10 +4,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use sociable_adapter::{Message, Operation, Room, Target};
-use sociable_engine::layer::EngineState;
-use sociable_protocol::{Frames, TraceContext};
+use sociable_protocol::TraceContext;
 use tracing::Span;
 
+use crate::cluster::frames::for_sockets;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
 use crate::parent_namespace::ParentNamespace;
@@ -141,12 +141,6 @@ impl Namespace {
         }
         reached
     }
-}
-
-/// Returns frames for the sockets of a target on this node. If several sockets may get them compressed, they share the compressed form.
-pub(crate) fn for_sockets(engine: &EngineState, target: &Target, compress: bool, frames: &Frames) -> Frames {
-    let shares = compress && engine.config().per_message_deflate.is_some() && target.socket().is_none();
-    if shares { frames.clone().sharing() } else { frames.clone() }
 }
 
 /// Returns the approximate memory of an operation in a thread's inbox, in bytes.

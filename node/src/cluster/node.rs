@@ -14,7 +14,7 @@ use tracing::Span;
 
 use crate::ack::Ack;
 use crate::broadcast::Flags;
-use crate::cluster::delivery::for_sockets;
+use crate::cluster::frames::for_sockets;
 use crate::namespace::Namespace;
 use crate::recovery::registry::Recoveries;
 use crate::server_state::ServerState;

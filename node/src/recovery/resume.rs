@@ -10,7 +10,7 @@ use sociable_protocol::{Args, Frames, TraceContext};
 use tracing::Span;
 
 use crate::broadcast::Flags;
-use crate::cluster::delivery::for_sockets;
+use crate::cluster::frames::for_sockets;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
 use crate::recovery::registry::Recoveries;

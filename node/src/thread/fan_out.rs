@@ -7,7 +7,7 @@ use sociable_adapter::{Entry, Operation, Position, Target};
 use sociable_engine::actor::{Actor, Death, Outcome};
 use sociable_protocol::Frames;
 
-use crate::cluster::delivery::for_sockets;
+use crate::cluster::frames::for_sockets;
 use crate::stats::Count;
 use crate::thread::namespace::LocalNamespace;
 use crate::thread::namespace_actor::{DeadRoom, NamespaceActor};

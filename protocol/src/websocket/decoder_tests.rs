@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::frames::frame_header;
+use super::header::frame_header;
 use super::*;
 
 fn client_frame(first: u8, payload: &[u8]) -> Vec<u8> {

@@ -11,10 +11,13 @@ mod decoder;
 #[cfg(test)]
 mod decoder_tests;
 pub mod deflate;
+mod error;
 mod frames;
+mod header;
 
 pub use control::{CLOSE_FRAME, close_frame, pong_frame};
-pub use decoder::{Decoder, FrameError, Message};
+pub use decoder::{Decoder, Message};
+pub use error::FrameError;
 pub use frames::{Frames, FramesBuilder, Payload, payloads};
 
 const FIN: u8 = 0x80;

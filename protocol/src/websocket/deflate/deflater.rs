@@ -6,7 +6,7 @@ use bytes::Bytes;
 use zlib_rs::{Deflate, DeflateConfig, DeflateError, DeflateFlush};
 
 use super::{SCRATCH, TRAILER};
-use crate::websocket::frames::{Frame, frame_header, raw_frames};
+use crate::websocket::header::{Frame, frame_header, raw_frames};
 use crate::websocket::{MAX_HEADER, RSV1};
 
 /// The smallest window of a compressor.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use zlib_rs::{Inflate, InflateFlush, Status};
 
 use super::{Agreement, MAX_WINDOW_BITS, SCRATCH, TRAILER};
-use crate::websocket::FrameError;
+use crate::websocket::error::FrameError;
 
 /// The memory of a client's context: its window and the tables of the inflater. The window is the largest part, and no more than 32 KiB.
 pub const CONTEXT_BYTES: usize = 48 * 1024;

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use zlib_rs::{Inflate, InflateFlush};
 
 use super::*;
-use crate::websocket::frames::raw_frames;
+use crate::websocket::header::raw_frames;
 use crate::websocket::{FrameError, Frames, FramesBuilder, Payload};
 
 const SETTINGS: Settings = Settings { threshold: 0, level: 6, memory_level: 8 };
