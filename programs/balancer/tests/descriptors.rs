@@ -58,9 +58,9 @@ impl Program {
 
     /// Returns the number of connections that it reports room for.
     fn room(&self) -> usize {
-        let log = self.log.lock().unwrap();
-        let number = log.split_once(" connections=").unwrap_or_else(|| panic!("not told: {log}")).1;
-        number.split_whitespace().next().unwrap().parse().unwrap()
+        let told = || self.log.lock().unwrap().split_once(" connections=")?.1.split_once(char::is_whitespace).map(|(number, _)| number.to_owned());
+        eventually("the log has the number", || told().is_some());
+        told().unwrap().parse().unwrap()
     }
 }
 
