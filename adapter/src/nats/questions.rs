@@ -116,13 +116,17 @@ impl Questions {
         self.open.lock().retain(|_, question| !question.finish(node, last));
     }
 
+    /// Ends the wait for every node: this node has left, and hears no answer any more.
+    pub(crate) fn abandon(&self) {
+        let open = std::mem::take(&mut *self.open.lock());
+        open.into_values().for_each(|mut question| question.finish_all());
+    }
+
     /// Ends a question that could not be sent.
     pub(crate) fn withdraw(&self, id: u64, error: AdapterError) {
         if let Some(mut question) = self.open.lock().remove(&id) {
             drop(question.answers.send(Answer::Failed(error)));
-            for node in question.waiting.keys().copied().collect::<Vec<_>>() {
-                question.finish(node, Answer::Lost);
-            }
+            question.finish_all();
         }
     }
 
@@ -141,6 +145,13 @@ impl Question {
             drop(self.answers.send(last(asked.name)));
         }
         self.waiting.is_empty()
+    }
+
+    /// Ends the wait for all nodes.
+    fn finish_all(&mut self) {
+        for node in self.waiting.keys().copied().collect::<Vec<_>>() {
+            self.finish(node, Answer::Lost);
+        }
     }
 }
 
@@ -174,6 +185,16 @@ mod tests {
         assert_eq!(answers[0], Answer::Asked(vec!["node-0".into(), "node-1".into()]));
         assert_eq!(answers[1], Answer::Done("node-0".into()));
         assert_eq!(answers[4..], [Answer::Gone(second), Answer::Lost("node-1".into())]);
+        assert!(questions.open.lock().is_empty());
+    }
+
+    #[test]
+    fn abandoned_question_ends_with_lost_nodes() {
+        let questions = Arc::new(Questions::default());
+        let (_, answers) = questions.open(nodes(2), |_, _| {});
+        questions.abandon();
+        let answers = answers.collect::<Vec<_>>().now_or_never().expect("the stream has ended");
+        assert_eq!(answers.iter().filter(|answer| matches!(answer, Answer::Lost(_))).count(), 2);
         assert!(questions.open.lock().is_empty());
     }
 

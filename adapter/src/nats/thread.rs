@@ -94,6 +94,7 @@ async fn run(context: Arc<NatsContext>, mut commands: mpsc::UnboundedReceiver<Co
                 context.links.set(Link::Data, false);
                 context.links.set(Link::Control, false);
                 context.links.set(Link::History, false);
+                context.questions.abandon();
                 let _ = done.send(());
                 return;
             }

@@ -327,6 +327,13 @@ async fn api_answers_while_its_node_drains_and_stops() {
         near.expect("ready?").await.unwrap();
         let event = far.expect("ready?").await.unwrap();
         far.answer(&event, "yes").unwrap();
+        // The answer has come when this one has, which follows it.
+        let again = async {
+            let event = far.expect("again").await.unwrap();
+            far.answer(&event, "yes").unwrap();
+        };
+        tokio::join!(b.post("emit-with-ack", json!({"event": "again", "rooms": [far.id()]})), again);
+        b.get("info").await;
         a.io.close(Duration::ZERO).await;
     };
     let (answered, ()) = within("the request ends with the server", async { tokio::join!(asked, stop) }).await;
@@ -335,4 +342,20 @@ async fn api_answers_while_its_node_drains_and_stops() {
     // The other node does the work.
     let rest = json!({"sockets": 1, "missing": {"nodes": []}});
     eventually_async("the other node answers alone", async || b.get("count").await.json() == rest).await;
+}
+
+#[tokio::test]
+async fn request_ends_without_answers_when_its_node_stops() {
+    let nats = Nats::start();
+    let [a, b] = plain(&nats, patience()).await;
+    let (near, far) = (a.client(&[]).await, b.client(&[]).await);
+    let asked = a.post("emit-with-ack", json!({"event": "ready?", "timeout_ms": 60_000}));
+    let stop = async {
+        near.expect("ready?").await.unwrap();
+        far.expect("ready?").await.unwrap();
+        a.io.close(Duration::ZERO).await;
+    };
+    let (answered, ()) = within("the request ends with the server", async { tokio::join!(asked, stop) }).await;
+    assert_eq!((answered.status(), answered.json()["answers"].clone()), (200, json!([])));
+    assert_eq!(answered.json()["missing"]["nodes"], json!(["b"]));
 }
