@@ -145,6 +145,8 @@ pub(crate) struct PollingState {
     pub(crate) upgrading: Cell<bool>,
     /// True if the waiting poll has to be answered, at least by a noop.
     pub(crate) release: Cell<bool>,
+    /// True if another request has ended the session. The answer to the waiting poll then comes after the answer to that request.
+    pub(crate) faulted: Cell<bool>,
     /// True if the client has closed the session itself. Then a noop answers the waiting poll, not a close packet.
     pub(crate) left: Cell<bool>,
 }

@@ -3,6 +3,7 @@
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use actix_http::StatusCode;
 use bytes::Bytes;
@@ -48,6 +49,10 @@ fn payload_of(session: &Session, messages: &[impl AsRef<[u8]>]) -> Payload {
 pub(crate) fn first_payload(session: &Session) -> Payload {
     drain_outbox(session).0
 }
+
+/// The time from the end of a session by a request until its waiting poll is answered. Clients report what they read first, and the other answer has
+/// the cause.
+const AFTER_FAULT: Duration = Duration::from_millis(50);
 
 /// Answers a poll.
 pub(crate) async fn get(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<Reply, Refused> {
@@ -156,6 +161,9 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
     })
     .await;
     waiting.end();
+    if session.polling.faulted.get() {
+        tokio::time::sleep(AFTER_FAULT).await;
+    }
     Ok(reply)
 }
 
@@ -321,11 +329,19 @@ impl Drop for PostPermit {
                 session.polling.posting.set(false);
                 if session.transport() == Transport::Polling {
                     tracing::debug!(target: "sociable::transport", sid = %session.id().shortened(), cause, "request with packets failed");
-                    session.end(CloseReason::TransportError, Ending::Graceful);
+                    end_by_fault(session);
                 }
             });
         }
     }
+}
+
+/// Ends a session because of a request. A waiting poll gets the close packet. A later one finds no session, as at the JavaScript server: its client
+/// learns the cause from the answer to the request.
+fn end_by_fault(session: &Session) {
+    let waits = session.polling.waiting.get();
+    session.polling.faulted.set(waits);
+    session.end(CloseReason::TransportError, if waits { Ending::Graceful } else { Ending::Abrupt });
 }
 
 async fn receive(session: &Session, body: Bytes, binary: bool) {
@@ -375,7 +391,7 @@ async fn receive_all(session: &Session, length: usize, packets: impl Iterator<It
 /// Closes a session whose client sent an impossible request.
 pub(crate) async fn fail(engine: &Arc<EngineState>, id: Id, claims: Option<EngineVersion>) -> Result<(), Refused> {
     ask_owner(engine, id, move |worker, id| {
-        let failed = find(worker, &id, claims).map(|session| session.end(CloseReason::TransportError, Ending::Graceful));
+        let failed = find(worker, &id, claims).map(|session| end_by_fault(&session));
         std::future::ready(failed)
     })
     .await?
