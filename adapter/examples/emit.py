@@ -19,6 +19,8 @@ import nats
 EMIT, JOIN, LEAVE, DISCONNECT, SERVER = 1, 2, 3, 4, 5
 COMPRESS = 2
 JSON = b"\0"
+# Clients close the connection because of such an event.
+RESERVED = {"connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"}
 
 
 def text(value):
@@ -67,6 +69,8 @@ class Emitter:
         await self.stream.publish(self.kept, envelope, headers={"Nats-Msg-Id": f"{self.tag.decode()}.{self.epoch}.{self.sent}"})
 
     async def emit(self, event, *args, namespace="/", rooms=(), excepted=()):
+        if event in RESERVED:
+            raise ValueError(f"the event name {event!r} is reserved: choose another")
         frames = event_frame(event, args, namespace)
         await self.tell(EMIT, text(namespace) + texts(rooms) + texts(excepted) + bytes([COMPRESS]) + frames)
 
@@ -106,8 +110,13 @@ def arguments():
         command.add_argument("args", nargs="*", type=value)
     for name in ("join", "leave"):
         what.add_parser(name).add_argument("rooms", nargs="+")
-    what.add_parser("disconnect").add_argument("--close", action="store_true")
-    return parser.parse_args()
+    command = what.add_parser("disconnect")
+    command.add_argument("--close", action="store_true")
+    command.add_argument("--all", action="store_true", help="all sockets of the namespace; needed without --to")
+    asked = parser.parse_args()
+    if asked.what == "disconnect" and asked.all == bool(asked.to):
+        parser.error("name rooms with --to, or add --all")
+    return asked
 
 
 async def main(asked):

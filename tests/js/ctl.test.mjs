@@ -111,6 +111,8 @@ test("missing key and missing nodes have exit codes", async () => {
     [["--api", http, "count"], {}, 2, /needs a key/],
     [["--nats", nats, "count"], {}, 2, /`count` needs the API/],
     [["--nats", nats, "emit", "news", "--durable"], {}, 2, /`emit` needs the API/],
+    [["--nats", nats, "emit", "connect"], {}, 1, /`connect` is reserved/],
+    [["--nats", nats, "disconnect"], {}, 2, /add --all/],
     [["--api", http, "server", "note"], variables, 2, /`server` uses NATS/],
     [["--api", http, "--api-key-file", "/no/such/key", "count"], {}, 2, /\/no\/such\/key/],
     [["--api", `http://127.0.0.1:${await freePort()}`, "count"], variables, 3, /cannot reach the API/],

@@ -2,6 +2,7 @@
 
 use bytestring::ByteString;
 use serde::Serialize;
+use sociable_protocol::packet::RESERVED_EVENTS;
 use sociable_protocol::websocket::Frames;
 use sociable_protocol::{Args, Body, EncodeError, Encoding, JsonParser, MsgPackParser, Packet, Parser, TraceContext};
 use thiserror::Error;
@@ -15,6 +16,9 @@ use crate::{Adapter, AdapterError, Message, Operation, Room, Target};
 #[derive(Clone, Debug, Error, PartialEq)]
 #[non_exhaustive]
 pub enum EmitterError {
+    /// Clients and servers use the name of the event themselves.
+    #[error("the event name `{0}` is reserved: choose another")]
+    Reserved(String),
     /// A value can't be written.
     #[error(transparent)]
     Encode(#[from] EncodeError),
@@ -119,7 +123,7 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// The value can't be written, or the event can't be sent: see [`AdapterError`].
+    /// The name is reserved, the value can't be written, or the event can't be sent: see [`AdapterError`].
     pub fn emit<T: Serialize + ?Sized>(&self, event: &str, arg: &T) -> Result<(), EmitterError> {
         self.emit_args(event, Args::encode(self.encoding, arg)?)
     }
@@ -128,8 +132,11 @@ impl Emitter {
     ///
     /// # Errors
     ///
-    /// The operation can't be sent: see [`AdapterError`].
+    /// The name is reserved, or the operation can't be sent: see [`AdapterError`].
     pub fn emit_args(&self, event: &str, args: Args) -> Result<(), EmitterError> {
+        if RESERVED_EVENTS.contains(&event) {
+            return Err(EmitterError::Reserved(event.to_owned()));
+        }
         let packet = Packet { namespace: self.namespace.clone(), body: Body::Event { name: event.into(), args, id: None } };
         let frames: Frames = match self.encoding {
             Encoding::Json => JsonParser::default().encode(&packet),

@@ -1,5 +1,6 @@
 //! The arguments.
 
+use std::convert::Infallible;
 use std::fs;
 use std::path::PathBuf;
 
@@ -49,9 +50,9 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_CLUSTER", default_value = "sociable")]
     cluster: String,
     /// Namespace of the sockets; `/` if unset, and all for `watch`
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, value_parser = with_slash)]
     namespace: Option<String>,
-    /// Room or socket id; repeatable. All sockets if unset
+    /// Room or socket id; repeatable. All sockets if unset; `disconnect` then needs --all
     // Ids may begin with a dash.
     #[arg(long, short, value_name = "ROOM", allow_hyphen_values = true, global = true)]
     pub(crate) to: Vec<String>,
@@ -210,6 +211,11 @@ impl Flags {
     }
 }
 
+/// Returns the name of a namespace, which may be given without its slash.
+fn with_slash(name: &str) -> Result<String, Infallible> {
+    Ok(if name.starts_with('/') { name.to_owned() } else { format!("/{name}") })
+}
+
 /// Returns an argument: JSON, or else a string.
 pub(crate) fn value(text: &str) -> serde_json::Value {
     serde_json::from_str(text).unwrap_or_else(|_| text.into())
@@ -224,6 +230,12 @@ mod tests {
     #[test]
     fn flags_are_consistent() {
         Flags::command().debug_assert();
+    }
+
+    #[test]
+    fn namespace_needs_no_slash() {
+        let namespace = |name| Flags::parse_from(["ctl", "--namespace", name, "count"]).namespace;
+        assert_eq!((namespace("chat"), namespace("/chat")), (Some("/chat".into()), Some("/chat".into())));
     }
 
     #[test]
