@@ -50,7 +50,8 @@ before(async () => {
   const settings = settingsFile(here, `[namespaces."/tokens".jwt]\nsecret-file = "${secret}"\n[namespaces."/hooked"]\nconnect = "http://127.0.0.1:9/"\n`);
   const keys = path.join(place.folder, "keys.toml");
   writeFileSync(keys, `[keys.all]\nsecret = "${"0123456789".repeat(4)}"\noperations = ["*"]\n`);
-  const parts = ["--config", settings, "--api-addr", "127.0.0.1:0", "--api-keys", keys];
+  const users = settingsFile(here, "ada:$2y$10$QOFuDnHyYzVDpm1NI8dKveQ8I5SbTyRsvnBfyHCVrU7ql.BQYtMv2\n");
+  const parts = ["--config", settings, "--api-addr", "127.0.0.1:0", "--api-keys", keys, "--admin-ui-users", users];
   for (let n = 0; n < NODES; n++) {
     const admin = await freePort();
     const flags = (port) => [...cluster, ...parts, "--advertise", `127.0.0.1:${port}`, "--node-name", `node-${n}`, "--admin-addr", `127.0.0.1:${admin}`];

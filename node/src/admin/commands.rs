@@ -8,7 +8,7 @@ use thiserror::Error;
 
 use super::counters::Counters;
 use super::login::Login;
-use super::serialized::cut;
+use super::serialized::{address, cut};
 use crate::broadcast::BroadcastOperator;
 use crate::emit::EmitError;
 use crate::namespace::Namespace;
@@ -67,7 +67,7 @@ pub(super) fn install(namespace: &Namespace, login: &Arc<Login>, counters: &Arc<
             let user = login.user_of(&socket);
             let done = user.as_ref().ok_or(CommandError::User).and_then(|_| perform(command, &socket, &args));
             let by = user.as_deref().unwrap_or_default();
-            let id = socket.id();
+            let (id, from) = (socket.id(), address(socket.handshake()));
             let text = |index| args.decode::<String>(index).unwrap_or_default();
             // The name of the event, or the room.
             let (nsp, name) = match command {
@@ -80,11 +80,11 @@ pub(super) fn install(namespace: &Namespace, login: &Arc<Login>, counters: &Arc<
             match done {
                 Ok(()) => {
                     counters.commands.increment();
-                    tracing::info!(target: "sociable::admin", user = by, id = %id.shortened(), command, namespace = %nsp, %name, %filter, "command performed");
+                    tracing::info!(target: "sociable::admin", user = by, id = %id.shortened(), %from, command, namespace = %nsp, %name, %filter, "command performed");
                 }
                 Err(error) => {
                     counters.commands_failed.increment();
-                    tracing::warn!(target: "sociable::admin", user = by, id = %id.shortened(), command, namespace = %nsp, %name, %filter, %error, "command failed");
+                    tracing::warn!(target: "sociable::admin", user = by, id = %id.shortened(), %from, command, namespace = %nsp, %name, %filter, %error, "command failed");
                 }
             }
             std::future::ready(())

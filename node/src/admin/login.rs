@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::attempts::Attempts;
 use super::counters::Counters;
 use super::options::AdminOptions;
+use super::serialized::address;
 use super::session_ids::SessionIds;
 use super::users::Users;
 use crate::handler::Failure;
@@ -54,20 +55,21 @@ impl Login {
     /// Lets a socket in, or refuses it.
     pub(super) async fn check(self: Arc<Self>, socket: Socket) -> Result<(), Failure> {
         let credentials: Credentials = socket.auth().unwrap_or_default();
-        let from = socket.handshake().peer_addr();
+        let from = address(socket.handshake());
         let id = credentials.session_id.as_deref().filter(|id| !id.is_empty());
         if let Some(user) = id.and_then(|id| self.ids.user_of(id, &self.users, now())) {
             self.counters.by_session.increment();
-            tracing::info!(target: "sociable::admin", user, id = %socket.id().shortened(), ?from, "login by session id");
+            tracing::info!(target: "sociable::admin", user, id = %socket.id().shortened(), %from, "login by session id");
             return self.let_in(&socket, user);
         }
         let (Some(user), Some(password)) = (credentials.username, credentials.password) else { return self.refuse(&socket) };
-        if password.len() > MAX_PASSWORD {
+        // A program that makes hashes may have got no password.
+        if password.is_empty() || password.len() > MAX_PASSWORD {
             return self.refuse(&socket);
         }
         let Some(turn) = self.attempts.turn().await else {
             self.counters.throttled.increment();
-            tracing::warn!(target: "sociable::admin", id = %socket.id().shortened(), ?from, "login refused: too many attempts");
+            tracing::warn!(target: "sociable::admin", id = %socket.id().shortened(), %from, "login refused: too many attempts");
             return Err(Failure::new("too many attempts: try again in a minute"));
         };
         let users = self.users.clone();
@@ -76,7 +78,7 @@ impl Login {
         let Some((user, hash)) = checked.unwrap_or(false).then(|| self.users.find(&user)).flatten() else { return self.refuse(&socket) };
         turn.succeeded();
         self.counters.by_password.increment();
-        tracing::info!(target: "sociable::admin", user, id = %socket.id().shortened(), ?from, "login by password");
+        tracing::info!(target: "sociable::admin", user, id = %socket.id().shortened(), %from, "login by password");
         let session = self.ids.issue(user, hash, now());
         socket.on_connect(move |socket: Socket| {
             super::pages::emit(socket.namespace(), Some(socket.id()), "session", &serde_json::json!([session]).to_string());
@@ -97,8 +99,8 @@ impl Login {
 
     fn refuse(&self, socket: &Socket) -> Result<(), Failure> {
         self.counters.refused.increment();
-        let from = socket.handshake().peer_addr();
-        tracing::warn!(target: "sociable::admin", id = %socket.id().shortened(), ?from, "login refused: invalid credentials");
+        let from = address(socket.handshake());
+        tracing::warn!(target: "sociable::admin", id = %socket.id().shortened(), %from, "login refused: invalid credentials");
         Err(Failure::new(INVALID))
     }
 }

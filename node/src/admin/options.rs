@@ -107,7 +107,8 @@ impl AdminOptions {
         self
     }
 
-    /// Sets how many failed passwords this server checks in a minute: 30 by default. Further logins by password are refused; session ids still work.
+    /// Sets how many failed passwords this server checks at once, and then in each minute: 30 by default. Further logins by password are refused; session
+    /// ids still work.
     pub fn attempts_per_minute(mut self, attempts: u32) -> Self {
         self.attempts_per_minute = attempts;
         self

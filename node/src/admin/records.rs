@@ -8,11 +8,11 @@ use parking_lot::Mutex;
 use serde::Serialize;
 use sociable_protocol::Encoding;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::budget::Budget;
 use super::counters::Counters;
 use super::options::AdminOptions;
+use super::serialized::shown_time;
 use crate::emit::EmitArgs;
 use crate::handler::EventContext;
 
@@ -130,6 +130,5 @@ impl Records {
 
 /// Returns the time as the page reads it.
 pub(super) fn now() -> String {
-    let now = OffsetDateTime::now_utc();
-    now.replace_millisecond(now.millisecond()).ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default()
+    shown_time(OffsetDateTime::now_utc())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use serde_json::json;
-use sociable_protocol::{Args, Id};
+use sociable_protocol::{Args, Id, NodeTag};
 use tokio::time::Instant;
 
 use super::counters::Counters;
@@ -46,6 +46,8 @@ pub(super) struct Reports {
     sample: Option<Arc<Sample>>,
     /// The time from which on lost changes lead to a new list.
     relist: Mutex<Option<Instant>>,
+    /// The other nodes at the last turn.
+    nodes: Mutex<Vec<NodeTag>>,
 }
 
 impl Reports {
@@ -61,6 +63,7 @@ impl Reports {
             sums: records(),
             sample: options.is_development().then(|| Sample::new(options, records())),
             relist: Mutex::default(),
+            nodes: Mutex::default(),
             counters,
         })
     }
@@ -154,6 +157,9 @@ impl Reports {
         }
         self.records().add_sums("server_stats", &[self.reporter.report(io)]);
         let Some(sample) = &self.sample else { return };
+        if self.has_lost_a_node(io) {
+            self.note_stale();
+        }
         sample.tidy(io);
         sample.compare(io);
         if sample.records().take_stale() {
@@ -166,6 +172,13 @@ impl Reports {
         if due && here {
             actix_rt::spawn(Arc::clone(self).list(None));
         }
+    }
+
+    /// Returns whether a node is gone since the last turn. Nobody reports the end of its sockets.
+    fn has_lost_a_node(&self, io: &Server) -> bool {
+        let nodes: Vec<_> = io.other_nodes().into_iter().map(|node| node.tag).collect();
+        let earlier = std::mem::replace(&mut *self.nodes.lock(), nodes.clone());
+        earlier.iter().any(|tag| !nodes.contains(tag))
     }
 
     /// Schedules a new list of sockets.

@@ -6,8 +6,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 use sociable_engine::{Handshake, Transport};
 use sociable_protocol::{Args, Encoding};
+use time::OffsetDateTime;
 
 use crate::socket::Socket;
+use crate::trace::plain;
 
 /// Most bytes of the data, of the headers and of the query, each.
 const MAX_PART: usize = 2048;
@@ -65,21 +67,32 @@ impl<'a> SerializedSocket<'a> {
 impl<'a> SerializedHandshake<'a> {
     fn new(handshake: &'a Handshake) -> Self {
         let shown = |(name, value): (&str, &str)| (name.to_owned(), if SECRET.contains(&name) { "(hidden)" } else { value }.to_owned());
-        let proxied = handshake.header("cf-connecting-ip").or_else(|| handshake.header("x-forwarded-for"));
-        let peer = || handshake.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
-        let issued = time::OffsetDateTime::from_unix_timestamp_nanos(i128::from(handshake.issued()) * 1_000_000).ok();
-        let time = issued.and_then(|time| time.format(&time::format_description::well_known::Rfc3339).ok());
+        let issued = OffsetDateTime::from_unix_timestamp_nanos(i128::from(handshake.issued()) * 1_000_000).ok();
         Self {
-            address: proxied.map_or_else(peer, |address| cut(address, MAX_ROOM).to_owned()),
+            address: address(handshake),
             headers: within(handshake.headers().map(shown)),
             query: within(handshake.query().map(|(name, value)| (name.into_owned(), value.into_owned()))),
             issued: handshake.issued(),
             secure: handshake.secure(),
-            time: time.unwrap_or_default(),
+            time: issued.map(shown_time).unwrap_or_default(),
             url: cut(handshake.url(), MAX_URL),
             xdomain: handshake.xdomain(),
         }
     }
+}
+
+/// Returns the address of a client, as a proxy tells it, or else that of its connection.
+pub(super) fn address(handshake: &Handshake) -> String {
+    let proxied = handshake.header("cf-connecting-ip").or_else(|| handshake.header("x-forwarded-for"));
+    let peer = || handshake.peer_addr().map(|peer| peer.ip().to_string()).unwrap_or_default();
+    proxied.map_or_else(peer, |address| plain(cut(address, MAX_ROOM)).to_string())
+}
+
+/// Returns a time as JavaScript writes it.
+pub(super) fn shown_time(time: OffsetDateTime) -> String {
+    let (year, month, day) = time.to_calendar_date();
+    let (hour, minute, second, millis) = time.to_hms_milli();
+    format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z", u8::from(month))
 }
 
 /// Returns the data of a socket. Its length replaces long data.
@@ -118,6 +131,12 @@ pub(super) fn cut(text: &str, bytes: usize) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_has_three_digits_of_a_second() {
+        let at = |millis: i128| shown_time(OffsetDateTime::from_unix_timestamp_nanos(millis * 1_000_000).unwrap());
+        assert_eq!((&*at(1_700_000_000_500), &*at(0)), ("2023-11-14T22:13:20.500Z", "1970-01-01T00:00:00.000Z"));
+    }
 
     #[test]
     fn pairs_and_texts_are_cut_at_their_bounds() {

@@ -43,7 +43,9 @@ impl Users {
                     return Err(format!("the hash of user {name:?} has the cost {}: use at most {MAX_COST}", parts.get_cost()));
                 }
                 Ok(_) => {}
-                Err(_) => return Err(format!("the password of user {name:?} is no bcrypt hash: make one by `htpasswd -nB {name}`")),
+                Err(_) => {
+                    return Err(format!("the password of user {name:?} is no bcrypt hash: make one by `htpasswd -nB {}`", name.trim()));
+                }
             }
         }
         Ok(())

@@ -38,7 +38,7 @@ enum Mode {
 
 #[derive(Debug, Args)]
 pub(crate) struct AdminUiFlags {
-    /// File with the users of the Socket.IO admin UI: a line NAME:HASH for each, with the bcrypt hash of the password. The UI is off if unset
+    /// File with the users of the Socket.IO admin UI: a line NAME:HASH for each, with the bcrypt hash of the password. Read at the start. The UI is off if unset
     #[arg(long, env = "SOCIABLE_ADMIN_UI_USERS", value_name = "FILE")]
     admin_ui_users: Option<PathBuf>,
 
@@ -55,7 +55,7 @@ pub(crate) struct AdminUiFlags {
     admin_ui_readonly: bool,
 
     /// File with a secret of at least 16 bytes that signs session ids of the admin UI, together with the hash of the user. Set it on all nodes alike
-    #[arg(long, env = "SOCIABLE_ADMIN_UI_SECRET", value_name = "FILE")]
+    #[arg(long, env = "SOCIABLE_ADMIN_UI_SECRET", value_name = "FILE", requires = "admin_ui_users")]
     admin_ui_secret: Option<PathBuf>,
 
     /// Most sockets of this node that the admin UI shows, in the mode `development`
@@ -113,7 +113,7 @@ fn read(path: &Path) -> Result<String, AdminUiFault> {
 /// Returns the users of a text. Empty lines and comments (`#`) are skipped.
 fn users(path: &Path, text: &str) -> Result<Vec<(String, String)>, AdminUiFault> {
     let mut users: Vec<(String, String)> = vec![];
-    for (at, line) in text.lines().enumerate() {
+    for (at, line) in text.trim_start_matches('\u{feff}').lines().enumerate() {
         let (line, number, path) = (line.trim(), at + 1, || path.to_owned());
         if line.is_empty() || line.starts_with('#') {
             continue;
@@ -135,6 +135,7 @@ mod tests {
     fn users_are_lines_of_name_and_hash() {
         let read = |text: &str| users(Path::new("users"), text).map_err(|fault| fault.to_string());
         assert_eq!(read("# ours\n\nada:$2y$a\nbob:b:c\r\n"), Ok(vec![("ada".into(), "$2y$a".into()), ("bob".into(), "b:c".into())]));
+        assert_eq!(read("\u{feff}ada:a"), Ok(vec![("ada".into(), "a".into())]));
         assert_eq!(read("ada:a\nbob\n").unwrap_err(), "users, line 2: expected NAME:HASH, such as `htpasswd -nB NAME` prints");
         assert_eq!(read("ada:a\nada:b\n").unwrap_err(), "users, line 2: this user is there twice: remove one");
     }

@@ -11,31 +11,31 @@ pub(crate) struct DeflateFlags {
     per_message_deflate: bool,
 
     /// Length from which a message is compressed
-    #[arg(long, env = "SOCIABLE_DEFLATE_THRESHOLD", value_name = "BYTES", default_value_t = 1024)]
+    #[arg(long, env = "SOCIABLE_DEFLATE_THRESHOLD", requires = "per_message_deflate", value_name = "BYTES", default_value_t = 1024)]
     deflate_threshold: usize,
 
     /// Effort of compression, from 0 (none) to 9 (most)
-    #[arg(long, env = "SOCIABLE_DEFLATE_LEVEL", value_name = "N", default_value_t = 6, value_parser = RangedU64ValueParser::<u8>::new().range(..=9))]
+    #[arg(long, env = "SOCIABLE_DEFLATE_LEVEL", requires = "per_message_deflate", value_name = "N", default_value_t = 6, value_parser = RangedU64ValueParser::<u8>::new().range(..=9))]
     deflate_level: u8,
 
     /// Memory of a compressor besides its window, from 1 (least) to 9
-    #[arg(long, env = "SOCIABLE_DEFLATE_MEMORY_LEVEL", value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<u8>::new().range(1..=9))]
+    #[arg(long, env = "SOCIABLE_DEFLATE_MEMORY_LEVEL", requires = "per_message_deflate", value_name = "N", default_value_t = 8, value_parser = RangedU64ValueParser::<u8>::new().range(1..=9))]
     deflate_memory_level: u8,
 
     /// Compress the messages to one client in the context of earlier ones: a compressor for each connection
-    #[arg(long, env = "SOCIABLE_DEFLATE_SERVER_TAKEOVER", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SOCIABLE_DEFLATE_SERVER_TAKEOVER", requires = "per_message_deflate", value_parser = BoolishValueParser::new())]
     deflate_server_takeover: bool,
 
     /// Let clients compress their messages in the context of earlier ones: 48 KiB for each connection
-    #[arg(long, env = "SOCIABLE_DEFLATE_CLIENT_TAKEOVER", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SOCIABLE_DEFLATE_CLIENT_TAKEOVER", requires = "per_message_deflate", value_parser = BoolishValueParser::new())]
     deflate_client_takeover: bool,
 
     /// Largest window of the node in bits, 8 to 15, such as 12; the client chooses if unset
-    #[arg(long, env = "SOCIABLE_DEFLATE_SERVER_BITS", value_name = "N", value_parser = bits())]
+    #[arg(long, env = "SOCIABLE_DEFLATE_SERVER_BITS", requires = "per_message_deflate", value_name = "N", value_parser = bits())]
     deflate_server_bits: Option<u8>,
 
     /// Largest window of a client in bits, 8 to 15, such as 12; the client chooses if unset
-    #[arg(long, env = "SOCIABLE_DEFLATE_CLIENT_BITS", value_name = "N", value_parser = bits())]
+    #[arg(long, env = "SOCIABLE_DEFLATE_CLIENT_BITS", requires = "per_message_deflate", value_name = "N", value_parser = bits())]
     deflate_client_bits: Option<u8>,
 }
 
@@ -76,7 +76,8 @@ mod tests {
 
     #[test]
     fn compression_is_on_only_by_its_flag() {
-        assert_eq!(options(&["--deflate-level", "1"]), None);
+        assert_eq!(options(&[]), None);
+        assert_eq!(options(&["--deflate-level", "1"]), None, "refused");
         assert_eq!(options(&["--per-message-deflate"]), Some(PerMessageDeflate::default()));
         let flags = ["--per-message-deflate", "--deflate-server-takeover", "--deflate-client-bits", "9"];
         let expected = PerMessageDeflate::default().server_no_context_takeover(false).client_max_window_bits(9);

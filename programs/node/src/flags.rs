@@ -232,6 +232,15 @@ impl Flags {
         }
     }
 
+    fn allows_all_origins(&self) -> bool {
+        self.cors_origin.iter().any(|origin| origin == "*")
+    }
+
+    /// Returns whether all origins may send credentials, which browsers refuse.
+    pub(crate) fn allows_credentials_for_all(&self) -> bool {
+        self.cors_credentials && self.allows_all_origins()
+    }
+
     /// Returns the time of the drain. A node without others has no node to move clients to.
     pub(crate) fn drain_time(&self) -> Duration {
         let default = if self.cluster.is_one_of_many() { DRAIN_SECS } else { 0 };
@@ -241,7 +250,7 @@ impl Flags {
     fn cors(&self) -> Option<Cors> {
         match &self.cors_origin[..] {
             [] => None,
-            origins if origins.iter().any(|origin| origin == "*") => Some(Cors::any()),
+            _ if self.allows_all_origins() => Some(Cors::any()),
             origins => Some(Cors::list(origins).credentials(self.cors_credentials)),
         }
     }

@@ -74,6 +74,8 @@ enum StartError {
     SameAddress(&'static str),
     #[error("--api-addr is the address of the administration. Give it another port.")]
     SameAsAdmin,
+    #[error("--cors-credentials needs origins by name: browsers refuse credentials for `*`.")]
+    CredentialsForAll,
     #[error("cannot use the keys of the API: {0}.")]
     Keys(FileError),
     #[error("cannot serve the admin UI: {0}.")]
@@ -166,6 +168,9 @@ fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
         options.check()?;
     }
     flags.api.keys().map_err(StartError::Keys)?;
+    if flags.allows_credentials_for_all() {
+        return Err(StartError::CredentialsForAll);
+    }
     let (clients, api) = (format!("{}:{}", flags.host, flags.port), flags.api.api_addr);
     for (flag, address) in [("--admin-addr", flags.admin_addr), ("--api-addr", api)] {
         if flags.port != 0 && address.is_some_and(|address| address.to_string() == clients) {
@@ -176,6 +181,9 @@ fn check(flags: &Flags, file: &File<Tables>) -> Result<(), StartError> {
 }
 
 async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option<&Traces>) -> Result<(), StartError> {
+    if flags.allows_credentials_for_all() {
+        return Err(StartError::CredentialsForAll);
+    }
     webhooks::check(file)?;
     let namespaces = Namespaces::new(file, &flags.demo)?;
     actix_web::rt::spawn(filter.clone().report_dropped_lines());

@@ -1,6 +1,7 @@
 //! Three nodes over a real NATS server.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sociable::{NatsAdapter, NatsOptions};
 use sociable_tests::{Nats, eventually};
@@ -84,4 +85,18 @@ async fn pages_of_two_nodes_both_see_a_third() {
         let socket: Value = page.expect("socket_connected").await.unwrap().data().unwrap();
         assert!(socket["nsp"] == "/admin" || socket["id"] == client.id(), "{socket}");
     }
+}
+
+#[tokio::test]
+async fn list_is_sent_again_when_a_node_is_gone() {
+    let nats = Nats::start();
+    let [a, _b, c] = start_cluster(&nats, development()).await;
+    let client = c.server.connect().await.unwrap();
+    let page = login(&a.server).await;
+    let has_client = |list: &[Value]| list.iter().any(|socket| socket["id"] == client.id());
+    let all: Vec<Value> = page.expect("all_sockets").await.unwrap().data().unwrap();
+    assert!(has_client(&all), "{all:?}");
+    c.io.close(Duration::ZERO).await;
+    let all: Vec<Value> = page.expect("all_sockets").await.unwrap().data().unwrap();
+    assert!(!has_client(&all), "{all:?}");
 }

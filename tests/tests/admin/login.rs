@@ -43,6 +43,13 @@ async fn wrong_credentials_are_refused_as_in_javascript() {
 }
 
 #[tokio::test]
+async fn empty_password_never_logs_in() {
+    let (_io, server) = start(AdminOptions::new([("ada", bcrypt::hash("", 4).unwrap())]));
+    let auth = json!({ "username": "ada", "password": "" });
+    assert_eq!(refusal(page(&server).auth(&auth).connect().await), "invalid credentials");
+}
+
+#[tokio::test]
 async fn session_id_logs_in_after_too_many_wrong_passwords() {
     let (io, server) = start(options().attempts_per_minute(2));
     let session: String = login(&server).await.expect("session").await.unwrap().data().unwrap();
