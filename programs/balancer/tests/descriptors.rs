@@ -58,7 +58,8 @@ impl Program {
 
     /// Returns the number of connections that it reports room for.
     fn room(&self) -> usize {
-        let told = || self.log.lock().unwrap().split_once(" connections=")?.1.split_once(char::is_whitespace).map(|(number, _)| number.to_owned());
+        let told =
+            || self.log.lock().unwrap().split_once(" connections=")?.1.split_once(char::is_whitespace).map(|(number, _)| number.to_owned());
         eventually("the log has the number", || told().is_some());
         told().unwrap().parse().unwrap()
     }
