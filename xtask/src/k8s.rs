@@ -49,7 +49,8 @@ fn check_of_settings() -> io::Result<Command> {
     Ok(check)
 }
 
-/// Every overlay is rendered, and checked: by the schemas of Kubernetes, and by the rules in `tests/k8s`. Nothing is started.
+/// Every overlay is rendered, and checked: by the schemas of Kubernetes, and by the rules in `tests/k8s`. The chart must
+/// render the same objects. Nothing is started.
 pub(crate) fn manifests(report: &mut Report) -> bool {
     const NAME: &str = "manifests for Kubernetes";
     let tests = workspace::root().join("tests/k8s");
