@@ -54,7 +54,7 @@ pub(crate) struct AdminUiFlags {
     #[arg(long, env = "SOCIABLE_ADMIN_UI_READONLY", value_parser = BoolishValueParser::new())]
     admin_ui_readonly: bool,
 
-    /// File with a secret of at least 16 bytes that signs session ids of the admin UI, together with the hash of the user. Set it on all nodes alike
+    /// File with the secret of the admin UI, at least 16 bytes. It signs session ids, with the hash of the user. All nodes need the same
     #[arg(long, env = "SOCIABLE_ADMIN_UI_SECRET", value_name = "FILE", requires = "admin_ui_users")]
     admin_ui_secret: Option<PathBuf>,
 
