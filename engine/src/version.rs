@@ -16,6 +16,11 @@ pub enum EngineVersion {
 }
 
 impl EngineVersion {
+    /// Returns the revision that a client names: 4, or 3 for any other value.
+    pub(crate) fn of(revision: Option<&str>, base64: bool) -> Self {
+        if revision == Some("4") { Self::V4 { base64 } } else { Self::V3 { base64 } }
+    }
+
     /// Returns whether a request with this claim may belong to a session that speaks `other`.
     pub(crate) fn fits(self, other: Self) -> bool {
         self.is_v3() == other.is_v3()

@@ -2,6 +2,7 @@
 
 pub(crate) mod coding;
 mod compression;
+pub(crate) mod direct;
 mod files;
 mod handover;
 pub(crate) mod headers;
@@ -83,13 +84,15 @@ impl HttpServiceFactory for EngineService {
         // The factory of an `App` runs once on each worker thread, before requests come.
         Worker::attach(&self.engine);
         self.engine.worker_started();
-        let pattern = format!("{}{{tail:.*}}", self.engine.config.path);
+        let path = self.engine.config.path.clone();
         let Self { engine, kept, files } = self;
         let answer = move |request: HttpRequest, body: web::Payload| {
             let _ = &kept;
             answer(Arc::clone(&engine), files.clone(), request, body)
         };
-        web::resource(pattern).route(web::route().to(answer)).register(config);
+        // Almost all requests have this path alone. The router matches it without a regular expression.
+        web::resource(&*path).route(web::route().to(answer.clone())).register(config);
+        web::resource(format!("{path}{{tail:.+}}")).route(web::route().to(answer)).register(config);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use actix_http::header::{self, HeaderMap, HeaderValue};
+use actix_http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use actix_http::{ConnectionType, RequestHead, StatusCode};
 use actix_web::HttpResponse;
 use actix_web::body::BoxBody;
@@ -13,6 +13,7 @@ use super::headers::{header_list, header_str};
 use super::lasting;
 use super::refused::Refused;
 use super::reply::Reply;
+use crate::config::Config;
 use crate::handshake::Handshake;
 use crate::state::EngineState;
 use crate::transport::upgrade::Admission;
@@ -24,17 +25,10 @@ const RETRY_AFTER: HeaderValue = HeaderValue::from_static("5");
 pub(super) fn respond(engine: &Arc<EngineState>, head: &RequestHead, handshake: impl FnOnce() -> Handshake, reply: Reply) -> HttpResponse {
     let mut response = HttpResponse::new(reply.status);
     let headers = response.headers_mut();
-    if let Some(kind) = reply.content_type {
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    for (name, value) in essentials(&reply) {
+        headers.insert(name, value);
     }
-    if reply.status == StatusCode::OK {
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    }
-    if reply.status == StatusCode::SERVICE_UNAVAILABLE {
-        headers.insert(header::RETRY_AFTER, RETRY_AFTER);
-    }
-    // Old browsers guess the content type.
-    if header_str(head, header::USER_AGENT).is_some_and(|agent| agent.contains(";MSIE") || agent.contains("Trident/")) {
+    if header_str(head, header::USER_AGENT).is_some_and(guesses_types) {
         headers.insert(header::X_XSS_PROTECTION, HeaderValue::from_static("0"));
     }
     if let (Some(id), Some(cookie)) = (&reply.opened, &engine.config.cookie)
@@ -43,7 +37,14 @@ pub(super) fn respond(engine: &Arc<EngineState>, head: &RequestHead, handshake: 
         headers.append(header::SET_COOKIE, value);
     }
     decorate(engine, head, handshake, headers, reply.opened.is_some());
-    let body = compressed(engine, head, &reply, headers).unwrap_or(reply.body);
+    let body = match compressed(&engine.config, &reply, header_list(head, header::ACCEPT_ENCODING).as_deref()) {
+        Some((coding, body)) => {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(coding));
+            headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+            body
+        }
+        None => reply.body,
+    };
     if reply.close {
         response.head_mut().set_connection_type(ConnectionType::Close);
     }
@@ -129,15 +130,26 @@ pub(super) fn preflight(engine: &Arc<EngineState>, head: &RequestHead, handshake
     response
 }
 
-fn compressed(engine: &Arc<EngineState>, head: &RequestHead, reply: &Reply, headers: &mut HeaderMap) -> Option<Vec<u8>> {
-    let threshold = engine.config.http_compression?;
+/// Returns the header fields of a reply that depend on nothing else.
+pub(super) fn essentials(reply: &Reply) -> impl Iterator<Item = (HeaderName, HeaderValue)> + use<> {
+    let kind = reply.content_type.map(|kind| (header::CONTENT_TYPE, HeaderValue::from_static(kind)));
+    let cached = (reply.status == StatusCode::OK).then(|| (header::CACHE_CONTROL, HeaderValue::from_static("no-store")));
+    let retried = (reply.status == StatusCode::SERVICE_UNAVAILABLE).then_some((header::RETRY_AFTER, RETRY_AFTER));
+    kind.into_iter().chain(cached).chain(retried)
+}
+
+/// Returns whether a browser is so old that it guesses content types.
+pub(super) fn guesses_types(agent: &str) -> bool {
+    agent.contains(";MSIE") || agent.contains("Trident/")
+}
+
+/// Returns the body of a reply in a coding that the client accepts, if it may and is long enough.
+pub(super) fn compressed(config: &Config, reply: &Reply, accepted: Option<&str>) -> Option<(&'static str, Vec<u8>)> {
+    let threshold = config.http_compression?;
     if !reply.compress || reply.body.len() < threshold {
         return None;
     }
-    let accepted = header_list(head, header::ACCEPT_ENCODING)?;
+    let accepted = accepted?;
     let accepts = |name: &str| accepted.split(',').map(weighted).any(|(coding, weight)| coding.eq_ignore_ascii_case(name) && weight > 0.0);
-    let (name, bytes) = compress_once(&reply.body, accepts)?;
-    headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(name));
-    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    Some(bytes)
+    compress_once(&reply.body, accepts)
 }

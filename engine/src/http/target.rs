@@ -62,8 +62,7 @@ impl<'a> Target<'a> {
 
     /// Returns the revision that the client speaks: 4, or 3 for any other value.
     pub(crate) fn version(&self) -> EngineVersion {
-        let base64 = self.query.base64 || self.jsonp.is_some();
-        if self.query.revision.as_deref() == Some("4") { EngineVersion::V4 { base64 } } else { EngineVersion::V3 { base64 } }
+        EngineVersion::of(self.query.revision.as_deref(), self.query.base64 || self.jsonp.is_some())
     }
 
     /// Returns the revision that the session has to speak, if the request names one.

@@ -20,10 +20,12 @@ use futures_util::{FutureExt, TryFutureExt};
 use tokio::io::AsyncWriteExt;
 
 use super::app_config::app_config;
+use super::lane::Lane;
 use super::linger::{Chunks, Linger};
 use super::loan::{Line, Loan};
+use super::response::Noted;
 use super::rewind::Rewind;
-use crate::http::{Handover, wants_websocket};
+use crate::http::{Handover, direct, wants_websocket};
 use crate::state::EngineState;
 use crate::transport::stream::Stream;
 use crate::transport::upgrade;
@@ -40,13 +42,26 @@ type AppService = BoxService<Request, Response<BoxBody>, actix_web::Error>;
 type UpgradeRequest<T> = (Request, Framed<T, h1::Codec>);
 type UpgradeFactory<T> = BoxServiceFactory<(), UpgradeRequest<T>, (), actix_web::Error, ()>;
 
+/// The ways of requests and connections beside the HTTP server.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ways {
+    pub(super) linger: Linger,
+    /// True if the requests of open sessions pass by the `App`.
+    pub(super) direct: bool,
+}
+
+/// Returns whether the options of an engine let requests pass by the `App`.
+pub(super) fn may_pass_by(engine: &EngineState) -> bool {
+    direct::is_possible(&engine.config, KEEP_ALIVE)
+}
+
 /// The service for the connections of one listener on one worker.
 pub(super) fn service<T, F, I, S, B>(
     engine: &Arc<EngineState>,
     app: &F,
     addr: SocketAddr,
     secure: bool,
-    linger: Linger,
+    ways: Ways,
 ) -> impl ServiceFactory<(T, Option<SocketAddr>), Config = (), Response = (), Error = (), InitError = ()> + use<T, F, I, S, B>
 where
     T: ActixStream + Into<Stream> + 'static,
@@ -58,18 +73,24 @@ where
     S::Response: Into<Response<B>>,
     B: MessageBody + 'static,
 {
+    let Ways { linger, direct } = ways;
     let config = app_config(secure, addr);
     let app = map_config(app().into_factory(), move |()| config.clone());
-    let app = apply_fn_factory(app, |mut request: Request, app: &S::Service| {
+    let app = apply_fn_factory(app, move |mut request: Request, app: &S::Service| {
         let body = !matches!(request.payload(), Payload::None);
-        if let Some(line) = request.conn_data::<Rc<Line>>() {
+        let line = request.conn_data::<Rc<Line>>().cloned();
+        if let Some(line) = &line {
             line.ask(body);
         }
         let chunks = Chunks::hold(&mut request);
-        app.call(request).map_ok(|response| {
+        app.call(request).map_ok(move |response| {
             let response = response.into().map_into_boxed_body();
-            match chunks {
+            let response = match chunks {
                 Some(chunks) => chunks.keep_with(response),
+                None => response,
+            };
+            match line.filter(|_| direct) {
+                Some(line) => response.map_body(|_, body| BoxBody::new(Noted { body, line })),
                 None => response,
             }
         })
@@ -89,7 +110,8 @@ where
         .map_err(drop);
     let engine = Arc::clone(engine);
     apply_fn_factory(http, move |(stream, peer): (T, Option<SocketAddr>), http: &_| {
-        let ((stream, home), engine) = (Loan::new(stream), Arc::clone(&engine));
+        let lane = direct.then(|| Box::new(Lane::new(Arc::clone(&engine))));
+        let ((stream, home), engine) = (Loan::new(stream, lane), Arc::clone(&engine));
         // Not in one block, which would hold the large future twice.
         http.call((stream, Protocol::Http1, peer)).then(move |_| async move {
             if let Some(stream) = home.take() {

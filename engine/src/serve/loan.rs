@@ -10,6 +10,8 @@ use actix_rt::net::{ActixStream, Ready};
 use memchr::memmem;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::lane::Lane;
+
 const HEAD_END: &[u8] = b"\r\n\r\n";
 const END: u32 = u32::from_be_bytes(*b"\r\n\r\n");
 /// The end of a head with an empty line after it. A balancer marks with it that its client has sent more.
@@ -40,6 +42,10 @@ pub(crate) struct Line {
     more: Cell<bool>,
     /// The last eight bytes received, the last one lowest.
     tail: Cell<u64>,
+    /// True if the HTTP server has all of the response, but may not have written it.
+    ended: Cell<bool>,
+    /// True if all of the response is written.
+    written: Cell<bool>,
     waiting: RefCell<Option<Waker>>,
 }
 
@@ -48,6 +54,30 @@ impl Line {
     pub(super) fn ask(&self, body: bool) {
         self.answering.set(true);
         self.body.set(body);
+        self.ended.set(false);
+        self.written.set(false);
+    }
+
+    /// Notes that the HTTP server has all of the response.
+    pub(super) fn end_response(&self) {
+        self.ended.set(true);
+    }
+
+    /// Returns once for each request of the `App` whether its response is written.
+    pub(super) fn has_answered(&self) -> bool {
+        self.written.take()
+    }
+
+    /// Notes that a request without a body is answered beside the `App`.
+    pub(super) fn begin_direct(&self) {
+        self.answering.set(true);
+        self.body.set(false);
+        self.more.set(false);
+    }
+
+    /// Notes that the response to that request is ready.
+    pub(super) fn end_direct(&self) {
+        self.answering.set(false);
     }
 
     /// Waits until the client has sent something after its request, which has no body.
@@ -62,7 +92,15 @@ impl Line {
         .await;
     }
 
-    fn read(&self, bytes: &[u8]) {
+    /// Notes that the HTTP server has written, and whether nothing is left.
+    fn wrote(&self, all: bool) {
+        if all && self.ended.take() {
+            self.written.set(true);
+        }
+    }
+
+    /// Notes bytes of the client.
+    pub(super) fn read(&self, bytes: &[u8]) {
         if self.answering.get() {
             self.more.set(!bytes.is_empty());
             if let Some(waker) = self.waiting.take() {
@@ -80,7 +118,7 @@ impl Line {
     }
 
     /// Returns the replacement for bytes that actix-http writes by itself, if they are a bare refusal.
-    fn written(&self, bytes: &[u8]) -> Option<&'static [u8]> {
+    fn replacement(&self, bytes: &[u8]) -> Option<&'static [u8]> {
         if bytes.starts_with(b"HTTP/1.1 100 ") {
             return None;
         }
@@ -98,15 +136,17 @@ pub(super) struct Loan<S> {
     stream: Option<S>,
     home: Home<S>,
     line: Rc<Line>,
+    /// The requests that pass by the `App`, if any may.
+    lane: Option<Box<Lane>>,
     ended: bool,
     /// The rest of the replacement for a bare refusal.
     instead: Option<&'static [u8]>,
 }
 
 impl<S> Loan<S> {
-    pub(super) fn new(stream: S) -> (Self, Home<S>) {
+    pub(super) fn new(stream: S, lane: Option<Box<Lane>>) -> (Self, Home<S>) {
         let home = Home::default();
-        (Self { stream: Some(stream), home: Rc::clone(&home), line: Rc::default(), ended: false, instead: None }, home)
+        (Self { stream: Some(stream), home: Rc::clone(&home), line: Rc::default(), lane, ended: false, instead: None }, home)
     }
 
     /// Takes the stream for good.
@@ -137,13 +177,18 @@ fn there<S: Unpin>(stream: &mut Option<S>) -> io::Result<Pin<&mut S>> {
     stream.as_mut().map(Pin::new).ok_or_else(|| io::ErrorKind::NotConnected.into())
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Loan<S> {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Loan<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
         let before = buf.filled().len();
-        let read = ready!(there(&mut self.stream)?.poll_read(cx, buf));
+        let stream = there(&mut this.stream)?;
+        let read = ready!(match &mut this.lane {
+            Some(lane) => lane.poll_read(stream.get_mut(), &this.line, cx, buf),
+            None => stream.poll_read(cx, buf),
+        });
         let bytes = &buf.filled()[before..];
-        self.ended = read.is_err() || bytes.is_empty();
-        self.line.read(bytes);
+        this.ended = read.is_err() || bytes.is_empty();
+        this.line.read(bytes);
         Poll::Ready(read)
     }
 }
@@ -152,9 +197,13 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Loan<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         if this.instead.is_none() {
-            this.instead = this.line.written(bytes);
+            this.instead = this.line.replacement(bytes);
         }
-        let Some(instead) = &mut this.instead else { return there(&mut this.stream)?.poll_write(cx, bytes) };
+        let Some(instead) = &mut this.instead else {
+            let written = ready!(there(&mut this.stream)?.poll_write(cx, bytes))?;
+            this.line.wrote(written == bytes.len());
+            return Poll::Ready(Ok(written));
+        };
         while !instead.is_empty() {
             let length = ready!(there(&mut this.stream)?.poll_write(cx, instead))?;
             if length == 0 {
@@ -234,11 +283,11 @@ mod tests {
     fn line_replaces_only_refusals_by_actix_http() {
         let line = Line::default();
         let bare = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\ndate: now\r\n\r\n";
-        assert!(line.written(bare).is_some());
+        assert!(line.replacement(bare).is_some());
         line.ask(true);
-        assert_eq!(line.written(b"HTTP/1.1 100 Continue\r\n\r\n"), None);
-        assert_eq!(line.written(bare), None);
-        assert!(line.written(bare).is_some());
-        assert_eq!(line.written(&[&bare[..], b"behind"].concat()), None);
+        assert_eq!(line.replacement(b"HTTP/1.1 100 Continue\r\n\r\n"), None);
+        assert_eq!(line.replacement(bare), None);
+        assert!(line.replacement(bare).is_some());
+        assert_eq!(line.replacement(&[&bare[..], b"behind"].concat()), None);
     }
 }

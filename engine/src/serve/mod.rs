@@ -6,8 +6,11 @@
 mod admission;
 mod app_config;
 mod incoming;
+mod lane;
 mod linger;
 pub(crate) mod loan;
+mod measure;
+mod response;
 mod rewind;
 pub(crate) mod stop;
 
@@ -26,6 +29,7 @@ use actix_web::dev::AppConfig;
 use tokio::net::TcpStream;
 
 use self::admission::admit;
+use self::incoming::Ways;
 use self::linger::Linger;
 use self::stop::Stop;
 use crate::connections::backlog;
@@ -66,6 +70,7 @@ pub struct Serve<F> {
     workers: Option<usize>,
     max_connections: usize,
     linger: Linger,
+    direct: bool,
     stop: Stop,
 }
 
@@ -85,7 +90,7 @@ impl<F> fmt::Debug for Serve<F> {
 impl<F> Serve<F> {
     pub(crate) fn new(engine: Arc<EngineState>, app: F) -> Self {
         let stop = Stop { drain: Duration::ZERO, timeout: Duration::from_secs(10), signals: true };
-        Self { engine, app, listeners: vec![], workers: None, max_connections: usize::MAX, linger: Linger::default(), stop }
+        Self { engine, app, listeners: vec![], workers: None, max_connections: usize::MAX, linger: Linger::default(), direct: false, stop }
     }
 
     /// Sets the number of worker threads: as many as the machine has cores by default.
@@ -109,6 +114,18 @@ impl<F> Serve<F> {
     /// connection cut off at a bound is counted (`lingers_cut`).
     pub fn linger(mut self, time: Duration, bytes: usize) -> Self {
         self.linger = Linger { time, bytes };
+        self
+    }
+
+    /// Answers the requests of open polling sessions without the `App`: no by default.
+    ///
+    /// Such a request then costs about half. The `App` and its middleware see the handshake of each session and all other requests, but no polls and no
+    /// packets. Do not set this if a middleware has to see them, to log or to limit them for example.
+    ///
+    /// The option has no effect with [`engine_middleware`](crate::EngineBuilder::engine_middleware),
+    /// [`allow_origins`](crate::EngineBuilder::allow_origins), [`headers`](crate::EngineBuilder::headers), or a ping interval over 75 s.
+    pub fn direct_polls(mut self, direct: bool) -> Self {
+        self.direct = direct;
         self
     }
 
@@ -192,7 +209,8 @@ impl<F> Serve<F> {
         S::Response: Into<Response<B>>,
         B: MessageBody + 'static,
     {
-        let Self { engine, app, listeners, workers, max_connections, linger, stop } = self;
+        let Self { engine, app, listeners, workers, max_connections, linger, direct, stop } = self;
+        let ways = Ways { linger, direct: direct && incoming::may_pass_by(&engine) };
         let limit = engine.connections.limit_to(max_connections);
         // Accepted but unserved connections have to fit into the reserve.
         let backlog = backlog(limit).min(BACKLOG);
@@ -210,7 +228,7 @@ impl<F> Serve<F> {
             socket2::SockRef::from(&listener).listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
             builder = match security {
                 Security::Plain => builder.listen("sociable", listener, move || {
-                    let http = incoming::service(&engine, &app, addr, false, linger);
+                    let http = incoming::service(&engine, &app, addr, false, ways);
                     let engine = Arc::clone(&engine);
                     fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, true))
                         .and_then(|stream: MovableTcp| async move {
@@ -224,7 +242,7 @@ impl<F> Serve<F> {
                     let mut tls = *tls;
                     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
                     builder.listen("sociable-tls", listener, move || {
-                        let http = incoming::service(&engine, &app, addr, true, linger);
+                        let http = incoming::service(&engine, &app, addr, true, ways);
                         let engine = Arc::clone(&engine);
                         // The finisher of actix-http would wrap a stream that cannot leave its thread.
                         fn_service(move |stream: TcpStream| admit(Arc::clone(&engine), stream, false))

@@ -62,5 +62,5 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             .run()
             .await?);
     }
-    Ok(io.serve(app).bind(("127.0.0.1", port))?.run().await?)
+    Ok(io.serve(app).direct_polls(true).bind(("127.0.0.1", port))?.run().await?)
 }

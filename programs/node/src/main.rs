@@ -237,7 +237,8 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     let (service, page) = (io.service(), Page::new(&flags.path, &flags.demo, io.clone(), name.clone()));
     let served = page.clone();
     let app = move || App::new().service(service.clone()).configure(|app| served.routes(app));
-    let mut server = io.serve(app).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
+    let mut server =
+        io.serve(app).direct_polls(true).drain(flags.drain_time()).shutdown_timeout(Duration::from_secs(flags.shutdown_timeout));
     server = server.linger(Duration::from_secs(flags.linger), flags.linger_bytes);
     if let Some(connections) = flags.max_connections {
         server = server.max_connections(connections);

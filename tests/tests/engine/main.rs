@@ -4,6 +4,7 @@
 mod client_files;
 mod closing;
 mod deflate;
+mod direct;
 mod eio3;
 mod frames;
 mod heartbeat;
