@@ -36,7 +36,7 @@ use self::machine::Machine;
 use self::process::Processes;
 use crate::report::Report;
 use crate::tally::Tally;
-use crate::{tools, workspace};
+use crate::{python, tools, workspace};
 
 /// The number of Kubernetes nodes. Each NATS server of `overlays/production` needs its own.
 const MACHINES: u8 = 3;
@@ -218,9 +218,9 @@ impl Cluster {
     }
 }
 
-/// Installs what starts a cluster.
+/// Installs what starts a cluster, and talks to it.
 fn install() -> Result<(), String> {
-    const PROGRAMS: [(&str, &str); 10] = [
+    const PROGRAMS: [(&str, &str); 11] = [
         ("dnsmasq", "dnsmasq-base"),
         ("etcd", "etcd-server"),
         ("conntrack", "conntrack"),
@@ -229,11 +229,18 @@ fn install() -> Result<(), String> {
         ("iptables", "iptables"),
         ("nsenter", "util-linux"),
         ("openssl", "openssl"),
+        ("python3", "python3"),
         ("socat", "socat"),
         ("unshare", "util-linux"),
     ];
     let missing: Vec<_> = PROGRAMS.iter().filter(|(program, _)| tools::find(program).is_none()).map(|(_, package)| *package).collect();
-    if missing.is_empty() { Ok(()) } else { tools::install(&missing) }
+    if !missing.is_empty() {
+        tools::install(&missing)?;
+    }
+    match tools::find("kubectl") {
+        Some(_) => Ok(()),
+        None => python::install(&workspace::root().join("tests/k8s/requirements.txt")),
+    }
 }
 
 /// Returns the folder of all that belongs to the cluster.

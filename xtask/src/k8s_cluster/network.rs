@@ -15,8 +15,8 @@ pub(super) const GATEWAY: Ipv4Addr = Ipv4Addr::new(10, 98, 0, 1);
 pub(super) const SERVICES: &str = "10.98.255.0/24";
 pub(super) const NETWORK: &str = "10.98.0.0/16";
 
-/// The rules that admit the nodes' packets. Docker lets no others through by default.
-const RULES: [[&str; 4]; 2] = [["-i", BRIDGE, "-j", "ACCEPT"], ["-o", BRIDGE, "-j", "ACCEPT"]];
+/// The rules for packets of the nodes, the last one first: they reach each other, and nobody else.
+const RULES: [&[&str]; 2] = [&["-i", BRIDGE, "-j", "DROP"], &["-i", BRIDGE, "-o", BRIDGE, "-j", "ACCEPT"]];
 
 /// Makes the bridge.
 pub(super) fn up() -> Result<(), String> {
