@@ -38,6 +38,8 @@ use crate::report::Report;
 use crate::tally::Tally;
 use crate::{python, tools, workspace};
 
+const NAME: &str = "Kubernetes cluster";
+
 /// The number of Kubernetes nodes. Each NATS server of `overlays/production` needs its own.
 const MACHINES: u8 = 3;
 
@@ -67,7 +69,6 @@ pub(crate) struct Options {
 
 /// Carries out an action.
 pub(crate) fn run(report: &mut Report, action: &Action) {
-    const NAME: &str = "Kubernetes cluster";
     let cluster = Cluster::here();
     if let Err(why) = possible(action) {
         return report.skip(NAME, &why);
@@ -98,13 +99,14 @@ fn possible(action: &Action) -> Result<(), String> {
     if !cfg!(target_os = "linux") {
         return Err("the cluster needs Linux".into());
     }
-    if matches!(action, Action::Build) {
+    if matches!(action, Action::Build | Action::Down) {
         return Ok(());
     }
     if tools::output("id", &["-u"]).as_deref().map(str::trim) != Some("0") {
         return Err("only root can make namespaces and a bridge".into());
     }
-    Ok(())
+    tools::succeeds(Command::new("unshare").args(["--mount", "--net", "--pid", "--fork", "true"]))
+        .map_err(|error| format!("no namespaces can be made here: {error}"))
 }
 
 /// The cluster, running or not.
@@ -118,12 +120,11 @@ struct Cluster {
 impl Cluster {
     fn here() -> Self {
         let folder = folder().join("run");
-        Self { processes: Processes::new(folder.join("processes")), folder }
+        Self { processes: Processes { ids: folder.join("processes"), logs: self::folder().join("logs") }, folder }
     }
 
     /// Starts all parts, in the order in which they need each other. Returns false if one did not start.
     fn up(&self, report: &mut Report, programs: Option<&Path>) -> bool {
-        const NAME: &str = "Kubernetes cluster";
         if !binaries::build(report) {
             return false;
         }

@@ -10,9 +10,14 @@ use std::time::{Duration, Instant};
 /// The time of a program to end by itself.
 const GRACE: Duration = Duration::from_secs(20);
 
-/// The programs in the background. Each has two files in a folder: `NAME.pid` and `NAME.log`.
+/// The programs in the background.
 #[derive(Debug)]
-pub(super) struct Processes(PathBuf);
+pub(super) struct Processes {
+    /// The folder with a file for each program, which has its process id.
+    pub(super) ids: PathBuf,
+    /// The folder with the logs. They stay when the programs have ended.
+    pub(super) logs: PathBuf,
+}
 
 /// A process, and the time of its start. Another process may get the number later, but not with that time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,25 +27,22 @@ struct Process {
 }
 
 impl Processes {
-    pub(super) fn new(folder: PathBuf) -> Self {
-        Self(folder)
-    }
-
     /// Starts a program with a log, and returns its process id. It leads a group of its own, so that no signal of a terminal reaches it.
     pub(super) fn start(&self, name: &str, command: &mut Command) -> Result<u32, String> {
         let failed = |error: std::io::Error| format!("{name} can't be started: {error}");
-        fs::create_dir_all(&self.0).map_err(failed)?;
+        fs::create_dir_all(&self.ids).map_err(failed)?;
+        fs::create_dir_all(&self.logs).map_err(failed)?;
         let output = File::create(self.log(name)).map_err(failed)?;
         let errors = output.try_clone().map_err(failed)?;
         let child = command.process_group(0).stdin(Stdio::null()).stdout(output).stderr(errors).spawn().map_err(failed)?;
         let id = child.id();
         let started = Process::start_of(id).ok_or_else(|| format!("{name} ended at once: see {}", self.log(name).display()))?;
-        fs::write(self.0.join(format!("{name}.pid")), format!("{id} {started}")).map_err(failed)?;
+        fs::write(self.ids.join(name), format!("{id} {started}")).map_err(failed)?;
         Ok(id)
     }
 
     pub(super) fn log(&self, name: &str) -> PathBuf {
-        self.0.join(format!("{name}.log"))
+        self.logs.join(format!("{name}.log"))
     }
 
     /// Returns true while a started program runs.
@@ -57,9 +59,8 @@ impl Processes {
 
     /// Asks all programs to end, and kills those that do not. Fails if one survives that.
     pub(super) fn end_all(&self) -> std::io::Result<()> {
-        let names = fs::read_dir(&self.0).into_iter().flatten().flatten();
-        let names = names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".pid").map(str::to_owned));
-        let mut living: Vec<_> = names.filter_map(|name| self.process(&name)).filter(Process::is_alive).collect();
+        let names = fs::read_dir(&self.ids).into_iter().flatten().flatten().map(|entry| entry.file_name());
+        let mut living: Vec<_> = names.filter_map(|name| self.process(name.to_str()?)).filter(Process::is_alive).collect();
         living.iter().for_each(|process| process.signal("TERM"));
         await_ends(&mut living);
         living.iter().for_each(|process| process.signal("KILL"));
@@ -69,7 +70,7 @@ impl Processes {
     }
 
     fn process(&self, name: &str) -> Option<Process> {
-        let text = fs::read_to_string(self.0.join(format!("{name}.pid"))).ok()?;
+        let text = fs::read_to_string(self.ids.join(name)).ok()?;
         let (id, started) = text.split_once(' ')?;
         Some(Process { id: id.parse().ok()?, started: started.to_owned() })
     }
