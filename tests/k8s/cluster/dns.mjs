@@ -26,10 +26,9 @@ process.on("SIGTERM", () => server.kill());
 /** The lines for one service. */
 function records(service, endpoints) {
   const { name, namespace } = service.metadata;
-  const { clusterIP, publishNotReadyAddresses } = service.spec;
+  const { clusterIP } = service.spec;
   const domain = `${name}.${namespace}.svc.cluster.local`;
-  const subsets = endpoints?.subsets ?? [];
-  const pods = subsets.flatMap(({ addresses = [], notReadyAddresses = [] }) => [...addresses, ...(publishNotReadyAddresses ? notReadyAddresses : [])]);
+  const pods = (endpoints?.subsets ?? []).flatMap(({ addresses = [] }) => addresses);
   const named = pods.filter(({ hostname }) => hostname).map(({ ip, hostname }) => `${ip} ${hostname}.${domain}`);
   if (clusterIP === "None") return [...pods.map(({ ip }) => `${ip} ${domain}`), ...named];
   return clusterIP ? [`${clusterIP} ${domain}`, ...named] : named;

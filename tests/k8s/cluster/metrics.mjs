@@ -3,7 +3,7 @@
 //   node metrics.mjs PORT CERTIFICATE KEY
 //
 // The ConfigMap `metrics-stand-in` in `kube-system` has an entry for each kind of pod: the label `app.kubernetes.io/name`, and
-// the CPU that each such pod uses, like `900m`. A pod without an entry uses 10m.
+// the CPU that each container of such a pod uses, like `900m`. Containers without an entry use 10m.
 
 import { readFileSync } from "node:fs";
 import https from "node:https";
@@ -63,5 +63,6 @@ https.createServer({ cert: readFileSync(certificate), key: readFileSync(key) }, 
     console.error(`${request.url}: ${error.message}`);
     status = 500;
   }
-  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body ?? { kind: "Status", apiVersion: "v1", status: "Failure", code: status }));
+  body ??= { kind: "Status", apiVersion: "v1", status: "Failure", code: status };
+  response.writeHead(status, { "content-type": "application/json" }).end(JSON.stringify(body));
 }).listen(Number(port), "127.0.0.1");
