@@ -80,7 +80,7 @@ fn make(source: &Path) -> Command {
     let programs = PROGRAMS.map(|name| format!("cmd/{name}")).join(" ");
     let mut make = Command::new("nice");
     make.args(["-n", "19", "make", &format!("WHAT={programs}")]).current_dir(source);
-    make.env("GOPATH", folder().join("build/go")).env("GOCACHE", folder().join("build/cache"));
+    make.env("GOPATH", folder().join("build/go"));
     make.envs([("GO111MODULE", "off"), ("GOPROXY", "off"), ("GOFLAGS", "")]).env("KUBE_GIT_VERSION_FILE", source.join(VERSION_FILE));
     make
 }
