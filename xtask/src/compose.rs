@@ -6,8 +6,8 @@
 //!
 //! The clients are in `tests/js/*.drill.mjs`.
 
-mod bases;
-mod engine;
+pub(crate) mod bases;
+pub(crate) mod engine;
 mod starters;
 
 use std::net::TcpListener;
@@ -30,7 +30,7 @@ const DRILL_LIMIT_SECS: u32 = 1200;
 const PROJECT: &str = "sociable-compose-test";
 
 /// The images, which are also the targets of the Dockerfile.
-const IMAGES: [&str; 2] = ["node", "balancer"];
+pub(crate) const IMAGES: [&str; 2] = ["node", "balancer"];
 
 /// The ports that are published, by the variables of docker-compose.yml that say them.
 const PORTS: [(&str, u16); 4] = [("SOCIABLE_PORT_1", 3000), ("SOCIABLE_PORT_2", 3001), ("PROMETHEUS_PORT", 9090), ("GRAFANA_PORT", 3002)];
@@ -117,14 +117,8 @@ impl Stack {
     fn build(&self, report: &mut Report, programs: Option<&Path>) -> bool {
         let name = self.name("images");
         let built = match (programs, self.compose.builds) {
-            (Some(programs), _) => match around(programs) {
-                Ok(folder) => IMAGES.iter().all(|image| report.check(&format!("{name}: {image}"), &mut docker_build(image, &folder))),
-                Err(error) => report.step(&name, || Err(error)),
-            },
             (None, true) => report.check(&name, self.command("single", "").arg("build")),
-            (None, false) => {
-                IMAGES.iter().all(|image| report.check(&format!("{name}: {image}"), &mut docker_build(image, workspace::root())))
-            }
+            _ => build_images(report, &name, programs),
         };
         for image in IMAGES {
             let tag = tag(image);
@@ -210,7 +204,16 @@ fn show_logs(compose: &mut Command) {
     let _ = compose.args(["logs", "--no-color", "--tail=40"]).status();
 }
 
-fn tag(image: &str) -> String {
+/// Builds the images of node and balancer by plain `docker build`, of what lies in the folder `programs` or by compiling.
+pub(crate) fn build_images(report: &mut Report, name: &str, programs: Option<&Path>) -> bool {
+    match programs.map_or_else(|| Ok(workspace::root().to_owned()), around) {
+        Ok(folder) => IMAGES.iter().all(|image| report.check(&format!("{name}: {image}"), &mut docker_build(image, &folder))),
+        Err(error) => report.step(name, || Err(error)),
+    }
+}
+
+/// Returns the name of an image that was built here.
+pub(crate) fn tag(image: &str) -> String {
     format!("sociable-{image}:{PROJECT}")
 }
 

@@ -4,6 +4,7 @@
 //! - `test`: the parts and their order
 //! - `rust`, `js`, `clients`, `backends`, `suites`: the parts
 //! - `k8s`: the manifests for Kubernetes
+//! - `k8s_cluster`: a real Kubernetes, and the manifests on it
 //! - `starters`: the projects in `examples/`
 //! - `ci`: the checks, and the tests beside them
 //! - `features`: each feature of a package alone
@@ -34,6 +35,7 @@ mod features;
 mod fuzz;
 mod js;
 mod k8s;
+mod k8s_cluster;
 mod package;
 mod packages;
 mod python;
@@ -103,6 +105,11 @@ enum Chore {
     },
     /// Render and check the manifests for Kubernetes, and stop real processes by them.
     K8sTest,
+    /// A real Kubernetes of three nodes on this machine, with the overlays of `k8s/` on it. Needs root.
+    K8sCluster {
+        #[command(subcommand)]
+        action: k8s_cluster::Action,
+    },
     /// Cut the connections of real clients repeatedly, and check that each gets every message once.
     Jitter {
         /// Minutes of each of two runs: one with all nodes, one in which a node is killed.
@@ -146,6 +153,7 @@ fn main() -> ExitCode {
         Chore::PackageTest => package::run(&mut report),
         Chore::Release { dry_run } => release::run(&mut report, dry_run),
         Chore::K8sTest => k8s::run(&mut report),
+        Chore::K8sCluster { action } => k8s_cluster::run(&mut report, &action),
         Chore::Jitter { minutes, seed } => test::jitter(&mut report, minutes, seed),
         Chore::Fuzz { seconds } => fuzz::run(&mut report, seconds),
         Chore::ComposeTest { programs, only } => compose::run(&mut report, programs.as_deref(), &only),

@@ -202,33 +202,11 @@ pub(crate) fn debian_mirror() -> Result<String, String> {
 /// Fetches packages of another release of Debian, and unpacks them below `folder`, into a folder named like the first.
 /// Nothing is installed, and the system's lists stay the same.
 pub(crate) fn unpack_packages(suite: &str, packages: &[&str], folder: &Path) -> Result<PathBuf, String> {
-    const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
-    let names = packages.join(", ");
-    println!("\n=== fetching {names} of {suite}");
-    let apt = folder.join("apt");
-    let failed = |error: std::io::Error| format!("{}: {error}", apt.display());
-    for part in ["lists/partial", "cache/archives/partial"] {
-        fs::create_dir_all(apt.join(part)).map_err(failed)?;
-    }
-    fs::write(apt.join("sources.list"), format!("deb [signed-by={KEYS}] {} {suite} main\n", debian_mirror()?)).map_err(failed)?;
-    let at = apt.display();
-    let config = format!(
-        "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State::lists \"{at}/lists\";\nDir::Cache \"{at}/cache\";\n"
-    );
-    fs::write(apt.join("apt.conf"), config).map_err(failed)?;
     let wanted: Vec<_> = packages.iter().map(|package| format!("{package}/{suite}")).collect();
-    let download = ["download", "--quiet"].into_iter().chain(wanted.iter().map(String::as_str)).collect();
-    for args in [vec!["update", "--quiet"], download] {
-        let mut command = Command::new("apt-get");
-        command.args(args).current_dir(&apt).env("APT_CONFIG", apt.join("apt.conf")).stdin(Stdio::null());
-        if !command.status().is_ok_and(|status| status.success()) {
-            return Err(format!("apt-get could not fetch {names} of {suite}"));
-        }
-    }
-    let archives = fs::read_dir(&apt).map_err(failed)?.flatten().map(|entry| entry.path());
-    let archives: Vec<_> = archives.filter(|path| path.extension().is_some_and(|it| it == "deb")).collect();
+    let download: Vec<_> = ["download", "--quiet"].into_iter().chain(wanted.iter().map(String::as_str)).collect();
+    let apt = fetch_from("deb", suite, &packages.join(", "), &download, folder)?;
     let unpacked = folder.join(packages.first().ok_or("no package was asked for")?);
-    for archive in archives {
+    for archive in files_in(&apt)?.into_iter().filter(|path| path.extension().is_some_and(|it| it == "deb")) {
         let unpack = Command::new("dpkg-deb").arg("-x").arg(&archive).arg(&unpacked).status();
         if !unpack.is_ok_and(|status| status.success()) {
             return Err(format!("{} can't be unpacked", archive.display()));
@@ -237,9 +215,56 @@ pub(crate) fn unpack_packages(suite: &str, packages: &[&str], folder: &Path) -> 
     Ok(unpacked)
 }
 
+/// Fetches the source of a package of a release of Debian, without Debian's changes. Returns its archive.
+pub(crate) fn fetch_source(suite: &str, package: &str, folder: &Path) -> Result<PathBuf, String> {
+    let apt = fetch_from("deb-src", suite, package, &["source", "--download-only", "--quiet", package], folder)?;
+    let is_archive = |path: &Path| path.file_name().is_some_and(|name| name.to_string_lossy().contains(".orig.tar."));
+    files_in(&apt)?.into_iter().find(|path| is_archive(path)).ok_or_else(|| format!("the source of {package} has no archive"))
+}
+
+/// Runs `apt-get` with lists of its own, for packages (`deb`) or sources (`deb-src`) of a release. Returns the folder with the files.
+fn fetch_from(kind: &str, suite: &str, names: &str, command: &[&str], folder: &Path) -> Result<PathBuf, String> {
+    const KEYS: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+    println!("\n=== fetching {names} of {suite}");
+    let apt = folder.join("apt");
+    let failed = |error: std::io::Error| format!("{}: {error}", apt.display());
+    for part in ["lists/partial", "cache/archives/partial"] {
+        fs::create_dir_all(apt.join(part)).map_err(failed)?;
+    }
+    fs::write(apt.join("sources.list"), format!("{kind} [signed-by={KEYS}] {} {suite} main\n", debian_mirror()?)).map_err(failed)?;
+    let at = apt.display();
+    let config = format!(
+        "Dir::Etc::sourcelist \"{at}/sources.list\";\nDir::Etc::sourceparts \"-\";\nDir::State::lists \"{at}/lists\";\nDir::Cache \"{at}/cache\";\n"
+    );
+    fs::write(apt.join("apt.conf"), config).map_err(failed)?;
+    for args in [&["update", "--quiet"], command] {
+        let mut command = Command::new("apt-get");
+        command.args(args).current_dir(&apt).env("APT_CONFIG", apt.join("apt.conf")).stdin(Stdio::null());
+        if !command.status().is_ok_and(|status| status.success()) {
+            return Err(format!("apt-get could not fetch {names} of {suite}"));
+        }
+    }
+    Ok(apt)
+}
+
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    Ok(entries.flatten().map(|entry| entry.path()).collect())
+}
+
 fn apt_get(args: &[&str]) -> bool {
     let status = Command::new("apt-get").args(args).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
+}
+
+/// Runs a command. Returns how it failed.
+pub(crate) fn succeeds(command: &mut Command) -> Result<(), String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    match command.status() {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("{program} failed: {status}")),
+        Err(error) => Err(format!("{program}: {error}")),
+    }
 }
 
 /// Returns the output of a command, if it can be started.

@@ -7,11 +7,11 @@ use std::process::{Command, Stdio};
 use std::{fs, io};
 
 use super::engine::folder;
-use crate::tools;
+use crate::tools::{self, succeeds};
 
 const DEBIAN: &str = "debian:bookworm-slim";
 pub(crate) const RUST: &str = "rust:1.95-bookworm";
-const NATS: &str = "nats:2";
+pub(crate) const NATS: &str = "nats:2";
 /// As the Dockerfile of the Python starter names it.
 const PYTHON: &str = "python:3.13-slim";
 /// As docker-compose.yml names it.
@@ -143,7 +143,8 @@ fn nats() -> Result<(), String> {
     let server = tools::ensure_current_nats().or_else(|_| tools::ensure_nats())?;
     let folder = context("nats")?;
     copy(&server.program, &folder.join("nats-server"))?;
-    let dockerfile = format!("FROM {DEBIAN}\nCOPY nats-server /nats-server\nENTRYPOINT [\"/nats-server\"]\n");
+    // In the path, as in the image of a registry: hooks name the program without its folder.
+    let dockerfile = format!("FROM {DEBIAN}\nENV PATH=$PATH:/\nCOPY nats-server /nats-server\nENTRYPOINT [\"/nats-server\"]\n");
     build(NATS, &folder, &dockerfile)
 }
 
@@ -174,15 +175,6 @@ fn empty(folder: &Path) -> Result<(), String> {
         fs::remove_dir_all(folder).map_err(say(folder))?;
     }
     fs::create_dir_all(folder).map_err(say(folder))
-}
-
-fn succeeds(command: &mut Command) -> Result<(), String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    match command.status() {
-        Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(format!("{program} failed: {status}")),
-        Err(error) => Err(format!("{program}: {error}")),
-    }
 }
 
 fn say(what: impl AsRef<OsStr>) -> impl Fn(io::Error) -> String {
