@@ -114,7 +114,7 @@ pub use sociable_protocol::{self as protocol, Health, Id, JsonParser, MsgPackPar
 pub use self::ack::{Ack, AckError, AckReply, BroadcastAckError, PendingAck};
 pub use self::actors::{ActorDeath, ActorKindReport, Actors, NamespaceActors, WorkerActors};
 #[cfg(feature = "admin")]
-pub use self::admin::{AdminMode, AdminOptions};
+pub use self::admin::{AdminMode, AdminOptions, AdminUsers};
 pub use self::broadcast::{BroadcastOperator, IntoRooms};
 pub use self::builder::ServerBuilder;
 pub use self::cluster::questions::ServerAckError;

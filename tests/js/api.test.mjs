@@ -77,6 +77,11 @@ test("file of keys is checked without a start", (t) => {
     [key("too short"), "line 2, column 10: `keys.shop.secret`: `secret` is shorter than 32 characters"],
     [key(SECRET, 'operations = ["fly"]'), "line 3, column 14: `keys.shop.operations`: unknown operation"],
     [key(SECRET, 'operations = ["emit"]\nroom = []'), "`room` is no setting"],
+    [key(SECRET, 'operations = ["emit"]\nnamespaces = ["/chat", "team"]'), "line 4, column 14: `keys.shop.namespaces`: wrong namespace: begin it with `/`"],
+    [key(SECRET, 'operations = ["emit"]\nrate = 0'), "line 4, column 8: `keys.shop.rate`: wrong `rate`: use a number above 0"],
+    [key(SECRET, 'operations = ["emit"]\nburst = 0'), "line 4, column 9: `keys.shop.burst`:"],
+    [key(SECRET, 'operations = ["emit"]\nconcurrency = 0'), "line 4, column 15: `keys.shop.concurrency`:"],
+    ['# keys\n\n[keys.shop]\noperations = ["emit"]\n', "line 3, column 1: `keys.shop`: the key has no secret"],
     [`${key(SECRET)}[keys.other]\nsecret = "${SECRET}"\noperations = []\n`, "have the same secret"],
     ["[keys", "line 1"],
   ]) {

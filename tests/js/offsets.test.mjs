@@ -38,11 +38,55 @@ class Raw {
   }
 }
 
+let nats;
+let clusters = 0;
+
+/** Two nodes with a shared history. */
+async function twoNodes(t) {
+  nats ??= (await startNats(place, 1, true))[0];
+  const flags = ["--nats", `nats://127.0.0.1:${nats.port}`, "--cluster", `offsets-${++clusters}-${process.pid}`, "--recovery", "60000", "--jetstream"];
+  return [await freshApp(t, ...flags), await freshApp(t, ...flags)];
+}
+
+/** An offset: the stream, a place in it, the node of the client, and the number of an event of that node. */
+const parts = (offset) => [offset.slice(0, 6), offset.slice(6, 17), offset.slice(17, 21), offset.slice(21)];
+
+test("client with an offset that no node gave out gets a new session", async (t) => {
+  const [sender, other] = await twoNodes(t);
+  const publisher = new Raw(t, sender.url);
+  await until(() => publisher.session, "the publisher is connected");
+  const last = "P__________"; // the last place that a stream may have
+  const forged = {
+    "beyond the end of the stream": [([stream, , ...rest]) => [stream, last, ...rest], other],
+    "beyond the end of the stream, of an unknown node": [([stream, , , own]) => [stream, last, "abcd", own], other],
+    "of an event that this node has yet to send": [([stream, at, node]) => [stream, at, node, "_______A"], sender],
+    "of another stream": [([, ...rest]) => ["abcdef", ...rest], other],
+    "too short": [(all) => [all.join("").slice(0, -1)], other],
+    "too long": [(all) => [...all, "A"], other],
+    "that names its node twice": [([stream, at, node, own]) => [stream, at, node, own, node, own], other],
+    "in other digits": [([stream, , node, own]) => [stream, "!!!!!!!!!!!", node, own], other],
+    "without anything": [() => [], other],
+  };
+  for (const [what, [forge, node]] of Object.entries({ "as it was": [(all) => all, other], ...forged })) {
+    const client = new Raw(t, sender.url);
+    await until(() => client.session, `${what}: connected`);
+    client.socket.send('420["join","room"]');
+    await until(() => client.joined, `${what}: in the room`);
+    publisher.socket.send('42["broadcast","room",1]');
+    await until(() => client.events.length === 1, `${what}: the event`);
+    const [[, offset]] = client.events;
+    assert.equal(offset.length, 29, offset);
+    client.socket.terminate();
+    const { pid } = client.session;
+    const back = new Raw(t, node.url, { pid, offset: forge(parts(offset)).join("") });
+    await until(() => back.session, `${what}: back`);
+    assert.equal(back.session.pid === pid, what === "as it was", what);
+    back.socket.terminate();
+  }
+});
+
 test("client gets all events behind its offset", async (t) => {
-  const [nats] = await startNats(place, 1, true);
-  const flags = ["--nats", `nats://127.0.0.1:${nats.port}`, "--cluster", `offsets-${process.pid}`, "--recovery", "60000", "--jetstream"];
-  const sender = await freshApp(t, ...flags);
-  const other = await freshApp(t, ...flags);
+  const [sender, other] = await twoNodes(t);
 
   const clients = Array.from({ length: CLIENTS }, () => new Raw(t, other.url));
   await until(() => clients.every(({ session }) => session), "all are connected");

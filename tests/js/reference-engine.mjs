@@ -18,6 +18,33 @@ const coded = (coding) => async (talk) => {
   talk.tell(`coded by ${headers["content-encoding"]}`);
 };
 
+/** Begins a POST of three bytes, of which the last is still to come. */
+async function beginPost(talk, session) {
+  const post = talk.wire().send(requestBytes("POST", talk.target(session.query), { "Content-Length": "3" }), "4x");
+  // The server has it when it has answered a later request of the same process.
+  await talk.wire().ask("GET", talk.target("transport=no")).response();
+  return post;
+}
+
+/** Begins a poll of a session that has nothing to send. */
+async function beginPoll(talk, session) {
+  const poll = talk.wire().ask("GET", talk.target(session.query));
+  await talk.alive(session);
+  return poll;
+}
+
+/** Sends a POST while a poll waits, and records both answers and how the session ended. */
+const postsWhilePolling = (body, headers) => async (talk) => {
+  const session = await talk.polling();
+  const poll = await beginPoll(talk, session);
+  await talk.ask("POST", session.query, headers, body);
+  await talk.answer(poll);
+  await talk.ended(session);
+  await talk.ask("GET", session.query);
+};
+
+const UNKNOWN = '400 [access-control-allow-origin: *; content-type: application/json] {"code":1,"message":"Session ID unknown"}';
+
 const asked = (method, query, headers, body) => (talk) => talk.ask(method, query, headers, body);
 
 const handshakes = [
@@ -135,18 +162,81 @@ const polling = [
     },
   },
   {
-    name: "two posts at once",
+    name: "two polls at once, of which the first is answered with a message",
     run: async (talk) => {
       const session = await talk.polling();
-      const first = talk.wire().send(requestBytes("POST", talk.target(session.query), { "Content-Length": "3" }), "4x");
-      // The server has the first when it has answered a later request of the same connection's process.
-      await talk.wire().ask("GET", talk.target("transport=no")).response();
+      const first = await beginPoll(talk, session);
       await talk.ask("POST", session.query, {}, "4x");
-      await talk.ended(session);
-      first.close();
+      await talk.answer(first);
+      const second = await beginPoll(talk, session);
       await talk.ask("GET", session.query);
+      await talk.answer(second);
+      await talk.ended(session);
+      await talk.ask("POST", session.query, {}, "4x");
     },
   },
+  {
+    name: "three polls at once",
+    run: async (talk) => {
+      const session = await talk.polling();
+      const first = await beginPoll(talk, session);
+      await talk.ask("GET", session.query);
+      await talk.ask("GET", session.query);
+      await talk.answer(first);
+      await talk.ended(session);
+    },
+  },
+  ...[["4x", {}], ["", {}], ["4x", { "Content-Type": "application/octet-stream" }]].map(([body, headers]) => ({
+    name: `two posts at once, the second ${JSON.stringify(body)} ${Object.values(headers)}`,
+    run: async (talk) => {
+      const session = await talk.polling();
+      await beginPost(talk, session);
+      await talk.ask("POST", session.query, headers, body);
+      await talk.ask("GET", session.query);
+      await talk.ask("POST", session.query, {}, "4x");
+      await talk.ended(session);
+    },
+  })),
+  {
+    name: "two posts at once, neither with its whole body",
+    run: async (talk) => {
+      const session = await talk.polling();
+      await beginPost(talk, session);
+      await talk.answer(await beginPost(talk, session));
+      await talk.ask("GET", session.query);
+      await talk.ended(session);
+    },
+  },
+  {
+    name: "two posts at once while a poll waits",
+    run: async (talk) => {
+      const session = await talk.polling();
+      const poll = await beginPoll(talk, session);
+      await beginPost(talk, session);
+      await talk.ask("POST", session.query, {}, "4x");
+      await talk.answer(poll);
+      await talk.ask("GET", session.query);
+      await talk.ended(session);
+    },
+  },
+  ...[
+    ["another post", (talk, session) => talk.ask("POST", session.query, {}, "4x")],
+    ["the abort of a poll", (talk, session, poll) => poll.close()],
+    ["another poll", (talk, session) => talk.wire().ask("GET", talk.target(session.query)).response()],
+  ].map(([end, run]) => ({
+    name: `post that is completed after ${end} has ended the session`,
+    run: async (talk) => {
+      const session = await talk.polling();
+      const poll = await beginPoll(talk, session);
+      const post = await beginPost(talk, session);
+      await run(talk, session, poll);
+      await talk.ended(session);
+      post.send("y");
+      await talk.answer(post);
+    },
+    why: "the client learns why its packets were not read; the JavaScript server cuts the connection",
+    ours: ["the session lives", ...(end === "another post" ? ["400 [access-control-allow-origin: *] "] : []), "ended by transport error", UNKNOWN],
+  })),
   {
     name: "aborted poll",
     run: async (talk) => {
@@ -169,6 +259,21 @@ const polling = [
   },
   { name: "post of raw bytes", run: posts("4x", { "Content-Type": "application/octet-stream" }) },
   ...["", "x", "9", "abc", "\x1e", "4ok\x1ex", "4a\x1e\x1e4b"].map((body) => ({ name: `post of ${JSON.stringify(body)}`, run: posts(body) })),
+  ...["x", "", "2", "4x\x1ex", "4x\x1e2", "4x\x1e1", "1\x1e4x"].map((body) => ({
+    name: `post of ${JSON.stringify(body)} while a poll waits`, run: postsWhilePolling(body),
+  })),
+  { name: "post of raw bytes while a poll waits", run: postsWhilePolling("4x", { "Content-Type": "application/octet-stream" }) },
+  {
+    name: "aborted post while a poll waits",
+    run: async (talk) => {
+      const session = await talk.polling();
+      const poll = await beginPoll(talk, session);
+      (await beginPost(talk, session)).close();
+      await talk.answer(poll);
+      await talk.ended(session);
+      await talk.ask("GET", session.query);
+    },
+  },
   { name: "post of a ping", run: posts("2") },
   { name: "post of a message and a ping", run: posts("4x\x1e2") },
   {
@@ -286,6 +391,29 @@ const bodies = [
   { name: "fragments that are too long together", run: sends(frame(1, `4${"x".repeat(600)}`, { fin: false }), frame(0, "x".repeat(600))) },
 ];
 
+/** Clients that send no pong. The ping comes after 100 ms, its end 200 ms later. */
+const silent = [
+  {
+    name: "no pong, while no poll waits",
+    run: async (talk) => {
+      const session = await talk.polling();
+      await talk.ended(session);
+      await talk.ask("GET", session.query);
+      await talk.ask("POST", session.query, {}, "3");
+    },
+  },
+  {
+    name: "no pong, while a poll waits",
+    run: async (talk) => {
+      const session = await talk.polling();
+      await talk.ask("GET", session.query);
+      await talk.ask("GET", session.query);
+      await talk.ended(session);
+      await talk.ask("GET", session.query);
+    },
+  },
+];
+
 const third = [
   { name: "handshake of revision 3", run: asked("GET", "EIO=3&transport=polling") },
   { name: "handshake without a revision", run: asked("GET", "transport=polling") },
@@ -326,5 +454,6 @@ export const cases = [
   { group: "polling", flags: [], cases: polling },
   { group: "handshake", flags: ["--cookie", "io"], cases: [...handshakes, ...websocketHeaders] },
   { group: "bodies", flags: ["--max-payload", "1000", "--http-request-body-timeout", "500"], cases: bodies },
+  { group: "heartbeat", flags: ["--ping-interval", "100", "--ping-timeout", "200"], cases: silent },
   { group: "revision 3", flags: ["--eio3"], cases: third },
 ];

@@ -2,7 +2,9 @@
 import { describe, test } from "node:test";
 import assert from "node:assert/strict";
 import { spawnSync } from "node:child_process";
+import { writeFileSync } from "node:fs";
 import http from "node:http";
+import bcrypt from "bcryptjs";
 import { client, connect, connected, freePort, freshNode, once, request, settingsFile as file, until } from "./lib.mjs";
 
 /** A hash of bcrypt, of no password. */
@@ -43,7 +45,9 @@ describe("a file of settings", () => {
 
   test("is checked like the flags, without a start", (t) => {
     const check = (text, env) => run(["--check", "--config", file(t, text)], env);
-    assert.deepEqual(check('port = 4000\ncors-origin = ["https://a.example"]\n'), { status: 0, text: "" });
+    for (const origins of ['["https://a.example"]', '["*"]', '["null", "capacitor://localhost", "http://[::1]:3000"]']) {
+      assert.deepEqual(check(`port = 4000\ncors-origin = ${origins}\n`), { status: 0, text: "" });
+    }
     for (const [text, told] of [
       ["prot = 4000", "`prot` is no setting"],
       ["port = 70000", "70000"],
@@ -59,7 +63,12 @@ describe("a file of settings", () => {
       ['admin-ui-users = "/nowhere/users"', "cannot serve the admin UI: cannot read /nowhere/users"],
       [`admin-ui-users = "${file(t, "ada:changeit")}"`, "is no bcrypt hash: make one by `htpasswd -nB ada`"],
       [`admin-ui-users = "${file(t, `ada:${ANY_HASH}`)}"\nadmin-ui-namespace = "/"`, "`/` is the namespace of the demonstration"],
+      [`admin-ui-users = "${file(t, `ada:${ANY_HASH}`)}"\nadmin-ui-secret = "${file(t, "\n")}"`, "the secret is empty: write one"],
       ['cors-credentials = true', "--cors-origin"],
+      ['port = 4000\ncors-origin = ["https://a.example", "b.example"]', "line 2, column 15: `cors-origin`: an origin has a scheme: write it as https://example.com"],
+      ['cors-origin = ["https://a.example/"]', "`cors-origin`: an origin ends with its host or port"],
+      ['allow-origin = ["a.example"]', "line 1, column 16: `allow-origin`: an origin has a scheme"],
+      ['allow-origin = ["*"]', "`allow-origin`: `*` is no origin here: leave the flag out"],
       ['otlp-endpoint = "ftp://collector"', "line 1, column 17: `otlp-endpoint`"],
       ["[webhooks]\nretries = 3\ntimeout-ms = 0\n", "line 3, column 1: `timeout-ms` is 0"],
       ['[webhooks]\nsecret-files = ["/nowhere/secret"]\n', "line 2, column 1: cannot read the secret in /nowhere/secret"],
@@ -76,6 +85,24 @@ describe("a file of settings", () => {
     assert.equal(check("jetstream = true", { SOCIABLE_JETSTREAM: "false" }).status, 0);
     assert.equal(run(["--check"], { SOCIABLE_CONFIG: "/nowhere/node.toml" }).status, 1);
   });
+});
+
+test("users of the admin UI are read again when their file changes", async (t) => {
+  const line = (name) => `${name}:${bcrypt.hashSync("changeit", 4)}\n`;
+  const users = file(t, line("ada") + line("bob"));
+  const node = await freshNode(t, "--admin-ui-users", users);
+  const logIn = (username) => connect(t, node, "/admin", { auth: { username, password: "changeit" } });
+  const [ada, bob] = [await logIn("ada"), await logIn("bob")];
+  writeFileSync(users, "ada\n");
+  await until(() => node.output.includes("admin UI users not read again"), "the fault is logged");
+  assert.deepEqual([ada.connected, bob.connected], [true, true], "a fault changes nothing");
+  const gone = once(bob, "disconnect");
+  writeFileSync(users, line("ada") + line("eve"));
+  assert.equal((await gone)[0], "io server disconnect");
+  await logIn("eve");
+  await assert.rejects(logIn("bob"), /invalid credentials/);
+  assert.equal(ada.connected, true);
+  assert.match(node.output, /admin UI users read again users=\["ada", "eve"\]/);
 });
 
 test("clients of Socket.IO 2 are served when enabled", async (t) => {

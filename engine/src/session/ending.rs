@@ -25,7 +25,7 @@ impl Session {
     /// Ends the session once.
     ///
     /// A polling client may be without a waiting poll. The next poll then gets the end, but only if the server wanted it. After an error of its own,
-    /// the client finds its session unknown.
+    /// the client finds its session unknown: only a poll that waits now is still answered.
     pub fn end(&self, reason: CloseReason, ending: Ending) {
         let wanted = matches!(reason, CloseReason::ForcedClose | CloseReason::ForcedServerClose | CloseReason::ServerShuttingDown);
         let reachable = self.transport.get() == Transport::WebSocket || self.polling.waiting.get();
@@ -54,6 +54,7 @@ impl Session {
         match ending {
             Ending::Graceful => {
                 self.state.set(State::Ending);
+                self.polling.last.set(!wanted);
                 self.set_deadline(Some((Deadline::Close, CLOSE_TIMEOUT)));
             }
             Ending::Abrupt => self.release(),
@@ -65,8 +66,8 @@ impl Session {
             self.supervise(|| connection.closed(reason));
         }
         self.report_closed(reason);
-        if self.transport.get() == Transport::WebSocket {
-            // Requests never ask for a WebSocket session by its id.
+        // Requests never ask for a WebSocket session by its id.
+        if self.transport.get() == Transport::WebSocket || !wanted {
             self.forget();
         }
     }

@@ -147,6 +147,8 @@ pub(crate) struct PollingState {
     pub(crate) release: Cell<bool>,
     /// True if another request has ended the session. The answer to the waiting poll then comes after the answer to that request.
     pub(crate) faulted: Cell<bool>,
+    /// True if no poll may follow the waiting one, because the session ended against the server's will.
+    pub(crate) last: Cell<bool>,
     /// True if the client has closed the session itself. Then a noop answers the waiting poll, not a close packet.
     pub(crate) left: Cell<bool>,
 }

@@ -135,6 +135,9 @@ async fn poll(session: &Rc<Session>) -> Result<Reply, Refused> {
         let (body, compress) = drain_outbox(session);
         if !body.bytes.is_empty() {
             trace::transport(session.id(), "polling", "written", body.bytes.len());
+            if session.state() == State::Ending && session.polling.last.get() {
+                session.release();
+            }
             // Never together with the close packet: clients defer packets to the next turn, but close at once.
             return Poll::Ready(Reply::payload(body, compress));
         }
@@ -229,7 +232,7 @@ pub(crate) async fn begin_post(engine: &Arc<EngineState>, id: Id, claims: Option
         let begun = find(worker, &id, claims).map(|session| {
             let begun = !session.polling.posting.replace(true);
             if !begun {
-                session.end(CloseReason::TransportError, Ending::Graceful);
+                end_by_fault(&session);
             }
             begun
         });
@@ -254,7 +257,7 @@ pub(crate) async fn post(
         async move {
             let session = found?;
             if session.polling.posting.get() {
-                session.end(CloseReason::TransportError, Ending::Graceful);
+                end_by_fault(&session);
                 return Ok(Reply::empty(StatusCode::BAD_REQUEST));
             }
             if let Some(body) = packets {
@@ -280,19 +283,20 @@ impl PostPermit {
         self.cause = cause;
     }
 
-    /// Passes the packets to the session, and waits until it can take more.
+    /// Passes the packets to the session, and waits until it can take more. If the session has ended meanwhile, the client learns that its packets
+    /// were not read.
     pub(crate) async fn finish(mut self, body: Bytes, binary: bool) -> Result<Reply, Refused> {
         self.done = true;
         ask_owner(&self.engine, self.id, move |worker, id| {
-            let session = worker.session(&id);
+            let session = worker.session(&id).ok_or_else(|| Refused::unknown_sid(id.as_str()));
             async move {
-                let Some(session) = session else { return Reply::ok() };
+                let session = session?;
                 session.polling.posting.set(false);
                 deliver(&session, body, binary).await;
-                Reply::ok()
+                Ok(Reply::ok())
             }
         })
-        .await
+        .await?
     }
 
     /// Returns the permit of a request without packets, so that the session continues. The caller waits, because the client may send the next request

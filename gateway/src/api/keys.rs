@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -64,23 +65,23 @@ impl TryFrom<String> for KeyName {
 struct KeySettings {
     digest: SecretDigest,
     scope: Scope,
-    rate: Option<f64>,
-    burst: Option<u32>,
-    concurrency: Option<u32>,
+    rate: Option<PerSecond>,
+    burst: Option<NonZeroU32>,
+    concurrency: Option<NonZeroU32>,
 }
 
-/// One key as the file has it.
+/// One key as the file has it. Each value checks itself, so that a fault has its place in the file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Settings {
     sha256: Option<Hex>,
     secret: Option<Secret>,
     operations: Vec<Allowed>,
-    namespaces: Option<Vec<String>>,
+    namespaces: Option<Vec<NamespacePattern>>,
     rooms: Option<Vec<String>>,
-    rate: Option<f64>,
-    burst: Option<u32>,
-    concurrency: Option<u32>,
+    rate: Option<PerSecond>,
+    burst: Option<NonZeroU32>,
+    concurrency: Option<NonZeroU32>,
 }
 
 impl TryFrom<Settings> for KeySettings {
@@ -92,17 +93,39 @@ impl TryFrom<Settings> for KeySettings {
             (None, None) => return Err("the key has no secret: add `sha256` or `secret`"),
             (Some(_), Some(_)) => return Err("the key has two secrets: leave out `sha256` or `secret`"),
         };
-        if settings.rate.is_some_and(|rate| !(rate.is_finite() && rate > 0.0)) {
-            return Err("wrong `rate`: use a number above 0");
-        }
-        if settings.burst == Some(0) || settings.concurrency == Some(0) {
-            return Err("`burst` or `concurrency` is 0: use a number from 1 on");
-        }
-        if settings.namespaces.iter().flatten().any(|pattern| !pattern.starts_with(['/', '*'])) {
-            return Err("wrong `namespaces`: begin each with `/`, such as `/chat` or `/team-*`");
-        }
-        let scope = Scope { operations: settings.operations, namespaces: settings.namespaces, rooms: settings.rooms };
+        let namespaces = settings.namespaces.map(|patterns| patterns.into_iter().map(|NamespacePattern(pattern)| pattern).collect());
+        let scope = Scope { operations: settings.operations, namespaces, rooms: settings.rooms };
         Ok(Self { digest, scope, rate: settings.rate, burst: settings.burst, concurrency: settings.concurrency })
+    }
+}
+
+/// A namespace, or a pattern of namespaces with `*`.
+#[derive(Deserialize)]
+#[serde(try_from = "String")]
+struct NamespacePattern(String);
+
+impl TryFrom<String> for NamespacePattern {
+    type Error = &'static str;
+
+    fn try_from(pattern: String) -> Result<Self, &'static str> {
+        if pattern.starts_with(['/', '*']) {
+            Ok(Self(pattern))
+        } else {
+            Err("wrong namespace: begin it with `/`, such as `/chat` or `/team-*`")
+        }
+    }
+}
+
+/// Operations a second.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "f64")]
+struct PerSecond(f64);
+
+impl TryFrom<f64> for PerSecond {
+    type Error = &'static str;
+
+    fn try_from(rate: f64) -> Result<Self, &'static str> {
+        if rate.is_finite() && rate > 0.0 { Ok(Self(rate)) } else { Err("wrong `rate`: use a number above 0") }
     }
 }
 
@@ -308,7 +331,7 @@ impl Key {
     /// Counts a request of this key.
     pub(crate) fn enter(&self, limits: &Limits) -> Result<Permit, Problem> {
         let entered = (|| {
-            let permit = self.limiter.enter(self.settings.concurrency.unwrap_or(limits.concurrency))?;
+            let permit = self.limiter.enter(self.settings.concurrency.map_or(limits.concurrency, NonZeroU32::get))?;
             if let Some(rate) = self.rate(limits) {
                 self.limiter.take(rate, Instant::now())?;
             }
@@ -324,8 +347,8 @@ impl Key {
     }
 
     fn rate(&self, limits: &Limits) -> Option<Rate> {
-        let per_second = self.settings.rate.or(limits.rate)?;
-        let burst = self.settings.burst.or(limits.burst).map_or(per_second, f64::from).max(1.0);
+        let per_second = self.settings.rate.map(|PerSecond(rate)| rate).or(limits.rate)?;
+        let burst = self.settings.burst.map(NonZeroU32::get).or(limits.burst).map_or(per_second, f64::from).max(1.0);
         Some(Rate { per_second, burst })
     }
 }

@@ -10,7 +10,7 @@ use super::counters::Counters;
 use super::options::AdminOptions;
 use super::serialized::address;
 use super::session_ids::SessionIds;
-use super::users::Users;
+use super::users::AdminUsers;
 use crate::handler::Failure;
 use crate::socket::Socket;
 
@@ -36,7 +36,7 @@ struct PageData {
 }
 
 pub(super) struct Login {
-    users: Users,
+    users: AdminUsers,
     ids: SessionIds,
     attempts: Attempts,
     counters: Arc<Counters>,
@@ -57,7 +57,8 @@ impl Login {
         let credentials: Credentials = socket.auth().unwrap_or_default();
         let from = address(socket.handshake());
         let id = credentials.session_id.as_deref().filter(|id| !id.is_empty());
-        if let Some(user) = id.and_then(|id| self.ids.user_of(id, &self.users, now())) {
+        let users = self.users.current();
+        if let Some(user) = id.and_then(|id| self.ids.user_of(id, &users, now())) {
             self.counters.by_session.increment();
             tracing::info!(target: "sociable::admin", user, id = %socket.id().shortened(), %from, "login by session id");
             return self.let_in(&socket, user);
@@ -72,10 +73,9 @@ impl Login {
             tracing::warn!(target: "sociable::admin", id = %socket.id().shortened(), %from, "login refused: too many attempts");
             return Err(Failure::new("too many attempts: try again in a minute"));
         };
-        let users = self.users.clone();
-        let asked = user.clone();
-        let checked = tokio::task::spawn_blocking(move || users.verify(&asked, &password)).await;
-        let Some((user, hash)) = checked.unwrap_or(false).then(|| self.users.find(&user)).flatten() else { return self.refuse(&socket) };
+        let (checking, asked) = (Arc::clone(&users), user.clone());
+        let checked = tokio::task::spawn_blocking(move || checking.verify(&asked, &password)).await;
+        let Some((user, hash)) = checked.unwrap_or(false).then(|| users.find(&user)).flatten() else { return self.refuse(&socket) };
         turn.succeeded();
         self.counters.by_password.increment();
         tracing::info!(target: "sociable::admin", user, id = %socket.id().shortened(), %from, "login by password");
@@ -87,10 +87,20 @@ impl Login {
         self.let_in(&socket, user)
     }
 
-    /// Returns the user of a socket that is let in. `None` for a recovered socket whose user is gone.
+    /// Notes that a socket is connected. False if its user was removed meanwhile.
+    pub(super) fn enter(&self, socket: &Socket) -> bool {
+        socket.data().is_some_and(|PageData { user }| self.users.enter(socket, user))
+    }
+
+    /// Notes that a socket has left.
+    pub(super) fn leave(&self, socket: &Socket) {
+        self.users.leave(socket.id());
+    }
+
+    /// Returns the user of a socket that is let in. `None` for a socket whose user was removed.
     pub(super) fn user_of(&self, socket: &Socket) -> Option<String> {
         let PageData { user } = socket.data()?;
-        self.users.find(&user).map(|_| user)
+        self.users.current().find(&user).map(|_| user)
     }
 
     fn let_in(&self, socket: &Socket, user: &str) -> Result<(), Failure> {

@@ -35,6 +35,7 @@ use self::counters::Counters;
 use self::login::Login;
 pub use self::options::{AdminMode, AdminOptions};
 use self::reports::Reports;
+pub use self::users::AdminUsers;
 use crate::server::Server;
 use crate::socket::Socket;
 
@@ -57,17 +58,18 @@ impl Server {
         namespace.middleware(move |socket: Socket| Arc::clone(&checked).check(socket));
         let (config, known, added) = (reports::config(&options), Arc::clone(&login), Arc::clone(&reports));
         namespace.on_connect(move |socket: Socket| {
-            if known.user_of(&socket).is_some() {
+            if known.enter(&socket) {
                 pages::emit(socket.namespace(), Some(socket.id()), "config", &config);
                 added.add(socket.id());
             } else {
-                // Its user was removed while the client was disconnected.
+                // Its user was removed while the client logged in, or was disconnected.
                 socket.disconnect();
             }
             ready(())
         });
-        let removed = Arc::clone(&reports);
+        let (left, removed) = (Arc::clone(&login), Arc::clone(&reports));
         namespace.on_disconnect(move |socket: Socket| {
+            left.leave(&socket);
             removed.remove(socket.id());
             ready(())
         });

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use sociable_engine::ConfigError;
 
-use super::users::Users;
+use super::users::AdminUsers;
 
 /// The shortest secret of session ids, in bytes.
 const MIN_SECRET: usize = 16;
@@ -19,7 +19,8 @@ pub enum AdminMode {
     Development,
 }
 
-/// The options of [`Server::admin`](crate::Server::admin). All servers of a cluster have the same ones, apart from the server id.
+/// The options of [`Server::admin`](crate::Server::admin). All servers of a cluster have the same ones, apart from the server id. Clones share the
+/// [users](Self::users).
 ///
 /// ```
 /// use sociable::{AdminMode, AdminOptions, Server};
@@ -32,7 +33,7 @@ pub enum AdminMode {
 /// ```
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
-    pub(super) users: Users,
+    pub(super) users: AdminUsers,
     pub(super) namespace: String,
     pub(super) server_id: Option<String>,
     pub(super) mode: AdminMode,
@@ -52,7 +53,7 @@ impl AdminOptions {
     /// Returns the default options for these users: their names, and the bcrypt hashes of their passwords.
     pub fn new<N: Into<String>, H: Into<String>>(users: impl IntoIterator<Item = (N, H)>) -> Self {
         Self {
-            users: users.into_iter().map(|(name, hash)| (name.into(), hash.into())).collect(),
+            users: AdminUsers::new(users.into_iter().map(|(name, hash)| (name.into(), hash.into())).collect()),
             namespace: "/admin".into(),
             server_id: None,
             mode: AdminMode::default(),
@@ -67,6 +68,11 @@ impl AdminOptions {
             events_per_second: 20,
             event_bytes: 1024,
         }
+    }
+
+    /// Returns the users, which can be [replaced](AdminUsers::replace) while the server runs.
+    pub fn users(&self) -> AdminUsers {
+        self.users.clone()
     }
 
     /// Sets the namespace of the admin UI: `/admin` by default.
@@ -157,7 +163,7 @@ impl AdminOptions {
     /// There is no user, a hash is not one of bcrypt, or another option cannot work.
     pub fn check(&self) -> Result<(), ConfigError> {
         let fault = |text: String| Err(ConfigError::single(format!("admin: {text}")));
-        if let Err(text) = self.users.check() {
+        if let Err(text) = self.users.current().check() {
             return fault(text);
         }
         if !self.namespace.starts_with('/') || self.namespace.len() < 2 {

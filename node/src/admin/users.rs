@@ -3,14 +3,99 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bcrypt::HashParts;
+use parking_lot::{Mutex, RwLock};
+use sociable_engine::ConfigError;
+use sociable_protocol::Id;
+use sociable_protocol::maps::Map;
+
+use crate::socket::Socket;
 
 /// The highest cost of a hash: its check takes about 2 s.
 const MAX_COST: u32 = 15;
 
 /// The longest name of a user, in bytes.
 const MAX_NAME: usize = 256;
+
+/// The users of the admin UI. Clones share the same users, which can be [replaced](Self::replace) while the server runs.
+///
+/// ```
+/// use sociable::AdminOptions;
+///
+/// let old = ("ada", "$2y$10$QOFuDnHyYzVDpm1NI8dKveQ8I5SbTyRsvnBfyHCVrU7ql.BQYtMv2");
+/// let new = ("bob", "$2y$10$QOFuDnHyYzVDpm1NI8dKveQ8I5SbTyRsvnBfyHCVrU7ql.BQYtMv2");
+/// let options = AdminOptions::new([old]);
+/// let users = options.users();
+/// users.replace([old, new])?;
+/// assert_eq!(users.names(), ["ada", "bob"]);
+/// # Ok::<(), sociable::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct AdminUsers(Arc<Shared>);
+
+struct Shared {
+    current: RwLock<Arc<Users>>,
+    /// The sockets that are logged in on this server, each with its user.
+    logged_in: Mutex<Map<Id, (Socket, String)>>,
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.current.read().fmt(f)
+    }
+}
+
+impl AdminUsers {
+    pub(super) fn new(users: Users) -> Self {
+        Self(Arc::new(Shared { current: RwLock::new(Arc::new(users)), logged_in: Mutex::default() }))
+    }
+
+    /// Replaces all users: their names, and the bcrypt hashes of their passwords.
+    ///
+    /// Sockets of users that remain stay connected. Sockets of removed users are disconnected. A new hash ends the session ids of its user.
+    ///
+    /// # Errors
+    ///
+    /// There is no user, or a hash is not one of bcrypt. The users stay as they are.
+    pub fn replace<N: Into<String>, H: Into<String>>(&self, users: impl IntoIterator<Item = (N, H)>) -> Result<(), ConfigError> {
+        let users: Users = users.into_iter().map(|(name, hash)| (name.into(), hash.into())).collect();
+        users.check().map_err(|text| ConfigError::single(format!("admin: {text}")))?;
+        let users = Arc::new(users);
+        *self.0.current.write() = Arc::clone(&users);
+        let removed: Vec<_> = self.0.logged_in.lock().extract_if(|_, (_, user)| users.find(user).is_none()).collect();
+        for (_, (socket, _)) in removed {
+            socket.disconnect();
+        }
+        Ok(())
+    }
+
+    /// Returns the names of the users, sorted.
+    pub fn names(&self) -> Vec<String> {
+        self.current().0.keys().cloned().collect()
+    }
+
+    pub(super) fn current(&self) -> Arc<Users> {
+        Arc::clone(&self.0.current.read())
+    }
+
+    /// Notes that a user's socket is logged in. False if the user is not there any more.
+    pub(super) fn enter(&self, socket: &Socket, user: String) -> bool {
+        // Noted first: a replacement after the check finds the socket.
+        self.0.logged_in.lock().insert(socket.id(), (socket.clone(), user.clone()));
+        let is_known = self.current().find(&user).is_some();
+        if !is_known {
+            self.leave(socket.id());
+        }
+        is_known
+    }
+
+    /// Notes that a socket has left.
+    pub(super) fn leave(&self, socket: Id) {
+        self.0.logged_in.lock().remove(&socket);
+    }
+}
 
 #[derive(Clone, Default)]
 pub(super) struct Users(BTreeMap<String, String>);

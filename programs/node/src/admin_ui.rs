@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::BoolishValueParser;
 use clap::{Args, ValueEnum};
-use sociable::{AdminMode, AdminOptions, ConfigError};
+use sociable::{AdminMode, AdminOptions, AdminUsers, ConfigError};
 use thiserror::Error;
 
+use crate::follow::follow;
 use crate::namespaces::{NameFault, check_name};
 
 /// The longest file with users or a secret, in bytes.
@@ -23,6 +24,8 @@ pub(crate) enum AdminUiFault {
     Line { path: PathBuf, line: usize },
     #[error("{}, line {line}: this user is there twice: remove one", .path.display())]
     Twice { path: PathBuf, line: usize },
+    #[error("{}: the secret is empty: write one, such as that of `openssl rand -hex 32`", .0.display())]
+    EmptySecret(PathBuf),
     #[error(transparent)]
     Options(#[from] ConfigError),
     #[error("`{0}` is the namespace of the demonstration or of a table too: give the admin UI another by --admin-ui-namespace")]
@@ -38,7 +41,7 @@ enum Mode {
 
 #[derive(Debug, Args)]
 pub(crate) struct AdminUiFlags {
-    /// File with the users of the Socket.IO admin UI: a line NAME:HASH for each, with the bcrypt hash of the password. Read at the start. The UI is off if unset
+    /// File with the users of the Socket.IO admin UI: a line NAME:HASH for each, with the bcrypt hash of the password. The node reads it again when it changes. The UI is off if unset
     #[arg(long, env = "SOCIABLE_ADMIN_UI_USERS", value_name = "FILE")]
     admin_ui_users: Option<PathBuf>,
 
@@ -89,12 +92,26 @@ impl AdminUiFlags {
                 Mode::Development => AdminMode::Development,
             });
         if let Some(path) = &self.admin_ui_secret {
-            // An empty file is no secret, and must not pass as none.
             let secret = read(path)?.trim_end().to_owned();
-            options = options.secret(if secret.is_empty() { "-".into() } else { secret });
+            if secret.is_empty() {
+                return Err(AdminUiFault::EmptySecret(path.clone()));
+            }
+            options = options.secret(secret);
         }
         options.check()?;
         Ok(Some(options))
+    }
+
+    /// Lets the users of the admin UI follow their file. A text with a fault changes nothing.
+    pub(crate) fn follow(&self, known: AdminUsers) {
+        let Some(path) = self.admin_ui_users.clone() else { return };
+        actix_web::rt::spawn(follow(path, read, move |path, text| {
+            let replace = |text: String| known.replace(users(path, &text)?).map_err(AdminUiFault::from);
+            match text.and_then(|text| replace(text).map_err(|error| error.to_string())) {
+                Ok(()) => tracing::info!(users = ?known.names(), "admin UI users read again"),
+                Err(error) => tracing::warn!(error, "admin UI users not read again; the earlier ones stay"),
+            }
+        }));
     }
 }
 

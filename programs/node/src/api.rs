@@ -18,8 +18,7 @@ use sociable_gateway::api::peers::Peers;
 use sociable_gateway::api::{Api, KeyFile, Keys, Limits};
 use sociable_program::settings::{self, FileError};
 
-/// The time between two looks at the file with the keys.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::follow::follow;
 
 /// The time that running requests have when the node stops.
 const STOP_SECS: u64 = 5;
@@ -101,7 +100,8 @@ impl ApiFlags {
             tracing::warn!("API without keys: add one to the file");
         }
         if let Some(path) = self.api_keys.clone() {
-            actix_web::rt::spawn(follow(path, keys.clone()));
+            let keys = keys.clone();
+            actix_web::rt::spawn(follow(path, |path| fs::read_to_string(path), move |path, text| replace(&keys, path, text)));
         }
         let options = IdempotencyOptions::default();
         let records = match jetstream {
@@ -147,22 +147,11 @@ fn unusable(path: &Path, error: impl Into<Box<dyn std::error::Error + Send + Syn
     FileError::Read { path: path.into(), error: io::Error::other(error) }
 }
 
-/// Replaces the keys whenever the file has another text. A file with a fault changes nothing.
-async fn follow(path: PathBuf, keys: Keys) {
-    let mut last = None;
-    loop {
-        let file = path.clone();
-        // A disk that hangs stops this task alone.
-        let text = tokio::task::spawn_blocking(move || fs::read_to_string(file)).await;
-        let text = text.map_err(io::Error::other).flatten().map_err(|error| error.to_string());
-        if last.as_ref().is_some_and(|last| *last != text) {
-            let read = text.clone().and_then(|text| settings::read::<KeyFile>(&path, &text).map_err(|error| error.to_string()));
-            match read.and_then(|file| keys.replace(file).map_err(|error| error.to_string())) {
-                Ok(()) => tracing::info!(keys = ?keys.names(), "API keys read again"),
-                Err(error) => tracing::warn!(error, "API keys not read again; the earlier ones stay"),
-            }
-        }
-        last = Some(text);
-        tokio::time::sleep(LOOK).await;
+/// Replaces the keys by those of a text. A text with a fault changes nothing.
+fn replace(keys: &Keys, path: &Path, text: Result<String, String>) {
+    let read = text.and_then(|text| settings::read::<KeyFile>(path, &text).map_err(|error| error.to_string()));
+    match read.and_then(|file| keys.replace(file).map_err(|error| error.to_string())) {
+        Ok(()) => tracing::info!(keys = ?keys.names(), "API keys read again"),
+        Err(error) => tracing::warn!(error, "API keys not read again; the earlier ones stay"),
     }
 }

@@ -15,6 +15,7 @@ use crate::api::ApiFlags;
 use crate::cluster::ClusterFlags;
 use crate::deflate::DeflateFlags;
 use crate::namespaces::Demo;
+use crate::origins;
 
 /// Seconds of the drain of a node with others. Kubernetes kills a container after 30 s, and the stop behind the drain takes up to 10.
 const DRAIN_SECS: u64 = 10;
@@ -119,7 +120,7 @@ pub(crate) struct Flags {
     recovery: Option<u64>,
 
     /// Origin whose pages may read responses (CORS), such as `https://example.com`; `*` is every origin. Repeatable
-    #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "SOCIABLE_CORS_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origins::readable)]
     cors_origin: Vec<String>,
 
     /// Let pages of these origins send cookies and other credentials, as the admin UI of Socket.IO does
@@ -127,7 +128,7 @@ pub(crate) struct Flags {
     cors_credentials: bool,
 
     /// Origin whose pages may connect by any transport, such as `https://example.com`; all may if unset. Repeatable
-    #[arg(long, env = "SOCIABLE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',')]
+    #[arg(long, env = "SOCIABLE_ALLOW_ORIGIN", value_name = "ORIGIN", value_delimiter = ',', value_parser = origins::allowed)]
     allow_origin: Vec<String>,
 
     /// Serve clients that poll by JSONP. Pages of any site can do so: give --allow-origin too

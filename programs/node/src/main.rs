@@ -1,6 +1,6 @@
 //! `sociable-node`: one node, ready to run. Its demonstration is a page on `/`, on which browser tabs talk to each other through rooms.
 //!
-//! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
+//! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `origins.rs`: origins in flags. `follow.rs`: files that are read again. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
 //! * `admin.rs`: the administration. `admin_ui.rs`: the admin UI of Socket.IO. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
@@ -16,8 +16,10 @@ mod deflate;
 mod demo;
 mod figures;
 mod flags;
+mod follow;
 mod hangup;
 mod namespaces;
+mod origins;
 mod page;
 mod tables;
 #[cfg(feature = "otel")]
@@ -225,7 +227,9 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
     }
     // Before the patterns, whose handlers it must not take over.
     if let Some(options) = admin_ui {
+        let users = options.users();
         io.admin(options)?;
+        flags.admin_ui.follow(users);
     }
     namespaces.create(&io, webhooks.as_ref())?;
     if let Some(demo) = flags.demo.namespace() {

@@ -1,16 +1,9 @@
 // The official client in a real browser: all transports at once, on a page of another origin than the server's.
-import { after, before } from "node:test";
 import assert from "node:assert/strict";
-import { readFileSync } from "node:fs";
-import http from "node:http";
-import { fileURLToPath } from "node:url";
-import { connect, done, ownNamespace, sharedApp, until } from "../lib.mjs";
+import { done, sharedApp, until } from "../lib.mjs";
+import { TRANSPORTS, endsAs, start } from "./clients.mjs";
 import { Link } from "./link.mjs";
 import { closeTab, pageTest } from "./world.mjs";
-
-const TRANSPORTS = { polling: ["polling"], websocket: ["websocket"], upgrade: ["polling", "websocket"] };
-/** The transport that a client ends up with. */
-const endsAs = (name) => (name.startsWith("polling") ? "polling" : "websocket");
 
 /** Pings come often, and a client is lost soon. */
 const app = () => sharedApp("--ping-interval", "300", "--ping-timeout", "2000", "--recovery", "60000");
@@ -18,38 +11,6 @@ const app = () => sharedApp("--ping-interval", "300", "--ping-timeout", "2000", 
 const patient = () => sharedApp("--ping-interval", "200", "--ping-timeout", "60000", "--recovery", "60000");
 /** No ping comes in the time of a test, so each poll waits. */
 const quiet = () => sharedApp("--recovery", "60000");
-
-const FILES = {
-  "/": ["text/html", new URL("client.html", import.meta.url)],
-  "/socket.io.min.js": ["text/javascript", new URL("../node_modules/socket.io-client/dist/socket.io.min.js", import.meta.url)],
-};
-const pages = http.createServer((request, response) => {
-  const [type, file] = FILES[request.url] ?? [];
-  response.writeHead(file ? 200 : 404, { "content-type": type ?? "text/plain" });
-  response.end(file && readFileSync(fileURLToPath(file)));
-});
-before(() => new Promise((resolve) => pages.listen(0, "127.0.0.1", resolve)));
-after(() => pages.close());
-
-/** A page with a client for each of these, and a witness beside the browser. */
-async function start({ t, openTab }, server, { url = server.url, options = Object.entries(TRANSPORTS).map(([name, transports]) => [name, { transports }]) } = {}) {
-  const nsp = ownNamespace();
-  const witness = await connect(t, server, nsp);
-  const tab = await openTab(`http://127.0.0.1:${pages.address().port}/`);
-  await tab.run((url, options) => options.forEach(([name, options]) => begin(name, url, options)), url + nsp, options);
-  const names = options.map(([name]) => name);
-  const tell = (name) => tab.run((name) => tell(name), name);
-  for (const name of names) {
-    await until(async () => {
-      const { connected, transport } = await tell(name);
-      return connected && transport === endsAs(name);
-    }, `${name}: connected over ${endsAs(name)}`);
-  }
-  const ids = Object.fromEntries(await Promise.all(names.map(async (name) => [name, (await tell(name)).id])));
-  const emit = (event, ...args) => done(witness, { do: "emit", event, args });
-  const reasonOf = async (id) => (await done(witness, { do: "log" })).disconnects.find((end) => end.id === id)?.reason;
-  return { tab, witness, names, ids, tell, emit, reasonOf };
-}
 
 pageTest("clients connect and upgrade", async (context) => {
   const { tab, names } = await start(context, await patient());

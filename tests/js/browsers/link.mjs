@@ -3,6 +3,9 @@ import net from "node:net";
 
 /** A way to a port of this machine. */
 export class Link {
+  /** The bytes that came from the browser, and from the server. */
+  sent = 0;
+  received = 0;
   #open = new Set();
   #server = net.createServer({ noDelay: true }, (near) => this.#join(near));
 
@@ -35,6 +38,8 @@ export class Link {
     const far = net.connect({ port: this.target, host: "127.0.0.1", noDelay: true });
     const ends = [near, far];
     this.#open.add(ends);
+    near.on("data", ({ length }) => (this.sent += length));
+    far.on("data", ({ length }) => (this.received += length));
     near.pipe(far).pipe(near);
     for (const [end, other] of [[near, far], [far, near]]) {
       this.all.add(end);

@@ -157,14 +157,21 @@ class WebKitTab {
     return (await this.command("POST", "/element", { using: "css selector", value: selector }))[ELEMENT];
   }
 
+  /** A command for an element. One that still moves, such as a dialog that opens, cannot be used yet. */
+  async #use(selector, command, body) {
+    const element = await this.#element(selector);
+    await until(() => this.command("POST", `/element/${element}/${command}`, body).then(() => true, (error) => {
+      if (!error.message.includes("element not interactable")) throw error;
+    }), `${selector} rests`);
+  }
+
   async click(selector) {
-    await this.command("POST", `/element/${await this.#element(selector)}/click`, {});
+    await this.#use(selector, "click", {});
   }
 
   async fill(selector, text) {
-    const element = await this.#element(selector);
-    await this.command("POST", `/element/${element}/clear`, {});
-    await this.command("POST", `/element/${element}/value`, { text });
+    await this.#use(selector, "clear", {});
+    await this.#use(selector, "value", { text });
   }
 
   async resize(width, height) {

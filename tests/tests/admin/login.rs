@@ -75,3 +75,34 @@ async fn unusable_options_are_refused() {
     }
     assert!(io.namespace("/admin").is_none());
 }
+
+async fn with_password(server: &TestServer, user: &str) -> Result<TestClient, TestError> {
+    page(server).auth(&json!({ "username": user, "password": PASSWORD })).connect().await
+}
+
+#[tokio::test]
+async fn replaced_users_log_in_and_removed_ones_are_disconnected() {
+    let options = AdminOptions::new(["ada", "bob"].map(|name| (name, &**HASH)));
+    let users = options.users();
+    let (_io, server) = start(options);
+    let (ada, bob) = (login(&server).await, with_password(&server, "bob").await.unwrap());
+    let of = async |page: &TestClient| page.expect("session").await.unwrap().data::<String>().unwrap();
+    let (of_ada, of_bob) = (of(&ada).await, of(&bob).await);
+    let by_session = async |session: &str| page(&server).auth(&json!({ "sessionId": session })).connect().await;
+
+    users.replace([("eve", &**HASH), ("ada", &**HASH)]).unwrap();
+    assert_eq!(users.names(), ["ada", "eve"]);
+    assert_eq!(bob.disconnected().await.unwrap(), "io server disconnect");
+    assert_eq!(refusal(with_password(&server, "bob").await), "invalid credentials");
+    assert_eq!(refusal(by_session(&of_bob).await), "invalid credentials");
+    with_password(&server, "eve").await.unwrap();
+    by_session(&of_ada).await.unwrap();
+
+    // A new password ends the session ids of its user, and no connection.
+    users.replace([("ada", bcrypt::hash("other", 4).unwrap())]).unwrap();
+    assert_eq!(refusal(by_session(&of_ada).await), "invalid credentials");
+    assert!(users.replace([("ada", "changeit")]).unwrap_err().to_string().contains("is no bcrypt hash"));
+    assert_eq!(users.names(), ["ada"]);
+    page(&server).auth(&json!({ "username": "ada", "password": "other" })).connect().await.unwrap();
+    ada.sync().await.unwrap();
+}

@@ -28,19 +28,40 @@ async fn session_ends_on_two_concurrent_posts() {
     for (engines, node) in everywhere() {
         let session = Polling::open(node.addr, "/engine.io/").await;
         // They may miss each other: then they are sent once more.
-        let refused = loop {
+        let answers = loop {
             let mut first = Connection::open(node.addr).await;
             first.send(format!("POST {} HTTP/1.1\r\nHost: test\r\nContent-Length: 2\r\n\r\n4", session.target)).await;
             let second = session.post("4x").await;
             first.send("x").await;
             let first = first.response().await.unwrap();
-            match [first, second].into_iter().find(|response| response.status != 200) {
-                Some(refused) => break refused,
-                None => drop(session.receive().await),
+            if [&first, &second].iter().any(|response| response.status != 200) {
+                break [first, second];
             }
+            drop(session.receive().await);
         };
-        assert_eq!(refused.brief(), (400, ""));
+        // The later one is refused, and ends the session of the other.
+        let mut answers = answers.each_ref().map(Response::brief);
+        answers.sort_unstable();
+        assert_eq!(answers, [(400, ""), UNKNOWN]);
         engines.ends(&session.sid, CloseReason::TransportError).await;
+        assert_eq!(session.poll().await.brief(), UNKNOWN);
+        assert_eq!(session.post("4x").await.brief(), UNKNOWN);
+    }
+}
+
+#[tokio::test]
+async fn unfinished_post_is_refused_after_the_end() {
+    for (engines, node) in everywhere() {
+        let session = Polling::open(node.addr, "/engine.io/").await;
+        let mut post = half_posted(node.addr, &session, "Content-Length: 3", "4x").await;
+        // Either of the two polls may come first.
+        let (mut first, mut second) = (Connection::open(node.addr).await, Connection::open(node.addr).await);
+        first.ask("GET", &session.target, &[], "").await;
+        second.ask("GET", &session.target, &[], "").await;
+        engines.ends(&session.sid, CloseReason::TransportError).await;
+        // Refused already, if it came last.
+        post.try_send("y").await.ok();
+        assert_eq!(post.response().await.unwrap().brief(), UNKNOWN);
     }
 }
 
@@ -51,6 +72,29 @@ async fn session_ends_on_a_post_of_raw_bytes() {
     let response = request(node.addr, "POST", &session.target, &[("Content-Type", "application/octet-stream")], "4x").await;
     assert_eq!(response.brief(), (400, ""));
     engines.ends(&session.sid, CloseReason::TransportError).await;
+    assert_eq!(session.poll().await.brief(), UNKNOWN);
+}
+
+#[tokio::test]
+async fn waiting_poll_is_the_last_when_a_packet_is_invalid() {
+    for (engines, node) in everywhere() {
+        for (end, reason) in [("x", CloseReason::ParseError), ("2", CloseReason::TransportError), ("1", CloseReason::TransportClose)] {
+            // The packets may overtake the poll, which then comes too late: that is tried again.
+            loop {
+                let session = Polling::open(node.addr, "/engine.io/").await;
+                let mut poll = Connection::open(node.addr).await;
+                poll.ask("GET", &session.target, &[], "").await;
+                session.send(&format!("4echo\u{1e}{end}")).await;
+                engines.ends(&session.sid, reason).await;
+                let answer = poll.response().await.unwrap();
+                assert_eq!(session.poll().await.brief(), UNKNOWN, "{end}");
+                if answer.status == 200 {
+                    break;
+                }
+                assert_eq!(answer.brief(), UNKNOWN, "{end}");
+            }
+        }
+    }
 }
 
 /// A request with packets, as far as its first bytes.

@@ -105,9 +105,19 @@ pub(crate) fn decode(epoch: Epoch, written: &str) -> Option<Vec<Position>> {
         let tag = NodeTag::try_from(split_off(text, TAG)?).ok()?;
         positions.push(Position { tag: Some(tag), own: number(split_off(text, OWN)?)?, place: 0 });
     }
+    if names_a_node_twice(&positions) {
+        return None;
+    }
     // The digits have room for numbers beyond 64 bits, which no node writes.
     let first = positions.first()?;
     written[EPOCH..].starts_with(&encode(epoch, first)[EPOCH..]).then_some(positions)
+}
+
+/// Returns whether two positions are of one node, which no node writes.
+fn names_a_node_twice(positions: &[Position]) -> bool {
+    let mut tags: Vec<_> = positions.iter().filter_map(|position| position.tag).collect();
+    tags.sort_unstable();
+    tags.windows(2).any(|pair| pair[0] == pair[1])
 }
 
 #[cfg(test)]
@@ -131,6 +141,10 @@ mod tests {
         let besides = encode_besides(epoch, &position, &[(other, 3)]);
         assert_eq!(decode(epoch, &besides), Some(vec![position, Position { tag: Some(other), own: 3, place: 0 }]));
         assert_eq!(decode(epoch, &besides[..besides.len() - 1]), None);
+        for twice in [tag, other] {
+            let besides = encode_besides(epoch, &position, &[(other, 3), (twice, 4)]);
+            assert_eq!(decode(epoch, &besides), None, "a node is named twice");
+        }
         let (head, tail) = text.split_at(EPOCH);
         assert_eq!(decode(epoch, &format!("{head}Q{}", &tail[1..])), None, "a place beyond 64 bits");
     }
