@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use crate::report::Report;
-use crate::{backends, clients, js, k8s, reference, rust, starters, suites, tools};
+use crate::{backends, bench, clients, js, k8s, reference, rust, starters, suites, tools};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -12,6 +12,8 @@ pub(crate) enum Part {
     Rust,
     /// The starters in `examples/`.
     Starters,
+    /// Each scenario of the benchmarks for two seconds.
+    Bench,
     /// The real JavaScript client against our server.
     Js,
     /// The Python client against our server.
@@ -66,6 +68,9 @@ pub(crate) fn run(report: &mut Report, only: &[Part]) {
     }
     if wanted(Part::Reference) {
         reference::check(report);
+    }
+    if wanted(Part::Bench) {
+        bench::smoke(report);
     }
     if wanted(Part::Python) {
         clients::python(report);

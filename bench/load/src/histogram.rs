@@ -1,6 +1,6 @@
 //! Latencies in buckets: 64 for each power of two, so that a figure is at most 1.6 % off.
 
-use crate::report::Latency;
+use crate::report::{Latency, Spread};
 
 const PRECISION: u32 = 6;
 const BUCKETS: usize = 1 << PRECISION;
@@ -61,8 +61,23 @@ impl Histogram {
         (self.count > 0).then(|| Latency {
             p50_us: micros(self.quantile(0.5)),
             p99_us: micros(self.quantile(0.99)),
+            p999_us: micros(self.quantile(0.999)),
             max_us: micros(self.highest),
         })
+    }
+
+    /// Returns the times of so many clients in milliseconds, or nothing if none is through. Those that are not recorded are not through.
+    pub(crate) fn spread(&self, clients: u64) -> Option<Spread> {
+        let of = |share: f64| {
+            let share = share * clients as f64 / self.count as f64;
+            (share <= 1.0).then(|| (self.quantile(share) as f64 / 1e5).round() / 10.0)
+        };
+        (self.count > 0).then(|| Spread { p50_ms: of(0.5), p99_ms: of(0.99), all_ms: of(1.0) })
+    }
+
+    /// Returns the number of recorded times.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
     }
 }
 
@@ -81,6 +96,20 @@ mod tests {
             assert!(error < 0.016, "{share}: {error}");
         }
         assert_eq!(histogram.latency().unwrap().max_us, 100.0);
+    }
+
+    #[test]
+    fn spread_counts_those_that_are_not_through() {
+        let mut histogram = Histogram::default();
+        for second in 1..=99 {
+            histogram.record(second * 1_000_000_000);
+        }
+        let of_all = histogram.spread(99).unwrap();
+        assert_eq!(of_all.all_ms, Some(99_000.0));
+        let Spread { p50_ms, p99_ms, all_ms } = histogram.spread(100).unwrap();
+        assert!(p50_ms.is_some_and(|half| (half - 50_000.0).abs() < 800.0), "{p50_ms:?}");
+        assert!(p99_ms.is_some() && all_ms.is_none());
+        assert_eq!(Histogram::default().spread(1), None);
     }
 
     #[test]

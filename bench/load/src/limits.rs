@@ -41,6 +41,18 @@ pub const DRAINING: Duration = Duration::from_secs(5);
 /// The time after which a closed loop without any arrival is started again.
 pub const STALL: Duration = Duration::from_secs(1);
 
+/// The shortest time in which a peak rate is measured.
+pub const LEAST_PEAK: f64 = 0.1;
+
+/// The shortest time between two cuts of a connection, and without a network.
+pub const LEAST_CUT: f64 = 0.1;
+
+/// The time of an attempt to connect, as the client has it.
+pub const ATTEMPT: Duration = Duration::from_secs(20);
+
+/// The time that all clients have for coming back.
+pub const RETURNING: Duration = Duration::from_secs(120);
+
 /// The bytes of one message from the server, and of the head of an HTTP response. The server is disconnected beyond.
 pub const INPUT: usize = 16 << 20;
 

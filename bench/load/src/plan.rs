@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::limits;
 use crate::net::Address;
+use crate::operator::Ending;
 use crate::process::Target;
 
 /// One run: the load, its clients and its time.
@@ -46,6 +47,13 @@ pub enum Load {
         /// The bytes of the argument.
         size: usize,
     },
+    /// Messages over a WebSocket at a share of the server's own peak rate, which is measured in the warm-up.
+    Latency {
+        /// The share of the peak.
+        share: f64,
+        /// The bytes of the argument.
+        size: usize,
+    },
     /// Messages by POST that the server sends back in polls.
     Polling {
         /// The messages of one client that wait for their answer.
@@ -59,6 +67,8 @@ pub enum Load {
         publishing: Publishing,
         /// The bytes of the argument.
         size: usize,
+        /// The clients that read nothing. Nobody waits for them.
+        slow: usize,
     },
     /// Broadcasts of random clients to their rooms.
     Rooms {
@@ -78,6 +88,35 @@ pub enum Load {
         /// The bytes of the argument.
         size: usize,
     },
+    /// Broadcasts of one client to all, whose connections are cut. They come back as `socket.io-client` does.
+    Jitter {
+        /// The cuts.
+        cuts: Cuts,
+        /// The broadcasts a second.
+        rate: f64,
+        /// The bytes of the argument.
+        size: usize,
+    },
+    /// Broadcasts of one client to all, while a server is replaced. They come back as `socket.io-client` does.
+    Avalanche {
+        /// The end of the server.
+        ending: Ending,
+        /// The broadcasts a second.
+        rate: f64,
+        /// The bytes of the argument.
+        size: usize,
+    },
+}
+
+/// The losses of the clients' networks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Cuts {
+    /// The mean seconds between two of a client: half of it more or less.
+    pub spell: f64,
+    /// The most seconds without a network. The least are a fifth of it.
+    pub outage: f64,
+    /// True if the server does not learn of the loss.
+    pub are_silent: bool,
 }
 
 /// The form of a message that is sent back.
@@ -130,6 +169,22 @@ fn counted(figure: &'static str, value: usize, least: usize, most: usize) -> Res
     bounded(figure, value as f64, least as f64, most as f64)
 }
 
+impl Default for Plan {
+    /// Returns a plan of 100 idle clients, without a server.
+    fn default() -> Self {
+        let load = Load::Idle { rest: 2.0 };
+        Self { load, servers: vec![], targets: vec![], clients: 100, seconds: 3.0, warmup: 1.0, handshakes: 64, sources: 1, deflate: 0 }
+    }
+}
+
+fn broadcasts(publishing: Publishing, size: usize) -> Result<(), PlanError> {
+    counted("size of a broadcast", size, limits::LEAST_BROADCAST, limits::SIZE)?;
+    match publishing {
+        Publishing::Window(window) => counted("number of broadcasts in flight", window, 1, limits::WINDOW),
+        Publishing::Rate(rate) => bounded("number of broadcasts a second", rate, 0.1, limits::RATE),
+    }
+}
+
 impl Plan {
     /// Checks the bounds of [`limits`].
     ///
@@ -146,6 +201,12 @@ impl Plan {
         counted("number of handshakes at a time", self.handshakes, 1, limits::HANDSHAKES)?;
         counted("number of source addresses", self.sources.into(), 1, limits::SOURCES.into())?;
         counted("percentage of compressed WebSockets", self.deflate.into(), 0, 100)?;
+        if let Load::Latency { .. } = self.load {
+            bounded("warm-up in seconds", self.warmup, limits::LEAST_PEAK, limits::SECONDS)?;
+        }
+        if let Load::Fanout { slow, .. } = self.load {
+            counted("number of slow clients", slow, 0, self.clients - 1)?;
+        }
         self.load.check()
     }
 }
@@ -163,18 +224,24 @@ impl Load {
                 counted("number of messages in flight", in_flight, 1, limits::IN_FLIGHT)?;
                 counted("size of a message", size, 0, limits::SIZE)
             }
+            Self::Latency { share, size } => {
+                bounded("share of the peak rate", share, 0.01, 1.0)?;
+                counted("size of a message", size, 0, limits::SIZE)
+            }
+            Self::Jitter { cuts, rate, size } => {
+                bounded("time between cuts in seconds", cuts.spell, limits::LEAST_CUT, limits::SECONDS)?;
+                bounded("outage in seconds", cuts.outage, limits::LEAST_CUT, limits::SECONDS)?;
+                broadcasts(Publishing::Rate(rate), size)
+            }
+            Self::Avalanche { rate, size, .. } => broadcasts(Publishing::Rate(rate), size),
             Self::Api { connections, size, .. } => {
                 counted("number of rooms", self.rooms(), 1, limits::CLIENTS)?;
                 counted("size of an event", size, limits::LEAST_BROADCAST, limits::SIZE)?;
                 counted("number of connections of the backend", connections, 1, limits::WINDOW)
             }
-            Self::Fanout { publishing, size } | Self::Rooms { publishing, size, .. } => {
+            Self::Fanout { publishing, size, .. } | Self::Rooms { publishing, size, .. } => {
                 counted("number of rooms", self.rooms(), 1, limits::CLIENTS)?;
-                counted("size of a broadcast", size, limits::LEAST_BROADCAST, limits::SIZE)?;
-                match publishing {
-                    Publishing::Window(window) => counted("number of broadcasts in flight", window, 1, limits::WINDOW),
-                    Publishing::Rate(rate) => bounded("number of broadcasts a second", rate, 0.1, limits::RATE),
-                }
+                broadcasts(publishing, size)
             }
         }
     }
@@ -186,8 +253,7 @@ mod tests {
 
     fn plan() -> Plan {
         let load = Load::Rooms { rooms: 10, publishing: Publishing::Window(4), size: 64 };
-        let servers = vec!["127.0.0.1:3000".parse().unwrap()];
-        Plan { load, servers, targets: vec![], clients: 100, seconds: 1.0, warmup: 0.0, handshakes: 64, sources: 1, deflate: 0 }
+        Plan { load, servers: vec!["127.0.0.1:3000".parse().unwrap()], ..Plan::default() }
     }
 
     #[test]
@@ -197,20 +263,28 @@ mod tests {
 
     #[test]
     fn plan_is_refused_beyond_a_bound() {
-        let breaks: [fn(&mut Plan); 13] = [
-            |plan| plan.servers.clear(),
-            |plan| plan.clients = 0,
-            |plan| plan.clients = 9,
-            |plan| plan.clients = limits::CLIENTS + 1,
-            |plan| plan.seconds = limits::SECONDS + 1.0,
-            |plan| plan.seconds = f64::NAN,
-            |plan| plan.seconds = f64::INFINITY,
-            |plan| plan.warmup = -1.0,
-            |plan| plan.handshakes = 0,
-            |plan| plan.sources = 0,
-            |plan| plan.deflate = 101,
-            |plan| plan.load = Load::Fanout { publishing: Publishing::Rate(1e9), size: 64 },
-            |plan| plan.load = Load::Echo { kind: Echo::Ack, in_flight: 1, size: limits::SIZE + 1 },
+        let fanout = |publishing, slow| Load::Fanout { publishing, size: 64, slow };
+        let breaks: [&dyn Fn(&mut Plan); 17] = [
+            &|plan: &mut Plan| plan.servers.clear(),
+            &|plan: &mut Plan| plan.clients = 0,
+            &|plan: &mut Plan| plan.clients = 9,
+            &|plan: &mut Plan| plan.clients = limits::CLIENTS + 1,
+            &|plan: &mut Plan| plan.seconds = limits::SECONDS + 1.0,
+            &|plan: &mut Plan| plan.seconds = f64::NAN,
+            &|plan: &mut Plan| plan.seconds = f64::INFINITY,
+            &|plan: &mut Plan| plan.warmup = -1.0,
+            &|plan: &mut Plan| plan.handshakes = 0,
+            &|plan: &mut Plan| plan.sources = 0,
+            &|plan: &mut Plan| plan.deflate = 101,
+            &|plan: &mut Plan| plan.load = fanout(Publishing::Rate(1e9), 0),
+            &|plan: &mut Plan| plan.load = Load::Echo { kind: Echo::Ack, in_flight: 1, size: limits::SIZE + 1 },
+            &|plan: &mut Plan| plan.load = fanout(Publishing::Rate(1.0), plan.clients),
+            &|plan: &mut Plan| plan.load = Load::Latency { share: 1.5, size: 64 },
+            &|plan: &mut Plan| (plan.load, plan.warmup) = (Load::Latency { share: 0.5, size: 64 }, 0.0),
+            &|plan: &mut Plan| {
+                let cuts = Cuts { spell: 0.0, outage: 1.0, are_silent: false };
+                plan.load = Load::Jitter { cuts, rate: 1.0, size: 64 };
+            },
         ];
         for (at, break_it) in breaks.into_iter().enumerate() {
             let mut plan = plan();

@@ -1,8 +1,9 @@
 //! CPU time and memory of the watched processes, from `/proc`. Elsewhere than on Linux all figures are zero.
 
+use std::collections::VecDeque;
 use std::fs;
 use std::str::FromStr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::param::{clock_ticks_per_second, page_size};
 
@@ -35,6 +36,8 @@ struct Sample {
     /// The time that its threads were ready to run, while others had the core.
     waited: f64,
     resident_bytes: u64,
+    /// The most of its life.
+    peak_bytes: u64,
 }
 
 impl Sample {
@@ -50,12 +53,21 @@ impl Sample {
         let seconds = |at: usize| Some(fields.get(at)?.parse::<u64>().ok()? as f64 / clock_ticks_per_second() as f64);
         let statm = fs::read_to_string(format!("/proc/{process}/statm")).ok()?;
         let pages: u64 = statm.split(' ').nth(1)?.parse().ok()?;
-        Some(Self { user: seconds(11)?, system: seconds(12)?, waited: waited(process), resident_bytes: pages * page_size() as u64 })
+        let resident_bytes = pages * page_size() as u64;
+        let peak_bytes = peak(process).unwrap_or(resident_bytes);
+        Some(Self { user: seconds(11)?, system: seconds(12)?, waited: waited(process), resident_bytes, peak_bytes })
     }
 
     fn cpu(&self) -> f64 {
         self.user + self.system
     }
+}
+
+/// Returns the most bytes that were resident.
+fn peak(process: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    Some(line.trim().strip_suffix(" kB")?.parse::<u64>().ok()? << 10)
 }
 
 /// Returns the seconds that all threads of a process have waited for a core.
@@ -94,6 +106,15 @@ impl Snapshot {
         Self { taken: Instant::now(), machine: machine(), own: Sample::of("self"), servers }
     }
 
+    /// Forgets the process of this name: its successor starts from nothing.
+    pub(crate) fn restart(&mut self, targets: &[Target], name: &str) {
+        for (target, server) in targets.iter().zip(&mut self.servers) {
+            if target.name == name {
+                *server = Sample::default();
+            }
+        }
+    }
+
     /// Writes the CPU times between the two snapshots to the report, for each of its units.
     pub(crate) fn report_cpu(&self, later: &Self, targets: &[Target], report: &mut Report) {
         let seconds = (later.taken - self.taken).as_secs_f64();
@@ -117,6 +138,9 @@ impl Snapshot {
             cpu_us: per_unit(after.cpu() - before.cpu()),
             system_us: per_unit(after.system - before.system),
             bytes_per_connection: None,
+            bytes: before.resident_bytes,
+            peak_bytes: after.peak_bytes,
+            peak_cores: None,
         };
         report.processes = targets.iter().zip(samples).map(process).collect();
     }
@@ -130,6 +154,45 @@ impl Snapshot {
             process.bytes_per_connection = Some(bytes.round());
         }
         report.bytes_per_connection = Some(grown.iter().sum::<f64>().round());
+    }
+}
+
+/// The most cores that each process kept busy for a second.
+#[derive(Debug, Default)]
+pub(crate) struct Peaks {
+    /// The CPU times of the last second.
+    samples: VecDeque<(Instant, Vec<f64>)>,
+    cores: Vec<f64>,
+}
+
+impl Peaks {
+    /// Looks at the processes. Call it several times a second.
+    pub(crate) fn sample(&mut self, targets: &[Target]) {
+        let now = Instant::now();
+        let cpu: Vec<f64> = targets.iter().map(|target| Sample::of(&target.id.to_string()).cpu()).collect();
+        self.cores.resize(targets.len(), 0.0);
+        if let Some((then, earlier)) = self.samples.front()
+            && now - *then >= Duration::from_secs(1)
+        {
+            let seconds = (now - *then).as_secs_f64();
+            for ((peak, cpu), earlier) in self.cores.iter_mut().zip(&cpu).zip(earlier) {
+                *peak = peak.max((cpu - earlier) / seconds);
+            }
+            self.samples.pop_front();
+        }
+        self.samples.push_back((now, cpu));
+    }
+
+    /// Forgets the samples, after a process was replaced.
+    pub(crate) fn restart(&mut self) {
+        self.samples.clear();
+    }
+
+    /// Writes the peaks to the report.
+    pub(crate) fn report(&self, report: &mut Report) {
+        for (process, &cores) in report.processes.iter_mut().zip(&self.cores) {
+            process.peak_cores = Some(round(cores, 2));
+        }
     }
 }
 
@@ -153,7 +216,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     fn own_memory_and_time_are_read() {
         let own = Sample::read(&std::process::id().to_string()).unwrap();
-        assert!(own.resident_bytes > 100_000, "{own:?}");
+        assert!(own.resident_bytes > 100_000 && own.peak_bytes >= own.resident_bytes, "{own:?}");
         assert!(machine().0 > 0.0);
         assert_eq!(Sample::of("0").resident_bytes, 0, "no process has this number");
     }

@@ -49,6 +49,12 @@ pub struct Report {
     pub latency: Option<Latency>,
     /// Latencies on all other nodes of a cluster.
     pub latency_across: Option<Latency>,
+    /// The round trips a second that the server reached before a paced load.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_per_second: Option<f64>,
+    /// The clients that came back; nothing in other scenarios.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub returns: Option<Returns>,
     /// All messages that had to arrive in the whole run.
     pub expected: u64,
     /// All messages that arrived.
@@ -63,6 +69,8 @@ pub struct Report {
     pub disorder: u64,
     /// The closed loops that were started again, because nothing arrived.
     pub stalls: u64,
+    /// The slow clients that the server disconnected. They are no fault.
+    pub slow_closed: u64,
     /// The clients that were disconnected.
     pub disconnects: u64,
     /// The packets that break the protocol.
@@ -91,15 +99,66 @@ pub struct ProcessReport {
     pub system_us: Option<f64>,
     /// Resident bytes for each idle connection; nothing in other scenarios.
     pub bytes_per_connection: Option<f64>,
+    /// Resident bytes at the beginning of the measured time.
+    pub bytes: u64,
+    /// The most resident bytes of its life.
+    pub peak_bytes: u64,
+    /// The most cores that it kept busy for a second; nothing in most scenarios.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub peak_cores: Option<f64>,
 }
 
-/// Latencies in microseconds, from the client's send to its receipt.
+/// Latencies in microseconds, from the client's send to its receipt. A message of a rate counts from the time at which it had to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Latency {
     /// The median.
     pub p50_us: f64,
     /// The 99th percentile.
     pub p99_us: f64,
+    /// The percentile of 99.9.
+    pub p999_us: f64,
     /// The highest.
     pub max_us: f64,
+}
+
+/// The connections that were lost, and the clients that came back.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Returns {
+    /// The connections that clients or the server ended.
+    pub losses: u64,
+    /// The attempts to connect again.
+    pub attempts: u64,
+    /// The attempts while the client had no network.
+    pub unreachable: u64,
+    /// The attempts while nobody listened.
+    pub refused: u64,
+    /// The attempts that a server or a load balancer answered by no session, or not in time.
+    pub failed: u64,
+    /// The clients that came back as the sockets that they were.
+    pub recovered: u64,
+    /// The clients that came back as new ones.
+    pub fresh: u64,
+    /// The clients that are not back at the end.
+    pub absent: u64,
+    /// The messages of the times in which clients were new ones.
+    pub missed: u64,
+    /// The percentage of messages that each client got exactly once.
+    pub exactly_once: f64,
+    /// The times from a loss until the client is served again.
+    pub away: Option<Spread>,
+    /// The times from a loss to the first attempt that met a listener: the client's own back-off, and the server's absence.
+    pub backoff: Option<Spread>,
+    /// The times from the signal to a server until its clients are served again.
+    pub back: Option<Spread>,
+}
+
+/// Times in milliseconds, of all clients.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// The time of half of them.
+    pub p50_ms: Option<f64>,
+    /// The time of 99 % of them; nothing if fewer are through.
+    pub p99_ms: Option<f64>,
+    /// The time of all of them; nothing if fewer are through.
+    pub all_ms: Option<f64>,
 }

@@ -1,6 +1,8 @@
 //! The generator against a real node: short runs whose counts are known.
 #![allow(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
+mod common;
+
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::Command;
@@ -9,43 +11,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 use sociable::testing::TestServer;
-use sociable::{Ack, Data, PerMessageDeflate, RawArgs, Server, ServerBuilder, Socket};
-use sociable_load::{Address, Echo, Load, Plan, Publishing, Report, RunError, Target, Unit, run};
+use sociable::{PerMessageDeflate, RawArgs, Server, Socket};
+use sociable_load::{Address, Echo, Load, Plan, Publishing, Report, RunError, Unit, run};
 
-const CLIENTS: usize = 20;
-
-/// A server that answers the events of the benchmarks.
-fn server() -> Server {
-    server_with(Server::builder())
-}
-
-fn server_with(options: ServerBuilder) -> Server {
-    let io = options.build().unwrap();
-    io.on("echo", async |socket: Socket, args: RawArgs, ack: Option<Ack>| {
-        match ack {
-            Some(ack) => ack.send(args).unwrap(),
-            None => socket.emit("echo", args).unwrap(),
-        };
-    });
-    io.on("join", async |socket: Socket, Data(room): Data<String>, ack: Ack| {
-        socket.join(room);
-        ack.send(()).unwrap();
-    });
-    io.on("broadcast", async |socket: Socket, args: RawArgs| {
-        let room = args.decode::<String>(0).unwrap();
-        socket.namespace().to(room).emit("msg", args.get(1).unwrap()).unwrap();
-    });
-    io
-}
-
-fn plan(load: Load, server: Address) -> Plan {
-    let targets = vec![Target { name: "node".into(), id: std::process::id() }];
-    Plan { load, servers: vec![server], targets, clients: CLIENTS, seconds: 0.2, warmup: 0.1, handshakes: 8, sources: 2, deflate: 0 }
-}
+use self::common::{CLIENTS, plan, server_with};
 
 /// Runs the load against a node of its own.
 async fn measure(load: Load) -> Report {
-    let server = TestServer::start(&server()).unwrap();
+    let server = TestServer::start(&server_with(Server::builder())).unwrap();
     let address = server.addr().to_string().parse().unwrap();
     let report = tokio::task::spawn_blocking(move || run(&plan(load, address))).await.unwrap().unwrap();
     assert!(report.is_complete(), "{report:?}");
@@ -71,7 +44,7 @@ async fn echoes_come_back_in_polls() {
 
 #[tokio::test]
 async fn broadcasts_reach_all_members_in_order() {
-    let report = measure(Load::Fanout { publishing: Publishing::Window(4), size: 64 }).await;
+    let report = measure(Load::Fanout { publishing: Publishing::Window(4), size: 64, slow: 0 }).await;
     assert_eq!((report.unit, report.disorder, report.stalls), (Unit::Delivery, 0, 0));
     assert_eq!(report.expected % CLIENTS as u64, 0);
 }
@@ -80,7 +53,7 @@ async fn broadcasts_reach_all_members_in_order() {
 async fn compressed_broadcasts_reach_half_of_the_clients() {
     let io = server_with(Server::builder().per_message_deflate(PerMessageDeflate::default()));
     let server = TestServer::start(&io).unwrap();
-    let load = Load::Fanout { publishing: Publishing::Window(4), size: 4096 };
+    let load = Load::Fanout { publishing: Publishing::Window(4), size: 4096, slow: 0 };
     let plan = Plan { deflate: 50, ..plan(load, server.addr().to_string().parse().unwrap()) };
     let report = tokio::task::spawn_blocking(move || run(&plan)).await.unwrap().unwrap();
     assert!(report.is_complete() && report.received == report.expected && report.received > 0, "{report:?}");
@@ -90,7 +63,7 @@ async fn compressed_broadcasts_reach_half_of_the_clients() {
 
 #[tokio::test]
 async fn broadcasts_keep_their_rate() {
-    let report = measure(Load::Fanout { publishing: Publishing::Rate(100.0), size: 64 }).await;
+    let report = measure(Load::Fanout { publishing: Publishing::Rate(100.0), size: 64, slow: 0 }).await;
     // A slow machine sends the rest late, but never more than 0.3 s of the rate.
     assert!(report.expected / CLIENTS as u64 <= 60, "{report:?}");
 }
@@ -99,6 +72,21 @@ async fn broadcasts_keep_their_rate() {
 async fn broadcasts_reach_their_rooms_alone() {
     let report = measure(Load::Rooms { rooms: 5, publishing: Publishing::Window(8), size: 64 }).await;
     assert_eq!(report.expected % (CLIENTS / 5) as u64, 0);
+}
+
+#[tokio::test]
+async fn paced_echoes_stay_below_the_peak() {
+    let report = measure(Load::Latency { share: 0.2, size: 64 }).await;
+    let peak = report.peak_per_second.unwrap();
+    // The warm-up of the pace is in it too. No answer takes as long as all of them.
+    assert!(report.expected as f64 > 0.0 && report.per_second <= peak, "{report:?}");
+    assert!(report.latency.is_some_and(|latency| latency.p50_us <= latency.p999_us), "{report:?}");
+}
+
+#[tokio::test]
+async fn nobody_waits_for_slow_clients() {
+    let report = measure(Load::Fanout { publishing: Publishing::Rate(50.0), size: 4096, slow: 3 }).await;
+    assert_eq!(report.expected % (CLIENTS - 3) as u64, 0);
 }
 
 #[tokio::test]

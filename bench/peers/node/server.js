@@ -1,13 +1,14 @@
 // The JavaScript server of Socket.IO on Node.js.
 //
 // PORT is the port on 127.0.0.1. ADAPTER makes it a node of a cluster over the Redis at REDIS_URL: pubsub, sharded or streams.
+// RECOVERY=1 enables connection state recovery.
 import { createServer } from "node:http";
 import { createAdapter, createShardedAdapter } from "@socket.io/redis-adapter";
 import { createAdapter as createStreamsAdapter } from "@socket.io/redis-streams-adapter";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
-const { PORT = "3000", ADAPTER, REDIS_URL } = process.env;
+const { PORT = "3000", ADAPTER, RECOVERY, REDIS_URL } = process.env;
 
 async function redisClient() {
   const client = createClient({ url: REDIS_URL });
@@ -22,7 +23,11 @@ const adapters = {
 };
 
 const http = createServer();
-const io = new Server(http, { serveClient: false, adapter: ADAPTER && (await adapters[ADAPTER]()) });
+const io = new Server(http, {
+  serveClient: false,
+  adapter: ADAPTER && (await adapters[ADAPTER]()),
+  connectionStateRecovery: RECOVERY && {},
+});
 
 io.on("connection", (socket) => {
   socket.on("echo", (...args) => {

@@ -1,6 +1,6 @@
 //! Medians, ranges and ratios of a record.
 
-use super::record::{Record, Run};
+use super::record::{Figures, Record, Returns, Run};
 use super::scenario::{Scenario, Set};
 
 /// The thing that a figure measures.
@@ -10,14 +10,92 @@ pub(super) enum Measure {
     Cpu,
     /// Resident bytes for each idle connection.
     Memory,
+    /// Latencies in microseconds.
+    P50,
+    P99,
+    P999,
+    /// The percentage of messages that each client got exactly once.
+    ExactlyOnce,
+    /// The messages of the times in which clients were new ones.
+    Missed,
+    /// The clients that came back as the sockets that they were, and as new ones.
+    Recovered,
+    Fresh,
+    /// The clients that are not back at the end.
+    Absent,
+    /// The attempts while nobody listened, and those that were answered by no session.
+    Refused,
+    Failed,
+    /// The milliseconds from the signal until a share of the clients is served again.
+    BackHalf,
+    BackMost,
+    BackAll,
+    /// The milliseconds from a loss until 99 % of the clients are served again, and until their first attempt that could succeed.
+    AwayMost,
+    BackoffMost,
+    /// The most cores that were busy for a second.
+    PeakCores,
+    /// Resident megabytes at the beginning, and at their highest.
+    StartMemory,
+    PeakMemory,
+    /// The slow clients that the server disconnected.
+    SlowClosed,
 }
 
 impl Measure {
-    /// Returns a figure as readers see it: bytes are whole.
+    /// Returns a figure as readers see it: things that are counted are whole.
     pub(super) fn shown(self, value: f64) -> String {
         match self {
-            Self::Cpu => shown(value),
-            Self::Memory => thousands(value),
+            Self::Memory
+            | Self::Missed
+            | Self::Recovered
+            | Self::Fresh
+            | Self::Absent
+            | Self::Refused
+            | Self::Failed
+            | Self::SlowClosed => thousands(value),
+            // The last digits are the losses. A loss is never rounded away.
+            Self::ExactlyOnce => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
+            _ => shown(value),
+        }
+    }
+
+    /// Returns the figure of a run, for the processes of a name.
+    fn of(self, figures: &Figures, process: &str) -> Option<f64> {
+        let peak = figures.peaks.get(process);
+        let returns = figures.returns.as_ref();
+        let count = |of: fn(&Returns) -> u64| returns.map(|returns| of(returns) as f64);
+        let megabytes = |bytes: u64| bytes as f64 / 1e6;
+        match self {
+            Self::Cpu => figures.cpu_us.get(process).copied(),
+            Self::Memory => figures.bytes.get(process).copied(),
+            Self::P50 => figures.p50_us,
+            Self::P99 => figures.p99_us,
+            Self::P999 => figures.p999_us,
+            Self::ExactlyOnce => returns.map(|returns| returns.exactly_once),
+            Self::Missed => count(|returns| returns.missed),
+            Self::Recovered => count(|returns| returns.recovered),
+            Self::Fresh => count(|returns| returns.fresh),
+            Self::Absent => count(|returns| returns.absent),
+            Self::Refused => count(|returns| returns.refused),
+            Self::Failed => count(|returns| returns.failed),
+            Self::BackHalf => returns?.back?.p50_ms,
+            Self::BackMost => returns?.back?.p99_ms,
+            Self::BackAll => returns?.back?.all_ms,
+            Self::AwayMost => returns?.away?.p99_ms,
+            Self::BackoffMost => returns?.backoff?.p99_ms,
+            Self::PeakCores => peak?.cores,
+            Self::StartMemory => Some(megabytes(peak?.start_bytes)),
+            Self::PeakMemory => Some(megabytes(peak?.bytes)),
+            Self::SlowClosed => figures.slow_closed.map(|count| count as f64),
+        }
+    }
+
+    /// Returns how much worse a figure is than an earlier one: above 1 if it is.
+    pub(super) fn worsening(self, before: f64, after: f64) -> f64 {
+        match self {
+            Self::ExactlyOnce | Self::Recovered => before / after,
+            _ => after / before,
         }
     }
 }
@@ -52,11 +130,7 @@ impl Record {
 
     /// Returns the figure of the processes of this name.
     pub(super) fn figure_of(&self, scenario: &Scenario, peer: &str, measure: Measure, process: &str) -> Option<Figure> {
-        let value = |run: &Run| match measure {
-            Measure::Cpu => run.figures.cpu_us.get(process).copied(),
-            Measure::Memory => run.figures.bytes.get(process).copied(),
-        };
-        Figure::of(self.runs_of(scenario.name, peer).filter_map(value).collect())
+        Figure::of(self.runs_of(scenario.name, peer).filter_map(|run| measure.of(&run.figures, process)).collect())
     }
 
     /// Returns a figure as a multiple of the base of the set.
@@ -112,6 +186,7 @@ mod tests {
             assert_eq!(shown(value), text);
         }
         assert_eq!((shown(0.0), shown(-12345.0)), ("0.00".into(), "-12,345".into()));
+        assert_eq!((Measure::ExactlyOnce.shown(100.0), Measure::ExactlyOnce.shown(99.999)), ("100".into(), "99.999".into()));
         assert_eq!((Measure::Memory.shown(30.4), Measure::Memory.shown(2211.0)), ("30".into(), "2,211".into()));
     }
 

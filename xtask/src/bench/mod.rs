@@ -9,9 +9,12 @@
 //! - `record`: the lines of `bench/runs/`
 //! - `figures`: medians and ratios
 //! - `tables`, `chart`: how readers see them
+//! - `compare`: two commits side by side
+//! - `smoke`: each scenario for two seconds, as a test
 //! - `pages`: the tables in `bench/RESULTS.md`, and the chart in `docs/`
 
 mod chart;
+mod compare;
 mod figures;
 mod machine;
 mod pages;
@@ -19,6 +22,7 @@ mod peer;
 mod process;
 mod record;
 mod scenario;
+mod smoke;
 mod stage;
 mod tables;
 
@@ -28,12 +32,17 @@ use std::{fs, io};
 use clap::Args;
 
 pub(crate) use self::pages::{check, write as write_pages};
-use self::peer::Peer;
+use self::peer::{Checkout, Peer};
 use self::record::{Record, Run, Session};
 use self::scenario::{Scenario, Set};
+pub(crate) use self::smoke::run as smoke;
 use crate::report::Report;
 use crate::tally::Tally;
 use crate::workspace;
+
+/// The rounds of a measurement, and of a comparison of two commits.
+const ROUNDS: u32 = 3;
+const CHECK_ROUNDS: u32 = 5;
 
 /// The rounds beyond which nobody waits.
 const MAX_ROUNDS: u32 = 20;
@@ -41,7 +50,7 @@ const MAX_ROUNDS: u32 = 20;
 /// The options of `cargo xtask bench`.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Scenarios such as `echo` or `rooms`, or sets of them: `servers` (the default), `balancers`, `clusters`.
+    /// Scenarios such as `echo` or `rooms`, or sets of them: `servers` (the default), `balancers`, `clusters`, `backends`, `resilience`, `rolling`.
     scenarios: Vec<String>,
     /// Measure these peers alone, commas between.
     #[arg(long, value_delimiter = ',')]
@@ -49,12 +58,12 @@ pub(crate) struct Options {
     /// Measure another server too: a program that listens on the port in `PORT`.
     #[arg(long, value_name = "NAME=PROGRAM")]
     server: Vec<String>,
-    /// How often each peer is measured, in turns.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ROUNDS)))]
-    rounds: u32,
-    /// Seconds that a run measures.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
+    /// How often each peer is measured, in turns: 3 times, or 5 times by `--check`.
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_ROUNDS)))]
+    rounds: Option<u32>,
+    /// Seconds that a run measures: 2, or 60 of clients on bad networks and slow ones.
+    #[arg(long)]
+    seconds: Option<f64>,
     /// Seconds of the same load before.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
@@ -64,6 +73,9 @@ pub(crate) struct Options {
     /// A sentence for the record, such as what else the machine did.
     #[arg(long, requires = "record")]
     note: Option<String>,
+    /// Compare Sociable with itself at this commit, and fail if a figure got worse.
+    #[arg(long, value_name = "COMMIT", conflicts_with_all = ["record", "peers", "server"])]
+    check: Option<String>,
     /// Build without optimizations: to try the command, not the servers.
     #[arg(long)]
     debug: bool,
@@ -88,12 +100,18 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
     if !cfg!(target_os = "linux") {
         return report.skip("bench", "CPU time and memory are read from /proc, which only Linux has");
     }
-    let tools = match peer::build(report, options.debug, &scenarios, &options.peers) {
+    if let Some(before) = &options.check {
+        return match compare::run(report, options, &scenarios, before) {
+            Ok(()) => {}
+            Err(why) => fail(report, &why),
+        };
+    }
+    let tools = match peer::build(report, &Checkout::present(), options.debug, &scenarios, &options.peers) {
         Ok(tools) => tools,
         Err(why) => return fail(report, &why),
     };
     for set in Set::ALL {
-        let scenarios: Vec<_> = scenarios.iter().filter(|scenario| scenario.set == set).copied().collect();
+        let scenarios = of_set(&scenarios, set);
         if scenarios.is_empty() {
             continue;
         }
@@ -124,6 +142,10 @@ pub(crate) fn run(report: &mut Report, options: &Options) {
     }
 }
 
+fn of_set<'a>(scenarios: &[&'a Scenario], set: Set) -> Vec<&'a Scenario> {
+    scenarios.iter().filter(|scenario| scenario.set == set).copied().collect()
+}
+
 fn fail(report: &mut Report, why: &str) {
     report.step("bench", || Err(io::Error::other(why)));
 }
@@ -151,11 +173,14 @@ fn list() {
 fn measure(options: &Options, load: &std::path::Path, peers: &[Peer], scenarios: &[&Scenario]) -> (Record, u64) {
     let cores = machine::Cores::find();
     let (mut runs, mut failed) = (vec![], 0);
-    for round in 1..=options.rounds {
+    let rounds = options.rounds.unwrap_or(if options.check.is_some() { CHECK_ROUNDS } else { ROUNDS });
+    for round in 1..=rounds {
         for scenario in scenarios {
-            for peer in peers.iter().filter(|peer| peer.answers(scenario)) {
+            let times =
+                stage::Run { seconds: options.seconds.unwrap_or(scenario.seconds), warmup: options.warmup, ..stage::Run::default() };
+            for peer in peers {
                 print!("round {round}, {}, {}: ", scenario.name, peer.name);
-                match stage::run(load, peer, scenario, &cores, options.seconds, options.warmup) {
+                match stage::run(load, peer, scenario, &cores, &times) {
                     Ok(figures) => {
                         let run = Run { round, scenario: scenario.name.into(), peer: peer.name.clone(), figures };
                         println!("{}", run.summary());
@@ -174,8 +199,8 @@ fn measure(options: &Options, load: &std::path::Path, peers: &[Peer], scenarios:
         commit: machine::commit(),
         machine: machine::Machine::of_this(),
         is_pinned: cores.are_apart(),
-        rounds: options.rounds,
-        seconds: options.seconds,
+        rounds,
+        seconds: options.seconds.unwrap_or(scenario::SECONDS),
         warmup: options.warmup,
         peers: peers.iter().map(Peer::version).collect(),
         note: options.note.clone(),

@@ -22,6 +22,35 @@ pub(super) struct Tools {
     is_debug: bool,
 }
 
+impl Tools {
+    /// Returns the programs in an output folder of cargo.
+    pub(super) fn of(target: &Path, is_debug: bool) -> Self {
+        let folder = target.join(if is_debug { "debug" } else { "release" });
+        Self {
+            load: folder.join("sociable-load"),
+            sociable: folder.join("examples/bench"),
+            floor: folder.join("sociable-floor"),
+            balancer: folder.join("sociable-balancer"),
+            gateway: folder.join("examples/gateway_bench"),
+            is_debug,
+        }
+    }
+}
+
+/// A checkout of this repository, and the output folder of cargo.
+#[derive(Debug)]
+pub(super) struct Checkout {
+    pub(super) root: PathBuf,
+    pub(super) target: PathBuf,
+}
+
+impl Checkout {
+    /// Returns the one that this program is of.
+    pub(super) fn present() -> Self {
+        Self { root: workspace::root().into(), target: workspace::target() }
+    }
+}
+
 /// A server that can be measured.
 #[derive(Debug)]
 pub(super) struct Recipe {
@@ -75,14 +104,18 @@ const fn recipe(set: Set, name: &'static str, title: &'static str, kind: Kind) -
     Recipe { set, name, title, is_default: true, kind }
 }
 
-pub(super) const RECIPES: [Recipe; 17] = [
+const fn extra(recipe: Recipe) -> Recipe {
+    Recipe { is_default: false, ..recipe }
+}
+
+pub(super) const RECIPES: [Recipe; 25] = [
     recipe(Set::Servers, "sociable", "Sociable", Kind::Sociable),
     recipe(Set::Servers, "floor", "bare epoll loop", Kind::Floor),
     recipe(Set::Servers, "socketioxide", "socketioxide", Kind::Socketioxide),
     recipe(Set::Servers, "bun", "Bun", Kind::Bun),
     recipe(Set::Servers, "node", "Node.js", Kind::Node),
-    Recipe { is_default: false, ..recipe(Set::Servers, "python", "python-socketio", Kind::Python) },
-    Recipe { is_default: false, ..recipe(Set::Servers, "sociable-plain", "Sociable in an HttpServer", Kind::PlainSociable) },
+    extra(recipe(Set::Servers, "python", "python-socketio", Kind::Python)),
+    extra(recipe(Set::Servers, "sociable-plain", "Sociable in an HttpServer", Kind::PlainSociable)),
     recipe(Set::Balancers, "sociable-balancer", "Sociable", Kind::SociableBalancer),
     recipe(Set::Balancers, "nginx", "nginx", Kind::Nginx),
     recipe(Set::Balancers, "haproxy", "HAProxy", Kind::Haproxy),
@@ -93,21 +126,32 @@ pub(super) const RECIPES: [Recipe; 17] = [
     recipe(Set::Clusters, "node-redis-streams", "Node.js, Redis streams", Kind::NodeRedis("streams")),
     recipe(Set::Backends, "sociable-gateway", "Sociable", Kind::SociableGateway),
     recipe(Set::Backends, "express", "Express", Kind::Express),
+    recipe(Set::Resilience, "sociable", "Sociable", Kind::Sociable),
+    recipe(Set::Resilience, "socketioxide", "socketioxide", Kind::Socketioxide),
+    recipe(Set::Resilience, "node", "Node.js", Kind::Node),
+    extra(recipe(Set::Resilience, "sociable-nats", "Sociable, NATS", Kind::SociableNats)),
+    extra(recipe(Set::Resilience, "node-redis-streams", "Node.js, Redis streams", Kind::NodeRedis("streams"))),
+    recipe(Set::Rolling, "sociable-nats", "Sociable, NATS", Kind::SociableNats),
+    recipe(Set::Rolling, "socketioxide-redis", "socketioxide, Redis", Kind::SocketioxideRedis),
+    recipe(Set::Rolling, "node-redis-streams", "Node.js, Redis streams", Kind::NodeRedis("streams")),
 ];
 
-/// The programs beside the server.
-#[derive(Clone, Debug)]
-pub(super) enum Beside {
-    Nothing,
-    /// A broker for two nodes: its program, and the variable of the nodes with its address. `{port}` is replaced in both.
-    Broker {
-        program: Program,
-        variable: (&'static str, &'static str),
-    },
+/// The programs beside the servers.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Beside {
+    /// A broker for all nodes.
+    pub(super) broker: Option<Broker>,
     /// A balancer before the servers.
-    Balancer(Balancer),
+    pub(super) balancer: Option<Balancer>,
     /// A backend that the server asks. The variable `WEBHOOK` of the server has its address.
-    Backend(Program),
+    pub(super) backend: Option<Program>,
+}
+
+/// A broker, and the variable of the nodes with its address. In both, `{port}` is replaced, and `{folder}` by an empty folder.
+#[derive(Clone, Debug)]
+pub(super) struct Broker {
+    pub(super) program: Program,
+    pub(super) variable: (&'static str, &'static str),
 }
 
 /// A balancer, and the file of its settings if it has one.
@@ -129,12 +173,6 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Returns whether the server can answer the load.
-    pub(super) fn answers(&self, scenario: &Scenario) -> bool {
-        // The loop speaks WebSocket alone.
-        self.name != "floor" || scenario.name != "polling"
-    }
-
     /// Returns the command of a server.
     pub(super) fn server(&self, scenario: &Scenario, port: u16) -> Program {
         let server = self.server.clone().env("PORT", port.to_string());
@@ -155,37 +193,41 @@ fn wanted(set: Set, named: &[String]) -> impl Iterator<Item = &'static Recipe> {
     })
 }
 
-/// Builds the programs of this repository that the peers need.
-pub(super) fn build(report: &mut Report, is_debug: bool, scenarios: &[&Scenario], named: &[String]) -> Result<Tools, String> {
-    let sets = Set::ALL.into_iter().filter(|&set| scenarios.iter().any(|scenario| scenario.set == set));
-    let kinds: Vec<_> = sets.flat_map(|set| wanted(set, named)).map(|recipe| recipe.kind).collect();
-    let built = |args: &[&str]| {
+/// Builds the programs of a checkout that the peers of some scenarios need, and the instruments of this one.
+pub(super) fn build(
+    report: &mut Report,
+    checkout: &Checkout,
+    is_debug: bool,
+    scenarios: &[&Scenario],
+    named: &[String],
+) -> Result<Tools, String> {
+    let is_wanted = |set: &Set| scenarios.iter().any(|scenario| scenario.set == *set);
+    let recipes: Vec<_> = Set::ALL.into_iter().filter(is_wanted).flat_map(|set| wanted(set, named)).collect();
+    let needs = |is_needed: fn(&Recipe) -> bool| recipes.iter().any(|recipe| is_needed(recipe));
+    let mut built = |name: &str, args: &[&str]| {
         let mut command = cargo(&["build"]);
         command.args(if is_debug { None } else { Some("--release") }).args(args);
-        command
+        report.check(name, command.current_dir(&checkout.root).env("CARGO_TARGET_DIR", &checkout.target))
     };
+    // Those of this checkout measure all.
     let instruments = ["--package", "sociable-load", "--package", "sociable-floor", "--bins"];
-    let mut is_built = report.check("build of the instruments", &mut built(&instruments));
-    if kinds.iter().any(|kind| kind.has_sociable()) {
-        is_built &= report.check("build of the server", &mut built(&["--package", "sociable", "--example", "bench"]));
+    let mut is_built = checkout.root != workspace::root() || built("build of the instruments", &instruments);
+    if needs(|recipe| recipe.kind.has_sociable()) {
+        is_built &= built("build of the server", &["--package", "sociable", "--example", "bench"]);
     }
-    if kinds.iter().any(|kind| matches!(kind, Kind::SociableGateway | Kind::Express)) {
-        is_built &= report.check("build of the gateway", &mut built(&["--package", "sociable-gateway", "--example", "gateway_bench"]));
+    if needs(|recipe| matches!(recipe.kind, Kind::SociableGateway | Kind::Express)) {
+        is_built &= built("build of the gateway", &["--package", "sociable-gateway", "--example", "gateway_bench"]);
     }
-    if kinds.iter().any(|kind| matches!(kind, Kind::SociableBalancer)) {
-        let balancer = ["--package", "sociable-balancer", "--bin", "sociable-balancer"];
-        is_built &= report.check("build of the balancer", &mut built(&balancer));
+    if needs(Recipe::has_our_balancer) {
+        is_built &= built("build of the balancer", &["--package", "sociable-balancer", "--bin", "sociable-balancer"]);
     }
-    let folder = workspace::target().join(if is_debug { "debug" } else { "release" });
-    let tools = Tools {
-        load: folder.join("sociable-load"),
-        sociable: folder.join("examples/bench"),
-        floor: folder.join("sociable-floor"),
-        balancer: folder.join("sociable-balancer"),
-        gateway: folder.join("examples/gateway_bench"),
-        is_debug,
-    };
-    if is_built { Ok(tools) } else { Err("the programs do not compile".into()) }
+    if is_built { Ok(Tools::of(&checkout.target, is_debug)) } else { Err("the programs do not compile".into()) }
+}
+
+/// Prepares Sociable as a peer of a set, from these programs and under this name.
+pub(super) fn prepare_ours(report: &mut Report, set: Set, tools: &Tools, name: &str) -> Result<Peer, String> {
+    let recipe = RECIPES.iter().find(|recipe| recipe.set == set && recipe.name == set.ours()).ok_or("the set has no recipe")?;
+    Ok(Peer { name: name.into(), ..recipe.prepare(report, tools)? })
 }
 
 /// Prepares the peers of a set: all defaults, or those that are named. Peers that cannot be had are skipped aloud.
@@ -209,71 +251,78 @@ pub(super) fn prepare(report: &mut Report, set: Set, tools: &Tools, named: &[Str
                 return Err(format!("there is no program {program}"));
             }
             let (name, title) = (name.to_owned(), name.to_owned());
-            peers.push(Peer { name, title, version: String::new(), server: Program::new(path), beside: Beside::Nothing });
+            peers.push(Peer { name, title, version: String::new(), server: Program::new(path), beside: Beside::default() });
         }
     }
     Ok(peers)
 }
 
 impl Recipe {
+    /// Returns whether the balancer of Sociable is before the servers.
+    fn has_our_balancer(&self) -> bool {
+        match self.kind {
+            Kind::SociableBalancer => true,
+            Kind::SociableNats => self.set == Set::Rolling,
+            _ => false,
+        }
+    }
+
     fn prepare(&self, report: &mut Report, tools: &Tools) -> Result<Peer, String> {
-        let ours = env!("CARGO_PKG_VERSION").to_owned();
+        let ours = || env!("CARGO_PKG_VERSION").to_owned();
         let sociable = || Program::new(&tools.sociable);
-        let (server, version, beside) = match self.kind {
-            Kind::Sociable => (sociable(), ours, Beside::Nothing),
-            Kind::PlainSociable => (sociable().env("PLAIN", "1"), ours, Beside::Nothing),
-            Kind::Floor => (Program::new(&tools.floor), String::new(), Beside::Nothing),
-            Kind::Socketioxide => {
-                let (program, version) = socketioxide(report, tools.is_debug)?;
-                (program, version, Beside::Nothing)
-            }
-            Kind::Bun => {
-                let (program, version) = bun(report)?;
-                (program, version, Beside::Nothing)
-            }
-            Kind::Node => {
-                let (program, version) = node(report)?;
-                (program, version, Beside::Nothing)
-            }
-            Kind::Python => {
-                let (program, version) = python(report)?;
-                (program, version, Beside::Nothing)
-            }
-            Kind::SociableBalancer => (sociable(), ours, Beside::Balancer(Balancer::Sociable(tools.balancer.clone()))),
-            Kind::Nginx => {
-                let path = needed("nginx", "nginx")?;
-                (sociable(), version_of(&path, &["-v"]), Beside::Balancer(Balancer::Nginx(path)))
-            }
-            Kind::Haproxy => {
-                let path = needed("haproxy", "haproxy")?;
-                (sociable(), version_of(&path, &["-v"]), Beside::Balancer(Balancer::Haproxy(path)))
+        let mut beside = Beside::default();
+        let (mut server, version) = match self.kind {
+            Kind::Sociable | Kind::SociableBalancer => (sociable(), ours()),
+            Kind::PlainSociable => (sociable().env("PLAIN", "1"), ours()),
+            Kind::Floor => (Program::new(&tools.floor), String::new()),
+            Kind::Socketioxide => socketioxide(report, tools.is_debug)?,
+            Kind::Bun => bun(report)?,
+            Kind::Node => node(report)?,
+            Kind::Python => python(report)?,
+            Kind::Nginx | Kind::Haproxy => {
+                let name = if matches!(self.kind, Kind::Nginx) { "nginx" } else { "haproxy" };
+                let path = needed(name, name)?;
+                let version = version_of(&path, &["-v"]);
+                beside.balancer = Some(if name == "nginx" { Balancer::Nginx(path) } else { Balancer::Haproxy(path) });
+                (sociable(), version)
             }
             Kind::SociableNats => {
-                let path = match std::env::var_os("NATS_SERVER") {
-                    Some(path) => path.into(),
-                    None => needed("nats-server", "nats-server")?,
-                };
-                let version = format!("{ours}, NATS {}", version_of(&path, &["--version"]));
-                let program = Program::new(path).args(["-a", "127.0.0.1", "-p", "{port}"]);
-                (sociable(), version, Beside::Broker { program, variable: ("NATS", "nats://127.0.0.1:{port}") })
+                let (broker, version) = nats(self.set.has_recovery())?;
+                beside.broker = Some(broker);
+                (sociable(), format!("{}, NATS {version}", ours()))
             }
             Kind::SocketioxideRedis => {
                 let (broker, redis) = redis()?;
+                beside.broker = Some(broker);
                 let (program, version) = socketioxide(report, tools.is_debug)?;
-                (program, format!("{version}, Redis {redis}"), broker)
+                (program, format!("{version}, Redis {redis}"))
             }
             Kind::NodeRedis(adapter) => {
                 let (broker, redis) = redis()?;
+                beside.broker = Some(broker);
                 let (program, version) = node(report)?;
-                (program.env("ADAPTER", adapter), format!("{version}, Redis {redis}"), broker)
+                (program.env("ADAPTER", adapter), format!("{version}, Redis {redis}"))
             }
-            Kind::SociableGateway => (Program::new(&tools.gateway), ours, backend(tools)),
+            Kind::SociableGateway => {
+                beside.backend = Some(backend(tools));
+                (Program::new(&tools.gateway), ours())
+            }
             Kind::Express => {
+                beside.backend = Some(backend(tools));
                 let (program, version) = node(report)?;
                 let server = folder("node").join("express.js").to_string_lossy().into_owned();
-                (Program { args: vec![server], ..program }, version, backend(tools))
+                (Program { args: vec![server], ..program }, version)
             }
         };
+        if self.set.has_recovery() {
+            let history = if matches!(self.kind, Kind::SociableNats) { "JETSTREAM" } else { "RECOVERY" };
+            server = server.env(history, "1");
+        }
+        if self.has_our_balancer() {
+            beside.balancer = Some(Balancer::Sociable(tools.balancer.clone()));
+        } else if self.set == Set::Rolling {
+            beside.balancer = Some(Balancer::Nginx(needed("nginx", "nginx")?));
+        }
         Ok(Peer { name: self.name.into(), title: self.title.into(), version, server, beside })
     }
 }
@@ -358,16 +407,28 @@ fn python(report: &mut Report) -> Result<(Program, String), String> {
 }
 
 /// Returns the backend of both servers, which gives the arguments of an event back.
-fn backend(tools: &Tools) -> Beside {
-    Beside::Backend(Program::new(&tools.gateway).env("BACKEND", "1"))
+fn backend(tools: &Tools) -> Program {
+    Program::new(&tools.gateway).env("BACKEND", "1")
+}
+
+/// Returns NATS as the broker of a cluster, with JetStream if sessions are recovered, and its version.
+fn nats(has_recovery: bool) -> Result<(Broker, String), String> {
+    let path = match std::env::var_os("NATS_SERVER") {
+        Some(path) => path.into(),
+        None => needed("nats-server", "nats-server")?,
+    };
+    let version = version_of(&path, &["--version"]);
+    let program = Program::new(path).args(["-a", "127.0.0.1", "-p", "{port}"]);
+    let program = if has_recovery { program.args(["-js", "-sd", "{folder}"]) } else { program };
+    Ok((Broker { program, variable: ("NATS", "nats://127.0.0.1:{port}") }, version))
 }
 
 /// Returns Redis as the broker of a cluster, and its version.
-fn redis() -> Result<(Beside, String), String> {
+fn redis() -> Result<(Broker, String), String> {
     let path = needed("redis-server", "redis-server")?;
     let version = version_of(&path, &["--version"]);
     let program = Program::new(path).args(["--port", "{port}", "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"]);
-    Ok((Beside::Broker { program, variable: ("REDIS_URL", "redis://127.0.0.1:{port}") }, version))
+    Ok((Broker { program, variable: ("REDIS_URL", "redis://127.0.0.1:{port}") }, version))
 }
 
 #[cfg(test)]
@@ -389,12 +450,14 @@ mod tests {
     }
 
     #[test]
-    fn names_of_peers_differ() {
+    fn names_of_peers_differ_within_a_set() {
         for (at, recipe) in RECIPES.iter().enumerate() {
-            assert!(RECIPES[..at].iter().all(|other| other.name != recipe.name), "{}", recipe.name);
+            let is_other = |other: &Recipe| (other.set, other.name) != (recipe.set, recipe.name);
+            assert!(RECIPES[..at].iter().all(is_other), "{}", recipe.name);
         }
         for set in Set::ALL {
-            assert!(RECIPES.iter().any(|recipe| recipe.name == set.base()), "ratios need {}", set.base());
+            let has = |name: &str| RECIPES.iter().any(|recipe| recipe.set == set && recipe.name == name);
+            assert!(has(set.base()) && has(set.ours()), "ratios need {}", set.base());
         }
     }
 }

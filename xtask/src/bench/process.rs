@@ -17,6 +17,9 @@ const STARTING: Duration = Duration::from_secs(15);
 /// The time that a server has between SIGTERM and SIGKILL.
 const ENDING: Duration = Duration::from_secs(3);
 
+/// The same of a server that is replaced while clients are connected to it.
+const DRAINING: Duration = Duration::from_secs(30);
+
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The ports of servers. They lie below those that the kernel gives to clients.
@@ -52,31 +55,55 @@ impl Program {
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
-    log: PathBuf,
+    /// The way to start a successor.
+    launch: Launch,
+}
+
+/// A program with its place.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    /// The name of the log.
+    pub(super) name: String,
+    pub(super) program: Program,
+    /// The core that it is bound to.
+    pub(super) core: Option<usize>,
+    /// The port that it listens on.
+    pub(super) port: u16,
 }
 
 impl Process {
-    /// Starts a program on a core, if given, and waits until it listens on the port.
-    pub(super) fn start(name: &str, program: &Program, core: Option<usize>, port: u16) -> io::Result<Self> {
+    /// Starts a program, and waits until it listens on its port.
+    pub(super) fn start(launch: Launch) -> io::Result<Self> {
+        let Launch { name, program, core, port } = &launch;
         let folder = workspace::target().join("bench/logs");
         fs::create_dir_all(&folder)?;
         let log = folder.join(format!("{name}.log"));
         let output = File::create(&log)?;
-        let mut command = pinned(&program.path, core);
+        let mut command = pinned(&program.path, *core);
         command.args(&program.args).envs(program.env.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
-        let mut process = Self { child: command.spawn()?, log };
+        let mut child = command.spawn()?;
         let begun = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
-            let ended = process.child.try_wait()?;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, *port)).is_err() {
+            let ended = child.try_wait()?;
             if ended.is_some() || begun.elapsed() > STARTING {
+                end(&mut child, ENDING);
                 let cause = ended.map_or_else(|| "it does not listen".into(), |status| status.to_string());
-                let log = process.log.display();
-                return Err(io::Error::other(format!("cannot start {name}: {cause}; see {log}")));
+                return Err(io::Error::other(format!("cannot start {name}: {cause}; see {}", log.display())));
             }
             thread::sleep(PAUSE);
         }
-        Ok(process)
+        Ok(Self { child, launch })
+    }
+
+    /// Ends the program by a signal, such as `KILL`, and starts its successor at once.
+    pub(super) fn replace(&mut self, signal: &str) -> io::Result<()> {
+        signalled(&self.child, signal);
+        if !has_ended(&mut self.child, DRAINING) {
+            return Err(io::Error::other(format!("{} does not end by SIG{signal}", self.launch.name)));
+        }
+        *self = Self::start(self.launch.clone())?;
+        Ok(())
     }
 
     pub(super) fn id(&self) -> u32 {
@@ -93,19 +120,35 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // A program that starts others ends them on SIGTERM.
-        let asked = Command::new("kill").arg(self.id().to_string()).stderr(Stdio::null()).status();
-        let begun = Instant::now();
-        while asked.is_ok() && begun.elapsed() < ENDING {
-            if !matches!(self.child.try_wait(), Ok(None)) {
-                return;
-            }
-            thread::sleep(PAUSE);
-        }
-        // The program may have ended at this moment.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        end(&mut self.child, ENDING);
     }
+}
+
+/// Ends a program. One that starts others ends them on SIGTERM.
+fn end(child: &mut Child, patience: Duration) {
+    signalled(child, "TERM");
+    if !has_ended(child, patience) {
+        // The program may have ended at this moment.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+/// Sends a signal. A program that has ended needs none.
+fn signalled(child: &Child, signal: &str) {
+    let _ = Command::new("kill").args(["-s", signal, &child.id().to_string()]).stderr(Stdio::null()).status();
+}
+
+/// Waits for the end of a program. Returns whether it ended in time.
+fn has_ended(child: &mut Child, patience: Duration) -> bool {
+    let begun = Instant::now();
+    while matches!(child.try_wait(), Ok(None)) {
+        if begun.elapsed() > patience {
+            return false;
+        }
+        thread::sleep(PAUSE);
+    }
+    true
 }
 
 /// Returns a command that runs on one core alone, if given.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::machine::Machine;
+use super::scenario::Scenario;
 
 /// The facts of all runs of a file: its first line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -55,6 +56,20 @@ pub(super) struct Figures {
     pub(super) p50_us: Option<f64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) p99_us: Option<f64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) p999_us: Option<f64>,
+    /// The round trips a second that the server reached before a paced load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) peak_per_second: Option<f64>,
+    /// Memory and cores at their highest, by the names of processes.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) peaks: BTreeMap<String, Peak>,
+    /// The clients that came back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) returns: Option<Returns>,
+    /// The slow clients that the server disconnected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) slow_closed: Option<u64>,
     pub(super) server_demand: f64,
     pub(super) client_demand: f64,
     pub(super) other_cores: f64,
@@ -63,6 +78,43 @@ pub(super) struct Figures {
     pub(super) duplicates: u64,
     pub(super) disorder: u64,
     pub(super) disconnects: u64,
+}
+
+/// The most that processes of a name used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Peak {
+    /// Resident bytes at the beginning of the measured time.
+    pub(super) start_bytes: u64,
+    pub(super) bytes: u64,
+    /// Cores that were busy for a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cores: Option<f64>,
+}
+
+/// The connections that were lost, and the clients that came back. The load generator explains each figure.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Returns {
+    pub(super) losses: u64,
+    pub(super) attempts: u64,
+    pub(super) unreachable: u64,
+    pub(super) refused: u64,
+    pub(super) failed: u64,
+    pub(super) recovered: u64,
+    pub(super) fresh: u64,
+    pub(super) absent: u64,
+    pub(super) missed: u64,
+    pub(super) exactly_once: f64,
+    pub(super) away: Option<Spread>,
+    pub(super) backoff: Option<Spread>,
+    pub(super) back: Option<Spread>,
+}
+
+/// Milliseconds until a share of the clients is through.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Spread {
+    pub(super) p50_ms: Option<f64>,
+    pub(super) p99_ms: Option<f64>,
+    pub(super) all_ms: Option<f64>,
 }
 
 impl Figures {
@@ -76,6 +128,10 @@ impl Figures {
             per_second: number("per_second"),
             p50_us: latency("p50_us"),
             p99_us: latency("p99_us"),
+            p999_us: latency("p999_us"),
+            peak_per_second: report["peak_per_second"].as_f64(),
+            returns: Option::deserialize(&report["returns"])?,
+            slow_closed: report["slow_closed"].as_u64(),
             server_demand: number("server_demand"),
             client_demand: number("client_demand"),
             other_cores: number("other_cores"),
@@ -94,6 +150,10 @@ impl Figures {
             if let Some(bytes) = process["bytes_per_connection"].as_f64() {
                 add(&mut figures.bytes, name, bytes);
             }
+            let peak = figures.peaks.entry(name.to_owned()).or_default();
+            peak.start_bytes += process["bytes"].as_u64().unwrap_or_default();
+            peak.bytes += process["peak_bytes"].as_u64().unwrap_or_default();
+            peak.cores = process["peak_cores"].as_f64().map(|cores| peak.cores.unwrap_or_default() + cores);
         }
         Ok(figures)
     }
@@ -110,13 +170,25 @@ fn add(sums: &mut BTreeMap<String, f64>, name: &str, value: f64) {
     *sum = ((*sum + value) * 1_000.0).round() / 1_000.0;
 }
 
+impl Record {
+    /// Returns the faults and the disorder of a peer in a scenario.
+    pub(super) fn faults_of(&self, scenario: &Scenario, peer: &str) -> u64 {
+        let runs = self.runs.iter().filter(|run| run.scenario == scenario.name && run.peer == peer);
+        runs.map(|run| run.figures.faults() + run.figures.disorder).sum()
+    }
+}
+
 impl Run {
     /// Returns the figures as a line for the terminal.
     pub(super) fn summary(&self) -> String {
         let cpu = self.figures.cpu_us.iter().map(|(name, cpu)| format!("{name} {cpu} µs"));
         let bytes = self.figures.bytes.iter().map(|(name, bytes)| format!("{name} {bytes} bytes"));
         let faults = Some(self.figures.faults()).filter(|&faults| faults > 0).map(|faults| format!("{faults} faults"));
-        cpu.chain(bytes).chain(faults).collect::<Vec<_>>().join(", ")
+        let returns = self.figures.returns.iter().map(|returns| {
+            let Returns { losses, recovered, fresh, missed, exactly_once, .. } = returns;
+            format!("{losses} losses, {recovered} recovered, {fresh} new, {missed} messages missed, {exactly_once} % once")
+        });
+        cpu.chain(bytes).chain(returns).chain(faults).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -1,13 +1,13 @@
 //! The processes of one run: servers, what is beside them, and the load generator.
 
 use std::fs;
-use std::io;
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use super::machine::Cores;
-use super::peer::{Balancer, Beside, Peer};
-use super::process::{Process, Program, free_port};
+use super::peer::{Balancer, Peer};
+use super::process::{Launch, Process, Program, free_port};
 use super::record::Figures;
 use super::scenario::Scenario;
 use crate::{tools, workspace};
@@ -15,30 +15,48 @@ use crate::{tools, workspace};
 /// The time beyond which a load generator hangs. It stops by itself before.
 const LIMIT_SECS: u32 = 330;
 
-/// The nodes of a cluster.
-const NODES: usize = 2;
+/// The line by which the load generator asks for another server, before the signal that ends the first.
+const REPLACE: &str = "replace ";
+
+/// A process with its name in the report.
+#[derive(Debug)]
+struct Member {
+    name: String,
+    process: Process,
+    /// The process that works: that of the program, or its child.
+    id: u32,
+}
 
 /// All processes of a run. They end with it, the last one first.
 #[derive(Debug, Default)]
 struct Stage {
-    /// The processes with their names in the report.
-    processes: Vec<(String, u32)>,
+    /// The beginning of the names of all logs.
+    log: String,
+    members: Vec<Member>,
     /// The addresses of the load.
     addresses: Vec<String>,
-    running: Vec<Process>,
 }
 
 impl Drop for Stage {
     fn drop(&mut self) {
-        while let Some(process) = self.running.pop() {
-            drop(process);
+        while let Some(member) = self.members.pop() {
+            drop(member);
         }
     }
 }
 
+/// The times of a run, and what changes its load.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Run {
+    pub(super) seconds: f64,
+    pub(super) warmup: f64,
+    /// Arguments of the load generator that replace those of the scenario.
+    pub(super) more: Vec<String>,
+}
+
 /// Measures a peer in a scenario.
-pub(super) fn run(load: &Path, peer: &Peer, scenario: &Scenario, cores: &Cores, seconds: f64, warmup: f64) -> io::Result<Figures> {
-    let stage = Stage::set(peer, scenario, cores)?;
+pub(super) fn run(load: &Path, peer: &Peer, scenario: &Scenario, cores: &Cores, run: &Run) -> io::Result<Figures> {
+    let mut stage = Stage::set(peer, scenario, cores)?;
     let mut command = match cores.load {
         Some(core) => {
             let mut command = tools::limited("taskset", LIMIT_SECS);
@@ -47,86 +65,117 @@ pub(super) fn run(load: &Path, peer: &Peer, scenario: &Scenario, cores: &Cores, 
         }
         None => tools::limited(&load.to_string_lossy(), LIMIT_SECS),
     };
-    let processes: Vec<_> = stage.processes.iter().map(|(name, id)| format!("{name}={id}")).collect();
+    let processes: Vec<_> = stage.members.iter().map(|Member { name, id, .. }| format!("{name}={id}")).collect();
     command.args(scenario.load).args(["--server", &stage.addresses.join(","), "--process", &processes.join(",")]);
-    command.args(["--seconds", &seconds.to_string(), "--warmup", &warmup.to_string()]);
-    let output = command.stdin(Stdio::null()).stderr(Stdio::piped()).output()?;
-    if output.stdout.is_empty() {
-        return Err(io::Error::other(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
+    if scenario.set.has_recovery() {
+        // Each address has some 28,000 ports, and those of closed connections rest for a minute.
+        command.args(["--sources", "16"]);
     }
-    Figures::read(&output.stdout).map_err(|error| io::Error::other(format!("cannot read the report: {error}")))
+    command.args(["--seconds", &run.seconds.to_string(), "--warmup", &run.warmup.to_string()]).args(&run.more);
+    let report = attended(&mut command, &mut stage)?;
+    Figures::read(report.as_bytes()).map_err(|error| io::Error::other(format!("cannot read the report: {error}")))
+}
+
+/// Runs the load generator, replaces a server when it asks for it, and returns its report.
+fn attended(command: &mut Command, stage: &mut Stage) -> io::Result<String> {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
+    let (mut answers, mut failure) = (child.stdin.take(), None);
+    let mut report = None;
+    for line in child.stdout.take().into_iter().flat_map(|output| BufReader::new(output).lines()) {
+        let line = line?;
+        let Some(signal) = line.strip_prefix(REPLACE) else {
+            report = Some(line);
+            continue;
+        };
+        let answered = stage.replace(signal).and_then(|successor| match &mut answers {
+            Some(answers) => writeln!(answers, "{successor}"),
+            None => Ok(()),
+        });
+        // Without an answer the load generator ends by itself.
+        if let Err(error) = answered {
+            answers = None;
+            failure = Some(error);
+        }
+    }
+    let mut errors = String::new();
+    if let Some(mut output) = child.stderr.take() {
+        output.read_to_string(&mut errors)?;
+    }
+    child.wait()?;
+    match (failure, report) {
+        (Some(failure), _) => Err(failure),
+        (None, Some(report)) => Ok(report),
+        (None, None) => Err(io::Error::other(errors.trim().to_owned())),
+    }
 }
 
 impl Stage {
     fn set(peer: &Peer, scenario: &Scenario, cores: &Cores) -> io::Result<Self> {
-        let mut stage = Self::default();
-        match &peer.beside {
-            Beside::Nothing => {
-                let port = stage.server("server", peer, scenario, cores.server, None)?;
-                stage.addresses.push(address(port));
+        let log = format!("{}-{}", scenario.name, peer.name);
+        let mut stage = Self { log, members: vec![], addresses: vec![] };
+        let subject = scenario.set.subject();
+        let core = |name: &str| if name == subject { cores.server } else { cores.load };
+        let mut variables = vec![];
+        let mut nats = None;
+        if let Some(broker) = &peer.beside.broker {
+            let port = free_port()?;
+            let folder = workspace::target().join(format!("bench/brokers/{port}"));
+            let mut program = broker.program.clone();
+            for arg in &mut program.args {
+                *arg = arg.replace("{port}", &port.to_string()).replace("{folder}", &folder.to_string_lossy());
             }
-            Beside::Broker { program, variable: (name, value) } => {
-                let port = free_port()?;
-                let mut program = program.clone();
-                for arg in &mut program.args {
-                    *arg = arg.replace("{port}", &port.to_string());
-                }
-                stage.start("broker", "broker", &program, cores.load, port)?;
-                let variable = (*name, value.replace("{port}", &port.to_string()));
-                for node in 1..=NODES {
-                    let port = stage.server(&format!("node{node}"), peer, scenario, cores.server, Some(&variable))?;
-                    stage.addresses.push(address(port));
-                }
+            // A broker that remembered the last run would begin with its messages.
+            let _ = fs::remove_dir_all(&folder);
+            fs::create_dir_all(&folder)?;
+            stage.start("broker", program, core("broker"), port)?;
+            let (name, value) = &broker.variable;
+            let value = value.replace("{port}", &port.to_string());
+            nats = value.starts_with("nats:").then(|| value.clone());
+            variables.push((*name, value));
+        }
+        if let Some(backend) = &peer.beside.backend {
+            let port = free_port()?;
+            stage.start("backend", backend.clone().env("PORT", port.to_string()), core("backend"), port)?;
+            variables.push(("WEBHOOK", format!("http://{}/", address(port))));
+        }
+        for node in 1..=scenario.servers {
+            let port = free_port()?;
+            let mut program = peer.server(scenario, port);
+            if peer.beside.balancer.is_some() {
+                program = program.env("ADVERTISE", address(port));
             }
-            Beside::Backend(program) => {
-                let port = free_port()?;
-                let program = program.clone().env("PORT", port.to_string());
-                stage.start("backend", "backend", &program, cores.load, port)?;
-                let variable = ("WEBHOOK", format!("http://{}/", address(port)));
-                let port = stage.server("server", peer, scenario, cores.server, Some(&variable))?;
-                stage.addresses.push(address(port));
+            for (name, value) in &variables {
+                program = program.env(name, value.clone());
             }
-            Beside::Balancer(balancer) => {
-                let mut servers = vec![];
-                for node in 1..=scenario.servers {
-                    let port = stage.server(&format!("node{node}"), peer, scenario, cores.load, None)?;
-                    servers.push(address(port));
-                }
-                let port = free_port()?;
-                let program = balancer.program(port, &servers)?;
-                let process = Process::start(&peer.name, &program, cores.server, port)?;
-                let id = if matches!(balancer, Balancer::Nginx(_)) { process.worker_id() } else { process.id() };
-                stage.processes.push(("balancer".into(), id));
-                stage.running.push(process);
-                stage.addresses.push(address(port));
+            let (name, core) = if subject == "server" { (subject.into(), core(subject)) } else { (format!("node{node}"), core("node")) };
+            stage.start(&name, program, core, port)?;
+            stage.addresses.push(address(port));
+        }
+        if let Some(balancer) = &peer.beside.balancer {
+            let port = free_port()?;
+            let program = balancer.program(port, &stage.addresses, nats.as_deref())?;
+            stage.start("balancer", program, core("balancer"), port)?;
+            if let (Balancer::Nginx(_), Some(member)) = (balancer, stage.members.last_mut()) {
+                member.id = member.process.worker_id();
             }
+            stage.addresses = vec![address(port)];
         }
         Ok(stage)
     }
 
-    fn start(&mut self, name: &str, log: &str, program: &Program, core: Option<usize>, port: u16) -> io::Result<()> {
-        let process = Process::start(log, program, core, port)?;
-        self.processes.push((name.into(), process.id()));
-        self.running.push(process);
+    fn start(&mut self, name: &str, program: Program, core: Option<usize>, port: u16) -> io::Result<()> {
+        let process = Process::start(Launch { name: format!("{}-{name}", self.log), program, core, port })?;
+        self.members.push(Member { name: name.into(), id: process.id(), process });
         Ok(())
     }
 
-    /// Starts a server, and returns its port.
-    fn server(
-        &mut self,
-        name: &str,
-        peer: &Peer,
-        scenario: &Scenario,
-        core: Option<usize>,
-        variable: Option<&(&str, String)>,
-    ) -> io::Result<u16> {
-        let port = free_port()?;
-        let mut program = peer.server(scenario, port);
-        if let Some((name, value)) = variable {
-            program = program.env(name, value);
-        }
-        self.start(name, &format!("{}-{name}", peer.name), &program, core, port)?;
-        Ok(port)
+    /// Replaces the last server, and returns its name and its process as the load generator reads them.
+    fn replace(&mut self, signal: &str) -> io::Result<String> {
+        let is_server = |member: &&mut Member| member.name.starts_with("server") || member.name.starts_with("node");
+        let server = self.members.iter_mut().rfind(is_server).ok_or_else(|| io::Error::other("no server to replace"))?;
+        server.process.replace(signal)?;
+        server.id = server.process.id();
+        Ok(format!("{}={}", server.name, server.id))
     }
 }
 
@@ -135,12 +184,12 @@ fn address(port: u16) -> String {
 }
 
 impl Balancer {
-    /// Returns its command, with one worker before these servers.
-    fn program(&self, port: u16, servers: &[String]) -> io::Result<Program> {
+    /// Returns its command, with one worker before these servers. Ours finds the nodes of a cluster by itself.
+    fn program(&self, port: u16, servers: &[String], nats: Option<&str>) -> io::Result<Program> {
         Ok(match self {
             Self::Sociable(path) => {
-                let args = ["--workers", "1", "--listen", &address(port), "--nodes", &servers.join(",")];
-                Program::new(path).args(args.map(str::to_owned))
+                let (flag, nodes) = nats.map_or_else(|| ("--nodes", servers.join(",")), |nats| ("--nats", nats.to_owned()));
+                Program::new(path).args(["--workers", "1", "--listen", &address(port), flag, &nodes].map(str::to_owned))
             }
             Self::Nginx(path) => {
                 let lines = servers.iter().map(|server| format!("        server {server};"));

@@ -2,9 +2,9 @@
 
 use std::fmt::Write;
 
-use super::figures::{Measure, shown};
+use super::figures::{Figure, Measure, shown};
 use super::record::{Record, Version};
-use super::scenario::{ALL, Scenario, Set};
+use super::scenario::{ALL, Row, Scenario, Set};
 
 /// Returns the tables of a record, with the facts above and below them. Only what can be written to a string is in them, so no write fails.
 pub(super) fn of(set: Set, record: &Record) -> String {
@@ -29,10 +29,9 @@ pub(super) fn of(set: Set, record: &Record) -> String {
     }
     let _ = writeln!(text, "\n{}", head(record));
     for scenario in of_set(set) {
-        row(&mut text, record, scenario, Measure::Cpu, &format!("{}, µs a {}", scenario.title, scenario.per));
-    }
-    for scenario in of_set(set) {
-        row(&mut text, record, scenario, Measure::Memory, "memory of an idle WebSocket, bytes");
+        for line in scenario.rows {
+            row(&mut text, record, scenario, line);
+        }
     }
     if set == Set::Clusters {
         for scenario in of_set(set) {
@@ -59,16 +58,26 @@ impl Version {
     }
 }
 
-/// Writes a row, unless no peer has the figure.
-fn row(text: &mut String, record: &Record, scenario: &Scenario, measure: Measure, title: &str) {
-    let cell = |peer: &Version| {
-        let figure = record.figure(scenario, &peer.name, measure)?;
-        let range = format!("{} ({}–{})", measure.shown(figure.median), measure.shown(figure.lowest), measure.shown(figure.highest));
-        // A floor that takes no memory makes no ratio.
-        let ratio = record.ratio(scenario.set, scenario, &peer.name, measure).filter(|_| measure == Measure::Cpu);
-        Some(ratio.map_or(range.clone(), |ratio| format!("{range} **{ratio:.2}**")))
+/// Writes a row, unless no peer has a figure of it.
+fn row(text: &mut String, record: &Record, scenario: &Scenario, row: &Row) {
+    let cell = |peer: &Version| match row.measures {
+        &[measure] => single(record, scenario, peer, measure),
+        measures => {
+            let figures: Vec<_> = measures.iter().map(|&measure| Some((measure, record.figure(scenario, &peer.name, measure)?))).collect();
+            let shown = |figure: &Option<(Measure, Figure)>| figure.map_or("–".into(), |(measure, figure)| measure.shown(figure.median));
+            figures.iter().any(Option::is_some).then(|| figures.iter().map(shown).collect::<Vec<_>>().join(" / "))
+        }
     };
-    cells(text, title, record.session.peers.iter().map(cell).collect());
+    cells(text, &row.title(scenario), record.session.peers.iter().map(cell).collect());
+}
+
+/// Returns a figure with its range, and the multiple of the base.
+fn single(record: &Record, scenario: &Scenario, peer: &Version, measure: Measure) -> Option<String> {
+    let figure = record.figure(scenario, &peer.name, measure)?;
+    let range = format!("{} ({}–{})", measure.shown(figure.median), measure.shown(figure.lowest), measure.shown(figure.highest));
+    // A floor that takes no memory makes no ratio.
+    let ratio = record.ratio(scenario.set, scenario, &peer.name, measure).filter(|_| measure == Measure::Cpu);
+    Some(ratio.map_or(range.clone(), |ratio| format!("{range} **{ratio:.2}**")))
 }
 
 fn broker_row(text: &mut String, record: &Record, scenario: &Scenario) {

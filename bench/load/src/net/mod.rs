@@ -4,18 +4,24 @@
 
 mod address;
 mod connection;
+mod loss;
 
+use std::collections::HashMap;
 use std::io::{self, Read};
 use std::mem;
-use std::net::{Ipv4Addr, Shutdown};
+use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use flate2::{Decompress, FlushDecompress};
 use memchr::memmem;
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
+use socket2::SockRef;
 
 pub use self::address::{Address, AddressError};
-use self::connection::{Connection, State};
+use self::connection::{Connection, Route, State};
+pub(crate) use self::loss::{Cut, Loss};
+use crate::plan::Plan;
 use crate::{RunError, frame, http, limits};
 
 /// The events of one turn of the loop.
@@ -25,10 +31,31 @@ const EVENTS: usize = 4_096;
 const READ: usize = 256 << 10;
 
 /// The longest wait for events, so that the conditions of the loop are looked at.
-const TURN: Duration = Duration::from_millis(20);
+pub(crate) const TURN: Duration = Duration::from_millis(20);
 
 /// The reactions of a scenario to the messages of servers.
 pub(crate) trait Scenario {
+    /// Does what is due before the loop waits, and returns the longest wait.
+    fn on_turn(&mut self, _net: &mut Net) -> Duration {
+        TURN
+    }
+
+    /// An Engine.IO session, with the handshake as JSON. The client asks for the namespace `/`.
+    fn on_open(&mut self, net: &mut Net, connection: usize, _handshake: &[u8]) {
+        net.send_frame(connection, frame::TEXT, b"40");
+    }
+
+    /// The answer to the CONNECT packet, as JSON.
+    fn on_connect(&mut self, _net: &mut Net, _connection: usize, _answer: &[u8]) {}
+
+    /// A ping of Engine.IO, which is answered already.
+    fn on_ping(&mut self, _net: &mut Net, _connection: usize) {}
+
+    /// The end of a connection that the scenario has not cut.
+    fn on_close(&mut self, net: &mut Net, _connection: usize, loss: Loss) {
+        net.count_disconnect(loss);
+    }
+
     /// A Socket.IO packet, without the `4` of Engine.IO.
     fn on_text(&mut self, _net: &mut Net, _connection: usize, _packet: &[u8]) {}
 
@@ -54,6 +81,8 @@ pub(crate) struct Net {
     to_write: Vec<usize>,
     started: Instant,
     sources: u8,
+    /// The first connection of those with a small window.
+    pub(crate) narrow_from: usize,
     /// The percentage of the WebSockets that offer compression, and the inflater of all.
     deflate: u8,
     inflate: Decompress,
@@ -61,6 +90,10 @@ pub(crate) struct Net {
     inflated: Vec<u8>,
     /// The connections in the namespace `/`.
     ready: usize,
+    /// The ends that the scenario has not heard of.
+    closed: Vec<(usize, Loss)>,
+    /// The streams of silent cuts, by their clients: open, and never read.
+    silenced: HashMap<usize, TcpStream>,
     pub(crate) disconnects: u64,
     pub(crate) protocol_errors: u64,
     pub(crate) last_error: Option<String>,
@@ -78,10 +111,13 @@ impl Net {
             to_write: vec![],
             started: Instant::now(),
             sources,
+            narrow_from: usize::MAX,
             deflate,
             inflate: Decompress::new(false),
             inflated: vec![],
             ready: 0,
+            closed: vec![],
+            silenced: HashMap::new(),
             disconnects: 0,
             protocol_errors: 0,
             last_error: None,
@@ -99,21 +135,23 @@ impl Net {
         self.started.elapsed() >= limits::RUN
     }
 
-    fn open(&mut self, server: &Address, is_http: bool, output: Vec<u8>) -> io::Result<usize> {
-        let at = self.connections.len();
+    /// Starts a connection. The bytes of `output` leave first.
+    fn start(&self, at: usize, server: &Address, is_http: bool, output: Vec<u8>) -> io::Result<Connection> {
         // Both connections of a polling client have one source address.
         let client = if is_http { at / 2 } else { at };
         let source = Ipv4Addr::new(127, 0, 0, 1 + (client % usize::from(self.sources)) as u8);
-        let mut connection = Connection::start(server, (self.sources > 1).then_some(source), is_http, output)?;
-        self.poll.registry().register(&mut connection.stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
-        self.connections.push(connection);
-        Ok(at)
+        let route = Route { server: server.socket(), source: (self.sources > 1).then_some(source), is_narrow: at >= self.narrow_from };
+        let mut connection = Connection::start(&route, is_http, output)?;
+        if let Some(stream) = &mut connection.stream {
+            self.poll.registry().register(stream, Token(at), Interest::READABLE | Interest::WRITABLE)?;
+        }
+        Ok(connection)
     }
 
-    fn open_websocket(&mut self, server: &Address) -> io::Result<usize> {
+    fn start_websocket(&self, at: usize, server: &Address) -> io::Result<Connection> {
         // Spread evenly: with 50, every second client offers compression.
         let share = |client: usize| client * usize::from(self.deflate) / 100;
-        let offers = share(self.connections.len() + 1) > share(self.connections.len());
+        let offers = share(at + 1) > share(at);
         let offer = "Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover; client_no_context_takeover\r\n";
         let request = format!(
             "GET {}?EIO=4&transport=websocket HTTP/1.1\r\nHost: {}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
@@ -122,22 +160,61 @@ impl Net {
             server.socket(),
             if offers { offer } else { "" }
         );
-        self.open(server, false, request.into_bytes())
+        self.start(at, server, false, request.into_bytes())
+    }
+
+    /// Opens a new WebSocket in the place of one that is closed.
+    pub(crate) fn reopen(&mut self, at: usize, server: &Address) {
+        match self.start_websocket(at, server) {
+            Ok(connection) => self.connections[at] = connection,
+            Err(error) => self.closed.push((at, Loss::of("connect", &error))),
+        }
+    }
+
+    /// Cuts a connection. The scenario is not told.
+    pub(crate) fn cut(&mut self, at: usize, cut: Cut) {
+        let Some(mut stream) = self.leave(at) else { return };
+        match cut {
+            Cut::Close => {}
+            // The server sees a reset if the option is set, and a close otherwise.
+            Cut::Reset => drop(SockRef::from(&stream).set_linger(Some(Duration::ZERO))),
+            Cut::Silent => {
+                let _ = self.poll.registry().deregister(&mut stream);
+                self.silenced.insert(at, stream);
+            }
+        }
+    }
+
+    /// Stops reading a connection: the client is a slow one.
+    pub(crate) fn stop_reading(&mut self, at: usize) {
+        self.connections[at].is_muted = true;
+    }
+
+    /// Reads a slow client's connection again.
+    pub(crate) fn read_again(&mut self, scenario: &mut impl Scenario, at: usize) {
+        self.connections[at].is_muted = false;
+        self.read(scenario, at);
     }
 
     /// Opens a connection for HTTP requests.
     pub(crate) fn open_http(&mut self, server: &Address) -> io::Result<usize> {
-        self.open(server, true, vec![])
+        let at = self.connections.len();
+        let connection = self.start(at, server, true, vec![])?;
+        self.connections.push(connection);
+        Ok(at)
     }
 
     /// Opens a WebSocket for each client, and waits until all are in the namespace `/`.
-    pub(crate) fn connect(&mut self, servers: &[Address], clients: usize, handshakes: usize) -> Result<(), RunError> {
-        let begun = Instant::now();
+    pub(crate) fn connect(&mut self, scenario: &mut impl Scenario, plan: &Plan) -> Result<(), RunError> {
+        let (begun, clients) = (Instant::now(), plan.clients);
         while self.ready < clients {
-            while self.connections.len() < clients && self.connections.len() - self.ready < handshakes {
-                self.open_websocket(&servers[self.connections.len() % servers.len()])?;
+            while self.connections.len() < clients && self.connections.len() < self.ready + plan.handshakes {
+                let at = self.connections.len();
+                let connection = self.start_websocket(at, &plan.servers[at % plan.servers.len()])?;
+                self.connections.push(connection);
             }
-            self.turn(&mut Ignore, TURN);
+            let wait = scenario.on_turn(self);
+            self.turn(scenario, wait);
             if self.disconnects > 0 {
                 return Err(RunError::Disconnected(self.last_error.take().unwrap_or_default()));
             }
@@ -180,22 +257,31 @@ impl Net {
 
     fn write(&mut self, at: usize) {
         if let Err(error) = self.connections[at].write() {
-            self.close(at, format!("write: {error}"));
+            self.close(at, Loss::of("write", &error));
         }
     }
 
-    fn close(&mut self, at: usize, why: impl Into<String>) {
+    fn close(&mut self, at: usize, loss: impl Into<Loss>) {
+        if self.leave(at).is_some() {
+            self.closed.push((at, loss.into()));
+        }
+    }
+
+    /// Takes a connection out of the loop, and returns its stream unless it is closed.
+    fn leave(&mut self, at: usize) -> Option<TcpStream> {
         let connection = &mut self.connections[at];
-        if connection.state == State::Closed {
-            return;
+        if connection.state == State::Ready {
+            self.ready = self.ready.saturating_sub(1);
         }
         connection.state = State::Closed;
         connection.output.clear();
-        // The socket may be closed already.
-        let _ = self.poll.registry().deregister(&mut connection.stream);
-        let _ = connection.stream.shutdown(Shutdown::Both);
+        connection.input.clear();
+        connection.stream.take()
+    }
+
+    pub(crate) fn count_disconnect(&mut self, loss: Loss) {
         self.disconnects += 1;
-        self.last_error = Some(why.into());
+        self.last_error = Some(loss.to_string());
     }
 
     fn protocol_error(&mut self, why: String) {
@@ -220,12 +306,15 @@ impl Net {
             if event.is_writable() && !self.connections[at].output.is_empty() {
                 self.write(at);
             }
-            if event.is_readable() || event.is_read_closed() || event.is_error() {
+            if !self.connections[at].is_muted && (event.is_readable() || event.is_read_closed() || event.is_error()) {
                 self.read(scenario, at);
             }
             self.flush();
         }
         self.events = events;
+        for (at, loss) in mem::take(&mut self.closed) {
+            scenario.on_close(self, at, loss);
+        }
     }
 
     /// Turns the loop until `done` says so, or `limit` has passed.
@@ -236,7 +325,8 @@ impl Net {
             if left.is_zero() {
                 return;
             }
-            self.turn(scenario, left.min(TURN));
+            let wait = scenario.on_turn(self);
+            self.turn(scenario, left.min(wait));
         }
     }
 
@@ -244,7 +334,8 @@ impl Net {
         let mut buffer = mem::take(&mut self.buffer);
         // A server that sends faster than its messages are read would hold the loop here.
         while self.connections[at].state != State::Closed && !self.is_over() {
-            match self.connections[at].stream.read(&mut buffer) {
+            let Some(stream) = &mut self.connections[at].stream else { break };
+            match stream.read(&mut buffer) {
                 Ok(0) => self.close(at, "closed by the server"),
                 Ok(count) => {
                     self.take_in(scenario, at, &buffer[..count]);
@@ -255,7 +346,7 @@ impl Net {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => self.close(at, format!("read: {error}")),
+                Err(error) => self.close(at, Loss::of("read", &error)),
             }
         }
         self.buffer = buffer;
@@ -293,7 +384,7 @@ impl Net {
             let Some(end) = memmem::find(input, b"\r\n\r\n") else { return 0 };
             if !input.starts_with(b"HTTP/1.1 101") {
                 let line = input.split(|&byte| byte == b'\r').next().unwrap_or_default();
-                self.close(at, format!("no upgrade: {}", String::from_utf8_lossy(line)));
+                self.close(at, Loss::Rejected(String::from_utf8_lossy(line).into_owned()));
                 return input.len();
             }
             self.connections[at].state = State::Joining;
@@ -337,12 +428,19 @@ impl Net {
     fn on_packet(&mut self, scenario: &mut impl Scenario, at: usize, packet: &[u8]) {
         match packet {
             [b'4', packet @ ..] if self.connections[at].state == State::Ready => scenario.on_text(self, at, packet),
-            [b'4', b'0', ..] => {
+            [b'4', b'0', answer @ ..] => {
                 self.connections[at].state = State::Ready;
                 self.ready += 1;
+                scenario.on_connect(self, at, answer);
             }
-            [b'0', ..] => self.send_frame(at, frame::TEXT, b"40"),
-            [b'2', ..] => self.send_frame(at, frame::TEXT, b"3"),
+            [b'4', b'4', ..] => self.close(at, Loss::Rejected(String::from_utf8_lossy(packet).into_owned())),
+            // A server sends what a recovered client missed before it lets the client in.
+            [b'4', packet @ ..] => scenario.on_text(self, at, packet),
+            [b'0', handshake @ ..] => scenario.on_open(self, at, handshake),
+            [b'2', ..] => {
+                self.send_frame(at, frame::TEXT, b"3");
+                scenario.on_ping(self, at);
+            }
             [b'1', ..] => self.close(at, "Engine.IO close packet"),
             [b'6', ..] => {}
             other => self.protocol_error(format!("packet {:?}", String::from_utf8_lossy(&other[..other.len().min(80)]))),
@@ -351,9 +449,7 @@ impl Net {
 
     /// Closes all connections.
     pub(crate) fn close_all(&mut self) {
-        for connection in self.connections.drain(..) {
-            // A connection that the server has closed needs nothing.
-            let _ = connection.stream.shutdown(Shutdown::Both);
-        }
+        self.connections.clear();
+        self.silenced.clear();
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{ClosedLoop, Counters};
 use crate::histogram::Histogram;
-use crate::net::{Address, Net, Scenario};
+use crate::net::{Address, Ignore, Net, Scenario};
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::{RunError, frame, http, limits};
@@ -52,7 +52,7 @@ struct Backend {
 }
 
 pub(super) fn run(net: &mut Net, plan: &Plan, rooms: usize, connections: usize, size: usize) -> Result<Report, RunError> {
-    net.connect(&plan.servers, plan.clients, plan.handshakes)?;
+    net.connect(&mut Ignore, plan)?;
     let mut scenario = Backend::new(plan, rooms, connections, size);
     for client in 0..plan.clients {
         net.send_frame(client, frame::TEXT, format!("420[\"join\",\"room-{}\"]", scenario.room_of(client)).as_bytes());

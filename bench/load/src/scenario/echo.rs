@@ -1,18 +1,20 @@
 //! Messages over a WebSocket that the server sends back.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
+use super::pace::Pace;
 use super::{ClosedLoop, Counters};
 use crate::histogram::Histogram;
-use crate::net::{Net, Scenario};
+use crate::net::{Ignore, Net, Scenario, TURN};
 use crate::plan::{Echo, Plan};
 use crate::report::Report;
-use crate::{RunError, frame};
+use crate::{RunError, frame, limits};
 
 /// The event of a message with an attachment.
 const BINARY: &[u8] = b"51-[\"echo\",{\"_placeholder\":true,\"num\":0}]";
 
-/// A message that waits for its answer: its time of sending, and the id of its acknowledgement.
+/// A message that waits for its answer: the time at which it had to be sent, and the id of its acknowledgement.
 type Waiting = (u64, u64);
 
 struct EchoLoop {
@@ -27,25 +29,46 @@ struct EchoLoop {
     /// The messages of each client that wait, the oldest first.
     waiting: Vec<VecDeque<Waiting>>,
     next_ack: u64,
+    /// The pace of an open loop, and the client whose turn it is.
+    pace: Option<Pace>,
+    turn: usize,
     counters: Counters,
     latencies: Histogram,
 }
 
+/// Messages as fast as the server answers.
 pub(super) fn run(net: &mut Net, plan: &Plan, kind: Echo, in_flight: usize, size: usize) -> Result<Report, RunError> {
-    net.connect(&plan.servers, plan.clients, plan.handshakes)?;
+    net.connect(&mut Ignore, plan)?;
     let mut scenario = EchoLoop::new(kind, plan.clients, size);
-    for client in 0..plan.clients {
-        for _ in 0..in_flight {
-            scenario.send(net, client);
-        }
-        net.flush();
-    }
+    scenario.begin(net, in_flight);
     let name = match kind {
         Echo::Event => "echo",
         Echo::Ack => "ack",
         Echo::Binary => "binary",
     };
     let mut report = super::measure(net, &mut scenario, plan, name);
+    report.latency = scenario.latencies.latency();
+    Ok(report)
+}
+
+/// Messages at a share of the rate that the server reached just before.
+pub(super) fn run_paced(net: &mut Net, plan: &Plan, share: f64, size: usize) -> Result<Report, RunError> {
+    net.connect(&mut Ignore, plan)?;
+    let mut scenario = EchoLoop::new(Echo::Event, plan.clients, size);
+    scenario.begin(net, 1);
+    let half = Duration::from_secs_f64(plan.warmup / 2.0);
+    net.run(&mut scenario, half, |_| false);
+    let (begun, received) = (net.now(), scenario.counters.received);
+    net.run(&mut scenario, half, |_| false);
+    let peak = (scenario.counters.received - received) as f64 / (net.now() - begun) as f64 * 1e9;
+    scenario.counters.is_stopped = true;
+    net.run(&mut scenario, limits::DRAINING, |scenario| scenario.outstanding() == 0);
+
+    scenario.counters.is_stopped = false;
+    // A server that answered nothing has no rate.
+    scenario.pace = Some(Pace::start(net.now(), (peak * share).clamp(1.0, limits::RATE)));
+    let mut report = super::measure(net, &mut scenario, plan, "latency");
+    report.peak_per_second = Some(peak.round());
     report.latency = scenario.latencies.latency();
     Ok(report)
 }
@@ -75,12 +98,26 @@ impl EchoLoop {
             attachment,
             waiting: vec![VecDeque::new(); clients],
             next_ack: 0,
+            pace: None,
+            turn: 0,
             counters: Counters::default(),
             latencies: Histogram::default(),
         }
     }
 
-    fn send(&mut self, net: &mut Net, client: usize) {
+    /// Starts a closed loop for each message in flight.
+    fn begin(&mut self, net: &mut Net, in_flight: usize) {
+        for client in 0..self.waiting.len() {
+            for _ in 0..in_flight {
+                let now = net.now();
+                self.send(net, client, now);
+            }
+            net.flush();
+        }
+    }
+
+    /// Sends a message whose latency is measured from this time.
+    fn send(&mut self, net: &mut Net, client: usize, time: u64) {
         let ack = self.next_ack;
         if self.kind == Echo::Ack {
             self.next_ack += 1;
@@ -89,7 +126,7 @@ impl EchoLoop {
         } else {
             net.send_bytes(client, &self.request);
         }
-        self.waiting[client].push_back((net.now(), ack));
+        self.waiting[client].push_back((time, ack));
         self.counters.sent += 1;
     }
 
@@ -105,10 +142,11 @@ impl EchoLoop {
         self.counters.received += 1;
         if self.counters.is_measuring {
             self.counters.measured += 1;
-            self.latencies.record(net.now() - sent);
+            self.latencies.record(net.now().saturating_sub(sent));
         }
-        if !self.counters.is_stopped {
-            self.send(net, client);
+        if !self.counters.is_stopped && self.pace.is_none() {
+            let now = net.now();
+            self.send(net, client, now);
         }
     }
 
@@ -120,6 +158,17 @@ impl EchoLoop {
 }
 
 impl Scenario for EchoLoop {
+    fn on_turn(&mut self, net: &mut Net) -> Duration {
+        let Some(mut pace) = self.pace.filter(|_| !self.counters.is_stopped) else { return TURN };
+        let now = net.now();
+        while let Some(time) = pace.take(now) {
+            self.send(net, self.turn, time);
+            self.turn = (self.turn + 1) % self.waiting.len();
+        }
+        self.pace = Some(pace);
+        pace.wait(now)
+    }
+
     fn on_text(&mut self, net: &mut Net, client: usize, packet: &[u8]) {
         match self.kind {
             Echo::Event => self.complete(net, client, |this, _| packet == this.answer),

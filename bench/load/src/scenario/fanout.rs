@@ -1,44 +1,45 @@
 //! Broadcasts to rooms: of one client to all, or of random clients to their rooms.
 
-use std::time::{Duration, Instant};
+use std::ops::Range;
+use std::time::Duration;
 
+use super::message::Form;
+use super::pace::Pace;
 use crate::histogram::Histogram;
-use crate::net::{Net, Scenario};
+use crate::net::{Ignore, Loss, Net, Scenario, TURN};
 use crate::plan::{Plan, Publishing};
 use crate::process::Snapshot;
+use crate::random::Random;
 use crate::report::{Report, Unit};
+use crate::sequence::{Arrival, Sequence};
 use crate::{RunError, frame, limits};
 
 /// The time in which the nodes of a cluster learn of each other's rooms.
-const SETTLING: Duration = Duration::from_millis(300);
-
-/// The event before the argument of a broadcast.
-const EVENT: &[u8] = b"2[\"msg\",\"";
-
-/// The digits of a number in an argument.
-const DIGITS: usize = 16;
+pub(super) const SETTLING: Duration = Duration::from_millis(300);
 
 #[derive(Default)]
 struct Broadcasts {
-    /// The clients of each room.
+    /// The clients of each room that read.
     members: Vec<Vec<usize>>,
+    /// The clients that do not read. They are in the first room.
+    slow: Range<usize>,
     /// The server of each client.
     servers: usize,
-    /// The end of each argument.
-    padding: String,
-    /// True if the first client alone sends. Its broadcasts must keep their order.
-    is_single: bool,
+    form: Form,
+    /// The broadcasts that each client received, if the first client alone sends: they must keep their order.
+    sequences: Option<Vec<Sequence>>,
     /// The members that have not received each broadcast.
     missing: Vec<u32>,
-    /// One more than the number of the last broadcast that each client received.
-    next_number: Vec<usize>,
     joined: usize,
     /// The broadcasts in flight at a time; nothing if they have a rate.
     window: Option<usize>,
+    pace: Option<Pace>,
     in_flight: usize,
+    /// The last arrival, for a closed loop that stalls.
+    last_arrival: u64,
     is_publishing: bool,
     is_measuring: bool,
-    seed: u64,
+    random: Random,
     counters: Counters,
     /// The latencies on the publisher's server, and on all others.
     latencies: [Histogram; 2],
@@ -53,39 +54,55 @@ struct Counters {
     duplicates: u64,
     disorder: u64,
     stalls: u64,
+    slow_closed: u64,
 }
 
-pub(super) fn run(net: &mut Net, plan: &Plan, rooms: Option<usize>, publishing: Publishing, size: usize) -> Result<Report, RunError> {
-    net.connect(&plan.servers, plan.clients, plan.handshakes)?;
-    let mut scenario = Broadcasts::new(plan.clients, plan.servers.len(), rooms, size);
-    if plan.deflate > 0 {
-        scenario.padding = super::records(size - 2 * DIGITS);
-    }
+/// A load of broadcasts.
+pub(super) struct Rooms {
+    /// The number of rooms; nothing if one client sends to all.
+    pub(super) count: Option<usize>,
+    pub(super) publishing: Publishing,
+    pub(super) size: usize,
+    /// The clients that do not read.
+    pub(super) slow: usize,
+}
+
+pub(super) fn run(net: &mut Net, plan: &Plan, rooms: &Rooms) -> Result<Report, RunError> {
+    let mut scenario = Broadcasts::new(plan, rooms);
+    net.narrow_from = scenario.slow.start;
+    net.connect(&mut Ignore, plan)?;
     scenario.join(net);
     net.run(&mut scenario, limits::JOINING, |scenario| scenario.joined >= plan.clients);
     if scenario.joined < plan.clients {
         let seconds = limits::JOINING.as_secs();
         return Err(RunError::Incomplete { done: scenario.joined, wanted: plan.clients, what: "joined", seconds });
     }
+    for client in scenario.slow.clone() {
+        net.stop_reading(client);
+    }
     net.run(&mut scenario, SETTLING, |_| false);
 
     scenario.is_publishing = true;
-    let mut pace = Pace { started: Instant::now(), rate: None, published: 0 };
-    match publishing {
+    scenario.last_arrival = net.now();
+    match rooms.publishing {
         Publishing::Window(window) => scenario.window = Some(window),
-        Publishing::Rate(rate) => pace.rate = Some(rate),
+        Publishing::Rate(rate) => scenario.pace = Some(Pace::start(net.now(), rate)),
     }
-    scenario.fill_window(net);
-    pace.run(net, &mut scenario, plan.warmup);
+    net.run(&mut scenario, Duration::from_secs_f64(plan.warmup), |_| false);
     let before = Snapshot::take(&plan.targets);
     scenario.is_measuring = true;
-    pace.run(net, &mut scenario, plan.seconds);
+    net.run(&mut scenario, Duration::from_secs_f64(plan.seconds), |_| false);
     scenario.is_measuring = false;
     let after = Snapshot::take(&plan.targets);
     scenario.is_publishing = false;
     net.run(&mut scenario, limits::DRAINING, |scenario| scenario.counters.received >= scenario.counters.expected);
+    for client in scenario.slow.clone() {
+        net.read_again(&mut scenario, client);
+    }
+    let are_closed = |scenario: &Broadcasts| scenario.counters.slow_closed >= rooms.slow as u64;
+    net.run(&mut scenario, if rooms.slow > 0 { SETTLING } else { Duration::ZERO }, are_closed);
 
-    let name = if rooms.is_some() { "rooms" } else { "fanout" };
+    let name = if rooms.count.is_some() { "rooms" } else { "fanout" };
     let counters = &scenario.counters;
     let mut report = super::empty(name, plan, Unit::Delivery, counters.measured);
     report.expected = counters.expected;
@@ -95,94 +112,48 @@ pub(super) fn run(net: &mut Net, plan: &Plan, rooms: Option<usize>, publishing: 
     report.duplicates = counters.duplicates;
     report.disorder = counters.disorder;
     report.stalls = counters.stalls;
+    report.slow_closed = counters.slow_closed;
     report.latency = scenario.latencies[0].latency();
     report.latency_across = scenario.latencies[1].latency();
     before.report_cpu(&after, &plan.targets, &mut report);
     Ok(report)
 }
 
-/// The pace of broadcasts over all phases of a run.
-struct Pace {
-    started: Instant,
-    rate: Option<f64>,
-    published: u64,
-}
-
-impl Pace {
-    fn run(&mut self, net: &mut Net, scenario: &mut Broadcasts, seconds: f64) {
-        let end = Instant::now() + Duration::from_secs_f64(seconds);
-        let mut progress = (scenario.counters.received, Instant::now());
-        while !net.is_over() {
-            let now = Instant::now();
-            if now >= end {
-                return;
-            }
-            // A lost message must not hold the closed loop for ever.
-            if scenario.counters.received != progress.0 {
-                progress = (scenario.counters.received, now);
-            } else if scenario.window.is_some() && now - progress.1 > limits::STALL {
-                progress.1 = now;
-                scenario.counters.stalls += 1;
-                scenario.in_flight = 0;
-                scenario.fill_window(net);
-            }
-            let mut wait = (end - now).min(Duration::from_millis(20));
-            if let Some(rate) = self.rate {
-                while self.published < ((now - self.started).as_secs_f64() * rate) as u64 {
-                    scenario.publish(net);
-                    self.published += 1;
-                }
-                let next = self.started + Duration::from_secs_f64((self.published + 1) as f64 / rate);
-                wait = wait.min(next.saturating_duration_since(now));
-            }
-            net.turn(scenario, wait);
-        }
-    }
-}
-
 impl Broadcasts {
-    fn new(clients: usize, servers: usize, rooms: Option<usize>, size: usize) -> Self {
-        let count = rooms.unwrap_or(1);
-        let mut members = vec![vec![]; count];
-        for client in 0..clients {
+    fn new(plan: &Plan, rooms: &Rooms) -> Self {
+        let (servers, reading) = (plan.servers.len(), plan.clients - rooms.slow);
+        let mut members = vec![vec![]; rooms.count.unwrap_or(1)];
+        for client in 0..reading {
             // Clients are on the servers in turns. The division has each room on all servers.
-            members[(client / servers) % count].push(client);
+            let room = (client / servers) % members.len();
+            members[room].push(client);
         }
         Self {
             members,
+            slow: reading..plan.clients,
             servers,
-            padding: "x".repeat(size - 2 * DIGITS),
-            is_single: rooms.is_none(),
-            next_number: vec![0; clients],
-            seed: 0x9e37_79b9_7f4a_7c15,
+            form: Form::new(rooms.size, plan.deflate > 0),
+            sequences: rooms.count.is_none().then(|| vec![Sequence::default(); plan.clients]),
             ..Self::default()
         }
     }
 
     fn join(&self, net: &mut Net) {
-        for (room, members) in self.members.iter().enumerate() {
-            for &client in members {
-                net.send_frame(client, frame::TEXT, format!("420[\"join\",\"room-{room}\"]").as_bytes());
-            }
+        let slow = self.slow.clone().map(|client| (0, client));
+        let reading = self.members.iter().enumerate().flat_map(|(room, members)| members.iter().map(move |&client| (room, client)));
+        for (room, client) in reading.chain(slow) {
+            net.send_frame(client, frame::TEXT, format!("420[\"join\",\"room-{room}\"]").as_bytes());
         }
     }
 
-    fn random(&mut self, below: usize) -> usize {
-        self.seed ^= self.seed << 13;
-        self.seed ^= self.seed >> 7;
-        self.seed ^= self.seed << 17;
-        (self.seed % below as u64) as usize
-    }
-
-    fn publish(&mut self, net: &mut Net) {
+    fn publish(&mut self, net: &mut Net, sent: u64) {
         let (mut room, mut client) = (0, 0);
-        if !self.is_single {
-            room = self.random(self.members.len());
-            client = self.random(self.members[room].len());
+        if self.sequences.is_none() {
+            room = self.random.below(self.members.len());
+            client = self.random.below(self.members[room].len());
         }
         let members = &self.members[room];
-        let (number, padding) = (self.missing.len(), &self.padding);
-        let packet = format!("42[\"broadcast\",\"room-{room}\",\"{number:016x}{:016x}{padding}\"]", net.now());
+        let packet = self.form.packet(room, self.missing.len(), sent);
         net.send_frame(members[client], frame::TEXT, packet.as_bytes());
         self.missing.push(members.len() as u32);
         self.counters.expected += members.len() as u64;
@@ -191,31 +162,48 @@ impl Broadcasts {
 
     fn fill_window(&mut self, net: &mut Net) {
         while self.is_publishing && self.window.is_some_and(|window| self.in_flight < window) {
-            self.publish(net);
+            let now = net.now();
+            self.publish(net, now);
         }
-    }
-
-    /// Returns the number and the time of sending of a broadcast.
-    fn read(&self, packet: &[u8]) -> Option<(usize, u64)> {
-        let argument = packet.strip_prefix(EVENT)?.strip_suffix(b"\"]")?;
-        let (number, rest) = argument.split_at_checked(DIGITS)?;
-        let (sent, padding) = rest.split_at_checked(DIGITS)?;
-        (padding == self.padding.as_bytes()).then_some((super::hexadecimal(number)? as usize, super::hexadecimal(sent)?))
     }
 }
 
 impl Scenario for Broadcasts {
+    fn on_turn(&mut self, net: &mut Net) -> Duration {
+        let now = net.now();
+        if let Some(mut pace) = self.pace.filter(|_| self.is_publishing) {
+            while let Some(sent) = pace.take(now) {
+                self.publish(net, sent);
+            }
+            self.pace = Some(pace);
+            return pace.wait(now);
+        }
+        // A lost message must not hold the closed loop for ever.
+        if self.in_flight > 0 && now.saturating_sub(self.last_arrival) > limits::STALL.as_nanos() as u64 {
+            self.last_arrival = now;
+            self.counters.stalls += u64::from(self.is_publishing);
+            self.in_flight = 0;
+        }
+        self.fill_window(net);
+        TURN
+    }
+
     fn on_text(&mut self, net: &mut Net, client: usize, packet: &[u8]) {
         if packet.starts_with(b"30[") {
             self.joined += 1;
             return;
         }
-        let known = self.read(packet).and_then(|(number, sent)| Some((number, sent, self.missing.get_mut(number)?)));
-        let Some((number, sent, missing)) = known else {
+        if self.slow.contains(&client) {
+            return;
+        }
+        let message = self.form.read(packet);
+        let known = message.and_then(|message| Some((message, self.missing.get_mut(message.number)?)));
+        let Some((message, missing)) = known else {
             self.counters.wrong += 1;
             return;
         };
-        if *missing == 0 {
+        let arrival = self.sequences.as_mut().map_or(Arrival::InOrder, |sequences| sequences[client].note(message.number));
+        if *missing == 0 || arrival == Arrival::Again {
             self.counters.duplicates += 1;
             return;
         }
@@ -223,53 +211,55 @@ impl Scenario for Broadcasts {
         if *missing == 0 {
             self.in_flight = self.in_flight.saturating_sub(1);
         }
-        if self.is_single {
-            if number < self.next_number[client] {
-                self.counters.disorder += 1;
-            }
-            self.next_number[client] = number + 1;
+        if arrival != Arrival::InOrder {
+            self.counters.disorder += 1;
         }
         self.counters.received += 1;
+        self.last_arrival = net.now();
         if self.is_measuring {
             self.counters.measured += 1;
             let is_across = !client.is_multiple_of(self.servers);
-            self.latencies[usize::from(is_across)].record(net.now().saturating_sub(sent));
+            self.latencies[usize::from(is_across)].record(self.last_arrival.saturating_sub(message.sent));
         }
         self.fill_window(net);
+    }
+
+    fn on_close(&mut self, net: &mut Net, client: usize, loss: Loss) {
+        if self.slow.contains(&client) {
+            self.counters.slow_closed += 1;
+        } else {
+            net.count_disconnect(loss);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scenario::message::delivery;
 
-    fn delivery(number: usize) -> String {
-        format!("2[\"msg\",\"{number:016x}{:016x}{}\"]", 5, "x".repeat(32))
-    }
-
-    #[test]
-    fn broadcast_is_read_with_its_number_and_time() {
-        let scenario = Broadcasts::new(4, 1, None, 64);
-        assert_eq!(scenario.read(delivery(0x2a).as_bytes()), Some((0x2a, 5)));
-        for wrong in ["2[\"msg\",\"\"]", "2[\"other\",1]", &delivery(1).replace("xx", "x"), &delivery(1).replacen('0', "g", 1), ""] {
-            assert_eq!(scenario.read(wrong.as_bytes()), None, "{wrong}");
-        }
+    fn broadcasts(clients: usize, servers: usize, count: Option<usize>, slow: usize) -> Broadcasts {
+        let rooms = Rooms { count, publishing: Publishing::Window(1), size: 64, slow };
+        let server: crate::Address = "127.0.0.1:1".parse().unwrap();
+        Broadcasts::new(&Plan { clients, servers: vec![server; servers], ..Plan::default() }, &rooms)
     }
 
     #[test]
     fn rooms_have_members_on_all_servers() {
-        let scenario = Broadcasts::new(8, 2, Some(2), 64);
-        assert_eq!(scenario.members, [[0, 1, 4, 5], [2, 3, 6, 7]]);
+        assert_eq!(broadcasts(8, 2, Some(2), 0).members, [[0, 1, 4, 5], [2, 3, 6, 7]]);
+        let slow = broadcasts(8, 1, None, 2);
+        assert_eq!((slow.members[0].len(), slow.slow), (6, 6..8), "nobody waits for slow clients");
     }
 
     #[test]
     fn disorder_and_duplicates_are_counted() {
         let mut net = Net::new(1, 0).unwrap();
-        let mut scenario = Broadcasts { missing: vec![1, 1, 1], ..Broadcasts::new(1, 1, None, 64) };
-        for number in [0, 2, 1, 1, 3] {
+        let mut scenario = Broadcasts { missing: vec![2, 1, 1, 1], ..broadcasts(2, 1, None, 0) };
+        for number in [0, 0, 2, 1, 1, 3] {
             scenario.on_text(&mut net, 0, delivery(number).as_bytes());
         }
         let Counters { received, disorder, duplicates, wrong, .. } = scenario.counters;
-        assert_eq!((received, disorder, duplicates, wrong), (3, 1, 1, 1));
+        assert_eq!((received, disorder, duplicates, wrong), (4, 1, 2, 0));
+        assert_eq!(scenario.missing, [1, 0, 0, 0], "a double is no delivery to another client");
     }
 }

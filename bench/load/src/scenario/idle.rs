@@ -10,7 +10,7 @@ use crate::report::{Report, Unit};
 
 pub(super) fn run(net: &mut Net, plan: &Plan, rest: f64) -> Result<Report, RunError> {
     let before = Snapshot::take(&plan.targets);
-    net.connect(&plan.servers, plan.clients, plan.handshakes)?;
+    net.connect(&mut Ignore, plan)?;
     let connected = Snapshot::take(&plan.targets);
     net.run(&mut Ignore, Duration::from_secs_f64(rest), |_| false);
     let rested = Snapshot::take(&plan.targets);

@@ -1,29 +1,40 @@
 //! The kinds of load. Each connects its clients, warms up, measures, and waits for the last answers.
 
 mod api;
+mod avalanche;
+mod crowd;
 mod echo;
 mod fanout;
 mod idle;
+mod jitter;
+mod message;
+mod pace;
 mod polling;
 
 use std::time::Duration;
 
+use self::fanout::Rooms;
 use crate::net::{Net, Scenario};
+use crate::operator::Operator;
 use crate::plan::{Load, Plan};
 use crate::process::Snapshot;
 use crate::report::{Report, Unit};
 use crate::{RunError, limits};
 
 /// Runs the plan.
-pub(crate) fn run(plan: &Plan) -> Result<Report, RunError> {
+pub(crate) fn run(plan: &Plan, operator: &mut dyn Operator) -> Result<Report, RunError> {
     let mut net = Net::new(plan.sources, plan.deflate)?;
+    let mut broadcasts = |count, publishing, size, slow| fanout::run(&mut net, plan, &Rooms { count, publishing, size, slow });
     let mut report = match plan.load {
         Load::Idle { rest } => idle::run(&mut net, plan, rest),
         Load::Echo { kind, in_flight, size } => echo::run(&mut net, plan, kind, in_flight, size),
+        Load::Latency { share, size } => echo::run_paced(&mut net, plan, share, size),
         Load::Polling { in_flight, size } => polling::run(&mut net, plan, in_flight, size),
-        Load::Fanout { publishing, size } => fanout::run(&mut net, plan, None, publishing, size),
-        Load::Rooms { rooms, publishing, size } => fanout::run(&mut net, plan, Some(rooms), publishing, size),
+        Load::Fanout { publishing, size, slow } => broadcasts(None, publishing, size, slow),
+        Load::Rooms { rooms, publishing, size } => broadcasts(Some(rooms), publishing, size, 0),
         Load::Api { rooms, connections, size } => api::run(&mut net, plan, rooms, connections, size),
+        Load::Jitter { cuts, rate, size } => jitter::run(&mut net, plan, cuts, rate, size),
+        Load::Avalanche { ending, rate, size } => avalanche::run(&mut net, plan, operator, ending, rate, size),
     }?;
     report.disconnects = net.disconnects;
     report.protocol_errors = net.protocol_errors;
@@ -93,6 +104,8 @@ fn empty(scenario: &'static str, plan: &Plan, unit: Unit, units: u64) -> Report 
         bytes_per_connection: None,
         latency: None,
         latency_across: None,
+        peak_per_second: None,
+        returns: None,
         expected: 0,
         received: 0,
         lost: 0,
@@ -100,16 +113,11 @@ fn empty(scenario: &'static str, plan: &Plan, unit: Unit, units: u64) -> Report 
         duplicates: 0,
         disorder: 0,
         stalls: 0,
+        slow_closed: 0,
         disconnects: 0,
         protocol_errors: 0,
         last_error: None,
     }
-}
-
-/// Returns a text of so many characters that compresses as JSON of an application does.
-fn records(size: usize) -> String {
-    let record = |n: u32| format!("id:{:x},room:red,user:{:x},text:hello;", n.wrapping_mul(2_654_435_761), n.wrapping_mul(40_503) % 9_973);
-    (1..).map(record).flat_map(String::into_bytes).take(size).map(char::from).collect()
 }
 
 /// Returns a text of so many letters.

@@ -1,11 +1,12 @@
 //! The least that a Socket.IO server of one thread costs: a bare epoll loop.
 //!
-//! The loop tells packets apart by their first bytes and parses nothing. The output of a step leaves in one write for each connection.
+//! The loop speaks WebSocket and long-polling. It tells packets apart by their first bytes and parses nothing. The output of a step leaves in one write for each connection.
 //! `PORT` is the port on 127.0.0.1. `DROP=N` drops one of N deliveries, to try the instrument that counts losses.
 //!
 //! The program trusts its clients: it is an instrument of the benchmarks, and no server for others.
 
 mod frame;
+mod poll;
 mod server;
 
 use std::env;

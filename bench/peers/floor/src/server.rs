@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::io::{self, Read, Write};
 use std::mem;
 
-use memchr::memmem;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 
 use crate::frame;
+use crate::poll::{self, Request};
 
 /// The bytes of one read.
 const READ: usize = 256 << 10;
 
-/// The first packet of Engine.IO. The id is the same for all: nobody comes back by it.
-const OPEN: &[u8] = br#"0{"sid":"floor","upgrades":[],"pingInterval":600000,"pingTimeout":60000,"maxPayload":1000000}"#;
+/// The first packet of Engine.IO, behind the id.
+const OPEN: &str = r#""upgrades":[],"pingInterval":600000,"pingTimeout":60000,"maxPayload":1000000"#;
 const CONNECTED: &[u8] = br#"40{"sid":"floor"}"#;
 
 #[derive(Debug)]
@@ -23,6 +23,15 @@ struct Connection {
     is_upgraded: bool,
     /// Present only while bytes wait, so that idle connections stay small.
     buffers: Option<Box<Buffers>>,
+}
+
+/// A session of long-polling. It ends with the program.
+#[derive(Debug, Default)]
+struct Session {
+    /// The connection whose GET waits for packets.
+    waiting: Option<usize>,
+    /// The packets that wait for a GET.
+    packets: Vec<u8>,
 }
 
 #[derive(Debug, Default)]
@@ -37,6 +46,7 @@ pub(crate) struct Server {
     connections: Vec<Option<Connection>>,
     free: Vec<usize>,
     rooms: HashMap<Vec<u8>, Vec<usize>>,
+    sessions: Vec<Session>,
     /// The connections with output of this step.
     to_write: Vec<usize>,
     buffer: Vec<u8>,
@@ -50,6 +60,7 @@ impl Server {
             connections: vec![],
             free: vec![],
             rooms: HashMap::new(),
+            sessions: vec![],
             to_write: vec![],
             buffer: vec![0; READ],
             drop_every,
@@ -77,6 +88,9 @@ impl Server {
         if is_readable && self.connections[at].is_some() && self.read(at).is_none() {
             for members in self.rooms.values_mut() {
                 members.retain(|&member| member != at);
+            }
+            for session in self.sessions.iter_mut().filter(|session| session.waiting == Some(at)) {
+                session.waiting = None;
             }
             self.connections[at] = None;
             self.free.push(at);
@@ -149,17 +163,22 @@ impl Server {
     /// Handles all whole frames, and returns the bytes that they took. Returns nothing when the client closes.
     fn decode(&mut self, at: usize, input: &mut [u8]) -> Option<usize> {
         let mut used = 0;
-        if !self.connections[at].as_ref()?.is_upgraded {
-            let Some(end) = memmem::find(input, b"\r\n\r\n") else { return Some(0) };
-            let accept = frame::accept(&frame::key(&input[..end])?);
-            let mut answer = format!(
-                "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
-            )
-            .into_bytes();
-            frame::encode(&mut answer, frame::TEXT, OPEN);
-            self.connections[at].as_mut()?.is_upgraded = true;
-            self.send(at, &answer);
-            used = end + 4;
+        while !self.connections[at].as_ref()?.is_upgraded {
+            let Some((request, length)) = poll::decode(&input[used..]) else { return Some(used) };
+            match request {
+                Request::Upgrade(head) => self.on_upgrade(at, head)?,
+                Request::Open => {
+                    let packet = format!("0{{\"sid\":\"{}\",{OPEN}}}", self.sessions.len());
+                    self.sessions.push(Session::default());
+                    self.send(at, &poll::response(packet.as_bytes()));
+                }
+                Request::Poll(session) => {
+                    self.sessions.get_mut(session)?.waiting = Some(at);
+                    self.answer_poll(session);
+                }
+                Request::Post(session, body) => self.on_post(at, session, body)?,
+            }
+            used += length;
         }
         let mut answers = vec![];
         while let Some((opcode, start, end)) = frame::decode(&input[used..]) {
@@ -179,6 +198,50 @@ impl Server {
             self.send(at, &answers);
         }
         Some(used)
+    }
+
+    fn on_upgrade(&mut self, at: usize, head: &[u8]) -> Option<()> {
+        let accept = frame::accept(&frame::key(head)?);
+        let mut answer = format!(
+            "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+        )
+        .into_bytes();
+        frame::encode(&mut answer, frame::TEXT, format!("0{{\"sid\":\"floor\",{OPEN}}}").as_bytes());
+        self.connections[at].as_mut()?.is_upgraded = true;
+        self.send(at, &answer);
+        Some(())
+    }
+
+    /// Answers the packets of a POST in the session's polls.
+    fn on_post(&mut self, at: usize, session: usize, body: &[u8]) -> Option<()> {
+        let packets = &mut self.sessions.get_mut(session)?.packets;
+        for packet in body.split(|&byte| byte == poll::SEPARATOR) {
+            let answer = match packet {
+                b"40" => CONNECTED,
+                packet if packet.starts_with(b"42[\"echo\"") => packet,
+                _ => continue,
+            };
+            if !packets.is_empty() {
+                packets.push(poll::SEPARATOR);
+            }
+            packets.extend_from_slice(answer);
+        }
+        self.answer_poll(session);
+        self.send(at, &poll::response(b"ok"));
+        Some(())
+    }
+
+    /// Gives the packets of a session to the GET that waits for them.
+    fn answer_poll(&mut self, session: usize) {
+        let session = &mut self.sessions[session];
+        if session.packets.is_empty() {
+            return;
+        }
+        if let Some(at) = session.waiting.take() {
+            let response = poll::response(&session.packets);
+            session.packets.clear();
+            self.send(at, &response);
+        }
     }
 
     fn on_packet(&mut self, at: usize, packet: &[u8], answers: &mut Vec<u8>) {
