@@ -242,7 +242,7 @@ pub(super) fn prepare(report: &mut Report, set: Set, tools: &Tools, named: &[Str
             Err(why) => report.skip(&format!("peer {}", recipe.name), &why),
         }
     }
-    if set == Set::Servers {
+    if matches!(set, Set::Servers | Set::Resilience) {
         for own in own {
             let (name, program) = own.split_once('=').ok_or_else(|| format!("cannot read the server {own:?}: give NAME=PROGRAM"))?;
             // Programs run elsewhere, so their paths do not depend on the current folder.
@@ -251,7 +251,8 @@ pub(super) fn prepare(report: &mut Report, set: Set, tools: &Tools, named: &[Str
                 return Err(format!("there is no program {program}"));
             }
             let (name, title) = (name.to_owned(), name.to_owned());
-            peers.push(Peer { name, title, version: String::new(), server: Program::new(path), beside: Beside::default() });
+            let server = if set.has_recovery() { Program::new(path).env("RECOVERY", "1") } else { Program::new(path) };
+            peers.push(Peer { name, title, version: String::new(), server, beside: Beside::default() });
         }
     }
     Ok(peers)
