@@ -50,8 +50,11 @@ pub const LEAST_CUT: f64 = 0.1;
 /// The time of an attempt to connect, as the client has it.
 pub const ATTEMPT: Duration = Duration::from_secs(20);
 
+/// The time for the answer to the first question of a session. Then the client asks again.
+pub const ANSWER: Duration = Duration::from_secs(5);
+
 /// The time that all clients have for coming back.
-pub const RETURNING: Duration = Duration::from_secs(120);
+pub const RETURNING: Duration = Duration::from_secs(60);
 
 /// The bytes of one message from the server, and of the head of an HTTP response. The server is disconnected beyond.
 pub const INPUT: usize = 16 << 20;

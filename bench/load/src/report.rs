@@ -134,6 +134,8 @@ pub struct Returns {
     pub refused: u64,
     /// The attempts that a server or a load balancer answered by no session, or not in time.
     pub failed: u64,
+    /// The first questions of sessions that were not answered in time, and asked again.
+    pub unanswered: u64,
     /// The clients that came back as the sockets that they were.
     pub recovered: u64,
     /// The clients that came back as new ones.

@@ -99,6 +99,7 @@ pub(super) struct Returns {
     pub(super) unreachable: u64,
     pub(super) refused: u64,
     pub(super) failed: u64,
+    pub(super) unanswered: u64,
     pub(super) recovered: u64,
     pub(super) fresh: u64,
     pub(super) absent: u64,

@@ -15,7 +15,7 @@ use crate::tally::Tally;
 use crate::workspace;
 
 /// The scenarios at a time.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 6;
 
 /// The seconds of a run, and of the same load before.
 const SECONDS: f64 = 2.0;

@@ -40,6 +40,10 @@ pub(super) struct Client {
     pub(super) deadline: u64,
     /// The time without a ping after which the connection is dead.
     pub(super) patience: u64,
+    /// True if the session is the one that the client had.
+    pub(super) is_recovered: bool,
+    /// The times that the first question of the session was asked.
+    pub(super) questions: u32,
     pub(super) sequence: Sequence,
     /// The private id of the session, if the server has recovery.
     pid: Option<String>,

@@ -30,6 +30,8 @@ enum Timer {
     Attempt,
     /// Looks whether the connection is still alive.
     Deadline,
+    /// Asks the first question of a session again, which has no answer.
+    Answer,
     /// Loses its network.
     Cut,
 }
@@ -186,6 +188,11 @@ impl Crowd {
                 net.cut(at, Cut::Close);
                 self.on_close(net, at, Loss::Broken("no answer in time".into()));
             }
+            Timer::Answer if self.clients[at].phase != Phase::Asking => {}
+            Timer::Answer => {
+                self.returns.unanswered += 1;
+                self.ask(net, at);
+            }
             Timer::Cut => {
                 let Some(cuts) = self.cuts else { return };
                 let cut = match self.random.below(2) {
@@ -233,10 +240,19 @@ impl Crowd {
         }
     }
 
+    /// Asks for the room, or, in a recovered session that has it, for anything.
+    fn ask(&mut self, net: &mut Net, at: usize) {
+        let client = &mut self.clients[at];
+        client.questions += 1;
+        net.send_frame(at, frame::TEXT, if client.is_recovered { ASK } else { JOIN });
+        self.schedule(net.now() + limits::ANSWER.as_nanos() as u64, at, Timer::Answer);
+    }
+
     fn on_answer(&mut self, net: &Net, at: usize) {
         let client = &mut self.clients[at];
         if client.phase != Phase::Asking {
-            self.wrong += 1;
+            // A question that was asked again may have two answers.
+            self.wrong += u64::from(client.questions < 2);
             return;
         }
         client.phase = Phase::Served;
@@ -337,17 +353,15 @@ impl Scenario for Crowd {
     fn on_connect(&mut self, net: &mut Net, at: usize, answer: &[u8]) {
         let client = &mut self.clients[at];
         client.phase = Phase::Asking;
-        let is_recovered = client.note_connect(answer);
-        if is_recovered {
+        client.questions = 0;
+        client.is_recovered = client.note_connect(answer);
+        if client.is_recovered {
             self.returns.recovered += 1;
-            net.send_frame(at, frame::TEXT, ASK);
-            return;
-        }
-        if client.lost.is_some() {
+        } else if client.lost.is_some() {
             self.returns.fresh += 1;
             client.sequence.excuse();
         }
-        net.send_frame(at, frame::TEXT, JOIN);
+        self.ask(net, at);
     }
 
     fn on_text(&mut self, net: &mut Net, at: usize, packet: &[u8]) {
