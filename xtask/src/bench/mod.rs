@@ -64,6 +64,9 @@ pub(crate) struct Options {
     /// Seconds that a run measures: 2, or 60 of clients on bad networks and slow ones.
     #[arg(long)]
     seconds: Option<f64>,
+    /// Clients instead of those of the scenarios: for a short look.
+    #[arg(long, conflicts_with = "record")]
+    clients: Option<usize>,
     /// Seconds of the same load before.
     #[arg(long, default_value_t = 1.0)]
     warmup: f64,
@@ -176,8 +179,8 @@ fn measure(options: &Options, load: &std::path::Path, peers: &[Peer], scenarios:
     let rounds = options.rounds.unwrap_or(if options.check.is_some() { CHECK_ROUNDS } else { ROUNDS });
     for round in 1..=rounds {
         for scenario in scenarios {
-            let times =
-                stage::Run { seconds: options.seconds.unwrap_or(scenario.seconds), warmup: options.warmup, ..stage::Run::default() };
+            let more = options.clients.iter().flat_map(|clients| ["--clients".to_owned(), clients.to_string()]).collect();
+            let times = stage::Run { seconds: options.seconds.unwrap_or(scenario.seconds), warmup: options.warmup, more };
             for peer in peers {
                 print!("round {round}, {}, {}: ", scenario.name, peer.name);
                 match stage::run(load, peer, scenario, &cores, &times) {

@@ -46,7 +46,7 @@ impl Drop for Stage {
 }
 
 /// The times of a run, and what changes its load.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Run {
     pub(super) seconds: f64,
     pub(super) warmup: f64,
