@@ -20,6 +20,9 @@ const AFTER: &str = "after";
 /// The change of a median below which nobody cares.
 const LEAST: f64 = 1.03;
 
+/// The rounds without which all is noise.
+const LEAST_ROUNDS: u32 = 3;
+
 /// A figure at both commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
@@ -32,6 +35,9 @@ enum Verdict {
 
 /// Measures a commit and this checkout in turns, and fails if a figure got worse beyond the noise.
 pub(super) fn run(report: &mut Report, options: &Options, scenarios: &[&Scenario], before: &str) -> Result<(), String> {
+    if options.rounds.is_some_and(|rounds| rounds < LEAST_ROUNDS) {
+        return Err(format!("fewer rounds show no noise: give --rounds {LEAST_ROUNDS} or more"));
+    }
     let earlier = checkout(report, before)?;
     let named: Vec<String> = Set::ALL.iter().map(|set| set.ours().to_owned()).collect();
     let tools = [&earlier, &Checkout::present()].map(|checkout| peer::build(report, checkout, options.debug, scenarios, &named));

@@ -23,9 +23,10 @@ pub(super) enum Measure {
     Fresh,
     /// The clients that are not back at the end.
     Absent,
-    /// The attempts while nobody listened, and those that were answered by no session.
+    /// The attempts while nobody listened, those that were answered by no session, and the sessions whose first question had no answer in time.
     Refused,
     Failed,
+    Unanswered,
     /// The milliseconds from the signal until a share of the clients is served again.
     BackHalf,
     BackMost,
@@ -53,6 +54,7 @@ impl Measure {
             | Self::Absent
             | Self::Refused
             | Self::Failed
+            | Self::Unanswered
             | Self::SlowClosed => thousands(value),
             // The last digits are the losses. A loss is never rounded away.
             Self::ExactlyOnce => format!("{value:.3}").trim_end_matches('0').trim_end_matches('.').to_owned(),
@@ -79,6 +81,7 @@ impl Measure {
             Self::Absent => count(|returns| returns.absent),
             Self::Refused => count(|returns| returns.refused),
             Self::Failed => count(|returns| returns.failed),
+            Self::Unanswered => count(|returns| returns.unanswered),
             Self::BackHalf => returns?.back?.p50_ms,
             Self::BackMost => returns?.back?.p99_ms,
             Self::BackAll => returns?.back?.all_ms,

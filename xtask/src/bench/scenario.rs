@@ -122,7 +122,10 @@ const SLOW_ROWS: &[Row] = &[
 const AVALANCHE_ROWS: &[Row] = &[
     Row { title: "50 / 99 / 100 % back, ms after the signal", measures: &[Measure::BackHalf, Measure::BackMost, Measure::BackAll] },
     Row { title: "99 % back / first chance, ms after the loss", measures: &[Measure::AwayMost, Measure::BackoffMost] },
-    Row { title: "attempts refused / failed / never back", measures: &[Measure::Refused, Measure::Failed, Measure::Absent] },
+    Row {
+        title: "attempts refused / failed / unanswered / clients never back",
+        measures: &[Measure::Refused, Measure::Failed, Measure::Unanswered, Measure::Absent],
+    },
     Row { title: "peak cores / MB", measures: &[Measure::PeakCores, Measure::PeakMemory] },
     RECOVERED,
     Row { title: "messages missed by new sessions", measures: &[Measure::Missed] },
