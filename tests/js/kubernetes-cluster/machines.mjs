@@ -42,6 +42,14 @@ export const machineDrained = (world) => world.event("a machine is drained (kube
   }
 });
 
+async function isUp(world, machine) {
+  const { status } = await world.api.get(`/api/v1/nodes/${machine}`);
+  return status.conditions.find(({ type }) => type === "Ready").status === "True";
+}
+
+/** Pods go from a machine with this taint. From Kubernetes 1.28 on they are also forgotten, so that a StatefulSet starts them elsewhere. */
+const LOST = "node.kubernetes.io/out-of-service=nodeshutdown";
+
 /** The cable is pulled. A single NATS server is not on that machine: without it there would be no cluster. */
 export const machineLost = (world) => world.event("a machine is lost", async () => {
   const alone = world.of(NATS).length === 1;
@@ -49,6 +57,9 @@ export const machineLost = (world) => world.event("a machine is lost", async () 
   const there = new Set(ALL.flatMap((name) => onMachine(world, machine, name)).map(({ metadata }) => metadata.uid));
   const plug = await unplug(machine);
   try {
+    await eventually(async () => !await isUp(world, machine), "Kubernetes misses the machine");
+    // The operator knows that it is gone. Kubernetes alone would wait for five minutes.
+    await kubectl("taint", "nodes", machine, `${LOST}:NoExecute`);
     await until(() => [NODE, BALANCER].every((name) => {
       const elsewhere = world.ready(name).filter((pod) => machineOf(pod) !== machine);
       return elsewhere.length >= world.workload(name).spec.replicas;
@@ -60,11 +71,9 @@ export const machineLost = (world) => world.event("a machine is lost", async () 
     }
   } finally {
     await plug();
+    await eventually(() => isUp(world, machine), "the machine is back");
+    await kubectl("taint", "nodes", machine, `${LOST}:NoExecute-`);
   }
-  await eventually(async () => {
-    const { status } = await world.api.get(`/api/v1/nodes/${machine}`);
-    return status.conditions.find(({ type }) => type === "Ready").status === "True";
-  }, "the machine is back");
 });
 
 export const scaled = (from, to) => (world) => world.event(`nodes are scaled from ${from} to ${to}`, async () => {

@@ -15,7 +15,7 @@ const rollout = (world, name) => world.kubectl("rollout", "status", resource(nam
 async function within(world, name, change) {
   const { spec } = world.workload(name);
   const limits = spec.strategy?.rollingUpdate ?? { maxUnavailable: 1, maxSurge: 0 };
-  const watched = world.leastReady(name);
+  const watched = world.followPods(name);
   try {
     await change();
     await rollout(world, name);

@@ -109,13 +109,19 @@ export class World {
     });
   }
 
-  /** Follows the number of ready pods of a workload. The returned function ends that, and returns the least. */
-  leastReady(name) {
-    let least = this.ready(name).length;
+  /**
+   * Follows the pods of a workload. The returned function ends that, and returns the least that were ready whenever one was told to go, and the
+   * most that there were. A busy machine may fail a probe, but no controller may end a pod then.
+   */
+  followPods(name) {
+    const going = new Set(this.pods.all.filter(({ metadata }) => metadata.deletionTimestamp).map(({ metadata }) => metadata.uid));
+    let least = Infinity;
     let most = this.of(name).length;
-    const off = this.pods.on(() => {
-      least = Math.min(least, this.ready(name).length);
+    const off = this.pods.on((_, pod) => {
       most = Math.max(most, this.of(name).length);
+      if (pod?.metadata.labels[NAME] !== name || !pod.metadata.deletionTimestamp || going.has(pod.metadata.uid)) return;
+      going.add(pod.metadata.uid);
+      least = Math.min(least, this.ready(name).length);
     });
     return () => { off(); return { least, most }; };
   }
