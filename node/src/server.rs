@@ -235,6 +235,25 @@ impl Server {
         self.inner.engine().health(self.is_connected(), self.is_keeping())
     }
 
+    /// Waits until every worker thread has run.
+    ///
+    /// A blocked thread delays this for as long as it is blocked, for instance by a deadlock in a handler. A liveness check on a thread of its
+    /// own bounds the wait. A thread that has ended, or whose inbox is full, counts as having run.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// async fn is_alive(io: &sociable::Server) -> bool {
+    ///     tokio::time::timeout(Duration::from_secs(60), io.workers_run()).await.is_ok()
+    /// }
+    /// ```
+    pub async fn workers_run(&self) {
+        let engine = Arc::clone(self.inner.engine());
+        for index in 0..engine.workers().len() {
+            let _ = engine.ask(index, |_| std::future::ready(())).await;
+        }
+    }
+
     /// Waits until all recoverable changes of this node so far are persisted.
     ///
     /// These are events, and the rooms and data of sockets.

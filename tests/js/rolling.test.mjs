@@ -8,10 +8,10 @@
 import { test } from "node:test";
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
-import { Agent } from "node:http";
 import path from "node:path";
 import { Manager } from "socket.io-client";
 import { listens, pause, scratch, startNats } from "./cluster.mjs";
+import { kept } from "./kept.mjs";
 import { Server, connected, freePort, until, within } from "./lib.mjs";
 
 const CLIENTS = Number(process.env.ROLLING_CLIENTS ?? 500);
@@ -114,17 +114,6 @@ class Balancer {
 
 // ---------------------------------------------------------------- clients
 
-/**
- * Connections that are kept, as browsers keep them. One may be closed at the moment that it is used. The HTTP requests of the client, which know
- * it for a kept one, would begin anew then, never be sent, and wait for ever: here they fail.
- */
-class Kept extends Agent {
-  reuseSocket(socket, request) {
-    super.reuseSocket(socket, request);
-    request.prependOnceListener("error", () => { request.reusedSocket = false; });
-  }
-}
-
 /** A client that notes what it hears and asks, and tries the other balancer when its connection is lost. */
 class Client {
   /** How often each broadcast came, and the last of each node. */
@@ -148,7 +137,7 @@ class Client {
     this.owner = owner;
     this.polls = at % 4 < 2;
     const transports = this.polls ? ["polling"] : ["websocket"];
-    this.agent = new Kept({ keepAlive: true });
+    this.agent = kept(urls[0]);
     const options = { transports, reconnectionDelay: 100, reconnectionDelayMax: 500, forceNew: true, ...(this.polls && { agent: this.agent }) };
     this.manager = new Manager(urls[at % urls.length], options);
     this.manager.on("reconnect_attempt", () => { this.manager.uri = urls[++at % urls.length]; });

@@ -165,6 +165,15 @@ async fn silent_clients_end_in_time_after_a_standstill_too() {
     eventually("all sessions have ended", || still.io.session_count() == 0).await;
 }
 
+#[tokio::test]
+async fn workers_run_waits_for_the_end_of_a_standstill() {
+    let mut still = Still::start(|options| options).await;
+    within("the thread runs", still.io.workers_run()).await;
+    still.begin().await;
+    still.io.workers_run().await;
+    assert!(!still.stands.load(Ordering::Acquire), "the thread has stood still until now");
+}
+
 /// A thread that is late again and again puts a deadline off once in all, not for ever.
 #[tokio::test]
 async fn dead_client_is_closed_despite_frequent_standstills() {

@@ -13,6 +13,7 @@ use actix_web::http::header;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use sociable_program::log::Filter;
 
+use crate::liveness::Liveness;
 use crate::page::Page;
 
 /// The longest filter, in bytes.
@@ -22,12 +23,18 @@ const MAX_FILTER: usize = 4096;
 const MAX_CONNECTIONS: usize = 32;
 
 /// Listens. Returns the server and its addresses, which show a port that the system chose.
-pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Result<(Server, Vec<SocketAddr>)> {
-    let page = page.clone();
+pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page, liveness: &Liveness) -> io::Result<(Server, Vec<SocketAddr>)> {
+    let (page, liveness) = (page.clone(), liveness.clone());
     let app = move || {
         let log = web::resource("/log").route(web::get().to(show)).route(web::put().to(choose));
         let limit = web::PayloadConfig::new(MAX_FILTER);
-        App::new().configure(|app| page.health_routes(app)).configure(|app| page.metrics_route(app)).service(
+        let blocked = web::resource("/healthz").guard(guard::fn_guard({
+            let liveness = liveness.clone();
+            move |_| liveness.blocked_for().is_some()
+        }));
+        let liveness = liveness.clone();
+        let blocked = blocked.to(move || std::future::ready(show_blocked(&liveness)));
+        App::new().service(blocked).configure(|app| page.health_routes(app)).configure(|app| page.metrics_route(app)).service(
             web::scope("")
                 .guard(guard::fn_guard(by_address))
                 .app_data(web::Data::new(filter.clone()))
@@ -45,6 +52,13 @@ pub(crate) fn bind(address: SocketAddr, filter: Filter, page: &Page) -> io::Resu
 fn by_address(context: &GuardContext<'_>) -> bool {
     let host = context.head().headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     host.parse::<SocketAddr>().is_ok() || host.parse::<std::net::IpAddr>().is_ok() || host.split(':').next() == Some("localhost")
+}
+
+/// Returns the answer to `/healthz` while a worker is blocked.
+fn show_blocked(liveness: &Liveness) -> HttpResponse {
+    let seconds = liveness.blocked_for().unwrap_or_default().as_secs();
+    tracing::error!(seconds, "worker blocked; liveness fails");
+    HttpResponse::ServiceUnavailable().body(format!("a worker has been blocked for {seconds} s: restart the node"))
 }
 
 /// Returns the filter of the log.

@@ -175,6 +175,10 @@ pub(crate) struct Flags {
     #[arg(long, env = "SOCIABLE_ADMIN_ADDR", value_name = "ADDRESS")]
     pub(crate) admin_addr: Option<SocketAddr>,
 
+    /// Seconds for which a worker thread may be blocked, as by a deadlock. Beyond it /healthz of the administration has status 503
+    #[arg(long, env = "SOCIABLE_MAX_BLOCK", value_name = "S", default_value_t = 60, value_parser = within(DAY_SECS))]
+    pub(crate) max_block: u64,
+
     /// Name of this node in logs and on the page; the host name if unset
     #[arg(long, env = "SOCIABLE_NODE_NAME", value_name = "NAME")]
     node_name: Option<String>,

@@ -1,7 +1,7 @@
 //! `sociable-node`: one node, ready to run. Its demonstration is a page on `/`, on which browser tabs talk to each other through rooms.
 //!
 //! * `flags.rs`, `cluster.rs`, `tables.rs`: the settings. `namespaces.rs`: the namespaces that they name. `origins.rs`: origins in flags. `follow.rs`: files that are read again. `hangup.rs`: SIGHUP. All else that programs share is in `sociable-program`.
-//! * `admin.rs`: the administration. `admin_ui.rs`: the admin UI of Socket.IO. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
+//! * `admin.rs`: the administration. `liveness.rs`: the check of the worker threads. `admin_ui.rs`: the admin UI of Socket.IO. `api.rs`: the API for backends. `webhooks.rs`: the webhooks. `traces.rs`: traces for OpenTelemetry, with the feature `otel`.
 //! * `page.rs`: the page, `/healthz` and `/readyz`. `demo.rs`: the server's side of the page. `figures.rs`: the live figures.
 //!
 //! | feature | default | |
@@ -18,6 +18,7 @@ mod figures;
 mod flags;
 mod follow;
 mod hangup;
+mod liveness;
 mod namespaces;
 mod origins;
 mod page;
@@ -46,6 +47,7 @@ use tracing_subscriber::Layer;
 
 use self::admin_ui::AdminUiFault;
 use self::flags::Flags;
+use self::liveness::Liveness;
 use self::namespaces::{CreateFault, Namespaces};
 use self::page::Page;
 use self::tables::Tables;
@@ -257,7 +259,8 @@ async fn serve(flags: Flags, file: &File<Tables>, filter: Filter, traces: Option
         let _ = writeln!(io::stdout(), "listening on http://{addr}");
     }
     if let Some(address) = flags.admin_addr {
-        let (admin, addrs) = admin::bind(address, filter, &page)
+        let liveness = Liveness::watch(&io, Duration::from_secs(flags.max_block));
+        let (admin, addrs) = admin::bind(address, filter, &page, &liveness)
             .map_err(|error| cannot_listen("--admin-addr", address.ip().to_string(), address.port(), error))?;
         for addr in addrs {
             tracing::info!("administration on http://{addr}");
