@@ -31,17 +31,23 @@ app.kubernetes.io/managed-by: {{ (index . 0).Release.Service }}
 {{ .repository }}:{{ .tag }}
 {{- end }}
 
-{{/* Pods are spread over machines and zones: a list of the selector and what happens where no machine is left. */}}
+{{/* Pods are spread over machines and zones: a list of the selector, what happens where no machine is left, and the label of a version. */}}
 {{- define "sociable.spread" -}}
 - maxSkew: 1
   topologyKey: kubernetes.io/hostname
   whenUnsatisfiable: {{ index . 1 }}
+  {{- with index . 2 }}
+  matchLabelKeys: [{{ . }}]
+  {{- end }}
   labelSelector:
     matchLabels:
       {{- index . 0 | nindent 6 }}
 - maxSkew: 1
   topologyKey: topology.kubernetes.io/zone
   whenUnsatisfiable: ScheduleAnyway
+  {{- with index . 2 }}
+  matchLabelKeys: [{{ . }}]
+  {{- end }}
   labelSelector:
     matchLabels:
       {{- index . 0 | nindent 6 }}
