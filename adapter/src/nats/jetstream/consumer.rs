@@ -21,6 +21,9 @@ use crate::{Entry, Message, Operation};
 
 /// The interval of the search for missing messages.
 const LOOK: Duration = Duration::from_secs(1);
+/// The time for which the stream must end before the known messages until it counts as an older copy. A leader that was just elected, or that does
+/// not know yet of its successor, lacks the last ones for some seconds.
+const BEHIND: Duration = Duration::from_secs(15);
 /// The lead of a message over the last one from which the server is asked about it. Any client of NATS can forge a
 /// message.
 const FAR: u64 = 100_000;
@@ -37,7 +40,7 @@ pub(super) async fn run(state: Arc<StreamState>, context: Arc<NatsContext>, clie
     let mut loaded = false;
     loop {
         let mut consumer =
-            StreamConsumer { state: &state, context: &context, missing: 0, is_behind: false, unpersisted: None, held: VecDeque::new() };
+            StreamConsumer { state: &state, context: &context, missing: 0, behind_since: None, unpersisted: None, held: VecDeque::new() };
         if let Err(error) = consumer.consume(&client, &mut loaded).await {
             context.counters.restarted.increment();
             tracing::warn!(target: "sociable::recovery", %error, "stream subscription failed; retrying");
@@ -51,8 +54,8 @@ struct StreamConsumer<'a> {
     context: &'a Arc<NatsContext>,
     /// The last message for all at the last look. By the next look it has come, or is read.
     missing: u64,
-    /// True if the stream ended before the known messages at the last look.
-    is_behind: bool,
+    /// The first of the looks since which the stream ends before the known messages.
+    behind_since: Option<Instant>,
     /// Messages that the server does not persist.
     unpersisted: Option<Subscriber>,
     /// Unpersisted messages that came before their predecessors.
@@ -254,8 +257,9 @@ impl StreamConsumer<'_> {
             return self.rebuild(store).await;
         }
         let known = self.known();
-        let was_behind = std::mem::replace(&mut self.is_behind, last < known);
-        if self.is_behind && was_behind {
+        if last >= known {
+            self.behind_since = None;
+        } else if self.behind_since.get_or_insert_with(Instant::now).elapsed() >= BEHIND {
             // The server has lost confirmed messages, or was restored from an older copy.
             return self.rebuild(store).await;
         }
@@ -294,11 +298,11 @@ impl StreamConsumer<'_> {
         Ok(())
     }
 
-    /// Starts again with a new stream. The earlier events are lost.
+    /// Starts again with a new stream, or an older copy. The earlier events are lost.
     async fn rebuild(&mut self, store: &Store) -> Result<(), StoreError> {
         let Range { epoch, first, .. } = store.range().await?;
-        tracing::error!(target: "sociable::recovery", "stream was created again; earlier events are lost");
-        self.is_behind = false;
+        tracing::error!(target: "sociable::recovery", "stream was created again, or is an older copy; earlier events are lost");
+        self.behind_since = None;
         {
             let mut log = self.state.log.lock();
             log.restart(epoch, first.saturating_sub(1));

@@ -108,8 +108,9 @@ impl StreamLog {
     pub(crate) fn restart(&mut self, epoch: Epoch, sequence: u64) {
         // A number that no event has: positions grow though the places start again.
         let number = self.number + 1;
-        *self = Self::new(self.me, epoch, 0);
-        self.number = number;
+        // The stream may hold messages that were delivered before: an older copy does.
+        let messages = std::mem::take(&mut self.messages);
+        *self = Self { messages, number, ..Self::new(self.me, epoch, 0) };
         self.events.mark_own_missing_up_to(number);
         self.forget_up_to(sequence);
     }

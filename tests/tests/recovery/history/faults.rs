@@ -161,6 +161,35 @@ async fn recovery_works_after_the_stream_was_recreated() {
     drop(others);
 }
 
+/// A stream that was restored from a copy has events that were delivered before.
+#[tokio::test]
+async fn events_of_a_restored_stream_are_not_delivered_again() {
+    let nats = Nats::keeping();
+    let [a, b] = cluster(&nats).await;
+    let client = a.server.connect().await.unwrap();
+    for n in 1..=20 {
+        b.io.emit("n", n).unwrap();
+        numbers(&client, n).await;
+    }
+    let server = async_nats::jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+    let mut stream = server.get_stream("sociable-sociable").await.unwrap();
+    let last = stream.info().await.unwrap().state.last_sequence;
+    let mut copy = vec![];
+    for sequence in 1..=last {
+        copy.push(stream.get_raw_message(sequence).await.unwrap());
+    }
+    server.delete_stream("sociable-sociable").await.unwrap();
+    client.disconnected().await.unwrap();
+    eventually("the socket has left", || a.io.socket_count() == 0).await;
+    let client = a.server.connect().await.unwrap();
+    sociable_tests::eventually_async("the stream is there again", async || server.get_stream("sociable-sociable").await.is_ok()).await;
+    for message in copy {
+        server.publish(message.subject, message.payload).await.unwrap().await.unwrap();
+    }
+    eventually("the node uses the new stream", || b.io.is_connected() && b.io.emit("n", 21).is_ok()).await;
+    assert_eq!(numbers(&client, 21).await, [21]);
+}
+
 #[tokio::test]
 async fn burst_of_an_emitter_arrives_whole() {
     let mut nats = Nats::keeping();
