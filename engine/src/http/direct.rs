@@ -13,7 +13,7 @@ use sociable_protocol::query::Query;
 use super::reply::Reply;
 use super::respond;
 use crate::config::Config;
-use crate::serve::loan::Line;
+use crate::serve::line::Line;
 use crate::state::EngineState;
 use crate::transport::{Transport, polling};
 use crate::version::EngineVersion;

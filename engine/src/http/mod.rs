@@ -40,7 +40,7 @@ pub(crate) use self::target::{Target, wants_websocket};
 use crate::counters::Count;
 use crate::handshake::{Attached, Handshake};
 use crate::memory::{Lent, SMALL};
-use crate::serve::loan::Line;
+use crate::serve::line::Line;
 use crate::session::Session;
 use crate::state::EngineState;
 use crate::transport::{Transport, bridge, polling, upgrade};

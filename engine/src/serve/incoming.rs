@@ -21,8 +21,9 @@ use tokio::io::AsyncWriteExt;
 
 use super::app_config::app_config;
 use super::lane::Lane;
+use super::line::Line;
 use super::linger::{Chunks, Linger};
-use super::loan::{Line, Loan};
+use super::loan::Loan;
 use super::response::Noted;
 use super::rewind::Rewind;
 use crate::http::{Handover, direct, wants_websocket};

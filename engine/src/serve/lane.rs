@@ -12,7 +12,7 @@ use std::task::{Context, Poll, ready};
 use futures_util::future::LocalBoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::loan::Line;
+use super::line::Line;
 use super::measure::Measure;
 use crate::http::direct::DirectRequest;
 use crate::state::EngineState;

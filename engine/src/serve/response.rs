@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use actix_web::body::{BodySize, BoxBody, MessageBody};
 use bytes::Bytes;
 
-use super::loan::Line;
+use super::line::Line;
 
 /// A body that notes its end. Dropped, it has ended too.
 pub(super) struct Noted {

@@ -16,7 +16,7 @@ use crate::http::lasting::LONG_ANSWER;
 use crate::http::refused::{Refused, ask_owner};
 use crate::http::reply::{Payload, Reply};
 use crate::reason::CloseReason;
-use crate::serve::loan::Line;
+use crate::serve::line::Line;
 use crate::session::{Ending, Session, SessionEvent, State};
 use crate::state::EngineState;
 use crate::trace;
