@@ -124,7 +124,7 @@ impl<F> Serve<F> {
     /// packets. Do not set this if a middleware has to see them, to log or to limit them for example.
     ///
     /// The option has no effect with [`engine_middleware`](crate::EngineBuilder::engine_middleware),
-    /// [`allow_origins`](crate::EngineBuilder::allow_origins), [`headers`](crate::EngineBuilder::headers), or a ping interval over 75 s.
+    /// [`allow_origins`](crate::EngineBuilder::allow_origins), [`on_headers`](crate::EngineBuilder::on_headers), or a ping interval over 75 s.
     pub fn direct_polls(mut self, direct: bool) -> Self {
         self.direct = direct;
         self
