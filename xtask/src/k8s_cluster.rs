@@ -46,7 +46,7 @@ const MACHINES: u8 = 3;
 /// The time in which a part of the cluster must start, on a busy machine too.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What to do with the cluster.
+/// The commands of the cluster.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Action {
     /// Build Kubernetes, unless it is in `target/kubernetes/bin` or in the folder that KUBERNETES_BIN names. Takes a quarter of an hour.
@@ -112,7 +112,7 @@ fn possible(action: &Action) -> Result<(), String> {
 /// The cluster, running or not.
 #[derive(Debug)]
 struct Cluster {
-    /// What lives as long as the cluster does: data, logs, keys.
+    /// The folder with the data, logs and keys of a running cluster.
     folder: PathBuf,
     processes: Processes,
 }

@@ -15,6 +15,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::line::Line;
 use super::measure::Measure;
 use crate::http::direct::DirectRequest;
+use crate::http::lasting::Unread;
 use crate::state::EngineState;
 
 /// The requests of one connection that pass by the `App`.
@@ -40,6 +41,7 @@ enum Work {
     Writing {
         bytes: Vec<u8>,
         written: usize,
+        _unread: Option<Unread>,
     },
 }
 
@@ -88,7 +90,8 @@ impl Lane {
                 Work::Answering { request, answer } => match answer.as_mut().poll(cx) {
                     Poll::Ready(Some(bytes)) => {
                         line.end_direct();
-                        self.work = Work::Writing { bytes, written: 0 };
+                        let _unread = Unread::count(&self.engine, bytes.len());
+                        self.work = Work::Writing { bytes, written: 0, _unread };
                     }
                     Poll::Ready(None) => {
                         line.end_direct();
@@ -111,7 +114,7 @@ impl Lane {
                         buf.set_filled(start);
                     }
                 },
-                Work::Writing { bytes, written } => {
+                Work::Writing { bytes, written, .. } => {
                     while let Some(rest) = bytes.get(*written..).filter(|rest| !rest.is_empty()) {
                         match ready!(Pin::new(&mut *stream).poll_write(cx, rest))? {
                             0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),

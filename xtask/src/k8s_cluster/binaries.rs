@@ -20,7 +20,7 @@ const VERSION_FILE: &str = "version.sh";
 
 const PROGRAMS: [&str; 5] = ["kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube-proxy", "kubelet"];
 
-/// What compiles them.
+/// The packages that compile them.
 const COMPILERS: [&str; 6] = ["dpkg-dev", "gcc", "golang-go", "libc6-dev", "make", "rsync"];
 
 /// Returns the path of a program of Kubernetes.
